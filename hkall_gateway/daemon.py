@@ -28,28 +28,28 @@ from hkall_gateway.courier import Courier, Schedule
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
-from hkall_gateway.edge.address_queue import AddressQueue
-from hkall_gateway.edge.admission import Judge, Refusals, guarded
-from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.balanced import Balanced
-from hkall_gateway.edge.body_budget import BodyBudget
+from hkall_gateway.edge.after_reply import AfterReply
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
-from hkall_gateway.edge.connection_limit import ConnectionLimit
-from hkall_gateway.edge.deadline import Deadline
-from hkall_gateway.edge.fair_reads import FairReads
-from hkall_gateway.edge.guesses import Guesses
+from hkall_gateway.edge.endpoints import prompt, server_endpoint
+from hkall_gateway.edge.gateway_number import numbered
+from hkall_gateway.edge.limits.accept_filter import Judge, Refusals, guarded
+from hkall_gateway.edge.limits.address_queue import AddressQueue
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.body_budget import BodyBudget
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.edge.limits.fair_reads import FairReads
+from hkall_gateway.edge.limits.guesses import Guesses
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.edge.numbering import numbered
-from hkall_gateway.edge.ports import entrance, prompt
+from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins
-from hkall_gateway.edge.soon import Soon
 from hkall_gateway.library import house_of, new_request_id
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip.key_sets import MOST_BYTES
-from hkall_gateway.ncip.rawtcp import NcipLines
-from hkall_gateway.ncip.server import NcipSite
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.transport.raw_tcp import NcipLines
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
@@ -61,9 +61,9 @@ from hkall_gateway.presence import Presence
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2 import handlers as sip2
+from hkall_gateway.sip2 import dispatch as sip2
 from hkall_gateway.sip2.listeners import NOBODY_ELSE, Listener
-from hkall_gateway.sip2.server import Terminals
+from hkall_gateway.sip2.server import TerminalFactory
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.instances import Instance
@@ -127,7 +127,7 @@ class Daemon:
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
-        self._soon, self._fair = Soon(reactor), FairReads(reactor, time.thread_time)
+        self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.metrics, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
@@ -169,10 +169,10 @@ class Daemon:
         here = (self._reactor, self._clock, instance())
         return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), patience)
 
-    def _doors(self) -> tuple[sip2.Door, ncip.Door]:
+    def _doors(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
         library = self.config.library
         terminals = rows.terminals(self.config, self.library.policy)
-        sip2_door = sip2.Door(
+        sip2_door = sip2.Sip2Services(
             self.desk,
             terminals,
             self._logins,
@@ -190,8 +190,8 @@ class Daemon:
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers, dialects = rows.callers(self.config, self._environ, get), rows.dialects(self.config)
-        deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)
-        ncip_door = ncip.Door(
+        deadline = Timeout(self._reactor, self.config.ncip.answer_within_s)
+        ncip_door = ncip.NcipServices(
             self.desk,
             callers,
             library.agency,
@@ -218,18 +218,18 @@ class Daemon:
             return {}
         return {"institution": ils.institution, "budget_until": self._local.budget_until, "known": self._local.known}
 
-    def _make_terminals(self) -> list[tuple[str, Terminals]]:
+    def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
         """Returns each terminal port with the factory of its connections; all ports share one limit."""
         door = self.config.sip2
         limit, refusals = _limit(door), self._refusals("sip2")
 
-        def port(listener: Listener) -> Terminals:
+        def port(listener: Listener) -> TerminalFactory:
             waits = float(door.idle_timeout_s), float(door.login_timeout_s)
-            return Terminals(lambda: self._sip2_door, limit, refusals, self._reactor, *waits, listener)
+            return TerminalFactory(lambda: self._sip2_door, limit, refusals, self._reactor, *waits, listener)
 
         return [(endpoint, port(listener)) for endpoint, listener in rows.listeners(door)]
 
-    def _make_partners(self, first: ncip.Door) -> tuple[NcipSite, NcipLines]:
+    def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipLines]:
         """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
         door = self.config.ncip
         bodies = BodyBudget(door.max_unfinished_bytes)
@@ -278,7 +278,7 @@ class Daemon:
         listens = self.config.ncip
         return [*((text, self._partners) for text in listens.listen), *((text, self._lines) for text in listens.listen_v1_tcp)]
 
-    async def _listen_to_terminals(self, text: str, terminals: Terminals) -> None:
+    async def _listen_to_terminals(self, text: str, terminals: TerminalFactory) -> None:
         """Opens one terminal port. A PROXY header is read below TLS; without TLS the terminal's own connection reads it."""
         listens, balancers = self.config.sip2, terminals.listener.proxy_from
         if text.startswith(tls.KIND):
@@ -297,7 +297,7 @@ class Daemon:
         await self._listen(text, around(factory) if plain else factory, shared=listens.share_ports, **named)
 
     def _behind(self, balancers: AllowList, door: str) -> Callable[[Any], Any]:
-        return lambda factory: Balanced(factory, balancers, door, self.metrics, self._reactor)
+        return lambda factory: ProxyProtocolFactory(factory, balancers, door, self.metrics, self._reactor)
 
     async def _listen(
         self, text: str, factory: Any, *, shared: bool = False, guard: Guard | None = None, **of_tls: Any
@@ -306,7 +306,7 @@ class Daemon:
         made = tls.tls_entrance(self._reactor, text, shared=shared, **of_tls) if text.startswith(tls.KIND) else None
         if made is not None:
             self._certificates.append(made.certificates)
-        endpoint: Any = made or entrance(self._reactor, text, shared=shared)
+        endpoint: Any = made or server_endpoint(self._reactor, text, shared=shared)
         port = prompt(await endpoint.listen(factory), self._soon.first, self._fair)
         self._ports.append(guarded(port, *guard) if guard else port)
 

@@ -18,10 +18,10 @@ from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from hkall_gateway.edge.context import told
-from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.edge.log_context import logged_context
+from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.fields import TAGS
+from hkall_gateway.sip2.codec.fields import TAGS
 from hkall_gateway.store.journal_entry import JournalEntry
 
 LOG = structlog.get_logger()
@@ -122,11 +122,11 @@ def _straight(level: str) -> type[Any]:
             line = process(logger._logger, method, line)
         logger._logger.msg(line)
 
-    return type("Straight", (structlog.make_filtering_bound_logger(level),), {"_proxy_to_logger": told})
+    return type("Straight", (structlog.make_filtering_bound_logger(level),), {"_proxy_to_logger": logged_context})
 
 
 def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    placed = {**place, **event} if (place := told()) else event
+    placed = {**place, **event} if (place := logged_context()) else event
     return structlog.processors.format_exc_info(logger, method, placed) if "exc_info" in placed else placed
 
 

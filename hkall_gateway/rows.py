@@ -10,19 +10,19 @@ from zoneinfo import ZoneInfo
 from hkall_gateway.config import gateway
 from hkall_gateway.config.dialects import Dialect as SiteDialect
 from hkall_gateway.config.gateway import Gateway
-from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.mail.letters import Sender
+from hkall_gateway.ncip.authentication.http_proofs import HttpProof
+from hkall_gateway.ncip.authentication.key_sets import FileKeys, Get, UrlKeys, no_get
+from hkall_gateway.ncip.authentication.our_proofs import OurProof, basic, bearer, signed
+from hkall_gateway.ncip.authentication.signed_tokens import Signer, TokenRule, published, signing_key
 from hkall_gateway.ncip.handlers import Caller
-from hkall_gateway.ncip.http_proofs import HttpProof
-from hkall_gateway.ncip.key_sets import FileKeys, Get, UrlKeys, no_get
-from hkall_gateway.ncip.our_proofs import OurProof, basic, bearer, signed
-from hkall_gateway.ncip.signed_tokens import Signer, TokenRule, published, signing_key
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.dialects import DIALECTS, TERMINATORS, Dialect
-from hkall_gateway.sip2.handlers import TerminalRow
-from hkall_gateway.sip2.listeners import Framing, Listener
+from hkall_gateway.sip2.codec.dialects import DIALECTS, TERMINATORS, Sip2Dialect
+from hkall_gateway.sip2.dispatch import TerminalRow
+from hkall_gateway.sip2.listeners import FramingRule, Listener
 
 
 def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
@@ -33,7 +33,7 @@ def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
     return {login: replace(row, wrong_pins=allowed[login]) for login, row in rows.items()}
 
 
-def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:
+def makes_of_terminals(door: gateway.Sip2) -> dict[str, Sip2Dialect]:
     """The packaged dialects and the site's own, by name."""
     return DIALECTS | {row.name: _make(row) for row in door.dialects}
 
@@ -41,7 +41,7 @@ def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:
 def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
     """The plain ports of `listen`, then those with settings of their own."""
     makes = makes_of_terminals(door)
-    framings = tuple(Framing(AllowList(row.callers), makes[row.dialect]) for row in door.framings)
+    framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in door.framings)
     plain = Listener(framings=framings, proxy_from=AllowList(door.proxy_from))
     yield from ((endpoint, plain) for endpoint in door.listen)
     for row in door.listeners:
@@ -49,7 +49,7 @@ def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
         yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
 
 
-def framing_of_ils(config: Gateway) -> Dialect:
+def framing_of_ils(config: Gateway) -> Sip2Dialect:
     """The SIP2 framing that the library's own system uses."""
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
@@ -123,13 +123,13 @@ def sender(config: Gateway, address: str, key: Sensitive) -> Sender:
     return Sender(address, *names, library.languages, key)
 
 
-def _terminal(row: gateway.Terminal, make: Dialect, language: str, policy: Policy) -> TerminalRow:
+def _terminal(row: gateway.Terminal, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:
     allowed, messages = AllowList(row.allow_from), messages_of(row.role, policy, takes_money=bool(row.takes_money))
     named = (row.login, row.secret_hash, row.role, row.location)
     return TerminalRow(*named, make, allowed, language, messages, bool(row.offline), max_connections=row.max_connections)
 
 
-def _make(row: SiteDialect) -> Dialect:
+def _make(row: SiteDialect) -> Sip2Dialect:
     """Returns the packaged dialect named by `like`, with the site's own values on top."""
     own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
     own |= {name: frozenset(own[name]) for name in ("extensions", "hidden", "withheld") if name in own}

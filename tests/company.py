@@ -20,7 +20,7 @@ from twisted.internet.threads import blockingCallFromThread
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party
 from hkall_gateway.lab.terminal import Terminal, call
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from tests import databases
 from tests.ports import free_ports
@@ -136,7 +136,7 @@ class Gateway:
         found: str = blockingCallFromThread(self._reactor, terminal.ask, line)  # type: ignore[arg-type]
         return found
 
-    def request(self, number: str) -> Message:
+    def request(self, number: str) -> NcipMessage:
         words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={setup.LOCATION}")
         return self.do(lambda: self.party.discovery.say("RequestItem", *words))
 

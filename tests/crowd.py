@@ -21,8 +21,8 @@ from hkall_gateway.connectors import exports
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.terminal import Terminal, call
-from hkall_gateway.ncip.messages import Message
-from hkall_gateway.ncip.transport import NoReply, NotSent
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.http_post import NoReply, NotSent
 from tests.company import PATIENCE_S, Gateway, stamp
 
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")
@@ -137,7 +137,7 @@ class Crowd:
         self._waiting[step].popleft()
         self._stepped(wish, step, not reply.has("Problem"), reply.text("Problem/ProblemType"))
 
-    def _hear(self, library: PartnerLibrary, message: Message) -> None:
+    def _hear(self, library: PartnerLibrary, message: NcipMessage) -> None:
         """A wish comes: it is in hand from now on, once, however often it is said."""
         if message.service != "RequestItem":
             return

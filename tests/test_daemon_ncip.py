@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hkall_gateway.lab import setup
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from tests.ports import free_ports
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
@@ -97,7 +97,7 @@ def look_up(agency: str, secret: str, dialect: str = "direct") -> bytes:
         "ToAgencyId": {"AgencyId": "HKU"},
     }
     item = {"AgencyId": "HKU", "ItemIdentifierValue": "NONE"}
-    return encode(Message("LookupItem", {"InitiationHeader": header, "ItemId": item}), DIALECTS[dialect])
+    return encode(NcipMessage("LookupItem", {"InitiationHeader": header, "ItemId": item}), DIALECTS[dialect])
 
 
 def test_two_documents_on_a_bare_connection_are_answered_on_it(site: Site) -> None:
@@ -113,7 +113,7 @@ def test_two_documents_on_a_bare_connection_are_answered_on_it(site: Site) -> No
     assert [reply.text("Problem/ProblemType") for reply in replies] == ["Unknown Item", "Unknown Item"]
 
 
-def over_tls(site: Site, body: bytes, who: str) -> Message:
+def over_tls(site: Site, body: bytes, who: str) -> NcipMessage:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(site.folder / "gateway.pem")

@@ -19,7 +19,7 @@ import pytest
 from hkall_gateway.clock import now
 from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.lab import setup
-from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.codec.documents import decode
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until
 from tests.ncip.test_signed_tokens import pem, private, public
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from hkall_gateway.edge.context import about
+from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.logs import HIDDEN_TAGS, PATRON_TAGS, bridge, configure, patron_ref, scrubbed
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.fields import TAGS
+from hkall_gateway.sip2.codec.fields import TAGS
 
 KEY = b"sixteen bytes ok"
 NOON = datetime(2017, 3, 1, 16, 30, 0, 123456, tzinfo=UTC)
@@ -65,9 +65,9 @@ def test_a_line_begins_with_when_how_grave_and_what() -> None:
 def test_what_is_bound_to_the_context_is_in_every_line() -> None:
     stream = listening()
     log = structlog.get_logger()
-    with about(corr_id="c1", channel="sip2"):
+    with log_context(corr_id="c1", channel="sip2"):
         log.info("a")
-        with about(corr_id="c2"):
+        with log_context(corr_id="c2"):
             log.info("b")
         log.info("c", channel="cli")
     log.info("d")

@@ -17,7 +17,7 @@ from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import RULES, Position, Reason, Side
-from hkall_gateway.sip2.words import say
+from hkall_gateway.sip2.screen_messages import say
 
 PACKAGE = Path(__file__).parents[1] / "hkall_gateway"
 TEMPLATES = PACKAGE / "mail" / "templates"

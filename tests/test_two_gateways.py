@@ -24,9 +24,9 @@ from hkall_gateway.connectors.exports import read_holdings
 from hkall_gateway.lab import postgres, setup
 from hkall_gateway.lab.script import MANNERS
 from hkall_gateway.lab.shorthand import written
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.problems import TRY_LATER
 from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until
 
@@ -116,10 +116,10 @@ def pair(reactor: Any, tmp_path: Path, server: postgres.Server) -> Iterator[Pair
 
 
 def said_yes(reply: Any) -> bool:
-    return isinstance(reply, Message) and not reply.has("Problem")
+    return isinstance(reply, NcipMessage) and not reply.has("Problem")
 
 
-def number_of(reply: Message) -> str:
+def number_of(reply: NcipMessage) -> str:
     return reply.text("RequestId/RequestIdentifierValue")
 
 
@@ -151,7 +151,7 @@ def _the_same_document(pair: Pair) -> None:
     to the byte."""
     partner = pair.first.party.discovery
     words = ("user=P0002", f"bib={TITLES[0]}", "request=same", f"pickup={setup.LOCATION}")
-    document = codec.encode(
+    document = documents.encode(
         written("RequestItem", words, partner.agency, partner.us, partner.secret, partner.now()), DIALECTS["direct"]
     )
 
@@ -165,7 +165,7 @@ def _the_same_document(pair: Pair) -> None:
     own = [gateway.ports.ncip for gateway in pair.both]
     replies = pair.at_once(*(sent(port) for port in (*own, *own[:1], pair.shared, pair.shared)))
     assert len(set(replies)) == 1
-    assert said_yes(codec.decode(replies[0]))
+    assert said_yes(documents.decode(replies[0]))
     assert [row["placed_id"] for row in pair.rows("requests", "list")].count("same") == 1
 
 
@@ -254,4 +254,6 @@ def _kill_server(server: postgres.Server) -> None:
 def _is_back(pair: Pair) -> bool:
     """A wish at either gateway is decided again: whatever the answer is, it comes from the database."""
     wishes = (pair.want(gateway, "P0001", "nothing", "probe") for gateway in pair.both)
-    return all(isinstance(reply, Message) and reply.text("Problem/ProblemType") != TRY_LATER for reply in pair.at_once(*wishes))
+    return all(
+        isinstance(reply, NcipMessage) and reply.text("Problem/ProblemType") != TRY_LATER for reply in pair.at_once(*wishes)
+    )

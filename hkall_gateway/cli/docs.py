@@ -17,20 +17,20 @@ from hkall_gateway.config.crosschecks import OF_ROLES
 from hkall_gateway.config.docs import describe, describe_policy
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip import profile as ncip_profile
-from hkall_gateway.ncip.dialects import SUPPORTED
-from hkall_gateway.ncip.documents import DOCUMENTS
+from hkall_gateway.ncip.codec.dialects import SUPPORTED
+from hkall_gateway.ncip.codec.messages import SHAPES as SERVICES
 from hkall_gateway.ncip.flows import FLOWS
-from hkall_gateway.ncip.messages import SHAPES as SERVICES
+from hkall_gateway.ncip.notifications import DOCUMENTS
 from hkall_gateway.ncip.status_words import LABELS_SCHEME, status_of
-from hkall_gateway.ncip.systems import SYSTEMS, System, Use
+from hkall_gateway.ncip.systems import SYSTEMS, System, SystemRole
 from hkall_gateway.rules.lifecycle import TABLE, Notification, diagram, side_of
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import PAYMENT
 from hkall_gateway.rules.settings import LABELS, ROLES, Role
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Side
 from hkall_gateway.sip2 import profile as sip2_profile
-from hkall_gateway.sip2.fields import TAGS, Tag
-from hkall_gateway.sip2.messages import SHAPES as MESSAGES
+from hkall_gateway.sip2.codec.fields import TAGS, Tag
+from hkall_gateway.sip2.codec.messages import SHAPES as MESSAGES
 
 _SIP2 = tuple(MESSAGES.values())
 HIDDEN = "hidden"
@@ -158,13 +158,13 @@ def _system(row: System) -> str:
         ("RequestItem is answered with", f"{row.numbers} RequestId" if row.partners is not None else ""),
         ("needs", "; ".join(row.needs)),
         ("never tells", "; ".join(row.never_tells)),
-        *((f"`{_HEADS[use]}` defaults", _keys(row.defaults(use))) for use in Use),
+        *((f"`{_HEADS[use]}` defaults", _keys(row.defaults(use))) for use in SystemRole),
     ]
     told = [(name, text) for name, text in facts if text]
     return f'## {row.title}\n\n`system = "{row.name}"`\n\n' + _table(("", ""), told)
 
 
-_HEADS = {Use.PARTNER: "[[partners]]", Use.CLIENT: "[[clients]]", Use.ILS: "[ils]"}
+_HEADS = {SystemRole.PARTNER: "[[partners]]", SystemRole.CLIENT: "[[clients]]", SystemRole.ILS: "[ils]"}
 
 
 def _keys(keys: Mapping[str, object] | None) -> str:

@@ -17,7 +17,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.rule_index import keys_of
 from hkall_gateway.rules.vocabulary import ItemKey
-from hkall_gateway.sip2.words import say
+from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
     from hkall_gateway.cli.work.facts import Fact

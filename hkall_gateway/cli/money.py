@@ -11,7 +11,7 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay, Waive
-from hkall_gateway.sip2.words import say
+from hkall_gateway.sip2.screen_messages import say
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
 

@@ -12,11 +12,11 @@ import click
 
 from hkall_gateway.cli.site import REFUSED, WRONG, Ending, json_option
 from hkall_gateway.clock import now
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.codec.dialects import DIALECTS
 
 if TYPE_CHECKING:
-    from hkall_gateway.ncip.messages import Fields, Message, Value
-    from hkall_gateway.ncip.transport import Posted
+    from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value
+    from hkall_gateway.ncip.http_post import HttpReply
 
 EXAMPLE = """
 \b
@@ -56,8 +56,8 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     Exit code 1: a Problem, or nothing readable, came back.
     """
 
-    from hkall_gateway.ncip.codec import BadMessage, decode
-    from hkall_gateway.ncip.transport import charset
+    from hkall_gateway.ncip.codec.documents import BadDocument, decode
+    from hkall_gateway.ncip.http_post import charset
 
     body = _body(what, words, options)
     if options["shown"]:
@@ -65,7 +65,7 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     posted = _posted(url, body, options["timeout_s"], _authorization(options))
     try:
         message = decode(posted.body, charset(posted.content_type))
-    except BadMessage as bad:
+    except BadDocument as bad:
         click.echo(posted.body[:4000].decode("utf-8", "replace"))
         raise Ending(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
     _print(posted.status, message, options["as_json"])
@@ -93,7 +93,7 @@ def _secret(options: dict[str, Any]) -> str:
 def _authorization(options: dict[str, Any]) -> str:
     """The header that proves who asks; "" where the document does, or nothing."""
 
-    from hkall_gateway.ncip.our_proofs import basic, bearer
+    from hkall_gateway.ncip.authentication.our_proofs import basic, bearer
 
     if options["proof"] == "document":
         return ""
@@ -104,7 +104,7 @@ def _authorization(options: dict[str, Any]) -> str:
 
 def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
     from hkall_gateway.lab.shorthand import written
-    from hkall_gateway.ncip.codec import encode
+    from hkall_gateway.ncip.codec.documents import encode
 
     try:
         message = written(service, words, speaker, listener, secret, now())
@@ -113,9 +113,9 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
         raise Ending(str(bad), WRONG) from None
 
 
-def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> Posted:
+def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
     from hkall_gateway.cli.work.post import post
-    from hkall_gateway.ncip.transport import NoReply
+    from hkall_gateway.ncip.http_post import NoReply
 
     try:
         return post(url, body, timeout_s, authorization)
@@ -125,7 +125,7 @@ def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> Post
         raise Ending(str(failed)) from None
 
 
-def _print(status: int, message: Message, as_json: bool) -> None:
+def _print(status: int, message: NcipMessage, as_json: bool) -> None:
     if as_json:
         said = {"status": status, "service": message.service, "version": message.version, "fields": message.fields}
         click.echo(json.dumps(said, ensure_ascii=False, indent=1, default=dict))
@@ -140,7 +140,7 @@ def _print(status: int, message: Message, as_json: bool) -> None:
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
     """The fields for people: one line an element, its content indented below it."""
 
-    from hkall_gateway.ncip.messages import many
+    from hkall_gateway.ncip.codec.messages import many
 
     for name, value in fields.items():
         for one in many(value):

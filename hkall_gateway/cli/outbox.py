@@ -11,7 +11,7 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Reason
 
@@ -101,8 +101,8 @@ def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
 def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
     """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
 
-    from hkall_gateway.ncip.client import document
-    from hkall_gateway.ncip.codec import encode
+    from hkall_gateway.ncip.codec.documents import encode
+    from hkall_gateway.ncip.transport.client import document
 
     partner = unit.partner(row.recipient)
     if not isinstance(row.payload, PartnerMessage):

@@ -76,7 +76,7 @@ def replay(site: Site, number: int, reason: str) -> None:
     """
 
     from hkall_gateway.cli.work.own_door import own_door
-    from hkall_gateway.ncip.problems import Trouble, trouble
+    from hkall_gateway.ncip.problems import Problem, trouble
     from hkall_gateway.ncip.quarantine import heard_again
     from hkall_gateway.store.engine.immediate import finished
 
@@ -84,7 +84,7 @@ def replay(site: Site, number: int, reason: str) -> None:
     said = finished(heard_again(own_door(site), found.agency, found.digest, found.document))
     if isinstance(said, Refused):
         said = trouble(said.why, found.service, said.detail)
-    if isinstance(said, Trouble):
+    if isinstance(said, Problem):
         raise Ending(f"{number}: {said.problem}: {said.detail}")
     _settle(site, number, "replayed", reason)
 

@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
     from hkall_gateway.desk.partners.reconciling import Pair, Theirs
-    from hkall_gateway.ncip.client import Client
+    from hkall_gateway.ncip.transport.client import NcipClient
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
 NEEDED = frozenset({"request_id", "position"})
@@ -111,14 +111,14 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
 
     from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.ncip.client import Client
+    from hkall_gateway.ncip.transport.client import NcipClient
     from hkall_gateway.store.queries import worklists
     from hkall_gateway.store.unit import Unit
 
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     agreed = site.agreed()
-    client = Client(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
+    client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
     still = site.run(Unit.open_list, "", partner.agency)
     ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
@@ -127,14 +127,14 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     return {line.wire_id: line for line in said}
 
 
-def _look_up(client: Client, request: Request, partner: Partner, number: str) -> Theirs:
+def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> Theirs:
     from hkall_gateway.desk.partners import reconciling
     from hkall_gateway.desk.partners.reconciling import Theirs
-    from hkall_gateway.ncip import standing
+    from hkall_gateway.ncip import request_status
     from hkall_gateway.store.engine.immediate import finished
 
-    asked = standing.question(request, partner, number)
+    asked = request_status.question(request, partner, number)
     reply = finished(client.ask(*asked, partner)) if asked else None
-    found = standing.positions(reply, request.side) if reply else None
+    found = request_status.positions(reply, request.side) if reply else None
     barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
     return Theirs(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

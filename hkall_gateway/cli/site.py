@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from hkall_gateway.cli.work.local import Known
     from hkall_gateway.desk.common.library import Library
     from hkall_gateway.desk.ports import BorrowerFacts
-    from hkall_gateway.ncip.calls import Caller
-    from hkall_gateway.ncip.transport import Post
+    from hkall_gateway.ncip.http_post import Post
+    from hkall_gateway.ncip.service_request import Caller
 
 T = TypeVar("T")
 

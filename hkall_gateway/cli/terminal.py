@@ -21,10 +21,10 @@ from hkall_gateway.cli.site import WRONG, Ending, json_option
 from hkall_gateway.clock import now
 from hkall_gateway.lab.wire import Wire
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.fields import TAGS, date18
-from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.fields import TAGS, date18
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode
+from hkall_gateway.sip2.codec.messages import SHAPES
 
 _SHORT: Final = re.compile(r"[0-9]{2}(\s+[A-Za-z_0-9]{2,}=.*)?")
 _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
@@ -35,14 +35,14 @@ class Caller:
     """One connection of a terminal. `number` is the sequence number of its next line; `sealed`: AY and AZ are sent."""
 
     wire: Wire
-    dialect: Dialect
+    dialect: Sip2Dialect
     sealed: bool = True
     number: int = 0
 
-    def ask(self, message: Message) -> Message:
+    def ask(self, message: Sip2Message) -> Sip2Message:
         """The reply to a message. Raises Ending when none comes, or one that cannot be read."""
         number, self.number = self.number, (self.number + 1) % 10
-        wanted = Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
+        wanted = Sip2Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
         try:
             return decode(self.wire.ask(encode(wanted, self.dialect)), self.dialect)
         except (OSError, BadMessage) as bad:
@@ -82,7 +82,7 @@ def sip2(
             click.echo(shown_as_json(caller.ask(message)) if as_json else shown(caller.ask(message)))
 
 
-def read_line(text: str, moment: datetime, dialect: Dialect) -> Message:
+def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
     """The message that a line means, raw or short. Raises Ending (exit 2) for one that means none."""
     words = _words(text) if _SHORT.fullmatch(text) else []
     try:
@@ -93,20 +93,20 @@ def read_line(text: str, moment: datetime, dialect: Dialect) -> Message:
         raise Ending(f"{text!r}: {bad}", WRONG) from None
 
 
-def shown(message: Message) -> str:
+def shown(message: Sip2Message) -> str:
     """A message for people: its name, then a field a line. What is secret is a dot."""
     lines = [f"{message.code} {SHAPES[message.code].name}"]
     lines += [f"  {name:<24} {value}" for name, value in _named(message)]
     return "\n".join(lines)
 
 
-def shown_as_json(message: Message) -> str:
+def shown_as_json(message: Sip2Message) -> str:
     """A message for programs: code and fields."""
     hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
     return json.dumps({"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}, ensure_ascii=False)
 
 
-def _named(message: Message) -> Iterator[tuple[str, str]]:
+def _named(message: Sip2Message) -> Iterator[tuple[str, str]]:
     for name in message.fields:
         tag = TAGS.get(name)
         for value in message.all(name):
@@ -120,7 +120,7 @@ def _words(text: str) -> list[str]:
         raise Ending(f"{text!r}: {bad}", WRONG) from None
 
 
-def _short(code: str, said: dict[str, str], moment: datetime) -> Message:
+def _short(code: str, said: dict[str, str], moment: datetime) -> Sip2Message:
     shape = SHAPES[code]
     known = {part.name for part in shape.fixed} | TAGS.keys()
     if stray := said.keys() - known:
@@ -128,17 +128,20 @@ def _short(code: str, said: dict[str, str], moment: datetime) -> Message:
     fields: dict[str, Value] = {part.name: _BLANK.get(part.kind, "") for part in shape.fixed}
     fields |= {name: date18(moment, HONG_KONG) for name in ("transaction_date", "return_date") if name in fields}
     fields |= dict.fromkeys(shape.required, "")
-    return Message(code, {**fields, **said})
+    return Sip2Message(code, {**fields, **said})
 
 
-def _typed(dialect: Dialect) -> Iterator[Message]:
+def _typed(dialect: Sip2Dialect) -> Iterator[Sip2Message]:
     for text in sys.stdin:
         if text.strip():
             yield read_line(text.rstrip("\r\n"), now(), dialect)
 
 
 def _log_in(caller: Caller, login: str, password: str) -> None:
-    if caller.ask(Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": login, "CO": password})).get("ok") != "1":
+    if (
+        caller.ask(Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": login, "CO": password})).get("ok")
+        != "1"
+    ):
         raise Ending(f"{login}: the login was refused; the gateway's log says why")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.rules.messages.local_messages import LINE
-from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.store.queries.outbox_queries import MAIL
 
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field
 
 from hkall_gateway.config.loading import Strict, listed, nearest
 from hkall_gateway.config.values import Natural, Text
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.fields import TAGS
-from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.fields import TAGS
+from hkall_gateway.sip2.codec.messages import SHAPES
 
 PRINTABLE: Final = "".join(map(chr, range(32, 127)))
 ANY_DAY: Final = datetime(2017, 3, 16)  # noqa: DTZ001 - a pattern is tried, no instant is meant

@@ -35,8 +35,8 @@ from hkall_gateway.config.values import (
     WebUrl,
     Zone,
 )
-from hkall_gateway.edge.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
-from hkall_gateway.ncip.algorithms import Algorithm
+from hkall_gateway.edge.limits.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
+from hkall_gateway.ncip.authentication.algorithms import Algorithm
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.rules.vocabulary import Meaning
 from hkall_gateway.store.engine.connect import Limits
@@ -122,7 +122,7 @@ class Terminal(Strict):
         description="what it may do: a row of `[[roles]]` of the policy; lookup: an e-book platform that checks patrons"
     )
     location: Text = Field(description="its location code")
-    dialect: Text = Field(default="standard", description="row of sip2/dialects.py, or of [[sip2.dialects]]")
+    dialect: Text = Field(default="standard", description="row of sip2/codec/dialects.py, or of [[sip2.dialects]]")
     language: Language | None = Field(
         default=None, description="its screen's, where neither message nor patron names one; without it our usual one"
     )
@@ -253,7 +253,7 @@ class Partner(Strict):
     system: PartnerSystem = Field(
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )
-    dialect: NcipDialect = Field(default="direct", description="row of ncip/dialects.py")
+    dialect: NcipDialect = Field(default="direct", description="row of ncip/codec/dialects.py")
     secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")

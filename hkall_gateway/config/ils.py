@@ -28,7 +28,7 @@ class Ils(Strict):
     connections: Natural = Field(default=2, description="sip2: connections kept open for our own queries")
     url: WebUrl | None = Field(default=None, description="ncip: URL of its responder")
     agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
-    ncip_dialect: NcipDialect = Field(default="direct", description="ncip: row of ncip/dialects.py")
+    ncip_dialect: NcipDialect = Field(default="direct", description="ncip: row of ncip/codec/dialects.py")
     card_input_type: Text = Field(
         default="Barcode Id", description="ncip: AuthenticationInputType of a card, where a PIN is checked with it"
     )

@@ -11,8 +11,8 @@ from typing import Final
 
 from hkall_gateway.config.gateway import Gateway, Library, Terminal
 from hkall_gateway.config.loading import Fault, Table, dotted, read
-from hkall_gateway.ncip.calls import DIRECT
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.service_request import DIRECT
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import ROLES, Policy
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from hkall_gateway.config.loading import Table
-from hkall_gateway.ncip.systems import SYSTEMS, Use
+from hkall_gateway.ncip.systems import SYSTEMS, SystemRole
 
 
 def with_defaults(tables: Table) -> Table:
     """The tables of a file, each row that names a system with that system's keys beneath its own."""
-    return {key: _table(Use(key), value) if key in set(Use) else value for key, value in tables.items()}
+    return {key: _table(SystemRole(key), value) if key in set(SystemRole) else value for key, value in tables.items()}
 
 
-def _table(use: Use, value: Any) -> Any:
+def _table(use: SystemRole, value: Any) -> Any:
     if isinstance(value, list):
         return [_row(use, row) if isinstance(row, dict) else row for row in value]
     return _row(use, value) if isinstance(value, dict) else value
 
 
-def _row(use: Use, row: Table) -> Table:
+def _row(use: SystemRole, row: Table) -> Table:
     named = row.get("system")
     system = SYSTEMS.get(named) if isinstance(named, str) else None
     usual = (system and system.defaults(use)) or {}

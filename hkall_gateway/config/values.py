@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from hkall_gateway.config.loading import listed, nearest
-from hkall_gateway.edge.allow import network
+from hkall_gateway.edge.gateway_number import NUMBER
 from hkall_gateway.edge.hashes import is_hash
-from hkall_gateway.edge.numbering import NUMBER
-from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
-from hkall_gateway.ncip.systems import Use, names
+from hkall_gateway.edge.limits.allow_list import network
+from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
+from hkall_gateway.ncip.systems import SystemRole, names
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""
@@ -116,7 +116,7 @@ def _ncip_dialect(name: str) -> str:
     return name
 
 
-def _system(use: Use) -> AfterValidator:
+def _system(use: SystemRole) -> AfterValidator:
     """Accepts "" and the systems that this table may name."""
 
     def check(name: str) -> str:
@@ -153,13 +153,13 @@ def _looked_into(look: Callable[[bytes], object], path: Path, info: ValidationIn
 
 
 def _key_set(text: bytes) -> object:
-    from hkall_gateway.ncip.key_sets import key_set
+    from hkall_gateway.ncip.authentication.key_sets import key_set
 
     return key_set(text)
 
 
 def _signing_key(text: bytes) -> object:
-    from hkall_gateway.ncip.signed_tokens import signing_key
+    from hkall_gateway.ncip.authentication.signed_tokens import signing_key
 
     return signing_key(text)
 
@@ -182,6 +182,6 @@ DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_web)]
 Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
 NcipDialect: TypeAlias = Annotated[str, AfterValidator(_ncip_dialect)]
-PartnerSystem: TypeAlias = Annotated[str, _system(Use.PARTNER)]
-ClientSystem: TypeAlias = Annotated[str, _system(Use.CLIENT)]
-IlsSystem: TypeAlias = Annotated[str, _system(Use.ILS)]
+PartnerSystem: TypeAlias = Annotated[str, _system(SystemRole.PARTNER)]
+ClientSystem: TypeAlias = Annotated[str, _system(SystemRole.CLIENT)]
+IlsSystem: TypeAlias = Annotated[str, _system(SystemRole.ILS)]

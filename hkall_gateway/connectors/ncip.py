@@ -14,10 +14,10 @@ from twisted.internet.defer import TimeoutError as TooLate
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
-from hkall_gateway.edge.budget import left_s
-from hkall_gateway.ncip.client import Client
-from hkall_gateway.ncip.documents import item_id, user_id
-from hkall_gateway.ncip.messages import Fields, Message, instant
+from hkall_gateway.edge.limits.time_budget import left_s
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
+from hkall_gateway.ncip.notifications import item_id, user_id
+from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.dates.calendar import HONG_KONG, civil
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
@@ -55,7 +55,7 @@ class Ncip:
         looks = {Verb.COPIES} if self._ways.looks_up_items else set()
         self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks})
         secrets = {self._there.agency: self._outside.password.reveal()}
-        self._client = Client(self._outside.post, tools.agency, secrets)
+        self._client = NcipClient(self._outside.post, tools.agency, secrets)
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """The borrower from the LookupUserResponse; None for an unknown user."""
@@ -91,7 +91,7 @@ class Ncip:
                 break
         return tuple(seen)
 
-    async def _said(self, service: str, fields: Fields, no: Collection[str]) -> Message | None:
+    async def _said(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
         """The reply; None for a Problem that is among `no`, by its type or by words of its detail or value.
 
         Raises Unreachable for any other, and where none came.
@@ -107,7 +107,7 @@ class Ncip:
         with suppress(Unreachable):
             await self._asked("LookupUser", {"UserId": user_id(self._there.agency, NOBODYS)}, self._ways.unknown_user)
 
-    async def _asked(self, service: str, fields: Fields, no: Collection[str]) -> Message | None:
+    async def _asked(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
         health, began = self._outside.health, self._outside.now()
         reply = await self._in_time(service, fields)
         problems = reply.each("Problem") if reply else []
@@ -119,7 +119,7 @@ class Ncip:
         health.heard(service, (self._outside.now() - began).total_seconds())
         return None if reply.has("Problem") else reply
 
-    async def _in_time(self, service: str, fields: Fields) -> Message | None:
+    async def _in_time(self, service: str, fields: Fields) -> NcipMessage | None:
         """The reply within the rest of the time budget; None without a reply. Raises Unreachable if no time is left."""
         clock, whole_s = self._outside.clock, float(self._there.timeout_s)
         if clock is None:
@@ -152,13 +152,13 @@ def _ways(settings: Mapping[str, Any]) -> _Ways:
     return _Ways(**{field.name: settings[field.name] for field in fields(_Ways) if field.name in settings})
 
 
-def _is(problem: Message, no: Collection[str]) -> bool:
+def _is(problem: NcipMessage, no: Collection[str]) -> bool:
     """Whether a Problem is among these, by its type or by words of its detail or value."""
     kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     return any(words.casefold() == kind or any(words.casefold() in text for text in told) for words in no)
 
 
-def told(reply: Message, now: datetime, *, tells_loans: bool = True) -> Told:
+def told(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> Told:
     """The facts about a borrower in a LookupUserResponse.
 
     An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.
@@ -177,13 +177,13 @@ def told(reply: Message, now: datetime, *, tells_loans: bool = True) -> Told:
     )
 
 
-def _card(reply: Message) -> str:
+def _card(reply: NcipMessage) -> str:
     """The barcode from the reply's UserId; "" where its type names another kind of number."""
     users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
     return next((one.text("UserIdentifierValue") for one in users), "")
 
 
-def _blocked(person: Message, now: datetime) -> bool:
+def _blocked(person: NcipMessage, now: datetime) -> bool:
     in_force = [one for one in person.each("BlockOrTrap") if not _over(one.text("ValidToDate"), now)]
     stopped = {one.text("BlockOrTrapType").casefold() for one in in_force} & STOPS
     statuses = {text.casefold() for text in person.texts("UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")}
@@ -195,7 +195,7 @@ def _over(until: str, now: datetime) -> bool:
     return when is not None and when < now
 
 
-def _categories(person: Message) -> list[str]:
+def _categories(person: NcipMessage) -> list[str]:
     """The patron's category in either convention: the value of PROFILE, or the name of a privilege."""
     rows = [
         (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
@@ -205,18 +205,18 @@ def _categories(person: Message) -> list[str]:
     return keyed or [key for key, _ in rows if key and key.casefold() not in NO_CATEGORY | {"profile"}]
 
 
-def _last_day(people: Collection[Message]) -> date | None:
+def _last_day(people: Collection[NcipMessage]) -> date | None:
     until = [instant(text, HONG_KONG) for person in people for text in person.texts("UserPrivilege/ValidToDate")]
     return max((civil(when) for when in until if when), default=None)
 
 
-def _name(person: Message) -> str:
+def _name(person: NcipMessage) -> str:
     one = "NameInformation/PersonalNameInformation"
     parts = [person.text(f"{one}/StructuredPersonalUserName/{part}") for part in ("GivenName", "Surname")]
     return person.text(f"{one}/UnstructuredPersonalUserName") or " ".join(filter(None, parts))
 
 
-def _address(person: Message) -> str:
+def _address(person: NcipMessage) -> str:
     found = (
         one.text("ElectronicAddress/ElectronicAddressData")
         for one in person.each("UserAddressInformation")

@@ -14,16 +14,16 @@ from twisted.internet.defer import TimeoutError as TooLate
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
-from hkall_gateway.edge.budget import left_s
+from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
-from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
-from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.fields import date18
-from hkall_gateway.sip2.items import ON_SHELF
-from hkall_gateway.sip2.upstream import Ask, Ticking, written
-from hkall_gateway.sip2.words import CHINESE, EN, ZH
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.fields import date18
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
+from hkall_gateway.sip2.handlers.items import ON_SHELF
+from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
+from hkall_gateway.sip2.upstream.client import Ask, Ticking, written
 
 MOST_WAITING: Final = 64
 """Queries that may wait for a free connection; further ones fail at once as Unreachable."""
@@ -80,9 +80,9 @@ class Sip2:
                 break
         return tuple(seen)
 
-    async def _said(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Message:
+    async def _said(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(now, HONG_KONG), "AO": self._institution}
-        body = written(Message(code, {**common, **fields, "AC": ""}), self._dialect)
+        body = written(Sip2Message(code, {**common, **fields, "AC": ""}), self._dialect)
         return read(await self._ask(body), self._dialect)
 
 
@@ -116,7 +116,7 @@ class Lines:
             raise Unreachable("no line was free in time") from None
 
 
-def read(body: bytes, dialect: Dialect) -> Message:
+def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
     """Decode a reply; an unreadable one raises Unreachable, like a missing one."""
     try:
         return decode(body, dialect)
@@ -124,7 +124,7 @@ def read(body: bytes, dialect: Dialect) -> Message:
         raise Unreachable(f"its reply cannot be used: {bad}") from None
 
 
-def told(reply: Message) -> Told:
+def told(reply: Sip2Message) -> Told:
     """The facts about a borrower in a 64 reply.
 
     A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk.ports import LocalIls
-from hkall_gateway.edge.health import Health
-from hkall_gateway.ncip.transport import Post
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.upstream import Ask, Ticking
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.upstream.client import Ask, Ticking
 from hkall_gateway.store.engine.database import Store
 
 VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
@@ -28,10 +28,10 @@ class Outside:
     """
 
     now: Callable[[], datetime]
-    health: Health
+    health: CircuitBreaker
     line: Callable[[], Ask]
     post: Post
-    dialect: Dialect = DIALECTS["standard"]
+    dialect: Sip2Dialect = DIALECTS["standard"]
     password: Sensitive = NOTHING
     clock: Ticking | None = None
 

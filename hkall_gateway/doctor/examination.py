@@ -16,10 +16,10 @@ from hkall_gateway.doctor.proofs import Doors
 from hkall_gateway.doctor.table import GATEWAY, ILS, SMTP
 from hkall_gateway.doctor.tools import TooLong, Tools, within
 from hkall_gateway.edge.tls import KIND
-from hkall_gateway.ncip.calls import Caller
-from hkall_gateway.ncip.key_sets import MOST_BYTES
-from hkall_gateway.ncip.our_proofs import OurProof
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
+from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.rules.vocabulary import Sensitive
 
 PEER_S: Final = 10.0

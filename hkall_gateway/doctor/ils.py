@@ -17,11 +17,11 @@ from hkall_gateway.doctor import database, ncip, sip2
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import NOBODY, OF_ILS, Responder
 from hkall_gateway.doctor.tools import TooLong, Tools, within
-from hkall_gateway.edge.health import Health
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
-from hkall_gateway.sip2.upstream import Ask, Login, Upstream, dialled
+from hkall_gateway.sip2.upstream.client import Ask, Login, Upstream, dialled
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import create_all
@@ -103,7 +103,7 @@ async def _asked(sheet: Sheet, tools: Tools, connector: LocalIls) -> None:
 def _connector(tools: Tools, store: Immediate) -> LocalIls:
     """The connector as the gateway makes it, over an empty store."""
     means, config = tools.means, tools.means.config()
-    ils, health = config.ils, Health("doctor", means.clock)
+    ils, health = config.ils, CircuitBreaker("doctor", means.clock)
     password, framing = means.secret(ils.password_env), rows.framing_of_ils(config)
     dial = dialled(tools.reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
 

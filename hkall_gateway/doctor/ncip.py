@@ -16,14 +16,14 @@ from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.reach import reached
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.doctor.tools import Tools
-from hkall_gateway.ncip.client import Client, read
-from hkall_gateway.ncip.dialects import DIALECTS, minor, version_1
-from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
-from hkall_gateway.ncip.looking import STATUS, UNKNOWN_ITEM, copies_in
-from hkall_gateway.ncip.messages import BadMessage, Fields, Message
-from hkall_gateway.ncip.our_proofs import OurProof
+from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
+from hkall_gateway.ncip.codec.messages import BadDocument, Fields, NcipMessage
+from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
+from hkall_gateway.ncip.notifications import CATALOGUE, item_id, request_id, user_id
 from hkall_gateway.ncip.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
-from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted
+from hkall_gateway.ncip.shelf_check import STATUS, UNKNOWN_ITEM, copies_in
+from hkall_gateway.ncip.transport.client import NcipClient, read
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
@@ -51,14 +51,14 @@ class Heard:
     tools: Tools
     sheet: Sheet
     post: Post
-    posted: Posted | None = None
+    posted: HttpReply | None = None
     failed: NotSent | NoReply | None = None
     allowed_s: float = 0
     before: datetime | None = None
     after: datetime | None = None
 
-    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
-        """Post a document and record the outcome; a `Client` calls this."""
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        """Post a document and record the outcome; a `NcipClient` calls this."""
         self.posted, self.failed, self.before = None, None, self.tools.means.clock()
         self.allowed_s = min(timeout_s, self.sheet.left_s())
         try:
@@ -109,9 +109,9 @@ class Responder:
         given = {"the agreed secret": self.secret, "our Authorization header": self.proof}
         return " and ".join(name for name, one in given.items() if one) or "our address alone"
 
-    def client(self, post: Post) -> Client:
+    def client(self, post: Post) -> NcipClient:
         """Returns an NCIP client that queries this responder as the gateway does."""
-        return Client(post, self.agency, {self.partner.agency: self.secret.reveal()})
+        return NcipClient(post, self.agency, {self.partner.agency: self.secret.reveal()})
 
 
 async def examined(sheet: Sheet, tools: Tools, there: Responder) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def _unanswered(sheet: Sheet, heard: Heard) -> None:
         return
     status, kind = heard.posted.status, heard.posted.content_type or "no Content-Type"
     bad = read(heard.posted)
-    why = bad.detail if isinstance(bad, BadMessage) else ""
+    why = bad.detail if isinstance(bad, BadDocument) else ""
     sheet.fail("http", f"HTTP {status}, {kind}: no NCIP document ({why})"[:200], _about_status(status))
 
 
@@ -186,7 +186,7 @@ def _about_status(status: int) -> str:
     return STATUSES.get(status) or (BROKEN if status >= 500 else "")
 
 
-def admitted(sheet: Sheet, service: str, reply: Message, there: Responder) -> bool:
+def admitted(sheet: Sheet, service: str, reply: NcipMessage, there: Responder) -> bool:
     """Whether the peer takes our proof; writes the finding."""
     own = there.partner.problems
     faults = types(one for one in problems(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault")
@@ -199,21 +199,21 @@ def admitted(sheet: Sheet, service: str, reply: Message, there: Responder) -> bo
     return not faults
 
 
-def problems(reply: Message) -> list[Message]:
+def problems(reply: NcipMessage) -> list[NcipMessage]:
     """All Problems in a reply, those of its single titles among them."""
     return [*reply.each("Problem"), *(one for title in reply.each("BibInformation") for one in title.each("Problem"))]
 
 
-def types(found: Iterable[Message]) -> list[str]:
+def types(found: Iterable[NcipMessage]) -> list[str]:
     """The types of Problems, each once, as the standard spells them."""
     return list(dict.fromkeys(spelled(_type(one)) for one in found))
 
 
-def _type(problem: Message) -> str:
+def _type(problem: NcipMessage) -> str:
     return problem.text("ProblemType")
 
 
-def judge_item(sheet: Sheet, service: str, reply: Message, there: Responder) -> None:
+def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: Responder) -> None:
     """The finding about the answer to an item that cannot exist."""
     said, statuses = types(problems(reply)), [status for status in copies_in(reply).values() if status]
     if service == "LookupUser":
@@ -231,7 +231,7 @@ def judge_item(sheet: Sheet, service: str, reply: Message, there: Responder) -> 
         sheet.ok("lookup.item", f"{service}: {', '.join(said) or 'nothing is known of the item'}")
 
 
-def judge_request(sheet: Sheet, reply: Message | None) -> None:
+def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
     """The finding about the answer to a request that cannot exist."""
     said = types(problems(reply)) if reply is not None else []
     if reply is None:
@@ -244,7 +244,7 @@ def judge_request(sheet: Sheet, reply: Message | None) -> None:
         sheet.ok("lookup.request", f"LookupRequest: {', '.join(said)}")
 
 
-def judge_versions(sheet: Sheet, reply: Message | None, ours: str) -> None:
+def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
     """The finding about the versions that the peer lists; `ours` is the one in which it is written to."""
     listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
     if not listed:

@@ -22,7 +22,7 @@ from hkall_gateway.doctor import database, tls
 from hkall_gateway.doctor.database import Seen
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.tools import TooLong, Tools, within
-from hkall_gateway.edge.numbering import numbered
+from hkall_gateway.edge.gateway_number import numbered
 from hkall_gateway.edge.tls import ERRORS, KIND, arguments, server_context
 from hkall_gateway.rules.settings import Policy
 

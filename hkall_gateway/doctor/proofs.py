@@ -9,8 +9,8 @@ from typing import Final
 
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.reach import on_this_machine
-from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.ncip.calls import Caller
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.ncip.service_request import Caller
 
 CHECK: Final = "proof.theirs"
 CERTIFICATE: Final = "certificate"

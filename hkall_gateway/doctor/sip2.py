@@ -19,14 +19,14 @@ from hkall_gateway.doctor.ncip import NOBODY
 from hkall_gateway.doctor.reach import reached
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.doctor.tools import TooLong, Tools, within
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
-from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.fields import date18, parse_date18
-from hkall_gateway.sip2.messages import BX
-from hkall_gateway.sip2.upstream import NOBODY as STRANGER
-from hkall_gateway.sip2.upstream import Login, LoginRefused, Upstream, dialled, login_line, written
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.fields import date18, parse_date18
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
+from hkall_gateway.sip2.codec.messages import BX
+from hkall_gateway.sip2.upstream.client import NOBODY as STRANGER
+from hkall_gateway.sip2.upstream.client import Login, LoginRefused, Upstream, dialled, login_line, written
 
 LOOKED: Final = {"sip2": "63"}
 """The message that queries a patron, by connector; with the relay alone it is 23, as a terminal sends it."""
@@ -37,7 +37,7 @@ class There:
     """The server as the configuration describes it."""
 
     ils: Ils
-    dialect: Dialect
+    dialect: Sip2Dialect
     login: Login
     agency: str
 
@@ -132,14 +132,14 @@ NO_LOGIN: Final = (
 
 
 async def _status(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> bool:
-    question = Message("99", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"})
+    question = Sip2Message("99", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"})
     before = tools.means.clock()
     reply = await _said(sheet, tools, line, server, written(question, server.dialect))
     clock.compared(sheet, parse_date18(reply.get("date_time_sync"), HONG_KONG), before, tools.means.clock())
     return judge_status(sheet, reply, server.question)
 
 
-def judge_status(sheet: Sheet, reply: Message, question: str) -> bool:
+def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
     """Whether a 98 is of a system that can be asked; `question` is the message by which readers are asked about."""
     needed = [code for code in (question, "17") if not _supported(reply.get("BX"), code)]
     if reply.get("on_line_status") != "Y":
@@ -168,7 +168,7 @@ async def _patron(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> 
     judge_patron(sheet, server.question, reply)
 
 
-def judge_patron(sheet: Sheet, question: str, reply: Message) -> None:
+def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
     """The finding about a card that cannot exist."""
     if reply.get("BL") == "N":
         sheet.ok("lookup.patron", f"{question}: an unknown card is unknown (BL N)")
@@ -188,10 +188,10 @@ async def _item(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> No
 
 def _about(tools: Tools, server: There, code: str, fields: Mapping[str, Value]) -> bytes:
     common: dict[str, Value] = {"transaction_date": date18(tools.means.clock(), HONG_KONG), "AO": server.institution, "AC": ""}
-    return written(Message(code, {**common, **fields}), server.dialect)
+    return written(Sip2Message(code, {**common, **fields}), server.dialect)
 
 
-async def _said(sheet: Sheet, tools: Tools, line: Upstream, server: There, body: bytes) -> Message:
+async def _said(sheet: Sheet, tools: Tools, line: Upstream, server: There, body: bytes) -> Sip2Message:
     """The reply to one question. Raises Unreachable or TooLong."""
     reply = await within(tools.reactor, sheet.left_s(), line(body))
     try:
@@ -204,4 +204,4 @@ def _line(tools: Tools, server: There, login: Login) -> Upstream:
     """One line, as the gateway opens it."""
     ils, reactor = server.ils, tools.reactor
     dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
-    return Upstream(dial, reactor, ils.timeout_s, server.dialect, Health("doctor", tools.means.clock), login)
+    return Upstream(dial, reactor, ils.timeout_s, server.dialect, CircuitBreaker("doctor", tools.means.clock), login)

@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.server import Request, Site
 
-from hkall_gateway.edge.admission import Refusals
-from hkall_gateway.edge.body_budget import BodyBudget
-from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.limits.accept_filter import Refusals
+from hkall_gateway.edge.limits.body_budget import BodyBudget
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
 
 IDLE_S: Final = 60.0
 MOST_PIPELINED: Final = 16

@@ -20,7 +20,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hkall_gateway.edge.ports import entrance
+from hkall_gateway.edge.endpoints import server_endpoint
 
 KIND: Final = "ssl:"
 CIPHERS: Final = (
@@ -107,7 +107,7 @@ def tls_entrance(
     port, named = arguments(text)
     plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
     shown = Certificates(lambda: server_context(named, authorities), port)
-    return TlsEndpoint(entrance(reactor, plain, shared=shared), shown, reactor, around)
+    return TlsEndpoint(server_endpoint(reactor, plain, shared=shared), shown, reactor, around)
 
 
 def arguments(text: str) -> tuple[str, Mapping[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hkall_gateway.lab.deeds import Stage
 from hkall_gateway.lab.lines import BadLine, Line
 from hkall_gateway.lab.shorthand import differences, fits, pair
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.messages import NcipMessage
 
 
 class Difference(Exception):
@@ -24,13 +24,13 @@ def hear(stage: Stage, line: Line) -> None:
     named = line.get("terminal") or line.get("agency")
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
-    if isinstance(reply, Message):
+    if isinstance(reply, NcipMessage):
         _hear_document(line, reply)
     elif not fits(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
         raise _differ(line, line.get("said"), reply or "no reply")
 
 
-def _hear_document(line: Line, reply: Message) -> None:
+def _hear_document(line: Line, reply: NcipMessage) -> None:
     """Checks a reply: `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain."""
     problem = reply.text("Problem/ProblemType")
     kind, _, rest = line.get("said").partition(" ")
@@ -45,7 +45,7 @@ def _hear_document(line: Line, reply: Message) -> None:
         raise _differ(line, line.get("said"), _sketch(reply) if problem else f"ok {' '.join(others)}")
 
 
-def _sketch(reply: Message) -> str:
+def _sketch(reply: NcipMessage) -> str:
     problem = reply.text("Problem/ProblemType")
     return f"Problem {problem} / {reply.text('Problem/ProblemDetail')}" if problem else f"ok ({reply.service})"
 

@@ -23,7 +23,7 @@ from hkall_gateway.lab.grounds import Ground, Memory
 from hkall_gateway.lab.lossy import Later, LossyLine
 from hkall_gateway.lab.world import Died, World
 from hkall_gateway.lab.worldfile import Start, secret_of
-from hkall_gateway.ncip.transport import NoReply, NotSent, Post, Posted
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.journal_entry import JournalEntry
@@ -96,7 +96,7 @@ class Consortium:
         def secret(agency: str) -> str:
             return secret_of("+".join(sorted((agency, start.agency)))) if agency not in start.clients else secret_of(agency)
 
-        async def post(url: str, body: bytes, timeout_s: float) -> Posted:
+        async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
             if self._cut_until.get(start.agency, self.now) > self.now:
                 raise NotSent("no line out of the house")
             return await self.line(url, body, timeout_s)
@@ -174,13 +174,13 @@ class Consortium:
 
     # ---- documents
 
-    async def _reach(self, url: str, body: bytes, _timeout_s: float) -> Posted:
+    async def _reach(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
         """Returns the reply of the partner's gateway. It may be down, or die before its reply is sent."""
         agency = url.removeprefix("http://").partition("/")[0]
         if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
             raise NotSent(f"{agency} is down")
         try:
-            return Posted(200, XML, self.worlds[agency].ncip("", body), 0)
+            return HttpReply(200, XML, self.worlds[agency].ncip("", body), 0)
         except Died:
             self._die(agency)
             raise NoReply(f"{agency} died") from None

@@ -15,8 +15,8 @@ from hkall_gateway.lab.lines import BadLine, Line, duration
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.shorthand import pair
 from hkall_gateway.lab.world import World
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 from hkall_gateway.store.outbox import OutboxRow
 
@@ -28,7 +28,7 @@ class Told(Protocol):
 
     def ncip(self, agency: str, document: bytes) -> bytes: ...
 
-    def tell(self, agency: str, said: str) -> Message: ...
+    def tell(self, agency: str, said: str) -> NcipMessage: ...
 
     def request(self, number: str) -> Request: ...
 
@@ -51,7 +51,7 @@ class Stage:
     rounds: Mapping[str, Round]
     command_line: CommandLine | None
     made: Told | None = None
-    replies: dict[str, str | Message] = field(default_factory=dict)
+    replies: dict[str, str | NcipMessage] = field(default_factory=dict)
     speaker: str = ""
     dead: bool = False
 
@@ -139,7 +139,7 @@ def speak_ncip(stage: Stage, line: Line) -> None:
     world = stage.gateway(line)
     if said.endswith(".xml"):
         document = (stage.folder.parent / "ncip" / said).read_bytes()
-        stage.replies[stage.speaker] = codec.decode(world.ncip(agency, document))
+        stage.replies[stage.speaker] = documents.decode(world.ncip(agency, document))
     else:
         stage.replies[stage.speaker] = world.tell(agency, said)
 

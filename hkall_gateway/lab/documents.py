@@ -12,9 +12,9 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, secret_of
-from hkall_gateway.ncip.calls import Caller, Door, Peer
-from hkall_gateway.ncip.client import Client, Post
 from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer
+from hkall_gateway.ncip.transport.client import NcipClient, Post
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store.engine.database import Immediate, finished
@@ -36,7 +36,7 @@ class Documents:
         secret: Callable[[str], str] = secret_of,
     ) -> None:
         self._store = store
-        self.door = Door(
+        self.door = NcipServices(
             desk=desk,
             callers={caller.agency: caller for caller in _callers(start, secret)},
             agency=start.agency,
@@ -47,7 +47,7 @@ class Documents:
             places={code: code for code in start.pickup_locations},
             name_order="surname_first",
         )
-        self._client = Client(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
+        self._client = NcipClient(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
 
     def answer(self, body: bytes) -> bytes:
         """Returns the reply to a document that came from this machine."""

@@ -11,16 +11,16 @@ from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec import Message, Value, body_of, decode
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.fields import date18
-from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.fields import date18
+from hkall_gateway.sip2.codec.lines import Sip2Message, Value, body_of, decode
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.codec.session import Close, Refuse, SendBytes, Session
 from hkall_gateway.sip2.relay import FLAGS
-from hkall_gateway.sip2.session import Hang, Refuse, Say, Session
-from hkall_gateway.sip2.upstream import NOBODY, Login, Unanswered, written
+from hkall_gateway.sip2.upstream.client import NOBODY, Login, Unanswered, written
 
 LOAN_DAYS: Final = 30
 READ: Final[Mapping[str, Callable[[str], object]]] = {
@@ -80,14 +80,14 @@ class LocalSystem:
     paid: list[str] = field(default_factory=list)
     documents: list[bytes] = field(default_factory=list)
 
-    def answer(self, asked: Message, dialect: Dialect) -> Message:
+    def answer(self, asked: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
         """Returns the reply to a message, without sequence number and checksum."""
         self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
         said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
         said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **DEEDS[asked.code](self, asked)}
         shape = SHAPES[SHAPES[asked.code].reply]
         known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
-        return Message(shape.code, {name: value for name, value in said.items() if name in known})
+        return Sip2Message(shape.code, {name: value for name, value in said.items() if name in known})
 
     def loans_of(self, card: str) -> list[Book]:
         """Its own books that a reader has."""
@@ -124,15 +124,15 @@ class LocalSystem:
 
     # ---- its actions
 
-    def _login(self, asked: Message) -> dict[str, Value]:
+    def _login(self, asked: Sip2Message) -> dict[str, Value]:
         return {"ok": "1" if self.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"}
 
-    def _status(self, _asked: Message) -> dict[str, Value]:
+    def _status(self, _asked: Sip2Message) -> dict[str, Value]:
         patience = {"timeout_period": "100", "retries_allowed": "3"}
         offers = dict.fromkeys(FLAGS, "Y")
         return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **offers, **patience}
 
-    def _patron(self, asked: Message) -> dict[str, Value]:
+    def _patron(self, asked: Sip2Message) -> dict[str, Value]:
         reader = self.reader(asked.get("AA"))
         if reader is None:
             return {"patron_status": "YYYY", "language": "001", "AE": "", "BL": "N", "CQ": "N", "AF": ("No such reader",)}
@@ -153,57 +153,57 @@ class LocalSystem:
             said["AU"] = tuple(book.barcode for book in loans)
         return said
 
-    def _item(self, asked: Message) -> dict[str, Value]:
+    def _item(self, asked: Sip2Message) -> dict[str, Value]:
         book = self.books.get(asked.get("AB"))
         if book is None:
             return {"circulation_status": "01", "fee_type": "01", "AJ": ""}
         return {"circulation_status": "04" if book.reader else "03", "fee_type": "01", "AJ": book.title}
 
-    def _lend(self, asked: Message) -> dict[str, Value]:
+    def _lend(self, asked: Sip2Message) -> dict[str, Value]:
         reader, book = self.readers.get(asked.get("AA")), self.books.get(asked.get("AB"))
         if reader is None or book is None or reader.blocked or book.reader not in ("", reader.card):
             return {"ok": "0", "AJ": book.title if book else "", "AF": ("Not lent",)}
         had, book.reader = book.reader == reader.card, reader.card
         return {"ok": "1", "renewal_ok": "Y" if had else "N", "desensitize": "Y", "AJ": book.title, "AH": self.due()}
 
-    def _take_back(self, asked: Message) -> dict[str, Value]:
+    def _take_back(self, asked: Sip2Message) -> dict[str, Value]:
         book = self.books.get(asked.get("AB"))
         if book is None:
             return {"ok": "0", "alert": "Y", "AQ": "", "AF": ("No such book",)}
         card, book.reader = book.reader, ""
         return {"ok": "1", "resensitize": "Y", "AQ": "MAIN", "AJ": book.title, "AA": card}
 
-    def _renew(self, asked: Message) -> dict[str, Value]:
+    def _renew(self, asked: Sip2Message) -> dict[str, Value]:
         book = self.books.get(asked.get("AB"))
         mine = book is not None and book.reader == asked.get("AA")
         said: dict[str, Value] = {"ok": "1" if mine else "0", "renewal_ok": "Y" if mine else "N"}
         return {**said, "AJ": book.title if book else "", "AH": self.due()}
 
-    def _renew_all(self, asked: Message) -> dict[str, Value]:
+    def _renew_all(self, asked: Sip2Message) -> dict[str, Value]:
         mine = tuple(book.barcode for book in self.loans_of(asked.get("AA")))
         return {"ok": "1", "renewed_count": f"{len(mine)}", "unrenewed_count": "0", "BM": mine}
 
-    def _block(self, asked: Message) -> dict[str, Value]:
+    def _block(self, asked: Sip2Message) -> dict[str, Value]:
         if reader := self.readers.get(asked.get("AA")):
             reader.blocked = asked.code == "01"
         return self._patron(asked)
 
-    def _pay(self, asked: Message) -> dict[str, Value]:
+    def _pay(self, asked: Sip2Message) -> dict[str, Value]:
         self.paid.append(asked.get("BV"))
         return {"payment_accepted": "Y", "BK": asked.get("BK")}
 
-    def _hold(self, asked: Message) -> dict[str, Value]:
+    def _hold(self, asked: Sip2Message) -> dict[str, Value]:
         return {"ok": "1" if asked.get("AB") in self.books else "0", "AF": ("On our own list",)}
 
-    def _properties(self, asked: Message) -> dict[str, Value]:
+    def _properties(self, asked: Sip2Message) -> dict[str, Value]:
         return {"item_properties_ok": "1", "CH": asked.get("CH")}
 
-    def _end(self, _asked: Message) -> dict[str, Value]:
+    def _end(self, _asked: Sip2Message) -> dict[str, Value]:
         return {"end_session": "Y"}
 
 
 # fmt: off
-DEEDS: Final[Mapping[str, Callable[[LocalSystem, Message], dict[str, Value]]]] = {
+DEEDS: Final[Mapping[str, Callable[[LocalSystem, Sip2Message], dict[str, Value]]]] = {
     "01": LocalSystem._block,
     "09": LocalSystem._take_back,
     "11": LocalSystem._lend,
@@ -229,7 +229,7 @@ class Direct:
 
     dialect = DIALECTS["standard"]
 
-    def __init__(self, system: LocalSystem, health: Health, login: Login = NOBODY) -> None:
+    def __init__(self, system: LocalSystem, health: CircuitBreaker, login: Login = NOBODY) -> None:
         self._system, self._health, self.login = system, health, login
 
     @property
@@ -269,13 +269,13 @@ class Server(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
         for event in self._session.receive(data):
-            if isinstance(event, Hang | Refuse) or self._system.state == "silent":
+            if isinstance(event, Close | Refuse) or self._system.state == "silent":
                 continue
-            said = event.data if isinstance(event, Say) else self._reply(event)
+            said = event.data if isinstance(event, SendBytes) else self._reply(event)
             if self._system.state != "mute" or said.startswith(b"94"):
                 self._write(said)
 
-    def _reply(self, asked: Message) -> bytes:
+    def _reply(self, asked: Sip2Message) -> bytes:
         said = self._system.answer(asked, self._session.dialect)
         return self._session.reply(asked, said.code, said.fields)
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 from twisted.web import resource
 
 from hkall_gateway.lab.ils import LocalSystem, Reader
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import SHAPES, Fields, Message
-from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 
 URL: Final = "http://ils.test/ncip"
 
@@ -22,13 +22,13 @@ class Responder:
     def __init__(self, system: LocalSystem, secret: str = "") -> None:
         self._system, self._secret = system, secret
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:  # noqa: ARG002  # time stands still here
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
         """Takes the place of an HTTP client's post."""
         if self._system.state != "here":
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
-        return Posted(200, 'application/xml; charset="utf-8"', self.answer(codec.decode(body)))
+        return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))
 
-    def answer(self, asked: Message) -> bytes:
+    def answer(self, asked: NcipMessage) -> bytes:
         """Returns the reply to a document."""
         self._system.heard.append(f"{asked.service} {asked.text('UserId/UserIdentifierValue') or asked.text('ItemId')}".strip())
         if self._system.documents:
@@ -38,7 +38,7 @@ class Responder:
             said: Fields = _problem("Agency Authentication Failed")
         else:
             said = SERVICES.get(asked.service, _unsupported)(self._system, asked)
-        return codec.encode(Message(SHAPES[asked.service].reply, said), DIALECTS["direct"])
+        return documents.encode(NcipMessage(SHAPES[asked.service].reply, said), DIALECTS["direct"])
 
 
 class Page(resource.Resource):
@@ -52,10 +52,10 @@ class Page(resource.Resource):
 
     def render_POST(self, request: Any) -> bytes:  # noqa: N802
         request.setHeader(b"content-type", b'application/xml; charset="utf-8"')
-        return self._responder.answer(codec.decode(request.content.read()))
+        return self._responder.answer(documents.decode(request.content.read()))
 
 
-def _user(system: LocalSystem, asked: Message) -> Fields:
+def _user(system: LocalSystem, asked: NcipMessage) -> Fields:
     shown = {
         one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in asked.each("AuthenticationInput")
     }
@@ -82,7 +82,7 @@ def _person(system: LocalSystem, reader: Reader) -> Fields:
     }
 
 
-def _copy(system: LocalSystem, asked: Message) -> Fields:
+def _copy(system: LocalSystem, asked: NcipMessage) -> Fields:
     book = system.books.get(asked.text("ItemId/ItemIdentifierValue"))
     if book is None:
         return _problem("Unknown Item")
@@ -94,7 +94,7 @@ def _item(system: LocalSystem, barcode: str) -> Fields:
     return {"AgencyId": system.agency, "ItemIdentifierValue": barcode}
 
 
-def _unsupported(_system: LocalSystem, _asked: Message) -> Fields:
+def _unsupported(_system: LocalSystem, _asked: NcipMessage) -> Fields:
     return _problem("Unsupported Service")
 
 
@@ -102,4 +102,4 @@ def _problem(kind: str) -> Fields:
     return {"Problem": [{"ProblemType": kind}]}
 
 
-SERVICES: Final[Mapping[str, Callable[[LocalSystem, Message], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}
+SERVICES: Final[Mapping[str, Callable[[LocalSystem, NcipMessage], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}

@@ -22,9 +22,9 @@ from hkall_gateway.lab.scenario import Played
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.lab.terminals import Seal
 from hkall_gateway.lab.wire import Wire
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.outbox import OutboxRow
 
@@ -78,11 +78,11 @@ class Live:
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
         return self.way.post(document)
 
-    def tell(self, agency: str, said: str) -> Message:
+    def tell(self, agency: str, said: str) -> NcipMessage:
         service, *words = shlex.split(said)
         message = written(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
         dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
-        return codec.decode(self.ncip(agency, codec.encode(message, dialect)))
+        return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
 
     def request(self, number: str) -> Request:
         found = self.way.request(number)

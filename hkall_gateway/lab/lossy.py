@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from hkall_gateway.lab.faults import Fault, Reply, Trouble, damaged
-from hkall_gateway.ncip.transport import NoReply, NotSent, Post, Posted
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 
 Later = Callable[[float, Callable[[], Awaitable[None]]], None]
 """(seconds, the work to do then)."""
 
-NOTHING: Final = Posted(0, "", b"")
+NOTHING: Final = HttpReply(0, "", b"")
 
 
 class LossyLine:
@@ -23,20 +23,20 @@ class LossyLine:
     def __init__(self, post: Post, trouble: Trouble, later: Later) -> None:
         self._post, self.trouble, self._later = post, trouble, later
 
-    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         fault = self.trouble.next()
         if fault is None:
             return await self._post(url, body, timeout_s)
         return await self.suffer(fault, url, body, timeout_s)
 
-    async def suffer(self, fault: Fault, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def suffer(self, fault: Fault, url: str, body: bytes, timeout_s: float) -> HttpReply:
         """Sends one document with one fault."""
         if fault.reply == "unconnected":
             raise NotSent(f"lossy: {fault.name}")
         posted = await self._arrive(fault, url, damaged(body) if fault.damaged else body, timeout_s)
         return _REPLIES[fault.reply](self, fault, posted)
 
-    async def _arrive(self, fault: Fault, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def _arrive(self, fault: Fault, url: str, body: bytes, timeout_s: float) -> HttpReply:
         """Delivers the document as often as the fault demands; returns the last reply to an immediate delivery."""
         posted = NOTHING
         for when in fault.arrives:
@@ -54,26 +54,26 @@ class LossyLine:
 
     # ---- replies
 
-    def _whole(self, _fault: Fault, posted: Posted) -> Posted:
+    def _whole(self, _fault: Fault, posted: HttpReply) -> HttpReply:
         return posted
 
-    def _damaged(self, _fault: Fault, posted: Posted) -> Posted:
-        return Posted(posted.status, posted.content_type, damaged(posted.body))
+    def _damaged(self, _fault: Fault, posted: HttpReply) -> HttpReply:
+        return HttpReply(posted.status, posted.content_type, damaged(posted.body))
 
-    def _late(self, fault: Fault, posted: Posted) -> Posted:
+    def _late(self, fault: Fault, posted: HttpReply) -> HttpReply:
         if self.trouble.even():
             raise NoReply(f"lossy: {fault.name}")
         return posted
 
-    def _none(self, fault: Fault, _posted: Posted) -> Posted:
+    def _none(self, fault: Fault, _posted: HttpReply) -> HttpReply:
         raise NoReply(f"lossy: {fault.name}")
 
-    def _page(self, fault: Fault, _posted: Posted) -> Posted:
+    def _page(self, fault: Fault, _posted: HttpReply) -> HttpReply:
         assert fault.page is not None
-        return Posted(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
+        return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
 
 
-_REPLIES: Final[Mapping[Reply, Callable[[LossyLine, Fault, Posted], Posted]]] = {
+_REPLIES: Final[Mapping[Reply, Callable[[LossyLine, Fault, HttpReply], HttpReply]]] = {
     "whole": LossyLine._whole,
     "damaged": LossyLine._damaged,
     "late": LossyLine._late,

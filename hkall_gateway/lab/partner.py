@@ -15,9 +15,9 @@ from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.lab.script import MANNERS, Manner, reply
 from hkall_gateway.lab.shorthand import written
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Holding
 
@@ -47,7 +47,7 @@ class PartnerLibrary:
     ships_after_s: float | None = None
     shelf: tuple[Holding, ...] = ()
     script: deque[Manner] = field(default_factory=deque)
-    seen: list[Message] = field(default_factory=list)
+    seen: list[NcipMessage] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
     def site(self) -> Any:
@@ -58,29 +58,29 @@ class PartnerLibrary:
     def treat(self, body: bytes) -> tuple[Manner, bytes]:
         """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
         how = self.script.popleft() if self.script else ACCEPT
-        message = codec.decode(body)
+        message = documents.decode(body)
         if how.taken:
             self.seen.append(message)
             self.bodies.append(body)
             self._act_on(message)
         return how, reply(message, self.agency, how.problem, how.words, self.shelf)
 
-    async def say(self, service: str, *words: str) -> Message:
+    async def say(self, service: str, *words: str) -> NcipMessage:
         """Sends a document in shorthand to the gateway, and returns its reply."""
         message = written(service, words, self.agency, self.us, self.secret, self.now())
-        posted = await self.post(self.gateway_url, codec.encode(message, DIALECTS["direct"]), 20)
-        return codec.decode(posted.body)
+        posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
+        return documents.decode(posted.body)
 
-    async def ship(self, request: str, item: str) -> Message:
+    async def ship(self, request: str, item: str) -> NcipMessage:
         """Sends ItemShipped for the copy, under the borrower's RequestId."""
         due = calendar.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
         return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
 
-    async def receive(self, request: str, item: str) -> Message:
+    async def receive(self, request: str, item: str) -> NcipMessage:
         """Sends ItemReceived: the copy is back at its owner."""
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
 
-    def _act_on(self, message: Message) -> None:
+    def _act_on(self, message: NcipMessage) -> None:
         if self.ships_after_s is None:
             return
         request, item = message.text("RequestId/RequestIdentifierValue"), message.text("ItemId/ItemIdentifierValue")

@@ -15,7 +15,7 @@ from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab.mailbox import Mailbox
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.setup import DISCOVERY, PASSWORD, Ports, environment
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ncip.http_post import AgentPost
 
 _endpoint: Any = serverFromString  # it has no types
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from hkall_gateway.lab.lines import duration
 from hkall_gateway.lab.shorthand import said
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.client import NoReply, NotSent, Posted
-from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
-from hkall_gateway.ncip.documents import item_id
-from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import SHAPES, Fields, Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.notifications import item_id
+from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
 _BUSY: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
@@ -86,14 +86,14 @@ class Peers:
         self._urls, self._secret, self._holdings = urls, secret, holdings
         self.shelves: dict[ItemKey, str] = {}
         self._script: defaultdict[str, deque[Manner]] = defaultdict(deque)
-        self._arrived: defaultdict[str, deque[Message]] = defaultdict(deque)
+        self._arrived: defaultdict[str, deque[NcipMessage]] = defaultdict(deque)
         self.bodies: list[bytes] = []
 
     def script(self, agency: str, manner: Manner, times: int = 1) -> None:
         """Sets the manner of the next `times` documents; after them the partner accepts again."""
         self._script[agency].extend([manner] * times)
 
-    def arrived(self, agency: str) -> Message | None:
+    def arrived(self, agency: str) -> NcipMessage | None:
         """Removes and returns the oldest document that this partner took and no line has asked for; None when there is none."""
         return self._arrived[agency].popleft() if self._arrived[agency] else None
 
@@ -105,27 +105,27 @@ class Peers:
         """Lists scripted manners that no document met, as "AGENCY answers …"."""
         return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:  # noqa: ARG002  # time stands still here
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
         """Takes the place of an HTTP client's post."""
         agency = self._urls[url]
         how = self._script[agency].popleft() if self._script[agency] else OK
-        message = codec.decode(body)
+        message = documents.decode(body)
         if how.taken:
             self.bodies.append(body)
             self._arrived[agency].append(message)
         match how.kind:
             case "503" | "504":
-                return Posted(int(how.kind), "text/plain", b"come back later", how.wait_s)
+                return HttpReply(int(how.kind), "text/plain", b"come back later", how.wait_s)
             case "document":
-                return Posted(200, 'application/xml; charset="utf-8"', how.document, 0)
+                return HttpReply(200, 'application/xml; charset="utf-8"', how.document, 0)
             case "nonsense":
-                return Posted(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
+                return HttpReply(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
             case "cut" | "silence":
                 raise NoReply(how.kind)
             case "away":
                 raise NotSent(how.kind)
         problem = how.problem or self._stranger(agency, message)
-        return Posted(
+        return HttpReply(
             200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words, self._shelf(agency)), 0
         )
 
@@ -133,7 +133,7 @@ class Peers:
         theirs = (copy for copy in self._holdings if copy.agency == agency)
         return tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
 
-    def _stranger(self, agency: str, message: Message) -> str:
+    def _stranger(self, agency: str, message: NcipMessage) -> str:
         shown = message.text("InitiationHeader/FromAgencyAuthentication")
         return "" if shown == self._secret(agency) else "Agency Authentication Failed"
 
@@ -141,13 +141,17 @@ class Peers:
 ABOUT_VERSIONS: Final = "LookupVersion"
 
 
-def reply(message: Message, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()) -> bytes:
+def reply(
+    message: NcipMessage, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()
+) -> bytes:
     """A partner's reply: the fields that it shares with the request, and `words` in shorthand, or a Problem of this type.
 
     `shelf` holds its copies, for LookupItemSet. A reply that is Pending has no further fields.
     """
     if message.service == ABOUT_VERSIONS:
-        return codec.encode(Message(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"])
+        return documents.encode(
+            NcipMessage(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
+        )
     service = SHAPES[message.service].reply
     fields: dict[str, Any] = {
         "ResponseHeader": {
@@ -163,10 +167,10 @@ def reply(message: Message, agency: str, problem: str = "", words: Sequence[str]
         fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
         fields |= _LOOKS.get(message.service, _nothing)(message, shelf)
         fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
-    return codec.encode(Message(service, fields), DIALECTS["direct"])
+    return documents.encode(NcipMessage(service, fields), DIALECTS["direct"])
 
 
-def _titles(message: Message, shelf: Sequence[Holding]) -> Fields:
+def _titles(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
     """The copies of a title, given by the partner's own number or by the catalogue's."""
     number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     copies = [_copy(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
@@ -174,7 +178,7 @@ def _titles(message: Message, shelf: Sequence[Holding]) -> Fields:
     return {"BibInformation": [found if copies else {"Problem": [{"ProblemType": "Unknown Item"}]}]}
 
 
-def _one_copy(message: Message, shelf: Sequence[Holding]) -> Fields:
+def _one_copy(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
     wanted = message.text("ItemId/ItemIdentifierValue")
     return next((_copy(copy) for copy in shelf if copy.barcode == wanted), {})
 
@@ -183,11 +187,11 @@ def _copy(copy: Holding) -> Fields:
     return {"ItemId": item_id(copy.key), "ItemOptionalFields": {"CirculationStatus": copy.status}}
 
 
-def _nothing(_message: Message, _shelf: Sequence[Holding]) -> Fields:
+def _nothing(_message: NcipMessage, _shelf: Sequence[Holding]) -> Fields:
     return {}
 
 
-_LOOKS: Final[Mapping[str, Callable[[Message, Sequence[Holding]], Fields]]] = {
+_LOOKS: Final[Mapping[str, Callable[[NcipMessage, Sequence[Holding]], Fields]]] = {
     "LookupItemSet": _titles,
     "LookupItem": _one_copy,
 }

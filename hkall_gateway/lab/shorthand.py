@@ -19,8 +19,8 @@ from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from hkall_gateway.ncip.elements import ELEMENTS, place
-from hkall_gateway.ncip.messages import SHAPES, Message, instant
+from hkall_gateway.ncip.codec.elements import ELEMENTS, place
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
 from hkall_gateway.rules.dates import calendar
 
 Whose = Literal["speaker", "listener", "catalogue", ""]
@@ -78,7 +78,7 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Fields that every document of a service has, even if the line does not name them."""
 
 
-def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> Message:
+def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
     """The message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
     if service not in SHAPES:
         raise ValueError(f"{service} is no NCIP service; {_nearest(service, SHAPES)}")
@@ -95,7 +95,7 @@ def written(service: str, words: Iterable[str], speaker: str, listener: str, sec
     for path in _WHEN:
         if path in ELEMENTS[service].children and path not in fields:
             fields[path] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Message(service, fields)
+    return NcipMessage(service, fields)
 
 
 def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dic
     return fields
 
 
-def differences(message: Message, expected: Iterable[str]) -> list[str]:
+def differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
     """Lists the values in which a message differs from a line, each as `key=value` in the line's notation."""
     return [f"{key}={found}" for key, wanted in map(pair, expected) if (found := _other(message, key, wanted)) is not None]
 
@@ -181,7 +181,7 @@ def _put(fields: dict[str, Any], path: str, text: str) -> None:
 # ---- comparing
 
 
-def _other(message: Message, name: str, wanted: str) -> str | None:
+def _other(message: NcipMessage, name: str, wanted: str) -> str | None:
     """Returns None if the message has the wanted value, else the value that it has."""
     key = KEYS.get(name, Key(name, (name,)))
     found = [text for path in key.paths for text in _found(message, path, key, wanted)]
@@ -191,7 +191,7 @@ def _other(message: Message, name: str, wanted: str) -> str | None:
     return None if any(fits(text, wanted) for text in found) else "|".join(found) or "none"
 
 
-def _found(message: Message, path: str, key: Key, wanted: str) -> list[str]:
+def _found(message: NcipMessage, path: str, key: Key, wanted: str) -> list[str]:
     if key.value and ":" in wanted:
         return [f"{one.text('AgencyId')}:{one.text(key.value)}" for one in message.each(path)]
     texts = message.texts(f"{path}/{key.value}" if key.value else path)

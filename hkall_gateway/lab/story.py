@@ -17,7 +17,7 @@ from hkall_gateway.lab import setup
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.party import Party, start_gateway
 from hkall_gateway.lab.terminal import Terminal, call
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.store.unit import Unit
 
@@ -66,22 +66,22 @@ class Story:
 
     # ---- actions of people
 
-    async def discovery(self, service: str, *words: str) -> Message:
+    async def discovery(self, service: str, *words: str) -> NcipMessage:
         self.tell.wire("NCIP >", f"{service} {' '.join(words)}")
         reply = await self.party.discovery.say(service, *words)
         self.tell.wire("NCIP <", _short(reply))
         return reply
 
-    async def heard(self, partner: PartnerLibrary, service: str, already: int) -> Message:
+    async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
         """Waits for the next document of this service that a partner received."""
-        found: Message = await self.until(
+        found: NcipMessage = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
         self.tell.wire(f"NCIP > {partner.agency}", _short(found))
         return found
 
 
-def _short(message: Message) -> str:
+def _short(message: NcipMessage) -> str:
     """A document as one line: its service and its request, copy and due date, or its Problem."""
     problem = message.text("Problem/ProblemType")
     if problem:

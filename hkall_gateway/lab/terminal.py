@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.codec.lines import checksum
 
 
 class Terminal(Protocol):

@@ -9,18 +9,18 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, Terminal
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.sip2 import handlers as sip2
-from hkall_gateway.sip2.codec import checksum
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.last_known import LastKnown
-from hkall_gateway.sip2.session import Hang, Say, Session
-from hkall_gateway.sip2.upstream import Beyond
+from hkall_gateway.sip2 import dispatch as sip2
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import checksum
+from hkall_gateway.sip2.codec.session import Close, SendBytes, Session
+from hkall_gateway.sip2.upstream.client import UpstreamInterface
+from hkall_gateway.sip2.upstream.last_known import LastKnown
 from hkall_gateway.store.engine.database import finished
 
 HERE: Final = "127.0.0.1"
@@ -69,18 +69,18 @@ class Line:
     terminal: Terminal
     session: Session
     seal: Seal
-    beyond: Beyond | None = None
+    beyond: UpstreamInterface | None = None
 
 
 class Terminals:
     """Every terminal of a world on its own connection; each logs in before its first line."""
 
     def __init__(
-        self, start: Start, desk: Desk, now: Callable[[], datetime], beyond: Callable[[], Beyond] | None = None
+        self, start: Start, desk: Desk, now: Callable[[], datetime], beyond: Callable[[], UpstreamInterface] | None = None
     ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, Line] = {}
-        self._door = sip2.Door(
+        self._door = sip2.Sip2Services(
             desk=desk,
             terminals={login: _row(terminal, start.policy) for login, terminal in self._rows.items()},
             secrets=PlainSecrets(),
@@ -104,11 +104,11 @@ class Terminals:
         """Sends some bytes; returns the bytes of the replies."""
         return b"".join(self._answer(line, piece) for piece in line.session.receive(data))
 
-    def _answer(self, line: Line, piece: sip2.Message | sip2.Refuse | Say | Hang) -> bytes:
+    def _answer(self, line: Line, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:
         match piece:
-            case Say(data):
+            case SendBytes(data):
                 return data
-            case Hang(why):
+            case Close(why):
                 raise ValueError(f"{line.terminal.login} was hung up on: {why}")
         return finished(sip2.respond(self._door, line.session, piece, HERE, line.beyond))
 

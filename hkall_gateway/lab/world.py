@@ -39,7 +39,7 @@ from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.documents import Documents
 from hkall_gateway.lab.furnish import begin, furnish
 from hkall_gateway.lab.grounds import Ground, Memory
@@ -51,15 +51,15 @@ from hkall_gateway.lab.terminals import Terminals
 from hkall_gateway.lab.worldfile import Start, cheap_hash, read_world, secret_of
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.calls import Door
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
-from hkall_gateway.ncip.transport import Post
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.http_post import Post
+from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
-from hkall_gateway.sip2.retelling import Retelling
+from hkall_gateway.sip2.queued_messages import Retelling
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
@@ -155,16 +155,16 @@ class World:
         return reply
 
     @property
-    def door(self) -> Door:
+    def door(self) -> NcipServices:
         """The services that an NCIP server needs to answer for this world."""
         return self._documents.door
 
-    def tell(self, agency: str, said: str) -> Message:
+    def tell(self, agency: str, said: str) -> NcipMessage:
         """Returns the reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
-        return codec.decode(self.ncip(agency, codec.encode(message, DIALECTS[self._dialect(agency)])))
+        return documents.decode(self.ncip(agency, documents.encode(message, DIALECTS[self._dialect(agency)])))
 
     def _dialect(self, agency: str) -> str:
         return next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
@@ -240,7 +240,7 @@ class World:
         told = self.start.ils
         terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin)
         self.desk = Desk(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
-        relay = Health("relay", lambda: self.now)
+        relay = CircuitBreaker("relay", lambda: self.now)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now, self._beyond(relay))
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
@@ -252,17 +252,17 @@ class World:
         self.courier = Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: courier.Terms(1), self._patience)
 
     def _connector(self) -> LocalIls:
-        health = Health("connector", lambda: self.now)
+        health = CircuitBreaker("connector", lambda: self.now)
         told = self.start.ils
         out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), Responder(self.ils).post)
         more = {"url": URL, "institution": told.institution, **told.more}
         return CONNECTORS[told.connector](Tools(self.store, self.start.agency, _right_pin, more, out))
 
-    def _retelling(self, health: Health) -> Retelling:
+    def _retelling(self, health: CircuitBreaker) -> Retelling:
         institution = self.start.ils.institution or self.start.agency
         return Retelling(Direct(self.ils, health), institution, lambda: self.now, HONG_KONG)
 
-    def _beyond(self, health: Health) -> Callable[[], Direct] | None:
+    def _beyond(self, health: CircuitBreaker) -> Callable[[], Direct] | None:
         return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> Unit:

@@ -15,11 +15,11 @@ from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import Bill, CopyReport, SetStatus
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay
-from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, day, heard, item, refused, request_id
-from hkall_gateway.ncip.credentials import patron
-from hkall_gateway.ncip.messages import Message
-from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.patron_credentials import patron
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
+from hkall_gateway.ncip.reply_payload import Payload, answer
+from hkall_gateway.ncip.service_request import ServiceRequest, day, heard, item, refused, request_id
 from hkall_gateway.rules.vendor_words import availability
 from hkall_gateway.rules.vocabulary import Reason
 
@@ -38,22 +38,22 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
 # ---- on the way
 
 
-async def item_shipped(call: Call) -> Said:
+async def item_shipped(call: ServiceRequest) -> Payload:
     """The lender sends us a copy, or the borrower sends ours back."""
     return answer(call, await call.door.desk.shipped(heard(call, BORROWED_DUE)))
 
 
-async def accept_item(call: Call) -> Said:
+async def accept_item(call: ServiceRequest) -> Payload:
     """The lender hands its copy over to us, for the request named: it is on the way."""
     return answer(call, await call.door.desk.shipped(heard(call, "DateForReturn")))
 
 
-async def item_received(call: Call) -> Said:
+async def item_received(call: ServiceRequest) -> Payload:
     """The borrower has our copy, or the lender has its own again."""
     return answer(call, await call.door.desk.received(heard(call)))
 
 
-async def item_request_cancelled(call: Call) -> Said:
+async def item_request_cancelled(call: ServiceRequest) -> Payload:
     """The lender declines, or the borrower withdraws."""
     return answer(call, await call.door.desk.request_cancelled(heard(call)))
 
@@ -61,18 +61,18 @@ async def item_request_cancelled(call: Call) -> Said:
 # ---- on loan
 
 
-async def checked_out(call: Call) -> Said:
+async def checked_out(call: ServiceRequest) -> Payload:
     """The lender has charged its copy to us, or the borrower's reader has ours."""
     due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
     return answer(call, await call.door.desk.checked_out(heard(call, due)))
 
 
-async def checked_in(call: Call) -> Said:
+async def checked_in(call: ServiceRequest) -> Payload:
     """The lender has its copy home, or the borrower's reader has returned ours."""
     return answer(call, await call.door.desk.checked_in(heard(call)))
 
 
-async def renewed(call: Call) -> Said:
+async def renewed(call: ServiceRequest) -> Payload:
     """The owner lets our patron keep it longer, or the borrower keeps ours."""
     granted = call.message.has("DateDue")
     told = replace(heard(call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
@@ -81,18 +81,18 @@ async def renewed(call: Call) -> Said:
     return answer(call, await call.door.desk.renewed(replace(told, item=item(call, default))))
 
 
-async def recalled(call: Call) -> Said:
+async def recalled(call: ServiceRequest) -> Payload:
     """The owner of a book that we borrow wants it back."""
     due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
     return answer(call, await call.door.desk.recalled(of_the_owner(call, due)))
 
 
-async def recall_cancelled(call: Call) -> Said:
+async def recall_cancelled(call: ServiceRequest) -> Payload:
     """The owner does not need it any more."""
     return answer(call, await call.door.desk.recall_cancelled(of_the_owner(call)))
 
 
-def of_the_owner(call: Call, due: str = "") -> PartnerNotice:
+def of_the_owner(call: ServiceRequest, due: str = "") -> PartnerNotice:
     """The notice of a copy's owner; a copy without an agency belongs to the caller."""
     return replace(heard(call, due), item=item(call, call.caller.agency))
 
@@ -100,27 +100,27 @@ def of_the_owner(call: Call, due: str = "") -> PartnerNotice:
 # ---- the status of a copy
 
 
-async def circulation_status(call: Call) -> Said:
+async def circulation_status(call: ServiceRequest) -> Payload:
     """Sets the circulation status of a copy: a partner for its own copies, our own system for ours."""
     owner = call.door.agency if call.from_client else call.caller.agency
     named, said = item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(said)
     if not status:
-        return Trouble("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
+        return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
     if named is None or named.agency != owner:
         return refused(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
     return answer(call, await call.door.desk.set_status(SetStatus(call.by, named, status, call.inbox)))
 
 
-async def reported(call: Call) -> Said:
+async def reported(call: ServiceRequest) -> Payload:
     """Handles a report that a book was returned or is lost, from the borrower of our copy or for one of our patrons."""
     what = next((name for name in REPORTED if call.message.has(name)), "")
     named = item(call, "" if call.from_client else call.door.agency)
     card = await patron(call) if call.from_client else ""
-    if isinstance(card, Refused | Trouble):
+    if isinstance(card, Refused | Problem):
         return card
     if not what or named is None:
-        return Trouble(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
+        return Problem(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
     on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
     ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on, inbox=call.inbox)
@@ -130,20 +130,20 @@ async def reported(call: Call) -> Said:
 # ---- money
 
 
-async def fiscal_transaction(call: Call) -> Said:
+async def fiscal_transaction(call: ServiceRequest) -> Payload:
     """One of our patrons is charged, or has paid: FiscalActionType says which; the reference says that it is once."""
     card, about = await patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
-    if isinstance(card, Refused | Trouble):
+    if isinstance(card, Refused | Problem):
         return card
     cents = amount(about) if about else None
     if about is None or cents is None:
-        return Trouble("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
+        return Problem("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
     action = about.text("FiscalActionType").casefold()
     if action == "payment":
         pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD", inbox=call.inbox)
         return answer(call, await call.door.desk.pay(pay))
     if action not in CHARGING:
-        return Trouble("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
+        return Problem("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
     agency, value = request_id(call)
     number = about.text("RequestId/RequestIdentifierValue") or value
     kind = about.text("FiscalTransactionType").casefold() or "fee"
@@ -155,12 +155,12 @@ CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee
 """FiscalActionTypes that mean "owes"; ReShare has a word of its own."""
 
 
-def reference(about: Message) -> str:
+def reference(about: NcipMessage) -> str:
     """The number that the other system gave the transaction."""
     return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
 
 
-def amount(about: Message) -> int | None:
+def amount(about: NcipMessage) -> int | None:
     """The cents of a transaction: minor units; with a decimal point, which some send, major ones."""
     text = about.text("Amount/MonetaryValue")
     whole, point, part = text.partition(".")

@@ -12,7 +12,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip.documents import (
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.notifications import (
     DOCUMENTS,
     LOAN,
     Document,
@@ -29,7 +30,6 @@ from hkall_gateway.ncip.documents import (
     renew_item,
     request_item,
 )
-from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Partner
@@ -37,7 +37,7 @@ from hkall_gateway.rules.vocabulary import Partner
 # ---- a broker: commands, in the words of its kind
 
 
-def page(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
+def page(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The system behind the broker puts the copy on its pull list; a request that came from the broker needs no asking."""
     if theirs(telling, agency):
         return None
@@ -46,47 +46,47 @@ def page(telling: PartnerMessage, partner: Partner, agency: str) -> Message | No
     return replace(asked, fields={**asked.fields, **kinds})
 
 
-def unpage(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
+def unpage(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The copy need not be fetched any more."""
     return None if theirs(telling, agency) else cancel_request_item(telling, partner, agency)
 
 
-def recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
+def recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our copy is recalled, by the due date."""
     told = item_recalled(telling, partner, agency)
     due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
-    return Message("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
+    return NcipMessage("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
 
 
-def cancel_recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
+def cancel_recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The borrower may keep our copy after all."""
-    return Message("CancelRecallItem", item_recall_cancelled(telling, partner, agency).fields)
+    return NcipMessage("CancelRecallItem", item_recall_cancelled(telling, partner, agency).fields)
 
 
 # ---- INN-Reach: the events of NCIP 1.0
 
 
-def item_requested(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
+def item_requested(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The owner puts the copy aside, which NCIP 1.0 names by its barcode alone."""
     if theirs(telling, agency):
         return None
     asked = request_item(telling, partner, agency)
     if telling.item is None:
-        return Message("ItemRequested", asked.fields)
+        return NcipMessage("ItemRequested", asked.fields)
     kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(telling.item)}
     kept |= {name: value for name, value in asked.fields.items() if name == "ItemOptionalFields"}
-    return Message("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
+    return NcipMessage("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
 
 
-def request_withdrawn(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
+def request_withdrawn(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The copy need not be put aside any more."""
     if theirs(telling, agency):
         return None
     said = cancel_request_item(telling, partner, agency)
     if telling.item is None:
-        return Message("ItemRequestCancelled", said.fields)
+        return NcipMessage("ItemRequestCancelled", said.fields)
     user = said.fields["UserId"]
-    return Message("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": LOAN})
+    return NcipMessage("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": LOAN})
 
 
 def theirs(telling: PartnerMessage, agency: str) -> bool:
@@ -97,10 +97,10 @@ def theirs(telling: PartnerMessage, agency: str) -> bool:
 # ---- OpenRS: it sends commands to both libraries and receives the events of both
 
 
-def cancelled_there(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
+def cancelled_there(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """We decline, by CancelRequestItem, which OpenRS expects for it."""
     said = item_request_cancelled(telling, partner, agency)
-    return Message("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
+    return NcipMessage("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
 
 
 # ---- the tables

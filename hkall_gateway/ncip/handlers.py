@@ -14,24 +14,24 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.edge.context import about
-from hkall_gateway.edge.deadline import TooLate
+from hkall_gateway.edge.limits.timeout import TooLate
+from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.ncip import problems, quarantine
-from hkall_gateway.ncip.admission import LONGEST_CLAIM, authenticated, misaddressed, overdone
-from hkall_gateway.ncip.answers import Said
-from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest, spelled
-from hkall_gateway.ncip.codec import BadMessage, decode, encode
-from hkall_gateway.ncip.dialects import NCIP_2_02, minor
-from hkall_gateway.ncip.document_limits import QUESTION
-from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone
+from hkall_gateway.ncip.codec.dialects import NCIP_2_02, minor
+from hkall_gateway.ncip.codec.document_limits import QUESTION
+from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage
 from hkall_gateway.ncip.lookups import versions
-from hkall_gateway.ncip.messages import NOBODY, SHAPES, Coded, Fields, Header, Message
-from hkall_gateway.ncip.problems import Trouble
+from hkall_gateway.ncip.problems import Problem
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
+from hkall_gateway.ncip.reply_payload import Payload
+from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest, spelled
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.db_errors import Unavailable
 
-__all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "respond"]
+__all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
 
 LOG = structlog.get_logger()
 
@@ -47,16 +47,16 @@ def _to_nobody(_said: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedDocument:
     """A document as far as it was read. `service` is None if the reply is a bare Problem, not a service's response."""
 
     service: str | None
     header: Header = NOBODY
-    message: Message = field(default_factory=lambda: Message("", {}))
+    message: NcipMessage = field(default_factory=lambda: NcipMessage("", {}))
 
 
 def respond(
-    door: Door,
+    door: NcipServices,
     body: bytes,
     charset: str | None,
     peer: Peer,
@@ -83,8 +83,8 @@ def respond(
 class _Turn:
     """A document being answered: `mark` is its digest, `size` its bytes, `caller` the authenticated sender or ""."""
 
-    door: Door
-    asked: Asked
+    door: NcipServices
+    asked: ReceivedDocument
     mark: str
     peer: Peer
     size: int
@@ -102,15 +102,15 @@ class _Turn:
         self.caller = caller.agency
         self.proven(caller)
 
-    def reply(self, said: Fields | Trouble) -> bytes:
-        if isinstance(said, Trouble) and said.challenge:
+    def reply(self, said: Fields | Problem) -> bytes:
+        if isinstance(said, Problem) and said.challenge:
             self.challenge(said.challenge)
         with self.told():
             written = _written(self.door, self.asked, said, self.sender)
         self.door.soon(partial(self._note, said, (self.door.now() - self.began).total_seconds()))
         return written
 
-    def _note(self, said: Fields | Trouble, seconds: float) -> None:
+    def _note(self, said: Fields | Problem, seconds: float) -> None:
         with self.told():
             _tell(self.door, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
 
@@ -122,10 +122,10 @@ class _Turn:
 
     def told(self) -> AbstractContextManager[None]:
         """Binds the channel and the correlation id to all log lines of this document."""
-        return about(channel="ncip", corr_id=self.mark[:CORR])
+        return log_context(channel="ncip", corr_id=self.mark[:CORR])
 
 
-def _mark(message: Message, now: datetime) -> str:
+def _mark(message: NcipMessage, now: datetime) -> str:
     """The digest of a message; for look-ups, which are never replayed, the time in microseconds; "" if it was not read."""
     if not message.service:
         return ""
@@ -137,38 +137,38 @@ def _mark(message: Message, now: datetime) -> str:
 # ---- reading
 
 
-def _read(body: bytes, charset: str | None) -> tuple[Asked, Trouble | None]:
+def _read(body: bytes, charset: str | None) -> tuple[ReceivedDocument, Problem | None]:
     try:
         message = decode(body, charset, QUESTION)
-    except BadMessage as bad:
+    except BadDocument as bad:
         service = bad.service if bad.service in SHAPES else None
-        asked = Asked(service, bad.header, Message("", {}, bad.version))
-        return asked, Trouble(bad.problem, bad.detail)
+        asked = ReceivedDocument(service, bad.header, NcipMessage("", {}, bad.version))
+        return asked, Problem(bad.problem, bad.detail)
     except Exception:
         LOG.exception("ncip.reading_failed", bytes=len(body))
-        return Asked(None), _try_again()
+        return ReceivedDocument(None), _try_again()
     if message.service not in SHAPES and message.service != ABOUT_VERSIONS:
-        no = Trouble(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
-        return Asked(None, _header(message), message), no
-    return Asked(message.service, _header(message), message), None
+        no = Problem(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
+        return ReceivedDocument(None, _header(message), message), no
+    return ReceivedDocument(message.service, _header(message), message), None
 
 
-def _header(message: Message) -> Header:
+def _header(message: NcipMessage) -> Header:
     return Header(_agency(message, "FromAgencyId"), _agency(message, "ToAgencyId"))
 
 
-def _agency(message: Message, side: str) -> str:
+def _agency(message: NcipMessage, side: str) -> str:
     return message.text(f"InitiationHeader/{side}/AgencyId") or message.text(f"ResponseHeader/{side}/AgencyId")
 
 
-def _try_again() -> Trouble:
+def _try_again() -> Problem:
     return problems.trouble(Reason.TRY_AGAIN, "", {})
 
 
 # ---- answering
 
 
-async def _answered(door: Door, message: Message, mark: str, peer: Peer, proven: Proven) -> Fields | Trouble:
+async def _answered(door: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Fields | Problem:
     try:
         said = await _said(door, message, mark, peer, proven)
     except Unavailable:  # the store has said why
@@ -176,30 +176,30 @@ async def _answered(door: Door, message: Message, mark: str, peer: Peer, proven:
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
         return _try_again()
-    return _trouble(said, message) if isinstance(said, Refused | Trouble) else said
+    return _trouble(said, message) if isinstance(said, Refused | Problem) else said
 
 
-async def _said(door: Door, message: Message, mark: str, peer: Peer, proven: Proven) -> Said:
+async def _said(door: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
     if message.service == ABOUT_VERSIONS:
         return versions((ABOUT_VERSIONS, *HANDLERS))
     caller = await authenticated(door, message, peer)
-    if isinstance(caller, Trouble):
+    if isinstance(caller, Problem):
         return caller
     proven(caller)
     if elsewhere := misaddressed(door, message):
         return elsewhere
     service = service_for(door, caller, message.service)
     if service is None:
-        return Trouble(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
+        return Problem(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
     if caller.kind not in service.who:
-        return Trouble(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
+        return Problem(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
     if too_much := overdone(door, caller, message.service):
         return too_much
-    call = Call(door, caller, spelled(door, message), mark)
+    call = ServiceRequest(door, caller, spelled(door, message), mark)
     return await quarantine.held(call, await service.handle(call))
 
 
-def _trouble(no: Refused | Trouble, message: Message) -> Trouble:
+def _trouble(no: Refused | Problem, message: NcipMessage) -> Problem:
     if isinstance(no, Refused):
         no = problems.trouble(no.why, message.service, no.detail)
     value = message.text(problems.VALUE_AT.get(no.element, no.element)) if no.element else ""
@@ -209,27 +209,27 @@ def _trouble(no: Refused | Trouble, message: Message) -> Trouble:
 # ---- writing
 
 
-def _written(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> bytes:
+def _written(door: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> bytes:
     dialect = door.dialect(sender)
     try:
         return encode(_reply(door, asked, said, sender), dialect)
     except Exception:
         LOG.exception("ncip.writing_failed", service=asked.service)
-        return encode(_reply(door, Asked(asked.service), _try_again(), sender), dialect)
+        return encode(_reply(door, ReceivedDocument(asked.service), _try_again(), sender), dialect)
 
 
-def _reply(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> Message:
+def _reply(door: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
     """The reply, in the version, the namespace style and the place (inside Ext or not) of the question."""
-    problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Trouble) else said
+    problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Problem) else said
     was, manner = asked.message, (asked.message.namespaced, asked.message.extension)
     if asked.service is None:
-        return Message("Problem", problem, was.version, *manner)
+        return NcipMessage("Problem", problem, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
     fields = {**_swapped(door, asked.header), **problem, **_extras(door, asked, problem, sender)}
-    return Message(service, fields, _version(was, service), *manner)
+    return NcipMessage(service, fields, _version(was, service), *manner)
 
 
-def _version(asked: Message, reply: str) -> str:
+def _version(asked: NcipMessage, reply: str) -> str:
     """The version of the question; 2.02 if the reply's service is younger than that version."""
     place, level = ELEMENTS["NCIPMessage"].children.get(reply), minor(asked.version)
     return NCIP_2_02 if place and level is not None and level < place.since else asked.version
@@ -238,7 +238,7 @@ def _version(asked: Message, reply: str) -> str:
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _extras(door: Door, asked: Asked, said: Fields, sender: str) -> Fields:
+def _extras(door: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
     """The Ext of the reply: NCIP's own elements of the question's Ext, by which NNCIPP and crosslink identify their requests,
     with those in `said`.
 
@@ -256,12 +256,12 @@ def _extras(door: Door, asked: Asked, said: Fields, sender: str) -> Fields:
     return {"Ext": {**kept, **ours}} if kept else {}
 
 
-def _by_number_in_ext(door: Door, sender: str) -> bool:
+def _by_number_in_ext(door: NcipServices, sender: str) -> bool:
     caller = door.callers.get(door.known(sender))
     return caller is not None and caller.request_id_in_ext
 
 
-def _swapped(door: Door, header: Header) -> Fields:
+def _swapped(door: NcipServices, header: Header) -> Fields:
     """The ResponseHeader, with the agencies of the InitiationHeader exchanged; empty if the question names no sender."""
     if not header.from_agency:
         return {}
@@ -269,7 +269,7 @@ def _swapped(door: Door, header: Header) -> Fields:
     return {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": header.from_agency}}}
 
 
-def _problem(said: Trouble, service: str) -> Fields:
+def _problem(said: Problem, service: str) -> Fields:
     return {
         "ProblemType": Coded(said.problem, problems.scheme(said.problem, service)),
         "ProblemDetail": said.detail,
@@ -282,7 +282,15 @@ def _problem(said: Trouble, service: str) -> Fields:
 
 
 def _tell(
-    door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float, sender: str, *, proven: bool
+    door: NcipServices,
+    asked: ReceivedDocument,
+    said: Fields | Problem,
+    peer: Peer,
+    size: int,
+    seconds: float,
+    sender: str,
+    *,
+    proven: bool,
 ) -> None:
     """Count a document in the metrics and log one line; lines of unauthenticated documents are limited in rate.
 
@@ -292,7 +300,7 @@ def _tell(
     known = named if named in door.callers else "unknown"
     service = asked.service or "unknown"
     door.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
-    if isinstance(said, Trouble):
+    if isinstance(said, Problem):
         door.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
     left_out = 0 if proven else door.unproven.left_out(known, door.now())
     if left_out is None:
@@ -302,7 +310,7 @@ def _tell(
         facts["claimed"] = asked.header.from_agency[:LONGEST_CLAIM]
     facts |= {"notes": list(asked.message.notes)} if asked.message.notes else {}
     facts |= {"left_out": left_out} if left_out else {}
-    if not isinstance(said, Trouble):
+    if not isinstance(said, Problem):
         LOG.info("ncip.answered", outcome="ok", **facts)
         return
     level = LOG.warning if said.problem in _FOR_OPERATORS else LOG.info

@@ -8,13 +8,13 @@ from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.partner_commands import SeeRequest, SeeShelves
 from hkall_gateway.desk.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
-from hkall_gateway.ncip.answers import Said, frame
-from hkall_gateway.ncip.calls import Call, item, refused, request_id
-from hkall_gateway.ncip.credentials import credentials, seen_with
-from hkall_gateway.ncip.dialects import SUPPORTED
-from hkall_gateway.ncip.documents import request_id as written_request
-from hkall_gateway.ncip.messages import Fields, Message
-from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, Trouble
+from hkall_gateway.ncip.codec.dialects import SUPPORTED
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.notifications import request_id as written_request
+from hkall_gateway.ncip.patron_credentials import credentials, seen_with
+from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, Problem
+from hkall_gateway.ncip.reply_payload import Payload, frame
+from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.rules.vocabulary import ItemKey, Reason
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
@@ -27,10 +27,10 @@ MOST_COPIES: Final = 100
 # ---- a patron, a copy, a request
 
 
-async def lookup_user(call: Call) -> Said:
+async def lookup_user(call: ServiceRequest) -> Payload:
     """A patron of ours, as far as was desired. With a PIN a wrong card and a wrong PIN read the same."""
     found = credentials(call)
-    if isinstance(found, Refused | Trouble):
+    if isinstance(found, Refused | Problem):
         return found
     card, pin = found
     seen = await seen_with(call, card, pin)
@@ -45,7 +45,7 @@ async def lookup_user(call: Call) -> Said:
     return await _told(call, seen)
 
 
-async def _told(call: Call, seen: PatronSeen) -> Fields:
+async def _told(call: ServiceRequest, seen: PatronSeen) -> Fields:
     """The patron's record: all that is desired for our own systems; only eligibility and blocks for a broker without a PIN,
     an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
@@ -57,7 +57,7 @@ async def _told(call: Call, seen: PatronSeen) -> Fields:
     return replies.patron(seen, wanted, flags, frame(call))
 
 
-async def lookup_item(call: Call) -> Said:
+async def lookup_item(call: ServiceRequest) -> Payload:
     """The status of a copy. The borrower is never named."""
     agency, value = request_id(call)
     wanted = item(call, "")
@@ -71,7 +71,7 @@ async def lookup_item(call: Call) -> Said:
     return replies.copy(seen, desired(call, "ItemElementType"), number, frame(call))
 
 
-async def _copy(call: Call, wanted: ItemKey) -> ItemSeen | Refused:
+async def _copy(call: ServiceRequest, wanted: ItemKey) -> ItemSeen | Refused:
     """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
     seen = await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
     unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
@@ -80,7 +80,7 @@ async def _copy(call: Call, wanted: ItemKey) -> ItemSeen | Refused:
     return seen
 
 
-async def lookup_request(call: Call) -> Said:
+async def lookup_request(call: ServiceRequest) -> Payload:
     """The state of a request, for the system that placed it and for the partner library of the request."""
     agency, value = request_id(call)
     seen = await call.door.desk.see_request(seen_by(call))
@@ -90,14 +90,14 @@ async def lookup_request(call: Call) -> Said:
     return shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
 
 
-def seen_by(call: Call) -> SeeRequest:
+def seen_by(call: ServiceRequest) -> SeeRequest:
     """The desk's query for the request that a call names, limited to the rights of its caller."""
     agency, value = request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
     return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, item(call, ""))
 
 
-def desired(call: Call, element: str) -> frozenset[str]:
+def desired(call: ServiceRequest, element: str) -> frozenset[str]:
     """The element types that were asked for, in lower case."""
     return frozenset(text.casefold() for text in call.message.texts(element))
 
@@ -105,7 +105,7 @@ def desired(call: Call, element: str) -> frozenset[str]:
 # ---- shelves
 
 
-async def lookup_item_set(call: Call) -> Said:
+async def lookup_item_set(call: ServiceRequest) -> Payload:
     """The copies of some titles, or some copies: of all libraries to our own systems, of ours to partners."""
     ask = SeeShelves(
         by=call.by,
@@ -117,18 +117,18 @@ async def lookup_item_set(call: Call) -> Said:
     )
     seen = await call.door.desk.see_shelves(ask)
     if isinstance(seen, Refused):
-        return Trouble("Element Rule Violated", "this token is none of ours", "NextItemToken")
+        return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
     return shelves.item_set(seen, desired(call, "ItemElementType"), frame(call))
 
 
-def _titles(message: Message) -> tuple[str, ...]:
+def _titles(message: NcipMessage) -> tuple[str, ...]:
     """Titles by their record numbers; a HoldingsSetId of ours is a title and a library, and asks for the title."""
     records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
     return (*records, *numbers, *(text.rpartition("@")[0] or text for text in message.texts("HoldingsSetId")))
 
 
-def _items(call: Call) -> tuple[ItemKey, ...]:
+def _items(call: ServiceRequest) -> tuple[ItemKey, ...]:
     named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in call.message.each("ItemId"))
     return tuple(ItemKey(agency or call.door.agency, value) for agency, value in named if value)
 
@@ -141,11 +141,11 @@ def _limit(text: str) -> int:
 # ---- our agency
 
 
-async def lookup_agency(call: Call) -> Said:
+async def lookup_agency(call: ServiceRequest) -> Payload:
     """Our own name, consortium and profiles; another agency gets a Problem."""
     named = call.message.text("AgencyId")
     if named.casefold() != call.door.agency.casefold():
-        return Trouble(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
+        return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
     told = shelves.agency(call.door.agency, call.door.desk.library.name, desired(call, "AgencyElementType"))
     return {**told, **shelves.places(tuple(call.door.places.values()))} if call.from_client and call.door.places else told
 

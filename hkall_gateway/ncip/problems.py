@@ -11,7 +11,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.vocabulary import RULES, Meaning, Reason
 
 _ERRORS: Final = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
@@ -40,7 +40,7 @@ GENERAL: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProblemRow:
     """One reason: its problem type where no service has its own, the element at fault, and a sentence with {blanks}.
 
     `services`: service -> the type that the service's own list has for it.
@@ -101,74 +101,82 @@ VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
 # fmt: off
 ROWS: Final = (
     # Identity.
-    Row(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",            "suspended until {end}: {message}", _BARRED),
-    Row(W.UNKNOWN_BORROWER,             "Unknown User", "UserId",            "no such user"),
-    Row(W.CARD_REPLACED,                "Unknown User", "UserId",            "this card was replaced by another one"),
-    Row(W.WRONG_PIN,                    _WRONG_PIN,     "AuthenticationInput", "the credentials do not fit"),
-    Row(W.NOT_ELIGIBLE,                 _MAY_NOT,       "UserId",            "this category may not use HKALL", _BARRED),
-    Row(W.NOT_ELIGIBLE_PART_TIME_SPACE, _MAY_NOT,       "UserId",            "part-time students may not use it", _BARRED),
-    Row(W.ELIGIBILITY_UNKNOWN,          _MAY_NOT,       "UserId",            "the mode of study is not known", _BARRED),
-    Row(W.PATRON_EXPIRED,               _MAY_NOT,       "UserId",            "the card expired on {expires}", _BARRED),
-    Row(W.PATRON_BLOCKED,               "User Blocked", "UserId",            "the user is blocked"),
+    ProblemRow(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",
+               "suspended until {end}: {message}", _BARRED),
+    ProblemRow(W.UNKNOWN_BORROWER,             "Unknown User", "UserId",            "no such user"),
+    ProblemRow(W.CARD_REPLACED,                "Unknown User", "UserId",            "this card was replaced by another one"),
+    ProblemRow(W.WRONG_PIN,                    _WRONG_PIN,     "AuthenticationInput", "the credentials do not fit"),
+    ProblemRow(W.NOT_ELIGIBLE,                 _MAY_NOT,       "UserId",            "this category may not use HKALL", _BARRED),
+    ProblemRow(W.NOT_ELIGIBLE_PART_TIME_SPACE, _MAY_NOT,       "UserId",
+               "part-time students may not use it", _BARRED),
+    ProblemRow(W.ELIGIBILITY_UNKNOWN,          _MAY_NOT,       "UserId",            "the mode of study is not known", _BARRED),
+    ProblemRow(W.PATRON_EXPIRED,               _MAY_NOT,       "UserId",            "the card expired on {expires}", _BARRED),
+    ProblemRow(W.PATRON_BLOCKED,               "User Blocked", "UserId",            "the user is blocked"),
     # The request.
-    Row(W.PICKUP_LOCATION,              _BROKEN,        "PickupLocation",    "we deliver to {place}"),
-    Row(W.MATERIAL_NOT_REQUESTABLE,     _STAYS,         "BibliographicId",   "this kind of material is not lent"),
-    Row(W.UNKNOWN_TITLE,                "Unknown Item", "BibliographicId",   "no such title"),
-    Row(W.AVAILABLE_LOCALLY,            _MAY_NOT,       "BibliographicId",   "a copy is on our own shelf"),
-    Row(W.AVAILABILITY_UNKNOWN,         TRY_LATER,      "BibliographicId",   "our own shelf could not be asked"),
-    Row(W.NO_AVAILABLE_COPY,            _NOT_NOW,       "BibliographicId",   "no copy is available"),
-    Row(W.DUPLICATE_REQUEST,            _TWICE,         "BibliographicId",   "asked for already"),
-    Row(W.QUOTA_HKALL,                  _MAY_NOT,       "UserId",            "{limit} of {limit} HKALL books are taken", _MANY),
-    Row(W.QUOTA_TOTAL,                  _MAY_NOT,       "UserId",            "{limit} of {limit} books are taken", _MANY),
-    Row(W.QUOTA_UNKNOWN,                TRY_LATER,      "UserId",            "the user's loans could not be counted"),
-    Row(W.HOLDS_NOT_ALLOWED,            _BROKEN,        "RequestType",       "books on loan cannot be reserved"),
+    ProblemRow(W.PICKUP_LOCATION,              _BROKEN,        "PickupLocation",    "we deliver to {place}"),
+    ProblemRow(W.MATERIAL_NOT_REQUESTABLE,     _STAYS,         "BibliographicId",   "this kind of material is not lent"),
+    ProblemRow(W.UNKNOWN_TITLE,                "Unknown Item", "BibliographicId",   "no such title"),
+    ProblemRow(W.AVAILABLE_LOCALLY,            _MAY_NOT,       "BibliographicId",   "a copy is on our own shelf"),
+    ProblemRow(W.AVAILABILITY_UNKNOWN,         TRY_LATER,      "BibliographicId",   "our own shelf could not be asked"),
+    ProblemRow(W.NO_AVAILABLE_COPY,            _NOT_NOW,       "BibliographicId",   "no copy is available"),
+    ProblemRow(W.DUPLICATE_REQUEST,            _TWICE,         "BibliographicId",   "asked for already"),
+    ProblemRow(W.QUOTA_HKALL,                  _MAY_NOT,       "UserId",
+               "{limit} of {limit} HKALL books are taken", _MANY),
+    ProblemRow(W.QUOTA_TOTAL,                  _MAY_NOT,       "UserId",
+               "{limit} of {limit} books are taken", _MANY),
+    ProblemRow(W.QUOTA_UNKNOWN,                TRY_LATER,      "UserId",            "the user's loans could not be counted"),
+    ProblemRow(W.HOLDS_NOT_ALLOWED,            _BROKEN,        "RequestType",       "books on loan cannot be reserved"),
     # The counter.
-    Row(W.NOT_REQUESTER,                _NOT_HERE,      "UserId",            "it was fetched for somebody else"),
-    Row(W.NOT_YET_ARRIVED,              _ABSENT,        "ItemId",            "it has not arrived yet"),
-    Row(W.PICKUP_EXPIRED,               _ABSENT,        "ItemId",            "it was kept until {pickup_last}"),
-    Row(W.COUNTER_ONLY,                 _NOT_HERE,      "UserId",            "only at {place}"),
-    Row(W.NOT_IN_BOOK_DROP,             _BROKEN,        "ItemId",            "not in a book drop"),
-    Row(W.AMBIGUOUS_ITEM,               "Unknown Item", "ItemId",            "it fits several copies; name the agency", _TWO),
-    Row(W.UNKNOWN_ITEM,                 "Unknown Item", "ItemId",            "no such item"),
-    Row(W.UNKNOWN_REQUEST,              _NO_SUCH,       "RequestId",         "no such request", _NO_REQUEST),
-    Row(W.NOT_ON_LOAN,                  _NOT_LENT,      "ItemId",            "it is not on loan"),
-    Row(W.ON_LOAN_TO_ANOTHER,           _OTHERS_LOAN,   "UserId",            "it is on loan to somebody else", _OTHERS),
+    ProblemRow(W.NOT_REQUESTER,                _NOT_HERE,      "UserId",            "it was fetched for somebody else"),
+    ProblemRow(W.NOT_YET_ARRIVED,              _ABSENT,        "ItemId",            "it has not arrived yet"),
+    ProblemRow(W.PICKUP_EXPIRED,               _ABSENT,        "ItemId",            "it was kept until {pickup_last}"),
+    ProblemRow(W.COUNTER_ONLY,                 _NOT_HERE,      "UserId",            "only at {place}"),
+    ProblemRow(W.NOT_IN_BOOK_DROP,             _BROKEN,        "ItemId",            "not in a book drop"),
+    ProblemRow(W.AMBIGUOUS_ITEM,               "Unknown Item", "ItemId",
+               "it fits several copies; name the agency", _TWO),
+    ProblemRow(W.UNKNOWN_ITEM,                 "Unknown Item", "ItemId",            "no such item"),
+    ProblemRow(W.UNKNOWN_REQUEST,              _NO_SUCH,       "RequestId",         "no such request", _NO_REQUEST),
+    ProblemRow(W.NOT_ON_LOAN,                  _NOT_LENT,      "ItemId",            "it is not on loan"),
+    ProblemRow(W.ON_LOAN_TO_ANOTHER,           _OTHERS_LOAN,   "UserId",            "it is on loan to somebody else", _OTHERS),
     # Renewal.
-    Row(W.RENEWAL_LIMIT,                _MAXIMUM,       "ItemId",            "{limit} of {limit} renewals are used"),
-    Row(W.RENEWAL_TOO_SOON,             _BROKEN,        "ItemId",            "it can be renewed from {from}", _UNRENEWABLE),
-    Row(W.RENEWAL_OVERDUE,              _BROKEN,        "ItemId",            "it was due on {due}", _UNRENEWABLE),
-    Row(W.RENEWAL_DENIED,               _BROKEN,        "ItemId",            "it is due on {due}, no longer", _UNRENEWABLE),
-    Row(W.RECALLED,                     _BROKEN,        "ItemId",            "it has been recalled", _RECALLED),
+    ProblemRow(W.RENEWAL_LIMIT,                _MAXIMUM,       "ItemId",            "{limit} of {limit} renewals are used"),
+    ProblemRow(W.RENEWAL_TOO_SOON,             _BROKEN,        "ItemId",
+               "it can be renewed from {from}", _UNRENEWABLE),
+    ProblemRow(W.RENEWAL_OVERDUE,              _BROKEN,        "ItemId",            "it was due on {due}", _UNRENEWABLE),
+    ProblemRow(W.RENEWAL_DENIED,               _BROKEN,        "ItemId",
+               "it is due on {due}, no longer", _UNRENEWABLE),
+    ProblemRow(W.RECALLED,                     _BROKEN,        "ItemId",            "it has been recalled", _RECALLED),
     # Partners.
-    Row(W.TOO_LATE_TO_CANCEL,           _TOO_LATE,      "RequestId",         "it has been sent already"),
-    Row(W.ALREADY_SHIPPED,              _TOO_LATE,      "RequestId",         "it has been sent already"),
-    Row(W.AGENCY_NOT_OWNER,             _VALUES,        "RequestId",         "another library has the request"),
-    Row(W.NOT_THEIR_COPY,               _VALUES,        "ItemId",            "the copy is not the sender's own"),
-    Row(W.AGENCY_NOT_ALLOWED,           _VALUES,        "FromAgencyId",      "not for this library to ask"),
-    Row(W.ITEM_NOT_LENDABLE,            _STAYS,         "ItemId",            "it is not lent to other libraries"),
-    Row(W.LENDING_SUSPENDED,            _STAYS,         "ItemId",            "lending is suspended until {end}"),
-    Row(W.WRONG_POSITION,               _BROKEN,        "RequestId",         "the request stands elsewhere", _IN_USE),
-    Row(W.NOT_OWED,                     "Invalid Amount", "MonetaryValue",   "HKD {owed} is owed"),
-    Row(W.TRANSACTION_REUSED,           _BROKEN,        "FiscalTransactionReferenceId", "another payment has this number"),
-    Row(W.UNKNOWN_FINE,                 _BROKEN,        "FiscalTransactionReferenceId", "there is no such charge"),
-    Row(W.WRONG_DATE,                   "Invalid Date",  "",                  "the date {on} is not possible"),
-    Row(W.REASON_NEEDED,                _MISSING,       "",                  "a reason is needed"),
-    Row(W.FEE_NOT_ACKNOWLEDGED,         _BROKEN,        "AcknowledgedFeeAmount", "the fee is not acknowledged"),
+    ProblemRow(W.TOO_LATE_TO_CANCEL,           _TOO_LATE,      "RequestId",         "it has been sent already"),
+    ProblemRow(W.ALREADY_SHIPPED,              _TOO_LATE,      "RequestId",         "it has been sent already"),
+    ProblemRow(W.AGENCY_NOT_OWNER,             _VALUES,        "RequestId",         "another library has the request"),
+    ProblemRow(W.NOT_THEIR_COPY,               _VALUES,        "ItemId",            "the copy is not the sender's own"),
+    ProblemRow(W.AGENCY_NOT_ALLOWED,           _VALUES,        "FromAgencyId",      "not for this library to ask"),
+    ProblemRow(W.ITEM_NOT_LENDABLE,            _STAYS,         "ItemId",            "it is not lent to other libraries"),
+    ProblemRow(W.LENDING_SUSPENDED,            _STAYS,         "ItemId",            "lending is suspended until {end}"),
+    ProblemRow(W.WRONG_POSITION,               _BROKEN,        "RequestId",         "the request stands elsewhere", _IN_USE),
+    ProblemRow(W.NOT_OWED,                     "Invalid Amount", "MonetaryValue",   "HKD {owed} is owed"),
+    ProblemRow(W.TRANSACTION_REUSED,           _BROKEN,        "FiscalTransactionReferenceId",
+               "another payment has this number"),
+    ProblemRow(W.UNKNOWN_FINE,                 _BROKEN,        "FiscalTransactionReferenceId", "there is no such charge"),
+    ProblemRow(W.WRONG_DATE,                   "Invalid Date",  "",                  "the date {on} is not possible"),
+    ProblemRow(W.REASON_NEEDED,                _MISSING,       "",                  "a reason is needed"),
+    ProblemRow(W.FEE_NOT_ACKNOWLEDGED,         _BROKEN,        "AcknowledgedFeeAmount", "the fee is not acknowledged"),
     # The conversation.
-    Row(W.NOT_SUPPORTED,                _NO_SERVICE,    "",                  "not supported here"),
-    Row(W.NOT_AT_THIS_TERMINAL,         _NO_SERVICE,    "",                  "not for this kind of terminal"),
-    Row(W.TOO_MANY_WRONG_PINS,          TRY_LATER,      "AuthenticationInput", "too many wrong PINs; ask again later"),
-    Row(W.LOG_IN_FIRST,                 _WHO,           "FromAgencyId",      "who asks is not known"),
-    Row(W.UNUSABLE_MESSAGE,             _MISSING,       "",                  "the message cannot be acted upon"),
-    Row(W.TRY_AGAIN,                    TRY_LATER,      "",                  "please send it again later"),
+    ProblemRow(W.NOT_SUPPORTED,                _NO_SERVICE,    "",                  "not supported here"),
+    ProblemRow(W.NOT_AT_THIS_TERMINAL,         _NO_SERVICE,    "",                  "not for this kind of terminal"),
+    ProblemRow(W.TOO_MANY_WRONG_PINS,          TRY_LATER,      "AuthenticationInput", "too many wrong PINs; ask again later"),
+    ProblemRow(W.LOG_IN_FIRST,                 _WHO,           "FromAgencyId",      "who asks is not known"),
+    ProblemRow(W.UNUSABLE_MESSAGE,             _MISSING,       "",                  "the message cannot be acted upon"),
+    ProblemRow(W.TRY_AGAIN,                    TRY_LATER,      "",                  "please send it again later"),
 )
 # fmt: on
 
-PROBLEMS: Final[Mapping[Reason, Row]] = MappingProxyType({row.why: row for row in ROWS})
+PROBLEMS: Final[Mapping[Reason, ProblemRow]] = MappingProxyType({row.why: row for row in ROWS})
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Problem:
     """A Problem to be written: its type, a text for people, and the path and the value of the element at fault.
 
     `challenge` are WWW-Authenticate headers: over HTTP the answer then has the status 401.
@@ -182,13 +190,13 @@ class Trouble:
     challenge: tuple[str, ...] = ()
 
 
-def trouble(why: Reason, service: str, detail: Mapping[str, object]) -> Trouble:
+def trouble(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
     """The Problem that says `why` in answer to `service`; `detail` fills the blanks of the sentence."""
     row = PROBLEMS[why]
     rule = RULES.get(why, "")
     sentence = row.sentence.format_map(_Blanks(detail))
     words = f"{rule}: {sentence}" if rule else sentence
-    return Trouble(row.services.get(service, row.problem), words, row.element, rule=rule)
+    return Problem(row.services.get(service, row.problem), words, row.element, rule=rule)
 
 
 def scheme(problem: str, service: str) -> str:
@@ -288,7 +296,7 @@ Meanings = tuple[tuple[str, Meaning], ...]
 """A partner's own texts and their meanings: a ProblemType, or a part of a ProblemDetail or ProblemValue."""
 
 
-def own_meaning(problem: Message, own: Meanings) -> Meaning | None:
+def own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
     """The meaning of a Problem by the partner's own texts; the detail takes precedence over the type."""
     kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     in_detail = (meant for words, meant in own if any(words.casefold() in text for text in told))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip import broker, events, lookups, services
-from hkall_gateway.ncip.answers import Said
-from hkall_gateway.ncip.broker import accepts, sends
-from hkall_gateway.ncip.calls import DIRECT, Call, Caller, Door, Kind
-from hkall_gateway.ncip.innreach import mirrors
+from hkall_gateway.ncip import broker_flow, events, lookups, services
+from hkall_gateway.ncip.broker_flow import accepts, sends
+from hkall_gateway.ncip.innreach_flow import mirrors
+from hkall_gateway.ncip.reply_payload import Payload
+from hkall_gateway.ncip.service_request import DIRECT, Caller, Kind, NcipServices, ServiceRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Service:
     """A supported service: the kinds of callers that may use it, and its handler."""
 
     who: frozenset[Kind]
-    handle: Callable[[Call], Awaitable[Said]]
+    handle: Callable[[ServiceRequest], Awaitable[Payload]]
 
 
 CLIENT: Final[frozenset[Kind]] = frozenset({"client"})
@@ -76,10 +76,10 @@ BROKER: Final[Mapping[str, Service]] = MappingProxyType({
     "CancelRequestItem":               Service(PARTNER, sends("withdraw")),
     "ItemRequestCancelled":            Service(PARTNER, sends("withdraw")),
     "RenewItem":                       Service(PARTNER, sends("renew")),
-    "RecallItem":                      Service(PARTNER, broker.recalled),
-    "ItemRecalled":                    Service(PARTNER, broker.recalled),
-    "CancelRecallItem":                Service(PARTNER, broker.recall_cancelled),
-    "ItemRecallCancelled":             Service(PARTNER, broker.recall_cancelled),
+    "RecallItem":                      Service(PARTNER, broker_flow.recalled),
+    "ItemRecalled":                    Service(PARTNER, broker_flow.recalled),
+    "CancelRecallItem":                Service(PARTNER, broker_flow.recall_cancelled),
+    "ItemRecallCancelled":             Service(PARTNER, broker_flow.recall_cancelled),
     "CreateItem":                      Service(PARTNER, sends("announce")),
     "UpdateItem":                      Service(PARTNER, sends("describe")),
     "DeleteItem":                      Service(PARTNER, sends("delete")),
@@ -178,7 +178,7 @@ has no row above."""
 # fmt: on
 
 
-def service_for(door: Door, caller: Caller, name: str) -> Service | None:
+def service_for(door: NcipServices, caller: Caller, name: str) -> Service | None:
     """The service in this caller's flow; None if it is not supported there. Clients use the direct flow."""
     flow = DIRECT if caller.kind == "client" else door.dialect(caller.agency).flow
     return FLOWS[flow].get(name)

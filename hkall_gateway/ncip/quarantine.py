@@ -11,12 +11,12 @@ from typing import Any, Final
 import structlog
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.ncip.answers import Said
-from hkall_gateway.ncip.calls import Call, Caller, Door
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import SHAPES, Message, redacted
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, redacted
 from hkall_gateway.ncip.profile import service_for
+from hkall_gateway.ncip.reply_payload import Payload
+from hkall_gateway.ncip.service_request import Caller, NcipServices, ServiceRequest
 from hkall_gateway.rules.vocabulary import Reason
 
 LOG = structlog.get_logger()
@@ -28,7 +28,7 @@ COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
 """Commands that report an event that has already happened; they are treated like notifications."""
 
 
-async def held(call: Call, said: Said) -> Said:
+async def held(call: ServiceRequest, said: Payload) -> Payload:
     """Return the answer unchanged, after storing a partner's notification that matches no request or copy."""
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     if told and not call.from_client and isinstance(said, Refused) and said.why in UNPLACED:
@@ -37,15 +37,15 @@ async def held(call: Call, said: Said) -> Said:
     return said
 
 
-def document(message: Message) -> str:
+def document(message: NcipMessage) -> str:
     """The message encoded in the direct dialect, with a dot for every secret or personal value."""
     fields: Any = redacted(message)
-    return encode(Message(message.service, fields), DIALECTS["direct"]).decode()
+    return encode(NcipMessage(message.service, fields), DIALECTS["direct"]).decode()
 
 
-async def heard_again(door: Door, agency: str, digest: str, kept: str) -> Said:
+async def heard_again(door: NcipServices, agency: str, digest: str, kept: str) -> Payload:
     """Replay a stored document as if its partner had sent it now, and return the answer."""
     message = decode(kept.encode())
     caller = door.callers.get(agency) or Caller(agency, "", "partner", ())
     service = service_for(door, caller, message.service)
-    return await service.handle(Call(door, caller, message, digest)) if service else Refused(Reason.NOT_SUPPORTED)
+    return await service.handle(ServiceRequest(door, caller, message, digest)) if service else Refused(Reason.NOT_SUPPORTED)

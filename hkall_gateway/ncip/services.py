@@ -5,29 +5,40 @@ from __future__ import annotations
 from hkall_gateway.desk.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.messages.partner_commands import ChangeRequest
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, pickup, refused, request_id, strange_number, volume
-from hkall_gateway.ncip.credentials import patron
 from hkall_gateway.ncip.events import renewed
-from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
+from hkall_gateway.ncip.patron_credentials import patron
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
+from hkall_gateway.ncip.reply_payload import Payload, answer
+from hkall_gateway.ncip.service_request import (
+    ServiceRequest,
+    bib_id,
+    day,
+    heard,
+    item,
+    pickup,
+    refused,
+    request_id,
+    strange_number,
+    volume,
+)
 from hkall_gateway.rules.vocabulary import Reason
 
 # ---- requests
 
 
-async def request_item(call: Call) -> Said:
+async def request_item(call: ServiceRequest) -> Payload:
     """A client places a patron's request for a book of another library; a partner borrows one of ours."""
     if strange := strange_number(call):
         return strange
     return await (_place(call) if call.from_client else _borrow(call))
 
 
-async def _place(call: Call) -> Said:
+async def _place(call: ServiceRequest) -> Payload:
     card, title = await patron(call), bib_id(call)
-    if isinstance(card, Refused | Trouble):
+    if isinstance(card, Refused | Problem):
         return card
     if not title:
-        return Trouble(NEEDED_DATA_MISSING, "the title is named by its record number", "BibliographicId")
+        return Problem(NEEDED_DATA_MISSING, "the title is named by its record number", "BibliographicId")
     agency, value = request_id(call)
     ask = RequestTitle(
         by=call.by,
@@ -45,10 +56,10 @@ async def _place(call: Call) -> Said:
     return answer(call, await call.door.desk.request_title(ask))
 
 
-async def _borrow(call: Call) -> Said:
+async def _borrow(call: ServiceRequest) -> Payload:
     agency, value = request_id(call)
     if not value:
-        return Trouble(NEEDED_DATA_MISSING, "a library names its request", "RequestId")
+        return Problem(NEEDED_DATA_MISSING, "a library names its request", "RequestId")
     ask = BorrowFromUs(
         by=call.by,
         partner=call.caller.agency,
@@ -64,29 +75,29 @@ async def _borrow(call: Call) -> Said:
     return answer(call, await call.door.desk.borrow_from_us(ask))
 
 
-async def cancel_request_item(call: Call) -> Said:
+async def cancel_request_item(call: ServiceRequest) -> Payload:
     """A client cancels for a patron; a partner withdraws its request, or declines ours."""
     if not call.from_client:
         return answer(call, await call.door.desk.request_cancelled(heard(call)))
     card, (agency, value) = await patron(call), request_id(call)
-    if isinstance(card, Refused | Trouble):
+    if isinstance(card, Refused | Problem):
         return card
     if not value:
-        return Trouble(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
+        return Problem(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
     ours = agency == call.door.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
     ask = CancelRequest(by=call.by, patron=card, inbox=call.inbox, **named)
     return answer(call, await call.door.desk.cancel(ask))
 
 
-async def renew_item(call: Call) -> Said:
+async def renew_item(call: ServiceRequest) -> Payload:
     """A client renews for a patron; a partner renews a loan of our copy, or grants the renewal of its own."""
     return await (_renew_for_patron(call) if call.from_client else renewed(call))
 
 
-async def _renew_for_patron(call: Call) -> Said:
+async def _renew_for_patron(call: ServiceRequest) -> Payload:
     card, copy = await patron(call), item(call, "")
-    if isinstance(card, Refused | Trouble):
+    if isinstance(card, Refused | Problem):
         return card
     if copy is None:
         return refused(Reason.UNKNOWN_ITEM)
@@ -94,11 +105,11 @@ async def _renew_for_patron(call: Call) -> Said:
     return answer(call, await call.door.desk.renew(ask))
 
 
-async def update_request_item(call: Call) -> Said:
+async def update_request_item(call: ServiceRequest) -> Payload:
     """Changes the pickup location or the last day of a request, for the caller that placed it."""
     agency, value = request_id(call)
     card = await patron(call) if call.from_client and (_names_user(call) or call.caller.pin == "required") else ""
-    if isinstance(card, Refused | Trouble):
+    if isinstance(card, Refused | Problem):
         return card
     ask = ChangeRequest(
         by=call.by,
@@ -115,5 +126,5 @@ async def update_request_item(call: Call) -> Said:
     return answer(call, await call.door.desk.change_request(ask))
 
 
-def _names_user(call: Call) -> bool:
+def _names_user(call: ServiceRequest) -> bool:
     return call.message.has("UserId/UserIdentifierValue") or call.message.has("AuthenticationInput")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip.messages import Coded, Fields
+from hkall_gateway.ncip.codec.messages import Coded, Fields
 from hkall_gateway.rules.vocabulary import Position
 
 P = Position

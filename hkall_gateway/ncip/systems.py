@@ -16,7 +16,7 @@ Keys = Mapping[str, Any]
 """Keys of one table of gateway.toml, and their defaults for a system."""
 
 
-class Use(StrEnum):
+class SystemRole(StrEnum):
     """The role of a system for this gateway: the table of gateway.toml that names it."""
 
     PARTNER = "partners"
@@ -24,7 +24,7 @@ class Use(StrEnum):
     ILS = "ils"
 
 
-class Seen(StrEnum):
+class Basis(StrEnum):
     """The kind of evidence for a statement about a system."""
 
     RUN = "run"
@@ -39,9 +39,9 @@ class Seen(StrEnum):
 class Evidence:
     """The features that work with a system in one use, the kind of evidence, and its `version` (a release, or a commit)."""
 
-    use: Use
+    use: SystemRole
     what: str
-    seen: Seen
+    seen: Basis
     version: str
     note: str = ""
 
@@ -67,9 +67,9 @@ class System:
     never_tells: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
-    def defaults(self, use: Use) -> Keys | None:
+    def defaults(self, use: SystemRole) -> Keys | None:
         """The defaults of a row of a table; None if the system is never used so."""
-        return {Use.PARTNER: self.partners, Use.CLIENT: self.clients, Use.ILS: self.ils}[use]
+        return {SystemRole.PARTNER: self.partners, SystemRole.CLIENT: self.clients, SystemRole.ILS: self.ils}[use]
 
 
 _AGENCY, _ADDRESS = "FromAgencyAuthentication", "address"
@@ -100,9 +100,9 @@ _ROWS: Final = (
         ),
         never_tells=(_AGENCY, "a RequestId of its own", "InitiationHeader, where it has no fromAgency"),
         evidence=(
-            Evidence(Use.CLIENT, "patronLogin, getMyProfile, getMyTransactions, getMyHolds, getMyFines, getPickUpLocations, "
-                     "getStatuses, getHolding, getAccountBlocks, placeHold (again after a cancellation), cancelHolds, "
-                     "renewMyItems", Seen.RUN, "10.0, driver of commit 0b44211d"),
+            Evidence(SystemRole.CLIENT, "patronLogin, getMyProfile, getMyTransactions, getMyHolds, getMyFines, "
+                     "getPickUpLocations, getStatuses, getHolding, getAccountBlocks, placeHold (again after a cancellation), cancelHolds, "
+                     "renewMyItems", Basis.RUN, "10.0, driver of commit 0b44211d"),
         ),
     ),
     System(
@@ -137,8 +137,8 @@ _ROWS: Final = (
         ),
         never_tells=("loans", UNANNOUNCED, "the reason of a failure in ProblemType"),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem, CancelRequestItem", Seen.PLAYED, "mod-ncip 1.18.0-SNAPSHOT, 85faee7"),
-            Evidence(Use.ILS, "LookupUser, PIN", Seen.PLAYED, "mod-ncip 1.18.0-SNAPSHOT, 85faee7",
+            Evidence(SystemRole.PARTNER, "RequestItem, CancelRequestItem", Basis.PLAYED, "mod-ncip 1.18.0-SNAPSHOT, 85faee7"),
+            Evidence(SystemRole.ILS, "LookupUser, PIN", Basis.PLAYED, "mod-ncip 1.18.0-SNAPSHOT, 85faee7",
                      "a PIN that its own patron-pin service cannot check counts as wrong"),
         ),
     ),
@@ -154,11 +154,12 @@ _ROWS: Final = (
         ),
         never_tells=("loans", UNANNOUNCED, "a Problem for a service that it does not have"),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem, CancelRequestItem, also of a book that it does not have", Seen.RUN,
+            Evidence(SystemRole.PARTNER, "RequestItem, CancelRequestItem, also of a book that it does not have", Basis.RUN,
                      "bywatersolutions/ncip-server 18a5150", STAND_IN),
-            Evidence(Use.ILS, "LookupUser, PIN (`connector = \"ncip\"`)", Seen.RUN,
+            Evidence(SystemRole.ILS, "LookupUser, PIN (`connector = \"ncip\"`)", Basis.RUN,
                      "bywatersolutions/ncip-server 18a5150", STAND_IN),
-            Evidence(Use.PARTNER, "RenewItem, CheckOutItem, CheckInItem", Seen.READ, "bywatersolutions/ncip-server 18a5150"),
+            Evidence(SystemRole.PARTNER, "RenewItem, CheckOutItem, CheckInItem",
+                     Basis.READ, "bywatersolutions/ncip-server 18a5150"),
         ),
     ),
     System(
@@ -176,8 +177,9 @@ _ROWS: Final = (
         needs=("white space between `<NCIPMessage>` and the service",),
         never_tells=("loans",),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem, as the gateway writes it", Seen.RUN, "Libriotech/NCIPServer 131ebe9", STAND_IN),
-            Evidence(Use.PARTNER, "CancelRequestItem", Seen.READ, "Libriotech/NCIPServer 131ebe9"),
+            Evidence(SystemRole.PARTNER, "RequestItem, as the gateway writes it",
+                     Basis.RUN, "Libriotech/NCIPServer 131ebe9", STAND_IN),
+            Evidence(SystemRole.PARTNER, "CancelRequestItem", Basis.READ, "Libriotech/NCIPServer 131ebe9"),
         ),
     ),
     System(
@@ -187,7 +189,7 @@ _ROWS: Final = (
         proofs=(_ADDRESS,),
         needs=("ItemRequested, ItemShipped: title, author and call number in ItemOptionalFields",),
         never_tells=("anything but LookupUser",),
-        evidence=(Evidence(Use.PARTNER, "its events", Seen.READ, "iNCIPit 236a8b7"),),
+        evidence=(Evidence(SystemRole.PARTNER, "its events", Basis.READ, "iNCIPit 236a8b7"),),
     ),
     System(
         "alma", "Alma, peer to peer", "library system",
@@ -197,9 +199,10 @@ _ROWS: Final = (
         needs=("ApplicationProfileType: the code of its partner record of us (`application_profile`)",),
         never_tells=("which event it answers: its reply is a generic `Response`",),
         evidence=(
-            Evidence(Use.PARTNER, "ItemReceived and the other events, by its replies", Seen.PLAYED,
+            Evidence(SystemRole.PARTNER, "ItemReceived and the other events, by its replies", Basis.PLAYED,
                      "csusm-library/NCIP-Relay 2b88f3e"),
-            Evidence(Use.PARTNER, "RequestItem, ItemShipped, RenewItem, RecallItem", Seen.READ, "Ex Libris' NCIP profiles"),
+            Evidence(SystemRole.PARTNER, "RequestItem, ItemShipped, RenewItem, RecallItem",
+                     Basis.READ, "Ex Libris' NCIP profiles"),
         ),
     ),
     System(
@@ -213,8 +216,8 @@ _ROWS: Final = (
         ),
         never_tells=("an AgencyId beside a RequestId, UserId or ItemId", "RequestType in CancelRequestItem"),
         evidence=(
-            Evidence(Use.PARTNER, "LookupUser, RequestItem, CancelRequestItem, CheckOutItem, CheckInItem, AcceptItem, "
-                     "DeleteItem", Seen.PLAYED, "indexdata/crosslink 251163a"),
+            Evidence(SystemRole.PARTNER, "LookupUser, RequestItem, CancelRequestItem, CheckOutItem, CheckInItem, AcceptItem, "
+                     "DeleteItem", Basis.PLAYED, "indexdata/crosslink 251163a"),
         ),
     ),
     System(
@@ -224,8 +227,8 @@ _ROWS: Final = (
         needs=("every reply: RequestIdentifierValue, also beside a Problem and in ItemShippedResponse", "a ResponseHeader"),
         never_tells=("an AgencyId beside a RequestId",),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem, AcceptItem, ItemShipped from it; ItemShipped, ItemReceived, ItemCheckedOut, "
-                     "CancelRequestItem to it", Seen.PLAYED, "dcb-service beca785",
+            Evidence(SystemRole.PARTNER, "RequestItem, AcceptItem, ItemShipped from it; ItemShipped, ItemReceived, "
+                     "ItemCheckedOut, CancelRequestItem to it", Basis.PLAYED, "dcb-service beca785",
                      "FromAgencyId must stay that of OpenRS: no agency mapping of its libraries"),
         ),
     ),
@@ -234,7 +237,7 @@ _ROWS: Final = (
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=("login",),
         never_tells=("anything to NCIP without HMAC or OAuth 2, which are not spoken here",),
-        evidence=(Evidence(Use.ILS, "SIP2 63, 17", Seen.READ, "OCLC's documentation"),),
+        evidence=(Evidence(SystemRole.ILS, "SIP2 63, 17", Basis.READ, "OCLC's documentation"),),
     ),
     System(
         "sierra", "Sierra, NCIP Responder", "library system",
@@ -243,26 +246,26 @@ _ROWS: Final = (
         proofs=(_ADDRESS,),
         needs=("RequestItem: UserId is an institutional patron record; PickupLocation is one of its codes",),
         never_tells=(UNANNOUNCED,),
-        evidence=(Evidence(Use.PARTNER, "RequestItem", Seen.READ, "III's documentation; lib-ncip-client of ReShare"),),
+        evidence=(Evidence(SystemRole.PARTNER, "RequestItem", Basis.READ, "III's documentation; lib-ncip-client of ReShare"),),
     ),
     System(
         "symphony", "SirsiDynix Symphony", "library system",
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=("login",),
-        evidence=(Evidence(Use.ILS, "SIP2 63, 17", Seen.READ, "SirsiDynix' documentation"),),
+        evidence=(Evidence(SystemRole.ILS, "SIP2 63, 17", Basis.READ, "SirsiDynix' documentation"),),
     ),
     System(
         "polaris", "Polaris", "library system",
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=("login",),
-        evidence=(Evidence(Use.ILS, "SIP2 63, 17", Seen.READ, "Innovative's documentation"),),
+        evidence=(Evidence(SystemRole.ILS, "SIP2 63, 17", Basis.READ, "Innovative's documentation"),),
     ),
     System(
         "xc", "XC NCIP Toolkit", "library system",
         partners=MappingProxyType({"dialect": "direct", "can_lookup_items": True, "can_lookup_request": True}),
         ils=MappingProxyType({"connector": "ncip"}),
         proofs=(_ADDRESS,),
-        evidence=(Evidence(Use.ILS, "LookupUser, LookupItem", Seen.READ, "NCIP2-Toolkit, sample messages"),),
+        evidence=(Evidence(SystemRole.ILS, "LookupUser, LookupItem", Basis.READ, "NCIP2-Toolkit, sample messages"),),
     ),
 )
 # fmt: on
@@ -270,6 +273,6 @@ _ROWS: Final = (
 SYSTEMS: Final[Mapping[str, System]] = MappingProxyType({row.name: row for row in _ROWS})
 
 
-def names(use: Use) -> list[str]:
+def names(use: SystemRole) -> list[str]:
     """The systems that a table may name."""
     return [row.name for row in SYSTEMS.values() if row.defaults(use) is not None]

@@ -12,10 +12,10 @@ from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
-from hkall_gateway.ncip import exchanges
-from hkall_gateway.ncip.client import Client
-from hkall_gateway.ncip.our_proofs import OurProof
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ncip import metrics
+from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.ops import counting
 from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.messages.local_messages import LINE
@@ -44,10 +44,10 @@ def terms(means: Means, line: str) -> courier.Terms:
 
 
 def _initiator(means: Means, store: Store, library: Callable[[], Library]) -> Carrier:
-    agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.metrics)
+    agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(metrics.note, means.metrics)
     post, proofs = AgentPost(means.reactor), rows.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
-    client = Client(post, library().agency, agreed, told, means.reactor.seconds, posts)
+    client = NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
 
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)

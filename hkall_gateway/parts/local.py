@@ -13,14 +13,14 @@ from hkall_gateway.connectors.tools import Connector, Outside, Tools, VerifyPin
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.ports import Verb
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.secrets import WrongPins
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.sip2.last_known import LastKnown
-from hkall_gateway.sip2.retelling import Retelling
-from hkall_gateway.sip2.upstream import Login, Upstream, dialled
+from hkall_gateway.sip2.queued_messages import Retelling
+from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
+from hkall_gateway.sip2.upstream.last_known import LastKnown
 from hkall_gateway.store.engine.database import Store
 
 
@@ -77,8 +77,8 @@ class Local:
         for health in self._healths.values():
             health.stop()
 
-    def _health(self, channel: str, beside: Health | None = None) -> Health:
-        return Health(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, beside=beside)
+    def _health(self, channel: str, beside: CircuitBreaker | None = None) -> CircuitBreaker:
+        return CircuitBreaker(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, beside=beside)
 
     def _keep_s(self) -> float:
         return self._ils.keep_s if self._ils.fallback == "allow" else 0.0
@@ -87,7 +87,7 @@ class Local:
     def _ils(self) -> Ils:
         return self._means.config().ils
 
-    def _lines(self, health: Health) -> Callable[[], Upstream]:
+    def _lines(self, health: CircuitBreaker) -> Callable[[], Upstream]:
         """Returns the factory of connections to its SIP2 server, which log in with our own account."""
         reactor, ils = self._means.reactor, self._ils
         dialect = rows.framing_of_ils(self._means.config())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 Login = Literal["required", "optional", "by-address", "telnet"]
 
@@ -14,11 +14,11 @@ NOBODY_ELSE: Final = AllowList(())
 
 
 @dataclass(frozen=True, slots=True)
-class Framing:
+class FramingRule:
     """Clients at these addresses use the framing of this dialect, for reading and writing."""
 
     callers: AllowList
-    dialect: Dialect
+    dialect: Sip2Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Listener:
 
     login: Login = "required"
     terminal: str = ""
-    framing: Dialect | None = None
-    framings: tuple[Framing, ...] = ()
+    framing: Sip2Dialect | None = None
+    framings: tuple[FramingRule, ...] = ()
     proxy_from: AllowList = NOBODY_ELSE
 
-    def framing_of(self, address: str) -> tuple[Dialect, bool]:
+    def framing_of(self, address: str) -> tuple[Sip2Dialect, bool]:
         """The dialect with which a caller's first line is read, and whether its framing outlasts the login."""
         own = next((row.dialect for row in self.framings if row.callers.admits(address)), self.framing)
         return (own, True) if own else (DIALECTS["standard"], False)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Use(StrEnum):
+class Support(StrEnum):
     """How far a message or a field goes with us."""
 
     YES = "yes"
@@ -18,21 +18,21 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProfileRow:
     """One message or field: how it is used, and why."""
 
-    use: Use
+    use: Support
     why: str
 
 
-def _row(use: Use, why: str) -> Row:
-    return Row(use, why)
+def _row(use: Support, why: str) -> ProfileRow:
+    return ProfileRow(use, why)
 
 
-Y, R, I, U = Use.YES, Use.READ, Use.IGNORED, Use.UNSENT  # noqa: E741  # the table reads better with one letter a row
+Y, R, I, U = Support.YES, Support.READ, Support.IGNORED, Support.UNSENT  # noqa: E741  # the table reads better with one letter a row
 
 # fmt: off
-MESSAGES: Final[Mapping[str, Row]] = {
+MESSAGES: Final[Mapping[str, ProfileRow]] = {
     "01": _row(Y, "Blocks the card here until 25 lifts it; the library's own block is another thing. Not offered "
                   "to dialect `public`."),
     "09": _row(Y, "Receives what comes from its lender, takes back what was lent (R12, R16, R17). BI undoes a "
@@ -76,7 +76,7 @@ MESSAGES: Final[Mapping[str, Row]] = {
 }
 """Every message, in both directions."""
 
-FIELDS: Final[Mapping[str, Row]] = {
+FIELDS: Final[Mapping[str, ProfileRow]] = {
     "AA": _row(Y, "The card's barcode, blanks trimmed."),
     "AB": _row(Y, "The copy's barcode; one that fits two libraries' copies is refused as ambiguous."),
     "AC": _row(I, "The login says which terminal it is; accepted absent, empty or filled."),

@@ -17,20 +17,29 @@ from hkall_gateway.desk.messages.results import Had, Whose
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.vocabulary import Position, Reason
-from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
-from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.holds import MODES, asked_hold
-from hkall_gateway.sip2.items import NO_COPY, OUT
-from hkall_gateway.sip2.messages import BX
-from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, asked_list, line_text, lists_of, texts_of, what_is_unknown
-from hkall_gateway.sip2.turns import Handler, Reply, Turn, dollars, refuse_by
-from hkall_gateway.sip2.upstream import Beyond, HungUp, Unanswered
-from hkall_gateway.sip2.words import News, tell
-from hkall_gateway.sip2.writing import grafted
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
+from hkall_gateway.sip2.codec.messages import BX
+from hkall_gateway.sip2.codec.serialize import patched
+from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by
+from hkall_gateway.sip2.handlers.holds import MODES, asked_hold
+from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
+from hkall_gateway.sip2.handlers.patrons import (
+    FINES,
+    LISTINGS,
+    RecordEntry,
+    asked_list,
+    line_text,
+    lists_of,
+    texts_of,
+    what_is_unknown,
+)
+from hkall_gateway.sip2.screen_messages import Notice, tell
+from hkall_gateway.sip2.upstream.client import HungUp, Unanswered, UpstreamInterface
 
 LOG = structlog.get_logger()
 
-Route = Callable[[Turn, Beyond, Handler], Awaitable[Reply]]
+RelayRule = Callable[[Exchange, UpstreamInterface, Handler], Awaitable[Reply]]
 """(the exchange, the local system, our own handler) -> the reply. Never raises because the system is unreachable."""
 
 LATER: Final = {
@@ -52,109 +61,113 @@ OURS_ALONE: Final = "#"
 """A fee of ours is named by its number behind this, as the list of 64 shows it."""
 
 
-def answer(turn: Turn, handler: Handler) -> Awaitable[Reply]:
+def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
     """Returns the reply of the side that the message concerns; ours if there is no local system behind the gateway."""
-    route = ROUTES.get(turn.message.code)
-    if turn.beyond is None or route is None:
-        return handler(turn)
-    return route(turn, turn.beyond, handler)
+    route = RELAY_RULES.get(exchange.message.code)
+    if exchange.beyond is None or route is None:
+        return handler(exchange)
+    return route(exchange, exchange.beyond, handler)
 
 
 # ---- one copy
 
 
-async def _copy(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _copy(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """09, 11, 17, 19, 29: the side that has the copy answers. Our own book on loan to a partner is handled by both sides."""
-    whose = await _whose(turn, beyond)
+    whose = await _whose(exchange, beyond)
     if whose is Whose.THEIRS:
-        return await _passed_on(turn, beyond)
+        return await _passed_on(exchange, beyond)
     if whose is Whose.EITHER:
-        return refuse_by(turn, Reason.AMBIGUOUS_ITEM)
+        return refuse_by(exchange, Reason.AMBIGUOUS_ITEM)
     if whose is Whose.LENT:
-        return await _told_to_both(turn, beyond, handler)
-    return await handler(turn)
+        return await _told_to_both(exchange, beyond, handler)
+    return await handler(exchange)
 
 
-async def _whose(turn: Turn, beyond: Beyond) -> Whose:
+async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> Whose:
     """Returns the side that has the copy.
 
     A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous.
     """
-    barcode = turn.message.get("AB")
+    barcode = exchange.message.get("AB")
     if not barcode:
-        return Whose.OURS if not turn.message.get("AJ") else await _of_title(turn)
-    arriving = turn.message.code == "09"
-    whose = await turn.door.desk.whose_copy(barcode, turn.message.get("AA"), turn.message.get("AO"), arriving=arriving)
-    if whose is Whose.LENT and turn.message.code == "29":  # the borrower who renews it is a patron of the local system
+        return Whose.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
+    arriving = exchange.message.code == "09"
+    whose = await exchange.door.desk.whose_copy(
+        barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving=arriving
+    )
+    if whose is Whose.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
         return Whose.THEIRS
     if whose not in (Whose.EITHER, Whose.NOT_FOR_CARD):
         return whose
-    seen = await _said(turn, beyond, _look_at(turn))
+    seen = await _said(exchange, beyond, _look_at(exchange))
     if whose is Whose.NOT_FOR_CARD:
         return Whose.THEIRS if seen is not None and _has(seen) else Whose.OURS
     return Whose.OURS if seen is not None and seen.get("circulation_status") not in OUT else Whose.EITHER
 
 
-def _has(seen: Message) -> bool:
+def _has(seen: Sip2Message) -> bool:
     """Whether an 18 tells of a copy that the system has; of one that it does not know it says neither title nor status."""
     return bool(seen.get("AJ").strip()) or seen.get("circulation_status") not in NO_COPY
 
 
-async def _of_title(turn: Turn) -> Whose:
+async def _of_title(exchange: Exchange) -> Whose:
     """A renewal by title: ours if the patron has such a book of ours."""
-    had = await turn.door.desk.had(turn.message.get("AA"))
-    mine = any(line.request.title == turn.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines)
+    had = await exchange.door.desk.had(exchange.message.get("AA"))
+    mine = any(
+        line.request.title == exchange.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines
+    )
     return Whose.OURS if mine else Whose.THEIRS
 
 
-def _look_at(turn: Turn) -> bytes:
-    told = f"17{turn.date18(turn.now)}AO{turn.message.get('AO')}|AB{turn.message.get('AB')}|AC|"
-    dialect = turn.session.dialect
+def _look_at(exchange: Exchange) -> bytes:
+    told = f"17{exchange.date18(exchange.now)}AO{exchange.message.get('AO')}|AB{exchange.message.get('AB')}|AC|"
+    dialect = exchange.session.dialect
     return told.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
 
 
-async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _told_to_both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """Handles a book of our own that goes to a partner or comes back: we decide, and then notify the local system.
 
     If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
     is flagged, and the terminal's screen says that staff must enter it there.
     """
-    ours = await handler(turn)
-    if ours.no is not None or turn.message.code not in ("09", "11"):
+    ours = await handler(exchange)
+    if ours.no is not None or exchange.message.code not in ("09", "11"):
         return ours
-    desk, message = turn.door.desk, _message(turn, LATER[turn.message.code], ours.request)
-    number = await desk.tell_local_system(message, turn.by)
+    desk, message = exchange.door.desk, _message(exchange, LATER[exchange.message.code], ours.request)
+    number = await desk.tell_local_system(message, exchange.by)
     if number is None:
-        return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
-    theirs, unsure = await _tried(turn, beyond)
-    told = _taken_apart(theirs, turn) if theirs is not None else None
+        return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
+    theirs, unsure = await _tried(exchange, beyond)
+    told = _taken_apart(theirs, exchange) if theirs is not None else None
     if told is not None and told.get("ok") == "1":
-        await desk.local_system_told(number, message, turn.by)
+        await desk.local_system_told(number, message, exchange.by)
         return ours
-    LOG.warning("sip2.not_told_to_ils", code=turn.message.code, request_id=ours.request, reached=told is not None)
-    if told is None and not turn.says("BI"):
-        return await _told_later(turn, ours, number, message, unsure=unsure)
-    await desk.local_system_differs(number, message, turn.by)
-    return _with_text(ours, tell(News.NOT_TOLD, turn.language()))
+    LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
+    if told is None and not exchange.says("BI"):
+        return await _told_later(exchange, ours, number, message, unsure=unsure)
+    await desk.local_system_differs(number, message, exchange.by)
+    return _with_text(ours, tell(Notice.NOT_TOLD, exchange.language()))
 
 
-async def _told_later(turn: Turn, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
+async def _told_later(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
-    await turn.door.desk.local_system_not_told(number, message, turn.by, unsure=unsure)
-    return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
+    await exchange.door.desk.local_system_not_told(number, message, exchange.by, unsure=unsure)
+    return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
 
 
-def _message(turn: Turn, send: LocalSend, request: str = "") -> LocalMessage:
+def _message(exchange: Exchange, send: LocalSend, request: str = "") -> LocalMessage:
     """Returns the terminal's action as a message to the local system, without PIN and passwords."""
-    asked = turn.message
+    asked = exchange.message
     return LocalMessage(
         send.value,
-        turn.happened("return_date", "transaction_date") or turn.now,
+        exchange.happened("return_date", "transaction_date") or exchange.now,
         request=request,
         patron=asked.get("AA"),
         barcode=asked.get("AB"),
         text=asked.get("AL"),
-        retained=turn.says("card_retained"),
+        retained=exchange.says("card_retained"),
         amount=asked.get("BV"),
     )
 
@@ -162,36 +175,40 @@ def _message(turn: Turn, send: LocalSend, request: str = "") -> LocalMessage:
 # ---- one patron
 
 
-async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _patron(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """23, 63: the local system's record merged with ours. While it is unreachable: our record, and a text that says so."""
-    theirs = await _reached(turn, beyond)
+    theirs = await _reached(exchange, beyond)
     if theirs is None:
-        return _without_them(turn, await handler(turn))
-    record = _taken_apart(theirs, turn)
+        return _without_them(exchange, await handler(exchange))
+    record = _taken_apart(theirs, exchange)
     if record is None:
         return Reply({}, body=theirs)
-    turn.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
+    exchange.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
     if record.get("BL") == "N":
         return Reply({}, body=theirs)
-    if turn.pin and record.get("CQ") != "Y":
+    if exchange.pin and record.get("CQ") != "Y":
         return Reply({}, body=theirs, wrong_pin=True)
-    had = await _had(turn, record)
-    trusted = bool(turn.pin) or not turn.session.dialect.pin_required
-    return Reply({}, body=_joined(turn, theirs, record, had if trusted else Had()))
+    had = await _had(exchange, record)
+    trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
+    return Reply({}, body=_joined(exchange, theirs, record, had if trusted else Had()))
 
 
-def _without_them(turn: Turn, ours: Reply) -> Reply:
+def _without_them(exchange: Exchange, ours: Reply) -> Reply:
     """Returns our own record while the local system is away: BL and CQ as last known, no BV, and texts that name the unknown.
 
     A card that is in no file of ours may still be one of its patrons, and a PIN that is not in our file may be right.
     """
-    told, language = turn.last_known(known=ours.fields.get("BL") == "Y"), turn.language()
+    told, language = exchange.last_known(known=ours.fields.get("BL") == "Y"), exchange.language()
     stranger = ours.no is not None and ours.no.why is Reason.UNKNOWN_BORROWER
-    if stranger or (turn.pin and ours.fields.get("CQ") != "Y"):
-        ours = replace(refuse_by(turn, Reason.TRY_AGAIN), wrong_pin=ours.wrong_pin and told.pin != "Y")
-    elif turn.pin:
+    if stranger or (exchange.pin and ours.fields.get("CQ") != "Y"):
+        ours = replace(refuse_by(exchange, Reason.TRY_AGAIN), wrong_pin=ours.wrong_pin and told.pin != "Y")
+    elif exchange.pin:
         told = replace(told, pin="Y")
-    unknown = [*what_is_unknown(turn, told, language), tell(News.ILS_AWAY, language), tell(News.OWED_UNKNOWN_NOW, language)]
+    unknown = [
+        *what_is_unknown(exchange, told, language),
+        tell(Notice.ILS_AWAY, language),
+        tell(Notice.OWED_UNKNOWN_NOW, language),
+    ]
     fields = {name: value for name, value in ours.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
     fields["AE"] = ours.fields.get("AE", "")
     fields |= {name: value for name, value in (("BL", told.valid), ("CQ", told.pin)) if value}
@@ -199,122 +216,122 @@ def _without_them(turn: Turn, ours: Reply) -> Reply:
     return replace(ours, fields=fields)
 
 
-async def _had(turn: Turn, record: Message) -> Had:
+async def _had(exchange: Exchange, record: Sip2Message) -> Had:
     """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
-    cards = dict.fromkeys([turn.message.get("AA"), record.get("AA").strip()])
-    found = [await turn.door.desk.had(card) for card in cards if card]
+    cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
+    found = [await exchange.door.desk.had(card) for card in cards if card]
     return next((had for had in found if had.lines or had.charges), Had())
 
 
-def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
+def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: Had) -> bytes:
     """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
     owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
-    texts = [*texts_of(turn, lists, turn.language()), *([_owed(turn, owed)] if owed else [])]
+    texts = [*texts_of(exchange, lists, exchange.language()), *([_owed(exchange, owed)] if owed else [])]
     tags = [("AF", text) for text in texts]
-    if turn.message.code != "63":
-        return grafted(theirs, {}, tags, turn.session.dialect)
-    rows = [row for row in LISTINGS if not _counted_there(turn) or row is LISTINGS[FINES]]
+    if exchange.message.code != "63":
+        return patched(theirs, {}, tags, exchange.session.dialect)
+    rows = [row for row in LISTINGS if not _counted_there(exchange) or row is LISTINGS[FINES]]
     more = {row.count: len(lists[row.tag]) for row in rows if lists[row.tag]}
     counts = {name: f"{_number(record.get(name)) + count:04}" for name, count in more.items()}
-    row = asked_list(turn.message)
+    row = asked_list(exchange.message)
     if row in rows:
-        page = _rest(turn.message, lists[row.tag], _number(record.get(row.count)))
-        tags = [*((row.tag, line_text(turn, row, line)) for line in page), *tags]
-    return grafted(theirs, counts, tags, turn.session.dialect)
+        page = _rest(exchange.message, lists[row.tag], _number(record.get(row.count)))
+        tags = [*((row.tag, line_text(exchange, row, line)) for line in page), *tags]
+    return patched(theirs, counts, tags, exchange.session.dialect)
 
 
-def _owed(turn: Turn, cents: int) -> str:
-    return tell(News.OWED, turn.language(), owed=dollars(cents), currency=turn.session.dialect.currency)
+def _owed(exchange: Exchange, cents: int) -> str:
+    return tell(Notice.OWED, exchange.language(), owed=dollars(cents), currency=exchange.session.dialect.currency)
 
 
-def _counted_there(turn: Turn) -> bool:
+def _counted_there(exchange: Exchange) -> bool:
     """Whether the local system has HKALL books among its own loans; then only money is ours to add."""
-    return turn.door.desk.library.policy.quota.ils_counts_hkall
+    return exchange.door.desk.library.policy.quota.ils_counts_hkall
 
 
-def _rest(asked: Message, lines: Sequence[Line], theirs: int) -> Sequence[Line]:
+def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequence[RecordEntry]:
     """Returns our entries on the page from BP to BQ, where ours are numbered after `theirs`."""
     first, last = _number(asked.get("BP")) or 1, _number(asked.get("BQ")) or theirs + len(lines)
     return lines[max(first - 1 - theirs, 0) : max(last - theirs, 0)]
 
 
-async def _renew_all(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _renew_all(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
-    had = await turn.door.desk.had(turn.message.get("AA"))
-    theirs = await _reached(turn, beyond)
+    had = await exchange.door.desk.had(exchange.message.get("AA"))
+    theirs = await _reached(exchange, beyond)
     if theirs is None:
-        return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
-    record = _taken_apart(theirs, turn)
+        return _with_text(await handler(exchange), tell(Notice.ILS_AWAY, exchange.language()))
+    record = _taken_apart(theirs, exchange)
     if record is None or not had.lines:
         return Reply({}, body=theirs)
-    ours = await handler(turn)
+    ours = await handler(exchange)
     if ours.no is not None:
         return Reply({}, body=theirs)
     names = ("renewed_count", "unrenewed_count")
     counts = {name: f"{_number(record.get(name)) + _number(str(ours.fields.get(name, ''))):04}" for name in names}
     _, *texts = _texts(ours.fields.get("AF", ()))  # the first one counts ours alone
-    summed = tell(News.ALL_RENEWED, turn.language(), count=_number(counts["renewed_count"]))
+    summed = tell(Notice.ALL_RENEWED, exchange.language(), count=_number(counts["renewed_count"]))
     tags = [(tag, text) for tag in ("BM", "BN") for text in _texts(ours.fields.get(tag, ()))]
     tags += [("AF", text) for text in (summed, *texts)]
-    return Reply({}, body=grafted(theirs, {"ok": "1", **counts}, tags, turn.session.dialect))
+    return Reply({}, body=patched(theirs, {"ok": "1", **counts}, tags, exchange.session.dialect))
 
 
-async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """01, 25, 35: executed on both sides; the reply is the local system's, or ours if it gives none.
 
     A card that is blocked or enabled here while it is unreachable is blocked or enabled there once it is back.
     """
-    ours = await handler(turn)
-    if ours.no is not None or turn.message.code not in LATER:
-        theirs = await _reached(turn, beyond)
+    ours = await handler(exchange)
+    if ours.no is not None or exchange.message.code not in LATER:
+        theirs = await _reached(exchange, beyond)
         return ours if theirs is None else Reply({}, body=theirs)
-    desk, message = turn.door.desk, _message(turn, LATER[turn.message.code])
-    number = await desk.tell_local_system(message, turn.by)
+    desk, message = exchange.door.desk, _message(exchange, LATER[exchange.message.code])
+    number = await desk.tell_local_system(message, exchange.by)
     if number is None:
-        return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
-    theirs, unsure = await _tried(turn, beyond)
+        return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
+    theirs, unsure = await _tried(exchange, beyond)
     if theirs is None:
-        return await _told_later(turn, ours, number, message, unsure=unsure)
-    await desk.local_system_told(number, message, turn.by)
+        return await _told_later(exchange, ours, number, message, unsure=unsure)
+    await desk.local_system_told(number, message, exchange.by)
     return Reply({}, body=theirs)
 
 
 # ---- requests and payments
 
 
-async def _hold(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _hold(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
-    mode = MODES.get(turn.message.get("hold_mode"))
-    if mode is None or await turn.door.desk.is_our_wish(await asked_hold(turn, mode[0])):
-        return await handler(turn)
-    return await _passed_on(turn, beyond)
+    mode = MODES.get(exchange.message.get("hold_mode"))
+    if mode is None or await exchange.door.desk.is_our_wish(await asked_hold(exchange, mode[0])):
+        return await handler(exchange)
+    return await _passed_on(exchange, beyond)
 
 
-async def _pay(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _pay(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """37: a payment that names one of our fees is handled here; any other goes to the local system, the source of BV in 64."""
-    if turn.message.get("CG").strip().startswith(OURS_ALONE):
-        return await handler(turn)
-    return await _passed_on(turn, beyond)
+    if exchange.message.get("CG").strip().startswith(OURS_ALONE):
+        return await handler(exchange)
+    return await _passed_on(exchange, beyond)
 
 
-async def _status(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+async def _status(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """98: the functions that both sides support. While the local system is away, 98 says on line, for HKALL loans, and why.
 
     Before login the reply describes the gateway alone. If the local system refuses the login, the reply says off line.
     """
-    ours = await handler(turn)
-    if turn.session.terminal is None:
+    ours = await handler(exchange)
+    if exchange.session.terminal is None:
         return ours
-    theirs = await _said(turn, beyond, _asked(turn))
+    theirs = await _said(exchange, beyond, _asked(exchange))
     if beyond.refused:
-        off = _with_text(ours, tell(News.LOGIN_REFUSED, turn.language()))
+        off = _with_text(ours, tell(Notice.LOGIN_REFUSED, exchange.language()))
         return replace(off, fields={**off.fields, "on_line_status": "N"})
     if theirs is None or theirs.get("on_line_status") == "N":
-        return _with_text(ours, tell(News.ILS_AWAY, turn.language()))
+        return _with_text(ours, tell(Notice.ILS_AWAY, exchange.language()))
     return replace(ours, fields={**ours.fields, **_offered_by_both(ours, theirs)})
 
 
-def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
+def _offered_by_both(ours: Reply, theirs: Sip2Message) -> dict[str, Value]:
     """Returns the flags of 98 and BX that are Y on both sides; a flag missing from theirs is taken from ours."""
     flags = {name: "N" for name in FLAGS if theirs.get(name) == "N"}
     theirs_say = dict(zip(BX, theirs.get("BX"), strict=False))
@@ -326,86 +343,86 @@ def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
 # ---- to the local system and back
 
 
-async def _passed_on(turn: Turn, beyond: Beyond) -> Reply:
+async def _passed_on(exchange: Exchange, beyond: UpstreamInterface) -> Reply:
     """Returns the local system's whole reply, or this message's negative reply "please try again".
 
     A checkout or a payment without a reply may have been executed: the screen says so, and the result is checked later. A
     message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
-    code, desk, barcode = turn.message.code, turn.door.desk, turn.message.get("AB")
+    code, desk, barcode = exchange.message.code, exchange.door.desk, exchange.message.get("AB")
     waits = code in CHANGES_A_COPY and await desk.copy_waits(barcode)
     if waits and not await desk.put_off(barcode):
-        return refuse_by(turn, Reason.TRY_AGAIN)
+        return refuse_by(exchange, Reason.TRY_AGAIN)
     try:
-        theirs = await _exchanged(turn, beyond, _asked(turn))
+        theirs = await _exchanged(exchange, beyond, _asked(exchange))
     except (HungUp, Unanswered):
-        return await _may_be_done(turn) if code in UNSURE else refuse_by(turn, Reason.TRY_AGAIN)
+        return await _may_be_done(exchange) if code in UNSURE else refuse_by(exchange, Reason.TRY_AGAIN)
     except Unreachable:
-        return refuse_by(turn, Reason.TRY_AGAIN)
+        return refuse_by(exchange, Reason.TRY_AGAIN)
     if waits and theirs[2:3] == b"1":
-        await desk.local_system_answered(barcode, turn.by)
+        await desk.local_system_answered(barcode, exchange.by)
     return Reply({}, body=theirs)
 
 
-async def _may_be_done(turn: Turn) -> Reply:
-    code = turn.message.code
+async def _may_be_done(exchange: Exchange) -> Reply:
+    code = exchange.message.code
     LOG.warning("sip2.ils_did_not_answer", code=code)
-    await turn.door.desk.tell_local_system_later(_message(turn, UNSURE[code]), turn.by)
-    return _with_text(refuse_by(turn, Reason.TRY_AGAIN), tell(News.NO_ANSWER, turn.language()))
+    await exchange.door.desk.tell_local_system_later(_message(exchange, UNSURE[code]), exchange.by)
+    return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), tell(Notice.NO_ANSWER, exchange.language()))
 
 
-async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
+async def _reached(exchange: Exchange, beyond: UpstreamInterface) -> bytes | None:
     """Returns the body of the local system's reply to this line; None if none came."""
     try:
-        return await _exchanged(turn, beyond, _asked(turn))
+        return await _exchanged(exchange, beyond, _asked(exchange))
     except Unreachable:
         return None
 
 
-async def _tried(turn: Turn, beyond: Beyond) -> tuple[bytes | None, bool]:
+async def _tried(exchange: Exchange, beyond: UpstreamInterface) -> tuple[bytes | None, bool]:
     """Returns the same, and whether the local system may have received the message although no reply came."""
     try:
-        return await _exchanged(turn, beyond, _asked(turn)), False
+        return await _exchanged(exchange, beyond, _asked(exchange)), False
     except Unreachable as lost:
         return None, isinstance(lost, HungUp | Unanswered)
 
 
-async def _said(turn: Turn, beyond: Beyond, body: bytes) -> Message | None:
+async def _said(exchange: Exchange, beyond: UpstreamInterface, body: bytes) -> Sip2Message | None:
     try:
-        return _taken_apart(await _exchanged(turn, beyond, body), turn)
+        return _taken_apart(await _exchanged(exchange, beyond, body), exchange)
     except Unreachable:
         return None
 
 
-async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes:
+async def _exchanged(exchange: Exchange, beyond: UpstreamInterface, body: bytes) -> bytes:
     """The body of their answer. Raises Unreachable; a hang-up is counted as that of this terminal's message."""
-    here, there = turn.session.dialect, beyond.dialect
+    here, there = exchange.session.dialect, beyond.dialect
     try:
         return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
     except HungUp:
-        code = turn.message.code
-        turn.door.metrics.ils_hang_ups.labels(turn.terminal.login, code).inc()
+        code = exchange.message.code
+        exchange.door.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()
         LOG.warning("sip2.ils_hung_up", code=code, asked=body[:2].decode("latin-1"))
         raise
 
 
-def _taken_apart(body: bytes, turn: Turn) -> Message | None:
+def _taken_apart(body: bytes, exchange: Exchange) -> Sip2Message | None:
     """Their answer as a message; None where it is too short for one, and can only be passed on."""
     try:
-        return decode(body, turn.session.dialect)
+        return decode(body, exchange.session.dialect)
     except BadMessage:
         return None
 
 
-def _asked(turn: Turn) -> bytes:
+def _asked(exchange: Exchange) -> bytes:
     """Returns the terminal's line as it is relayed; "no block" is kept only if the terminal may work off line."""
-    body = body_of(turn.message.line, turn.session.dialect.delimiter)
-    if turn.says("no_block") and not turn.no_block:
-        return grafted(body, {"no_block": "N"}, (), turn.session.dialect)
+    body = body_of(exchange.message.line, exchange.session.dialect.delimiter)
+    if exchange.says("no_block") and not exchange.no_block:
+        return patched(body, {"no_block": "N"}, (), exchange.session.dialect)
     return body
 
 
-def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:
+def _across(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
     """A body as the other side writes it: every byte as it is, unless the two differ in alphabet or delimiter."""
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
@@ -415,7 +432,7 @@ def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:
     return text.encode(other.encoding, "replace")
 
 
-def _blanked(body: bytes, dialect: Dialect) -> bytes:
+def _blanked(body: bytes, dialect: Sip2Dialect) -> bytes:
     """Returns a body with blanks for all controls and for all line ends of any system; the rest is unchanged."""
     text = body.decode(dialect.encoding, "surrogateescape")
     if text.isprintable():
@@ -441,7 +458,7 @@ def _number(text: str) -> int:
 
 
 # fmt: off
-ROUTES: Final[Mapping[str, Route]] = {
+RELAY_RULES: Final[Mapping[str, RelayRule]] = {
     "01": _both,
     "09": _copy,
     "11": _copy,

@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from hkall_gateway.desk.ports import Clock
-from hkall_gateway.edge.admission import Refusals
-from hkall_gateway.edge.balanced import without_header
-from hkall_gateway.edge.connection_limit import ConnectionLimit
-from hkall_gateway.sip2.handlers import Door
-from hkall_gateway.sip2.line import MOST_WAITING, Line
+from hkall_gateway.edge.limits.accept_filter import Refusals
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.edge.proxy_protocol import without_header
+from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.sip2.listeners import PLAIN, Listener
+from hkall_gateway.sip2.terminal_connection import MOST_WAITING, TerminalConnection
 
-__all__ = ["DRAIN_S", "LOGIN_S", "MOST_WAITING", "Line", "Terminals"]
+__all__ = ["DRAIN_S", "LOGIN_S", "MOST_WAITING", "TerminalConnection", "TerminalFactory"]
 
 LOGIN_S: Final = 60.0
 """Time to log in. Source: Koha's sample configuration."""
@@ -25,7 +25,7 @@ DRAIN_S: Final = 4.0
 """Seconds that `drain` waits for messages in progress, and for peers that do not read their answers."""
 
 
-class Terminals(Factory):
+class TerminalFactory(Factory):
     """Makes the connections of one port and counts them.
 
     `door` returns the current services, so that a reload applies from the next message; `limit` may be shared by several
@@ -36,7 +36,7 @@ class Terminals(Factory):
 
     def __init__(
         self,
-        door: Callable[[], Door],
+        door: Callable[[], Sip2Services],
         limit: ConnectionLimit,
         refusals: Refusals,
         clock: Clock,
@@ -47,7 +47,7 @@ class Terminals(Factory):
         self.door, self.limit, self.refusals, self.clock = door, limit, refusals, clock
         self.idle_s, self.login_s, self.listener = idle_s, login_s, listener
         self.without_header = without_header()
-        self.lines: set[Line] = set()
+        self.lines: set[TerminalConnection] = set()
         self._drained: Deferred[None] | None = None
         self._patience: Any = None
         door().metrics.before_collection(self._tally)
@@ -56,8 +56,8 @@ class Terminals(Factory):
     def draining(self) -> bool:
         return self._drained is not None
 
-    def buildProtocol(self, addr: IAddress | None) -> Line:  # noqa: ARG002, N802
-        return Line(self)
+    def buildProtocol(self, addr: IAddress | None) -> TerminalConnection:  # noqa: ARG002, N802
+        return TerminalConnection(self)
 
     def drain(self) -> Deferred[None]:
         """Stop reading, answer the messages in progress, close. Fires when the last connection is closed; call it once.
@@ -71,10 +71,10 @@ class Terminals(Factory):
         self._look_if_drained()
         return self._drained
 
-    def opened(self, line: Line) -> None:
+    def opened(self, line: TerminalConnection) -> None:
         self.lines.add(line)
 
-    def closed(self, line: Line) -> None:
+    def closed(self, line: TerminalConnection) -> None:
         self.lines.discard(line)
         self.count()
         self._look_if_drained()

@@ -17,7 +17,7 @@ N = NOTICES.c
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class SentNotice:
     """One row of the register. `kind` is the letter's Send; `state` queued, sent, undeliverable, not_needed or dropped."""
 
     id: int
@@ -26,9 +26,9 @@ class Notice:
     state: str
 
 
-def notice(unit: Overview, number: int) -> Notice | None:
+def notice(unit: Overview, number: int) -> SentNotice | None:
     """Return the letter with this number."""
-    return next((Notice(*cells) for cells in _NOTICE.cells(unit.connection, number=number)), None)
+    return next((SentNotice(*cells) for cells in _NOTICE.cells(unit.connection, number=number)), None)
 
 
 def left(unit: Overview, request: str) -> frozenset[str]:

@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 from hkall_gateway.lab import setup
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from tests.attacks.certificates import Authority
 from tests.ports import free_ports
 
@@ -122,11 +122,11 @@ class Site:
 
     def ask(
         self, agency: str, service: str, at: str = "", secret: str = setup.PASSWORD, to: str = "HKU", **said: Any
-    ) -> Message:
+    ) -> NcipMessage:
         """The reply to a document."""
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": to}}
         header["FromAgencyAuthentication"] = secret
-        return decode(self.post(encode(Message(service, {"InitiationHeader": header, **said}), DIALECTS["direct"]), at))
+        return decode(self.post(encode(NcipMessage(service, {"InitiationHeader": header, **said}), DIALECTS["direct"]), at))
 
     def post(self, body: bytes, at: str = "") -> bytes:
         with closing(HTTPConnection("127.0.0.1", self.ncip, PATIENCE_S, (at or source(), 0))) as line:

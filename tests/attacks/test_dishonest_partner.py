@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.ncip.admission import WRONG_PROOFS
+from hkall_gateway.ncip.callers import WRONG_PROOFS
 from tests.attacks.conftest import source, until
 
 if TYPE_CHECKING:

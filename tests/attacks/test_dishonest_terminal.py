@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.edge.guesses import OF_A_TERMINAL
+from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL
 from hkall_gateway.lab import setup
 from tests.attacks.conftest import PROBE, source, until
 

@@ -12,9 +12,9 @@ from hkall_gateway.cli.work.local import Waiting
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec import Message, checksum, decode, sealed
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.upstream import NOBODY, Login
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, sealed
+from hkall_gateway.sip2.upstream.client import NOBODY, Login
 from hkall_gateway.store.engine.database import finished
 
 STANDARD = DIALECTS["standard"]
@@ -42,7 +42,9 @@ class System:
                 self.heard.append(asked)
                 said = self.says.pop(0)
                 number = decode(asked, STANDARD).sequence
-                line.sendall(sealed(said, Message(said[:2].decode(), sequence=number, checked=True), STANDARD) if said else b"")
+                line.sendall(
+                    sealed(said, Sip2Message(said[:2].decode(), sequence=number, checked=True), STANDARD) if said else b""
+                )
 
     def close(self) -> None:
         self._listener.close()

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 
 SEEN: list[tuple[bytes, dict[str, str]]] = []
-FOUND = Message("LookupItemResponse", {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}})
-REFUSED = Message("LookupItemResponse", {"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "no such item"}]})
+FOUND = NcipMessage("LookupItemResponse", {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}})
+REFUSED = NcipMessage("LookupItemResponse", {"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "no such item"}]})
 REPLIES = {
     "/found": (200, encode(FOUND, DIALECTS["direct"])),
     "/refused": (500, encode(REFUSED, DIALECTS["direct"])),

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from hkall_gateway.cli import main
 from hkall_gateway.cli.site import Ending
 from hkall_gateway.cli.terminal import read_line, shown, shown_as_json
-from hkall_gateway.sip2.codec import decode, encode
-from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import decode, encode
 
 STANDARD = DIALECTS["standard"]
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)

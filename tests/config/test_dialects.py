@@ -12,7 +12,7 @@ from hkall_gateway.config import dialects as own
 from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.rows import listeners, makes_of_terminals, terminals
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 HASH = hash_secret("terminal")
 BASE = f"""
@@ -48,7 +48,7 @@ def _read(folder: Path, text: str) -> Gateway:
 
 
 def test_every_column_of_a_dialect_may_be_said_and_nothing_else() -> None:
-    assert own.Dialect.model_fields.keys() == {"like"} | {field.name for field in fields(Dialect)}
+    assert own.Dialect.model_fields.keys() == {"like"} | {field.name for field in fields(Sip2Dialect)}
 
 
 def test_a_site_says_only_what_differs_from_a_packaged_row(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from hkall_gateway.connectors.ncip import Ncip, told
 from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
 from hkall_gateway.lab.ils_ncip import URL, Responder
-from hkall_gateway.ncip.codec import decode
-from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.ncip.systems import SYSTEMS
-from hkall_gateway.ncip.transport import Posted
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate, finished
@@ -56,7 +56,7 @@ def store() -> Iterator[Immediate]:
 def made(
     store: Immediate, system: LocalSystem, connector: Callable[[Tools], LocalIls] = Ncip, password: str = "key"
 ) -> LocalIls:
-    health, responder = Health("connector", lambda: NOW), Responder(system, "key")
+    health, responder = CircuitBreaker("connector", lambda: NOW), Responder(system, "key")
     outside = Outside(lambda: NOW, health, lambda: Direct(system, health), responder.post, password=Sensitive(password))
     return connector(Tools(store, "HKU", never, {"url": URL}, outside))
 
@@ -164,8 +164,8 @@ def test_former_cards_are_told_where_the_responder_knows_them() -> None:
     assert told(reply(UserOptionalFields={"PreviousUserId": before}), NOW).former == ("A", "B")
 
 
-def reply(**fields: Any) -> Message:
-    return Message("LookupUserResponse", {"UserId": {"UserIdentifierValue": "P1"}, **fields})
+def reply(**fields: Any) -> NcipMessage:
+    return NcipMessage("LookupUserResponse", {"UserId": {"UserIdentifierValue": "P1"}, **fields})
 
 
 def privilege(kind: str, status: str = "", until: str = "") -> dict[str, Any]:
@@ -243,15 +243,15 @@ class Keeper:
 
     def __init__(self, reply: str) -> None:
         self.reply = (DOCUMENTS / reply).read_bytes()
-        self.asked: list[Message] = []
+        self.asked: list[NcipMessage] = []
 
-    async def post(self, _url: str, body: bytes, _timeout_s: float) -> Posted:
+    async def post(self, _url: str, body: bytes, _timeout_s: float) -> HttpReply:
         self.asked.append(decode(body))
-        return Posted(200, "application/xml", self.reply, 0)
+        return HttpReply(200, "application/xml", self.reply, 0)
 
 
 def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
-    keeper, health = Keeper(reply), Health("connector", lambda: NOW)
+    keeper, health = Keeper(reply), CircuitBreaker("connector", lambda: NOW)
     outside = Outside(lambda: NOW, health, lambda: Direct(LocalSystem("HKU", lambda: NOW), health), keeper.post)
     return Ncip(Tools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
 
@@ -296,4 +296,4 @@ def test_folio_is_not_asked_about_copies(store: Immediate) -> None:
 def test_an_address_of_any_kind_that_reads_like_mail_is_taken(kind: str, read: bool) -> None:
     where: Fields = {"ElectronicAddressType": kind, "ElectronicAddressData": "a@b.test"}
     person: Fields = {"UserAddressInformation": [{"UserAddressRoleType": "OTH", "ElectronicAddress": where}]}
-    assert bool(told(Message("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read
+    assert bool(told(NcipMessage("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read

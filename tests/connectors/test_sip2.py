@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, Lines, Sip2, told
 from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
-from hkall_gateway.ncip.transport import Posted
+from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec import decode
-from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import decode
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -31,7 +31,7 @@ async def never(card: str, stored: Sensitive, pin: Sensitive) -> bool:
     raise AssertionError("a living system checks its own PINs")
 
 
-async def nowhere(url: str, body: bytes, timeout_s: float) -> Posted:
+async def nowhere(url: str, body: bytes, timeout_s: float) -> HttpReply:
     raise AssertionError("nothing is posted")
 
 
@@ -64,7 +64,7 @@ def ils(system: LocalSystem, settings: dict[str, str]) -> Iterator[LocalIls]:
         for barcode in ("B1", "B2", "B3"):
             connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
         connection.execute(insert(HOLDINGS), {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune"})
-    store, health = Immediate(engine, lambda c: Unit(c, lambda: "R1")), Health("connector", lambda: NOW)
+    store, health = Immediate(engine, lambda c: Unit(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
     outside = Outside(lambda: NOW, health, lambda: Direct(system, health), nowhere)
     yield Sip2(Tools(store, "HKU", never, {"institution": "MAIN", **settings}, outside))
     store.close()

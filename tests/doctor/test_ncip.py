@@ -16,9 +16,9 @@ from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import OF_PARTNER, Responder, called, judge_item, judge_request, judge_versions, place
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.lab.script import reply
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
 from tests.doctor.conftest import Answer, Authority, Site, Web, finding, status
 from tests.ports import free_ports
@@ -54,7 +54,7 @@ def library(problem: str = "", off_s: float = 0, versions: tuple[str, ...] = SUP
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
         asked = decode(body)
         if asked.service == "LookupVersion":
-            said = encode(Message("LookupVersionResponse", {"VersionSupported": list(versions)}), DIALECTS["direct"])
+            said = encode(NcipMessage("LookupVersionResponse", {"VersionSupported": list(versions)}), DIALECTS["direct"])
         else:
             said = reply(asked, "CUHK", by_service.get(asked.service, problem))
         answering(200, XML, said, off_s)(request, body)
@@ -209,7 +209,7 @@ POINT = (b"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", b"x_FEzRu9m36HLN_tue659
 
 
 def test_only_look_ups_are_sent_and_nobody_real_is_named(site: Site, web: Web) -> None:
-    heard: list[Message] = []
+    heard: list[NcipMessage] = []
 
     def listening(request: BaseHTTPRequestHandler, body: bytes) -> None:
         heard.append(decode(body))
@@ -274,12 +274,12 @@ def sheet(*plan: str) -> Sheet:
 def test_an_answer_about_an_unknown_item(fields: dict[str, Any], word: str) -> None:
     found = sheet("lookup.item")
     there = Responder(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
-    judge_item(found, "LookupItem", Message("LookupItemResponse", fields), there)
+    judge_item(found, "LookupItem", NcipMessage("LookupItemResponse", fields), there)
     assert finding(found, "lookup.item").status.value == word
 
 
 def test_an_answer_about_an_unknown_request_must_be_a_problem() -> None:
-    for answer, word in ((None, "fail"), (Message("LookupRequestResponse", {}), "warn")):
+    for answer, word in ((None, "fail"), (NcipMessage("LookupRequestResponse", {}), "warn")):
         found = sheet("lookup.request")
         judge_request(found, answer)
         assert finding(found, "lookup.request").status.value == word

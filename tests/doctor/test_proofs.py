@@ -12,10 +12,10 @@ from hkall_gateway.doctor import clock, proofs
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.proofs import Doors
 from hkall_gateway.edge.secrets import DECOY
-from hkall_gateway.ncip.calls import Caller
-from hkall_gateway.ncip.http_proofs import HttpProof
-from hkall_gateway.ncip.key_sets import FileKeys
-from hkall_gateway.ncip.signed_tokens import TokenRule
+from hkall_gateway.ncip.authentication.http_proofs import HttpProof
+from hkall_gateway.ncip.authentication.key_sets import FileKeys
+from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
+from hkall_gateway.ncip.service_request import Caller
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
 PLAIN, TLS, MUTUAL = Doors(tls=False, client_ca=False), Doors(tls=True, client_ca=False), Doors(tls=True, client_ca=True)

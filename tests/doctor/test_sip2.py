@@ -18,7 +18,7 @@ from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.sip2 import judge_patron, judge_status
 from hkall_gateway.lab.ils import LocalSystem
 from hkall_gateway.lab.ils_ncip import Page, Responder
-from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.codec.lines import Sip2Message
 from tests.doctor.conftest import PATIENCE_S, Authority, Site, TlsServers, finding, status
 from tests.ports import free_ports
 
@@ -180,8 +180,8 @@ def test_a_relay_beside_a_responder_is_examined_too_and_told_apart(site: Site, r
 # ---- the judgements alone
 
 
-def said(**fields: str) -> Message:
-    return Message("98", {"on_line_status": "Y", "protocol_version": "2.00", **fields})
+def said(**fields: str) -> Sip2Message:
+    return Sip2Message("98", {"on_line_status": "Y", "protocol_version": "2.00", **fields})
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def said(**fields: str) -> Message:
         (said(on_line_status="N"), "fail"),
     ],
 )
-def test_a_status_is_well_where_it_is_on_line_and_supports_what_is_asked(answer: Message, word: str) -> None:
+def test_a_status_is_well_where_it_is_on_line_and_supports_what_is_asked(answer: Sip2Message, word: str) -> None:
     sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
     judge_status(sheet, answer, "63")
     assert finding(sheet, "status").status.value == word
@@ -209,5 +209,5 @@ def test_another_version_is_warned_of() -> None:
 @pytest.mark.parametrize(("bl", "word"), [("N", "ok"), ("Y", "fail"), ("", "fail")])
 def test_only_bl_n_says_that_a_card_is_unknown(bl: str, word: str) -> None:
     sheet = Sheet("ils", ("lookup.patron",), lambda: 0.0, 10)
-    judge_patron(sheet, "63", Message("64", {"BL": bl} if bl else {}))
+    judge_patron(sheet, "63", Sip2Message("64", {"BL": bl} if bl else {}))
     assert finding(sheet, "lookup.patron").status.value == word

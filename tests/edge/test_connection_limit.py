@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
 
 
 def nothing() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from hkall_gateway.edge.fair_reads import HEAVY_S, SHARE, FairReads
+from hkall_gateway.edge.limits.fair_reads import HEAVY_S, SHARE, FairReads
 
 READ_S = 0.001
 PAUSE_S = READ_S * (1 / SHARE - 1)

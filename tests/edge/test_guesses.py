@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hkall_gateway.edge.guesses import WINDOW, Guesses
+from hkall_gateway.edge.limits.guesses import WINDOW, Guesses
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 WAYS = {"terminal a": 3, "address 10.0.0.7": 5}

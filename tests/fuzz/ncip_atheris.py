@@ -20,10 +20,10 @@ import atheris
 from lxml import etree
 
 with atheris.instrument_imports(include=["hkall_gateway.ncip"]):
-    from hkall_gateway.ncip.codec import NISO, BadMessage, decode, encode
-    from hkall_gateway.ncip.dialects import DIALECTS
-    from hkall_gateway.ncip.elements import ELEMENTS
-    from hkall_gateway.ncip.elements_v1 import CONTENT
+    from hkall_gateway.ncip.codec.dialects import DIALECTS
+    from hkall_gateway.ncip.codec.documents import NISO, BadDocument, decode, encode
+    from hkall_gateway.ncip.codec.elements import ELEMENTS
+    from hkall_gateway.ncip.codec.elements_v1 import CONTENT
 
 DOCUMENTS = tuple(file.read_bytes() for file in sorted((Path(__file__).parents[2] / "fixtures" / "ncip").rglob("*.xml")))
 CHARSETS = (None, "utf-8", "iso-8859-1", "big5", "utf-16", "klingon")
@@ -42,12 +42,12 @@ def fuzz(data: bytes) -> None:
     began = time.monotonic()
     try:
         _read_and_written(body, charset)
-    except BadMessage as bad:
+    except BadDocument as bad:
         _told(bad)
     assert time.monotonic() - began < SLOW_S
 
 
-def _told(bad: BadMessage) -> None:
+def _told(bad: BadDocument) -> None:
     assert bad.problem
     assert len(bad.detail) < 1000
 
@@ -57,7 +57,7 @@ def _read_and_written(body: bytes, charset: str | None) -> None:
     try:
         once = decode(encode(message, DIALECTS["direct"]))
         twice = decode(encode(once, DIALECTS["direct"]))
-    except BadMessage as bad:  # an element that held nothing is gone, and was needed
+    except BadDocument as bad:  # an element that held nothing is gone, and was needed
         if bad.problem != "Needed Data Missing":
             raise
         return

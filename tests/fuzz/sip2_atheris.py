@@ -17,12 +17,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hkall_gateway.sip2"]):
-    from hkall_gateway.sip2.codec import BadMessage, Message, decode, encode
-    from hkall_gateway.sip2.dialects import DIALECTS
-    from hkall_gateway.sip2.fields import TAGS
-    from hkall_gateway.sip2.messages import SHAPES
-    from hkall_gateway.sip2.session import Hang, Refuse, Session
-    from hkall_gateway.sip2.telnet import Prompts
+    from hkall_gateway.sip2.codec.dialects import DIALECTS
+    from hkall_gateway.sip2.codec.fields import TAGS
+    from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, decode, encode
+    from hkall_gateway.sip2.codec.messages import SHAPES
+    from hkall_gateway.sip2.codec.session import Close, Refuse, Session
+    from hkall_gateway.sip2.codec.telnet import Prompts
 
 ROWS = tuple(DIALECTS.values())
 SEEDS = Path(__file__).parents[2] / "fixtures" / "sip2"
@@ -37,9 +37,9 @@ def fuzz(data: bytes) -> None:
     session = Session(dialect)
     events = [event for piece in _pieces(said, size) for event in _served(session, piece)]
     assert session.held <= dialect.max_line
-    if not any(isinstance(event, Hang) for event in events):
+    if not any(isinstance(event, Close) for event in events):
         then = list(session.receive(GOOD))
-        assert any(isinstance(event, Message) and event.get("AA") == "P1" for event in then), then
+        assert any(isinstance(event, Sip2Message) and event.get("AA") == "P1" for event in then), then
     _telnet(said, size)
 
 
@@ -50,7 +50,7 @@ def _pieces(data: bytes, size: int) -> Iterator[bytes]:
 def _served(session: Session, piece: bytes) -> Iterator[object]:
     """Each request is answered with everything that it said, which must come out as one line that can be read."""
     for event in list(session.receive(piece)):
-        if isinstance(event, Message | Refuse):
+        if isinstance(event, Sip2Message | Refuse):
             message = event.message if isinstance(event, Refuse) else event
             code = SHAPES[message.code].reply
             parts = {part.name for part in SHAPES[code].fixed}
@@ -65,7 +65,7 @@ def _served(session: Session, piece: bytes) -> Iterator[object]:
 def _telnet(data: bytes, size: int) -> None:
     prompts = Prompts()
     for piece in _pieces(data, size):
-        if any(isinstance(said, Message) for said in prompts.receive(piece)):
+        if any(isinstance(said, Sip2Message) for said in prompts.receive(piece)):
             prompts.judged(right=False)
 
 

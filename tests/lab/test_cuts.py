@@ -21,9 +21,9 @@ from hkall_gateway.lab.faults import FAULTS, LATEST_S, Trouble, damaged
 from hkall_gateway.lab.memory import MemoryEndpoint
 from hkall_gateway.lab.world import World
 from hkall_gateway.lab.worldfile import read_world, secret_of
-from hkall_gateway.ncip.client import Client
-from hkall_gateway.ncip.server import NcipSite
-from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Position, Side
@@ -148,7 +148,7 @@ class Lender:
     world: World
     clock: Clock
     trouble: Trouble
-    client: Client
+    client: NcipClient
 
     @classmethod
     def open(cls, loss: float, seed: int) -> Lender:
@@ -158,7 +158,7 @@ class Lender:
         line = LossyEndpoint(MemoryEndpoint(site, clock), trouble, clock)
         pool: Any = HTTPConnectionPool(clock, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types
         agent: Any = Agent.usingEndpointFactory(clock, _Everywhere(line), pool)  # type: ignore[no-untyped-call]
-        return cls(world, clock, trouble, Client(AgentPost(clock, agent), "CUHK", {"HKU": secret_of("CUHK")}))
+        return cls(world, clock, trouble, NcipClient(AgentPost(clock, agent), "CUHK", {"HKU": secret_of("CUHK")}))
 
     def ask(self, number: int) -> list[str]:
         """CUHK asks for a copy until it knows the answer; what it heard each time."""

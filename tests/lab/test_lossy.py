@@ -9,11 +9,11 @@ import pytest
 
 from hkall_gateway.lab.faults import FAULTS, Trouble, damaged
 from hkall_gateway.lab.lossy import LossyLine
-from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.store.engine.database import finished
 
 BODY = b"<NCIPMessage/>"
-REPLY = Posted(200, "application/xml", b"<Reply/>", 0)
+REPLY = HttpReply(200, "application/xml", b"<Reply/>", 0)
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
@@ -24,7 +24,7 @@ class Peer:
         self.took: list[bytes] = []
         self.waiting: list[Callable[[], Awaitable[None]]] = []
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         self.took.append(body)
         return REPLY
 
@@ -32,7 +32,7 @@ class Peer:
         self.waiting.append(what)
 
 
-def meet(fault: str, seed: int = 1) -> tuple[Peer, Posted | Exception]:
+def meet(fault: str, seed: int = 1) -> tuple[Peer, HttpReply | Exception]:
     """What one fault does to one document."""
     peer = Peer()
     line = LossyLine(peer.post, Trouble(1.0, Random(seed)), peer.later)
@@ -59,8 +59,8 @@ EITHER = {"slow": {(1, NoReply), (1, 200)}, "failing": {(0, 500), (1, 500)}, "lo
 # fmt: on
 
 
-def seen(came: Posted | Exception) -> object:
-    return came.status if isinstance(came, Posted) else type(came)
+def seen(came: HttpReply | Exception) -> object:
+    return came.status if isinstance(came, HttpReply) else type(came)
 
 
 def test_a_fault_has_one_row_and_every_row_is_tried_here() -> None:
@@ -88,7 +88,7 @@ def test_a_garbled_document_arrives_damaged() -> None:
 
 def test_a_garbled_reply_comes_back_damaged() -> None:
     _, came = meet("garbled_reply")
-    assert isinstance(came, Posted)
+    assert isinstance(came, HttpReply)
     assert came.body == damaged(REPLY.body)
 
 
@@ -98,7 +98,7 @@ def test_what_is_damaged_is_as_long_as_it_was_and_no_text() -> None:
 
 
 def test_a_busy_peer_says_when_to_come_again() -> None:
-    waits = [came.retry_after_s for seed in range(9) for _, came in [meet("busy", seed)] if isinstance(came, Posted)]
+    waits = [came.retry_after_s for seed in range(9) for _, came in [meet("busy", seed)] if isinstance(came, HttpReply)]
     assert len(waits) == 9
     assert max(waits) > 60
 

@@ -8,10 +8,10 @@ import pytest
 
 from hkall_gateway.lab.script import MANNERS, Manner, Peers, manner, reply
 from hkall_gateway.lab.shorthand import written
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.client import NoReply, NotSent, Posted
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import SHAPES, Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.store.engine.database import finished
 
 URL = "http://cuhk.test/ncip"
@@ -24,15 +24,15 @@ def peers() -> Peers:
 
 def document(secret: str = "CUHK-secret") -> bytes:
     said = ["user=CUHK:HKU-INST", "bib=CUHK:990001", "item=CUHK:C1", "request=HKU:R1-1"]
-    return codec.encode(written("RequestItem", said, "HKU", "CUHK", secret, NOW), DIALECTS["direct"])
+    return documents.encode(written("RequestItem", said, "HKU", "CUHK", secret, NOW), DIALECTS["direct"])
 
 
-def post(partners: Peers, body: bytes) -> Posted:
+def post(partners: Peers, body: bytes) -> HttpReply:
     return finished(partners.post(URL, body, 20))
 
 
 def test_a_partner_accepts_what_it_was_not_told_to_refuse() -> None:
-    answer = codec.decode(post(peers(), document()).body)
+    answer = documents.decode(post(peers(), document()).body)
 
     assert answer.service == "RequestItemResponse"
     assert answer.text("RequestId/RequestIdentifierValue") == "R1-1"
@@ -40,7 +40,7 @@ def test_a_partner_accepts_what_it_was_not_told_to_refuse() -> None:
 
 
 def test_a_partner_knows_its_secret() -> None:
-    answer = codec.decode(post(peers(), document("wrong")).body)
+    answer = documents.decode(post(peers(), document("wrong")).body)
 
     assert answer.text("Problem/ProblemType") == "Agency Authentication Failed"
 
@@ -49,7 +49,7 @@ def test_a_problem_is_answered_with_its_type() -> None:
     partners = peers()
     partners.script("CUHK", *manner("Problem Unknown Item"))
 
-    assert codec.decode(post(partners, document()).body).text("Problem/ProblemType") == "Unknown Item"
+    assert documents.decode(post(partners, document()).body).text("Problem/ProblemType") == "Unknown Item"
 
 
 def test_a_busy_partner_says_when_to_come_back_and_nothing_takes_effect() -> None:
@@ -62,8 +62,8 @@ def test_a_busy_partner_says_when_to_come_back_and_nothing_takes_effect() -> Non
 def test_nonsense_is_an_answer_that_nobody_can_read() -> None:
     partners = peers()
     partners.script("CUHK", *manner("nonsense"))
-    with pytest.raises(codec.BadMessage):
-        codec.decode(post(partners, document()).body)
+    with pytest.raises(documents.BadDocument):
+        documents.decode(post(partners, document()).body)
     assert partners.arrived("CUHK") is not None
 
 
@@ -130,6 +130,6 @@ def test_other_manners_are_refused() -> None:
 
 @pytest.mark.parametrize("service", SHAPES)
 def test_every_service_has_a_reply_that_can_be_written(service: str) -> None:
-    question = Message(service, {"InitiationHeader": {"FromAgencyId": {"AgencyId": "HKU"}}})
+    question = NcipMessage(service, {"InitiationHeader": {"FromAgencyId": {"AgencyId": "HKU"}}})
 
-    assert codec.decode(reply(question, "CUHK")).service == SHAPES[service].reply
+    assert documents.decode(reply(question, "CUHK")).service == SHAPES[service].reply

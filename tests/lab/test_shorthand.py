@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.lab.shorthand import FILLED, KEYS, differences, fits, pair, written
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import SHAPES, Message
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
 
-def message(service: str, *said: str) -> Message:
+def message(service: str, *said: str) -> NcipMessage:
     """A document as it comes out of the codec at the other end."""
     sent = written(service, said, "CUHK", "HKU", "a-secret", NOW)
-    return codec.decode(codec.encode(sent, DIALECTS["direct"]))
+    return documents.decode(documents.encode(sent, DIALECTS["direct"]))
 
 
 SAYINGS = [
@@ -81,7 +81,7 @@ def test_what_should_not_be_there_and_is_not_is_no_difference() -> None:
 
 
 def test_one_of_several_is_enough() -> None:
-    reply = Message("LookupUserResponse", {"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
+    reply = NcipMessage("LookupUserResponse", {"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
 
     assert differences(reply, ["title=Dune"]) == []
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hkall_gateway.cli import main
 from hkall_gateway.lab.lossy import LossyLine
 from hkall_gateway.lab.simulate import Setting, be_quiet, simulate, simulate_all
-from hkall_gateway.ncip.transport import Posted
+from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.lifecycle import Event
 from tests.company import COMMAND
 
@@ -59,11 +59,11 @@ def test_another_seed_gives_another_story() -> None:
 class Deaf(LossyLine):
     """A line that swallows every third "it is home again" and answers for the peer."""
 
-    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         if b"ItemReceived" not in body or self.trouble.draw.random() > 0.3:
             return await super().__call__(url, body, timeout_s)
         self.trouble.met["swallowed"] += 1
-        return Posted(200, "application/xml", ACCEPTED, 0)
+        return HttpReply(200, "application/xml", ACCEPTED, 0)
 
 
 ACCEPTED = (

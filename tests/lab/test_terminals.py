@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.lab.terminals import Seal
-from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.codec.lines import checksum
 
 
 @pytest.fixture

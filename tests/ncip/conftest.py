@@ -18,10 +18,10 @@ from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.ncip.codec import NISO, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, minor
-from hkall_gateway.ncip.handlers import Caller, Door, Peer, respond
-from hkall_gateway.ncip.messages import Coded, Fields, Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
+from hkall_gateway.ncip.codec.documents import NISO, decode, encode
+from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
+from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
@@ -166,23 +166,23 @@ class World:
             Caller(CENTRAL, "i-key", "partner", net),
         )
         callers = {row.agency: row for row in rows} | {"MUTE": Caller("MUTE", "", "partner", net)}
-        self.door = Door(desk, callers, "HKU", HONG_KONG, PARTNERS, Metrics(), lambda: self.now)
+        self.door = NcipServices(desk, callers, "HKU", HONG_KONG, PARTNERS, Metrics(), lambda: self.now)
 
     def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
         """A document of an agency, with the agency's own secret unless another is given."""
         caller = self.door.callers.get(agency)
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": "HKU"}}
         header["FromAgencyAuthentication"] = secret or (caller.secret if caller else "")
-        return encode(Message(service, {"InitiationHeader": header, **fields}), DIALECTS["direct"])
+        return encode(NcipMessage(service, {"InitiationHeader": header, **fields}), DIALECTS["direct"])
 
-    def send(self, body: bytes, peer: Peer = HERE) -> Message:
+    def send(self, body: bytes, peer: Peer = HERE) -> NcipMessage:
         """The reply to a document; it must be valid."""
         return read(finished(respond(self.door, body, None, peer)))
 
-    def ask(self, agency: str, service: str, **fields: Any) -> Message:
+    def ask(self, agency: str, service: str, **fields: Any) -> NcipMessage:
         return self.send(self.document(agency, service, **fields))
 
-    def place(self, value: str = "d-77", user: Fields = UG1, **more: Any) -> Message:
+    def place(self, value: str = "d-77", user: Fields = UG1, **more: Any) -> NcipMessage:
         mine = {"AgencyId": DISCOVERY, "RequestIdentifierValue": value}
         return self.ask(DISCOVERY, "RequestItem", UserId=user, BibliographicId=[DUNE], RequestId=mine, **LOAN, **more)
 
@@ -201,7 +201,7 @@ class World:
         return list(self.store.now(lambda unit: unit._connection.execute(select(table)).mappings().all()))
 
 
-def read(reply: bytes) -> Message:
+def read(reply: bytes) -> NcipMessage:
     assert_valid(reply)
     return decode(reply)
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.ncip.codec import Coded, Fields, Message, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, Dtd, public
-from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES, VISIBLE, Part
-from hkall_gateway.ncip.messages import SHAPES, Value
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, Dtd, public
+from hkall_gateway.ncip.codec.documents import Coded, Fields, NcipMessage, decode, encode
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES, VISIBLE, ContentPart
+from hkall_gateway.ncip.codec.messages import SHAPES, Value
 
 DIRECT = DIALECTS["direct"]
 MESSAGING = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
@@ -40,7 +40,7 @@ def dtd_of_1_01() -> etree.DTD:
     return etree.DTD(StringIO("\n".join(rows)))
 
 
-def declared(part: Part) -> str:
+def declared(part: ContentPart) -> str:
     mark = {(True, False): "", (False, False): "?", (False, True): "*", (True, True): "+"}[part.required, part.repeats]
     inside = ("|" if part.either else ",").join(declared(inner) for inner in part.parts)
     return part.name + mark if part.name else f"({inside}){mark}"
@@ -58,7 +58,7 @@ def words(kind: str) -> st.SearchStrategy[Value]:
 
 
 @st.composite
-def content(draw: st.DrawFn, part: Part, late: bool) -> list[Part]:
+def content(draw: st.DrawFn, part: ContentPart, late: bool) -> list[ContentPart]:
     """The places of a content model that are used, each as often as it stands."""
     if (part.late and not late) or (not part.required and not part.repeats and draw(st.integers(0, 3))):
         return []
@@ -110,7 +110,7 @@ def made_of(service: str, version: str, spelled: Spelled) -> None:
     @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(fields(service, version == NCIP_1_01))
     def comes_back(said: Fields) -> None:
-        message = Message(RENAMED.get(service, service), said, spoken(version, service))
+        message = NcipMessage(RENAMED.get(service, service), said, spoken(version, service))
         assume(message.service not in SHAPES or not SHAPES[message.service].missing(said))
         again = decode(encode(message, DIRECT))
         assert (again.service, spelled(again.fields), again.version) == (message.service, spelled(said), version)
@@ -146,7 +146,7 @@ def test_whatever_ncip_2_says_is_written_valid_against_the_dtd(service: str, dtd
     for seed in range(12):
         said = anything(service, random.Random(seed))
         assert isinstance(said, Mapping)
-        written = encode(Message(service, said, NCIP_1_0), DIRECT)
+        written = encode(NcipMessage(service, said, NCIP_1_0), DIRECT)
         assert dtd.validate(etree.fromstring(written)), dtd.error_log
 
 
@@ -155,5 +155,5 @@ def test_whatever_ncip_2_says_is_written_valid_in_1_01(service: str, dtd_of_1_01
     for seed in range(4):
         said = anything(RENAMED.get(service, service), random.Random(seed))
         assert isinstance(said, Mapping)
-        message = Message(RENAMED.get(service, service), said, spoken(NCIP_1_01, service))
+        message = NcipMessage(RENAMED.get(service, service), said, spoken(NCIP_1_01, service))
         assert dtd_of_1_01.validate(etree.fromstring(encode(message, DIRECT))), dtd_of_1_01.error_log

@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.exchanges import note
-from hkall_gateway.ncip.messages import SHAPES, Fields, Message, Value
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
+from hkall_gateway.ncip.metrics import note
+from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
@@ -75,7 +75,7 @@ def example(name: str) -> Fields:
     return decode(file.read_bytes()).fields
 
 
-def written(send: Notification, said: PartnerMessage | None = None) -> Message | None:
+def written(send: Notification, said: PartnerMessage | None = None) -> NcipMessage | None:
     return document(said or telling(send), CUHK, "HKU", "a-secret")
 
 
@@ -119,11 +119,11 @@ def test_a_lender_never_learns_the_patron_unless_its_row_says_so() -> None:
 class Script:
     """A post that answers as told, and remembers what it was given."""
 
-    def __init__(self, reply: Posted | Exception) -> None:
+    def __init__(self, reply: HttpReply | Exception) -> None:
         self.reply = reply
         self.given: list[tuple[str, bytes, float]] = []
 
-    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         self.given.append((url, body, timeout_s))
         if isinstance(self.reply, Exception):
             raise self.reply
@@ -131,19 +131,19 @@ class Script:
 
 
 def delivered(
-    reply: Posted | Exception, send: Notification = Notification.ASK_LENDER, partner: Partner = CUHK
+    reply: HttpReply | Exception, send: Notification = Notification.ASK_LENDER, partner: Partner = CUHK
 ) -> DeliveryResult:
-    return finished(Client(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(telling(send), partner))
+    return finished(NcipClient(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(telling(send), partner))
 
 
-def replied(service: str = "RequestItemResponse", status: int = 200, wait: int = 0, **fields: Value) -> Posted:
-    return Posted(status, XML, encode(Message(service, fields), DIALECTS["direct"]), wait)
+def replied(service: str = "RequestItemResponse", status: int = 200, wait: int = 0, **fields: Value) -> HttpReply:
+    return HttpReply(status, XML, encode(NcipMessage(service, fields), DIALECTS["direct"]), wait)
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever_the_body_says(status: int) -> None:
     problem: Fields = {"ProblemType": "Anything", "ProblemDetail": "JWT subject does not match"}
-    for reply in (Posted(status, "text/html", b"<html>log in</html>"), replied(status=status, Problem=[problem])):
+    for reply in (HttpReply(status, "text/html", b"<html>log in</html>"), replied(status=status, Problem=[problem])):
         found = delivered(reply)
         assert (found.kind, found.problem) == ("fault", "Agency Authentication Failed")
         assert f"HTTP {status}" in found.detail
@@ -151,7 +151,7 @@ def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever
 
 def test_a_partner_that_knows_us_by_the_request_is_told_by_its_own_way() -> None:
     usual, own = Script(replied()), Script(replied())
-    finished(Client(usual, "HKU", {}, posts={"CUHK": own}).deliver(telling(Notification.ASK_LENDER), CUHK))
+    finished(NcipClient(usual, "HKU", {}, posts={"CUHK": own}).deliver(telling(Notification.ASK_LENDER), CUHK))
     assert (len(usual.given), len(own.given)) == (0, 1)
 
 
@@ -161,14 +161,14 @@ def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
 
 
-def refused(problem: str, status: int = 200) -> Posted:
+def refused(problem: str, status: int = 200) -> HttpReply:
     return replied(status=status, Problem=[{"ProblemType": problem, "ProblemDetail": "because"}])
 
 
 NUMBER: Fields = {"AgencyId": "HKU", "RequestIdentifierValue": "R-1001-1"}
 COPY: Fields = {"AgencyId": "CUHK", "ItemIdentifierValue": "C00001"}
 
-ANSWERS: dict[str, tuple[Posted | Exception, DeliveryResult]] = {
+ANSWERS: dict[str, tuple[HttpReply | Exception, DeliveryResult]] = {
     "accepted": (replied(RequestId=NUMBER, ItemId=COPY), DeliveryResult("accepted", item=C1)),
     "accepted with a status": (replied(status=202, RequestId=NUMBER), DeliveryResult("accepted")),
     "asked already": (refused("duplicate request"), DeliveryResult("already", "Duplicate Request", "because")),
@@ -176,10 +176,10 @@ ANSWERS: dict[str, tuple[Posted | Exception, DeliveryResult]] = {
     "a final no with a 500": (refused("Unknown Item", 500), DeliveryResult("refused", "Unknown Item", "because")),
     "a no that nobody knows": (refused("Moon In Wrong Phase"), DeliveryResult("refused", "Moon In Wrong Phase", "because")),
     "not now": (refused("Temporary Processing Failure"), DeliveryResult("later", "Temporary Processing Failure", "because")),
-    "busy": (Posted(503, "text/plain", b"later", 120), DeliveryResult("later", detail="HTTP 503", retry_after_s=120)),
-    "too many": (Posted(429, "text/html", b"<p>slow", 5), DeliveryResult("later", detail="HTTP 429", retry_after_s=5)),
+    "busy": (HttpReply(503, "text/plain", b"later", 120), DeliveryResult("later", detail="HTTP 503", retry_after_s=120)),
+    "too many": (HttpReply(429, "text/html", b"<p>slow", 5), DeliveryResult("later", detail="HTTP 429", retry_after_s=5)),
     "its answer was lost": (
-        Posted(502, "text/html", b"Bad Gateway", 0),
+        HttpReply(502, "text/html", b"Bad Gateway", 0),
         DeliveryResult("unknown", detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
     ),
     "a number of its own": (
@@ -204,11 +204,11 @@ def test_what_comes_back_is_one_answer(name: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html><body>It works!</body></html>", b"<NCIPMessage>", b"\xff\xfe\x00"])
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 def test_garbage_leaves_open_whether_the_document_took_effect(body: bytes, status: int) -> None:
-    assert delivered(Posted(status, "text/html", body, 0)).kind == "unknown"
+    assert delivered(HttpReply(status, "text/html", body, 0)).kind == "unknown"
 
 
 def test_the_last_resort_of_mod_ncip_is_tried_again() -> None:
-    assert delivered(Posted(500, "application/xml", b"<Problem><message>NPE</message></Problem>", 0)).kind == "later"
+    assert delivered(HttpReply(500, "application/xml", b"<Problem><message>NPE</message></Problem>", 0)).kind == "later"
 
 
 def test_a_problem_that_may_pass_goes_before_a_final_one() -> None:
@@ -218,7 +218,7 @@ def test_a_problem_that_may_pass_goes_before_a_final_one() -> None:
 
 def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None:
     script = Script(replied())
-    finished(Client(script, "HKU", {"CUHK": "a-secret"}).deliver(telling(Notification.ASK_LENDER), CUHK))
+    finished(NcipClient(script, "HKU", {"CUHK": "a-secret"}).deliver(telling(Notification.ASK_LENDER), CUHK))
     ((url, body, timeout_s),) = script.given
     header = decode(body)
     assert (url, timeout_s) == ("http://cuhk.test/ncip", 7)
@@ -258,11 +258,11 @@ def test_an_instant_is_written_in_utc() -> None:
 class Replies(Script):
     """A post that answers one after another."""
 
-    def __init__(self, *replies: Posted | Exception) -> None:
+    def __init__(self, *replies: HttpReply | Exception) -> None:
         super().__init__(replies[0])
         self.left = list(replies)
 
-    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         self.reply = self.left.pop(0)
         return await super().__call__(url, body, timeout_s)
 
@@ -272,7 +272,7 @@ def again(
 ) -> tuple[DeliveryResult, list[str]]:
     """The answer to something that may have arrived, and what left us to get it."""
     partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
-    answer = finished(Client(post, "HKU", {}).deliver(telling(send), partner, unsure=True))
+    answer = finished(NcipClient(post, "HKU", {}).deliver(telling(send), partner, unsure=True))
     return answer, [decode(body).service for _, body, _ in post.given]
 
 
@@ -308,10 +308,10 @@ def test_a_document_that_arrived_garbled_is_sent_again(problem: str) -> None:
 
 # ---- what is counted
 
-COUNTED: dict[str, tuple[Posted | Exception, str]] = {
+COUNTED: dict[str, tuple[HttpReply | Exception, str]] = {
     "yes": (replied(RequestId=NUMBER), ""),
     "no": (refused("Unknown Item"), "problem"),
-    "garbage": (Posted(200, XML, b"<html>", 0), "xml"),
+    "garbage": (HttpReply(200, XML, b"<html>", 0), "xml"),
     "no name": (NotSent("who?", "dns"), "dns"),
     "silence": (NoReply("no answer within 20 s", "timeout"), "timeout"),
 }
@@ -321,7 +321,7 @@ COUNTED: dict[str, tuple[Posted | Exception, str]] = {
 def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str) -> None:
     reply, failure = COUNTED[name]
     metrics, clock = Metrics(), iter((100.0, 101.5))
-    client = Client(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
+    client = NcipClient(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
     finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
     assert value(metrics, "ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
     kinds = ("dns", "connect", "tls", "timeout", "http", "xml", "problem")
@@ -330,7 +330,7 @@ def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str
 
 def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_to_operators() -> None:
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
-    client = Client(Script(Posted(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
+    client = NcipClient(Script(HttpReply(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:
         answer = finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
     assert answer == DeliveryResult("accepted")

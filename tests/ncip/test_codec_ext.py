@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from lxml import etree
 
-from hkall_gateway.ncip.codec import NISO, Message, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, Dialect
-from hkall_gateway.ncip.messages import DOT, redacted
-from hkall_gateway.ncip.trees import ext
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
+from hkall_gateway.ncip.codec.documents import NISO, NcipMessage, decode, encode
+from hkall_gateway.ncip.codec.messages import DOT, redacted
+from hkall_gateway.ncip.codec.xml import ext
 
 DIRECT, BROKER = DIALECTS["direct"], DIALECTS["broker"]
 ITEM = "<n:ItemId><n:ItemIdentifierValue>L1</n:ItemIdentifierValue></n:ItemId>"
@@ -25,7 +25,7 @@ def wrapped(inside: str, spaces: str = "") -> bytes:
     return f'<n:NCIPMessage xmlns:n="{NISO}" {spaces}>{body}</n:NCIPMessage>'.encode()
 
 
-def received(inside: str, spaces: str = "") -> Message:
+def received(inside: str, spaces: str = "") -> NcipMessage:
     return decode(wrapped(inside, spaces))
 
 
@@ -65,14 +65,14 @@ def test_what_ncip_knows_is_read_beside_it() -> None:
 
 def test_an_ext_can_be_echoed_by_giving_its_value_to_the_reply() -> None:
     message = received("<n:ReceivedBy><n:Lender/></n:ReceivedBy>")
-    reply = encode(Message("ItemReceivedResponse", {"Ext": message.fields["Ext"]}), DIRECT)
+    reply = encode(NcipMessage("ItemReceivedResponse", {"Ext": message.fields["Ext"]}), DIRECT)
     assert decode(reply).fields["Ext"] == message.fields["Ext"]
     assert b"ReceivedBy" in reply
 
 
 def test_an_element_of_another_vocabulary_is_written_as_it_is_beside_ncips_own() -> None:
     note = etree.fromstring('<x:Note xmlns:x="urn:x" kind="a">酒 &amp; <x:b/>tail</x:Note>')
-    message = Message("ItemReceivedResponse", {"Ext": ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
+    message = NcipMessage("ItemReceivedResponse", {"Ext": ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
 
     sent = etree.fromstring(encode(message, DIRECT))
 
@@ -94,19 +94,19 @@ def test_a_stranger_in_an_ext_is_not_shown_in_logs() -> None:
 
 def test_text_that_is_no_xml_is_a_mistake_named_by_its_path() -> None:
     with pytest.raises(ValueError, match="ItemReceivedResponse/Ext/Ext is not XML"):
-        encode(Message("ItemReceivedResponse", {"Ext": {"Ext": ["<a>"]}}), DIRECT)
+        encode(NcipMessage("ItemReceivedResponse", {"Ext": {"Ext": ["<a>"]}}), DIRECT)
 
 
 def test_text_stands_for_an_element_only_inside_an_ext() -> None:
     with pytest.raises(ValueError, match="ItemReceivedResponse/Ext is any and cannot hold str"):
-        encode(Message("ItemReceivedResponse", {"Ext": "<a/>"}), DIRECT)
+        encode(NcipMessage("ItemReceivedResponse", {"Ext": "<a/>"}), DIRECT)
 
 
 @pytest.mark.parametrize("space", ["http://www.extensiblecatalog.org/2011/ilsdi", NISO, ""])
 def test_a_service_in_the_ext_of_the_envelope_is_found_in_any_namespace_and_answered_there(space: str) -> None:
     service = f'<LookupItemSet xmlns="{space}"><HoldingsSetId>7</HoldingsSetId></LookupItemSet>'
     message = decode(f'<n:NCIPMessage xmlns:n="{NISO}"><n:Ext>{service}</n:Ext></n:NCIPMessage>'.encode())
-    reply = encode(Message("LookupItemSetResponse", {"NextItemToken": "8"}, extension=message.extension), DIRECT)
+    reply = encode(NcipMessage("LookupItemSetResponse", {"NextItemToken": "8"}, extension=message.extension), DIRECT)
     found = etree.fromstring(reply).find(f"{{{NISO}}}Ext/{{{NISO}}}LookupItemSetResponse")
     assert (message.text("HoldingsSetId"), found is not None) == ("7", True)
 
@@ -122,11 +122,11 @@ MIRRORS = {
 @pytest.mark.parametrize("case", MIRRORS)
 def test_the_dialect_says_whether_a_bare_document_gets_a_bare_reply(case: str) -> None:
     dialect, came, goes = MIRRORS[case]
-    assert decode(encode(Message("ItemShippedResponse", {}, namespaced=came), dialect)).namespaced is goes
+    assert decode(encode(NcipMessage("ItemShippedResponse", {}, namespaced=came), dialect)).namespaced is goes
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda row: row.name)
-def test_a_bare_reply_has_bare_attributes_and_a_namespaced_one_qualified(dialect: Dialect) -> None:
-    root = etree.fromstring(encode(Message("ItemShippedResponse", {}, namespaced=False), dialect))
+def test_a_bare_reply_has_bare_attributes_and_a_namespaced_one_qualified(dialect: NcipDialect) -> None:
+    root = etree.fromstring(encode(NcipMessage("ItemShippedResponse", {}, namespaced=False), dialect))
     spaces = {etree.QName(root).namespace, *(etree.QName(str(name)).namespace for name in root.attrib)}
     assert len(spaces) == 1

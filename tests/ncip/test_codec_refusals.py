@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hkall_gateway.ncip.codec import NISO, BadMessage, decode
+from hkall_gateway.ncip.codec.documents import NISO, BadDocument, decode
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
 SYNTAX = "Invalid Message Syntax Error"
@@ -21,8 +21,8 @@ def fixture(name: str) -> bytes:
     return (OURS / name).read_bytes()
 
 
-def refusal(body: bytes, charset: str | None = None) -> BadMessage:
-    with pytest.raises(BadMessage) as caught:
+def refusal(body: bytes, charset: str | None = None) -> BadDocument:
+    with pytest.raises(BadDocument) as caught:
         decode(body, charset)
     return caught.value
 
@@ -31,7 +31,7 @@ def outcome(body: bytes) -> str:
     """The service that was understood, or the problem with it."""
     try:
         return decode(body).service
-    except BadMessage as bad:
+    except BadDocument as bad:
         return bad.problem
 
 
@@ -165,14 +165,14 @@ def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None
     ],
 )
 def test_what_is_wrong_with_a_document_is_said_by_its_place_and_never_by_its_content(document: str) -> None:
-    with pytest.raises(BadMessage) as refused:
+    with pytest.raises(BadDocument) as refused:
         decode(document.encode())
     assert "hunter2" not in f"{refused.value.detail} {refused.value!r} {refused.value.__cause__!r}"
     assert refused.value.__suppress_context__
 
 
 def test_a_place_is_a_name_a_number_a_line_and_a_column() -> None:
-    with pytest.raises(BadMessage) as refused:
+    with pytest.raises(BadDocument) as refused:
         decode(b"<NCIPMessage>\n<a><b></a></NCIPMessage>")
     assert refused.value.detail == "not well-formed: ERR_TAG_NAME_MISMATCH (76) in line 2, column 11"
 

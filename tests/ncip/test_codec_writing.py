@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.ncip.codec import NISO, Coded, Fields, Message, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, minor
-from hkall_gateway.ncip.elements import ELEMENTS, Element
-from hkall_gateway.ncip.messages import SHAPES, Value, redacted
+from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
+from hkall_gateway.ncip.codec.documents import NISO, Coded, Fields, NcipMessage, decode, encode
+from hkall_gateway.ncip.codec.elements import ELEMENTS, Element
+from hkall_gateway.ncip.codec.messages import SHAPES, Value, redacted
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
 FIXTURES = sorted(path.name for path in OURS.glob("*.xml"))
@@ -72,7 +72,7 @@ def test_a_message_comes_back_as_it_went(service: str, spelled: Spelled) -> None
     @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(fields(model(service), needs(service)))
     def comes_back(said: Fields) -> None:
-        again = decode(encode(Message(service, said), DIRECT))
+        again = decode(encode(NcipMessage(service, said), DIRECT))
         assert (again.service, spelled(again.fields), again.notes) == (service, spelled(said), ())
 
     comes_back()
@@ -113,11 +113,11 @@ def test_what_is_valid_is_written_valid_whatever_the_order_of_the_fields(
         content = filled(service, models, random.Random(seed))
         said = {"Problem": content} if service == "Problem" else content
         assert isinstance(said, Mapping)
-        xsd.assertValid(etree.fromstring(encode(Message(service, said), DIRECT)))
+        xsd.assertValid(etree.fromstring(encode(NcipMessage(service, said), DIRECT)))
 
 
 def test_a_document_is_written_with_the_prefix_and_qualified_attributes() -> None:
-    written = encode(Message("LookupUserResponse", {"Problem": [{"ProblemType": Coded("Unknown User", "urn:s")}]}), DIRECT)
+    written = encode(NcipMessage("LookupUserResponse", {"Problem": [{"ProblemType": Coded("Unknown User", "urn:s")}]}), DIRECT)
     assert written == (
         b"<?xml version='1.0' encoding='UTF-8'?>\n"
         b'<ns1:NCIPMessage xmlns:ns1="http://www.niso.org/2008/ncip"'
@@ -128,7 +128,7 @@ def test_a_document_is_written_with_the_prefix_and_qualified_attributes() -> Non
 
 
 def test_a_peer_without_a_namespace_is_written_to_without_one() -> None:
-    written = encode(Message("ItemShippedResponse", {}), replace(DIRECT, namespaced=False))
+    written = encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, namespaced=False))
     assert written.partition(b"\n")[2] == (
         b'<NCIPMessage version="http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"><ItemShippedResponse/></NCIPMessage>'
     )
@@ -139,16 +139,16 @@ YOUNG = {"ItemOptionalFields": {"CirculationStatus": "On Loan", "DateDue": "2017
 
 
 def test_a_reply_speaks_the_version_it_was_spoken_to_in() -> None:
-    assert decode(encode(Message("ItemShippedResponse", {}, version=OLD), DIRECT)).version == OLD
+    assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=OLD), DIRECT)).version == OLD
 
 
 @pytest.mark.parametrize("version", ["5.6", "", "http://www.niso.org/schemas/ncip/v2_03/ncip_v2_03.xsd"])
 def test_a_version_nobody_knows_is_answered_in_the_dialects_own(version: str) -> None:
-    assert decode(encode(Message("ItemShippedResponse", {}, version=version), DIRECT)).version == DIRECT.version
+    assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=version), DIRECT)).version == DIRECT.version
 
 
 def test_what_an_older_peer_does_not_know_is_left_out() -> None:
-    again = decode(encode(Message("LookupItemResponse", YOUNG, version=OLD), DIRECT))
+    again = decode(encode(NcipMessage("LookupItemResponse", YOUNG, version=OLD), DIRECT))
     assert again.fields == {"ItemOptionalFields": {"CirculationStatus": "On Loan"}}
 
 
@@ -162,17 +162,17 @@ def test_what_is_left_for_an_older_peer_is_valid_to_it(xsd_of_2_0: etree.XMLSche
 
 def test_what_says_nothing_is_not_written() -> None:
     said: Fields = {"LoanedItemsDesired": False, "UserElementType": [], "UserId": {"AgencyId": "", "UserIdentifierValue": "P"}}
-    assert decode(encode(Message("LookupUser", said), DIRECT)).fields == {"UserId": {"UserIdentifierValue": "P"}}
+    assert decode(encode(NcipMessage("LookupUser", said), DIRECT)).fields == {"UserId": {"UserIdentifierValue": "P"}}
 
 
 def test_one_value_is_enough_where_several_may_stand() -> None:
-    written = encode(Message("ItemShippedResponse", {"Problem": {"ProblemType": "Unknown Item"}}), DIRECT)
+    written = encode(NcipMessage("ItemShippedResponse", {"Problem": {"ProblemType": "Unknown Item"}}), DIRECT)
     assert decode(written).fields == {"Problem": [{"ProblemType": "Unknown Item"}]}
 
 
 @pytest.mark.parametrize("letter", ["\0", "\x04", "\x1f", "\x7f", "\ud800", "\ufffe", "\uffff"])
 def test_a_character_that_xml_forbids_becomes_a_blank(letter: str) -> None:
-    written = encode(Message("ItemShippedResponse", {"Problem": [{"ProblemDetail": f"a{letter}b"}]}), DIRECT)
+    written = encode(NcipMessage("ItemShippedResponse", {"Problem": [{"ProblemDetail": f"a{letter}b"}]}), DIRECT)
     assert decode(written).text("Problem/ProblemDetail") == ("a\x7fb" if letter == "\x7f" else "a b")
 
 
@@ -195,12 +195,12 @@ MISTAKES: dict[str, tuple[str, Fields]] = {
 def test_a_mistake_of_ours_is_named_by_its_path(error: str) -> None:
     service, said = MISTAKES[error]
     with pytest.raises(ValueError, match=error):
-        encode(Message(service, said), DIRECT)
+        encode(NcipMessage(service, said), DIRECT)
 
 
 def test_a_dialect_of_a_version_nobody_knows_is_not_written() -> None:
     with pytest.raises(ValueError, match=r"dialect 'direct' writes '5\.6'"):
-        encode(Message("ItemShippedResponse", {}), replace(DIRECT, version="5.6"))
+        encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, version="5.6"))
 
 
 @pytest.mark.parametrize("name", FIXTURES)

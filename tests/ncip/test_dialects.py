@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.ncip.codec import NISO, encode
-from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, NCIP_2_02, SUPPORTED, Dtd, minor, version_1
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, NCIP_2_02, SUPPORTED, Dtd, minor, version_1
+from hkall_gateway.ncip.codec.documents import NISO, encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 
 VERSIONS = {
     "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd": 0,
@@ -56,7 +56,7 @@ def test_the_prefix_is_the_one_that_clients_search_for() -> None:
 
 
 def test_koha_finds_the_names_as_they_stand_and_white_space_before_the_service() -> None:
-    written = encode(Message("ItemShippedResponse", {}), DIALECTS["koha"]).decode()
+    written = encode(NcipMessage("ItemShippedResponse", {}), DIALECTS["koha"]).decode()
 
     assert written.splitlines()[1:] == [
         f'<NCIPMessage xmlns="{NISO}" xmlns:ns1="{NISO}" ns1:version="{NCIP_2_02}">',

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.ncip import trees
-from hkall_gateway.ncip.codec import BadMessage, decode
-from hkall_gateway.ncip.document_limits import QUESTION, REPLY, DocumentLimits, exceeded
-from hkall_gateway.ncip.trees import TooLarge
+from hkall_gateway.ncip.codec import xml
+from hkall_gateway.ncip.codec.document_limits import QUESTION, REPLY, DocumentLimits, exceeded
+from hkall_gateway.ncip.codec.documents import BadDocument, decode
+from hkall_gateway.ncip.codec.xml import TooLarge
 
 LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16, text=2_000)
 V1 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"
@@ -163,11 +163,11 @@ class Watched(etree.ElementBase):
 
 @contextmanager
 def watched() -> Iterator[None]:
-    trees.PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=Watched))
+    xml.PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=Watched))
     try:
         yield
     finally:
-        trees.PARSER.set_element_class_lookup(None)
+        xml.PARSER.set_element_class_lookup(None)
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -188,7 +188,7 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def read(document: bytes, limits: DocumentLimits) -> None:
-    with suppress(BadMessage):
+    with suppress(BadDocument):
         decode(document, None, limits)
 
 

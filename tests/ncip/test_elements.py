@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.ncip.elements import (
+from hkall_gateway.ncip.codec.elements import (
     DOCUMENT,
     ELEMENTS,
     INITIATIONS,

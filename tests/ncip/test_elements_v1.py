@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.elements_v1 import (
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.elements_v1 import (
     CONTENT,
     ERRORS,
     FILLING,
@@ -23,7 +23,7 @@ from hkall_gateway.ncip.elements_v1 import (
     SCHEMES,
     SERVICES,
     VISIBLE,
-    Part,
+    ContentPart,
 )
 
 SHARED = Path(__file__).parents[3] / "shared/ncip"
@@ -65,7 +65,7 @@ def elements() -> dict[str, Any]:
     return found
 
 
-def rendered(part: Part) -> str:
+def rendered(part: ContentPart) -> str:
     """A part of 1.0 as the DTD writes it."""
     mark = {(True, False): "", (False, False): "?", (False, True): "*", (True, True): "+"}[part.required, part.repeats]
     if part.name:
@@ -73,7 +73,7 @@ def rendered(part: Part) -> str:
     return f"({(' | ' if part.either else ', ').join(rendered(inner) for inner in part.parts if not inner.late)}){mark}"
 
 
-def late(part: Part) -> set[str]:
+def late(part: ContentPart) -> set[str]:
     inside = {name for inner in part.parts for name in late(inner)}
     return inside | ({part.name} if part.late else set())
 

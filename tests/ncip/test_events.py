@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.codec.xml import ext
 from hkall_gateway.ncip.events import REPORTED, amount
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.innreach import central_number, without_library
-from hkall_gateway.ncip.messages import Message
-from hkall_gateway.ncip.trees import ext
+from hkall_gateway.ncip.innreach_flow import central_number, without_library
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from hkall_gateway.store.engine.database import finished
@@ -38,7 +38,7 @@ def copy(agency: str, barcode: str) -> dict[str, str]:
     return {"AgencyId": agency, "ItemIdentifierValue": barcode}
 
 
-def problem(reply: Message) -> str:
+def problem(reply: NcipMessage) -> str:
     return reply.text("Problem/ProblemType")
 
 
@@ -73,7 +73,7 @@ def test_a_borrower_reports_our_copy_and_nobody_elses(world: World, what: str) -
 # ---- changes
 
 
-def change(world: World, agency: str, **fields: Any) -> Message:
+def change(world: World, agency: str, **fields: Any) -> NcipMessage:
     return world.ask(agency, "UpdateRequestItem", RequestId=number(DISCOVERY, "d-77"), AddRequestFields=fields)
 
 
@@ -98,7 +98,7 @@ def test_a_change_without_a_copy_names_the_request_in_its_place(world: World) ->
 # ---- money
 
 
-def charge(world: World, cents: str, reference: str, agency: str = BROKER) -> Message:
+def charge(world: World, cents: str, reference: str, agency: str = BROKER) -> NcipMessage:
     money = {"CurrencyCode": "HKD", "MonetaryValue": cents}
     about: dict[str, Any] = {"FiscalActionType": "Assess", "FiscalTransactionType": "Fine", "Amount": money}
     about["FiscalTransactionReferenceId"] = {"AgencyId": agency, "FiscalTransactionIdentifierValue": reference}
@@ -126,7 +126,7 @@ def test_an_amount_that_is_none_is_refused(world: World, cents: str) -> None:
 @given(st.integers(0, 9_999_999))
 def test_minor_units_and_decimals_mean_the_same(cents: int) -> None:
     said = (str(cents), f"{cents // 100}.{cents % 100:02}")
-    assert {amount(Message("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
+    assert {amount(NcipMessage("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
 
 
 # ---- a broker's records

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 import pytest
 
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.ncip.client import Client, Posted, document
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.documents import DOCUMENTS
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.flows import FLOWS
+from hkall_gateway.ncip.notifications import DOCUMENTS
+from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
@@ -97,9 +97,9 @@ def test_the_lender_never_learns_the_patron_in_any_flow() -> None:
 
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
 def test_what_cannot_be_told_counts_as_told_and_nothing_is_posted(dialect: str) -> None:
-    async def post(_url: str, _body: bytes, _timeout_s: float) -> Posted:
+    async def post(_url: str, _body: bytes, _timeout_s: float) -> HttpReply:
         raise AssertionError("nothing is posted")
 
-    client = Client(post, "HKU", {})
+    client = NcipClient(post, "HKU", {})
     answer: DeliveryResult = finished(client.deliver(telling(Notification.TELL_LENDER_RECEIVED), partner(dialect)))
     assert (answer.kind, answer.untold) == ("accepted", True)

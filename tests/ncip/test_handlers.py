@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from hkall_gateway.ncip.calls import LINES_A_MINUTE
-from hkall_gateway.ncip.codec import encode
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import encode
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
 from hkall_gateway.ncip.handlers import HANDLERS, Peer
-from hkall_gateway.ncip.messages import SHAPES, Fields, Message
+from hkall_gateway.ncip.service_request import LINES_A_MINUTE
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.tables import FINES
 from tests.metrics import value
@@ -39,7 +39,7 @@ def copy(agency: str, barcode: str) -> Fields:
     return {"AgencyId": agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": barcode}
 
 
-def problem(reply: Message) -> str:
+def problem(reply: NcipMessage) -> str:
     return reply.text("Problem/ProblemType")
 
 
@@ -68,7 +68,7 @@ def test_only_an_agency_with_its_own_secret_from_its_own_address_is_answered(
 
 
 def test_a_document_without_a_header_is_told_what_it_lacks(world: World) -> None:
-    reply = world.send(encode(Message("LookupUser", {"UserId": UG1}), DIALECTS["direct"]))
+    reply = world.send(encode(NcipMessage("LookupUser", {"UserId": UG1}), DIALECTS["direct"]))
     assert problem(reply) == "Needed Data Missing"
 
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from hkall_gateway.ncip.calls import Peer
-from hkall_gateway.ncip.codec import encode
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.authentication.http_proofs import HttpCredentials, HttpProof, challenge, shown
+from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.http_proofs import HttpProof, Shown, challenge, shown
-from hkall_gateway.ncip.messages import Message
-from hkall_gateway.ncip.signed_tokens import TokenRule
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.store.engine.database import finished
 from tests.metrics import value
 from tests.ncip import test_signed_tokens as peer
@@ -44,7 +44,7 @@ class Door:
     def ask(self, authorization: str, sender: str = DISCOVERY, address: str = "10.0.0.7") -> str:
         """The problem with which a look-up is answered; "" for none."""
         header = {"InitiationHeader": {"FromAgencyId": {"AgencyId": sender}}} if sender else {}
-        document = encode(Message("LookupItem", {**header, "ItemId": COPY}), DIALECTS["direct"])
+        document = encode(NcipMessage("LookupItem", {**header, "ItemId": COPY}), DIALECTS["direct"])
         peer = Peer(address, authorization=authorization)
         reply = finished(respond(self.world.door, document, None, peer, challenge=self.challenges.append))
         return read(reply).text("Problem/ProblemType")
@@ -65,16 +65,16 @@ TOKEN = HttpProof(bearer_hash="hash of t0ken")
     ("header", "said"),
     [
         ("", None),
-        (basic("vufind", "a:b 密"), Shown("basic", "vufind", "a:b 密")),
-        ("bAsIc " + basic("a", "b").split()[1], Shown("basic", "a", "b")),
-        ("Basic ????", Shown("basic")),
-        ("Basic " + b64encode(b"\xff\xfe:x").decode(), Shown("basic")),
-        ("Basic", Shown("basic")),
-        ("Bearer  abc.def ", Shown("bearer", "", "abc.def")),
-        ("Digest username=x", Shown("digest")),
+        (basic("vufind", "a:b 密"), HttpCredentials("basic", "vufind", "a:b 密")),
+        ("bAsIc " + basic("a", "b").split()[1], HttpCredentials("basic", "a", "b")),
+        ("Basic ????", HttpCredentials("basic")),
+        ("Basic " + b64encode(b"\xff\xfe:x").decode(), HttpCredentials("basic")),
+        ("Basic", HttpCredentials("basic")),
+        ("Bearer  abc.def ", HttpCredentials("bearer", "", "abc.def")),
+        ("Digest username=x", HttpCredentials("digest")),
     ],
 )
-def test_a_header_is_read_as_its_scheme_says(header: str, said: Shown | None) -> None:
+def test_a_header_is_read_as_its_scheme_says(header: str, said: HttpCredentials | None) -> None:
     assert shown(header) == said
 
 
@@ -270,7 +270,7 @@ def test_a_row_may_take_signed_tokens_and_a_plain_secret(later: World) -> None:
 def test_who_is_named_by_its_token_alone_finds_its_number_in_the_answer_too(later: World) -> None:
     door = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.door
     number = {"AgencyId": CUHK, "RequestIdentifierValue": "7:SUPPLIER"}
-    document = encode(Message("LookupRequest", {"RequestId": number}), DIALECTS["direct"])
+    document = encode(NcipMessage("LookupRequest", {"RequestId": number}), DIALECTS["direct"])
 
     reply = finished(respond(door, document, None, Peer("10.0.0.7", authorization=f"Bearer {peer.token()}")))
 

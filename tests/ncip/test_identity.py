@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.ncip.admission import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS
-from hkall_gateway.ncip.calls import Peer
-from hkall_gateway.ncip.codec import encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.callers import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
 
@@ -36,7 +36,7 @@ def admit(world: World, agency: str, **facts: Any) -> None:
     world.door = replace(world.door, callers=rows)
 
 
-def problem(reply: Message) -> str:
+def problem(reply: NcipMessage) -> str:
     return reply.text("Problem/ProblemType")
 
 
@@ -47,7 +47,7 @@ def number(agency: str, value: str = "c-2") -> dict[str, str]:
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
-def borrow(world: World, agency: str, numbered: str) -> Message:
+def borrow(world: World, agency: str, numbered: str) -> NcipMessage:
     named = number(numbered) if numbered else {"RequestIdentifierValue": "c-2"}
     return world.ask(agency, "RequestItem", UserId=UG1, BibliographicId=OURS, RequestId=named, **LOAN)
 
@@ -115,12 +115,12 @@ def test_a_lender_sends_copies_of_its_own_alone(world: World, service: str, owne
 # ---- for whom
 
 
-def to(world: World, *agencies: str) -> Message:
+def to(world: World, *agencies: str) -> NcipMessage:
     header: dict[str, Any] = {"FromAgencyId": {"AgencyId": CUHK}, "FromAgencyAuthentication": "c-key"}
     if agencies:
         header["ToAgencyId"] = [{"AgencyId": agency} for agency in agencies]
     copy = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
-    return world.send(encode(Message("LookupItem", {"InitiationHeader": header, "ItemId": copy}), DIALECTS["direct"]))
+    return world.send(encode(NcipMessage("LookupItem", {"InitiationHeader": header, "ItemId": copy}), DIALECTS["direct"]))
 
 
 @pytest.mark.parametrize("agencies", [("HKU",), ("hku",), (), ("HKU-ILL",)])
@@ -161,7 +161,7 @@ def test_an_unknown_type_without_a_value_proves_nothing_and_spoils_nothing(world
     assert problem(reply) == ""
 
 
-def with_pin(world: World, pin: str, agency: str = DISCOVERY) -> Message:
+def with_pin(world: World, pin: str, agency: str = DISCOVERY) -> NcipMessage:
     return world.ask(agency, "LookupUser", AuthenticationInput=[proof("Barcode Id", "UG1"), proof("PIN", pin)])
 
 
@@ -182,7 +182,7 @@ def test_wrong_pins_are_events_and_beyond_a_number_none_is_looked_at(world: Worl
 # ---- who is told of a patron
 
 
-def seen_by(world: World, agency: str, **more: Any) -> Message:
+def seen_by(world: World, agency: str, **more: Any) -> NcipMessage:
     wanted = ["Name Information", "User Address Information", "User Language", "User Privilege", "Block Or Trap"]
     flags = {"LoanedItemsDesired": True, "UserFiscalAccountDesired": True, "RequestedItemsDesired": True}
     return world.ask(agency, "LookupUser", UserElementType=wanted, **flags, **{"UserId": UG1, **more})
@@ -218,7 +218,7 @@ def with_name(world: World, **more: Any) -> str:
 # ---- what proves an agency
 
 
-def guess(world: World, agency: str, secret: str, address: str = "10.0.0.7") -> Message:
+def guess(world: World, agency: str, secret: str, address: str = "10.0.0.7") -> NcipMessage:
     copy = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
     return world.send(world.document(agency, "LookupItem", secret, ItemId=copy), Peer(address))
 

@@ -13,8 +13,8 @@ import pytest
 from joserfc.jwk import OctKey, RSAKey
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.ncip.key_sets import FileKeys, UrlKeys, key_set, no_get
-from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+from hkall_gateway.ncip.authentication.key_sets import FileKeys, UrlKeys, key_set, no_get
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.store.engine.database import finished
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
@@ -34,16 +34,16 @@ def page(*kids: str) -> bytes:
 class Web:
     """An address, and what it answers; an exception is raised."""
 
-    def __init__(self, *answers: bytes | Posted | Exception) -> None:
+    def __init__(self, *answers: bytes | HttpReply | Exception) -> None:
         self.answers, self.asked = list(answers), 0
 
-    async def get(self, url: str, timeout_s: float) -> Posted:
+    async def get(self, url: str, timeout_s: float) -> HttpReply:
         assert url == URL
         self.asked += 1
         said = self.answers.pop(0)
         if isinstance(said, Exception):
             raise said
-        return said if isinstance(said, Posted) else Posted(200, "application/json", said)
+        return said if isinstance(said, HttpReply) else HttpReply(200, "application/json", said)
 
 
 def kids(keys: Any, kid: str, now: datetime = NOW) -> list[str]:
@@ -80,9 +80,18 @@ def test_numbers_that_are_made_up_cost_one_fetch_a_minute() -> None:
 
 @pytest.mark.parametrize(
     "failed",
-    [NotSent("no"), NoReply("cut"), Posted(503, "", b""), b"<html>", page(), b"[]", b"[" * 60_000, page("a") + b" " * 70_000],
+    [
+        NotSent("no"),
+        NoReply("cut"),
+        HttpReply(503, "", b""),
+        b"<html>",
+        page(),
+        b"[]",
+        b"[" * 60_000,
+        page("a") + b" " * 70_000,
+    ],
 )
-def test_what_cannot_be_fetched_leaves_the_keys_of_before(failed: bytes | Posted | Exception) -> None:
+def test_what_cannot_be_fetched_leaves_the_keys_of_before(failed: bytes | HttpReply | Exception) -> None:
     keys = UrlKeys(URL, Web(page("a"), failed).get)
     assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(hours=2))] == [["a"], ["a"]]
 
@@ -94,28 +103,28 @@ def test_without_any_keys_the_address_is_asked_again_after_a_minute() -> None:
 
 
 def test_tokens_that_come_together_wait_for_one_fetch() -> None:
-    asked: list[Deferred[Posted]] = []
+    asked: list[Deferred[HttpReply]] = []
 
-    async def slow(url: str, timeout_s: float) -> Posted:
+    async def slow(url: str, timeout_s: float) -> HttpReply:
         asked.append(Deferred())
         return await asked[-1]
 
     keys = UrlKeys(URL, slow)
     first, second = (ensureDeferred(keys.having("a", NOW)) for _ in range(2))
-    asked[0].callback(Posted(200, "application/json", page("a")))
+    asked[0].callback(HttpReply(200, "application/json", page("a")))
     assert (len(asked), len(finished(first).keys), len(finished(second).keys)) == (1, 1, 1)  # type: ignore[union-attr]
 
 
 def test_a_token_whose_key_is_at_hand_waits_for_nobodys_fetch() -> None:
-    answers, asked = [Deferred[Posted](), Deferred[Posted]()], list[str]()
+    answers, asked = [Deferred[HttpReply](), Deferred[HttpReply]()], list[str]()
 
-    async def slow(url: str, timeout_s: float) -> Posted:
+    async def slow(url: str, timeout_s: float) -> HttpReply:
         asked.append(url)
         return await answers[len(asked) - 1]
 
     keys = UrlKeys(URL, slow)
     ensureDeferred(keys.having("a", NOW))
-    answers[0].callback(Posted(200, "application/json", page("a")))
+    answers[0].callback(HttpReply(200, "application/json", page("a")))
     ensureDeferred(keys.having("made-up", NOW + timedelta(minutes=2)))  # it is under way from here on
     assert (kids(keys, "a", NOW + timedelta(minutes=2)), len(asked)) == (["a"], 2)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from hkall_gateway.ncip.codec import NISO, Coded, Fields, Message, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
+from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
+from hkall_gateway.ncip.codec.documents import NISO, Coded, Fields, NcipMessage, decode, encode
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
 SCHEMA = Path(__file__).parents[3] / "shared/ncip/xsd/ncip_version.xsd"
@@ -52,7 +52,7 @@ def test_versions_and_services_are_lists() -> None:
 
 def test_the_versions_that_we_speak_can_be_said(schema: etree.XMLSchema) -> None:
     header: Fields = {"FromAgencyId": {"AgencyId": "HKU"}, "ToAgencyId": {"AgencyId": "CUHK"}}
-    body = encode(Message("LookupVersionResponse", {"ResponseHeader": header, "VersionSupported": list(SUPPORTED)}), DIRECT)
+    body = encode(NcipMessage("LookupVersionResponse", {"ResponseHeader": header, "VersionSupported": list(SUPPORTED)}), DIRECT)
     schema.assertValid(etree.fromstring(body))
     assert decode(body).texts("VersionSupported") == SUPPORTED
 
@@ -70,6 +70,6 @@ def test_the_question_is_understood_inside_an_ncip_message_too(body: str) -> Non
 
 
 def test_a_question_from_nobody_is_written_with_empty_agencies(schema: etree.XMLSchema) -> None:
-    body = encode(Message("LookupVersion", {}), DIRECT)
+    body = encode(NcipMessage("LookupVersion", {}), DIRECT)
     schema.assertValid(etree.fromstring(body))
     assert decode(body).fields == {}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.profile import HANDLERS
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.database import finished
@@ -34,7 +34,7 @@ def title(value: str) -> dict[str, Any]:
     return {"BibliographicRecordId": {"BibliographicRecordIdentifier": value, "AgencyId": "HKALL"}}
 
 
-def problem(reply: Message) -> str:
+def problem(reply: NcipMessage) -> str:
     return reply.text("Problem/ProblemType")
 
 
@@ -90,7 +90,7 @@ def test_nobody_else_learns_that_there_is_a_request(world: World, agency: str) -
 # ---- shelves
 
 
-def barcodes(reply: Message) -> list[str]:
+def barcodes(reply: NcipMessage) -> list[str]:
     return list(reply.texts("BibInformation/HoldingsSet/ItemInformation/ItemId/ItemIdentifierValue"))
 
 

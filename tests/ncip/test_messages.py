@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import ROWS, SHAPES, BadMessage, Coded, Header, Message, instant, redacted, stamp
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import ROWS, SHAPES, BadDocument, Coded, Header, NcipMessage, instant, redacted, stamp
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
-LOANS = Message(
+LOANS = NcipMessage(
     "LookupUserResponse",
     {
         "UserId": {"UserIdentifierValue": "PG7", "UserIdentifierType": Coded("Barcode Id", "urn:types")},
@@ -97,12 +97,12 @@ def test_a_coded_text_is_its_text_and_remembers_its_scheme() -> None:
 
 
 def test_messages_that_say_the_same_are_equal_however_they_were_written() -> None:
-    first = Message("ItemShippedResponse", {}, version="5.6", namespaced=False, notes=("repeated element",))
-    assert first == Message("ItemShippedResponse", {})
+    first = NcipMessage("ItemShippedResponse", {}, version="5.6", namespaced=False, notes=("repeated element",))
+    assert first == NcipMessage("ItemShippedResponse", {})
 
 
 def test_messages_of_different_services_differ() -> None:
-    assert Message("ItemShippedResponse", {}) != Message("ItemReceivedResponse", {})
+    assert NcipMessage("ItemShippedResponse", {}) != NcipMessage("ItemReceivedResponse", {})
 
 
 def test_what_is_hidden_is_a_dot_at_any_depth() -> None:
@@ -110,16 +110,16 @@ def test_what_is_hidden_is_a_dot_at_any_depth() -> None:
 
 
 def test_a_name_nobody_knows_is_hidden_too() -> None:
-    assert redacted(Message("LookupUser", {"Password": "0931"})) == {"Password": "•"}
+    assert redacted(NcipMessage("LookupUser", {"Password": "0931"})) == {"Password": "•"}
 
 
 def test_a_message_prints_without_secrets() -> None:
     login = {"AuthenticationInputData": "0931", "AuthenticationInputType": "PIN"}
-    assert "0931" not in repr(Message("LookupUser", {"AuthenticationInput": [login]}))
+    assert "0931" not in repr(NcipMessage("LookupUser", {"AuthenticationInput": [login]}))
 
 
 def test_a_bad_message_tells_what_a_reply_needs() -> None:
-    bad = BadMessage("Unknown Service", "Lend is no service", "Lend", Header("CUHK", "HKU"))
+    bad = BadDocument("Unknown Service", "Lend is no service", "Lend", Header("CUHK", "HKU"))
     assert (str(bad), bad.service, bad.header.from_agency) == ("Unknown Service: Lend is no service", "Lend", "CUHK")
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.ncip import problems
-from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import SHAPES, Message
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
 from hkall_gateway.rules.vocabulary import RULES, Reason
 
@@ -47,7 +47,7 @@ def test_every_reason_has_one_row() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.why))
-def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: problems.Row) -> None:
+def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: problems.ProblemRow) -> None:
     assert row.element == "" or row.element in ELEMENTS
     assert row.services.keys() <= SHAPES.keys()
 
@@ -145,4 +145,4 @@ def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
 )
 def test_words_of_a_partners_own_mean_what_its_row_says(problem: dict[str, str], means: str | None) -> None:
     own: Meanings = (("Did not find a user with that id", "fault"), ("Closed Today", "later"))
-    assert own_meaning(Message("Problem", problem), own) == means
+    assert own_meaning(NcipMessage("Problem", problem), own) == means

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import SHAPES
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import SHAPES
 from hkall_gateway.ncip.profile import FLOWS, HANDLERS, WHY, callers_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store import quarantine
@@ -91,7 +91,7 @@ def test_what_is_heard_again_takes_effect_once_its_request_is_known(world: World
 
     said = finished(heard_again(world.door, one.agency, one.digest, one.document))
 
-    assert not Message("", dict(said) if isinstance(said, dict) else {}).has("Problem")
+    assert not NcipMessage("", dict(said) if isinstance(said, dict) else {}).has("Problem")
     assert world.request("R1").position is Position.AT_BORROWER
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
-from hkall_gateway.ncip.codec import BadMessage, decode
+from hkall_gateway.ncip.codec.documents import BadDocument, decode
+from hkall_gateway.ncip.codec.messages import SHAPES
 from hkall_gateway.ncip.handlers import HANDLERS, Peer, respond
-from hkall_gateway.ncip.messages import SHAPES
 from hkall_gateway.store.engine.database import finished
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def service_of(file: Path) -> str:
     """The service of an initiation, whether it is done here or not; "" for every other file."""
     try:
         service = decode(file.read_bytes()).service
-    except BadMessage as bad:
+    except BadDocument as bad:
         service = bad.service or ""
     return service if service in SHAPES else ""
 
@@ -114,7 +114,7 @@ def test_the_table_of_incomplete_documents_is_complete() -> None:
 def _incomplete(file: Path) -> bool:
     try:
         decode(file.read_bytes())
-    except BadMessage:
+    except BadDocument:
         return True
     return False
 

@@ -17,16 +17,16 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen
-from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.bounded_http import MOST_PIPELINED, Bounds
-from hkall_gateway.edge.context import told
-from hkall_gateway.edge.deadline import Deadline
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.timeout import Timeout
+from hkall_gateway.edge.log_context import logged_context
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.handlers import Caller, Door
-from hkall_gateway.ncip.messages import Fields, Message
-from hkall_gateway.ncip.server import NcipSite
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.handlers import Caller, NcipServices
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
 from tests.bounds import bounds
@@ -48,7 +48,7 @@ class SlowDesk:
         turn: Deferred[None] = Deferred()
         self.waiting.append((ask.card, turn))
         await turn
-        self.told.append((ask.card, dict(told())))
+        self.told.append((ask.card, dict(logged_context())))
         return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "en", "", True, None, None, (), 0, 0, None)
 
     def go_on(self) -> None:
@@ -64,8 +64,8 @@ class House:
         self.clock, self.desk, self.now = Clock(), SlowDesk(), NOW
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
-        self.door = Door(
-            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, deadline=Deadline(self.clock, 20)
+        self.door = NcipServices(
+            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, deadline=Timeout(self.clock, 20)
         )
         self.site = NcipSite(self.door, within or bounds(LIMIT), self.clock)
 
@@ -96,7 +96,7 @@ def lookup(card: str = "UG1") -> bytes:
         "ToAgencyId": {"AgencyId": "HKU"},
     }
     return encode(
-        Message("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}}), DIALECTS["direct"]
+        NcipMessage("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}}), DIALECTS["direct"]
     )
 
 
@@ -251,7 +251,7 @@ def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(lib
     (one, said_of_one), (two, said_of_two) = library.desk.told
     assert (one, two, said_of_one["channel"], said_of_two["channel"]) == ("UG1", "UG2", "ncip", "ncip")
     assert said_of_one["corr_id"] != said_of_two["corr_id"]
-    assert told() == {}
+    assert logged_context() == {}
 
 
 # ---- time

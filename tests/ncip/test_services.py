@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.database import finished
@@ -34,7 +34,7 @@ def copy(agency: str, barcode: str) -> Fields:
     return {"AgencyId": agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": barcode}
 
 
-def problem(reply: Message) -> str:
+def problem(reply: NcipMessage) -> str:
     return reply.text("Problem/ProblemType")
 
 

@@ -17,8 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import KeySet
 
-from hkall_gateway.ncip.key_sets import key_set
-from hkall_gateway.ncip.signed_tokens import LONGEST_S, Signer, TokenRule, accepted, issuer, published, signing_key
+from hkall_gateway.ncip.authentication.key_sets import key_set
+from hkall_gateway.ncip.authentication.signed_tokens import (
+    LONGEST_S,
+    Signer,
+    TokenRule,
+    accepted,
+    issuer,
+    published,
+    signing_key,
+)
 from hkall_gateway.store.engine.database import finished
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
+from hkall_gateway.ncip.codec.documents import decode, encode
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.replies import WAITING
 from hkall_gateway.ncip.status_words import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
 from hkall_gateway.rules.settings import LABELS
@@ -35,7 +35,7 @@ def shown(world: World) -> None:
     world.door = replace(world.door, callers=callers)
 
 
-def record(world: World) -> Message:
+def record(world: World) -> NcipMessage:
     return next(iter(world.ask(DISCOVERY, "LookupUser", UserId=UG1, RequestedItemsDesired=True).each("RequestedItem")))
 
 

@@ -10,9 +10,9 @@ from hkall_gateway.config import ConfigErrors, load
 from hkall_gateway.config.gateway import Client, Gateway, Partner
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import Strict
-from hkall_gateway.ncip.systems import SYSTEMS, Seen, System, Use, names
+from hkall_gateway.ncip.systems import SYSTEMS, Basis, System, SystemRole, names
 
-MODELS: dict[Use, type[Strict]] = {Use.PARTNER: Partner, Use.CLIENT: Client, Use.ILS: Ils}
+MODELS: dict[SystemRole, type[Strict]] = {SystemRole.PARTNER: Partner, SystemRole.CLIENT: Client, SystemRole.ILS: Ils}
 ROWS = pytest.mark.parametrize("system", SYSTEMS.values(), ids=list(SYSTEMS))
 
 SCENARIOS = Path(__file__).parents[2] / "fixtures/scenarios"
@@ -27,33 +27,33 @@ url = "sqlite:///var/hkall.db"
 
 
 @ROWS
-@pytest.mark.parametrize("use", list(Use))
-def test_a_system_sets_only_keys_that_a_row_of_its_table_has(system: System, use: Use) -> None:
+@pytest.mark.parametrize("use", list(SystemRole))
+def test_a_system_sets_only_keys_that_a_row_of_its_table_has(system: System, use: SystemRole) -> None:
     assert set(system.defaults(use) or {}) <= set(MODELS[use].model_fields) - {"system"}
 
 
 @ROWS
 def test_a_system_is_told_of_only_where_it_can_stand(system: System) -> None:
-    assert {proof.use for proof in system.evidence} <= {use for use in Use if system.defaults(use) is not None}
-    assert any(system.defaults(use) is not None for use in Use)
+    assert {proof.use for proof in system.evidence} <= {use for use in SystemRole if system.defaults(use) is not None}
+    assert any(system.defaults(use) is not None for use in SystemRole)
 
 
 @ROWS
 def test_what_the_suite_plays_has_scenarios_of_its_name(system: System) -> None:
-    played = any(one.seen is Seen.PLAYED for one in system.evidence)
+    played = any(one.seen is Basis.PLAYED for one in system.evidence)
     assert not played or list(SCENARIOS.glob(f"system-{system.name}-*.txt"))
 
 
 PARTNER = "[[partners]]\nagency = 'P'\nname = 'P'\nurl = 'http://p.test'"
 TABLES = {
-    Use.PARTNER: (PARTNER, "partners[0].system"),
-    Use.CLIENT: ("[[clients]]\nagency = 'D'\nby_address = true", "clients[0].system"),
-    Use.ILS: ("[ils]", "ils.system"),
+    SystemRole.PARTNER: (PARTNER, "partners[0].system"),
+    SystemRole.CLIENT: ("[[clients]]\nagency = 'D'\nby_address = true", "clients[0].system"),
+    SystemRole.ILS: ("[ils]", "ils.system"),
 }
 
 
 @pytest.mark.parametrize("use", TABLES)
-def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp_path: Path, use: Use) -> None:
+def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp_path: Path, use: SystemRole) -> None:
     row, where = TABLES[use]
 
     with pytest.raises(ConfigErrors) as bad:
@@ -64,9 +64,9 @@ def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp
     assert all(name in what for name in names(use))
 
 
-@pytest.mark.parametrize(("use", "name"), [(use, name) for use in Use for name in names(use)])
-def test_each_system_makes_a_row_of_its_table_that_is_right(tmp_path: Path, use: Use, name: str) -> None:
-    needed = "\nhost = 'ils.test'\nurl = 'http://ils.test'" if use is Use.ILS else ""
+@pytest.mark.parametrize(("use", "name"), [(use, name) for use in SystemRole for name in names(use)])
+def test_each_system_makes_a_row_of_its_table_that_is_right(tmp_path: Path, use: SystemRole, name: str) -> None:
+    needed = "\nhost = 'ils.test'\nurl = 'http://ils.test'" if use is SystemRole.ILS else ""
     assert read(tmp_path, f"{TABLES[use][0]}\nsystem = '{name}'{needed}")
 
 

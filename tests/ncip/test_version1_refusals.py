@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.ncip.codec import BadMessage, Message, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, Dtd
-from hkall_gateway.ncip.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, Dtd
+from hkall_gateway.ncip.codec.documents import BadDocument, NcipMessage, decode, encode
+from hkall_gateway.ncip.codec.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
 DIRECT = DIALECTS["direct"]
@@ -20,8 +20,8 @@ SYNTAX = "Invalid Message Syntax Error"
 AGENCY = "<UniqueAgencyId><Value>HKU</Value></UniqueAgencyId>"
 
 
-def refusal(body: bytes) -> BadMessage:
-    with pytest.raises(BadMessage) as caught:
+def refusal(body: bytes) -> BadDocument:
+    with pytest.raises(BadDocument) as caught:
         decode(body)
     return caught.value
 
@@ -30,7 +30,7 @@ def outcome(body: bytes) -> str:
     """The service that was understood and can be written again, or the problem with it."""
     try:
         message = decode(body)
-    except BadMessage as bad:
+    except BadDocument as bad:
         return bad.problem
     encode(message, DIRECT)
     return message.service
@@ -62,7 +62,7 @@ def test_a_hostile_document_is_refused_quickly_and_can_be_answered_in_ncip_1(nam
     started = time.process_time()
     bad = refusal(HOSTILE[name].encode())
     assert (bad.problem, time.process_time() - started < 2.0) == (SYNTAX, True)
-    reply = Message("Problem", {"Problem": {"ProblemType": bad.problem}}, bad.version)
+    reply = NcipMessage("Problem", {"Problem": {"ProblemType": bad.problem}}, bad.version)
     assert dtd.validate(etree.fromstring(encode(reply, DIRECT)))
 
 

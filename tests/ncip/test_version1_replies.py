@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
-from hkall_gateway.ncip.codec import decode
-from hkall_gateway.ncip.dialects import Dtd
+from hkall_gateway.ncip.codec.dialects import Dtd
+from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import fines

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.ncip.calls import Peer
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import fines
 from tests.ncip.conftest import DISCOVERY, World
@@ -27,7 +27,7 @@ def vufind(world: World, **facts: Any) -> None:
     world.door = replace(world.door, callers={**world.door.callers, DISCOVERY: row})
 
 
-def says(world: World, file: str, *swaps: tuple[str, str]) -> Message:
+def says(world: World, file: str, *swaps: tuple[str, str]) -> NcipMessage:
     text = (FOLDER / file).read_text()
     for old, new in swaps:
         assert old in text

@@ -31,7 +31,7 @@ from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party, start_gateway
 from hkall_gateway.library import make_unit
-from hkall_gateway.ncip.transport import Posted
+from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rows import agreed_secrets
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -256,7 +256,7 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
     return engine, Site(daemon.library, transact, now, tuple(partners), lambda: Agreed(secrets), _post)
 
 
-async def _post(url: str, body: bytes, timeout_s: float) -> Posted:
+async def _post(url: str, body: bytes, timeout_s: float) -> HttpReply:
     return post(url, body, timeout_s)
 
 

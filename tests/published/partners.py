@@ -11,7 +11,7 @@ from typing import Any
 
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.script import Manner
-from hkall_gateway.ncip.messages import Message, instant
+from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.rules.dates import calendar
 from tests.published.records import Copy, Reader, Title
 
@@ -23,7 +23,7 @@ Do = Callable[[Callable[[], Any]], Any]
 class Answer:
     """A reply. `ok`: it was done; `says`: why not, in the words that the other side can show."""
 
-    message: Message
+    message: NcipMessage
 
     @property
     def ok(self) -> bool:
@@ -105,7 +105,7 @@ class Lender:
         return [message.service for message in self.documents]
 
     @property
-    def documents(self) -> list[Message]:
+    def documents(self) -> list[NcipMessage]:
         """All documents that it was sent."""
         self._settle()
         return list(self._library.seen)

@@ -58,7 +58,7 @@ from hkall_gateway.rules.vocabulary import (
     Sensitive,
     Side,
 )
-from hkall_gateway.sip2.words import LANGUAGES, UNKNOWN, say
+from hkall_gateway.sip2.screen_messages import LANGUAGES, UNKNOWN, say
 from tests.readers import CATEGORY, POLICY
 
 P = Position

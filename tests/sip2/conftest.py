@@ -22,19 +22,19 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
-from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.connection_limit import ConnectionLimit
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Reason, Request, Sensitive, Side
-from hkall_gateway.sip2.codec import Message, decode
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.handlers import Door, TerminalRow, respond
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.lines import Sip2Message, decode
+from hkall_gateway.sip2.codec.session import Refuse, Session
+from hkall_gateway.sip2.dispatch import Sip2Services, TerminalRow, respond
 from hkall_gateway.sip2.listeners import PLAIN, Listener
-from hkall_gateway.sip2.server import Terminals
-from hkall_gateway.sip2.session import Refuse, Session
+from hkall_gateway.sip2.server import TerminalFactory
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
@@ -55,7 +55,7 @@ class FixtureLine:
     """One line of a fixture, and the dialect in which it is written."""
 
     line: bytes
-    dialect: Dialect
+    dialect: Sip2Dialect
 
 
 def fixtures() -> dict[str, FixtureLine]:
@@ -86,7 +86,7 @@ def lines() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def standard() -> Dialect:
+def standard() -> Sip2Dialect:
     return DIALECTS["standard"]
 
 
@@ -188,9 +188,9 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def door(store: Immediate, clock: list[datetime], policy: Policy) -> Door:
+def door(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
     library = Library("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
-    return Door(
+    return Sip2Services(
         desk=Desk(store, LocalIls(store), lambda: library, lambda: clock[0]),
         terminals={row.login: row for row in TERMINALS},
         secrets=PlainSecrets(),
@@ -215,14 +215,14 @@ def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
 
 
 @pytest.fixture
-def ask(door: Door) -> Callable[[str, str], str]:
+def ask(door: Sip2Services) -> Callable[[str, str], str]:
     """The reply to a line of a terminal that is logged in, without terminator."""
 
     def asked(login: str, line: str) -> str:
         session = Session(DIALECTS["standard"])
         session.log_in(login, door.terminals[login].dialect)
         (piece,) = session.receive(line.encode(session.dialect.encoding) + b"\r")
-        assert isinstance(piece, Message | Refuse)
+        assert isinstance(piece, Sip2Message | Refuse)
         reply = finished(respond(door, session, piece, "10.0.0.7"))
         return reply.decode(session.dialect.encoding).rstrip("\r\n")
 
@@ -230,7 +230,7 @@ def ask(door: Door) -> Callable[[str, str], str]:
 
 
 @pytest.fixture
-def fields(ask: Callable[[str, str], str]) -> Callable[[str, str], Message]:
+def fields(ask: Callable[[str, str], str]) -> Callable[[str, str], Sip2Message]:
     """The same reply, taken apart."""
     return lambda login, line: decode(ask(login, line).encode(), DIALECTS["standard"])
 
@@ -261,7 +261,7 @@ class SlowDesk(Desk):
 class Port:
     """A listening port: `call` connects a terminal."""
 
-    door: Door
+    door: Sip2Services
     per_address: int = 100
     in_all: int = 100
     unproven: int = 100
@@ -274,7 +274,7 @@ class Port:
         door = replace(self.door, desk=self.desk) if self.slow else self.door
         self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven)
         refused = refusals("sip2", door.metrics)
-        self.terminals = Terminals(lambda: door, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
+        self.terminals = TerminalFactory(lambda: door, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
 
     def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:
         caller = Caller(self, address)
@@ -308,5 +308,5 @@ class Caller:
 
 
 @pytest.fixture
-def port(door: Door) -> Port:
+def port(door: Sip2Services) -> Port:
     return Port(door)

@@ -14,10 +14,10 @@ from pysip2.codec import DecodedMessage, calculate_checksum, decode_message, enc
 from pysip2.errors import SIP2ChecksumError, SIP2CodecError
 from pysip2.models import MESSAGE_SPECS_BY_ID, FieldSpec, MessageSpec
 
-from hkall_gateway.sip2.codec import Message, checksum, decode, encode
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.fields import TAGS
-from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES, Part
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.fields import TAGS
+from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, encode
+from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES, FixedField
 
 STANDARD = DIALECTS["standard"]
 CODES = sorted(SHAPES)
@@ -45,7 +45,7 @@ CHOICES = {
 TEXT = st.text(st.sampled_from("abcXYZ 0189.,-'éß書還"), max_size=40)
 
 
-def _fixed(part: Part) -> st.SearchStrategy[str]:
+def _fixed(part: FixedField) -> st.SearchStrategy[str]:
     if part.name in CHOICES:
         return st.sampled_from(CHOICES[part.name])
     if part.kind == "marks":
@@ -123,7 +123,7 @@ def test_what_they_encode_we_decode_and_write_again_to_the_byte(code: str, data:
 @given(data=st.data())
 def test_what_we_encode_they_decode(code: str, data: st.DataObject) -> None:
     fixed, tags = data.draw(_values(code))
-    line = encode(Message(code, {**fixed, **tags}, _sequence(code), checked=True), STANDARD)
+    line = encode(Sip2Message(code, {**fixed, **tags}, _sequence(code), checked=True), STANDARD)
     theirs: DecodedMessage[Any] = decode_message(line, encoding="utf-8")
     spec = MESSAGE_SPECS_BY_ID[code]
     assert theirs.message == spec.struct_type(**_theirs(spec, fixed, tags))
@@ -184,12 +184,12 @@ def test_a_value_with_a_delimiter_is_cleaned_by_us_and_refused_by_them() -> None
     values = {"end_session": "Y", "transaction_date": DATE, "institution_id": "HKU", "patron_identifier": "P|1"}
     with pytest.raises(SIP2CodecError):
         encode_message(spec.struct_type(**values), encoding="utf-8")
-    line = encode(Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "HKU", "AA": "P|1"}), STANDARD)
+    line = encode(Sip2Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "HKU", "AA": "P|1"}), STANDARD)
     assert line == f"36Y{DATE}AOHKU|AAP 1|\r".encode()
 
 
 def test_we_count_255_characters_where_they_count_bytes() -> None:
-    line = encode(Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "書" * 300, "AA": ""}), STANDARD)
+    line = encode(Sip2Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "書" * 300, "AA": ""}), STANDARD)
     assert decode(line, STANDARD).get("AO") == "書" * 255
     assert not _refused(line)  # they check what they write, not what they read
 

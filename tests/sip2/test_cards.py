@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.handlers import Door
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -21,7 +21,7 @@ DATE = "20170301    100000"
 DENIED, FINE = "YYYY" + " " * 10, " " * 14
 """What is denied to a card that is blocked or unknown: all four privileges."""
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 
 
 def _01(card: str = "P1", text: str = "left in the machine", retained: str = "Y") -> str:
@@ -110,7 +110,7 @@ def test_a_known_card_stays_known_when_it_is_enabled_with_a_wrong_pin(fields: Fi
     assert fields("counter-1", _25("NOBODY", "AD9999|")).get("BL") == "N"
 
 
-def test_a_wrong_pin_that_comes_with_25_is_counted(door: Door, fields: Fields) -> None:
+def test_a_wrong_pin_that_comes_with_25_is_counted(door: Sip2Services, fields: Fields) -> None:
     fields("counter-1", _25(more="AD9999|"))
     fields("counter-1", _25(more="AD1234|"))
     assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.sip2.codec import BadMessage, checksum, decode
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.lines import BadMessage, checksum, decode
 
 DATE = "20260329    101500"
 CALIZ = "1803020120260329    203000AB660|AJHarry Potter y el cáliz de fuego|AY2AZ"
@@ -16,7 +16,7 @@ def _sealed(text: str, encoding: str = "utf-8") -> bytes:
     return data + checksum(data)
 
 
-def _refused(line: bytes, dialect: Dialect) -> BadMessage:
+def _refused(line: bytes, dialect: Sip2Dialect) -> BadMessage:
     with pytest.raises(BadMessage) as caught:
         decode(line, dialect)
     return caught.value
@@ -54,61 +54,61 @@ def test_the_sum_is_over_the_bytes_that_were_sent(name: str) -> None:
     assert (message.checked, message.code_point_sum) == (True, False)
 
 
-def test_a_sum_of_code_points_is_accepted_but_marked(standard: Dialect) -> None:
+def test_a_sum_of_code_points_is_accepted_but_marked(standard: Sip2Dialect) -> None:
     digits = b"%04X" % (-sum(map(ord, CALIZ)) & 0xFFFF)
     message = decode(CALIZ.encode() + digits, standard)
     assert (message.checked, message.code_point_sum) == (True, True)
 
 
-def test_lower_case_digits_are_accepted(standard: Dialect) -> None:
+def test_lower_case_digits_are_accepted(standard: Sip2Dialect) -> None:
     assert decode(b"9900302.00AY1AZfca5", standard).checked
 
 
 @pytest.mark.parametrize("tail", [b"AY1AZFCA6", b"AY1AZ", b"AY1AZFCA", b"AY1AZFCA5x", b"AY1AZ\xff\xff\xff\xff", b"AZ0000"])
-def test_a_wrong_checksum_is_refused(tail: bytes, standard: Dialect) -> None:
+def test_a_wrong_checksum_is_refused(tail: bytes, standard: Sip2Dialect) -> None:
     assert _refused(b"9900302.00" + tail, standard).why == "checksum"
 
 
-def test_a_checksum_is_judged_before_the_command(standard: Dialect) -> None:
+def test_a_checksum_is_judged_before_the_command(standard: Sip2Dialect) -> None:
     """A garbled command is what checksums are for; it must not pass for an unknown one."""
     assert _refused(b"8900302.00AY1AZFCA5", standard).why == "checksum"
 
 
-def test_a_checksum_without_a_sequence_is_accepted(standard: Dialect) -> None:
+def test_a_checksum_without_a_sequence_is_accepted(standard: Sip2Dialect) -> None:
     message = decode(_sealed("9900302.00"), standard)
     assert (message.checked, message.sequence) == (True, None)
 
 
-def test_a_fixed_part_that_ends_with_ay_is_no_sequence(standard: Dialect) -> None:
+def test_a_fixed_part_that_ends_with_ay_is_no_sequence(standard: Sip2Dialect) -> None:
     message = decode(_sealed("990030 AY1"), standard)
     assert (message.get("protocol_version"), message.sequence, message.checked) == (" AY1", None, True)
 
 
-def test_a_sequence_without_a_checksum_is_accepted(standard: Dialect) -> None:
+def test_a_sequence_without_a_checksum_is_accepted(standard: Sip2Dialect) -> None:
     message = decode(b"9900302.00AY4", standard)
     assert (message.checked, message.sequence) == (False, "4")
 
 
-def test_a_sequence_and_a_checksum_may_be_delimited(standard: Dialect) -> None:
+def test_a_sequence_and_a_checksum_may_be_delimited(standard: Sip2Dialect) -> None:
     line = _sealed(f"35{DATE}AOHKU|AAP1|AY3|") + b"|"
     assert decode(line, standard).sequence == "3"
     assert decode(line, standard).checked
 
 
-def test_the_last_delimiter_may_be_missing(standard: Dialect) -> None:
+def test_the_last_delimiter_may_be_missing(standard: Sip2Dialect) -> None:
     assert decode(f"35{DATE}AOHKU|AAP1".encode(), standard).get("AA") == "P1"
 
 
-def test_the_last_delimiter_may_be_missing_before_the_sequence(standard: Dialect) -> None:
+def test_the_last_delimiter_may_be_missing_before_the_sequence(standard: Sip2Dialect) -> None:
     message = decode(_sealed(f"35{DATE}AOHKU|AAP1AY3"), standard)
     assert (message.get("AA"), message.sequence, message.checked) == ("P1", "3", True)
 
 
 @pytest.mark.parametrize("barcode", ["AZ1234", "PLAZA", "AY1AZ12", "AZ"])
-def test_a_value_with_the_letters_az_is_no_checksum(barcode: str, standard: Dialect) -> None:
+def test_a_value_with_the_letters_az_is_no_checksum(barcode: str, standard: Sip2Dialect) -> None:
     message = decode(f"17{DATE}AOHKU|AB{barcode}|".encode(), standard)
     assert (message.get("AB"), message.checked) == (barcode, False)
 
 
-def test_the_manat_is_no_checksum(standard: Dialect) -> None:
+def test_the_manat_is_no_checksum(standard: Sip2Dialect) -> None:
     assert decode(f"37{DATE}0400AZNBV1|AOHKU|AAP1|".encode(), standard).get("currency_type") == "AZN"

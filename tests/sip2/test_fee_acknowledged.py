@@ -10,7 +10,7 @@ import pytest
 
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.readers import POLICY
@@ -18,7 +18,7 @@ from tests.readers import POLICY
 P = Position
 DATE = "20170301    100000"
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.fees import cents_of
-from hkall_gateway.sip2.turns import dollars
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.exchange import dollars
+from hkall_gateway.sip2.handlers.fees import cents_of
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.fines import charge
 from hkall_gateway.store.unit import Unit
@@ -21,7 +21,7 @@ P = Position
 DATE = "20170301    100000"
 NOW = datetime(2017, 3, 1, tzinfo=UTC)
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 Owe = Callable[..., None]
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hkall_gateway.sip2.fields import KINDS, LONGEST, NEAREST, TAGS, clean, date18, lengths, parse_date18
-from hkall_gateway.sip2.messages import PARTS, SHAPES
+from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, NEAREST, TAGS, clean, date18, lengths, parse_date18
+from hkall_gateway.sip2.codec.messages import PARTS, SHAPES
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 
@@ -21,7 +21,7 @@ def test_every_tag_is_listed_under_its_own_two_letters() -> None:
 
 
 def test_no_tag_stands_in_two_rows() -> None:
-    from hkall_gateway.sip2 import fields
+    from hkall_gateway.sip2.codec import fields
 
     assert len(fields._ROWS) == len(TAGS)
 

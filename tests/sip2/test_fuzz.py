@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.sip2.codec import decode
-from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import decode
+from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.listeners import Listener
-from hkall_gateway.sip2.messages import SHAPES
 
 from .conftest import fixtures
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
-from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS
 from hkall_gateway.store.unit import Unit
@@ -18,7 +18,7 @@ from hkall_gateway.store.unit import Unit
 P = Position
 DATE = "20170301    100000"
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 
 COPIES: tuple[dict[str, Any], ...] = (
     {"agency": "HKU", "barcode": "H1", "bib_id": "b2", "title": "Emma", "status": "On Loan"},

@@ -11,8 +11,8 @@ from sqlalchemy import insert
 
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.items import AT_POSITION, ON_SHELF
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.handlers.items import AT_POSITION, ON_SHELF
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS
 from hkall_gateway.store.unit import Unit
@@ -21,7 +21,7 @@ P = Position
 DATE = "20170301    100000"
 ASKED = f"17{DATE}AOHKU|ABC1|"
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 
 
 @pytest.mark.parametrize(

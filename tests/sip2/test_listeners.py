@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.address import IPv4Address
 
-from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.balanced import HEADER_S, WITHOUT_HEADER
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.listeners import Framing, Listener
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.proxy_protocol import HEADER_S, WITHOUT_HEADER
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.listeners import FramingRule, Listener
 from hkall_gateway.sip2.server import LOGIN_S
 from tests.metrics import value
 
@@ -150,7 +150,7 @@ def test_without_a_framing_of_the_port_the_login_brings_its_own(port: Port) -> N
 
 
 def test_an_address_may_have_a_framing_of_its_own(port: Port) -> None:
-    framings = (Framing(AllowList(["10.2.0.0/16"]), DIALECTS["crlf"]),)
+    framings = (FramingRule(AllowList(["10.2.0.0/16"]), DIALECTS["crlf"]),)
     assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.2.0.1", 1)).hears(LOGIN) == b"941\r\n"
     assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.3.0.1", 1)).hears(LOGIN) == b"941\r"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.loans import ROUTES
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.handlers.loans import SORT_BINS
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 
@@ -19,7 +19,7 @@ P = Position
 DATE = "20170301    100000"
 BLANK = " " * 18
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 Ask = Callable[[str, str], str]
 
 
@@ -207,8 +207,8 @@ def test_a_terminal_that_knows_only_the_standard_gets_no_extension(place: Place,
 
 
 def test_every_way_that_the_desk_knows_has_a_route() -> None:
-    assert set(ROUTES) == {"received", "held", "again", "unwanted", "uncollected", "returned", "late", "paged", "home"}
-    assert len({route.news for route in ROUTES.values()}) == len(ROUTES)
+    assert set(SORT_BINS) == {"received", "held", "again", "unwanted", "uncollected", "returned", "late", "paged", "home"}
+    assert len({route.news for route in SORT_BINS.values()}) == len(SORT_BINS)
 
 
 # ---- renewal

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS
 from hkall_gateway.store.unit import Unit
@@ -20,7 +20,7 @@ P = Position
 DATE = "20170301    100000"
 EARLIER = "20170228    090000"
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 
 
 def _65(card: str = "P1", more: str = "") -> str:

@@ -10,10 +10,10 @@ from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew
 from hkall_gateway.desk.messages.results import Outcome, Renewed
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.handlers import Door, respond
-from hkall_gateway.sip2.session import Session
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.codec.session import Session
+from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.store.engine.database import finished
 
 DATE = "20170301    100000"
@@ -44,24 +44,24 @@ class Scripted(Desk):
         return self.answer
 
 
-def _asked(door: Door, desk: Desk, line: str) -> str:
+def _asked(door: Sip2Services, desk: Desk, line: str) -> str:
     session = Session(DIALECTS["standard"])
     session.log_in("offline-2")
     (piece,) = session.receive(line.encode() + b"\r")
-    assert isinstance(piece, Message)
+    assert isinstance(piece, Sip2Message)
     return finished(respond(replace(door, desk=desk), session, piece, "10.0.0.7")).decode()
 
 
 PENDING = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", date(2017, 3, 3), 0, pending=True)
 
 
-def test_a_renewal_that_the_lender_must_grant_is_not_ok_yet(door: Door) -> None:
+def test_a_renewal_that_the_lender_must_grant_is_not_ok_yet(door: Sip2Services) -> None:
     reply = _asked(door, Scripted(PENDING), RENEWAL)
     text = "The lending library is being asked. Due on 2017-03-03 until then"
     assert reply == f"300NUN{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170303    235959|AF{text}|\r"
 
 
-def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_was_told(door: Door) -> None:
+def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_was_told(door: Sip2Services) -> None:
     desk = Scripted(PENDING)
     _asked(door, desk, "11NY20170227    18000020170314    235959AOHKU|AAP1|ABC1|AC|AD1234|")
     (ask,) = desk.asked
@@ -72,7 +72,7 @@ def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_w
     assert (ask.by.who, ask.by.channel, ask.by.message) == ("offline-2", "sip2", "11")
 
 
-def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(door: Door) -> None:
+def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(door: Sip2Services) -> None:
     desk = Scripted(PENDING)
     _asked(door, desk, _checkin("BIY|"))
     (ask,) = desk.asked
@@ -80,7 +80,7 @@ def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(door: Door) -> None:
     assert (ask.undo, ask.barcode) == (True, "C1")
 
 
-def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(door: Door, clock: list[datetime]) -> None:
+def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(door: Sip2Services, clock: list[datetime]) -> None:
     desk = Scripted(PENDING)
     _asked(door, desk, _checkin())
     clock[0] += timedelta(microseconds=1)
@@ -88,7 +88,9 @@ def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(door: Door, cl
     assert desk.asked[0].by.corr != desk.asked[1].by.corr
 
 
-def test_a_message_has_the_number_of_its_instant_whatever_zone_the_clock_is_in(door: Door, clock: list[datetime]) -> None:
+def test_a_message_has_the_number_of_its_instant_whatever_zone_the_clock_is_in(
+    door: Sip2Services, clock: list[datetime]
+) -> None:
     desk = Scripted(PENDING)
     for zone in (HONG_KONG, UTC):
         clock[0] = datetime(2017, 3, 1, 2, 0, 7, tzinfo=UTC).astimezone(zone)

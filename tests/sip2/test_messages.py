@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.sip2 import messages
-from hkall_gateway.sip2.fields import KINDS, TAGS
-from hkall_gateway.sip2.messages import GARBLED, PARTS, RESEND, SHAPES
+from hkall_gateway.sip2.codec import messages
+from hkall_gateway.sip2.codec.fields import KINDS, TAGS
+from hkall_gateway.sip2.codec.messages import GARBLED, PARTS, RESEND, SHAPES
 
 
 def _word(name: str) -> str:

@@ -9,14 +9,14 @@ import pytest
 
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.messages import SHAPES
-from hkall_gateway.sip2.patrons import LISTINGS, MARKS, POSITIONS
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.handlers.patrons import LISTINGS, MARKS, POSITIONS
 
 P = Position
 DATE = "20170301    100000"
 Place = Callable[..., Request]
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 Ask = Callable[[str, str], str]
 
 

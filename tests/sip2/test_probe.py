@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 

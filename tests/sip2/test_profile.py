@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import hkall_gateway.sip2
-from hkall_gateway.sip2.codec import decode
-from hkall_gateway.sip2.fields import TAGS
-from hkall_gateway.sip2.handlers import HANDLERS
-from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
-from hkall_gateway.sip2.profile import FIELDS, MESSAGES, Use
+from hkall_gateway.sip2.codec.fields import TAGS
+from hkall_gateway.sip2.codec.lines import decode
+from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
+from hkall_gateway.sip2.dispatch import HANDLERS
+from hkall_gateway.sip2.profile import FIELDS, MESSAGES, Support
 
 from .conftest import fixtures
 
@@ -31,34 +31,34 @@ def _named(tag: str) -> bool:
 
 def test_every_message_and_every_field_has_its_sentence() -> None:
     assert set(MESSAGES) == set(SHAPES)
-    assert set(FIELDS) == set(TAGS), "every row of sip2/fields.py has its sentence in sip2/profile.py"
+    assert set(FIELDS) == set(TAGS), "every row of sip2/codec/fields.py has its sentence in sip2/profile.py"
     assert all(row.why.endswith(".") for row in (*MESSAGES.values(), *FIELDS.values()))
 
 
 def test_every_message_is_supported_and_every_request_has_its_handler() -> None:
-    assert {row.use for row in MESSAGES.values()} == {Use.YES}
+    assert {row.use for row in MESSAGES.values()} == {Support.YES}
     assert set(HANDLERS) | {RESEND, GARBLED} == {code for code, s in SHAPES.items() if s.reply} | {RESEND, GARBLED}
 
 
 @pytest.mark.parametrize(
-    "tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Use.YES and row.use is not Use.READ)
+    "tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Support.YES and row.use is not Support.READ)
 )
 def test_what_is_ignored_or_never_sent_is_named_nowhere(tag: str) -> None:
     assert not _named(tag)
 
 
-@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use in (Use.YES, Use.READ)))
+@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use in (Support.YES, Support.READ)))
 def test_what_is_supported_is_named_somewhere(tag: str) -> None:
     assert _named(tag) or tag in ("AY", "AZ")
 
 
-@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Use.UNSENT))
+@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Support.UNSENT))
 def test_what_is_supported_has_a_fixture_in_a_dialect_that_has_it(tag: str) -> None:
     """A fixture of an extension names its dialect (`# dialect: counter`); test_codec.py reads it and writes it back."""
     said = [decode(one.line, one.dialect) for one in fixtures().values()]
     assert tag in ("AY", "AZ") or any(tag in message.fields for message in said)
 
 
-@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is Use.READ))
+@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is Support.READ))
 def test_what_is_only_read_has_no_place_in_a_reply(tag: str) -> None:
     assert not [s.code for s in SHAPES.values() if not s.reply and tag in (*s.required, *s.optional)]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.sip2.codec import Message, decode
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.handlers import Door, respond
-from hkall_gateway.sip2.session import Session
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message, decode
+from hkall_gateway.sip2.codec.session import Session
+from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.store.engine.database import finished
 
 P = Position
@@ -22,10 +22,10 @@ Place = Callable[..., Request]
 
 
 @pytest.fixture
-def told(door: Door) -> Callable[..., Message]:
+def told(door: Sip2Services) -> Callable[..., Sip2Message]:
     """The reply to a line of a counter whose make is the standard one, but for what is said."""
 
-    def ask(line: str, **make: Any) -> Message:
+    def ask(line: str, **make: Any) -> Sip2Message:
         dialect = replace(DIALECTS["standard"], name=f"made of {make}", **make)
         row = replace(door.terminals["counter-1"], dialect=dialect)
         session = Session(dialect)
@@ -37,20 +37,22 @@ def told(door: Door) -> Callable[..., Message]:
     return ask
 
 
-def test_after_a_wrong_pin_a_name_is_shown_only_to_a_make_that_asks_for_the_card_alone(told: Callable[..., Message]) -> None:
+def test_after_a_wrong_pin_a_name_is_shown_only_to_a_make_that_asks_for_the_card_alone(
+    told: Callable[..., Sip2Message],
+) -> None:
     wrong = f"63001{DATE}{' ' * 10}AOHKU|AAP1|AC|AD9999|"
     assert [told(wrong, disclose=how).get("AE") for how in ("after_pin", "card")] == ["", "Chan Tai Man"]
     assert [told(wrong, disclose=how).get("CQ") for how in ("after_pin", "card")] == ["N", "N"]
 
 
-def test_a_copy_that_is_not_out_is_refused_as_the_make_wants_it(told: Callable[..., Message]) -> None:
+def test_a_copy_that_is_not_out_is_refused_as_the_make_wants_it(told: Callable[..., Sip2Message]) -> None:
     line = f"09N{DATE}{DATE}AP|AOHKU|ABNOTHING|AC|"
     flags = ("ok", "resensitize", "alert")
     assert [told(line).get(flag) for flag in flags] == ["0", "N", "Y"]
     assert [told(line, no_checkin="resensitize").get(flag) for flag in flags] == ["0", "Y", "N"]
 
 
-def test_money_is_called_what_the_terminal_calls_it(told: Callable[..., Message], place: Place) -> None:
+def test_money_is_called_what_the_terminal_calls_it(told: Callable[..., Sip2Message], place: Place) -> None:
     place(P.ON_LOAN, due=date(2017, 2, 19), used=True)
     back = told(f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|", currency="CAD")
     assert back.all("AF")[0].endswith("Fine CAD 20.00")
@@ -59,7 +61,7 @@ def test_money_is_called_what_the_terminal_calls_it(told: Callable[..., Message]
     assert told(f"37{DATE}0400USDBV5.00|AOHKU|AAP1|", currency="CAD").get("payment_accepted") == "N"
 
 
-def test_a_book_that_came_back_has_no_due_date_any_more(told: Callable[..., Message], place: Place) -> None:
+def test_a_book_that_came_back_has_no_due_date_any_more(told: Callable[..., Sip2Message], place: Place) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 2), used=True)
     told(f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|")
     reply = told(f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|AC|")

@@ -16,16 +16,16 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.edge.budget import left_s
+from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.rules.vocabulary import Position, Reason, Request, Sensitive
-from hkall_gateway.sip2.codec import Message, body_of, checksum, decode
-from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.handlers import HANDLERS, Door, respond
-from hkall_gateway.sip2.messages import SHAPES
-from hkall_gateway.sip2.relay import ROUTES
-from hkall_gateway.sip2.session import Refuse, Say, Session
-from hkall_gateway.sip2.upstream import NOBODY, HungUp, Login
-from hkall_gateway.sip2.writing import grafted
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, checksum, decode
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.codec.serialize import patched
+from hkall_gateway.sip2.codec.session import Refuse, SendBytes, Session
+from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond
+from hkall_gateway.sip2.relay import RELAY_RULES
+from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Login
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from tests.metrics import value
@@ -41,7 +41,7 @@ LENT = f"121NNY{DATE}AOHKU|AAP1|ABLOCAL1|AJEmma|AH05/04/2017|ZZtheir own|"
 class Beyond:
     """The local system behind one terminal: it says what it is told to say, and remembers what it was asked."""
 
-    def __init__(self, says: bytes = b"", dialect: Dialect = DIALECTS["standard"]) -> None:
+    def __init__(self, says: bytes = b"", dialect: Sip2Dialect = DIALECTS["standard"]) -> None:
         self.says, self.dialect, self.login = says, dialect, NOBODY
         self.asked: list[bytes] = []
         self.up, self.refused, self.closed = True, False, 0
@@ -56,11 +56,11 @@ class Beyond:
         self.closed += 1
 
 
-def ask(door: Door, line: bytes, beyond: Beyond, login: str = "selfcheck-1") -> bytes:
+def ask(door: Sip2Services, line: bytes, beyond: Beyond, login: str = "selfcheck-1") -> bytes:
     session = Session(DIALECTS["standard"])
     session.log_in(login, door.terminals[login].dialect)
     (piece,) = session.receive(line + b"\r")
-    assert isinstance(piece, Message | Refuse)
+    assert isinstance(piece, Sip2Message | Refuse)
     return finished(respond(door, session, piece, "10.0.0.7", beyond))
 
 
@@ -72,32 +72,32 @@ def sealed(body: bytes, number: int) -> bytes:
 # ---- byte by byte
 
 
-def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(door: Door) -> None:
+def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(door: Sip2Services) -> None:
     beyond = Beyond(LENT.encode())
     heard = ask(door, sealed(LOAN.encode(), 7), beyond)
     assert beyond.asked == [LOAN.encode()]
     assert heard == sealed(LENT.encode(), 7) + b"\r"
 
 
-def test_who_sends_no_seal_hears_none(door: Door) -> None:
+def test_who_sends_no_seal_hears_none(door: Sip2Services) -> None:
     assert ask(door, LOAN.encode(), Beyond(LENT.encode())) == LENT.encode() + b"\r"
 
 
-def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(door: Door) -> None:
+def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(door: Sip2Services) -> None:
     beyond = Beyond(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
     heard = ask(door, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), beyond)
     assert b"ABL\xe9|" in beyond.asked[0]
     assert heard.endswith(b"AF\xff\xfe|\r")
 
 
-def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(door: Door) -> None:
+def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(door: Sip2Services) -> None:
     beyond = Beyond(LENT.replace("Emma", "邊城").encode())
     heard = ask(door, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), beyond, "big5-1")
     assert "AB書1|".encode() in beyond.asked[0]
     assert heard == sealed(LENT.replace("Emma", "邊城").encode("big5hkscs"), 3) + b"\r"
 
 
-def test_a_system_with_another_delimiter_is_asked_with_it(door: Door) -> None:
+def test_a_system_with_another_delimiter_is_asked_with_it(door: Sip2Services) -> None:
     beyond = Beyond(LENT.replace("|", "^").encode(), replace(DIALECTS["standard"], delimiter="^"))
     assert ask(door, LOAN.encode(), beyond) == LENT.encode() + b"\r"
     assert beyond.asked == [LOAN.replace("|", "^").encode()]
@@ -117,7 +117,7 @@ def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
 
 
 @pytest.mark.parametrize("code", ["09", "11", "17", "29"])
-def test_an_hkall_book_is_never_passed_on(door: Door, place: Callable[..., Request], code: str) -> None:
+def test_an_hkall_book_is_never_passed_on(door: Sip2Services, place: Callable[..., Request], code: str) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     beyond = Beyond(LENT.encode())
     lines = {
@@ -132,7 +132,7 @@ def test_an_hkall_book_is_never_passed_on(door: Door, place: Callable[..., Reque
 
 @pytest.mark.parametrize(("title", "asked"), [("Dune", 0), ("Emma", 1)])
 def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
-    door: Door, place: Callable[..., Request], title: str, asked: int
+    door: Sip2Services, place: Callable[..., Request], title: str, asked: int
 ) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     beyond = Beyond(b"300NNN" + DATE.encode() + b"AOHKU|AAP1|AB|AJEmma|AH|")
@@ -140,13 +140,13 @@ def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
     assert len(beyond.asked) == asked
 
 
-def test_a_line_that_nobody_can_read_is_not_passed_on(door: Door) -> None:
+def test_a_line_that_nobody_can_read_is_not_passed_on(door: Sip2Services) -> None:
     beyond = Beyond(LENT.encode())
     assert ask(door, b"11NN2017", beyond).startswith(b"120")
     assert beyond.asked == []
 
 
-def test_a_message_that_this_make_is_not_offered_is_not_passed_on(door: Door) -> None:
+def test_a_message_that_this_make_is_not_offered_is_not_passed_on(door: Sip2Services) -> None:
     beyond = Beyond(b"24" + b" " * 14 + b"001")
     assert b"Not supported here" in ask(door, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), beyond, "public-1")
     assert beyond.asked == []
@@ -175,19 +175,19 @@ OURS_TOO = {
 
 
 @pytest.mark.parametrize("code", BARE)
-def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(door: Door, code: str) -> None:
+def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(door: Sip2Services, code: str) -> None:
     heard = ask(door, BARE[code].encode(), Beyond(), "counter-1").decode()
     assert heard.startswith(SHAPES[code].reply)
     assert "AFNot possible at the moment. Please try again|" in heard
 
 
 @pytest.mark.parametrize("code", OURS_TOO)
-def test_what_is_ours_too_is_answered_without_them(door: Door, code: str) -> None:
+def test_what_is_ours_too_is_answered_without_them(door: Sip2Services, code: str) -> None:
     assert ask(door, OURS_TOO[code].encode(), Beyond(), "counter-1").decode().startswith(SHAPES[code].reply)
 
 
 def test_every_message_but_the_login_has_its_way() -> None:
-    assert ROUTES.keys() == {*BARE, *OURS_TOO} == HANDLERS.keys() - {"93"}
+    assert RELAY_RULES.keys() == {*BARE, *OURS_TOO} == HANDLERS.keys() - {"93"}
 
 
 # ---- the terminal's own login
@@ -214,11 +214,11 @@ def test_a_site_may_log_in_there_as_one(port: Port) -> None:
     assert beyond.login.name == "gateway"
 
 
-def test_a_login_that_was_refused_here_is_not_told_there(door: Door) -> None:
+def test_a_login_that_was_refused_here_is_not_told_there(door: Sip2Services) -> None:
     beyond = Beyond()
     session = Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9300CNcounter-1|COwrong|\r")
-    assert not isinstance(piece, Say)
+    assert not isinstance(piece, SendBytes)
     finished(respond(door, session, piece, "10.0.0.7", beyond))  # type: ignore[arg-type]  # it is a message
     assert beyond.login is NOBODY
 
@@ -226,19 +226,21 @@ def test_a_login_that_was_refused_here_is_not_told_there(door: Door) -> None:
 # ---- what is joined
 
 
-def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(door: Door) -> None:
+def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(door: Sip2Services) -> None:
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|BDtheir own way|ZQ1|"
     assert ask(door, OURS_TOO["63"].encode(), Beyond(theirs)) == theirs + b"\r"
 
 
-def test_counts_that_they_left_blank_are_ours(door: Door, place: Callable[..., Request]) -> None:
+def test_counts_that_they_left_blank_are_ours(door: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY"
     heard = ask(door, OURS_TOO["63"].encode(), Beyond(theirs))
     assert heard == theirs[:37] + b"0001" + b"    " * 5 + b"AOX|AAP1|AEChan|BLY|AFHKALL books ready to collect: 1|\r"
 
 
-def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(door: Door, place: Callable[..., Request]) -> None:
+def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(
+    door: Sip2Services, place: Callable[..., Request]
+) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|"
     assert ask(door, OURS_TOO["63"].encode(), Beyond(theirs), "pin-1") == theirs + b"\r"
@@ -246,7 +248,7 @@ def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(doo
 
 def test_a_body_is_changed_where_it_is_told_and_nowhere_else() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|BMa|ZZ?|"
-    changed = grafted(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
+    changed = patched(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
     assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|BMb c|ZZ?|"
 
 
@@ -261,7 +263,9 @@ def test_what_came_is_kept_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("code", ["23", "63", "65"])
-def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(door: Door, place: Callable[..., Request], code: str) -> None:
+def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(
+    door: Sip2Services, place: Callable[..., Request], code: str
+) -> None:
     place(Position.RECEIVED)
     theirs = SHAPES[code].reply.encode() + b"  "
     assert ask(door, OURS_TOO[code].encode(), Beyond(theirs)) == theirs + b"\r"
@@ -269,8 +273,8 @@ def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(door: Door, place: Ca
 
 def test_a_make_that_hides_lists_is_not_given_ours() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|"
-    assert grafted(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
-    assert grafted(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
+    assert patched(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
+    assert patched(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
 
 
 # ---- both sides on one line
@@ -279,7 +283,7 @@ def test_a_make_that_hides_lists_is_not_given_ours() -> None:
 STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
 
 
-def test_98_says_what_both_sides_offer(door: Door) -> None:
+def test_98_says_what_both_sides_offer(door: Sip2Services) -> None:
     """The local system withholds 37 and 19, takes no check-in, and says nothing of 65; 93, 97 and 99 are ours."""
     theirs = STATUS.format("YNYYYY", "UWOLS", "YYYYNNNYYNYNYYY")
     said = decode(ask(door, b"9900802.00", Beyond(theirs.encode()), "counter-1"), DIALECTS["standard"])
@@ -287,21 +291,21 @@ def test_98_says_what_both_sides_offer(door: Door) -> None:
     assert said.get("BX") == "YYYYYYYYYNYNYYYY"
 
 
-def test_98_says_so_where_the_local_system_says_that_it_is_off_line(door: Door) -> None:
+def test_98_says_so_where_the_local_system_says_that_it_is_off_line(door: Sip2Services) -> None:
     theirs = STATUS.format("NNNNNN", "UWOLS", "N" * 16)
     said = ask(door, b"9900802.00", Beyond(theirs.encode()), "counter-1")
     assert said.startswith(b"98YYYY")
     assert b"AFThe library's own system is away" in said
 
 
-def test_before_its_login_a_terminal_hears_of_us_alone(door: Door) -> None:
+def test_before_its_login_a_terminal_hears_of_us_alone(door: Sip2Services) -> None:
     beyond, session = Beyond(STATUS.format("NNNNNN", "UWOLS", "N" * 16).encode()), Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9900802.00\r")
     assert finished(respond(door, session, piece, "10.0.0.7", beyond)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
     assert beyond.asked == []
 
 
-def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(door: Door) -> None:
+def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(door: Sip2Services) -> None:
     beyond = Beyond()
     beyond.refused = True
     said = ask(door, b"9900802.00", beyond, "counter-1")
@@ -309,14 +313,14 @@ def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(
     assert b"AFThe library's own system refuses this terminal's login" in said
 
 
-def test_ours_say_the_institution_that_theirs_say(door: Door, place: Callable[..., Request]) -> None:
+def test_ours_say_the_institution_that_theirs_say(door: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     door = replace(door, institution="UWOLS")
     loan = f"11NN{DATE}{' ' * 18}AOUWOLS|AAP1|ABC1|AC|".encode()
     assert b"AOUWOLS|" in ask(door, loan, Beyond(b"24"), "counter-1")
 
 
-def test_our_books_stand_behind_the_last_of_theirs(door: Door, place: Callable[..., Request]) -> None:
+def test_our_books_stand_behind_the_last_of_theirs(door: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BLY|CQN|AU660|AU661|BV0.00|AFHello|ZZ1|"
     said = ask(door, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()))
@@ -333,10 +337,10 @@ def test_our_books_stand_behind_the_last_of_theirs(door: Door, place: Callable[.
     ],
 )
 def test_a_tag_goes_behind_the_last_of_its_kind(body: bytes, tag: str, changed: bytes) -> None:
-    assert grafted(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
+    assert patched(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
 
 
-def test_all_loans_renewed_are_counted_together_in_words_too(door: Door, place: Callable[..., Request]) -> None:
+def test_all_loans_renewed_are_counted_together_in_words_too(door: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"66100020000{DATE}AOUWOLS|BM1|BM2|"
     said = ask(door, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()), "counter-1")
@@ -354,7 +358,7 @@ class HangsUp(Beyond):
         raise HungUp("ConnectionDone")
 
 
-def test_a_hang_up_is_counted_by_terminal_and_message(door: Door) -> None:
+def test_a_hang_up_is_counted_by_terminal_and_message(door: Sip2Services) -> None:
     for _ in range(2):
         ask(door, LOAN.encode(), HangsUp())
     assert value(door.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
@@ -377,7 +381,7 @@ SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
     ],
 )
 def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
-    door: Door, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
+    door: Sip2Services, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
 ) -> None:
     place(Position.RECEIVED)
     beyond = Beyond(theirs.encode())
@@ -392,7 +396,7 @@ def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
     ("make", "role", "said"),
     [("standard", "counter", b"AE|AF"), ("standard", "lookup", b"AE|BLN|CQN|AF"), ("needs-both", "counter", b"AE|BLN|CQN|AF")],
 )
-def test_a_card_that_nobody_knows_is_not_invalid(door: Door, make: str, role: str, said: bytes) -> None:
+def test_a_card_that_nobody_knows_is_not_invalid(door: Sip2Services, make: str, role: str, said: bytes) -> None:
     """But for who might read a missing field as a yes."""
     dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
     row = replace(door.terminals["counter-1"], dialect=dialect, role=role)
@@ -417,7 +421,7 @@ class Away:
 # ---- what a message may take
 
 
-def test_a_message_has_one_budget(door: Door) -> None:
+def test_a_message_has_one_budget(door: Sip2Services) -> None:
     left: list[float] = []
 
     class Slow(Beyond):
@@ -430,7 +434,7 @@ def test_a_message_has_one_budget(door: Door) -> None:
 
 
 @pytest.mark.parametrize("pin", ["", "1234", "9999"])
-def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(door: Door, pin: str) -> None:
+def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(door: Sip2Services, pin: str) -> None:
     heard = ask(door, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), Beyond(), "counter-1")
     assert b"BLN" not in heard
     assert b"BV" not in heard
@@ -444,7 +448,7 @@ async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 @pytest.mark.parametrize(("loaded", "guesses"), [("", 0), ("a hash", 1)])
 def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
-    door: Door, store: Immediate, clock: list[datetime], loaded: str, guesses: int
+    door: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
 ) -> None:
     """It counts as a guess where there is a hash that it could find out."""
     store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))

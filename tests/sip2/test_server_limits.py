@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address, UNIXAddress
 
-from hkall_gateway.sip2.line import CLOSE_S, MOST_BEFORE_LOGIN
 from hkall_gateway.sip2.server import DRAIN_S
+from hkall_gateway.sip2.terminal_connection import CLOSE_S, MOST_BEFORE_LOGIN
 from tests.metrics import value
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from hkall_gateway.sip2.codec import Message, checksum
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.messages import SHAPES
-from hkall_gateway.sip2.session import Event, Refuse, Say, Session
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message, checksum
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.codec.session import Event, Refuse, SendBytes, Session
 
 STANDARD = DIALECTS["standard"]
 DATE = "20260329    101500"
@@ -34,16 +34,16 @@ def _heard(session: Session, data: bytes) -> list[Event]:
 
 
 def _codes(events: list[Event]) -> list[str]:
-    return [event.code for event in events if isinstance(event, Message)]
+    return [event.code for event in events if isinstance(event, Sip2Message)]
 
 
 def _barcodes(events: list[Event]) -> list[str]:
-    return [event.get("AB") for event in events if isinstance(event, Message)]
+    return [event.get("AB") for event in events if isinstance(event, Sip2Message)]
 
 
-def _one(session: Session, data: bytes) -> Message:
+def _one(session: Session, data: bytes) -> Sip2Message:
     (event,) = session.receive(data)
-    assert isinstance(event, Message)
+    assert isinstance(event, Sip2Message)
     return event
 
 
@@ -69,7 +69,7 @@ def test_a_message_may_come_in_segments(session: Session) -> None:
 
 
 def test_a_wrong_checksum_is_asked_for_again(session: Session) -> None:
-    assert _heard(session, STATUS + b"AY1AZFCA6\r") == [Say(GARBLED)]
+    assert _heard(session, STATUS + b"AY1AZFCA6\r") == [SendBytes(GARBLED)]
     assert session.counters["bad_checksum"] == 1
 
 
@@ -79,7 +79,7 @@ def test_a_lower_case_checksum_is_accepted(session: Session) -> None:
 
 def test_a_resend_of_an_answered_request_gets_the_same_bytes_and_is_not_executed(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
-    assert _heard(session, _item(1, sequence=3)) == [Say(answer)]
+    assert _heard(session, _item(1, sequence=3)) == [SendBytes(answer)]
     assert session.counters["replayed"] == 1
 
 
@@ -87,22 +87,22 @@ def test_a_resend_of_a_request_in_progress_is_not_executed_again(session: Sessio
     request = _one(session, _item(1, sequence=3))
     assert _heard(session, _item(1, sequence=3)) == []
     answer = session.reply(request, "18", FIELDS)
-    assert _heard(session, _item(1, sequence=3)) == [Say(answer)]
+    assert _heard(session, _item(1, sequence=3)) == [SendBytes(answer)]
 
 
 def test_a_resend_is_known_while_a_later_request_is_in_progress(session: Session) -> None:
     first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
-    assert isinstance(first, Message)
-    assert isinstance(second, Message)
+    assert isinstance(first, Sip2Message)
+    assert isinstance(second, Sip2Message)
     answer = session.reply(first, "18", FIELDS)
-    assert _heard(session, _item(1, sequence=3)) == [Say(answer)]
+    assert _heard(session, _item(1, sequence=3)) == [SendBytes(answer)]
     assert _heard(session, _item(2, sequence=4)) == []
 
 
 def test_a_request_overtaken_by_a_later_answer_is_still_in_progress(session: Session) -> None:
     first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
-    assert isinstance(first, Message)
-    assert isinstance(second, Message)
+    assert isinstance(first, Sip2Message)
+    assert isinstance(second, Sip2Message)
     session.reply(second, "18", FIELDS)
     assert (_heard(session, _item(1, sequence=3)), session.waiting) == ([], 1)
 
@@ -110,7 +110,7 @@ def test_a_request_overtaken_by_a_later_answer_is_still_in_progress(session: Ses
 def test_a_resend_garbled_on_its_way_and_then_right_is_still_not_executed(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     garbled = _item(1, sequence=3).replace(b"I1", b"I7")
-    assert _heard(session, garbled + _item(1, sequence=3)) == [Say(GARBLED), Say(answer)]
+    assert _heard(session, garbled + _item(1, sequence=3)) == [SendBytes(GARBLED), SendBytes(answer)]
 
 
 def test_the_same_text_with_the_next_sequence_is_a_new_request(session: Session) -> None:
@@ -137,23 +137,23 @@ def test_the_same_text_without_error_detection_is_executed_again(session: Sessio
 
 
 def test_97_first_thing_is_answered_by_96(session: Session) -> None:
-    assert _heard(session, RESEND) == [Say(GARBLED)]
+    assert _heard(session, RESEND) == [SendBytes(GARBLED)]
 
 
 def test_97_gets_the_last_answer_byte_for_byte(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
-    assert _heard(session, RESEND + RESEND) == [Say(answer), Say(answer)]
+    assert _heard(session, RESEND + RESEND) == [SendBytes(answer), SendBytes(answer)]
 
 
 def test_97_gets_the_last_answer_even_when_that_was_a_96(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
-    assert _heard(session, STATUS + b"AY1AZ0000\r" + RESEND) == [Say(GARBLED), Say(GARBLED)]
+    assert _heard(session, STATUS + b"AY1AZ0000\r" + RESEND) == [SendBytes(GARBLED), SendBytes(GARBLED)]
 
 
 def test_97_gets_what_was_said_last_even_when_that_was_a_resend(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     _heard(session, STATUS + b"AY1AZ0000\r" + _item(1, sequence=3))
-    assert _heard(session, RESEND) == [Say(answer)]
+    assert _heard(session, RESEND) == [SendBytes(answer)]
 
 
 def test_97_while_a_request_is_in_progress_gets_no_older_answer(session: Session) -> None:
@@ -161,17 +161,17 @@ def test_97_while_a_request_is_in_progress_gets_no_older_answer(session: Session
     request = _one(session, _item(2, sequence=4))
     assert _heard(session, RESEND) == []
     answer = session.reply(request, "18", FIELDS)
-    assert _heard(session, RESEND) == [Say(answer)]
+    assert _heard(session, RESEND) == [SendBytes(answer)]
 
 
 def test_97_without_a_checksum_is_understood() -> None:
     quiet = Session(replace(STANDARD, error_detection=False))
-    assert _heard(quiet, b"97\r") == [Say(b"96\r")]
+    assert _heard(quiet, b"97\r") == [SendBytes(b"96\r")]
 
 
 def test_96_has_a_checksum_after_a_wrong_one_whatever_the_dialect() -> None:
     quiet = Session(replace(STANDARD, error_detection=False))
-    assert _heard(quiet, STATUS + b"AZ0000\r") == [Say(GARBLED)]
+    assert _heard(quiet, STATUS + b"AZ0000\r") == [SendBytes(GARBLED)]
 
 
 def test_an_unknown_command_is_ignored_and_counted(session: Session) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.sip2.codec import Message, checksum
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.messages import SHAPES
-from hkall_gateway.sip2.session import MOST_IDLE, Event, Hang, Refuse, Say, Session
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message, checksum
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.codec.session import MOST_IDLE, Close, Event, Refuse, SendBytes, Session
 
 SMALL = replace(DIALECTS["standard"], name="small", max_line=64)
 DATE = "20260329    101500"
@@ -30,7 +30,7 @@ def _heard(session: Session, data: bytes) -> list[Event]:
 
 
 def _codes(events: list[Event]) -> list[str]:
-    return [event.code for event in events if isinstance(event, Message)]
+    return [event.code for event in events if isinstance(event, Sip2Message)]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def _hands_out(line: bytes, events: list[Event]) -> bool:
     code = line[:2].decode()
     if SHAPES[code].reply:
         return _codes(events) == [code]
-    return events == ([Say(GARBLED)] if code == "97" else [])
+    return events == ([SendBytes(GARBLED)] if code == "97" else [])
 
 
 def test_every_fixture_is_handed_out(line: bytes, session: Session) -> None:
@@ -95,7 +95,7 @@ def test_a_line_without_end_takes_no_more_than_the_cap() -> None:
 
 def test_a_line_four_caps_long_hangs_up_once_and_nothing_is_read_after_it() -> None:
     session = Session(SMALL)
-    assert _heard(session, b"x" * 257 + b"\r" + STATUS + b"\r") == [Hang("flood")]
+    assert _heard(session, b"x" * 257 + b"\r" + STATUS + b"\r") == [Close("flood")]
     assert _heard(session, STATUS + b"\r") == []
 
 
@@ -118,7 +118,7 @@ def test_after_any_bytes_in_any_pieces_the_next_good_message_is_handed_out(noise
     session = Session(replace(SMALL, max_line=1000))
     for piece in _pieces(noise + b"\r", cuts):
         for event in session.receive(piece):
-            if isinstance(event, Message | Refuse):
+            if isinstance(event, Sip2Message | Refuse):
                 request = event.message if isinstance(event, Refuse) else event
                 session.reply(request, SHAPES[event.code].reply, {"AO": "HKU"})
         assert session.held <= 1000
@@ -135,14 +135,14 @@ def test_how_bytes_are_cut_into_segments_changes_nothing(noise: bytes, cuts: lis
 
 
 def test_what_is_said_does_not_show_in_a_log() -> None:
-    assert "Chan" not in repr(Say(b"64AEChan|"))
+    assert "Chan" not in repr(SendBytes(b"64AEChan|"))
 
 
 @pytest.mark.parametrize("useless", [b"97\r", b"zz\r", b"97AZ0000\r"])
 def test_lines_in_one_piece_that_ask_for_nothing_new_are_a_flood(useless: bytes, session: Session) -> None:
-    assert Hang("flood") not in _heard(session, useless * MOST_IDLE)
+    assert Close("flood") not in _heard(session, useless * MOST_IDLE)
     events = _heard(session, useless * 10 * MOST_IDLE)
-    assert events[-1] == Hang("flood")
+    assert events[-1] == Close("flood")
     assert len(events) <= MOST_IDLE + 2
     assert _heard(session, STATUS + b"\r") == []
 

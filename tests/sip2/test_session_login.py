@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.session import Session
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.codec.session import Session
 
 STANDARD = DIALECTS["standard"]
 DATE = "20260329    101500"
 
 
-def _one(session: Session, data: bytes) -> Message:
+def _one(session: Session, data: bytes) -> Sip2Message:
     (event,) = session.receive(data)
-    assert isinstance(event, Message)
+    assert isinstance(event, Sip2Message)
     return event
 
 

@@ -27,7 +27,7 @@ from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.ils import listening
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.store.unit import Unit
 from tests.ports import free_ports
 from tests.test_daemon_ils import CARD, Site, opened

@@ -13,11 +13,11 @@ from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.circuit import CircuitState, Patience
 from hkall_gateway.rules.messages.local_messages import LINE
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.handlers import Door, respond
-from hkall_gateway.sip2.session import Session
-from hkall_gateway.sip2.upstream import NOBODY, HungUp, Unanswered
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.codec.session import Session
+from hkall_gateway.sip2.dispatch import Sip2Services, respond
+from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 
@@ -63,7 +63,7 @@ def only_line(link: CircuitState, under_way: int) -> int:
 
 
 class World:
-    def __init__(self, door: Door, store: Immediate, clock: list[datetime]) -> None:
+    def __init__(self, door: Sip2Services, store: Immediate, clock: list[datetime]) -> None:
         self.door, self.store, self.clock, self.beyond = door, store, clock, Beyond()
 
     def asks(self, line: str, fails: Exception | None = None) -> str:
@@ -71,7 +71,7 @@ class World:
         session = Session(DIALECTS["standard"])
         session.log_in("counter-1", self.door.terminals["counter-1"].dialect)
         (piece,) = session.receive(line.encode() + b"\r")
-        assert isinstance(piece, Message)
+        assert isinstance(piece, Sip2Message)
         return finished(respond(self.door, session, piece, "10.0.0.7", self.beyond)).decode()
 
     def waits(self, *states: str) -> list[str]:
@@ -95,7 +95,7 @@ class World:
 
 
 @pytest.fixture
-def world(door: Door, store: Immediate, clock: list[datetime]) -> World:
+def world(door: Sip2Services, store: Immediate, clock: list[datetime]) -> World:
     return World(door, store, clock)
 
 

@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.edge.guesses import OF_A_TERMINAL, OF_AN_ADDRESS
+from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.handlers import Door
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.dispatch import Sip2Services
 from tests.metrics import value
 
 DATE = "20170301    100000"
 BLANK = " " * 18
 TOO_MANY = ("Too many wrong PINs here. Please try again later, or ask at the counter",)
-Fields = Callable[[str, str], Message]
+Fields = Callable[[str, str], Sip2Message]
 
 
 def _63(pin: str, card: str = "P1") -> str:
@@ -42,7 +42,9 @@ def guess(fields: Fields, times: int, login: str = "counter-1") -> None:
         f"25{DATE}AOHKU|AAP1|AC|AD9999|",
     ],
 )
-def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(door: Door, fields: Fields, said: str) -> None:
+def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(
+    door: Sip2Services, fields: Fields, said: str
+) -> None:
     with capture_logs() as logs:
         fields("counter-1", said)
     (wrong,) = [log for log in logs if log["event"] == "sip2.pin_wrong"]

@@ -13,7 +13,7 @@ from hkall_gateway.cli.terminal import connected
 from hkall_gateway.cli.work.opening import load_config
 from hkall_gateway.cli.work.post import post
 from hkall_gateway.lab.live import Way
-from hkall_gateway.ncip.transport import NoReply
+from hkall_gateway.ncip.http_post import NoReply
 from hkall_gateway.store.unit import Unit
 
 PAUSE_S: Final = 0.5

@@ -17,15 +17,15 @@ from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
-from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.wire import Wire
 from hkall_gateway.library import make_unit
-from hkall_gateway.ncip.transport import Post
+from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec import Message, body_of, sealed
-from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.upstream import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, sealed
+from hkall_gateway.sip2.upstream.client import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
 from hkall_gateway.store.engine.immediate import Immediate, finished
 
 Known = Callable[[str, str], BorrowerFacts]
@@ -35,7 +35,7 @@ Known = Callable[[str, str], BorrowerFacts]
 class Waiting:
     """One question to a SIP2 server, on a connection of its own."""
 
-    def __init__(self, ils: Ils, dialect: Dialect, login: Login) -> None:
+    def __init__(self, ils: Ils, dialect: Sip2Dialect, login: Login) -> None:
         self._ils, self._dialect, self._login = ils, dialect, login
 
     async def __call__(self, body: bytes) -> bytes:
@@ -49,7 +49,7 @@ class Waiting:
             raise Unreachable(str(failed) or type(failed).__name__) from None
 
     def _exchange(self, line: socket.socket, body: bytes, number: int) -> bytes:
-        asked = Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
+        asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
         wire = Wire(line, MOST_BYTES)
         line.sendall(sealed(body, asked, self._dialect))
         for _ in range(TRIES):
@@ -76,7 +76,7 @@ def _local(config: Gateway, store: Immediate, post: Post) -> LocalSystem:
     ils, dialect = config.ils, rows.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
-    outside = Outside(now, Health("command", now), lambda: Waiting(ils, dialect, login), post, dialect, password)
+    outside = Outside(now, CircuitBreaker("command", now), lambda: Waiting(ils, dialect, login), post, dialect, password)
     tools = Tools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
     return LocalSystem(store, connector_of(ils.connector)(tools), now, lambda: OfflineRules(ils.fallback, ils.keep_s))
 

@@ -27,8 +27,8 @@ from hkall_gateway.store.engine.immediate import Immediate, finished
 
 if TYPE_CHECKING:
     from hkall_gateway.cli.work.local import Known
-    from hkall_gateway.ncip.our_proofs import OurProof
-    from hkall_gateway.ncip.transport import Post, Posted
+    from hkall_gateway.ncip.authentication.our_proofs import OurProof
+    from hkall_gateway.ncip.http_post import HttpReply, Post
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def erased_key(config: Gateway) -> bytes:
     return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 
 
-async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> Posted:
+async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
     """The command waits for the reply."""
     from hkall_gateway.cli.work.post import post
 

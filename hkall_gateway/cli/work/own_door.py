@@ -10,7 +10,7 @@ from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.ncip.calls import Door
+from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
@@ -41,12 +41,12 @@ class _Store:
         return self._site.run(work, *args)
 
 
-def own_door(site: Site) -> Door:
+def own_door(site: Site) -> NcipServices:
     """Return a door like the daemon's over the site's own transactions."""
     store, agency = _Store(site), site.library.agency
     desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.library, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}
-    return Door(desk, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
+    return NcipServices(desk, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
 
 
 async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

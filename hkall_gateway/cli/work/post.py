@@ -6,10 +6,10 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from hkall_gateway import __version__
-from hkall_gateway.ncip.transport import CONTENT_TYPE, MOST_BYTES, NoReply, Posted
+from hkall_gateway.ncip.http_post import CONTENT_TYPE, MOST_BYTES, HttpReply, NoReply
 
 
-def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> Posted:
+def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
     """Return the reply, whatever its status. Raises ValueError for a malformed URL, NoReply without an answer."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -22,6 +22,6 @@ def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> Po
         headers |= {"Authorization": authorization} if authorization else {}
         line.request("POST", path, body, headers)
         response = line.getresponse()
-        return Posted(response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES), 0)
+        return HttpReply(response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES), 0)
     except (OSError, HTTPException, ValueError) as failed:
         raise NoReply(f"{url}: {failed or type(failed).__name__}") from None

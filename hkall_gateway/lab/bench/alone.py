@@ -9,8 +9,8 @@ from hkall_gateway.lab.bench import grouping as groups
 from hkall_gateway.lab.bench.ground import Ground
 from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.questions import line
-from hkall_gateway.sip2.codec import decode, encode
-from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import decode, encode
 
 LINES: Final = (
     line("6300120170301    100000Y         AOHKU|AAP000001|AC|AD1234|", 1),

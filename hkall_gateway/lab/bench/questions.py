@@ -12,10 +12,10 @@ from hkall_gateway.lab.bench.plan import Size
 from hkall_gateway.lab.bench.world import World
 from hkall_gateway.lab.setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.lab.shorthand import written
-from hkall_gateway.ncip import codec
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.codec.lines import checksum
 
 US: Final = "HKU"
 LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|".encode()
@@ -94,7 +94,7 @@ def _request(world: World, _when: str, number: int) -> Question:
 
 
 def _document(service: str, said: Sequence[str], world: World) -> bytes:
-    return post(codec.encode(written(service, said, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
+    return post(documents.encode(written(service, said, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
 
 
 def _open(size: Size) -> int:

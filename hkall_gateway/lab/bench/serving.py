@@ -48,11 +48,11 @@ def protocol(port: int) -> None:
     from twisted.internet.protocol import Factory, Protocol
 
     from hkall_gateway.daemon import the_reactor
-    from hkall_gateway.edge.ports import prompt
-    from hkall_gateway.edge.soon import Soon
-    from hkall_gateway.sip2.codec import Message
-    from hkall_gateway.sip2.dialects import DIALECTS
-    from hkall_gateway.sip2.session import Session
+    from hkall_gateway.edge.after_reply import AfterReply
+    from hkall_gateway.edge.endpoints import prompt
+    from hkall_gateway.sip2.codec.dialects import DIALECTS
+    from hkall_gateway.sip2.codec.lines import Sip2Message
+    from hkall_gateway.sip2.codec.session import Session
 
     class Line(Protocol):
         def connectionMade(self) -> None:  # noqa: N802
@@ -60,10 +60,10 @@ def protocol(port: int) -> None:
 
         def dataReceived(self, data: bytes) -> None:  # noqa: N802
             for event in self.session.receive(data):
-                assert isinstance(event, Message)
+                assert isinstance(event, Sip2Message)
                 self.line.write(self.session.reply(event, "64", {**PATRON, "AA": event.get("AA")}))
 
-    in_a_row = Soon(the_reactor()).first  # as the daemon sends
+    in_a_row = AfterReply(the_reactor()).first  # as the daemon sends
     _serve(port, Factory.forProtocol(Line), lambda opened: prompt(opened, in_a_row))
 
 

@@ -1,4 +1,4 @@
-"""A Deferred that resumes its coroutine directly, without the Deferred machinery, where `edge/steps.py` awaits it."""
+"""A Deferred that resumes its coroutine directly, without the Deferred machinery, where `edge/coroutines.py` awaits it."""
 
 from __future__ import annotations
 

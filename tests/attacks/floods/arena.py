@@ -18,9 +18,9 @@ from typing import Any, Final
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.bench.questions import post
 from hkall_gateway.lab.setup import DISCOVERY, PASSWORD
-from hkall_gateway.ncip.codec import encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import encode
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from tests.company import gateway_ports, until
 from tests.ports import free_ports
 from tests.test_daemon_ncip import identity
@@ -42,7 +42,7 @@ def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
         "FromAgencyAuthentication": secret,
         "ToAgencyId": {"AgencyId": "HKU"},
     }
-    asked = Message("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}})
+    asked = NcipMessage("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}})
     return encode(asked, DIALECTS["direct"])
 
 

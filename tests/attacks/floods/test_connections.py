@@ -14,8 +14,8 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.edge.bounded_replies import MOST_HEAD
-from hkall_gateway.edge.connection_limit import UNPROVEN
-from hkall_gateway.ncip.transport import AgentPost, NoReply
+from hkall_gateway.edge.limits.connection_limit import UNPROVEN
+from hkall_gateway.ncip.http_post import AgentPost, NoReply
 from tests.attacks.floods.arena import HOST, LOGIN, PATIENCE_S, Arena, connected, is_open, said
 
 NOTICED_S = 0.75

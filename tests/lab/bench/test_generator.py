@@ -24,7 +24,7 @@ from hkall_gateway.lab.bench.generator import (
 from hkall_gateway.lab.bench.processes import Process, ports
 from hkall_gateway.lab.bench.questions import line
 from hkall_gateway.lab.bench.rivals import SERVING
-from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.codec.lines import checksum
 
 
 def ticks() -> Callable[[], float]:

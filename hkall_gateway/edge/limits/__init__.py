@@ -1,0 +1,1 @@
+"""Limits on connections, requests, guesses and time."""

@@ -1,0 +1,1 @@
+"""Proofs of identity: of callers and of us."""

@@ -1,0 +1,113 @@
+"""The public keys of a peer (JSON Web Key Set, RFC 7517): from a file, or from its address and kept for a while."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from twisted.internet.defer import DeferredLock
+
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
+
+LOG = structlog.get_logger()
+
+KEPT: Final = timedelta(hours=1)
+"""Time before keys are fetched again while the key of each token is among them."""
+APART: Final = timedelta(minutes=1)
+"""Minimum time between two fetches, also for tokens with unknown key ids."""
+TIMEOUT_S: Final = 5.0
+MOST_KEYS: Final = 20
+MOST_BYTES: Final = 65_536
+
+Get = Callable[[str, float], Awaitable[HttpReply]]
+"""(url, seconds in all) -> the response. Raises only NotSent or NoReply."""
+
+
+async def no_get(_url: str, _timeout_s: float) -> HttpReply:
+    """Raises NotSent; the `Get` of commands that check the configuration without network access."""
+    raise NotSent("keys are fetched by the daemon alone")
+
+
+def key_set(text: str | bytes) -> KeySet:
+    """The public keys in a JSON Web Key Set. Raises ValueError with the reason where it is none, or holds a private key."""
+    try:
+        found: Any = json.loads(text)
+        keys = KeySet.import_key_set(found)
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as bad:
+        raise ValueError(f"no JSON Web Key Set: {type(bad).__name__}") from bad
+    if not 1 <= len(keys.keys) <= MOST_KEYS:
+        raise ValueError(f"a JSON Web Key Set has 1 to {MOST_KEYS} keys here, this one {len(keys.keys)}")
+    if any(key.is_private for key in keys.keys):
+        raise ValueError("the JSON Web Key Set holds a private or a symmetric key")
+    return keys
+
+
+class FileKeys:
+    """The keys in a file, read again when the file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read_at = path, 0
+        self._keys: KeySet | None = None
+
+    async def having(self, _kid: str, _now: datetime) -> KeySet | None:
+        """All keys of the file; those of before where it cannot be read."""
+        try:
+            changed = self._path.stat().st_mtime_ns
+            if changed != self._read_at:
+                self._read_at, self._keys = changed, key_set(self._path.read_bytes())
+        except (OSError, ValueError) as bad:
+            LOG.error("ncip.keys_unreadable", source=str(self._path), reason=str(bad))
+        return self._keys
+
+
+class UrlKeys:
+    """The keys at an address, kept for an hour, and fetched again for a number that none of them has."""
+
+    def __init__(self, url: str, get: Get) -> None:
+        self._url, self._get = url, get
+        self._keys: KeySet | None = None
+        self._asked_at: datetime | None = None
+        self._lock: Any = DeferredLock()  # it has no types
+
+    async def having(self, kid: str, now: datetime) -> KeySet | None:
+        """The keys; the previous ones if the address does not answer.
+
+        Concurrent calls share one fetch; a call for a known, fresh key does not wait.
+        """
+        if self._fresh(kid, now):
+            return self._keys
+        await self._lock.acquire()
+        try:
+            if self._due(kid, now):
+                self._asked_at = now
+                await self._fetch()
+        finally:
+            self._lock.release()
+        return self._keys
+
+    def _fresh(self, kid: str, now: datetime) -> bool:
+        return self._known(kid) and not self._due(kid, now)
+
+    def _due(self, kid: str, now: datetime) -> bool:
+        age = now - self._asked_at if self._asked_at else KEPT
+        return age >= (KEPT if self._known(kid) else APART)
+
+    def _known(self, kid: str) -> bool:
+        return self._keys is not None and (kid == "" or kid in {key.kid for key in self._keys.keys})
+
+    async def _fetch(self) -> None:
+        try:
+            reply = await self._get(self._url, TIMEOUT_S)
+            if reply.status != 200:
+                raise ValueError(f"HTTP {reply.status}")
+            if len(reply.body) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES} bytes")
+            self._keys = key_set(reply.body)
+        except (NotSent, NoReply, ValueError) as bad:
+            LOG.error("ncip.keys_unreadable", source=self._url, reason=str(bad))

@@ -1,0 +1,95 @@
+"""The broker flow: a broker drives us as the local system of a borrower or lender; each service is a command to the desk.
+
+Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Sierra, Relais, VDX).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.partner_commands import Errand
+from hkall_gateway.ncip.codec.messages import instant
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
+from hkall_gateway.ncip.reply_payload import Payload, answer
+from hkall_gateway.ncip.service_request import ServiceRequest, bib_id, day, request_id, strange_number
+from hkall_gateway.rules.vocabulary import ItemKey
+
+TITLES = ("ItemOptionalFields/BibliographicDescription/Title", "BibliographicDescription/Title")
+TITLES_GIVEN = (*TITLES, "AddItemFields/BibliographicDescription/Title")
+DUES = ("DateDue", "DateForReturn", "DesiredDateDue", "ItemOptionalFields/DateDue")
+
+
+BEGIN = frozenset({"announce"})
+"""Commands that begin a request, and so give it its number."""
+
+
+def errand(call: ServiceRequest) -> Errand:
+    """The command record with the ids, dates and title of a message, for any service. Without a barcode the request's number
+    serves as the barcode."""
+    message = call.message
+    agency, value = request_id(call)
+    moment = message.text("MandatedAction/DateEventOccurred")
+    return Errand(
+        by=call.by,
+        partner=call.caller.agency,
+        card=message.text("UserId/UserIdentifierValue"),
+        wire_agency=agency,
+        wire_id=value,
+        barcode=message.text("ItemId/ItemIdentifierValue") or value,
+        agency=message.text("ItemId/AgencyId"),
+        title=first(call, TITLES_GIVEN),
+        bib_id=bib_id(call),
+        pickup_location=message.text("PickupLocation"),
+        at=instant(moment, call.caller.zone),
+        due=day(first(call, DUES), call.caller),
+        inbox=call.inbox,
+    )
+
+
+def first(call: ServiceRequest, paths: tuple[str, ...]) -> str:
+    """The first text at one of these paths."""
+    return next((text for path in paths if (text := call.message.text(path))), "")
+
+
+def sends(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+    """Returns a handler that runs the desk's command `name`."""
+
+    async def handle(call: ServiceRequest) -> Payload:
+        ask = errand(call)
+        if not ask.barcode and not ask.wire_id:
+            return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
+        if name in BEGIN and (strange := strange_number(call)):
+            return strange
+        return answer(call, await call.door.desk.errand(name, ask))
+
+    return handle
+
+
+async def recalled(call: ServiceRequest) -> Payload:
+    """Handles a recall by the lender of the book."""
+    return answer(call, await call.door.desk.recalled(_of_the_book(call)))
+
+
+async def recall_cancelled(call: ServiceRequest) -> Payload:
+    """Handles the cancellation of a recall by the lender of the book."""
+    return answer(call, await call.door.desk.recall_cancelled(_of_the_book(call)))
+
+
+def _of_the_book(call: ServiceRequest) -> PartnerNotice:
+    ask = errand(call)
+    return PartnerNotice(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
+
+
+def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+    """The handler of a book for one of our patrons: that is here (`accept`), or that will come (`expect`)."""
+
+    async def handle(call: ServiceRequest) -> Payload:
+        ask = errand(call)
+        if not ask.card:
+            return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
+        if strange := strange_number(call):
+            return strange
+        return answer(call, await call.door.desk.errand(name, ask))
+
+    return handle

@@ -1,0 +1,177 @@
+"""Authentication and rate limits of NCIP callers: a secret, token, certificate or address is bound to exactly one agency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from hkall_gateway.edge.limits.guesses import Ways
+from hkall_gateway.edge.secrets import DECOY, same
+from hkall_gateway.ncip import problems
+from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, shown
+from hkall_gateway.ncip.authentication.signed_tokens import accepted, issuer
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.problems import Problem
+from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, admitted
+
+WRONG_PROOFS: Final = 10
+"""Wrong proofs for one agency from one address within a quarter of an hour; then none is looked at."""
+WRONG_PROOFS_OF_AN_ADDRESS: Final = 100
+LONGEST_CLAIM: Final = 40
+"""Characters of a claimed agency that are kept and logged, so that a wrongly configured partner can be recognised."""
+
+
+async def authenticated(door: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
+    """Return the caller that a document authenticates as, or the Problem to answer with.
+
+    The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
+    agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
+    answer; they are counted by address, and by address and claimed agency.
+    """
+    claimed, credentials = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
+    rows = _claimants(door, claimed, credentials, peer)
+    if not claimed and not rows and credentials is None:
+        missing = Problem(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
+        return replace(missing, challenge=challenge(_schemes(door, peer)))
+    guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
+    ways = _ways(peer, guessed)
+    if door.proofs.shut(ways, door.now()):
+        return Problem(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
+    offered = Offered(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
+    found = await _proven(door, claimed, rows, offered)
+    if isinstance(found, Problem) and _was_wrong(found, offered):
+        door.proofs.count(ways, door.now())
+        door.metrics.wrong_proofs.labels(guessed if guessed in door.callers else "unknown").inc()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The proofs that come with a document: its secret, the Authorization header of its request, and the peer."""
+
+    secret: str = field(repr=False)
+    http: HttpCredentials | None
+    peer: Peer
+
+
+def _was_wrong(no: Problem, offered: Offered) -> bool:
+    """Whether a refusal counts as a wrong proof.
+
+    A challenged request without credentials does not count: many HTTP clients send credentials only after a challenge.
+    """
+    nothing = not offered.secret and offered.http is None
+    return no.problem != problems.TRY_LATER and not (no.challenge and nothing)
+
+
+def _claimants(door: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
+    """The rows of callers that may have sent a document: the one that it names, else those that its HTTP credentials name,
+    else those with `without_header`."""
+    if claimed:
+        return tuple(filter(None, [door.callers.get(claimed)]))
+    near = [row for row in door.callers.values() if admitted(row.allow_from, peer.address)]
+    named = tuple(row for row in near if http is not None and _named_by(row, http))
+    return named or tuple(row for row in near if row.without_header)
+
+
+def _named_by(row: Caller, http: HttpCredentials) -> bool:
+    """Whether an Authorization header can be this row's alone: by its login, or by a token that names its issuer."""
+    if http.scheme == BASIC:
+        return bool(row.http.password_hash) and _login(row) == http.name
+    return row.http.token is not None and http.scheme == BEARER and issuer(http.secret) == row.http.token.issuer
+
+
+def _login(row: Caller) -> str:
+    return row.http.login or row.agency
+
+
+def _schemes(door: NcipServices, peer: Peer) -> frozenset[str]:
+    """The HTTP authentication schemes that callers at this address may use."""
+    return _of(tuple(row for row in door.callers.values() if admitted(row.allow_from, peer.address)))
+
+
+def _ways(peer: Peer, claimed: str) -> Ways:
+    return {
+        f"{claimed[:LONGEST_CLAIM]} at {peer.address}": WRONG_PROOFS,
+        f"address {peer.address}": WRONG_PROOFS_OF_AN_ADDRESS,
+    }
+
+
+async def _proven(door: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: Offered) -> Caller | Problem:
+    # Every caller's secret is tried, so that the time does not tell which agency came close.
+    owners = {row.agency for row in door.callers.values() if _proved(row, offered)}
+    if claimed and not rows:
+        return Problem(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
+    unknown = False
+    for row in rows:
+        if not admitted(row.allow_from, offered.peer.address):
+            continue
+        if row.agency in owners or _by_address(row, offered):
+            return row
+        proved = await _proved_by_http(door, row, offered)
+        if proved:
+            return row
+        unknown = unknown or proved is None
+    if not rows and offered.http is not None:
+        await _compared_with_nobodys(door, offered.http, offered.peer)
+    if unknown:
+        return Problem(problems.TRY_LATER, "the keys that would prove this token cannot be had now; ask again later")
+    refused = Problem(problems.AUTHENTICATION_FAILED, FITS_NOT, "FromAgencyId")
+    return replace(refused, challenge=challenge(_schemes(door, offered.peer) if not claimed else _of(rows)))
+
+
+def _of(rows: tuple[Caller, ...]) -> frozenset[str]:
+    return frozenset(scheme for row in rows for scheme in row.http.schemes)
+
+
+FITS_NOT: Final = "the secret, the token, the certificate or the address does not fit"
+"""One sentence for every wrong proof."""
+
+
+def _proved(caller: Caller, offered: Offered) -> bool:
+    told = same(caller.secret, offered.secret) and bool(caller.secret)
+    peer = offered.peer
+    seen = [same(caller.certificate, text) for text in (peer.fingerprint, peer.subject) if text] if caller.certificate else []
+    return told or any(seen)
+
+
+def _by_address(caller: Caller, offered: Offered) -> bool:
+    """Whether the address alone authenticates this caller: `by_address` is set, and no other proof was sent."""
+    return caller.by_address and not offered.secret and offered.http is None
+
+
+async def _proved_by_http(door: NcipServices, caller: Caller, offered: Offered) -> bool | None:
+    """Whether the Authorization header authenticates this caller; None if the keys to verify it are not available now."""
+    http, proof = offered.http, caller.http
+    if http is None or http.scheme not in proof.schemes or not http.secret:
+        return False
+    subject = f"ncip {caller.agency} at {offered.peer.address}"
+    if http.scheme == BASIC and _login(caller) != http.name:
+        return await _compared_with_nobodys(door, http, offered.peer)
+    if http.scheme == BASIC:
+        return await door.verify(subject, proof.password_hash, http.secret)
+    signed = await accepted(http.secret, proof.token, door.now()) if proof.token else False
+    if signed is not False or not proof.bearer_hash:
+        return signed
+    return await door.verify(subject, proof.bearer_hash, http.secret)
+
+
+async def _compared_with_nobodys(door: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
+    """Returns False after verifying a decoy hash, so that the response time does not reveal which names exist."""
+    await door.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
+    return False
+
+
+def misaddressed(door: NcipServices, message: NcipMessage) -> Problem | None:
+    """The Problem for a document that is addressed to another agency; None if it names us or no agency."""
+    named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
+    ours = {name.casefold() for name in (door.agency, *door.other_names)}
+    if not named or any(name.casefold() in ours for name in named):
+        return None
+    return Problem(problems.UNKNOWN_AGENCY, f"this is {door.agency}, and the document is for another agency", "ToAgencyId")
+
+
+def overdone(door: NcipServices, caller: Caller, service: str) -> Problem | None:
+    """The Problem for a look-up above the caller's limit per minute; None if it may be answered."""
+    if SHAPES[service].kind != "L" or door.rate.admits(caller.agency, caller.lookups_per_minute, door.now()):
+        return None
+    return Problem(problems.TRY_LATER, f"{caller.lookups_per_minute} look-ups a minute are agreed; ask again in a minute")

@@ -1,0 +1,181 @@
+"""Bytes to a tree of XML that cannot hurt: hardened parser, limits, and the oddities of transport and charset taken off."""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from lxml import etree
+
+from hkall_gateway.ncip.codec.document_limits import REPLY, DocumentLimits, exceeded
+from hkall_gateway.ncip.codec.messages import BadDocument, Header, Value
+
+NISO: Final = "http://www.niso.org/2008/ncip"
+NOTES: Final = 32
+SYNTAX: Final = "Invalid Message Syntax Error"
+
+# Codecs that Python knows and no peer needs (idna, punycode, unicode_escape) stay outside.
+CHARSETS: Final = frozenset(
+    {"ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252"}
+    | {"big5", "big5hkscs", "cp950", "gb2312", "gbk", "gb18030", "shift_jis", "euc_jp", "euc_kr"}
+)
+_MARKS: Final[Mapping[bytes, str]] = MappingProxyType(
+    {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+)
+_BARE_UTF16: Final[Mapping[bytes, str]] = MappingProxyType({b"<\0": "utf-16-le", b"\0<": "utf-16-be"})
+_DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([\w.-]{1,40})""")
+# Possessive throughout: a peer's prologue must not be able to make this backtrack. A DOCTYPE has two quoted texts at most.
+_SUBSET: Final = re.compile(
+    r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+'){0,9}+\[(?!\s*+\])""",
+    re.DOTALL,
+)
+"""A DOCTYPE with declarations; .NET writes one with an empty subset, `"…ncip_v1_0.dtd"[]>`, which declares nothing."""
+PARSER: Final = etree.XMLParser(
+    encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+)  # huge_tree stays off: libxml2's own bounds on depth and amplification hold
+_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class TooLarge(BadDocument):
+    """A document that was refused before parsing, since it exceeds a limit."""
+
+
+class Notes(dict[str, None]):
+    """Tolerances used, in order, each once; limited in number and length, so that no document fills the log."""
+
+    def add(self, note: str) -> None:
+        """Add a note, cut to 200 characters; ignored once there are NOTES of them."""
+        if len(self) < NOTES:
+            self[note[:200]] = None
+
+
+def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
+    """The decoded text of a document, without padding such as BOM, NUL and ^D. `charset` is the one that HTTP names."""
+    # libxml2 refuses a blank before the XML declaration and a ^D or NUL behind the end; both arrive from real peers.
+    try:
+        text = body.decode(_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
+    except UnicodeDecodeError as error:
+        raise BadDocument(SYNTAX, f"byte {error.start} is not {error.encoding}") from error
+    if "\x04" in text:
+        notes.add("^D removed")
+        text = text.replace("\x04", "")
+    return text
+
+
+def parsed(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
+    """Parse a text to a tree; no resource is fetched, no entity is resolved, and a DOCTYPE with declarations is refused.
+
+    Raises TooLarge, before parsing, for a text that exceeds the `limits`.
+    """
+    document = text.encode()
+    if why := exceeded(document, limits):
+        raise TooLarge(SYNTAX, why)
+    if _SUBSET.match(text):
+        raise BadDocument(SYNTAX, "a DOCTYPE with declarations of its own is refused")
+    try:
+        return etree.fromstring(document, PARSER)
+    except etree.XMLSyntaxError as error:
+        raise BadDocument(SYNTAX, place_of(error)) from None
+
+
+def place_of(error: etree.XMLSyntaxError) -> str:
+    """The type and position of a syntax error, without libxml2's own text, which may quote a secret or a name."""
+    line, column = error.position
+    last = error.error_log.last_error
+    return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
+
+
+def measure(root: etree._Element, length: int, limits: DocumentLimits = REPLY) -> None:
+    """Refuse a tree that is too deep, too large, or holds a text too long or an entity. `length`: of the document's text."""
+    # The parser leaves entities unresolved; without this check their text would be lost silently.
+    if next(root.iter(etree.Entity), None) is not None:
+        raise BadDocument(SYNTAX, "entities are refused", header=header(root))
+    level, depth, count = [root], 0, 0
+    while level:
+        depth, count = depth + 1, count + len(level)
+        if depth > limits.depth or count > limits.elements:
+            raise BadDocument(
+                SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=header(root)
+            )
+        if length > limits.text:
+            _check(level, root, limits.text)
+        level = [child for node in level for child in node]
+
+
+def header(root: etree._Element) -> Header:
+    """The sender and the addressee of a document of any version; "" if not found."""
+    return Header(_agency(root, "FromAgencyId"), _agency(root, "ToAgencyId"))
+
+
+def attribute(node: etree._Element, name: str) -> str:
+    """An attribute by its local name; "" when it is absent."""
+    return next((str(value) for key, value in node.items() if local(key) == name), "")
+
+
+def local(name: object) -> str:
+    """A tag or an attribute's name without its namespace."""
+    return str(name).rpartition("}")[2]
+
+
+def clean(text: str) -> str:
+    """The text with a blank for every character that XML 1.0 forbids."""
+    return text if text.isprintable() else _FORBIDDEN.sub(" ", text)
+
+
+def foreign(node: etree._Element) -> str:
+    """Serialize an element of another vocabulary with only the namespaces that it uses, so that its context does not matter."""
+    alone = copy.deepcopy(node)
+    ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
+    ours.append(alone)  # from here on NCIP's own namespace has the prefix that we write
+    ours.remove(alone)
+    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # those may be used inside a value
+    return etree.tostring(alone, encoding="unicode", with_tail=False)
+
+
+def ext(*elements: etree._Element) -> dict[str, Value]:
+    """The value of an Ext that holds elements of another vocabulary: `{"Ext": ext(element)}`.
+
+    NCIP's own elements stand beside them: `{"Ext": ext(element) | {"ItemNote": "torn"}}`. The schema takes NCIP's own alone
+    (its xs:any is strict), so others go only to a peer that wants them.
+    """
+    return {"Ext": [foreign(element) for element in elements]}
+
+
+def _charset(body: bytes, charset: str | None) -> str:
+    marked = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
+    named = marked or (charset or "").strip("\"' ") or _BARE_UTF16.get(body[:2]) or _declared(body)
+    try:
+        known = codecs.lookup(named).name
+    except (LookupError, ValueError):
+        known = ""
+    if known not in CHARSETS:
+        raise BadDocument(SYNTAX, f"character set {named[:40]!r} is not read here")
+    return known
+
+
+def _declared(body: bytes) -> str:
+    declared = _DECLARED.match(body)
+    return declared[1].decode("ascii", "replace") if declared else "utf-8"
+
+
+def _check(level: Sequence[etree._Element], root: etree._Element, most: int) -> None:
+    texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
+    if max(map(len, texts)) > most:
+        raise BadDocument(SYNTAX, f"a text longer than {most} characters", header=header(root))
+
+
+def _agency(root: etree._Element, side: str) -> str:
+    """The first agency named inside an element `side`. Each node is visited once, however deeply such elements are nested."""
+    waiting: list[tuple[etree._Element, bool]] = [(root, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        name = local(node.tag)
+        # NCIP 1 has UniqueAgencyId with Scheme and Value.
+        if inside and name in ("AgencyId", "Value") and (text := (node.text or "").strip()):
+            return text[:200]
+        waiting.extend((child, inside or name == side) for child in reversed(node))
+    return ""

@@ -1,0 +1,261 @@
+"""Posts one document to one address by HTTP; its errors tell whether the document may have been sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import Message as MimeHeaders
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from OpenSSL import SSL
+from twisted.internet import defer, error
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from hkall_gateway import __version__
+from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
+
+MOST_BYTES: Final = 1_048_576
+"""Maximum bytes of a reply's body; its chunked framing may take as many again."""
+FEWEST: Final = 1_000
+SMALLEST: Final = 16
+"""Maximum pieces of a body: FEWEST, and one more for each SMALLEST bytes, since tiny chunks cost too much time."""
+LONGEST_TYPE: Final = 256
+"""Maximum bytes of a Content-Type: the longest in use has forty."""
+CONNECT_S: Final = 10.0
+LONGEST_WAIT_S: Final = 86_400
+AGENT: Final = f"hkall-gateway/{__version__}"
+CONTENT_TYPE: Final = 'application/xml; charset="utf-8"'
+
+TIMEOUTS: Final = (defer.CancelledError, defer.TimeoutError, error.TimeoutError)
+KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    (TIMEOUTS, "timeout"),
+    ((error.DNSLookupError,), "dns"),
+    ((SSL.Error,), "tls"),
+    ((error.ConnectError,), "connect"),
+)
+"""The kind of a failure by its exception type; the first match counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """An HTTP response of any status. `retry_after_s` is 0, and `said_at` (its Date) None, if the header is missing."""
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after_s: int = 0
+    said_at: datetime | None = None
+
+
+class NotSent(Exception):
+    """No byte of the document was sent, for want of an address or a connection. It cannot have taken effect.
+
+    `kind` is the kind of failure: dns, connect, tls, timeout or http.
+    """
+
+    def __init__(self, said: str, kind: str = "connect") -> None:
+        super().__init__(said)
+        self.kind = kind
+
+
+class NoReply(Exception):
+    """The document was sent, and no usable reply came: it may have taken effect. `kind` as for NotSent."""
+
+    def __init__(self, said: str, kind: str = "http") -> None:
+        super().__init__(said)
+        self.kind = kind
+
+
+Post = Callable[[str, bytes, float], Awaitable[HttpReply]]
+"""(url, body, seconds in all) -> the response. Raises only NotSent or NoReply."""
+
+
+@lru_cache(maxsize=64)
+def charset(content_type: str) -> str | None:
+    """The charset parameter of an HTTP Content-Type; None when there is none."""
+    headers = MimeHeaders()
+    headers["Content-Type"] = content_type[:LONGEST_TYPE]
+    return headers.get_content_charset()
+
+
+class AgentPost:
+    """A `Post` over Twisted's own HTTP client.
+
+    No redirects, no compression, one connection a document (a kept one that the peer has closed meanwhile would look like
+    a lost reply), at most `most_bytes` of reply. `agent` is there for tests.
+    """
+
+    def __init__(self, reactor: Any, agent: Any = None, most_bytes: int = MOST_BYTES) -> None:
+        self._reactor, self._most_bytes = reactor, most_bytes
+        self._agent: Any = agent or _agent(reactor, most_bytes)
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        return await self._posted(url, body, timeout_s, _headers())
+
+    def proving(self, authorization: Callable[[], str]) -> Post:
+        """A `Post` with an Authorization header, for which `authorization` is called at each document."""
+
+        async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
+            headers = _headers()
+            headers.setRawHeaders("Authorization", [authorization()])
+            return await self._posted(url, body, timeout_s, headers)
+
+        return post
+
+    async def _posted(self, url: str, body: bytes, timeout_s: float, headers: Headers) -> HttpReply:
+        document = _Document(body)
+        try:
+            return await self._asked(b"POST", url, headers, document, timeout_s)
+        except Exception as failed:  # every way to fail counts as one of two: did the document leave?
+            cause = _cause(failed)
+            said, kind = _said(cause, timeout_s), _kind(cause)
+            raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
+
+    async def get(self, url: str, timeout_s: float) -> HttpReply:
+        """GET an address, for JSON. Raises only NotSent."""
+        try:
+            return await self._asked(
+                b"GET", url, Headers({"User-Agent": [AGENT], "Accept": ["application/json"]}), None, timeout_s
+            )
+        except Exception as failed:
+            cause = _cause(failed)
+            raise NotSent(_said(cause, timeout_s), _kind(cause) or "connect") from failed
+
+    def _asked(self, method: bytes, url: str, headers: Headers, body: Any, timeout_s: float) -> Deferred[HttpReply]:
+        asked = maybeDeferred(self._agent.request, method, url.encode("ascii", "replace"), headers, body)
+        done: Deferred[HttpReply] = asked.addCallback(_whole, self._most_bytes)
+        return done.addTimeout(timeout_s, self._reactor)
+
+
+def _agent(reactor: Any, most_bytes: int) -> Any:
+    pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types here
+    endpoints = BoundedEndpoints(reactor, CONNECT_S, 2 * most_bytes + MOST_HEAD)
+    return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # nor here
+
+
+def _headers() -> Headers:
+    return Headers(
+        {
+            "User-Agent": [AGENT],
+            "Content-Type": [CONTENT_TYPE],
+            "Accept": ["application/xml"],
+            "Accept-Encoding": ["identity"],
+        }
+    )
+
+
+def _cause(failed: Exception) -> Exception:
+    reasons = getattr(failed, "reasons", None)  # twisted.web wraps the cause in a list of failures
+    cause: Exception = reasons[0].value if reasons else failed
+    return cause
+
+
+def _kind(cause: Exception) -> str:
+    return next((kind for types, kind in KINDS if isinstance(cause, types)), "")
+
+
+def _said(cause: Exception, timeout_s: float) -> str:
+    if isinstance(cause, TIMEOUTS):
+        return f"no answer within {timeout_s:g} s"
+    return f"{type(cause).__name__}: {cause}"[:200]
+
+
+@implementer(IBodyProducer)
+class _Document:
+    """The body of a request; `left` is True once any of it was handed to the connection."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length, self.left, self._body = len(body), False, body
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:  # noqa: N802  # Twisted's own name
+        self.left = True
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """All of it was written at once."""
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """All of it was written at once."""
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """All of it was written at once."""
+
+
+def _whole(response: Any, most_bytes: int) -> Deferred[HttpReply]:
+    reader = _Reader(most_bytes)
+    response.deliverBody(reader)
+    kind, date = _one(response, "Content-Type"), _instant(_one(response, "Date"))
+    return reader.done.addCallback(lambda body: HttpReply(response.code, kind, body, _wait(response), date))
+
+
+def _one(response: Any, name: str) -> str:
+    values: list[bytes] = response.headers.getRawHeaders(name.encode(), [])
+    return values[0].decode("utf-8", "replace") if values else ""
+
+
+def _wait(response: Any) -> int:
+    """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
+    said = _one(response, "Retry-After").strip()
+    if said.isascii() and said.isdigit():
+        return min(int(said), LONGEST_WAIT_S)
+    until, since = _instant(said), _instant(_one(response, "Date"))
+    return min(max(int((until - since).total_seconds()), 0), LONGEST_WAIT_S) if until and since else 0
+
+
+def _instant(text: str) -> datetime | None:
+    """Parse an HTTP date; None if the text is not a date."""
+    try:
+        said = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
+
+
+class _Reader(Protocol):
+    """Collects a response's body up to a limit; a body that was cut is an error."""
+
+    transport: Any
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._chunks, self._size, self._pieces = most_bytes, list[bytes](), 0, 0
+        self.done: Deferred[Any] = Deferred(lambda _: self._hang_up())
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self._size, self._pieces = self._size + len(data), self._pieces + 1
+        most = FEWEST + self._size // SMALLEST
+        if self._size > self._most_bytes:
+            self._fail(NoReply(f"a reply of more than {self._most_bytes} bytes"))
+        elif self._pieces > most:
+            self._fail(NoReply(f"a reply in more than {most} pieces"))
+        else:
+            self._chunks.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self.done.called:
+            return
+        # PotentialDataLoss: HTTP/1.0 without a length, where the end of the connection is the end of the body.
+        if isinstance(reason.value, ResponseDone | PotentialDataLoss):
+            self.done.callback(b"".join(self._chunks))
+        else:
+            self.done.errback(reason)
+
+    def _fail(self, error: Exception) -> None:
+        self._chunks.clear()
+        if not self.done.called:
+            self.done.errback(error)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()

@@ -1,0 +1,248 @@
+"""The NCIP message for each notification to a partner: one function and one row for each kind of notification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, Literal
+
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vendor_words.decline_reasons import CHECKED_OUT_LOCALLY, NOT_ON_SHELF, NOT_SUITABLE
+from hkall_gateway.rules.vocabulary import ItemKey, Partner
+
+Document = Callable[[PartnerMessage, Partner, str], NcipMessage | None]
+"""(notification, partner, our agency) -> the message without its header; None if the flow has no message for it."""
+
+BARCODE: Final = "Barcode"
+"""The ItemIdentifierType of a barcode, where a partner's row names no other."""
+
+CATALOGUE: Final = "HKALL"
+"""The AgencyId of the union catalogue's own record numbers."""
+
+LOAN: Final = "Loan"
+"""The default RequestType of our requests."""
+
+NameOrder = Literal["", "surname_first", "given_first"]
+"""Which part of a name without a comma is the surname; "" for a name that cannot be divided."""
+
+INSTITUTION: Final = "{}-INST"
+"""The card on which a library borrows from another; the lender never learns the patron."""
+
+
+DECLINED_AS: Final[Mapping[str, str]] = MappingProxyType(
+    {NOT_ON_SHELF: "Missing", CHECKED_OUT_LOCALLY: "On Loan", NOT_SUITABLE: "Not Available"}
+)
+"""A copy's CirculationStatus by the published reason for which we decline."""
+
+
+# ---- we borrow
+
+
+def request_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """The lender is asked for the copy that was chosen, or for any copy of the title where none was."""
+    return _message(
+        "RequestItem",
+        UserId=_borrower(telling, partner, agency),
+        BibliographicId=[{"BibliographicRecordId": record_id(telling, partner)}] if telling.bib_id else [],
+        ItemId=[item_id(telling.item)] if telling.item else [],
+        RequestId=_request_id(telling),
+        RequestType=partner.request_type or LOAN,
+        RequestScopeType=partner.request_scope_type or ("Item" if telling.item else "Bibliographic Item"),
+        ItemOptionalFields=_described(telling, _volume(telling.volume)),
+        NeedBeforeDate=utc(calendar.end_of(telling.need_before)) if telling.need_before else "",
+        PickupLocation=telling.pickup_location,
+    )
+
+
+def cancel_request_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """The request is cancelled, by the patron or by us."""
+    borrower = _borrower(telling, partner, agency)
+    return _message(
+        "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType=partner.request_type or LOAN
+    )
+
+
+def item_received(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+    """The copy has arrived here: borrowed from the partner, or our own on its return."""
+    return _message("ItemReceived", **_copy(telling), RequestId=_request_id(telling), DateReceived=utc(telling.at))
+
+
+def item_checked_out(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """Our patron has borrowed the copy, until the due date."""
+    borrower = _borrower(telling, partner, agency)
+    return _message("ItemCheckedOut", UserId=borrower, **_copy(telling), RequestId=_request_id(telling), **_due(telling))
+
+
+def item_renewed(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+    """Our patron has renewed the loan."""
+    return _message("ItemRenewed", **_copy(telling), **_due(telling), RenewalCount=str(telling.renewals))
+
+
+def renew_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """The lender is asked to renew the loan of our patron."""
+    desired = utc(calendar.end_of(telling.due)) if telling.due else ""
+    return _message("RenewItem", UserId=_borrower(telling, partner, agency), **_copy(telling), DesiredDateDue=desired)
+
+
+def item_sent_home(telling: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
+    """The lender's copy is on its way back."""
+    return _shipped(telling, partner.agency)
+
+
+def item_claimed(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """Our reader claims to have returned the copy, so that the lender checks its shelf too."""
+    return _reported(telling, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(telling.at)})
+
+
+def item_lost(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """Our reader has lost the copy; staff of both libraries agree on the charge."""
+    return _reported(telling, partner, agency, ItemReportedLost=True)
+
+
+# ---- we lend
+
+
+def item_shipped(telling: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
+    """Our copy is on its way to the borrower, with the date on which we expect it back."""
+    shipped = _shipped(telling, telling.pickup_location or partner.agency)
+    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(telling, _due(telling)))
+
+
+def item_request_cancelled(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+    """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
+    borrower = user_id(agency, INSTITUTION.format(partner.agency))
+    state: Fields = {"CirculationStatus": DECLINED_AS[telling.reason]} if telling.reason in DECLINED_AS else {}
+    return _message(
+        "ItemRequestCancelled",
+        UserId=borrower,
+        RequestId=_request_id(telling),
+        RequestType=LOAN,
+        ItemOptionalFields=state,
+    )
+
+
+def item_recalled(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+    """A patron of ours needs our copy, by the day named."""
+    return _message("ItemRecalled", **_copy(telling), **_due(telling))
+
+
+def item_recall_cancelled(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+    """The borrower may keep our copy after all."""
+    return _message("ItemRecallCancelled", **_copy(telling))
+
+
+def nothing(_telling: PartnerMessage, _partner: Partner, _agency: str) -> None:
+    """Returns None; the row of a notification that the flow does not send."""
+
+
+# fmt: off
+DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
+    Notification.ASK_LENDER:                     request_item,
+    Notification.CANCEL_AT_LENDER:               cancel_request_item,
+    Notification.TELL_LENDER_RECEIVED:           item_received,
+    Notification.TELL_LENDER_ON_LOAN:            item_checked_out,
+    Notification.TELL_LENDER_RENEWED:            item_renewed,
+    Notification.ASK_LENDER_TO_RENEW:            renew_item,
+    Notification.ASK_LENDER_LATER_DATE:          renew_item,
+    Notification.TELL_LENDER_RETURNED:           nothing,            # the way home says it
+    Notification.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
+    Notification.TELL_LENDER_CLAIMED:            item_claimed,
+    Notification.TELL_LENDER_LOST:               item_lost,
+    Notification.TELL_BORROWER_SHIPPED:          item_shipped,
+    Notification.TELL_BORROWER_DECLINED:         item_request_cancelled,
+    Notification.TELL_BORROWER_RECALLED:         item_recalled,
+    Notification.TELL_BORROWER_RECALL_CANCELLED: item_recall_cancelled,
+    Notification.TELL_BORROWER_HOME:             item_received,
+})
+# fmt: on
+
+# ---- parts, also of replies
+
+
+def user_id(agency: str, card: str) -> Fields:
+    """A card of a library."""
+    return {"AgencyId": agency, "UserIdentifierType": "Barcode Id", "UserIdentifierValue": card}
+
+
+def item_id(item: ItemKey) -> Fields:
+    """A copy of a library."""
+    return {"AgencyId": item.agency, "ItemIdentifierType": BARCODE, "ItemIdentifierValue": item.barcode}
+
+
+def request_id(agency: str, value: str) -> Fields:
+    """A request by the number that `agency` gave it."""
+    return {"AgencyId": agency, "RequestIdentifierValue": value}
+
+
+def record_id(telling: PartnerMessage, partner: Partner) -> Fields:
+    """A title by the partner's own number where we know it, else by the union catalogue's."""
+    if telling.local_bib_id:
+        return {"BibliographicRecordIdentifier": telling.local_bib_id, "AgencyId": partner.agency}
+    return {"BibliographicRecordIdentifier": telling.bib_id, "AgencyId": CATALOGUE}
+
+
+def utc(when: datetime) -> str:
+    """An instant as xs:dateTime in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _message(service: str, **fields: Value) -> NcipMessage:
+    """A message with the given fields; empty values are left out."""
+    return NcipMessage(service, _known(**fields))
+
+
+def _reported(telling: PartnerMessage, partner: Partner, agency: str, **what: Value) -> NcipMessage:
+    borrower = _borrower(telling, partner, agency)
+    return _message("CirculationStatusChangeReported", **_copy(telling), UserId=borrower, **what)
+
+
+def _copy(telling: PartnerMessage) -> dict[str, Value]:
+    return {"ItemId": item_id(telling.item)} if telling.item else {}
+
+
+def _due(telling: PartnerMessage) -> dict[str, Value]:
+    return {"DateDue": utc(calendar.end_of(telling.due))} if telling.due else {}
+
+
+def _request_id(telling: PartnerMessage) -> Fields:
+    return request_id(telling.wire_agency, telling.wire_id) if telling.wire_id else {}
+
+
+def theirs_or_ours(telling: PartnerMessage) -> Fields:
+    """The request by the lender's own number where it has one, else by ours."""
+    agency, _, value = telling.their_number.partition(":")
+    return request_id(agency, value) if value else _request_id(telling)
+
+
+def _borrower(telling: PartnerMessage, partner: Partner, agency: str) -> Fields:
+    if partner.user_sent == "patron" and telling.patron:
+        return user_id(agency, telling.patron)
+    return user_id(partner.agency, INSTITUTION.format(agency))
+
+
+def _described(telling: PartnerMessage, more: Fields) -> Fields:
+    """ItemOptionalFields: the known description of the copy, with `more`. iNCIPit and lib-ncip-client read it there."""
+    title = _known(Author=telling.author, Title=telling.title)
+    about = _known(CallNumber=telling.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
+    return {**more, **_known(BibliographicDescription=title, ItemDescription=about)}
+
+
+def _known(**parts: Value) -> dict[str, Value]:
+    return {name: value for name, value in parts.items() if value not in ("", [], {})}
+
+
+def _volume(volume: str) -> Fields:
+    return {"ItemDescription": {"HoldingsInformation": {"UnstructuredHoldingsData": volume}}} if volume else {}
+
+
+def _shipped(telling: PartnerMessage, address: str) -> NcipMessage:
+    place: Fields = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": address}
+    to: Fields = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
+    shipped = utc(telling.at)
+    return _message(
+        "ItemShipped", RequestId=_request_id(telling), **_copy(telling), DateShipped=shipped, ShippingInformation=to
+    )

@@ -1,0 +1,140 @@
+"""The payload of a reply: the facts of an outcome, reduced to the elements that the reply to this service may hold.
+
+The command and the notification of one event share their handler. The reply to a notification may hold no payload; an empty
+one means success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hkall_gateway.desk.messages.partner_commands import Billed, Changed, StatusSet
+from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Done, Paid, Recalled, Waived
+from hkall_gateway.ncip import replies
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, Value
+from hkall_gateway.ncip.notifications import BARCODE, INSTITUTION, item_id, user_id
+from hkall_gateway.ncip.problems import Problem
+from hkall_gateway.ncip.replies import Frame
+from hkall_gateway.ncip.service_request import ServiceRequest
+from hkall_gateway.rules.vocabulary import ItemKey
+
+Payload = Fields | Refused | Problem
+"""The result of a service's handler: the payload of the reply, a refusal by the desk, or a Problem of the handler's own."""
+
+Answerable = Answered | Changed | StatusSet | Billed
+
+KEPT: Final = "ILL Request Id"
+"""The type of an ItemId that is our number of a request, for a reply that must name a copy where none is chosen yet."""
+
+
+def answer(call: ServiceRequest, outcome: Answerable) -> Payload:
+    """The reply to a call: a refusal unchanged, else the elements that the reply may hold, ids as the caller wrote them."""
+    if isinstance(outcome, Refused):
+        return outcome
+    places = ELEMENTS[SHAPES[call.message.service].reply].children
+    told = {**_OPEN_END.get(call.message.service, {}), **facts(outcome, frame(call))}
+    said = {name: value for name, value in told.items() if name in places and not (name == _OPEN and "DateDue" in told)}
+    return {name: _as_asked(call, name, value) for name, value in said.items()}
+
+
+def frame(call: ServiceRequest) -> Frame:
+    """Our agency and zone; the user of a partner's request is the one it named, else the institution.
+
+    The RequestType of the reply is that of the question, or if it has none, the default of the caller's row.
+    """
+    named = call.message.text("UserId/UserIdentifierValue")
+    agency = call.message.text("UserId/AgencyId") or call.door.agency
+    institution = user_id(agency, named) if named else user_id(call.door.agency, INSTITUTION.format(call.caller.agency))
+    described = call.message.has("ItemElementType")
+    told = call.message.text("RequestType") or call.caller.request_type
+    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels, described, told, call.door.name_order)
+
+
+def facts(outcome: Answerable, frame: Frame) -> Fields:
+    """All facts of an outcome, by the names of their elements."""
+    match outcome:
+        case CheckedOut():
+            return _checked_out(outcome, frame)
+        case CheckedIn():
+            return {"ItemId": item_id(outcome.item), **_user(outcome.card, frame)}
+        case Recalled():
+            return {**_item(outcome.item), **_until(outcome, frame)}
+        case Done():
+            return {**_item(outcome.item), "UserId": frame.institution, **_until(outcome, frame)}
+        case Changed():
+            return _changed(outcome, frame)
+        case StatusSet():
+            return {"ItemId": item_id(outcome.item)}
+        case Billed():
+            return _charged(outcome.card, outcome.reference, frame)
+        case Paid():
+            return _charged(outcome.card, outcome.transaction_id, frame)
+        case Waived():
+            return {}
+    return replies.fields(outcome, frame)
+
+
+def _checked_out(outcome: CheckedOut, frame: Frame) -> Fields:
+    due: Mapping[str, Value] = _until(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
+    described = replies.description(outcome) if frame.described else {}
+    return {"ItemId": item_id(outcome.item), "UserId": frame.institution, **_user(outcome.card, frame), **due, **described}
+
+
+def _changed(outcome: Changed, frame: Frame) -> Fields:
+    kept: Fields = {"AgencyId": frame.agency, "ItemIdentifierType": KEPT, "ItemIdentifierValue": outcome.request}
+    user = _user(outcome.patron, frame) or {"UserId": frame.institution}
+    return {
+        "ItemId": kept,
+        **_item(outcome.item),
+        **user,
+        "RequestType": frame.request_type,
+        "RequestScopeType": "Bibliographic Item",
+    }
+
+
+def _charged(card: str, reference: str, frame: Frame) -> Fields:
+    number: Fields = {"AgencyId": frame.agency, "FiscalTransactionIdentifierValue": reference}
+    return {"UserId": user_id(frame.agency, card), "FiscalTransactionReferenceId": number}
+
+
+def _item(item: ItemKey | None) -> Mapping[str, Value]:
+    return {"ItemId": item_id(item)} if item else {}
+
+
+def _user(card: str, frame: Frame) -> Mapping[str, Value]:
+    return {"UserId": user_id(frame.agency, card)} if card else {}
+
+
+def _until(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Mapping[str, Value]:
+    return {"DateDue": replies.until(outcome.due, frame)} if outcome.due else {}
+
+
+_OPEN: Final = "IndeterminateLoanPeriodFlag"
+_OPEN_END: Final[Mapping[str, Fields]] = {"CheckOutItem": {_OPEN: True}}
+"""Default elements for the end of a loan, by service, for an outcome without a due date."""
+
+_VALUES: Final = {
+    "ItemId": "ItemIdentifierValue",
+    "RequestId": "RequestIdentifierValue",
+    "FiscalTransactionReferenceId": "FiscalTransactionIdentifierValue",
+}
+_ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformation/FiscalTransactionReferenceId"}
+
+
+def _as_asked(call: ServiceRequest, name: str, value: Value) -> Value:
+    """An id as the caller wrote it, if the value is equal: a broker's barcodes are returned under the broker's own agency.
+
+    A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.
+    """
+    asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
+    if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE:
+        value = {**value, "ItemIdentifierType": call.caller.item_id_type}
+    named = asked.text(_VALUES[name]) if asked is not None else ""
+    if asked is None or not named or not isinstance(value, Mapping):
+        return value
+    if named != value.get(_VALUES[name]) and (name != "RequestId" or call.from_client):
+        return value
+    return {**value, **{part: said for part, said in asked.fields.items() if part != "Ext"}}

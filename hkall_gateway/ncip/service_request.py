@@ -1,0 +1,326 @@
+"""A message of an authenticated caller, and functions that read its fields into the desk's types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, tzinfo
+from functools import lru_cache
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final, Literal
+
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.edge.after_reply import run_now
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.guesses import OF_A_CALLER, Guesses
+from hkall_gateway.edge.limits.rate_limiter import LineLimit, RateLimiter
+from hkall_gateway.edge.limits.timeout import Timeout
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.ncip.authentication.http_proofs import NO_HTTP_PROOF, HttpProof
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
+from hkall_gateway.ncip.notifications import BARCODE, LOAN, NameOrder
+from hkall_gateway.ncip.problems import UNAUTHORIZED_VALUES, Problem
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import RULES, Actor, ItemKey, Reason
+
+Kind = Literal["partner", "client"]
+Pin = Literal["checked", "optional", "required"]
+
+LONG_S: Final = 30 * 24 * 3600
+SHORT_S: Final = 15 * 60
+"""Seconds that a document's outcome is kept for replay: LONG_S if it names its occasion, SHORT_S if it may be a new request."""
+AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
+"""Seconds that the outcome of a document without an occasion is kept, by service: only a button pressed twice repeats it."""
+
+CORR: Final = 12
+"""So many digits of a document's digest follow it through log and journal."""
+
+OCCASION: Final = (
+    *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),
+    "FiscalTransactionInformation/FiscalTransactionReferenceId",
+)
+DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
+DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
+"""Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
+
+MOMENTS: Final = ("DateShipped", "DateReceived", "MandatedAction/DateEventOccurred")
+VOLUME: Final = (
+    "ItemOptionalFields/ItemDescription/HoldingsInformation/UnstructuredHoldingsData",
+    "ItemOptionalFields/ItemDescription/HoldingsInformation/StructuredHoldingsData"
+    "/HoldingsEnumeration/EnumerationLevelInstance/EnumerationValue",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The origin of a document. Its secret is inside the document, or in `authorization`.
+
+    `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
+    showed and that an authority of ours has signed; "" for none. `authorization` is the header of its HTTP request.
+    """
+
+    address: str
+    fingerprint: str = ""
+    subject: str = ""
+    authorization: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An agency that may call us: its identity, its proofs, and the networks it may connect from.
+
+    Its proof is its `secret` ("" never matches), its `certificate` (a fingerprint, or the common name), or, where
+    `by_address` is set, its address alone. `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes
+    the day of a date as it is written. `lookups_per_minute`: 0 = no limit. `labels`: it reads the status of a request
+    in the words of the patron's record, and not in NISO's. `request_agencies` are further
+    AgencyIds under which it numbers its requests. `sees_patrons`: it receives names and addresses also without a PIN or an open
+    request. `wrong_pins`: after so many within a quarter of an hour, its further PINs are refused without being checked.
+    `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in replies.
+    `request_id_in_ext`: its RequestId is repeated in the Ext of each reply. `http` holds the proofs for the Authorization
+    header of an HTTP request.
+    `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
+    `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one.
+    """
+
+    agency: str
+    secret: str = field(repr=False)
+    kind: Kind
+    allow_from: tuple[str, ...]
+    zone: tzinfo = calendar.HONG_KONG
+    date_semantics: str = "instant"
+    certificate: str = ""
+    by_address: bool = False
+    lookups_per_minute: int = 0
+    labels: bool = False
+    request_agencies: tuple[str, ...] = ()
+    sees_patrons: bool = False
+    wrong_pins: int = OF_A_CALLER
+    max_connections: int = 100
+    item_id_type: str = BARCODE
+    request_id_in_ext: bool = False
+    http: HttpProof = NO_HTTP_PROOF
+    without_header: bool = False
+    request_type: str = LOAN
+    pin: Pin = "checked"
+
+
+LINES_A_MINUTE: Final = 30
+"""Log lines per minute about unauthenticated documents, for each agency that they name."""
+Verify = Callable[[str, str, str], Awaitable[bool]]
+"""(subject, stored hash, secret) -> whether the secret matches the hash. Slow unless the result is cached."""
+
+
+async def nothing_right(_whose: str, _stored: str, _secret: str) -> bool:
+    """Returns False; the default `Verify` of a `NcipServices` without hashed secrets."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class NcipServices:
+    """The services and settings of the NCIP responder.
+
+    `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC. Without a `deadline` an
+    answer has no time limit. `soon` runs work that can wait until the reply is sent. `other_names` are AgencyIds by which
+    peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
+    the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our
+    pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of our signing keys; b"" without any.
+    """
+
+    desk: Desk
+    callers: Mapping[str, Caller]
+    agency: str
+    timezone: tzinfo
+    dialects: Mapping[str, str]
+    metrics: Metrics
+    now: Callable[[], datetime]
+    rate: RateLimiter = field(default_factory=RateLimiter)
+    deadline: Timeout | None = None
+    soon: Callable[[Callable[[], object]], None] = run_now
+    other_names: tuple[str, ...] = ()
+    proofs: Guesses = field(default_factory=Guesses)
+    guesses: Guesses = field(default_factory=Guesses)
+    unproven: LineLimit = field(default_factory=lambda: LineLimit(LINES_A_MINUTE))
+    verify: Verify = nothing_right
+    places: Mapping[str, str] = field(default_factory=dict)
+    name_order: NameOrder = ""
+    public_keys: bytes = b""
+
+    def admits(self, address: str) -> bool:
+        """Whether any caller may connect from this address."""
+        return any(admitted(row.allow_from, address) for row in self.callers.values())
+
+    def dialect(self, agency: str) -> NcipDialect:
+        """How this agency writes NCIP, and which flow it follows."""
+        return DIALECTS[self.dialects.get(self.known(agency), "direct")]
+
+    def known(self, agency: str) -> str:
+        """An agency's code as configured, matched without regard to case; an unknown code is returned unchanged."""
+        if agency in self.callers or agency == self.agency:
+            return agency
+        said = agency.casefold()
+        return next((name for name in (self.agency, *self.callers) if name.casefold() == said), agency)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRequest:
+    """A message, its authenticated sender, and the digest by which a repetition is recognised; for a look-up, which is never
+    replayed, a time stamp instead of a digest."""
+
+    door: NcipServices
+    caller: Caller
+    message: NcipMessage
+    digest: str
+
+    @property
+    def by(self) -> Actor:
+        return Actor(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
+
+    @property
+    def from_client(self) -> bool:
+        return self.caller.kind == "client"
+
+    @property
+    def inbox(self) -> InboxKey:
+        occasion = any(self.message.has(name) for name in OCCASION)
+        keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
+        return InboxKey(self.caller.agency, self.digest, keep_s)
+
+
+@lru_cache(maxsize=4096)
+def admitted(networks: tuple[str, ...], address: str) -> bool:
+    """Whether an address is in one of the networks."""
+    return AllowList(networks).admits(address)
+
+
+def digest(message: NcipMessage) -> str:
+    """Return a hash that is equal for documents with equal content, however they are written.
+
+    Secrets are left out, so that none can be guessed from the hash.
+    """
+    said = _IN_ORDER.encode([message.service, _open(message.fields)])
+    return blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+_IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
+
+
+def spelled(door: NcipServices, message: NcipMessage) -> NcipMessage:
+    """The message with every agency as we write it: peers differ in case (reference page ncip.md 2.3)."""
+    if message.agencies is not None and all(door.known(agency) == agency for agency in message.agencies):
+        return message
+    return replace(message, fields={name: _spelled(door, name, value) for name, value in message.fields.items()})
+
+
+def _spelled(door: NcipServices, name: str, value: Value) -> Value:
+    if isinstance(value, str):
+        return Coded(door.known(value), getattr(value, "scheme", None)) if name == "AgencyId" else value
+    if isinstance(value, STRUCTURE):
+        return {inner: _spelled(door, inner, part) for inner, part in value.items()}
+    return value if isinstance(value, bool) else [_spelled(door, name, one) for one in value]
+
+
+def _open(value: Value) -> object:
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, STRUCTURE):
+        return {name: _open(inner) for name, inner in value.items() if not ELEMENTS[name].secret}
+    return [_open(one) for one in many(value)]
+
+
+def refused(why: Reason) -> Refused:
+    return Refused(why, RULES.get(why, ""))
+
+
+# ---- the request, the copy, the title
+
+
+def request_id(call: ServiceRequest) -> tuple[str, str]:
+    """Agency and value of the RequestId; one without an agency is the caller's own."""
+    value = call.message.text("RequestId/RequestIdentifierValue")
+    return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
+
+
+def strange_number(call: ServiceRequest) -> Problem | None:
+    """The Problem for a new request with a RequestId under another agency's AgencyId; None if it is the caller's own.
+
+    A caller numbers its requests under its own AgencyId or one of `request_agencies`. A broker may also pass on numbers of
+    agencies that are not configured here, but not ours nor those of another caller.
+    """
+    agency, _value = request_id(call)
+    named, door = call.caller, call.door
+    broker = named.kind == "partner" and door.dialect(named.agency).flow != DIRECT
+    if agency in ("", named.agency, *named.request_agencies) or (broker and agency not in (door.agency, *door.callers)):
+        return None
+    return Problem(UNAUTHORIZED_VALUES, f"{named.agency} numbers its requests under its own AgencyId", "RequestId", agency)
+
+
+DIRECT: Final = "direct"
+
+
+def item(call: ServiceRequest, default_agency: str) -> ItemKey | None:
+    """The first copy named; one without an agency is of `default_agency`."""
+    barcode = call.message.text("ItemId/ItemIdentifierValue")
+    return ItemKey(call.message.text("ItemId/AgencyId") or default_agency, barcode) if barcode else None
+
+
+def bib_id(call: ServiceRequest) -> str:
+    """The record number of the title."""
+    record = call.message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
+    return record or call.message.text("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
+
+
+def pickup(call: ServiceRequest, path: str = "PickupLocation") -> str:
+    """The code of a pickup location; "" where none is named.
+
+    LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
+    """
+    said, codes = call.message.text(path), call.door.desk.library.pickup_locations
+    if said in codes or not (said.isascii() and said.isdigit() and len(said) < 5):
+        return said
+    return codes[int(said) - 1] if 1 <= int(said) <= len(codes) else said
+
+
+def volume(call: ServiceRequest) -> str:
+    """The volume wanted; "" for a title in one."""
+    return _first_of(call.message, VOLUME)
+
+
+def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
+    """The partner's notice in a message; `due` is the path of its due date.
+
+    A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
+    an agency is the lender's: ours where the request is the partner's own, else the partner's.
+    """
+    agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
+    owner = call.door.agency if agency == call.caller.agency else call.caller.agency
+    return PartnerNotice(
+        by=call.by,
+        partner=call.caller.agency,
+        wire_agency=agency,
+        wire_id=value,
+        item=item(call, owner),
+        at=instant(_first_of(call.message, MOMENTS), call.caller.zone),
+        reason=_first_of(call.message, DECLINED),
+        detail=_first_of(call.message, DECLINED_IN_WORDS),
+        due=day(call.message.text(due), call.caller) if due else None,
+        inbox=call.inbox,
+    )
+
+
+def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:
+    return next((text for path in paths if (text := message.text(path))), "")
+
+
+def day(text: str, caller: Caller) -> date | None:
+    """The civil day in Hong Kong of a peer's date; None if the text is not a date."""
+    if caller.date_semantics == "date_only":
+        when = instant(text[:10], calendar.HONG_KONG)
+    else:
+        when = instant(text, caller.zone)
+    return calendar.civil(when) if when else None

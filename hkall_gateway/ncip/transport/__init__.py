@@ -1,0 +1,1 @@
+"""NCIP over HTTP and raw TCP, as responder and as initiator."""

@@ -1,0 +1,266 @@
+"""The NCIP initiator: writes a document for a partner, posts it, and turns the reply into a result for the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import date
+from types import MappingProxyType
+from typing import Any, Final
+
+from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.desk.unknown_words import UnknownWords
+from hkall_gateway.ncip import shelf_check
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
+from hkall_gateway.ncip.codec.elements import GENERIC
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, instant
+from hkall_gateway.ncip.flows import FLOWS
+from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
+from hkall_gateway.ncip.metrics import Exchange, Told, replied, to_nobody, untimed
+from hkall_gateway.ncip.notifications import BARCODE, DOCUMENTS, theirs_or_ours
+from hkall_gateway.ncip.problems import (
+    AUTHENTICATION_FAILED,
+    PROTOCOL_ERROR,
+    SYNTAX_ERROR,
+    UNKNOWN_AGENCY,
+    Meanings,
+    meaning,
+    own_meaning,
+    spelled,
+)
+from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import ItemKey, Meaning, Partner
+
+__all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "answer", "document"]
+
+BUSY: Final = frozenset({429, 503})
+"""Statuses that say "not now": too many questions, a server that is not ready. Not 502 and 504, with which something in front
+of a peer says that it lost the peer's answer: the action may have been done."""
+
+
+NOT_BELIEVED: Final = frozenset({401, 403})
+"""Statuses that reject our credentials, whatever the body says: no action was done, and an operator must correct them."""
+
+UNKNOWN_THERE: Final = DeliveryResult("refused", "Unknown Request")
+"""The assumed answer of a partner that does not support LookupRequest."""
+
+GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
+"""Problem types of a peer that could not read a document."""
+
+
+class NcipClient:
+    """Sends messages to partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
+
+    `posts` are the transports to partners that authenticate us by the HTTP request, by agency; `post` is the transport to all
+    others. `told` is called with every exchange, timed by the clock `seconds`.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        agency: str,
+        secrets: Mapping[str, str],
+        told: Told = to_nobody,
+        seconds: Callable[[], float] = untimed,
+        posts: Mapping[str, Post] = MappingProxyType({}),
+    ) -> None:
+        self._post, self._agency, self._secrets = post, agency, secrets
+        self._told, self._seconds, self._posts = told, seconds, posts
+        self._words = UnknownWords()
+
+    async def deliver(
+        self, telling: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
+    ) -> DeliveryResult:
+        """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
+
+        `look_for`: before a request, look up whether the partner has a copy with one of these statuses, and send the request
+        only if it has or if the look-up gives no usable result (R7). Skipped if `unsure`: the copy may be on hold for us.
+        `unsure`: an earlier attempt may have arrived. A partner that supports LookupRequest is asked first whether it knows the
+        request, which is sent again only if not; any other partner gets the same document under the same RequestId.
+        """
+        if not partner.url:
+            return DeliveryResult("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
+        message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
+        if message is None:
+            return DeliveryResult("accepted", detail="the flow says nothing here", untold=True)
+        if telling.send != Notification.ASK_LENDER:
+            return await self._ask(message, partner)
+        return await (self._wish_again if unsure else self._wish)(telling, partner, message, look_for)
+
+    async def _wish_again(
+        self, telling: PartnerMessage, partner: Partner, message: NcipMessage, _look_for: Collection[str]
+    ) -> DeliveryResult:
+        known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
+        return await self._ask(message, partner) if known.kind == "refused" else known
+
+    async def _wish(
+        self, telling: PartnerMessage, partner: Partner, message: NcipMessage, look_for: Collection[str]
+    ) -> DeliveryResult:
+        if not look_for:
+            return await self._ask(message, partner)
+        look = await self._look(telling, partner, look_for)
+        if look.shelf is ShelfResult.NONE:
+            return DeliveryResult("refused", look.shelf.value, looked=look.shelf.value)
+        wanted = replace(telling, item=look.item) if look.item else telling
+        asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
+        return replace(await self._ask(asked, partner), looked=look.shelf.value)
+
+    async def _look(self, telling: PartnerMessage, partner: Partner, look_for: Collection[str]) -> ShelfCheck:
+        """Looks up the lender's copies: by LookupItemSet, or by LookupItem in NCIP 1, which has only that."""
+        one_copy = DIALECTS[partner.dialect].minor is None
+        fields = shelf_check.question(telling, partner, one_copy=one_copy)
+        if not fields:
+            return shelf_check.UNSEEN
+        reply = await self.ask("LookupItem" if one_copy else "LookupItemSet", fields, partner)
+        if reply is None:
+            return shelf_check.UNSEEN
+        self._words.check(partner.agency, shelf_check.copies_in(reply).values(), look_for)
+        return shelf_check.seen(reply, telling, partner, look_for)
+
+    async def look_up(self, telling: PartnerMessage, partner: Partner) -> DeliveryResult:
+        """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
+        asked = NcipMessage("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
+        found = await self._ask(asked, partner)
+        return replace(found, kind="already", detail="LookupRequest: known") if found.kind == "accepted" else found
+
+    async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
+        """The partner's reply to a look-up; None without a readable reply."""
+        try:
+            _, reply = await self._exchanged(NcipMessage(service, {**self._header(partner), **fields}), partner)
+        except (NotSent, NoReply):
+            return None
+        return None if isinstance(reply, BadDocument) else reply
+
+    def _header(self, partner: Partner) -> Fields:
+        return header(partner, self._agency, self._secrets.get(partner.agency, ""))
+
+    async def _ask(self, message: NcipMessage, partner: Partner) -> DeliveryResult:
+        try:
+            posted, reply = await self._exchanged(message, partner)
+        except NotSent as error:
+            return DeliveryResult("unreachable", detail=str(error))
+        except NoReply as error:
+            return DeliveryResult("unknown", detail=str(error))
+        return answer(message, posted, reply, partner.problems)
+
+    async def _exchanged(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
+        """The HTTP response to a message, and the message read from it. Raises NotSent and NoReply."""
+        began, said = self._seconds(), (partner.agency, message.service)
+        try:
+            post = self._posts.get(partner.agency, self._post)
+            posted = await post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
+        except (NotSent, NoReply) as failed:
+            self._told(Exchange(*said, self._seconds() - began, failed.kind))
+            raise
+        reply = read(posted)
+        self._told(replied(*said, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
+        return posted, reply
+
+
+def document(telling: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
+    """The message for `telling`, with its header; None if the partner's flow has no document for it."""
+    row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(telling.send))
+    message = row(telling, partner, agency) if row else None
+    if message is None:
+        return None
+    return NcipMessage(message.service, {**header(partner, agency, secret), **_typed(message.fields, partner)})
+
+
+def _typed(fields: Fields, partner: Partner) -> Fields:
+    """The fields, with the partner's `item_id_type` as the ItemIdentifierType."""
+    if partner.item_id_type == BARCODE or "ItemId" not in fields:
+        return fields
+    named: Any = fields["ItemId"]
+    typed = [{**one, "ItemIdentifierType": partner.item_id_type} for one in (named if isinstance(named, list) else [named])]
+    return {**fields, "ItemId": typed if isinstance(named, list) else typed[0]}
+
+
+def header(partner: Partner, agency: str, secret: str) -> Fields:
+    """The InitiationHeader of a message to a partner."""
+    said: Fields = {
+        **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
+        "FromAgencyId": {"AgencyId": agency},
+        "FromAgencyAuthentication": secret,
+        "ToAgencyId": {"AgencyId": partner.agency},
+        "ApplicationProfileType": partner.application_profile,
+    }
+    return {"InitiationHeader": said}
+
+
+def read(posted: HttpReply) -> NcipMessage | BadDocument:
+    """The message in a response. The body is read for every HTTP status: peers send Problems with a 500."""
+    try:
+        return decode(posted.body, charset(posted.content_type))
+    except BadDocument as bad:
+        return bad
+
+
+def answer(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()) -> DeliveryResult:
+    """The desk's result for the message `asked`, from the HTTP response and the `reply` that was read from it.
+
+    `own`: the meanings of the partner's own problems.
+    """
+    if posted.status in NOT_BELIEVED:
+        words = "" if isinstance(reply, BadDocument) else reply.text("Problem/ProblemDetail")
+        return DeliveryResult("fault", AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
+    if isinstance(reply, BadDocument):
+        return _unreadable(posted, reply)
+    if reply.has("Problem"):
+        return _problems(asked.service, reply, posted, own)
+    shape = SHAPES[asked.service]
+    if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
+        return DeliveryResult("unknown", detail=f"{asked.service} was answered by {reply.service}")
+    return DeliveryResult(
+        "accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply)
+    )
+
+
+def _number(asked: NcipMessage, reply: NcipMessage) -> str:
+    """The partner's own RequestId in a reply, as AGENCY:VALUE; "" if the reply has ours or none.
+
+    A reply belongs to the request on its connection, also under another number: FOLIO (mod-ncip 1.17) and Koha's NCIPServer
+    number requests themselves, with or without an AgencyId, which is written as we write it.
+    """
+    ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
+    said, known = reply.text("RequestId/AgencyId"), asked.text("InitiationHeader/ToAgencyId/AgencyId")
+    agency = known if said.casefold() in ("", known.casefold()) else said
+    return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
+
+
+def _unreadable(posted: HttpReply, bad: BadDocument) -> DeliveryResult:
+    status = f"HTTP {posted.status}"
+    if posted.status in BUSY:
+        return DeliveryResult("later", detail=status, retry_after_s=posted.retry_after_s)
+    return DeliveryResult("unknown", detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
+
+
+def _problems(service: str, reply: NcipMessage, posted: HttpReply, own: Meanings) -> DeliveryResult:
+    """The result of the gravest Problem, in the order fault, later, refused, already."""
+    said = {_meaning(problem, service, own): problem for problem in reversed(reply.each("Problem"))}
+    kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
+    problem = said[kind]
+    detail = problem.text("ProblemDetail")[:200]
+    return DeliveryResult(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
+
+
+def _meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
+    told = own_meaning(problem, own)
+    if told:
+        return told
+    named = problem.text("ProblemType")
+    # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
+    return "later" if spelled(named) in GARBLED else meaning(named, service)
+
+
+def _due(reply: NcipMessage) -> date | None:
+    when = instant(reply.text("DateDue"), calendar.HONG_KONG)
+    return calendar.civil(when) if when else None
+
+
+def _item(reply: NcipMessage) -> ItemKey | None:
+    barcode = reply.text("ItemId/ItemIdentifierValue")
+    return ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None

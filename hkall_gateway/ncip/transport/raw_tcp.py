@@ -1,0 +1,259 @@
+"""NCIP 1 over raw TCP: documents on a connection without HTTP, each ended by its own closing tag, and answered in order.
+
+Systems that use it (Aleph, Voyager) send no length and no terminator; a document ends with its root element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Any, Final
+
+import structlog
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from hkall_gateway.edge.bounded_http import Bounds
+from hkall_gateway.edge.endpoints import vouch
+from hkall_gateway.edge.limits.connection_limit import Seat
+from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
+from hkall_gateway.ncip.transport.tls_peer import peer_of
+
+LOG = structlog.get_logger()
+
+MOST_WAITING: Final = 16
+"""Documents that may wait on one connection; above it, reading is paused until one is answered."""
+FLOOD: Final = 64
+"""Waiting documents above which the connection is closed, once they are answered."""
+AT_ONCE: Final = 4
+"""Documents of one connection that are answered in one reactor iteration."""
+CLOSE_S: Final = 15.0
+"""Seconds that a peer has to read the written replies before the connection is aborted."""
+END: Final = re.compile(rb"</(?:[\w.-]{1,40}:)?NCIP(?:Version)?Message\s{0,100}>")
+LONGEST_END: Final = 160
+BLANK: Final = b" \t\r\n\0\x04"
+
+
+class NcipLine(Protocol):
+    """One connection: splits the bytes into documents, and answers them one after the other."""
+
+    transport: Any
+    factory: Any
+
+    def __init__(self, lines: NcipLines) -> None:
+        self._lines, self._buffer, self._seen = lines, bytearray(), 0
+        self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
+        self._choked = self._paused = False
+        self._timer: Any = None
+        self._seat: Seat | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._busy or bool(self._waiting)
+
+    def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+        self._seat = self._lines.enter(self)
+        if self._seat is None:
+            self._last = True
+            self.transport.abortConnection()
+            return
+        self.transport.registerProducer(self, True)
+        self._rest()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
+        self._wake()
+        self._waiting.clear()
+        self._last = self._gone = True
+        self._lines.bounds.bodies.release(self)
+        if self._seat is not None:
+            self._seat.leave()
+            self._lines.leave(self)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self._last:
+            return
+        if not self._buffer:
+            data = data.lstrip(BLANK)
+            if not data:
+                return  # blanks do not reset the idle timeout
+            self._rest()  # a document begins; all of it must arrive within the idle timeout
+        self._buffer += data
+        while not self._last and (document := self._next()) is not None:
+            self._rest()
+            self._waiting.append(document)
+            self._last = len(self._waiting) > FLOOD
+        self._answer()
+        if self._last:
+            self._buffer.clear()
+        elif len(self._buffer) > self._lines.bounds.max_body_bytes:
+            LOG.warning("ncip.too_long", host=peer_of(self.transport).address, bytes=len(self._buffer))
+            self._give_up()
+        else:
+            self._lines.bounds.bodies.hold(self, len(self._buffer), self._no_room)
+
+    def close(self) -> None:
+        """Accept no further document, and close the connection once the waiting ones are answered."""
+        self._last = True
+        if not self.busy:
+            self._hang_up()
+
+    # ---- IPushProducer: called by the transport as its write buffer fills and drains
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        self._choked = True
+        self._hold_back()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        self._hold_back()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone; connectionLost follows."""
+
+    # ---- cutting
+
+    def _next(self) -> bytes | None:
+        """The next complete document; None until its end has arrived. Bytes already searched are not searched again."""
+        found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
+        if found is None:
+            self._seen = len(self._buffer)
+            return None
+        document = bytes(self._buffer[: found.end()])
+        self._buffer = self._buffer[found.end() :].lstrip(BLANK)
+        self._lines.bounds.bodies.release(self)
+        self._seen = 0
+        return document
+
+    def _answer(self) -> None:
+        """Start answering the waiting documents, unless that is already running."""
+        if self._waiting and not self._busy:
+            ensureDeferred(self._answer_all())
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """Pause reading from a peer that does not read its replies, or sends faster than it is answered; else resume."""
+        paused = self._choked or len(self._waiting) > MOST_WAITING
+        if paused == self._paused or self._last:
+            return
+        self._paused = paused
+        if paused:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
+    async def _answer_all(self) -> None:
+        self._busy = True
+        answered = 0
+        while self._waiting:
+            document = self._waiting.popleft()
+            reply = await respond(self._lines.door, document, None, peer_of(self.transport), self._prove)
+            if not self._gone:
+                self.transport.write(reply)
+            self._hold_back()
+            answered += 1
+            if self._waiting and not answered % AT_ONCE:
+                await self._next_iteration()
+        self._busy = False
+        if self._last and not self._gone:
+            self._hang_up()
+        self._lines.rested()
+
+    def _next_iteration(self) -> Deferred[None]:
+        """A Deferred that fires in the next reactor iteration, after other connections were served."""
+        turn: Deferred[None] = Deferred()
+        self._lines.reactor.callLater(0, turn.callback, None)
+        return turn
+
+    def _prove(self, caller: Caller) -> None:
+        """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
+        if self._seat is not None and self._seat.prove(caller.agency, caller.max_connections):
+            vouch(self.transport, f"ncip {caller.agency}")
+
+    # ---- idle timeout and closing
+
+    def _rest(self) -> None:
+        self._wait(self._lines.bounds.idle_s, self._silent)
+
+    def _wait(self, seconds: float, then: Any) -> None:
+        self._wake()
+        self._timer = self._lines.reactor.callLater(seconds, then)
+
+    def _wake(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _silent(self) -> None:
+        """Handles the idle timeout: answers an incomplete document as it is, then closes the connection."""
+        if self.busy:
+            self._rest()
+        else:
+            self._give_up()
+
+    def _no_room(self) -> None:
+        """Drops the incomplete document, for which there is no memory left, and closes the connection."""
+        self._lines.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
+        self._buffer.clear()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        begun = bytes(self._buffer[: self._lines.bounds.max_body_bytes]).strip(BLANK)
+        self._buffer.clear()
+        self._lines.bounds.bodies.release(self)
+        self._wake()
+        self._last = True
+        if begun:
+            self._waiting.append(begun)
+            self._answer()
+        elif not self.busy:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the connection; abort it after CLOSE_S if the peer does not read the written replies."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._wait(CLOSE_S, self.transport.abortConnection)
+
+
+class NcipLines(Factory):
+    """The factory of the raw TCP connections. `drain` shuts them down gracefully."""
+
+    noisy = False
+
+    def __init__(self, door: NcipServices, bounds: Bounds, reactor: Any) -> None:
+        self.door, self.bounds, self.reactor = door, bounds, reactor
+        self._lines, self._drained = set[NcipLine](), list[Deferred[None]]()
+
+    def buildProtocol(self, addr: Any) -> NcipLine:  # noqa: ARG002, N802
+        return NcipLine(self)
+
+    def enter(self, line: NcipLine) -> Seat | None:
+        """A seat for this connection; None if no caller may connect from its address, or the limits are reached."""
+        address = peer_of(line.transport).address
+        if not self.door.admits(address):
+            self.bounds.refusals.note("address", address)
+            return None
+        seat = self.bounds.enter(address, line.transport)
+        if seat is not None:
+            self._lines.add(line)
+        return seat
+
+    def leave(self, line: NcipLine) -> None:
+        """Forget a closed connection."""
+        self._lines.discard(line)
+        self.rested()
+
+    def rested(self) -> None:
+        """Called when a connection has become idle or closed: fires the Deferreds of `drain` once all are idle."""
+        while self._drained and not any(line.busy for line in self._lines):
+            self._drained.pop().callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Accept no new documents, answer the waiting ones, close every connection. Fires once all are answered."""
+        for line in list(self._lines):
+            line.close()
+        if not any(line.busy for line in self._lines):
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._drained.append(waiting)
+        return waiting

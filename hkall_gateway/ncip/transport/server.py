@@ -1,0 +1,216 @@
+"""NCIP over HTTP: a posted document is answered with status 200; with limits and a graceful shutdown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+import structlog
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.pages import notFound
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
+from hkall_gateway.edge.endpoints import vouch
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.connection_limit import Seat
+from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
+from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
+from hkall_gateway.ncip.transport.tls_peer import peer_of
+
+LOG = structlog.get_logger()
+
+NOBODY_ELSE: Final = AllowList(())
+METHODS: Final = b"GET, HEAD, POST"
+ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document here, version 1 or 2, as application/xml.\n"
+
+
+class NcipRequest(BoundedRequest):
+    """An HTTP request to the NCIP responder."""
+
+    def challenge(self, schemes: tuple[str, ...]) -> None:
+        """Set status 401 for an unauthenticated request. The body is still the Problem."""
+        self.setResponseCode(http.UNAUTHORIZED)
+        self.responseHeaders.setRawHeaders("WWW-Authenticate", schemes)
+
+    def send(self, reply: bytes, _now: datetime) -> None:
+        """Write the reply and finish the request."""
+        self.setHeader(b"Content-Type", CONTENT_TYPE.encode())  # type: ignore[no-untyped-call]
+        self.setHeader(b"Content-Length", b"%d" % len(reply))  # type: ignore[no-untyped-call]
+        self.write(reply)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
+
+class NcipChannel(BoundedChannel):
+    """An HTTP connection, registered at its factory so that it can be closed."""
+
+    requests: Any
+
+    @cached_property
+    def peer(self) -> Peer:
+        """The peer of the connection. First read with a document, when the TLS handshake is complete."""
+        return peer_of(self.transport)
+
+    def prove(self, caller: Caller) -> None:
+        """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
+        if self.seat is not None and self.seat.prove(caller.agency, caller.max_connections):
+            vouch(self.transport, f"ncip {caller.agency}")
+
+    def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
+        # lib-ncip-client sends the number of characters as Content-Length, so that the end of a Chinese document follows
+        # behind it; if no other request can follow, the rest belongs to this one (reference page ncip.md 4, quirk 14).
+        if data and not self.persistent:
+            self.requests[-1].handleContentChunk(data)
+            data = b""
+        super()._finishRequestBody(data)  # type: ignore[no-untyped-call]
+
+
+class NcipSite(BoundedSite):
+    """The HTTP site of the NCIP responder. `drain` shuts it down gracefully. TLS is up to the endpoint that serves it.
+
+    Addresses in `balancers` may connect for health checks too; they are no callers.
+    """
+
+    protocol: Any = NcipChannel
+
+    def __init__(self, door: NcipServices, bounds: Bounds, reactor: Any, balancers: AllowList = NOBODY_ELSE) -> None:
+        self.door, self._balancers = door, balancers
+        self._channels: set[NcipChannel] = set()
+        self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
+        root: Any = _Root()
+        root.putChild(b"ncip", Responder(self))
+        known: Any = _Root()
+        known.putChild(b"jwks.json", PublicKeys(self))
+        root.putChild(b".well-known", known)
+        super().__init__(root, bounds, reactor, NcipRequest)
+
+    def drain(self) -> Deferred[None]:
+        """Accept no new documents, answer the current ones, close every connection. Fires once all are answered."""
+        self.draining = True
+        if not self.in_hand:
+            self._close()
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._drained.append(waiting)
+        return waiting
+
+    # ---- called by channels and the resource
+
+    def enter(self, channel: NcipChannel) -> Seat | None:
+        address = str(getattr(channel.transport.getPeer(), "host", ""))
+        if not self.door.admits(address) and not self._balancers.admits(address):
+            self.bounds.refusals.note("address", address)
+            return None
+        seat = super().enter(channel)
+        if seat is not None:
+            self._channels.add(channel)
+        return seat
+
+    def leave(self, channel: NcipChannel) -> None:
+        super().leave(channel)
+        self._channels.discard(channel)
+
+    def too_long(self, request: Any) -> None:
+        LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
+
+    def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
+        self.in_hand += 1
+        channel = request.channel
+        authorization: bytes = request.getHeader(b"Authorization") or b""
+        peer = replace(channel.peer, authorization=authorization.decode("latin-1")) if authorization else channel.peer
+        answering = respond(self.door, body, charset(content_type), peer, channel.prove, request.challenge)
+        answering.addCallback(self._give, request).addBoth(self._done)
+
+    def _give(self, reply: bytes, request: NcipRequest) -> None:
+        if not request.gone:
+            request.send(reply, self.door.now())
+
+    def _done(self, result: Failure | None) -> Failure | None:
+        self.in_hand -= 1
+        if self.draining and not self.in_hand:
+            self._close()
+            while self._drained:
+                self._drained.pop().callback(None)
+        return result
+
+    def _close(self) -> None:
+        for channel in tuple(self._channels):
+            channel.transport.loseConnection()
+
+
+class _Root(Resource):
+    """A resource that answers 404 for every path without a child."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types here
+
+    def getChild(self, path: bytes, request: Any) -> Any:  # noqa: ARG002, N802
+        return notFound(message="Documents are posted to /ncip.")
+
+
+class PublicKeys(Resource):
+    """The public halves of the keys with which we sign, for partners that fetch them."""
+
+    isLeaf = True  # noqa: N815
+
+    def __init__(self, site: NcipSite) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._site = site
+
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802
+        if not (keys := self._site.door.public_keys):
+            return _plain(request, http.NOT_FOUND, "This gateway signs nothing.\n")
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"max-age=3600")
+        return keys
+
+
+class Responder(Resource):
+    """The resource /ncip: POST answers a document, GET describes the responder."""
+
+    isLeaf = True  # noqa: N815
+
+    def __init__(self, site: NcipSite) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._site = site
+
+    def render(self, request: Any) -> Any:
+        if request.method in (b"GET", b"HEAD"):
+            return _plain(request, http.OK, ABOUT.format(agency=self._site.door.agency))
+        if request.method != b"POST":
+            request.setHeader(b"Allow", METHODS)
+            return _plain(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
+        return self._post(request)
+
+    def _post(self, request: Any) -> Any:
+        if request.too_long:
+            self._site.too_long(request)
+            return _plain(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
+        if self._site.draining:
+            request.setHeader(b"Retry-After", b"10")
+            return _plain(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
+        kind = _content_type(request)
+        if kind is None:
+            return _plain(request, http.BAD_REQUEST, f"The Content-Type is no text in UTF-8 of up to {LONGEST_TYPE} bytes.\n")
+        self._site.answer(request, request.content.read(), kind)
+        return NOT_DONE_YET
+
+
+def _content_type(request: Any) -> str | None:
+    """The Content-Type, "" where there is none; None for one that cannot be read."""
+    said: bytes = request.getHeader(b"Content-Type") or b""
+    try:
+        return said.decode() if len(said) <= LONGEST_TYPE else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _plain(request: Any, status: int, text: str) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    return text.encode()

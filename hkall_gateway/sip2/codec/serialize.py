@@ -1,0 +1,185 @@
+"""Writes the text of a SIP2 line: fixed parts by width, then delimited tags, by a template cached per message and dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final
+
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, TAGS, clean, lengths
+from hkall_gateway.sip2.codec.messages import SHAPES, MessageShape
+from hkall_gateway.sip2.codec.parse import Value, first
+
+_LINES: Final = frozenset({"AF", "AG"})
+"""Tags for lines of text: a text that is too long for one field continues in the next."""
+_END: Final = frozenset({"AY", "AZ"})
+"""Tags that are no part of the text: they end it."""
+_BLANK: Final = "\0"
+"""A placeholder that no text contains."""
+
+
+def written(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
+    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`.
+
+    Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
+    """
+    form = _form(code, tuple(fields), dialect)
+    said: list[Any] = [*form.free(fields)]
+    if not _plain(_each(said, form.several) if form.several else said, dialect):
+        return _field_by_field(form, fields)
+    for at in form.trimmed:
+        said[at] = said[at].strip()
+    return _with_blanks(form, form.set(fields)) % tuple(said)
+
+
+def patched(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
+    """Returns a relayed body with some fixed parts replaced and some tags added; every other byte is unchanged.
+
+    Each tag is inserted after the last one of its kind, since some terminals read a list as one block, else at the end. Tags
+    that the dialect hides are not added.
+    """
+    said, at = bytearray(body), 2
+    for part in SHAPES[body[:2].decode("latin-1")].fixed:
+        if part.name in parts:
+            said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
+        at += part.width
+    more: dict[str, bytes] = {}
+    for tag, value in tags:
+        if tag not in dialect.hidden:
+            more[tag] = more.get(tag, b"") + _field(tag, value, dialect).encode(dialect.encoding, "replace")
+    delimiter = dialect.delimiter.encode()
+    if more and len(said) > at and not said.endswith(delimiter):
+        said += delimiter
+    for tag, fields in more.items():
+        said[(end := _end_of(tag, said, at, delimiter)) : end] = fields
+    return bytes(said)
+
+
+def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
+    """Returns the end of the last field with this tag in a body with fields from `at` on; the body's end if it has none."""
+    begin = delimiter + tag.encode()
+    last = body.rfind(begin)
+    if last < 0:
+        last = at - len(delimiter) if body.startswith(tag.encode(), at) else -1
+    return body.index(delimiter, max(last, at - 1) + len(begin)) + len(delimiter) if last >= 0 else len(body)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
+    """The template of a message with these names for one dialect: with all required fields, without those not allowed.
+
+    The fixed parts and the tags of a fixed width are `set`: their values are few (flags, counts, the present second) and
+    contain no personal data. The others are `free`. By their places among these, `trimmed` are barcodes; `several` may
+    repeat, after the delimiter and the tag.
+    """
+
+    code: str
+    dialect: Sip2Dialect
+    tags: tuple[str, ...]
+    set_names: tuple[str, ...]
+    free_names: tuple[str, ...]
+    set: Callable[[Mapping[str, Value]], tuple[Value, ...]]
+    free: Callable[[Mapping[str, Value]], tuple[Value, ...]]
+    trimmed: tuple[int, ...]
+    several: tuple[tuple[int, str], ...]
+
+
+@lru_cache(maxsize=1024)
+def _form(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _Form:
+    shape = SHAPES.get(code)
+    if shape is None:
+        raise ValueError(f"{code!r} is not a SIP2 message")
+    fixed = {part.name for part in shape.fixed}
+    if unknown := [name for name in names if name not in fixed and (name not in TAGS or name in _END)]:
+        raise ValueError(f"SIP2 has no field {unknown[0]} in this message")
+    given = tuple(name for name in names if name not in fixed and _wanted(name, shape, dialect))
+    set_names = tuple(name for name in names if name in fixed or (name in given and TAGS[name].width))
+    free = tuple(name for name in given if not TAGS[name].width)
+    return _Form(
+        code,
+        dialect,
+        (*given, *(tag for tag in shape.required if tag not in names)),
+        set_names,
+        free,
+        _picking(set_names),
+        _picking(free),
+        tuple(at for at, name in enumerate(free) if TAGS[name].kind == "barcode"),
+        tuple((at, dialect.delimiter + name) for at, name in enumerate(free) if TAGS[name].repeats),
+    )
+
+
+def _wanted(tag: str, shape: MessageShape, dialect: Sip2Dialect) -> bool:
+    if tag in shape.required:
+        return True
+    return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
+
+
+def _picking(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
+    """Takes the values of these names out of a message."""
+    return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
+
+
+def _each(said: list[Any], several: tuple[tuple[int, str], ...]) -> list[Any]:
+    """Every value by itself; in `said` those of one tag become one text."""
+    each = said.copy()
+    for at, apart in several:
+        values = said[at]
+        if values and isinstance(values, tuple):
+            said[at], each[at] = apart.join(values), ""
+            each += values
+    return each
+
+
+def _plain(values: Sequence[Any], dialect: Sip2Dialect) -> bool:
+    """Whether these are texts that are sent as they are."""
+    try:
+        text = dialect.delimiter.join(values)
+        text.isascii() or text.encode(dialect.encoding)
+    except (TypeError, UnicodeEncodeError):  # several where there may be one, or none; a letter that the make cannot show
+        return False
+    plain = text.isprintable() and text.count(dialect.delimiter) < len(values)
+    return plain and (len(text) <= LONGEST or max(map(len, values)) <= LONGEST)
+
+
+@lru_cache(maxsize=4096)
+def _with_blanks(form: _Form, values: tuple[Value, ...]) -> str:
+    """Returns the text with the `set` values filled in, and `%s` for each of the free values."""
+    given, dialect = dict(zip(form.set_names, values, strict=True)), form.dialect
+    blanks = {tag: f"{tag}{_BLANK}{dialect.delimiter}" for tag in form.free_names}
+    fields = [blanks.get(tag) or _field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
+    return "".join([_beginning(form, given), *fields]).replace("%", "%%").replace(_BLANK, "%s")
+
+
+def _beginning(form: _Form, fields: Mapping[str, Value]) -> str:
+    """Code and fixed parts."""
+    encoding, delimiter = form.dialect.encoding, form.dialect.delimiter
+    given = [(part, clean(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
+    return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
+
+
+def _field_by_field(form: _Form, fields: Mapping[str, Value]) -> str:
+    """The text, each value looked at by itself. A scalar is written once: terminals disagree on which of two they take."""
+    return _beginning(form, fields) + "".join(
+        [_field(tag, value, form.dialect) for tag in form.tags for value in _values(tag, fields.get(tag, ""))]
+    )
+
+
+def _values(tag: str, value: Value) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return value if TAGS[tag].repeats else value[:1] or ("",)
+
+
+def as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
+    """A value as the terminal reads it: in its own letters, and no longer than a field."""
+    return _field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
+
+
+def _field(tag: str, value: str, dialect: Sip2Dialect) -> str:
+    """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
+    row = TAGS[tag]
+    pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
+    return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINES else pieces[:1])])

@@ -1,0 +1,269 @@
+"""One terminal's conversation: splitting bytes into lines, resends, duplicates, sequence numbers, and the login."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode, sealed
+from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
+
+STRIKES: Final = 3
+"""Wrong logins on one connection. Source: atz and Koha SIP servers, telnet style."""
+FLOOD: Final = 4
+"""Multiple of the line length cap after which one line disconnects the peer."""
+MOST_IDLE: Final = 64
+"""Consecutive lines without a new request (resends, 97, garbled or unknown ones) in one read; more disconnect the peer."""
+
+_TERMINATOR: Final = re.compile(rb"[\r\n]")
+_BLANKS: Final = bytes(range(0x21))
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A known command with unusable content: answer `message` by `reply` with the command's negative reply.
+
+    `message` holds what could be read, at least the code, the sequence and `checked`.
+    """
+
+    code: str
+    message: Sip2Message
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendBytes:
+    """Write these bytes now."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection."""
+
+    why: str
+
+
+Event = Sip2Message | Refuse | SendBytes | Close
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """One request that was handed out, and its reply when there is one. `line` is None if a resend cannot be recognized."""
+
+    message: Sip2Message
+    line: bytes | None = field(repr=False)
+    answer: bytes | None = field(default=None, repr=False)
+
+
+class Session:
+    """The protocol state of one connection.
+
+    A request is handed out once. The same line again, with AY and AZ, is a resend: if it was answered, `SendBytes` that answer;
+    while its answer is being made, the resend is ignored. Kept are the last answered request and all that still wait. A 97
+    while requests wait is ignored too: the terminal would take an older answer for the awaited one. Lines are compared
+    whole, not by AY and AZ alone: two barcodes with swapped digits have one sum.
+    Source: SIP2 2.00, error detection; reference page sip2.md 3.4.
+
+    The session does not limit the number of waiting requests: the reader of the socket checks `waiting` and pauses.
+    """
+
+    # fmt: off
+    __slots__ = (
+        "_broken", "_buffer", "_framed", "_last_words", "_length", "_strikes", "_turns", "counters", "dialect", "terminal",
+    )
+    # fmt: on
+
+    def __init__(self, dialect: Sip2Dialect, *, framed: bool = False) -> None:
+        """`framed`: the connection's framing stays after login, and the login's dialect does not replace it."""
+        self.dialect = dialect
+        self._framed = framed
+        self.terminal: str | None = None
+        self.counters: Counter[str] = Counter()
+        self._buffer = bytearray()
+        self._length = 0  # of the line so far, including bytes that were dropped
+        self._broken = False
+        self._strikes = 0
+        self._turns: list[_Turn] = []
+        self._last_words: bytes | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes kept of a line that has not ended; never more than the dialect's cap."""
+        return len(self._buffer)
+
+    @property
+    def waiting(self) -> int:
+        """Requests handed out and not yet answered."""
+        return sum(exchange.answer is None for exchange in self._turns)
+
+    def receive(self, data: bytes) -> Iterable[Event]:
+        """Returns the events for these bytes, in order. Iterate to the end: the bytes are parsed during iteration.
+
+        A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the cap is dropped and counted.
+        `Close("flood")` comes once, if a line exceeds FLOOD times the cap, or if more than MOST_IDLE consecutive lines of one
+        call hold no new request; bytes after it are ignored.
+        """
+        line = data.rstrip(b"\r\n")
+        # Usually the data is exactly one complete line.
+        whole = len(line) < len(data) and line[:1] > b" " and not self._length and not self._broken
+        if not whole or len(line) > self.dialect.max_line or b"\r" in line or b"\n" in line:
+            return self._piece_by_piece(data)
+        self.counters["received"] += 1
+        event = self._read(line)
+        return (event,) if event else ()
+
+    def _piece_by_piece(self, data: bytes) -> Iterator[Event]:
+        if self._broken:
+            return
+        first, *others = _TERMINATOR.split(data)
+        if flood := self._keep(first):
+            yield flood
+        idle = 0
+        for piece in others:
+            if self._broken:
+                return
+            said, event = self._length > 0, self._end()
+            if event:
+                yield event
+            idle = 0 if isinstance(event, Sip2Message | Refuse) else idle + said
+            if flood := self._idled() if idle > MOST_IDLE else self._keep(piece):
+                yield flood
+
+    def reply(self, request: Sip2Message, code: str, fields: Mapping[str, Value]) -> bytes:
+        """The line that answers `request`, to be written as it is; remembered for a resend.
+
+        AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a
+        Refuse's. Raises ValueError for a code or a field name that SIP2 does not have.
+        """
+        return self._said(request, encode(Sip2Message(code, fields, request.sequence, request.checked), self.dialect))
+
+    def pass_on(self, request: Sip2Message, body: bytes) -> bytes:
+        """The same for a reply that another system made: `body` as it is, with this line's own number, sum and end."""
+        return self._said(request, sealed(body, request, self.dialect))
+
+    def _said(self, request: Sip2Message, line: bytes) -> bytes:
+        self._last_words = line
+        self._close(request, line)
+        self.counters["answered"] += 1
+        return line
+
+    def log_in(self, terminal: str, dialect: Sip2Dialect | None = None) -> None:
+        """This connection is `terminal` from here on; its own dialect, if any, rules from the reply to this login."""
+        self.terminal = terminal
+        chosen = dialect or self.dialect
+        self.dialect = chosen.framed_as(self.dialect) if self._framed else chosen
+        self._strikes = 0
+
+    def begin(self) -> None:
+        """Begin SIP2: forget earlier replies (during telnet's prompts), so that a 97 does not repeat them."""
+        self._last_words = None
+        self._turns.clear()
+
+    def strike(self) -> bool:
+        """Counts a wrong login; True when it was the third in a row and the connection should be closed."""
+        self._strikes += 1
+        return self._strikes >= STRIKES
+
+    def _keep(self, piece: bytes) -> Event | None:
+        """Adds to the line as far as the cap allows; bytes beyond it are only counted."""
+        if not piece:
+            return None
+        if not self._length:
+            piece = piece.lstrip(_BLANKS)
+        self._length += len(piece)
+        self._buffer += piece[: self.dialect.max_line - len(self._buffer)]
+        if self._length <= FLOOD * self.dialect.max_line:
+            return None
+        self.counters["too_long"] += 1
+        return self._idled()
+
+    def _idled(self) -> Event:
+        """Stops reading, because the peer is not a terminal; returns the event that disconnects it."""
+        self._broken = True
+        self._buffer.clear()
+        return Close("flood")
+
+    def _end(self) -> Event | None:
+        line, length = bytes(self._buffer), self._length
+        self._buffer.clear()
+        self._length = 0
+        if not length:
+            return None
+        self.counters["received"] += 1
+        if length > self.dialect.max_line:
+            self.counters["too_long"] += 1
+            return None
+        return self._read(line)
+
+    def _read(self, line: bytes) -> Event | None:
+        try:
+            message = decode(line, self.dialect)
+        except BadMessage as bad:
+            return self._bad(bad, line)
+        self._count(message)
+        if message.code == RESEND:
+            return self._again(message)
+        if SHAPES[message.code].reply:
+            return self._ask(message, message, line)
+        self.counters["unknown_command"] += 1  # a reply's code is invalid from a terminal
+        return None
+
+    def _bad(self, bad: BadMessage, line: bytes) -> Event | None:
+        if bad.why == "checksum":
+            self.counters["bad_checksum"] += 1
+            return self._garbled(checked=True)
+        if bad.message is not None and SHAPES[bad.message.code].reply:
+            self.counters[bad.why] += 1
+            self._count(bad.message)
+            return self._ask(Refuse(bad.message.code, bad.message, bad.why), bad.message, line)
+        self.counters["unknown_command" if bad.why == "truncated" else bad.why] += 1
+        return None
+
+    def _count(self, message: Sip2Message) -> None:
+        if message.unknown:
+            self.counters["unknown_field"] += len(message.unknown)
+        if message.code_point_sum:
+            self.counters["code_point_sum"] += 1
+
+    def _ask(self, event: Sip2Message | Refuse, message: Sip2Message, line: bytes) -> Event | None:
+        known = line.rstrip() if message.checked and message.sequence else None
+        for exchange in self._turns:
+            if known and exchange.line == known:
+                return self._resent(exchange)
+        self._turns.append(_Turn(message, known))
+        return event
+
+    def _resent(self, exchange: _Turn) -> Event | None:
+        if exchange.answer is not None:
+            return self._replay(exchange.answer)
+        self.counters["in_progress"] += 1
+        return None
+
+    def _again(self, request: Sip2Message) -> Event | None:
+        if self.waiting:
+            self.counters["in_progress"] += 1
+            return None
+        return self._garbled(request.checked) if self._last_words is None else self._replay(self._last_words)
+
+    def _replay(self, line: bytes) -> SendBytes:
+        self.counters["replayed"] += 1
+        self._last_words = line
+        return SendBytes(line)
+
+    def _garbled(self, checked: bool) -> SendBytes:
+        self._last_words = encode(Sip2Message(GARBLED, checked=checked), self.dialect)
+        return SendBytes(self._last_words)
+
+    def _close(self, request: Sip2Message, line: bytes) -> None:
+        """Stores the answer and removes the requests that were answered before it."""
+        for at, exchange in enumerate(self._turns):
+            if exchange.message is request:
+                exchange.answer = line
+                self._turns[:at] = [before for before in self._turns[:at] if before.answer is None]
+                return

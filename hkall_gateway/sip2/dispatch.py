@@ -1,0 +1,274 @@
+"""Maps every message that a terminal may send to its handler; handlers pass requests to the desk and results back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from math import floor
+from typing import Final
+
+import structlog
+
+from hkall_gateway.edge.limits.time_budget import budget
+from hkall_gateway.edge.log_context import log_context
+from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.rules.vocabulary import Reason, Sensitive
+from hkall_gateway.sip2 import relay
+from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.codec.messages import BX, RESEND
+from hkall_gateway.sip2.codec.session import Refuse, Session
+from hkall_gateway.sip2.exchange import NOBODY, Exchange, Handler, Reply, Sip2Services, TerminalRow, Verifier, refuse_by, reply
+from hkall_gateway.sip2.handlers.cards import block, enable
+from hkall_gateway.sip2.handlers.fees import pay
+from hkall_gateway.sip2.handlers.holds import hold
+from hkall_gateway.sip2.handlers.items import item_information, item_status_update
+from hkall_gateway.sip2.handlers.loans import check_in, check_out, renew, renew_all
+from hkall_gateway.sip2.handlers.patrons import end_session, patron_information, patron_status
+from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.upstream.client import Login, UpstreamInterface
+from hkall_gateway.store.engine.db_errors import Unavailable
+
+__all__ = [
+    "HANDLERS",
+    "Refuse",
+    "Sip2Message",
+    "Sip2Services",
+    "TerminalRow",
+    "Verifier",
+    "respond",
+    "too_many_logins",
+    "welcome",
+]
+
+LOG = structlog.get_logger()
+
+BEFORE_LOGIN: Final = frozenset({"93", "99"})
+ASKS_NOTHING: Final = frozenset({"99"})
+"""Messages that are answered even if truncated: the reply needs none of their fields."""
+
+ASKS_NO_PIN: Final = frozenset({"35"})
+"""Messages that are answered with any PIN: they have no effect."""
+
+STRUCK_OUT: Final = "struck_out"
+"""The session's count of third wrong logins."""
+
+LONGEST_NAME: Final = 100
+"""Characters of an unknown login name that are remembered."""
+
+OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "checkin_ok": ("09",),
+    "checkout_ok": ("11",),
+    "acs_renewal_policy": ("29",),
+    "status_update_ok": ("01", "25"),
+}
+"""The flags of 98 that repeat positions of BX, and the messages that they stand for. Source: SIP2 2.00, ACS status."""
+
+
+async def respond(
+    door: Sip2Services, session: Session, piece: Sip2Message | Refuse, peer: str, beyond: UpstreamInterface | None = None
+) -> bytes:
+    """Returns the complete reply line to one message, ready to be written. Never raises, for any bytes of a peer.
+
+    `peer` is the sender's address, `beyond` its connection to the local system. An exception on the way is a bug of ours or a
+    store that failed: it is logged once with its traceback, the message gets its negative reply, the connection stays open.
+    """
+    message = piece.message if isinstance(piece, Refuse) else piece
+    exchange = _turn(door, session, message, peer, beyond)
+    with log_context(**_told(exchange)), budget(door.budget_until()):
+        try:
+            answer = await _answer(exchange, piece)
+            line = _line(exchange, answer)
+        except Unavailable:  # the store has logged the reason; the terminal's screen shows "try again"
+            answer = refuse_by(exchange, Reason.TRY_AGAIN)
+            line = session.reply(message, exchange.reply_code, answer.fields)
+        except Exception:
+            LOG.exception("sip2.failed", code=message.code)
+            answer = refuse_by(exchange, Reason.TRY_AGAIN)
+            line = session.reply(message, exchange.reply_code, answer.fields)
+    door.soon(partial(_note, exchange, answer, door.now() - exchange.now))
+    return line
+
+
+def welcome(door: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
+    """Log the session in by the address `peer` if the listener identifies terminals by address; otherwise do not log it in."""
+    row = _known_by_address(door, listener, peer)
+    if row is not None:
+        session.log_in(row.login, row.dialect)
+
+
+def too_many_logins(session: Session) -> bool:
+    """Whether this connection gave too many wrong logins and is to be closed after the reply."""
+    return session.counters[STRUCK_OUT] > 0
+
+
+def _line(exchange: Exchange, answer: Reply) -> bytes:
+    if answer.body:
+        return exchange.session.pass_on(exchange.message, answer.body)
+    return exchange.session.reply(exchange.message, exchange.reply_code, answer.fields)
+
+
+def _turn(door: Sip2Services, session: Session, message: Sip2Message, peer: str, beyond: UpstreamInterface | None) -> Exchange:
+    terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
+    corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
+    return Exchange(door, session, message, terminal, peer, now, corr, beyond)
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y%m%dT%H%M%S}"
+
+
+async def _answer(exchange: Exchange, piece: Sip2Message | Refuse) -> Reply:
+    code = exchange.message.code
+    if exchange.terminal is NOBODY and code not in BEFORE_LOGIN:
+        return refuse_by(exchange, Reason.LOG_IN_FIRST)
+    if code not in HANDLERS or code in exchange.session.dialect.withheld:
+        return refuse_by(exchange, Reason.NOT_SUPPORTED)
+    if not exchange.offers(code):
+        return refuse_by(exchange, Reason.NOT_AT_THIS_TERMINAL)
+    if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    if exchange.message.get("AD") and code not in ASKS_NO_PIN:
+        return await _with_pin(exchange)
+    return await relay.answer(exchange, HANDLERS[code])
+
+
+async def _with_pin(exchange: Exchange) -> Reply:
+    """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
+    guesses = exchange.door.guesses
+    if guesses.shut(exchange.ways, exchange.now):
+        return refuse_by(exchange, Reason.TOO_MANY_WRONG_PINS)
+    answer = await relay.answer(exchange, HANDLERS[exchange.message.code])
+    if _found_wrong(answer):
+        guesses.count(exchange.ways, exchange.now)
+        exchange.door.metrics.wrong_pins.labels("sip2", exchange.terminal.login).inc()
+        LOG.warning(
+            "sip2.pin_wrong", code=exchange.message.code, card=Sensitive(exchange.message.get("AA")), peer=exchange.peer
+        )
+    return answer
+
+
+def _found_wrong(answer: Reply) -> bool:
+    """Whether the PIN was checked and is wrong, by the refusal or by the record of a known card."""
+    return answer.wrong_pin or (answer.no is not None and answer.no.why is Reason.WRONG_PIN)
+
+
+def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
+    code, no, metrics = exchange.message.code, answer.no, exchange.door.metrics
+    metrics.sip2_latency.labels(code).observe(took.total_seconds())
+    outcome = no.why.value if no else "relayed" if answer.body else "ok"
+    metrics.sip2_messages.labels(exchange.terminal.login, code, outcome).inc()
+    about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
+    LOG.info(
+        "sip2.answered",
+        **_told(exchange),
+        code=exchange.reply_code,
+        ok=no is None,
+        ms=took // _MS,
+        peer=exchange.peer,
+        request_id=answer.request,
+        **about_no,
+    )
+
+
+def _told(exchange: Exchange) -> Mapping[str, str]:
+    """Returns the fields that every log line about a message carries."""
+    return {"channel": "sip2", "terminal": exchange.terminal.login, "corr_id": exchange.corr}
+
+
+_MS: Final = timedelta(milliseconds=1)
+
+
+# ---- the line itself
+
+
+def _known_by_address(door: Sip2Services, listener: Listener, peer: str) -> TerminalRow | None:
+    if listener.login not in ("optional", "by-address"):
+        return None
+    wanted = [listener.terminal] if listener.terminal else list(door.terminals) if listener.login == "by-address" else []
+    rows = [door.terminals[login] for login in wanted if login in door.terminals]
+    admitted = [row for row in rows if row.allow_from.admits(peer)]
+    return admitted[0] if len(admitted) == 1 else None
+
+
+async def _log_in(exchange: Exchange) -> Reply:
+    """94. A correct login binds the connection to that terminal; the reply contains only success or failure."""
+    row = exchange.door.terminals.get(exchange.message.get("CN").strip(), NOBODY)
+    reason = await _login_refused(exchange, row)
+    if not reason:
+        exchange.session.log_in(row.login, row.dialect)
+        _log_in_beyond(exchange)
+        return reply(exchange, {"ok": "1"})
+    LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=exchange.peer)
+    exchange.session.counters[STRUCK_OUT] += exchange.session.strike()
+    return refuse_by(exchange, Reason.LOG_IN_FIRST)
+
+
+def _log_in_beyond(exchange: Exchange) -> None:
+    """Sets the terminal's login on its connection to the local system, which sends it with the first message."""
+    if exchange.beyond is None or not exchange.door.own_logins:
+        return
+    exchange.beyond.close()
+    told = exchange.message
+    exchange.beyond.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
+
+
+async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:
+    """Returns why a login is wrong, for the log; "" if it is right. Only plain text is supported, no other algorithm.
+
+    Wrong passwords count by name and address together, so that a wrong login cannot lock out a terminal at another address.
+    """
+    if any(exchange.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
+        return "algorithm"
+    why = "unknown" if row is NOBODY else "" if row.allow_from.admits(exchange.peer) else "address"
+    # An unknown name, or a name not allowed from this address, costs a hash too: timing does not reveal existing names.
+    stored, secret = DECOY if why else row.secret_hash, exchange.message.get("CO")
+    name = f"terminal {exchange.message.get('CN').strip()[:LONGEST_NAME]} at {exchange.peer}"
+    right = await exchange.door.logins.run(exchange.peer, lambda: exchange.door.secrets.verify(name, stored, secret))
+    return why or ("" if right else "secret")
+
+
+async def _status(exchange: Exchange) -> Reply:
+    """98. A flag is Y where its messages are offered; whether a book may be lent here is decided book by book (R16)."""
+    dialect = exchange.session.dialect
+    said = {
+        "on_line_status": "Y",
+        **{flag: "Y" if all(_offered(exchange, code) for code in codes) else "N" for flag, codes in OFFERS.items()},
+        "off_line_ok": "Y" if dialect.offline and exchange.terminal.offline else "N",
+        "timeout_period": f"{dialect.timeout_tenths}",
+        "retries_allowed": f"{dialect.retries}",
+        "date_time_sync": exchange.date18(exchange.now),
+        "protocol_version": "2.00",
+        "AM": exchange.door.library_name,
+        "BX": "".join("Y" if _offered(exchange, code) else "N" for code in BX),
+        "AN": exchange.terminal.location,
+    }
+    return reply(exchange, said)
+
+
+def _offered(exchange: Exchange, code: str) -> bool:
+    """Whether this terminal may send that message; 97 is answered by the session."""
+    return (code in HANDLERS or code == RESEND) and exchange.offers(code)
+
+
+# fmt: off
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "01": block,
+    "09": check_in,
+    "11": check_out,
+    "15": hold,
+    "17": item_information,
+    "19": item_status_update,
+    "23": patron_status,
+    "25": enable,
+    "29": renew,
+    "35": end_session,
+    "37": pay,
+    "63": patron_information,
+    "65": renew_all,
+    "93": _log_in,
+    "99": _status,
+}
+"""The messages that have a handler; all others are answered "not supported here"."""
+# fmt: on

@@ -1,0 +1,320 @@
+"""One exchange with a terminal: the terminal, its request, and the reply that a handler writes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
+from functools import cache, lru_cache
+from typing import Final, Protocol
+
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.messages.commands import Place
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.edge.after_reply import run_now
+from hkall_gateway.edge.limits.address_queue import AddressQueue
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.rules.dates.calendar import end_of
+from hkall_gateway.rules.vocabulary import Actor, Reason, Sensitive
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.fields import TAGS, date18, parse_date18
+from hkall_gateway.sip2.codec.lines import Sip2Message, Value
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.codec.session import Session
+from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, language_of, say
+from hkall_gateway.sip2.upstream.client import UpstreamInterface
+from hkall_gateway.sip2.upstream.last_known import UNKNOWN, KnownFlags, LastKnown
+
+NOWHERE: Final = AllowList(())
+
+OPEN: Final = frozenset({"93", "97", "99"})
+"""Messages that every terminal may send, in every role."""
+ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
+"""All others that a terminal may send."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalRow:
+    """One login of the configuration.
+
+    `role` is a row of the policy's roles; `dialect` its make. `messages` are the codes that it may send beside 93, 97 and 99.
+    `offline`: its offline transactions (no block) are accepted as done. `wrong_pins`: after this many wrong PINs within 15
+    minutes, no further PIN from it is checked.
+    `max_connections`: the most connections that may be open with this login at the same time.
+    """
+
+    login: str
+    secret_hash: str = field(repr=False)
+    role: str
+    location: str
+    dialect: Sip2Dialect = DIALECTS["standard"]
+    allow_from: AllowList = NOWHERE
+    language: str = EN
+    messages: frozenset[str] = ASKED
+    offline: bool = False
+    wrong_pins: int = OF_A_TERMINAL
+    max_connections: int = 100
+
+
+NOBODY: Final = TerminalRow("", "", "", "")
+"""A terminal that is not logged in."""
+
+
+class Verifier(Protocol):
+    """Checks whether `secret` matches the hash `stored`; `edge.secrets.Secrets` implements it."""
+
+    def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]: ...
+
+
+def _without_limit() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sip2Services:
+    """The services that handlers need. `terminals` is keyed by login; `now` returns the aware UTC instant.
+
+    `beyond()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
+    each terminal logs in there as it did here. `soon` runs work after the reply is sent. `secrets` checks logins; checks for
+    one address run one after another in `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
+    `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
+    which a message that begins now may query other systems. `known` caches the local system's answers about cards.
+    """
+
+    desk: Desk
+    terminals: Mapping[str, TerminalRow]
+    secrets: Verifier
+    agency: str
+    library_name: str
+    timezone: tzinfo
+    metrics: Metrics
+    now: Callable[[], datetime]
+    beyond: Callable[[], UpstreamInterface] | None = None
+    own_logins: bool = True
+    soon: Callable[[Callable[[], object]], None] = run_now
+    logins: AddressQueue = field(default_factory=AddressQueue)
+    guesses: Guesses = field(default_factory=Guesses)
+    wrong_pins: int = OF_AN_ADDRESS
+    institution: str = ""
+    budget_until: Callable[[], float | None] = _without_limit
+    known: LastKnown | None = None
+
+    def admits(self, address: str) -> bool:
+        """Whether any terminal may come from this address."""
+        return any(row.allow_from.admits(address) for row in self.terminals.values())
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One message of one terminal, and its context on arrival. Like Message, it is not frozen; treat it as immutable.
+
+    `beyond` is this terminal's connection to the local system; `peer` is the address that it came from; `corr` is a unique
+    correlation id, since a terminal sends one request at a time.
+    """
+
+    door: Sip2Services
+    session: Session
+    message: Sip2Message
+    terminal: TerminalRow
+    peer: str
+    now: datetime
+    corr: str
+    beyond: UpstreamInterface | None = None
+
+    @property
+    def institution(self) -> str:
+        """The AO of our replies: one institution on a connection, the local system's if messages are relayed to it."""
+        return (self.door.institution if self.beyond is not None else "") or self.door.agency
+
+    def remember(self, *, valid: bool, pin_ok: bool) -> None:
+        """Cache the local system's answer about this message's card, for use while that system is away."""
+        if self.door.known is None:
+            return
+        self.door.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
+
+    def last_known(self, *, known: bool) -> KnownFlags:
+        """Returns BL and CQ while the local system is away: as last known, else left out, or N if the dialect needs them.
+
+        `known`: the loaded file has the card. A client that only checks membership (role `lookup`) might read a missing field
+        as a yes, and always gets N.
+        """
+        kept = self.door.known
+        told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN
+        leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
+        unsaid = "" if leaves_out else "N"
+        return KnownFlags(told.valid or ("Y" if known else unsaid), told.pin or (unsaid if self.pin else "N"))
+
+    @property
+    def reply_code(self) -> str:
+        return SHAPES[self.message.code].reply
+
+    @property
+    def by(self) -> Actor:
+        """The actor for the desk: the terminal's login, or its address without a login."""
+        return Actor(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.terminal.role, self.terminal.location)
+
+    @property
+    def pin(self) -> Sensitive:
+        return Sensitive(self.message.get("AD"))
+
+    @property
+    def pin_missing(self) -> bool:
+        """Whether this make of terminal asks for a PIN and none came."""
+        return self.session.dialect.pin_required and not self.pin
+
+    @property
+    def no_block(self) -> bool:
+        """Whether the transaction was done off line already; ignored from a terminal that may not work off line."""
+        return self.terminal.offline and self.says("no_block")
+
+    def offers(self, code: str) -> bool:
+        """Whether this terminal may send that message: its make is offered it, and its role allows it."""
+        return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
+
+    @property
+    def ways(self) -> Ways:
+        """The sources of a PIN and their limits of wrong PINs; an address allows at least as many as its terminal."""
+        most = self.terminal.wrong_pins
+        return {f"terminal {self.terminal.login}": most, f"address {self.peer}": max(most, self.door.wrong_pins)}
+
+    def says(self, flag: str) -> bool:
+        """Whether the terminal said Y."""
+        return self.message.get(flag) == "Y"
+
+    def language(self, patron: str = "") -> str:
+        """The language to write in; English where the terminal cannot show another."""
+        chosen = language_of(self._code, patron, self.terminal.language)
+        return chosen if chosen == EN or _shows_chinese(self.session.dialect.encoding) else EN
+
+    def code_of(self, language: str) -> str:
+        """SIP2's number of the language that is written in; or the one that was asked for, where one was."""
+        code = self._code
+        return CODES[language] if code in UNSAID else code
+
+    @property
+    def _code(self) -> str:
+        return self.message.get("language").strip()
+
+    def due(self, day: date | None) -> str:
+        """A due date as this terminal shows it, the last second of the day; "" where there is none."""
+        return self.session.dialect.due_text(end_of(day), self.door.timezone) if day else ""
+
+    def date18(self, instant: datetime | None) -> str:
+        """An instant in local time, "" where there is none."""
+        return date18(instant, self.door.timezone) if instant else ""
+
+    def instant(self, name: str) -> datetime | None:
+        """Returns a date field of the message as a UTC instant; None if it is blank or invalid."""
+        return parse_date18(self.message.get(name), self.door.timezone)
+
+    def happened(self, *names: str) -> datetime | None:
+        """The first usable instant among these fields; an instant in the future means a wrong clock and is ignored."""
+        found = (self.instant(name) for name in names)
+        return next((instant for instant in found if instant and instant <= self.now), None)
+
+
+@dataclass(slots=True)
+class Reply:
+    """The fields of a reply, and for the log its refusal and its request. Treat it as immutable.
+
+    `body` is the local system's reply, which is sent unchanged; then there are no fields. `wrong_pin`: the PIN was rejected.
+    """
+
+    fields: Mapping[str, Value]
+    no: Refused | None = None
+    request: str = ""
+    body: bytes = field(default=b"", repr=False)
+    wrong_pin: bool = False
+
+
+Handler = Callable[[Exchange], Awaitable[Reply]]
+
+# fmt: off
+NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
+    # Fields of a negative reply beyond the codec's defaults: unset flags are N, unset bits and numbers 0.
+    "10": {"alert": "Y", "CL": "exception", "CV": "99"},
+    "18": {"circulation_status": "01", "fee_type": "01"},
+    "20": {"item_properties_ok": "0"},
+    "24": {"patron_status": "YYYY", "BL": "N", "CQ": "N"},
+    "26": {"patron_status": "YYYY", "BL": "N", "CQ": "N"},
+    "64": {"patron_status": "YYYY", "BL": "N", "CQ": "N"},
+    "98": {"protocol_version": "2.00", "BX": "N" * 16},
+}
+# fmt: on
+
+
+def reply(exchange: Exchange, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
+    """Returns a reply with the fields common to all replies and those of `said` that it may contain. Text comes last."""
+    asked = exchange.message
+    fields: dict[str, Value] = {
+        "transaction_date": exchange.date18(exchange.now),
+        "language": "",
+        "magnetic_media": "U",  # not known here; only books are lent (R5)
+        "AO": exchange.institution,
+        "AA": asked.get("AA"),
+        "AB": asked.get("AB"),
+        **said,
+    }
+    fields["language"] = fields["language"] or exchange.code_of(exchange.language())
+    optional, strange = _places(exchange.reply_code, tuple(fields))
+    for name in optional:
+        if not fields[name]:
+            del fields[name]
+    for name in strange:
+        del fields[name]
+    return Reply(fields, no, request)
+
+
+def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
+    """Returns the message's negative reply. Raises TypeError if the outcome is not a refusal, which is a bug."""
+    if not isinstance(outcome, Refused):
+        raise TypeError(f"{exchange.message.code} was answered by {type(outcome).__name__}")
+    known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or exchange.message.get("AJ")}
+    words = say(
+        outcome.why, exchange.language(outcome.language), {"currency": exchange.session.dialect.currency, **outcome.detail}
+    )
+    return reply(exchange, {**_negative(exchange, outcome.why), **known, **said, "AF": (words,)}, outcome)
+
+
+def _negative(exchange: Exchange, why: Reason) -> Mapping[str, Value]:
+    """Returns a refusal's fields beside its reason. If the state is unknown now, BL and CQ are as last known, not "invalid"."""
+    said = NEGATIVE.get(exchange.reply_code, {})
+    if why is not Reason.TRY_AGAIN or "BL" not in said:
+        return said
+    told = exchange.last_known(known=False)
+    return {**said, "BL": told.valid, "CQ": told.pin}
+
+
+def refuse_by(exchange: Exchange, why: Reason) -> Reply:
+    """Returns the negative reply for a reason found in the message itself and not by the desk."""
+    return refuse(exchange, Refused(why))
+
+
+@lru_cache(maxsize=1024)
+def dollars(cents: int) -> str:
+    """An amount as BV has it: 1250 cents are "12.50"."""
+    return f"{cents // 100}.{cents % 100:02}"
+
+
+@lru_cache(maxsize=1024)
+def _places(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns, of these names, the reply's optional fields, and the fields that the reply may not contain."""
+    shape = SHAPES[code]
+    always = {*shape.required, *(part.name for part in shape.fixed)}
+    optional = {*shape.optional, *(row.tag for row in TAGS.values() if row.extension)} - always
+    strange = (name for name in names if name not in always | optional)
+    return tuple(name for name in names if name in optional), tuple(strange)
+
+
+@cache
+def _shows_chinese(encoding: str) -> bool:
+    try:
+        return bool("還書".encode(encoding))
+    except UnicodeEncodeError:
+        return False

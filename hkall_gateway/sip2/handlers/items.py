@@ -1,0 +1,111 @@
+"""Item information for terminals: a copy's position, owner and due date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+from hkall_gateway.desk.messages.commands import SeeItem
+from hkall_gateway.desk.messages.results import ItemSeen, Refused
+from hkall_gateway.desk.messages.terminal_commands import NoteProperties
+from hkall_gateway.rules.dates.calendar import civil, end_of, start_of
+from hkall_gateway.rules.vendor_words.availability import circulation_status
+from hkall_gateway.rules.vocabulary import Position, Reason
+from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
+
+P = Position
+
+# fmt: off
+AT_POSITION: Final[Mapping[Position, str]] = {
+    P.NEW:            "02",
+    P.REQUESTED:      "02",
+    P.CANCELLING:     "02",
+    P.IN_TRANSIT:     "10",
+    P.RECEIVED:       "08",
+    P.ON_LOAN:        "04",
+    P.TO_RETURN:      "10",
+    P.RETURN_TRANSIT: "10",
+    P.PAGED:          "06",
+    P.SHIPPED:        "10",
+    P.AT_BORROWER:    "04",
+}
+"""The circulation status of a copy by where its open request stands. Source: SIP2 2.00, circulation status."""
+
+ON_SHELF: Final[Mapping[str, str]] = {
+    "on order":                             "02",
+    "available on shelf":                   "03",
+    "on loan":                              "04",
+    "in process":                           "06",
+    "recalled":                             "07",
+    "available for pickup":                 "08",
+    "waiting to be reshelved":              "09",
+    "in transit between library locations": "10",
+    "claimed returned or never borrowed":   "11",
+    "lost":                                 "12",
+    "missing":                              "13",
+}
+"""The same by NCIP's CirculationStatus, for a copy in no request."""
+# fmt: on
+
+AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
+"""Positions in which a patron waits for the copy; HKALL books have no queue (R22)."""
+
+NO_COPY: Final = frozenset({"", "00", "01"})
+"""Circulation statuses that a system gives a barcode that it does not know."""
+OUT: Final = frozenset({"04", "05", "07", "11", "12"})
+"""Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
+OTHER: Final = "01"
+CHARGED: Final = "04"
+IN_TRANSIT: Final = "10"
+
+
+async def item_information(exchange: Exchange) -> Reply:
+    """18. Never names the patron that a copy is held for: every person can scan a book."""
+    seen = await exchange.door.desk.see_item(SeeItem(exchange.by, exchange.message.get("AB")))
+    if not isinstance(seen, ItemSeen):
+        return refuse(exchange, seen)
+    status = circulation(seen, civil(exchange.now))
+    waits = seen.pickup_last if seen.position is P.RECEIVED else None
+    said = {
+        "circulation_status": status,
+        "fee_type": "01",
+        "AJ": seen.title,
+        "AH": exchange.due(seen.due),
+        "CF": "1" if seen.position in AWAITED else "0",
+        "CJ": exchange.date18(start_of(seen.recalled_on) if seen.recalled_on else None),
+        "CM": exchange.date18(end_of(waits) if waits else None),
+        "BG": seen.owner,
+        "AQ": seen.owner,
+        "CK": "001",
+        "CT": seen.destination if status == IN_TRANSIT else "",
+        "CS": seen.call_number,
+        "CH": seen.properties,
+        "AP": exchange.terminal.location if seen.position is P.RECEIVED else "",
+    }
+    return reply(exchange, said, request=seen.request)
+
+
+async def item_status_update(exchange: Exchange) -> Reply:
+    """20. Stores a copy's item properties (CH), which 18 and 10 return. 1 is "stored"."""
+    asked = exchange.message
+    if not asked.get("AB"):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    outcome = await exchange.door.desk.note_properties(NoteProperties(exchange.by, asked.get("AB"), asked.get("CH")))
+    if isinstance(outcome, Refused):
+        return refuse(exchange, outcome, CH=asked.get("CH"))
+    return reply(exchange, {"item_properties_ok": "1", "AJ": outcome.title, "CH": outcome.text})
+
+
+def circulation(seen: ItemSeen, today: date) -> str:
+    """SIP2's circulation status: two digits. A loan within its days of minimum use is 05, a recalled one 07 (R24, R25)."""
+    if seen.lost or seen.claimed:
+        return "12" if seen.lost else "11"
+    if seen.position is None:
+        return ON_SHELF.get(circulation_status(seen.status).lower(), OTHER)
+    status = AT_POSITION.get(seen.position, OTHER)
+    if status != CHARGED:
+        return status
+    if seen.recalled_on:
+        return "07"
+    return "05" if seen.earliest_recall and today < seen.earliest_recall else CHARGED

@@ -1,0 +1,287 @@
+"""Checkout, check-in and renewal at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final
+
+from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew, SeeItem, SeePatron
+from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
+from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.sip2.codec.lines import Value
+from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
+from hkall_gateway.sip2.screen_messages import Notice, say, tell
+
+
+@dataclass(frozen=True, slots=True)
+class SortBin:
+    """Where a checked-in copy goes: the notice, the alert type, the sort bin ("" = named for its destination)."""
+
+    news: Notice
+    alert: str
+    bin: str = ""
+
+
+# fmt: off
+SORT_BINS: Final[Mapping[str, SortBin]] = {
+         "received": SortBin(Notice.RECEIVED,   "01", "hold"),
+    "held":     SortBin(Notice.AGAIN_HELD, "01", "hold"),
+    "again":    SortBin(Notice.AGAIN,      "04"),
+    "unwanted": SortBin(Notice.UNWANTED,   "04"),
+    "uncollected": SortBin(Notice.UNCOLLECTED, "04"),
+    "returned": SortBin(Notice.RETURNED,   "04"),
+    "late":     SortBin(Notice.RETURNED_LATE, "04"),
+    "paged":    SortBin(Notice.PAGED,      "04"),
+    "home":     SortBin(Notice.HOME,       "00", "shelf"),
+}
+"""By the desk's result of the check-in. Alert types: 01 hold here, 04 to another library. Source: 3M's extension; sip2.md 2."""
+# fmt: on
+
+
+# ---- checkout
+
+
+async def check_out(exchange: Exchange) -> Reply:
+    """12. With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel."""
+    asked = exchange.message
+    if not (asked.get("AA") and asked.get("AB")):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    if exchange.says("BI"):
+        return await _undo_return(exchange)
+    if exchange.pin_missing and not exchange.no_block:
+        return refuse_by(exchange, Reason.WRONG_PIN)
+    outcome = await exchange.door.desk.check_out(_checkout(exchange))
+    return _lent(exchange, outcome) if isinstance(outcome, CheckedOut) else refuse(exchange, outcome, **_fee(exchange, outcome))
+
+
+def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
+    told = exchange.instant("nb_due_date")
+    return CheckOut(
+        by=exchange.by,
+        place=exchange.place,
+        card=exchange.message.get("AA"),
+        barcode=exchange.message.get("AB"),
+        pin=exchange.pin,
+        pin_given=bool(exchange.pin),
+        no_block=exchange.no_block,
+        renewal_allowed=exchange.says("sc_renewal_policy"),
+        fee_acknowledged=exchange.says("BO"),
+        happened_at=exchange.happened("transaction_date"),
+        due_told=civil(told) if told else None,
+        undo=undo,
+    )
+
+
+def _lent(exchange: Exchange, out: CheckedOut) -> Reply:
+    """Returns the reply for a loan. AF repeats no other field, because many terminals pause at every message."""
+    language, had = exchange.language(out.language), out.again or out.renewed
+    texts = [tell(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
+    texts += [tell(Notice.RECALLED, language)] if out.recalled else []
+    texts += [tell(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
+    return _loan(exchange, out.title, out.due, texts, had=had, request=out.request)
+
+
+def _fee(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
+    """Returns the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
+    if not isinstance(outcome, Refused) or outcome.why is not Reason.FEE_NOT_ACKNOWLEDGED:
+        return {}
+    return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(outcome.detail.get("fee", ""))}
+
+
+def _loan(exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
+    """12 and 30 for a yes; `had`: the patron had it before."""
+    said: dict[str, Value] = {
+        "ok": "1",
+        "renewal_ok": "Y" if had else "N",
+        "desensitize": "Y",
+        "AJ": title,
+        "AH": exchange.due(due),
+        "AF": tuple(texts),
+    }
+    return reply(exchange, said, request=request)
+
+
+async def _undo_return(exchange: Exchange) -> Reply:
+    asked = exchange.message
+    ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, undo=True, card=asked.get("AA"))
+    outcome = await exchange.door.desk.check_in(ask)
+    if not isinstance(outcome, CheckedIn):
+        return refuse(exchange, outcome)
+    seen = await exchange.door.desk.see_item(SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency))
+    due = seen.due if isinstance(seen, ItemSeen) else None
+    return _loan(
+        exchange, outcome.title, due, [tell(Notice.RETURN_UNDONE, exchange.language())], had=True, request=outcome.request
+    )
+
+
+# ---- check-in
+
+
+async def check_in(exchange: Exchange) -> Reply:
+    """10. With BI the terminal could not finish a checkout: the loan never was. Source: SIP2 2.00, cancel."""
+    asked = exchange.message
+    if not asked.get("AB"):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    if exchange.says("BI"):
+        return await _undo_loan(exchange)
+    happened = exchange.happened("return_date", "transaction_date")
+    ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
+    outcome = await exchange.door.desk.check_in(ask)
+    if not isinstance(outcome, CheckedIn):
+        return refuse(exchange, outcome, **_not_out(exchange, outcome))
+    taken = _taken(exchange, outcome)
+    return replace(taken, fields={**taken.fields, **await _for_the_sorter(exchange, outcome)})
+
+
+def _not_out(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
+    """Returns the refusal of a copy that is not on loan, for makes that want the strip resensitized without a staff alert."""
+    plain = exchange.session.dialect.no_checkin == "resensitize"
+    if not plain or not isinstance(outcome, Refused) or outcome.why not in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM):
+        return {}
+    return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
+
+
+async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
+    """Returns the fields for sorters (CS, CH) and the patron of a held copy (DA), if the terminal's dialect lists them."""
+    told: dict[str, Value] = {}
+    wanted = exchange.session.dialect.extensions
+    if "CS" in wanted:
+        seen = await exchange.door.desk.see_item(SeeItem(exchange.by, taken.item.barcode, taken.item.agency))
+        told |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
+    if "DA" in wanted and taken.held_for:
+        patron = await exchange.door.desk.see_patron(SeePatron(exchange.by, taken.held_for))
+        told["DA"] = patron.name.reveal()
+    return {tag: value for tag, value in told.items() if value}
+
+
+def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
+    route = SORT_BINS[_way(taken)]
+    goes_to = "" if route.bin == "shelf" else taken.destination
+    texts = [_way_on(exchange, route.news, goes_to, taken.fine_cents)]
+    texts += [tell(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
+    texts += [tell(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
+    alert = bool(taken.alert or taken.conflict)
+    said: dict[str, Value] = {
+        "ok": "1",
+        "resensitize": "Y",
+        "alert": "Y" if alert else "N",
+        "AQ": taken.item.agency,
+        "AJ": taken.title,
+        "CL": route.bin or goes_to,
+        "CT": goes_to,
+        "CV": route.alert if alert or exchange.session.dialect.alerts == "always" else "",
+        "CY": taken.held_for,
+        "AF": tuple(texts),
+    }
+    return reply(exchange, said, request=taken.request)
+
+
+def _way_on(exchange: Exchange, news: Notice, destination: str, fine_cents: int) -> str:
+    currency = exchange.session.dialect.currency
+    return tell(news, exchange.language(), destination=destination, fine=dollars(fine_cents), currency=currency)
+
+
+def _way(taken: CheckedIn) -> str:
+    """The row of ROUTES."""
+    if taken.what == "again" and taken.held_for:
+        return "held"
+    return "late" if taken.what == "returned" and taken.fine_cents else taken.what
+
+
+async def _undo_loan(exchange: Exchange) -> Reply:
+    outcome = await exchange.door.desk.check_out(_checkout(exchange, undo=True))
+    if not isinstance(outcome, CheckedOut):
+        return refuse(exchange, outcome)
+    said: dict[str, Value] = {
+        "ok": "1",
+        "resensitize": "Y",
+        "AQ": outcome.item.agency,
+        "AJ": outcome.title,
+        "CL": "hold",
+        "CV": "01",
+        "AF": (tell(Notice.LOAN_UNDONE, exchange.language(outcome.language)),),
+    }
+    return reply(exchange, said, request=outcome.request)
+
+
+# ---- renewal
+
+
+async def renew(exchange: Exchange) -> Reply:
+    """30. AB identifies the book, or AJ if AB is missing; if both are given, AB counts."""
+    asked = exchange.message
+    if not (asked.get("AA") and (asked.get("AB") or asked.get("AJ"))):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    if exchange.pin_missing:
+        return refuse_by(exchange, Reason.WRONG_PIN)
+    outcome = await exchange.door.desk.renew(_renewal(exchange))
+    if isinstance(outcome, Renewed):
+        return _renewed(exchange, outcome)
+    return refuse(exchange, outcome, AH=exchange.due(_due_still(outcome)), **_fee(exchange, outcome))
+
+
+def _due_still(outcome: Outcome) -> date | None:
+    """The due date of a loan that was not renewed; none where it is a loan no more."""
+    return outcome.due if isinstance(outcome, Refused) and outcome.why is not Reason.NOT_ON_LOAN else None
+
+
+def _renewal(exchange: Exchange) -> Renew:
+    asked = exchange.message
+    return Renew(
+        exchange.by,
+        asked.get("AA"),
+        asked.get("AB"),
+        title=asked.get("AJ"),
+        pin=exchange.pin,
+        pin_given=bool(exchange.pin),
+        fee_acknowledged=exchange.says("BO"),
+    )
+
+
+def _renewed(exchange: Exchange, done: Renewed) -> Reply:
+    """A renewal that the lender must grant first is none yet: not ok, with the old date and the reason."""
+    language = exchange.language(done.language)
+    text = tell(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
+    loan = _loan(exchange, done.title, done.due, [text], had=True, request=done.request)
+    flags = {"ok": "0", "renewal_ok": "N", "desensitize": "N"} if done.pending else {}
+    fee = {"BT": "04", "BH": exchange.session.dialect.currency, "BV": dollars(done.fine_cents)} if done.fine_cents else {}
+    return replace(loan, fields={**loan.fields, **flags, **fee, "AB": done.item.barcode})
+
+
+async def renew_all(exchange: Exchange) -> Reply:
+    """66. Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN."""
+    asked = exchange.message
+    if not asked.get("AA"):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    if exchange.pin_missing:
+        return refuse_by(exchange, Reason.WRONG_PIN)
+    outcome = await exchange.door.desk.renew_all(RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.says("BO")))
+    return refuse(exchange, outcome) if isinstance(outcome, Refused) else _all_renewed(exchange, outcome)
+
+
+def _why(exchange: Exchange, no: Refused, language: str) -> str:
+    return say(no.why, language, {"currency": exchange.session.dialect.currency, **no.detail})
+
+
+def _all_renewed(exchange: Exchange, done: AllRenewed) -> Reply:
+    """A renewal that its lender must grant first counts among those that are not."""
+    language = exchange.language(done.language)
+    yes = [one for one in done.renewed if not one.pending]
+    noes = [(one.item.barcode, tell(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
+    noes += [(one.item.barcode if one.item else "", _why(exchange, one, language)) for one in done.refused]
+    said: dict[str, Value] = {
+        "ok": "1",
+        "renewed_count": f"{len(yes)}",
+        "unrenewed_count": f"{len(noes)}",
+        "BM": tuple(one.item.barcode for one in yes),
+        "BN": tuple(barcode for barcode, _ in noes),
+        "AF": (
+            tell(Notice.ALL_RENEWED, language, count=len(yes)),
+            *(tell(Notice.NOT_RENEWED, language, item=barcode, why=why) for barcode, why in noes),
+        ),
+    }
+    return reply(exchange, said)

@@ -1,0 +1,299 @@
+"""Patron information for terminals: status, counts and lists, limited to the fields that the terminal may see."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import ChargeEntry, Had, LoanEntry, PatronSeen
+from hkall_gateway.rules.vocabulary import Position, Reason
+from hkall_gateway.sip2.codec.lines import Sip2Message, Value
+from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, reply
+from hkall_gateway.sip2.screen_messages import ZH, Notice, say, tell
+from hkall_gateway.sip2.upstream.last_known import KnownFlags
+
+P = Position
+
+
+RecordEntry = LoanEntry | ChargeEntry
+Record = PatronSeen | Had
+Lists = Mapping[str, Sequence[RecordEntry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One position of the summary: its count in 64, the tag of its entries, the request positions, and a further condition."""
+
+    count: str
+    tag: str
+    positions: frozenset[Position]
+    holds: Callable[[LoanEntry], bool]
+
+
+def _always(_line: LoanEntry) -> bool:
+    return True
+
+
+def _recalled(line: LoanEntry) -> bool:
+    return line.request.recalled_on is not None
+
+
+def _recall_overdue(line: LoanEntry) -> bool:
+    return line.overdue and _recalled(line)
+
+
+def _at(*positions: Position) -> frozenset[Position]:
+    return frozenset(positions)
+
+
+# fmt: off
+LISTINGS: Final = (
+    Listing("hold_items_count",        "AS", _at(P.RECEIVED),                       lambda line: not line.uncollected),
+    Listing("overdue_items_count",     "AT", _at(P.ON_LOAN),                        lambda line: line.overdue),
+    Listing("charged_items_count",     "AU", _at(P.ON_LOAN),                        _always),
+    Listing("fine_items_count",        "AV", _at(*P),                               lambda line: line.fine_cents > 0),
+    Listing("recall_items_count",      "BU", _at(P.ON_LOAN),                        _recalled),
+    Listing("unavailable_holds_count", "CD", _at(P.NEW, P.REQUESTED, P.IN_TRANSIT), _always),
+)
+"""In the order of the summary's positions. Source: SIP2 2.00, summary."""
+
+_AT: Final = {position: tuple(row for row in LISTINGS if position in row.positions) for position in P}
+"""The lists in which an entry may appear, by its position."""
+
+FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
+    "barred":         lambda seen: not seen.valid,
+    "no renewals":    lambda seen: not seen.may_renew,
+    "full":           lambda seen: _full(seen),
+    "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
+    "recall overdue": lambda seen: any(map(_recall_overdue, seen.lines)),
+}
+"""Facts about a patron from which MARKS derives the patron status."""
+
+MARKS: Final = {
+    0:  ("barred", "full"),     # charge denied
+    1:  ("no renewals",),       # renewal denied
+    2:  ("barred",),            # recall denied
+    3:  ("barred",),            # hold denied
+    5:  ("full",),              # too many items charged
+    10: ("owing",),             # excessive fines
+    12: ("recall overdue",),    # recall overdue
+}
+"""The facts that set a position of the patron status to Y; the gateway has no data for the other positions.
+
+Source: SIP2 2.00, patron status.
+"""
+# fmt: on
+
+REQUESTS: Final = frozenset({"AS", "CD"})
+"""The lists of requests whose item the patron does not have yet."""
+
+STRANGERS: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED, Reason.TRY_AGAIN})
+"""Refusals without a patron record to show."""
+
+POSITIONS: Final = 14
+FINES: Final = 3
+"""The position of the fines in the summary."""
+
+
+async def patron_status(exchange: Exchange) -> Reply:
+    """24: may this patron borrow, and what do they owe."""
+    seen = await _see(exchange)
+    return _record(exchange, seen, standing(exchange, seen, lists_of(seen)))
+
+
+async def patron_information(exchange: Exchange) -> Reply:
+    """64: the same, with counts, limits, and the one list that the summary asks for."""
+    seen = await _see(exchange)
+    lists = lists_of(seen)
+    said = standing(exchange, seen, lists)
+    if _trusted(exchange, seen):
+        said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
+    if _known(seen):
+        said |= _details(exchange, seen, lists)
+    return _record(exchange, seen, said)
+
+
+def _record(exchange: Exchange, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
+    told = reply(exchange, said, seen.refusal)
+    return replace(told, wrong_pin=True) if seen.pin_ok is False and not seen.known else told
+
+
+async def end_session(exchange: Exchange) -> Reply:
+    """36. Always succeeds: no state is kept between a patron's messages."""
+    return reply(exchange, {"end_session": "Y"})
+
+
+def _see(exchange: Exchange) -> Awaitable[PatronSeen]:
+    pin = exchange.pin
+    return exchange.door.desk.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
+
+
+def lists_of(record: Record) -> Lists:
+    """Returns a record's entries by list tag; one entry may be in several lists. The fines begin with existing charges."""
+    lists: dict[str, list[RecordEntry]] = {row.tag: [] for row in LISTINGS}
+    lists[LISTINGS[FINES].tag] += record.charges
+    for line in record.lines:
+        for row in _AT[line.request.position]:
+            if row.holds(line):
+                lists[row.tag].append(line)
+    return lists
+
+
+def standing(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
+    """Returns the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right: NYPL circulation PR 756."""
+    language, trusted = exchange.language(seen.language), _trusted(exchange, seen)
+    if _is_unknown(seen):
+        return _unknown(exchange, seen, language)
+    if exchange.beyond is None:  # else the relay has the answer of the local system itself
+        exchange.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
+    name = seen.name_zh if language == ZH and seen.name_zh else seen.name
+    return {
+        "patron_status": _marks(seen),
+        "language": exchange.code_of(language),
+        "AE": name.reveal() if trusted else "",
+        "BL": "Y" if _known(seen) else "N",
+        "CQ": "Y" if seen.pin_ok else "N",
+        "BH": exchange.session.dialect.currency,
+        "BV": dollars(seen.owed_cents) if trusted else "",
+        "AF": _texts(exchange, seen, lists, language),
+    }
+
+
+def _unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
+    """Returns the fields for a card that cannot be looked up now: BL and CQ as last known, and texts that name the unknown."""
+    told = exchange.last_known(known=seen.known)
+    assert seen.refusal is not None  # it holds the reason
+    return {
+        "patron_status": "YYYY",  # no right can be granted now
+        "language": exchange.code_of(language),
+        "AE": "",
+        "BL": told.valid,
+        "CQ": told.pin,
+        "BH": "",
+        "BV": "",
+        "AF": (say(seen.refusal.why, language, seen.refusal.detail), *what_is_unknown(exchange, told, language)),
+    }
+
+
+def what_is_unknown(exchange: Exchange, told: KnownFlags, language: str) -> list[str]:
+    """Returns the screen messages that say whether the card or the PIN cannot be checked at the moment."""
+    texts = [] if told.valid == "Y" else [tell(Notice.CARD_UNKNOWN_NOW, language)]
+    return texts + ([tell(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and told.pin != "Y" else [])
+
+
+def _is_unknown(seen: PatronSeen) -> bool:
+    return seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
+
+
+def _marks(seen: PatronSeen) -> str:
+    true = [fact for fact, holds in FACTS.items() if holds(seen)]
+    if not true:
+        return " " * POSITIONS
+    return "".join(["Y" if any(fact in true for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)])
+
+
+def _texts(exchange: Exchange, seen: PatronSeen, lists: Lists, language: str) -> tuple[str, ...]:
+    texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
+    texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
+    texts += texts_of(exchange, lists, language) if _trusted(exchange, seen) else []
+    return tuple(texts)
+
+
+def texts_of(exchange: Exchange, lists: Lists, language: str) -> list[str]:
+    """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
+    waiting = len(lists["AS"])
+    texts = [_waiting(waiting, language)] if waiting else []
+    row = asked_list(exchange.message)
+    if row is not None and row.tag in REQUESTS:
+        texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanEntry)]
+    return texts
+
+
+def asked_list(asked: Sip2Message) -> Listing | None:
+    """The one list that a 63 asks for: the first Y of its summary. None where it asks for none that we have."""
+    return _asked_by(asked.get("summary"))
+
+
+@lru_cache(maxsize=64)
+def _asked_by(summary: str) -> Listing | None:
+    at = summary[: len(LISTINGS)].find("Y")
+    return LISTINGS[at] if at >= 0 else None
+
+
+@lru_cache(maxsize=64)
+def _waiting(count: int, language: str) -> str:
+    return tell(Notice.WAITING, language, count=count)
+
+
+def _details(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
+    most = exchange.door.desk.library.policy.block.max_debt_cents
+    said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
+    if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
+        said["BE"] = seen.email.reveal()
+    if _trusted(exchange, seen):
+        said |= {**_list(exchange, lists), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
+    return said
+
+
+def _known(seen: PatronSeen) -> bool:
+    return seen.refusal is None or seen.refusal.why not in STRANGERS
+
+
+def _blocked(seen: PatronSeen) -> bool:
+    return seen.refusal is not None and seen.refusal.why is Reason.PATRON_BLOCKED
+
+
+def _full(seen: PatronSeen) -> bool:
+    limit = seen.loans_limit
+    return 0 < limit <= len(seen.lines) and limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines)
+
+
+def _trusted(exchange: Exchange, seen: PatronSeen) -> bool:
+    """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for.
+
+    A make with `disclose` "card" shows them for the card alone, also after a wrong PIN.
+    """
+    make = exchange.session.dialect
+    return bool(seen.pin_ok) or make.disclose == "card" or (seen.pin_ok is None and not make.pin_required)
+
+
+def _list(exchange: Exchange, lists: Lists) -> dict[str, Value]:
+    row = asked_list(exchange.message)
+    if row is None:
+        return {}
+    return {row.tag: tuple([line_text(exchange, row, line) for line in _page(exchange.message, lists[row.tag])])}
+
+
+def line_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
+    """Returns one entry of a list: the barcode, which the terminal may use in further requests; an amount in lists of fees."""
+    if isinstance(line, ChargeEntry):
+        named, cents = _named(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
+        # CG of 37 refers to this number.
+        return " ".join(filter(None, (f"#{line.fine}", named, exchange.session.dialect.currency, dollars(cents), line.kind)))
+    named = _named(exchange, line.request.item_barcode, line.request.title)
+    if row is not LISTINGS[FINES]:
+        return named
+    return " ".join(filter(None, (named, exchange.session.dialect.currency, dollars(line.fine_cents))))
+
+
+def _named(exchange: Exchange, barcode: str, title: str) -> str:
+    if not barcode:  # the copy is not known yet
+        return title
+    return f"{barcode} {title}" if title and exchange.session.dialect.list_titles else barcode
+
+
+def _page(asked: Sip2Message, lines: Sequence[RecordEntry]) -> Sequence[RecordEntry]:
+    """Returns the entries from BP to BQ, counted from 1, both included; a value that is not a number sets no limit."""
+    first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lines))
+    return lines[max(first - 1, 0) : last]
+
+
+def _number(text: str, otherwise: int) -> int:
+    if not text:
+        return otherwise
+    digits = text.strip()
+    # No count has that many digits, and int() of a very long number is slow or refused.
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else otherwise

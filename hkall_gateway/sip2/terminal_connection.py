@@ -1,0 +1,371 @@
+"""One terminal's connection: reads bytes, answers messages in order, keeps timeouts. It does not interpret messages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, Protocol, cast
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from hkall_gateway.desk.ports import Clock
+from hkall_gateway.edge.coroutines import start_coroutine
+from hkall_gateway.edge.endpoints import vouch
+from hkall_gateway.edge.limits.accept_filter import Refusals
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.proxy_header import BadHeader, strip
+from hkall_gateway.edge.proxy_protocol import HEADER_S
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.session import Close, Event, SendBytes, Session
+from hkall_gateway.sip2.codec.telnet import LOGIN, Prompts
+from hkall_gateway.sip2.dispatch import Sip2Services, respond, too_many_logins, welcome
+from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.upstream.client import UpstreamInterface
+
+LOG = structlog.get_logger()
+
+MOST_WAITING: Final = 64
+"""Messages of one terminal that may wait; at this limit reading from its socket pauses."""
+MOST_BEFORE_LOGIN: Final = 16
+"""Messages that may wait on a connection that is not logged in; one with more is closed as a flood."""
+AT_ONCE: Final = 16
+"""Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
+CLOSE_S: Final = 10.0
+"""Seconds that a peer has to read written data before the connection is aborted."""
+
+
+class Socket(Protocol):
+    """The part of a Twisted transport that is used here, plain TCP or TLS; to mypy zope's interfaces are no protocols."""
+
+    def getPeer(self) -> Any: ...  # noqa: N802
+
+    def write(self, data: bytes) -> object: ...
+
+    def loseConnection(self) -> object: ...  # noqa: N802
+
+    def abortConnection(self) -> object: ...  # noqa: N802
+
+    def pauseProducing(self) -> object: ...  # noqa: N802
+
+    def resumeProducing(self) -> object: ...  # noqa: N802
+
+    def registerProducer(self, producer: Any, streaming: bool) -> object: ...  # noqa: N802
+
+    def unregisterProducer(self) -> object: ...  # noqa: N802
+
+
+class ListeningPort(Protocol):
+    """Interface of the listening port that accepted a connection; `server.Terminals` implements it."""
+
+    door: Callable[[], Sip2Services]
+    limit: ConnectionLimit
+    without_header: ConnectionLimit
+    refusals: Refusals
+    clock: Clock
+    idle_s: float
+    login_s: float
+    listener: Listener
+
+    @property
+    def draining(self) -> bool: ...
+
+    def opened(self, line: TerminalConnection) -> None: ...
+
+    def closed(self, line: TerminalConnection) -> None: ...
+
+    def count(self) -> None: ...
+
+
+class TerminalConnection(TwistedProtocol):
+    """One terminal's connection. Its messages are answered one after the other, in the order in which they came."""
+
+    def __init__(self, port: ListeningPort) -> None:
+        self._port = port
+        self._session = Session(DIALECTS["standard"])
+        self._beyond: UpstreamInterface | None = None
+        self._header: bytearray | None = None
+        self._prompts: Prompts | None = None
+        self._waiting: deque[Event] = deque()
+        self._counted: dict[str, int] = {}
+        self._serving = self._paused = self._choked = self._closing = False
+        self._seat: Seat | None = None
+        self._queued: Seat | None = None
+        self._peer = self._why = ""
+        self._timer: Any = None
+
+    @property
+    def _socket(self) -> Socket:
+        return cast(Socket, self.transport)  # makeConnection was called: there is one
+
+    # ---- called by Twisted
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
+        self._port.opened(self)
+        self._socket.registerProducer(self, True)
+        if self._port.listener.proxy_from.admits(self._peer):
+            self._wait_for_header()
+        else:
+            self._let_in()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self._closing:
+            return
+        if self._header is not None:
+            self._unwrap(self._header, data)
+        else:
+            self._take(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self._closing = True
+        self._waiting.clear()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._leave_queue()
+        if self._seat is not None:
+            self.tally()
+            if self._beyond is not None:
+                self._beyond.close()
+            self._seat.leave()
+            self._note_end(reason)
+        self._port.closed(self)
+
+    # ---- called by the factory
+
+    def finish(self) -> None:
+        """Stop reading; answer the messages that were received, then close."""
+        if self._serving:
+            self._why = self._why or "drained"
+            self._waiting.append(Close("drained"))
+        else:
+            self.hang("drained")
+
+    def hang(self, why: str, *, at_once: bool = False) -> None:
+        """Close the connection; written data is still sent, unless `at_once`, which aborts."""
+        closing, self._closing, self._why = self._closing, True, self._why or why
+        self._waiting.clear()
+        if at_once:
+            self._socket.abortConnection()
+        elif not closing:
+            self._lose()
+
+    def _lose(self) -> None:
+        self._socket.unregisterProducer()
+        self._socket.loseConnection()
+        self._wait(CLOSE_S, self._socket.abortConnection)
+
+    def tally(self) -> None:
+        """Add what this session counted since the last call to the metrics: at each collection, and at the end."""
+        for event, count in self._session.counters.items():
+            told = self._counted.get(event, 0)
+            if count > told:
+                self._port.door().metrics.sip2_events.labels(event).inc(count - told)
+                self._counted[event] = count
+
+    # ---- called by the transport: whether the peer reads the written data
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        self._choked = True
+        self._hold_back()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        self._hold_back()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone; connectionLost follows."""
+
+    # ---- coming in
+
+    def _wait_for_header(self) -> None:
+        self._header = bytearray()
+        self._timer = self._port.clock.callLater(HEADER_S, self._too_late)
+        self._queued = self._port.without_header.enter(self._peer, partial(self._turn_away, "evicted"))
+        if self._queued is None:
+            self._turn_away("full", "so many connections of this balancer have no PROXY header yet")
+
+    def _unwrap(self, header: bytearray, data: bytes) -> None:
+        """Read the PROXY header, which carries the client's address; the connection is admitted only once it is complete."""
+        header += data
+        try:
+            told = strip(bytes(header))
+        except BadHeader as bad:
+            self._turn_away("proxy", str(bad))
+            return
+        if told is None:
+            return
+        self._header = None
+        self._leave_queue()
+        self._peer = told.source or self._peer  # "" is the balancer itself, looking whether we live
+        if self._let_in() and told.rest:
+            self._take(told.rest)
+
+    def _leave_queue(self) -> None:
+        if self._queued is not None:
+            self._queued.leave()
+
+    def _let_in(self) -> bool:
+        if why := self._unwelcome():
+            self._turn_away(why)
+            return False
+        self._port.count()
+        dialect, framed = self._port.listener.framing_of(self._peer)
+        self._session = Session(dialect, framed=framed)
+        opens = self._port.door().beyond
+        self._beyond = opens() if opens is not None else None
+        welcome(self._port.door(), self._session, self._port.listener, self._peer)
+        known = self._session.terminal is not None
+        if known and not self._prove():
+            return False
+        self._wait_for(self._port.idle_s if known else self._port.login_s)
+        if self._port.listener.login == "telnet":
+            self._prompts = Prompts()
+            self._socket.write(LOGIN)
+        LOG.info("sip2.opened", channel="sip2", peer=self._peer)
+        return True
+
+    def _unwelcome(self) -> str:
+        """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
+        if self._port.draining:
+            return "draining"
+        if not self._port.door().admits(self._peer):
+            return "address"
+        self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"))
+        return "" if self._seat else "full"
+
+    def _prove(self) -> bool:
+        """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
+        terminal = self._session.terminal or ""
+        row = self._port.door().terminals.get(terminal)
+        if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
+            self._turn_away("terminal", f"{terminal} has as many connections as it may")
+            return False
+        vouch(self._socket, f"sip2 {terminal}")
+        return True
+
+    def _turn_away(self, why: str, detail: str = "") -> None:
+        self._port.refusals.note(why, self._peer, detail)
+        self.hang(why, at_once=True)
+
+    def _wait_for(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._port.clock.callLater(seconds, self._too_late)
+        else:
+            self._timer.reset(seconds)
+
+    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
+        """Call `then` after `seconds`, and cancel the call that was scheduled before."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._port.clock.callLater(seconds, then)
+
+    # ---- message queue
+
+    def _take(self, data: bytes) -> None:
+        if self._session.terminal is not None:
+            self._timer.reset(self._port.idle_s)
+        self._waiting.extend(self._events(data))
+        if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
+            self.hang("flood", at_once=True)
+            return
+        if not self._serving and self._waiting:
+            self._serving = True
+            start_coroutine(self._serve())
+        self._hold_back()
+
+    def _events(self, data: bytes) -> Iterable[Event]:
+        if self._prompts is None:
+            return self._session.receive(data)
+        return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in self._prompts.receive(data)]
+
+    async def _serve(self) -> None:
+        served = 0
+        try:
+            while self._waiting:
+                event = self._waiting.popleft()
+                if isinstance(event, SendBytes):
+                    self._socket.write(event.data)
+                elif isinstance(event, Close):
+                    self.hang(event.why)
+                else:
+                    known = self._session.terminal
+                    self._answered(await respond(self._port.door(), self._session, event, self._peer, self._beyond), known)
+                self._hold_back()
+                served += 1
+                if self._waiting and not served % AT_ONCE:
+                    await self._next_iteration()
+        except Exception:  # noqa: BLE001  # no error may reach the other connections
+            self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
+        finally:
+            self._serving = False
+
+    def _next_iteration(self) -> Deferred[None]:
+        """Returns a Deferred that fires in the next reactor iteration, so that other connections are served first."""
+        exchange: Deferred[None] = Deferred()
+        self._port.clock.callLater(0, partial(exchange.callback, None))
+        return exchange
+
+    def _answered(self, answer: bytes, known: str | None) -> None:
+        """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
+        came_in = self._session.terminal not in (None, known)
+        if not self._closing and (not came_in or self._prove()):
+            self._write(self._in_words(answer), came_in=came_in)
+
+    def _in_words(self, answer: bytes) -> bytes:
+        """Returns the answer, or, during telnet prompts, the prompts' text for its login result."""
+        if self._prompts is None:
+            return answer
+        prompts, right = self._prompts, self._session.terminal is not None
+        said = prompts.judged(right)
+        if right:
+            self._prompts = None
+            self._session.begin()
+        self._waiting.extendleft(reversed(list(self._events(prompts.rest() if right else b""))))
+        return said
+
+    def _write(self, answer: bytes, *, came_in: bool) -> None:
+        self._socket.write(answer)
+        if too_many_logins(self._session):
+            self.hang("three strikes")
+        elif came_in:
+            self._timer.reset(self._port.idle_s)
+
+    def _hold_back(self) -> None:
+        """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""
+        crowded = self._choked or len(self._waiting) > MOST_WAITING
+        if self._closing or crowded == self._paused:
+            return
+        self._paused = crowded
+        if crowded:
+            self._socket.pauseProducing()
+        else:
+            self._socket.resumeProducing()
+
+    # ---- the end
+
+    def _too_late(self) -> None:
+        """Close after a timeout: no login in time, or silence. A message that is being answered is answered first."""
+        if self._serving and self._session.terminal is not None:
+            self._timer = self._port.clock.callLater(self._port.idle_s, self._too_late)
+        else:
+            self.hang("idle" if self._session.terminal is not None else "no login")
+
+    def _failed(self, failure: Failure) -> None:
+        """Handle a bug outside the answer itself: this connection is closed, the others are not affected."""
+        LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
+        self.hang("failed", at_once=True)
+
+    def _note_end(self, reason: Failure) -> None:
+        LOG.info(
+            "sip2.closed",
+            channel="sip2",
+            peer=self._peer,
+            terminal=self._session.terminal or "",
+            why=self._why or type(reason.value).__name__,
+            counters=dict(self._session.counters),
+        )

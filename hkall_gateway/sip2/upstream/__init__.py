@@ -1,0 +1,1 @@
+"""The connection to the library's own SIP2 server."""

@@ -1,0 +1,379 @@
+"""SIP2 client: the gateway acts as a terminal of the library's own system, on a persistent, logged-in connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
+
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.limits.time_budget import left_s
+from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode, encode, sealed
+from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
+
+MOST_BYTES: Final = 1_048_576
+"""A reply that is longer is none."""
+MOST_LINES: Final = 64
+"""Unread lines that may wait; a system that sends more is not answering our requests."""
+LOOKS: Final = frozenset({"17", "23", "63", "99"})
+"""Read-only requests."""
+ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
+"""Requests that every server answers. No reply to another one (edge-sip2 ignores 01, 15, 19 and 25) is not an outage."""
+OFF_LINE: Final = "98"
+ARE_YOU_THERE: Final = b"9900802.00"
+"""The message that probes an unreachable system in the background."""
+FAIR_S: Final = 1.0
+"""A timeout after less than this, and less than half of the request's own time, does not count against the system."""
+TRIES: Final = 4
+"""Lines that are read for one answer, including garbled lines and late answers to earlier requests."""
+
+
+class Ask(Protocol):
+    """One question to the local system: the body of a line, without AY, AZ and end; and the body of its reply.
+
+    Raises Unreachable where no usable reply comes in time.
+    """
+
+    def __call__(self, body: bytes, /) -> Awaitable[bytes]: ...
+
+
+class UpstreamInterface(Ask, Protocol):
+    """The local system behind one terminal; `Upstream` is one. A login that is changed counts from the next opening on."""
+
+    login: Login
+
+    @property
+    def dialect(self) -> Sip2Dialect: ...
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def refused(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Ticking(Protocol):
+    """A reactor's clock: a timer and a stopwatch."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
+
+    def seconds(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Our login at the local system; no login is sent if the name is empty."""
+
+    name: str = ""
+    password: Sensitive = NOTHING
+    location: str = ""
+
+
+NOBODY: Final = Login()
+
+
+class Unusable(Exception):
+    """The local system replied, but not with an answer to the request."""
+
+
+class LoginRefused(Unusable):
+    """It answers, but not to this login."""
+
+
+class Garbled(Unusable):
+    """The reply has a wrong checksum."""
+
+
+class HungUp(Unreachable):
+    """It ended the connection over this very question."""
+
+
+class Unanswered(Unreachable):
+    """The request was sent and no answer came: it may have been executed, or may be executed later."""
+
+
+class LineConnection(TwistedProtocol):
+    """One connection, read and written as lines. `closed` is the reason why it closed, "" while it is open."""
+
+    def __init__(self) -> None:
+        self.closed = ""
+        self._buffer = bytearray()
+        self._lines: deque[bytes] = deque()
+        self._waiter: Deferred[bytes] | None = None
+
+    def say(self, line: bytes) -> None:
+        """Send a line."""
+        cast(Any, self.transport).write(line)
+
+    def line(self) -> Deferred[bytes]:
+        """The next line that comes, without its end. Fails with Unusable when the connection is closed first."""
+        if self._lines:
+            return succeed(self._lines.popleft())
+        self._waiter = Deferred()
+        if self.closed:
+            self._waiter.errback(Unusable(self.closed))
+        return self._waiter
+
+    def drop(self) -> None:
+        """Abort the connection at once: data that still arrives answers an abandoned request."""
+        self.closed = self.closed or "dropped"
+        if self.transport is not None:
+            cast(Any, self.transport).abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        first, *others = data.replace(b"\n", b"\r").split(b"\r")
+        self._buffer += first
+        for piece in others:
+            if self._buffer:
+                self._lines.append(bytes(self._buffer))
+            self._buffer = bytearray(piece)
+        if len(self._buffer) > MOST_BYTES or len(self._lines) > MOST_LINES:
+            self.drop()
+        if self._lines and self._waiter is not None and not self._waiter.called:
+            self._waiter.callback(self._lines.popleft())
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self.closed = self.closed or type(reason.value).__name__
+        if self._waiter is not None and not self._waiter.called:
+            self._waiter.errback(Unusable(self.closed))
+
+
+Dial = Callable[[], Awaitable[LineConnection]]
+
+
+class Upstream:
+    """One connection, one request at a time; it is opened and logged in with the first request and after every loss.
+
+    A request has `timeout_s` seconds in all, including the connection, or the rest of its message's budget. A request that may
+    have been executed is never repeated automatically: whether the loan was made is unknown here, but the person at the
+    terminal knows. A read-only request is repeated if a connection that was kept open turns out to be closed. A line that the
+    peer could not read (96) was not executed, and is sent again; a garbled reply is requested again (97).
+
+    Only failures that concern every request count against the system: no connection, no answer to the login, no answer in
+    time. A connection that it closes during a request or a login counts if a probe ends the same way.
+    """
+
+    def __init__(
+        self, dial: Dial, clock: Ticking, timeout_s: float, dialect: Sip2Dialect, health: CircuitBreaker, login: Login
+    ) -> None:
+        self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
+        self._health, self._login, self._first_login = health, login, login
+        self._wire: LineConnection | None = None
+        self._number = 0
+        self._left = self._entered = self._sent = self._trying = False
+
+    @property
+    def login(self) -> Login:
+        return self._login
+
+    @login.setter
+    def login(self, login: Login) -> None:
+        self._login = login
+
+    @property
+    def up(self) -> bool:
+        """Whether the system answered when it was asked last."""
+        return self._health.up
+
+    @property
+    def refused(self) -> bool:
+        """Whether the system refused this connection's login, and it is too early to try again."""
+        return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
+
+    async def __call__(self, body: bytes) -> bytes:
+        """The reply to one question; see `Ask`. Raises HungUp or Unanswered where it was sent and has no answer."""
+        question = body[:2].decode("latin-1")
+        if not self._health.may_ask():
+            self._health.rested(question)
+            raise Unreachable("the local system is down")
+        if self._is_closed and self.refused:
+            self._health.rested(question)
+            raise Unreachable("the local system does not take this login")
+        return await self._asked(body, question)
+
+    async def try_again(self) -> None:
+        """Probe the system on a separate connection, and report the result to its health. Never raises.
+
+        The login with which this object was created is tried first: a later one came from a terminal, and may be the fault.
+        """
+        for login in dict.fromkeys((self._first_login, self._login)):
+            if await self._is_there(login):
+                return
+
+    async def _is_there(self, login: Login) -> bool:
+        own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, login)
+        own._trying = True
+        try:
+            if own.refused:
+                return False
+            await own._asked(ARE_YOU_THERE, "99")
+        except Unreachable:
+            return False  # the failure was reported to its health
+        finally:
+            own.close()
+        return True
+
+    async def _asked(self, body: bytes, question: str) -> bytes:
+        began = self._clock.seconds()
+        allowed_s = left_s(began, self._timeout_s)
+        if allowed_s <= 0:
+            raise Unreachable("no time is left for this message")
+        self._left = self._sent = False
+        going = Deferred.fromCoroutine(self._conversation(body))
+        going.addTimeout(allowed_s, cast(Any, self._clock))
+        try:
+            reply = await going
+        except Exception as failed:  # any failure means that it is unreachable
+            hung_up = isinstance(failed, Unusable) and self._wire is not None and bool(self._wire.closed)
+            if not self._left:
+                fair = allowed_s >= min(FAIR_S, self._timeout_s / 2)
+                self._tell(failed, question, self._clock.seconds() - began, hung_up=hung_up, fair=fair)
+            self._drop()
+            raise self._said_of(failed, hung_up=hung_up) from failed
+        self._health.heard(question, self._clock.seconds() - began)
+        return reply
+
+    def _tell(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
+        """Report a failed request to the system's health."""
+        if isinstance(failed, LoginRefused):
+            self._health.heard("93", took_s)
+            self._health.login_refused(self.login.name, self.login, str(failed))
+        elif hung_up and not self._trying:
+            self._health.hung_up(question, self.try_again)
+        else:
+            grave = fair and (not self._entered or question in ANSWERED)
+            self._health.missed(question, _said(failed), grave=grave, trial=self.try_again)
+
+    def _said_of(self, failed: Exception, *, hung_up: bool) -> Unreachable:
+        if not self._sent:
+            return Unreachable(_said(failed))
+        return HungUp(_said(failed)) if hung_up else Unanswered(_said(failed))
+
+    def close(self) -> None:
+        """Close the connection; the next request opens it again. A request in progress does not count against the system."""
+        self._left = True
+        self._drop()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._wire is None or bool(self._wire.closed)
+
+    def _drop(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.drop()
+
+    async def _conversation(self, body: bytes) -> bytes:
+        kept = self._wire
+        if kept is None or kept.closed:
+            return await self._put(await self._opened(), body)
+        try:
+            return await self._put(kept, body)
+        except Unusable:
+            if not kept.closed or body[:2].decode("latin-1") not in LOOKS:
+                raise
+        return await self._put(await self._opened(), body)
+
+    async def _put(self, wire: LineConnection, body: bytes) -> bytes:
+        """Send the request. From here on it may have been executed, unless the connection was closed already."""
+        self._sent = not wire.closed
+        return await self._exchange(wire, body)
+
+    async def _opened(self) -> LineConnection:
+        self._drop()
+        self._entered = False
+        wire = self._wire = await self._dial()
+        self._number = 0
+        if self.login.name:
+            if not (await self._exchange(wire, login_line(self.login, self.dialect))).startswith(b"941"):
+                raise LoginRefused("the login was refused")
+            self._health.login_taken(self.login.name)
+        self._entered = True
+        return wire
+
+    async def _exchange(self, wire: LineConnection, body: bytes) -> bytes:
+        numbered = self.dialect.error_detection
+        asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
+        self._number = (self._number + 1) % 10
+        line, verdicts = sealed(body, asked, self.dialect), set[str]()
+        wire.say(line)
+        for _ in range(TRIES):
+            said = await wire.line()
+            verdict = judged(said, asked, self.dialect)
+            verdicts.add(verdict)
+            if verdict == "":
+                return body_of(said, self.dialect.delimiter)
+            if verdict in (GARBLED, RESEND):
+                wire.say(line if verdict == GARBLED else encode(Sip2Message(RESEND, checked=True), self.dialect))
+        if verdicts == {RESEND}:
+            raise Garbled("the checksums of its replies are wrong")
+        raise Unusable("it could not read the line" if verdicts == {GARBLED} else "no usable reply")
+
+
+def judged(line: bytes, asked: Sip2Message, dialect: Sip2Dialect) -> str:
+    """Classifies a reply: "" = the answer; "96" = the peer could not read our line; "97" = the reply is garbled.
+
+    "late" and "another", and the reasons of BadMessage, mean that the line is not the answer.
+    A line with another sequence number answers an earlier request. Raises Unusable for 98: the system goes off line.
+    """
+    try:
+        said = decode(line, dialect)
+    except BadMessage as bad:
+        return RESEND if bad.why == "checksum" else bad.why
+    if said.code == GARBLED:
+        return GARBLED
+    if said.sequence not in (None, asked.sequence):
+        return "late"
+    expected = SHAPES[asked.code].reply
+    if said.code == expected:
+        return ""
+    if said.code == OFF_LINE:
+        raise Unusable("it says that it is off line")
+    return "another"
+
+
+def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
+    """The body of a 93 in plain text."""
+    told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
+    told |= {"CN": login.name, "CO": login.password.reveal()}
+    told |= {"CP": login.location} if login.location else {}
+    return written(Sip2Message("93", told), dialect)
+
+
+def written(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
+    """The body of a message of ours: no number, no sum, no end."""
+    return encode(message, dialect).removesuffix(dialect.terminator)
+
+
+def dialled(reactor: Any, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
+    """Opens connections to a port; over TLS only where a known authority vouches for `host`."""
+    endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
+    if tls:
+        endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint)
+    factory: Any = Factory.forProtocol(LineConnection)
+    factory.noisy = False
+
+    async def dial() -> LineConnection:
+        opened: LineConnection = await endpoint.connect(factory)
+        return opened
+
+    return dial
+
+
+def _said(failed: Exception) -> str:
+    if isinstance(failed, CancelledError):  # the caller cancelled
+        return "TimeoutError"
+    return str(failed) if isinstance(failed, Unusable) else type(failed).__name__

@@ -1,0 +1,251 @@
+"""One document by HTTP: what leaves us, and whether a failure came before or after that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.error import ConnectError, ConnectionDone, DNSLookupError
+from twisted.internet.error import TimeoutError as TooSlow
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
+
+from hkall_gateway import __version__
+from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, charset
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/xml; charset="utf-8"\r\nContent-Length: 4\r\n\r\n<ok>'
+
+
+class Partner:
+    """An endpoint without a socket. `error` is how it fails to connect; None: it waits for `accept`."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.wire: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+        self.protocol: Any = None
+        self.waiting: Deferred[Any] = Deferred()
+        self.factory: Any = None
+
+    def endpointForURI(self, uri: Any) -> Partner:  # noqa: N802
+        return self
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.factory = factory
+        return fail(self.error) if self.error else self.waiting
+
+    def accept(self) -> None:
+        self.protocol = self.factory.buildProtocol(None)
+        self.protocol.makeConnection(self.wire)
+        self.waiting.callback(self.protocol)
+
+    def say(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def hang_up(self) -> None:
+        reason = ConnectionDone("Bye.")
+        self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # twisted.python has no types here
+
+
+class Sending:
+    """One posted document, its partner, and how it went."""
+
+    def __init__(self, partner: Partner, most_bytes: int = 1000) -> None:
+        self.clock = Clock()
+        agent = Agent.usingEndpointFactory(self.clock, partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
+        post = AgentPost(self.clock, agent, most_bytes)
+        self.result: Any = None
+        ensureDeferred(post("http://cuhk.test:9101/ncip", b"<doc/>", 20.0)).addBoth(self._keep)
+
+    def _keep(self, result: Any) -> None:
+        self.result = result.value if isinstance(result, Failure) else result
+
+
+def connected() -> tuple[Partner, Sending]:
+    partner = Partner()
+    sending = Sending(partner)
+    partner.accept()
+    return partner, sending
+
+
+def test_a_document_leaves_with_its_length_and_an_honest_name() -> None:
+    partner, _ = connected()
+    head, _, body = partner.wire.value().partition(b"\r\n\r\n")
+    lines = {line.lower() for line in head.split(b"\r\n")}
+    assert (head.split(b"\r\n")[0], body) == (b"POST /ncip HTTP/1.1", b"<doc/>")
+    assert {b"content-length: 6", b"accept-encoding: identity", b"host: cuhk.test:9101"} <= lines
+    assert f"user-agent: hkall-gateway/{__version__}".encode() in lines
+
+
+def test_our_proof_is_made_anew_for_each_document() -> None:
+    partner, proofs = Partner(), iter(["Bearer one", "Bearer two"])
+    agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
+    post = AgentPost(Clock(), agent).proving(lambda: next(proofs))
+    sending: Any = post("http://cuhk.test/ncip", b"<doc/>", 20.0)
+    ensureDeferred(sending)
+    partner.accept()
+    assert b"Authorization: Bearer one\r\n" in partner.wire.value()
+    assert next(proofs) == "Bearer two"
+
+
+def fetched(partner: Partner) -> list[Any]:
+    """What comes of a page that is asked for, when it does."""
+    agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
+    seen: list[Any] = []
+    ensureDeferred(AgentPost(Clock(), agent).get("http://dcb.test/keys", 5.0)).addBoth(seen.append)
+    return seen
+
+
+def test_a_page_is_fetched() -> None:
+    partner = Partner()
+    seen = fetched(partner)
+    partner.accept()
+    assert partner.wire.value().startswith(b"GET /keys HTTP/1.1\r\n")
+    partner.say(OK)
+    assert seen == [HttpReply(200, 'application/xml; charset="utf-8"', b"<ok>")]
+
+
+def test_a_page_that_cannot_be_fetched_fails_in_one_way() -> None:
+    (seen,) = fetched(Partner(ConnectError("refused")))  # type: ignore[no-untyped-call]  # nor has twisted.internet.error
+    assert (seen.type, seen.value.kind) == (NotSent, "connect")
+
+
+def test_a_response_is_handed_on_whatever_its_status() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nlater")
+    assert sending.result == HttpReply(503, "text/plain", b"later", 120)
+
+
+@pytest.mark.parametrize(
+    ("date", "until", "wait_s"),
+    [
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Wed, 01 Mar 2017 02:02:00 GMT", 120),
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Wed, 01 Mar 2017 10:02:00 +0800", 120),
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Wed, 01 Mar 2017 01:00:00 GMT", 0),  # it is over
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Sat, 01 Apr 2017 02:00:00 GMT", 86_400),  # nobody waits a month
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "soon", 0),
+        ("today", "Wed, 01 Mar 2017 02:02:00 GMT", 0),
+    ],
+)
+def test_a_busy_peer_may_name_an_instant_by_its_own_clock(date: str, until: str, wait_s: int) -> None:
+    partner, sending = connected()
+    partner.say(f"HTTP/1.1 503 Busy\r\nDate: {date}\r\nRetry-After: {until}\r\nContent-Length: 0\r\n\r\n".encode())
+    assert sending.result.retry_after_s == wait_s
+
+
+def test_a_response_in_many_pieces_is_one() -> None:
+    partner, sending = connected()
+    for byte in OK:
+        partner.say(bytes([byte]))
+    assert sending.result.body == b"<ok>"
+
+
+def test_an_old_peer_ends_its_response_by_closing() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.0 200 OK\r\nContent-Type: application/xml\r\n\r\n<ok>")
+    partner.hang_up()
+    assert sending.result.body == b"<ok>"
+
+
+def test_a_redirect_is_not_followed() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\nContent-Length: 0\r\n\r\n")
+    assert sending.result.status == 302
+
+
+# fmt: off
+FAILED: tuple[tuple[Exception, str], ...] = (
+    (ConnectError("refused"),        "connect"),  # type: ignore[no-untyped-call]  # twisted.internet.error has no types
+    (DNSLookupError("no such host"), "dns"),
+    (TooSlow("too long"),       "timeout"),  # type: ignore[no-untyped-call]  # nor here
+    (SSL.Error("no shared cipher"),  "tls"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("error", "kind"), FAILED)
+def test_without_a_connection_nothing_was_sent_and_it_is_known_what_failed(error: Exception, kind: str) -> None:
+    result = Sending(Partner(error)).result
+    assert (type(result), result.kind) == (NotSent, kind)
+
+
+def test_a_connection_that_does_not_come_in_time_sent_nothing() -> None:
+    sending = Sending(Partner())
+    sending.clock.advance(21)
+    assert isinstance(sending.result, NotSent)
+
+
+def test_a_line_that_is_cut_before_the_reply_leaves_it_open() -> None:
+    partner, sending = connected()
+    partner.hang_up()
+    assert isinstance(sending.result, NoReply)
+    assert sending.result.kind == "http"
+
+
+def test_a_line_that_is_cut_within_the_reply_leaves_it_open() -> None:
+    partner, sending = connected()
+    partner.say(OK[:-1])
+    partner.hang_up()
+    assert isinstance(sending.result, NoReply)
+
+
+@pytest.mark.parametrize("said", [b"", OK[:-1]])
+def test_a_silent_peer_is_given_up_in_time_and_hung_up_on(said: bytes) -> None:
+    partner, sending = connected()
+    partner.say(said)
+    sending.clock.advance(21)
+    assert isinstance(sending.result, NoReply)
+    assert (str(sending.result), sending.result.kind) == ("no answer within 20 s", "timeout")
+    assert partner.wire.disconnecting
+
+
+def test_a_reply_without_end_is_cut_off() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 1001)
+    assert isinstance(sending.result, NoReply)
+    assert partner.wire.disconnecting
+
+
+def test_what_is_not_http_leaves_it_open() -> None:
+    partner, sending = connected()
+    partner.say(b"+OK POP3 ready\r\n")
+    assert isinstance(sending.result, NoReply)
+
+
+def test_an_address_of_another_kind_sent_nothing() -> None:
+    post = AgentPost(Clock(), Agent(Clock()))  # type: ignore[no-untyped-call]  # twisted.web has no types
+    results: list[Any] = []
+    ensureDeferred(post("gopher://cuhk.test/", b"<doc/>", 20.0)).addBoth(results.append)
+    assert isinstance(results[0].value, NotSent)
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ('application/xml; charset="utf-8"', "utf-8"),
+        ("text/xml; charset=Big5", "big5"),
+        ("text/xml", None),
+        ("", None),
+        (";;;", None),
+    ],
+)
+def test_a_charset_is_read_from_the_content_type(said: str, named: str | None) -> None:
+    assert charset(said) == named
+
+
+def test_a_reply_in_pieces_of_a_byte_is_given_up() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    partner.say(b"1\r\na\r\n" * 1_500)
+    assert isinstance(sending.result, NoReply)
+    assert "pieces" in str(sending.result) or "bytes" in str(sending.result)
+
+
+def test_a_content_type_of_a_reply_may_be_anything() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 200 OK\r\nContent-Type: \xff\xfe\r\nContent-Length: 4\r\n\r\n<ok>")
+    assert sending.result.body == b"<ok>"
+    assert charset(sending.result.content_type) is None

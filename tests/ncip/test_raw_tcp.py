@@ -1,0 +1,239 @@
+"""NCIP 1 on a bare connection: documents are found by their closing tag, answered in order, and silence ends the line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipLines
+from tests.bounds import bounds
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+LIMIT = 4096
+FILE = Path(__file__).parents[2] / "fixtures/ncip/v1/lookup-user.xml"
+LOOKUP = FILE.read_bytes().rstrip().replace(b"CENTR", b"HKALL1").replace(b"central-key", b"i-key").replace(b"PG2040", b"UG1")
+CLOSED = b"</NCIPMessage>"
+
+
+class Raw:
+    """The raw door of a world, on a fake clock."""
+
+    def __init__(self, world: World, within: Bounds | None = None) -> None:
+        self.clock = Clock()
+        self.lines = NcipLines(world.door, within or bounds(LIMIT), self.clock)
+
+    def connect(self) -> Any:
+        address = IPv4Address("TCP", "10.0.0.7", 40000)
+        line: Any = StringTransport(peerAddress=address)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+        line.protocol = self.lines.buildProtocol(address)
+        line.protocol.makeConnection(line)
+        return line
+
+    def say(self, *chunks: bytes) -> Any:
+        line = self.connect()
+        for chunk in chunks:
+            line.protocol.dataReceived(chunk)
+        return line
+
+
+@pytest.fixture
+def raw(world: World) -> Raw:
+    return Raw(world)
+
+
+def documents(line: Any) -> list[bytes]:
+    return [part + CLOSED for part in line.value().split(CLOSED)[:-1]]
+
+
+def services(line: Any) -> list[str]:
+    return [decode(document).service for document in documents(line)]
+
+
+def test_a_document_is_answered_in_ncip_1_and_the_line_stays_open(raw: Raw) -> None:
+    line = raw.say(LOOKUP)
+    assert services(line) == ["LookupUserResponse"]
+    assert b"<!DOCTYPE NCIPMessage" in line.value()
+    assert not line.disconnecting
+
+
+def test_several_documents_with_anything_blank_between_are_answered_in_order(raw: Raw) -> None:
+    other = LOOKUP.replace(b"LookupUser", b"CreateUser")
+    assert services(raw.say(LOOKUP + b"\r\n\x04\0" + other + b"\n" + LOOKUP)) == [
+        "LookupUserResponse",
+        "CreateUserResponse",
+        "LookupUserResponse",
+    ]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(1, 2 * len(LOOKUP)), max_size=8))
+def test_however_the_bytes_are_cut_the_answers_are_the_same(raw: Raw, cuts: list[int]) -> None:
+    data, edges = LOOKUP * 2, sorted({0, *cuts, 2 * len(LOOKUP)})
+    chunks = [data[a:b] for a, b in pairwise(edges)]
+    assert raw.say(*chunks).value() == raw.say(data).value()
+
+
+def test_one_byte_at_a_time_makes_the_same_answer(raw: Raw) -> None:
+    assert services(raw.say(*(bytes([byte]) for byte in LOOKUP))) == ["LookupUserResponse"]
+
+
+@pytest.mark.parametrize("end", [b"</ns1:NCIPMessage>", b"</NCIPMessage >", b"</NCIPVersionMessage>"])
+def test_a_document_ends_with_its_root_whatever_it_is_called(raw: Raw, end: bytes) -> None:
+    assert raw.say(b"<a>rubbish" + end).value() != b""
+
+
+def test_what_never_ends_is_answered_as_what_it_is_and_the_line_closed(raw: Raw) -> None:
+    line = raw.say(LOOKUP[:-20])
+    raw.clock.advance(IDLE_S + 1)
+    assert b"Invalid Message Syntax Error" in line.value()
+    assert line.disconnecting
+
+
+def test_what_is_too_long_is_cut_off(raw: Raw) -> None:
+    line = raw.say(*[b"<x>" + b"y" * 1000] * 6, LOOKUP)
+    assert b"Invalid Message Syntax Error" in line.value()
+    assert services(line).count("LookupUserResponse") == 0
+    assert line.disconnecting
+
+
+def test_a_document_that_drips_is_answered_as_what_it_is_when_its_time_is_over(raw: Raw) -> None:
+    line = raw.say(LOOKUP + b"\n" * 500)
+    raw.clock.advance(IDLE_S - 1)
+    line.protocol.dataReceived(LOOKUP[:-9])
+    raw.clock.pump([IDLE_S / 2, IDLE_S / 2 - 1])
+    line.protocol.dataReceived(LOOKUP[-9:-8])
+    assert (services(line), line.disconnecting) == (["LookupUserResponse"], False)
+    raw.clock.advance(2)
+    assert (services(line)[1:], line.disconnecting) == (["ItemRequestedResponse"], True)
+
+
+def test_silence_closes_the_line(raw: Raw) -> None:
+    line = raw.say(LOOKUP)
+    raw.clock.advance(IDLE_S - 1)
+    assert not line.disconnecting
+    raw.clock.advance(2)
+    assert line.disconnecting
+
+
+def test_a_full_house_lets_nobody_in(world: World) -> None:
+    raw = Raw(world, bounds(LIMIT, per_address=1))
+    first, second = raw.connect(), raw.connect()
+    assert (first.disconnecting, second.disconnecting) == (False, True)
+    first.protocol.connectionLost()
+    assert not raw.connect().disconnecting
+
+
+# ---- while an answer is waited for
+
+
+class Slow:
+    """A desk that answers when it is told to."""
+
+    def __init__(self, world: World) -> None:
+        self._see, self.turns = world.desk.see_patron, list[Deferred[None]]()
+        slow: Any = self.see
+        world.desk.see_patron = slow  # type: ignore[method-assign]  # the world's own desk, slowed down
+
+    async def see(self, ask: Any) -> Any:
+        turn: Deferred[None] = Deferred()
+        self.turns.append(turn)
+        await turn
+        return await self._see(ask)
+
+
+def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) -> None:
+    slow, line = Slow(world), Raw(world).say(LOOKUP * 2)
+    assert (len(slow.turns), line.value()) == (1, b"")
+    slow.turns[0].callback(None)
+    assert (len(slow.turns), services(line)) == (2, ["LookupUserResponse"])
+
+
+def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
+    slow, raw = Slow(world), Raw(world)
+    line = raw.say(LOOKUP * (MOST_WAITING + 3))
+    assert line.producerState == "paused"
+    while slow.turns:
+        slow.turns.pop().callback(None)
+        raw.clock.advance(0)  # others have their turns in between
+    assert (line.producerState, len(services(line))) == ("producing", MOST_WAITING + 3)
+
+
+def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> None:
+    slow, raw = Slow(world), Raw(world)
+    idle, busy, done = raw.connect(), raw.say(LOOKUP), list[None]()
+    raw.lines.drain().addCallback(done.append)
+    assert (idle.disconnecting, busy.disconnecting, done) == (True, False, [])
+    slow.turns[0].callback(None)
+    assert (services(busy), busy.disconnecting, done) == (["LookupUserResponse"], True, [None])
+
+
+def test_who_is_gone_before_the_answer_harms_nobody(world: World) -> None:
+    slow, raw = Slow(world), Raw(world)
+    line = raw.say(LOOKUP)
+    line.protocol.connectionLost()
+    slow.turns[0].callback(None)
+    assert line.value() == b""
+
+
+# ---- bounds
+
+
+def test_blanks_are_silence(raw: Raw) -> None:
+    line = raw.connect()
+    for _ in range(3):
+        raw.clock.advance(IDLE_S / 2 - 1)
+        line.protocol.dataReceived(b" \r\n")
+    raw.clock.advance(4)
+    assert line.disconnecting
+
+
+def test_a_connection_from_where_no_library_is_is_closed_at_once(world: World) -> None:
+    raw = Raw(world)
+    away = IPv4Address("TCP", "192.0.2.9", 40000)
+    line: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+    line.protocol = raw.lines.buildProtocol(away)
+    line.protocol.makeConnection(line)
+    line.protocol.dataReceived(LOOKUP)
+    assert (line.disconnecting, line.value()) == (True, b"")
+
+
+def test_a_library_that_has_proven_who_it_is_is_no_stranger_any_more(world: World) -> None:
+    raw = Raw(world, bounds(LIMIT, unproven=1))
+    known = raw.say(LOOKUP)
+    assert raw.connect().disconnecting is False
+    assert raw.connect().disconnecting is True
+    assert services(known) == ["LookupUserResponse"]
+
+
+def test_documents_by_the_hundred_in_one_piece_are_a_flood(raw: Raw) -> None:
+    line = raw.say(CLOSED * 500)
+    raw.clock.pump([0] * FLOOD)
+    assert line.disconnecting
+    assert len(documents(line)) <= FLOOD + 1
+
+
+def test_a_line_is_read_no_further_while_its_answers_are_not_taken(raw: Raw) -> None:
+    line = raw.connect()
+    line.producer.pauseProducing()  # what a transport does whose buffer is full
+    assert line.producerState == "paused"
+    line.producer.resumeProducing()
+    assert line.producerState == "producing"
+
+
+def test_an_unfinished_document_gives_way_when_there_is_no_room(world: World) -> None:
+    raw = Raw(world, bounds(200_000, unfinished=50_000))
+    first, second = raw.say(b"<a>" + b"x" * 100_000), raw.say(b"<a>" + b"x" * 100_000)
+    assert (first.disconnecting, second.disconnecting) == (True, False)

@@ -1,0 +1,102 @@
+"""Where a partner says that a request stands: our own replies read backwards, and no more than they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hkall_gateway.ncip import replies
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.request_status import BORROWING, positions, question
+from hkall_gateway.ncip.status_words import status_of
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
+
+P = Position
+BORROWED, LENT = Side.BORROWING, Side.LENDING
+
+
+def reply(status: str = "", copy: str = "", **more: Any) -> NcipMessage:
+    fields: dict[str, Any] = {"RequestStatusType": status, "ItemOptionalFields": {"CirculationStatus": copy}, **more}
+    return NcipMessage("LookupRequestResponse", fields)
+
+
+def problem(text: str) -> NcipMessage:
+    return NcipMessage("LookupRequestResponse", {"Problem": [{"ProblemType": text}]})
+
+
+ON_A_WAY = "In Transit Between Library Locations"
+
+# fmt: off
+SAID = (
+    # ours     what the partner says                       where it stands there
+    (BORROWED, reply("In Process", "In Process"),          ("PAGED",)),
+    (BORROWED, reply("In Process", ON_A_WAY),              ("SHIPPED", "RETURN_TRANSIT")),
+    (BORROWED, reply("", "On Loan"),                       ("AT_BORROWER",)),
+    (BORROWED, reply("Cannot Fulfill Request"),            ("DECLINED",)),
+    (BORROWED, reply("Expired"),                           ("WITHDRAWN",)),
+    (BORROWED, reply("In Process", "Available On Shelf"),  ("CLOSED",)),
+    (BORROWED, problem("Unknown Request"),                 ()),
+    (BORROWED, problem("Unsupported Service"),             None),
+    (BORROWED, reply("Charged Out", "Somewhere"),          None),
+    (BORROWED, reply(),                                    None),
+    (LENT,     reply("Available For Pickup"),              ("RECEIVED",)),
+    (LENT,     reply("In Process", "On Loan"),             ("ON_LOAN",)),
+    (LENT,     reply("Cannot Fulfill Request"),            ("UNFILLED",)),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("ours", "said", "stands"), SAID)
+def test_an_answer_fits_these_positions(ours: Side, said: NcipMessage, stands: tuple[str, ...] | None) -> None:
+    assert positions(said, ours) == stands
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("position", P)
+def test_what_we_say_of_a_position_fits_that_position(side: Side, position: Position) -> None:
+    theirs = LENDING if side is Side.BORROWING else BORROWING
+    if position not in theirs:
+        return
+    status, copy = status_of(position), replies.STATUS.get(position, "")
+
+    found = positions(reply(status, copy), side)
+
+    assert found is not None
+    assert position in found
+
+
+def test_a_copy_in_somebodys_hands_is_not_taken_for_one_that_has_ended() -> None:
+    found = positions(reply("In Process", "On Loan"), BORROWED)
+
+    assert found is not None
+    assert not FINAL & {P(one) for one in found}
+
+
+LOAN = Request("R1", BORROWED, P.ON_LOAN, "Dune", "b1", wire_agency="HKU", wire_id="R1-1", item_agency="X", item_barcode="E1")
+ASKED = Request("R1", BORROWED, P.REQUESTED, "Dune", "b1", wire_agency="HKU", wire_id="R1-1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "row", "service"),
+    [
+        (LOAN, Partner("X", "", can_lookup_request=True, can_lookup_items=True), "LookupRequest"),
+        (LOAN, Partner("X", "", can_lookup_items=True), "LookupItem"),
+        (ASKED, Partner("X", "", can_lookup_items=True), None),
+        (LOAN, Partner("X", ""), None),
+    ],
+)
+def test_a_partner_is_asked_what_it_can_answer(request_: Request, row: Partner, service: str | None) -> None:
+    asked = question(request_, row)
+
+    assert (asked[0] if asked else None) == service
+
+
+@pytest.mark.parametrize(("number", "asked"), [("", ("HKU", "R1-1")), ("X:7:1", ("X", "7:1"))])
+def test_a_request_is_asked_about_under_the_partners_own_number(number: str, asked: tuple[str, str]) -> None:
+    found = question(LOAN, Partner("X", "", can_lookup_request=True), number)
+
+    assert found is not None
+    message = NcipMessage(*found)
+    assert (message.text("RequestId/AgencyId"), message.text("RequestId/RequestIdentifierValue")) == asked

@@ -1,0 +1,186 @@
+"""A lender's shelf is looked at before it is asked (R7): what its answer means, and what leaves us then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.lab.script import OK, Manner, Peers
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult, seen
+from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+from hkall_gateway.store.engine.database import finished
+
+CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
+C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")
+WISH = PartnerMessage(
+    Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "R1-1", datetime(2017, 3, 1, tzinfo=UTC), C1, "b1", "990001"
+)
+FREE = ("Available On Shelf",)
+
+
+def shelf(*copies: tuple[str, str], **more: Any) -> NcipMessage:
+    """A LookupItemSetResponse with these copies, barcode and status."""
+    told = [{"ItemId": {"ItemIdentifierValue": code}, "ItemOptionalFields": {"CirculationStatus": s}} for code, s in copies]
+    return NcipMessage("LookupItemSetResponse", {"BibInformation": [{"HoldingsSet": [{"ItemInformation": told}]}], **more})
+
+
+def one_copy(status: str) -> NcipMessage:
+    """A LookupItemResponse about C1."""
+    return NcipMessage(
+        "LookupItemResponse",
+        {"ItemId": {"ItemIdentifierValue": "C1"}, "ItemOptionalFields": {"CirculationStatus": status}},
+    )
+
+
+def problem(*types: str) -> list[dict[str, str]]:
+    return [{"ProblemType": one} for one in types]
+
+
+def several(problems: tuple[str, ...], copies: tuple[tuple[str, str], ...]) -> NcipMessage:
+    """A LookupItemSetResponse with a title of which there is a problem, beside one with these copies."""
+    told = shelf(*copies).each("BibInformation") if copies else []
+    return NcipMessage(
+        "LookupItemSetResponse", {"BibInformation": [{"Problem": problem(*problems)}, *(one.fields for one in told)]}
+    )
+
+
+HERE, NONE, UNKNOWN = ShelfCheck(ShelfResult.HERE, C1), ShelfCheck(ShelfResult.NONE), ShelfCheck(ShelfResult.UNKNOWN)
+ON, OUT = "Available On Shelf", "On Loan"
+
+# fmt: off
+SEEN = (
+    # what the lender says                                                     what it means
+    (shelf(("C1", ON)),                                                        HERE),
+    (shelf(("C1", "available on shelf")),                                      HERE),
+    (shelf(("C2", OUT), ("C1", ON)),                                           HERE),
+    (shelf(("C1", OUT), ("C2", ON)),                                           ShelfCheck(ShelfResult.ANOTHER, C2)),
+    (shelf(("C1", OUT), ("C2", "Missing")),                                    NONE),
+    (shelf(("C1", OUT), ("C2", "")),                                           UNKNOWN),  # one copy says nothing
+    (shelf(("C1", OUT), NextItemToken="2"),                                    UNKNOWN),  # the list goes on
+    (shelf(),                                                                  UNKNOWN),
+    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unknown Item")}),   NONE),
+    (NcipMessage("LookupItemSetResponse", {"BibInformation": [{"Problem": problem("Unknown Item")}]}), NONE),
+    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unsupported Service")}), UNKNOWN),
+    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unknown Item", "Temporary Processing Failure")}), UNKNOWN),
+    (several(("Unknown Item",), (("C1", ON),)),                                HERE),
+    (several(("Unknown Item",), (("C2", ON),)),                                ShelfCheck(ShelfResult.ANOTHER, C2)),
+    (several(("Unknown Item",), (("C1", OUT),)),                               NONE),
+    (several(("Temporary Processing Failure",), (("C1", ON),)),                HERE),
+    (several(("Temporary Processing Failure",), (("C1", OUT),)),               UNKNOWN),  # the other title may be there
+    (several(("Unknown Item",), ()),                                           NONE),
+    (shelf(("C1", "AVAILABLE")),                                               HERE),
+    (shelf(("C1", "Item in place")),                                           HERE),
+    (shelf(("C1", "Green dot")),                                               NONE),
+    (shelf(("C1", "Circulation Status Undefined")),                            UNKNOWN),
+    (one_copy(ON),                                                             HERE),
+    (one_copy(OUT),                                                            NONE),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("said", "means"), SEEN)
+def test_an_answer_means_what_it_says_and_no_more(said: NcipMessage, means: ShelfCheck) -> None:
+    assert seen(said, WISH, CUHK, FREE) == means
+
+
+def test_r8_another_copy_does_not_stand_for_a_wanted_volume() -> None:
+    volume = PartnerMessage(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
+
+    assert seen(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
+
+
+# ---- what leaves us
+
+
+def asked(
+    peers: Peers, partner: Partner = CUHK, *, unsure: bool = False, look_for: Sequence[str] = FREE
+) -> tuple[DeliveryResult, list[NcipMessage]]:
+    client = NcipClient(peers.post, "HKU", {"CUHK": "s"})
+    answer = finished(client.deliver(WISH, partner, unsure=unsure, look_for=look_for))
+    return answer, [decode(body) for body in peers.bodies]
+
+
+def peers(*statuses: str, manner: Manner = OK) -> Peers:
+    """CUHK with copies C1, C2 … that have these statuses; the first question is treated in that manner."""
+    copies = [Holding("CUHK", f"C{n}", "b1", "Dune", status=s, local_bib_id="990001") for n, s in enumerate(statuses, 1)]
+    made = Peers({CUHK.url: "CUHK"}, lambda _agency: "s", copies)
+    made.script("CUHK", manner)
+    return made
+
+
+def services(told: list[NcipMessage]) -> list[str]:
+    return [message.service for message in told]
+
+
+def test_a_copy_that_stands_there_is_asked_for() -> None:
+    answer, told = asked(peers(ON))
+
+    assert (answer.kind, answer.looked, services(told)) == ("accepted", "on the shelf", ["LookupItemSet", "RequestItem"])
+
+
+def test_another_copy_is_asked_for_by_its_own_barcode() -> None:
+    answer, told = asked(peers(OUT, ON))
+
+    assert (answer.kind, told[-1].text("ItemId/ItemIdentifierValue")) == ("accepted", "C2")
+
+
+def test_a_lender_without_a_copy_is_not_asked() -> None:
+    answer, told = asked(peers(OUT))
+
+    assert (answer.kind, answer.problem, services(told)) == ("refused", "none on the shelf", ["LookupItemSet"])
+
+
+@pytest.mark.parametrize(
+    "manner",
+    [
+        Manner("503", taken=False),
+        Manner("cut", taken=False),
+        Manner("away", taken=False),
+        Manner("Problem", taken=False, problem="Unsupported Service"),
+    ],
+    ids=lambda m: m.kind,
+)
+def test_a_shelf_that_cannot_be_seen_is_asked_all_the_same(manner: Manner) -> None:
+    answer, told = asked(peers(OUT, manner=manner))
+
+    assert (answer.kind, answer.looked, services(told)) == ("accepted", "the shelf could not be seen", ["RequestItem"])
+
+
+def test_what_may_have_arrived_is_not_looked_for_since_the_copy_may_be_put_aside_for_us() -> None:
+    answer, told = asked(peers(OUT), unsure=True)
+
+    assert (answer.kind, services(told)) == ("accepted", ["RequestItem"])
+
+
+def test_a_word_that_nobody_knows_is_warned_of_once_and_not_with_every_look() -> None:
+    client = NcipClient(peers("Green dot", "Green dot").post, "HKU", {"CUHK": "s"})
+    with capture_logs() as logs:
+        for _ in range(3):
+            finished(client.deliver(WISH, CUHK, look_for=FREE))
+
+    warned = [(log["source"], log["word"], log["copies"]) for log in logs if log["event"] == "availability.word_unknown"]
+    assert warned == [("CUHK", "Green dot", 2)]
+
+
+def test_nobody_looks_where_the_holdings_are_fresh() -> None:
+    answer, told = asked(peers(OUT), look_for=())
+
+    assert (answer.looked, services(told)) == ("", ["RequestItem"])
+
+
+def test_ncip_1_looks_at_the_one_copy() -> None:
+    partner = Partner("CUHK", "", url=CUHK.url, dialect="innreach", can_lookup_items=True)
+
+    answer, told = asked(peers(OUT), partner)
+
+    assert (answer.problem, services(told)) == ("none on the shelf", ["LookupItem"])

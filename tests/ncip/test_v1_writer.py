@@ -1,0 +1,173 @@
+"""What is written in NCIP 1 is what its DTD asks for."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, NCIP_2_02, Dtd, public
+from hkall_gateway.ncip.codec.documents import Coded, Fields, NcipMessage, decode, encode
+from hkall_gateway.ncip.codec.elements_v1 import RENAMED, SERVICES
+from hkall_gateway.ncip.codec.messages import SHAPES, Value
+
+DIRECT = DIALECTS["direct"]
+MESSAGING = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
+
+
+def written(service: str, said: Fields, version: str = NCIP_1_0) -> etree._Element:
+    return etree.fromstring(encode(NcipMessage(service, said, version), DIRECT))[0]
+
+
+def text(node: etree._Element, path: str) -> str | None:
+    return node.findtext(path)
+
+
+PROBLEM: Fields = {"ProblemType": Coded("Unknown Item", "urn:p"), "ProblemDetail": "R3: no", "ProblemElement": "ItemId"}
+UNREADABLE: Fields = {"ProblemType": Coded("Unknown Element", MESSAGING)}
+
+
+def test_a_document_has_declaration_doctype_version_and_header() -> None:
+    agency = "<UniqueAgencyId><Scheme>{}</Scheme><Value>{}</Value></UniqueAgencyId>"
+    us, them = agency.format("urn:a", "HKU"), agency.format("NCIP Unique Agency Id", "CENTR")
+    header: Fields = {"FromAgencyId": {"AgencyId": Coded("HKU", "urn:a")}, "ToAgencyId": {"AgencyId": "CENTR"}}
+    assert encode(NcipMessage("ItemShippedResponse", {"ResponseHeader": header}, NCIP_1_0), DIRECT).decode() == (
+        "<?xml version='1.0' encoding='UTF-8'?>\n"
+        f'<!DOCTYPE NCIPMessage PUBLIC "-//NISO//NCIP DTD Version 1.0//EN" "{NCIP_1_0}">\n'
+        f'<NCIPMessage version="{NCIP_1_0}"><ItemShippedResponse><ResponseHeader><FromAgencyId>{us}</FromAgencyId>'
+        f"<ToAgencyId>{them}</ToAgencyId></ResponseHeader></ItemShippedResponse></NCIPMessage>"
+    )
+
+
+def test_a_dialect_of_ncip_1_is_written_unless_the_message_is_of_ncip_2() -> None:
+    kinds = {
+        version: decode(encode(NcipMessage("ItemShippedResponse", {}, version), DIALECTS["innreach"])).namespaced
+        for version in ("", "5.6", NCIP_1_0, NCIP_2_02)
+    }
+    assert kinds == {"": False, "5.6": False, NCIP_1_0: False, NCIP_2_02: True}
+
+
+def test_a_header_that_nobody_gave_is_there_and_empty() -> None:
+    said = decode(encode(NcipMessage("ItemShippedResponse", {}, NCIP_1_0), DIRECT))
+    assert (written("ItemShippedResponse", {})[0].tag, said.text("ResponseHeader/FromAgencyId/AgencyId")) == (
+        "ResponseHeader",
+        "",
+    )
+
+
+def test_a_value_without_a_scheme_gets_the_published_one() -> None:
+    node = written("CirculationStatusUpdated", {"CirculationStatus": "On Loan"})
+    uri = "http://www.niso.org/ncip/v1_0/imp1/schemes/circulationstatus/circulationstatus.scm"
+    assert (text(node, "CirculationStatus/Scheme"), text(node, "CirculationStatus/Value")) == (uri, "On Loan")
+
+
+def test_what_ncip_1_does_not_have_is_left_out() -> None:
+    user: Fields = {"UserIdentifierType": "Barcode", "UserIdentifierValue": "PG7"}
+    item: Fields = {"ItemIdentifierValue": "L1"}
+    node = written("RequestItem", {"UserId": user, "ItemId": [item], "PickupLocation": "Main", "Ext": {"ItemNote": "x"}})
+    tags = {str(inner.tag) for inner in node.iter()}
+    assert tags.isdisjoint({"PickupLocation", "Ext", "UserIdentifierType", "ItemNote"})
+    assert text(node, "UniqueUserId/UserIdentifierValue") == "PG7"
+
+
+def test_loans_stand_in_their_wrapper_without_titles() -> None:
+    loan: Fields = {"ItemId": {"ItemIdentifierValue": "L1"}, "DateDue": "2017-03-16T23:59:59+08:00", "Title": "酒徒"}
+    node = written("LookupUserResponse", {"UserId": {"UserIdentifierValue": "P"}, "LoanedItem": [loan]})
+    loaned = node.find("UserTransaction/LoanedItem")
+    assert loaned is not None
+    assert [inner.tag for inner in loaned] == ["UniqueItemId", "ReminderLevel", "DateDue", "Amount"]
+    assert (text(loaned, "ReminderLevel"), text(loaned, "Amount/MonetaryValue")) == ("1", "0")
+
+
+def test_a_fee_that_was_paid_is_said_in_1_01_alone() -> None:
+    said: Fields = {"UserId": {"UserIdentifierValue": "P"}, "PaidFeeAmount": {"CurrencyCode": "HKD", "MonetaryValue": "5"}}
+    found = {
+        version: written("RequestItem", said, version).find("PaidFeeAmount") is not None for version in (NCIP_1_0, NCIP_1_01)
+    }
+    assert found == {NCIP_1_0: False, NCIP_1_01: True}
+
+
+def test_of_copy_and_title_the_copy_is_asked_for() -> None:
+    title: Fields = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKU"}}
+    node = written("RequestItem", {"BibliographicId": [title], "ItemId": [{"ItemIdentifierValue": "L1"}]})
+    assert (node.find("UniqueItemId") is None, node.find("UniqueBibliographicId") is None) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"UserIdentifierValue": "P"}, "UniqueUserId"),
+        ({"AgencyId": "HKU", "UserIdentifierValue": "P"}, "UniqueUserId"),
+        ({"AgencyId": "HKU", "UserIdentifierType": "Barcode", "UserIdentifierValue": "P"}, "VisibleUserId"),
+    ],
+)
+def test_a_user_is_looked_up_by_the_card_where_the_kind_of_card_is_said(said: Fields, expected: str) -> None:
+    assert written("LookupUser", {"UserId": said})[1].tag == expected
+
+
+def test_a_problem_is_a_processing_error_with_nested_names() -> None:
+    said = {**PROBLEM, "ProblemElement": "ItemId/ItemIdentifierValue", "ProblemValue": "L1"}
+    node = written("CheckInItemResponse", {"Problem": [said], "ItemId": {"ItemIdentifierValue": "L1"}})
+    error = node.find("Problem/ProcessingError")
+    assert error is not None
+    assert etree.tostring(error).decode() == (
+        "<ProcessingError><ProcessingErrorType><Scheme>urn:p</Scheme><Value>Unknown Item</Value></ProcessingErrorType>"
+        "<ProcessingErrorElement><ElementName>UniqueItemId</ElementName><ProcessingErrorElement>"
+        "<ElementName>ItemIdentifierValue</ElementName><ProcessingErrorValue>L1</ProcessingErrorValue>"
+        "</ProcessingErrorElement></ProcessingErrorElement></ProcessingError>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("problems_said", "expected"),
+    [
+        ([UNREADABLE], ["MessagingError"]),
+        ([PROBLEM, PROBLEM], ["ProcessingError", "ProcessingError"]),
+        ([UNREADABLE, PROBLEM], ["ProcessingError", "ProcessingError"]),
+    ],
+)
+def test_a_problem_holds_errors_of_one_kind(problems_said: list[Value], expected: list[str]) -> None:
+    node = written("LookupUserResponse", {"Problem": problems_said}).find("Problem")
+    assert node is not None
+    assert [inner.tag for inner in node] == expected
+
+
+def test_a_notification_is_refused_by_a_messaging_error() -> None:
+    assert [inner.tag for inner in written("ItemShippedResponse", {"Problem": [PROBLEM]})] == [
+        "ResponseHeader",
+        "MessagingError",
+    ]
+
+
+@pytest.mark.parametrize("service", ["Problem", "DeleteItemResponse"])
+def test_an_error_without_a_service_of_ncip_1_is_said_as_inn_reach_expects_it(service: str, dtd: etree.DTD) -> None:
+    body = encode(NcipMessage(service, {"Problem": [PROBLEM]}, NCIP_1_0), DIRECT)
+    again = decode(body)
+    assert (dtd.validate(etree.fromstring(body)), again.service, again.text("Problem/ProblemType")) == (
+        True,
+        "ItemRequestedResponse",
+        "Unknown Item",
+    )
+
+
+def test_a_service_that_ncip_1_does_not_have_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="DeleteItem is not in NCIP 1"):
+        encode(NcipMessage("DeleteItem", {"ItemId": {"ItemIdentifierValue": "L1"}}, NCIP_1_0), DIRECT)
+
+
+def test_a_mistake_of_ours_is_named_by_its_path() -> None:
+    with pytest.raises(ValueError, match="RequestItem/Umbrella is not"):
+        encode(NcipMessage("RequestItem", {"Umbrella": "1"}, NCIP_1_0), DIRECT)
+
+
+def test_the_reply_to_authenticate_user_has_its_name() -> None:
+    reply = NcipMessage(
+        "LookupUserResponse",
+        {"UserId": {"UserIdentifierValue": "P"}},
+        Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0), "AuthenticateUser"),
+    )
+    assert etree.fromstring(encode(reply, DIRECT))[0].tag == "AuthenticateUserResponse"
+
+
+def test_every_reply_that_ncip_1_knows_has_a_question_that_we_know() -> None:
+    known = {RENAMED.get(service, service) for service in SERVICES}
+    assert {service for service in known if not service.endswith("Response")} <= SHAPES.keys()

@@ -1,0 +1,496 @@
+"""Our line to the local system: what is sent, what counts as its answer, and what happens when there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.limits.time_budget import budget
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.lines import checksum
+from hkall_gateway.sip2.upstream.client import (
+    ARE_YOU_THERE,
+    MOST_BYTES,
+    NOBODY,
+    HungUp,
+    LineConnection,
+    Login,
+    Unanswered,
+    Upstream,
+)
+from tests.metrics import value
+
+LOGIN = Login("gateway", Sensitive("s3cret"), "MAIN")
+LOOK = b"1720170301    100000AOHKU|AB1|AC|"
+LOAN = b"11NN20170301    100000                  AOHKU|AAP1|AB1|AC|"
+STATUS = b"98YYYYYY10000320170301    1000002.00AOHKU|BXYYYYYYYYYYYYYYYY|"
+SEEN = b"180301011720170301    100000AB1|AJEmma|"
+LENT = b"121NNY20170301    100000AOHKU|AAP1|AB1|AJEmma|AH|"
+
+
+GONE: Any = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's own
+
+
+def sealed(body: bytes, number: int | str = "") -> bytes:
+    line = body + (f"AY{number}".encode() if number != "" else b"") + b"AZ"
+    return line + checksum(line) + b"\r"
+
+
+class Abroad:
+    """The other side: every connection that was opened, what it was sent, and what it says."""
+
+    def __init__(self, login: Login = NOBODY, dialect: Sip2Dialect = DIALECTS["standard"]) -> None:
+        self.clock, self.refuses = Clock(), False
+        self.wires: list[LineConnection] = []
+        self.metrics = Metrics()
+        self.health = CircuitBreaker("relay", self._now, self.metrics, timer=self.clock)
+        self.line = self.another(login, dialect)
+
+    def _now(self) -> datetime:
+        return datetime(2017, 3, 1, tzinfo=UTC) + timedelta(seconds=self.clock.seconds())
+
+    def another(self, login: Login = NOBODY, dialect: Sip2Dialect = DIALECTS["standard"]) -> Upstream:
+        """One more terminal's line to the same system."""
+        return Upstream(self._dial, self.clock, 3.0, dialect, self.health, login)
+
+    async def _dial(self) -> LineConnection:
+        if self.refuses:
+            raise ConnectError
+        wire = LineConnection()
+        connected: Any = wire
+        connected.makeConnection(Aborting(wire))
+        self.wires.append(wire)
+        return wire
+
+    def asks(self, body: bytes, line: Upstream | None = None) -> list[Any]:
+        """The outcome as a list that has one element once there is one."""
+        outcome: list[Any] = []
+        Deferred.fromCoroutine((line or self.line)(body)).addBoth(outcome.append)
+        return outcome
+
+    def heard(self) -> bytes:
+        """What the last connection was sent since this was last asked."""
+        transport: Any = self.wires[-1].transport
+        sent: bytes = transport.value()
+        transport.clear()
+        return sent
+
+    def says(self, line: bytes) -> None:
+        self.wires[-1].dataReceived(line)
+
+    def hangs_up(self) -> None:
+        self.wires[-1].connectionLost(GONE)
+
+
+class Aborting(StringTransport):
+    def __init__(self, wire: LineConnection) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own
+        self._wire, self.aborted = wire, False
+
+    def abortConnection(self) -> None:  # noqa: N802  # Twisted's own name
+        self.aborted = True
+        self._wire.connectionLost(GONE)
+
+
+@pytest.fixture
+def abroad() -> Abroad:
+    return Abroad()
+
+
+def unreachable(outcome: list[Any]) -> bool:
+    return len(outcome) == 1 and isinstance(getattr(outcome[0], "value", None), Unreachable)
+
+
+# ---- asking
+
+
+def test_a_question_goes_with_a_number_and_a_sum_of_its_own_and_its_answer_comes_without(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    assert abroad.heard() == sealed(LOOK, 0)
+    abroad.says(sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_numbers_go_from_nine_to_zero_on_one_line(abroad: Abroad) -> None:
+    numbers = []
+    for number in (*range(10), 0):
+        abroad.asks(LOOK)
+        numbers.append(abroad.heard() == sealed(LOOK, number))
+        abroad.says(sealed(SEEN, number))
+    assert all(numbers)
+    assert len(abroad.wires) == 1
+
+
+def test_a_system_without_error_detection_is_asked_and_heard_without_it() -> None:
+    abroad = Abroad(dialect=replace(DIALECTS["standard"], error_detection=False))
+    outcome = abroad.asks(LOOK)
+    assert abroad.heard() == LOOK + b"\r"
+    abroad.says(SEEN + b"\r\n")
+    assert outcome == [SEEN]
+
+
+def test_an_answer_may_come_one_byte_at_a_time(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    for at in range(len(sealed(SEEN, 0))):
+        abroad.says(sealed(SEEN, 0)[at : at + 1])
+    assert outcome == [SEEN]
+
+
+def test_we_log_in_before_the_first_question() -> None:
+    abroad = Abroad(LOGIN)
+    outcome = abroad.asks(LOOK)
+    assert abroad.heard() == sealed(b"9300CNgateway|COs3cret|CPMAIN|", 0)
+    abroad.says(sealed(b"941", 0))
+    assert abroad.heard() == sealed(LOOK, 1)
+    abroad.says(sealed(SEEN, 1))
+    assert outcome == [SEEN]
+
+
+def test_a_refused_login_is_an_absence_and_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    abroad = Abroad(LOGIN)
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"940", 0))
+    assert unreachable(outcome)
+    said = capsys.readouterr().out
+    assert "the login was refused" in said
+    assert "s3cret" not in said
+
+
+# ---- what is no answer
+
+
+def test_a_line_that_they_could_not_read_is_sent_again(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOAN)
+    abroad.heard()
+    abroad.says(b"96AZFEF6\r")
+    assert abroad.heard() == sealed(LOAN, 0)
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+def test_an_answer_that_came_garbled_is_asked_for_again_and_the_loan_is_not(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOAN)
+    abroad.heard()
+    abroad.says(sealed(LENT, 0).replace(b"Emma", b"Ewwa"))
+    assert abroad.heard() == b"97AZFEF5\r"
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+@pytest.mark.parametrize("before", [sealed(SEEN, 7), sealed(LENT, 0), b"zz\r", b"\r\n\r"])
+def test_what_answers_another_question_is_passed_over(abroad: Abroad, before: bytes) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(before + sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_it_is_not_listened_to_for_ever(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(b"96AZFEF6\r" * 4)
+    assert unreachable(outcome)
+
+
+def test_a_system_that_says_that_it_goes_off_line_is_away(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"98NNNNNN100003201703010000001000002.00AOHKU|BXNNNNNNNNNNNNNNNN|", 0))
+    assert unreachable(outcome)
+
+
+# ---- no answer
+
+
+def test_nobody_waits_longer_than_configured_and_a_late_answer_is_nobodys(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.clock.advance(2.9)
+    assert outcome == []
+    abroad.clock.advance(0.1)
+    assert unreachable(outcome)
+    late = abroad.wires[0]
+    again = abroad.asks(LOOK)
+    late.dataReceived(sealed(LENT, 0))
+    assert again == []
+    assert len(abroad.wires) == 2
+
+
+def test_where_nobody_listens_that_is_known_at_once(abroad: Abroad) -> None:
+    abroad.refuses = True
+    assert unreachable(abroad.asks(LOOK))
+
+
+def test_after_three_misses_nobody_is_kept_waiting_and_it_is_tried_in_the_background(abroad: Abroad) -> None:
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(LOOK)
+    abroad.refuses = False
+    assert unreachable(abroad.asks(LOOK))
+    assert abroad.wires == []
+    abroad.clock.advance(5)
+    assert abroad.heard() == sealed(ARE_YOU_THERE, 0)
+    assert unreachable(abroad.asks(LOOK))  # nobody pays for the trial
+    abroad.says(sealed(STATUS, 0))
+    assert abroad.line.up
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_a_system_that_stays_away_is_tried_every_five_seconds(abroad: Abroad) -> None:
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(LOOK)
+    for _ in range(4):
+        abroad.clock.advance(5)
+    assert value(abroad.metrics, "ils_calls_total", "relay", "99", "unreachable") == 4
+    abroad.health.stop()
+    assert abroad.clock.getDelayedCalls() == []
+
+
+# ---- one message that it does not like
+
+
+def test_a_hang_up_over_one_message_is_no_absence_of_the_system(abroad: Abroad) -> None:
+    for _ in range(5):
+        outcome = abroad.asks(LOAN)
+        abroad.hangs_up()
+        assert isinstance(outcome[0].value, HungUp)
+        abroad.clock.advance(0)
+        abroad.says(sealed(STATUS, 0))  # the trial finds that it is there
+    assert abroad.line.up
+    assert value(abroad.metrics, "ils_calls_total", "relay", "11", "hung_up") == 5
+    other = abroad.another()
+    outcome = abroad.asks(LOOK, other)
+    abroad.says(sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_a_system_that_hangs_up_on_every_question_is_away(abroad: Abroad) -> None:
+    """As a tunnel does that has nothing behind it."""
+    abroad.asks(LOAN)
+    abroad.hangs_up()
+    for _ in range(3):
+        abroad.clock.advance(1)
+        abroad.hangs_up()
+    assert not abroad.line.up
+
+
+def test_a_system_that_hangs_up_on_the_login_is_away() -> None:
+    abroad = Abroad(LOGIN)
+    assert unreachable(hung_up_on(abroad, abroad.line))
+    for _ in range(3):
+        abroad.clock.advance(1)
+        abroad.hangs_up()
+    assert not abroad.line.up
+
+
+def hung_up_on(abroad: Abroad, line: Upstream) -> list[Any]:
+    outcome = abroad.asks(LOOK, line)
+    abroad.hangs_up()
+    return outcome
+
+
+def test_a_system_that_hangs_up_on_one_terminals_login_stays_with_the_others() -> None:
+    abroad = Abroad(LOGIN)
+    bad = abroad.another(LOGIN)
+    bad.login = Login("selfcheck-9", Sensitive("old"))
+    for _ in range(4):
+        assert unreachable(hung_up_on(abroad, bad))
+        abroad.clock.advance(0)  # the trial goes with the login of the gateway itself
+        assert b"93" in abroad.heard()
+        abroad.says(sealed(b"941", 0))
+        abroad.says(sealed(b"98YYYYYN60000320170301    1000002.00AOT|BX" + b"Y" * 16 + b"|", 1))
+        assert abroad.line.up
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"941", 0))
+    abroad.says(sealed(SEEN, 1))
+    assert outcome == [SEEN]
+
+
+def test_a_system_is_back_where_it_takes_the_terminals_logins_alone() -> None:
+    abroad = Abroad(LOGIN)
+    line = abroad.another(LOGIN)
+    line.login = Login("selfcheck-1", Sensitive("right"))
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(LOOK, line)
+    assert not line.up
+    abroad.refuses = False
+    abroad.clock.advance(5)
+    abroad.hangs_up()  # it does not like the gateway's own
+    abroad.says(sealed(b"941", 0))
+    abroad.says(sealed(b"98YYYYYN60000320170301    1000002.00AOT|BX" + b"Y" * 16 + b"|", 1))
+    assert line.up
+
+
+# ---- one budget
+
+
+def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abroad) -> None:
+    with budget(2.0):
+        first = abroad.asks(LOOK)
+        abroad.clock.advance(1.5)
+        abroad.says(sealed(SEEN, 0))
+        second = abroad.asks(LOOK)
+        abroad.clock.advance(0.5)
+        third = abroad.asks(LOOK)
+    assert first == [SEEN]
+    assert unreachable(second)
+    assert unreachable(third)
+    assert value(abroad.metrics, "ils_calls_total", "relay", "17", "unreachable") == 1
+
+
+def test_a_question_that_had_hardly_any_time_says_nothing_of_the_system(abroad: Abroad) -> None:
+    for _ in range(4):
+        with budget(abroad.clock.seconds() + 0.2):
+            assert not abroad.asks(LOOK)
+            abroad.clock.advance(0.2)
+    assert abroad.line.up
+
+
+# ---- what may have been done
+
+
+@pytest.mark.parametrize("ends", ["late", "hang-up"])
+def test_a_question_that_was_sent_may_have_been_done(abroad: Abroad, ends: str) -> None:
+    outcome = abroad.asks(LOAN)
+    if ends == "late":
+        abroad.clock.advance(3)
+    else:
+        abroad.hangs_up()
+    assert isinstance(outcome[0].value, Unanswered if ends == "late" else HungUp)
+
+
+def test_a_question_that_never_left_has_not_been_done(abroad: Abroad) -> None:
+    abroad.refuses = True
+    outcome = abroad.asks(LOAN)
+    assert not isinstance(outcome[0].value, Unanswered | HungUp)
+
+
+def test_wrong_checksums_are_said_to_be_what_they_are(abroad: Abroad, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = abroad.asks(LOOK)
+    for _ in range(4):
+        abroad.says(SEEN + b"AY0AZ0000\r")
+    assert unreachable(outcome)
+    assert "checksums of its replies are wrong" in capsys.readouterr().out
+
+
+def test_a_line_that_was_closed_meanwhile_is_opened_again(abroad: Abroad) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    abroad.hangs_up()
+    outcome = abroad.asks(LOAN)
+    assert abroad.heard() == sealed(LOAN, 0)
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+@pytest.mark.parametrize(("question", "again"), [(LOOK, True), (LOAN, False)])
+def test_a_look_is_repeated_where_a_kept_line_breaks_and_a_loan_is_not(abroad: Abroad, question: bytes, again: bool) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    outcome = abroad.asks(question)
+    abroad.hangs_up()
+    assert len(abroad.wires) == (2 if again else 1)
+    assert unreachable(outcome) is not again
+
+
+def test_an_answer_without_an_end_is_cut_off(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(b"x" * (MOST_BYTES + 1))
+    assert unreachable(outcome)
+
+
+def test_a_line_that_is_closed_by_us_is_gone(abroad: Abroad) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    abroad.line.close()
+    transport: Any = abroad.wires[0].transport
+    assert transport.aborted
+    abroad.line.close()
+
+
+def test_a_terminal_that_leaves_in_the_middle_of_a_question_is_no_absence_of_the_system(abroad: Abroad) -> None:
+    for _ in range(4):
+        outcome = abroad.asks(LOOK)
+        abroad.line.close()
+        assert unreachable(outcome)
+    assert abroad.line.up
+
+
+@pytest.mark.parametrize(("question", "still_up"), [(b"1920170301    100000AOHKU|AB1|AC|CHred|", True), (LOOK, False)])
+def test_silence_on_what_some_servers_never_answer_is_no_absence(abroad: Abroad, question: bytes, still_up: bool) -> None:
+    for _ in range(3):
+        outcome = abroad.asks(question)
+        abroad.clock.advance(3)
+        assert unreachable(outcome)
+    assert abroad.line.up is still_up
+
+
+def test_where_nobody_listens_it_does_not_matter_what_was_asked(abroad: Abroad) -> None:
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(b"1920170301    100000AOHKU|AB1|AC|CHred|")
+    assert not abroad.line.up
+
+
+def test_one_terminals_wrong_login_is_no_absence_of_the_system() -> None:
+    abroad = Abroad(LOGIN)
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"940", 0))
+    assert unreachable(outcome)
+    assert (abroad.line.up, abroad.line.refused) == (True, True)
+    assert not abroad.another(Login("another", Sensitive("right"))).refused
+
+
+def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(capsys: pytest.CaptureFixture[str]) -> None:
+    abroad = Abroad(LOGIN)
+    for logins, wait_s in enumerate((5, 10, 20, 40), start=1):
+        abroad.asks(LOOK)
+        abroad.says(sealed(b"940", 0))
+        abroad.clock.advance(wait_s - 1)
+        assert unreachable(abroad.asks(LOOK))
+        assert len(abroad.wires) == logins
+        abroad.clock.advance(1)
+    said = capsys.readouterr().out
+    assert said.count("ils.login_refused") == 4
+    assert "s3cret" not in said
+    assert value(abroad.metrics, "ils_login_refused", "relay", "gateway") == 1
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"941", 0))
+    abroad.says(sealed(SEEN, 1))
+    assert outcome == [SEEN]
+    assert value(abroad.metrics, "ils_login_refused", "relay", "gateway") == 0
+
+
+def test_a_terminal_that_calls_again_with_the_same_wrong_login_waits_as_before() -> None:
+    abroad = Abroad(LOGIN)
+    wrong = Login("selfcheck-9", Sensitive("wrong"))
+    for _ in range(3):
+        line = abroad.another(LOGIN)  # one for each of its connections
+        line.login = wrong
+        outcome = abroad.asks(LOOK, line)
+        if not outcome:
+            abroad.says(sealed(b"940", 0))
+        assert unreachable(outcome)
+        line.close()
+    assert len(abroad.wires) == 1
+
+
+def test_another_password_is_tried_at_once() -> None:
+    abroad = Abroad(LOGIN)
+    abroad.asks(LOOK)
+    abroad.says(sealed(b"940", 0))
+    abroad.line.close()
+    abroad.line.login = Login("gateway", Sensitive("mended"))
+    assert not abroad.line.refused

@@ -1,0 +1,334 @@
+"""The line itself: logins, what is supported, what cannot be read, and what happens when we fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import PatronSeen
+from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.rules.settings import ROLES
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message, decode
+from hkall_gateway.sip2.codec.messages import BX, SHAPES
+from hkall_gateway.sip2.codec.session import Refuse, Session
+from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond, too_many_logins
+from hkall_gateway.sip2.exchange import NEGATIVE
+from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.db_errors import Unavailable
+from tests.metrics import value
+
+STANDARD = DIALECTS["standard"]
+DATE = "20170301    100000"
+HOME = "10.0.0.7"
+ASKED = [code for code, shape in SHAPES.items() if shape.reply]
+WITHHELD = ["01", "25"]
+LOGIN = "9300CNcounter-1|COcounter-1-pw|"
+Fields = Callable[[str, str], Sip2Message]
+Ask = Callable[[str, str], str]
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(STANDARD)
+
+
+@pytest.fixture
+def samples(lines: dict[str, bytes]) -> dict[str, str]:
+    """One good line of every message that a terminal sends."""
+    found: dict[str, str] = {}
+    for line in lines.values():
+        message = decode(line, STANDARD)
+        found.setdefault(message.code, line.decode())
+    return {code: found[code] for code in ASKED}
+
+
+def _said(door: Sip2Services, session: Session, line: str, peer: str = HOME) -> str:
+    (piece,) = session.receive(line.encode() + b"\r")
+    assert isinstance(piece, Sip2Message | Refuse)
+    return finished(respond(door, session, piece, peer)).decode().rstrip("\r")
+
+
+def _no_in(reply: Sip2Message) -> bool:
+    """Whether the reply's own way of saying no is in it."""
+    flags = {"94": "ok", "98": "on_line_status", "36": "end_session", "38": "payment_accepted", "20": "item_properties_ok"}
+    name = flags.get(reply.code, "BL" if reply.code in {"24", "26", "64"} else "ok")
+    return reply.get(name) in ("0", "N") if reply.code != "18" else reply.get("circulation_status") == "01"
+
+
+# ---- logging in
+
+
+def test_a_right_login_is_accepted_and_makes_the_connection_that_terminal(door: Sip2Services, session: Session) -> None:
+    assert _said(door, session, "9300CNpin-1|COpin-1-pw|") == "941"
+    assert (session.terminal, session.dialect.name) == ("pin-1", "pin")
+
+
+def test_a_wrong_login_may_be_tried_again(door: Sip2Services, session: Session) -> None:
+    assert _said(door, session, "9300CNcounter-1|COwrong|") == "940"
+    assert _said(door, session, LOGIN) == "941"
+    assert not too_many_logins(session)
+
+
+@pytest.mark.parametrize(
+    ("said", "peer", "reason"),
+    [
+        ("9300CNcounter-1|COwrong|", HOME, "secret"),
+        ("9300CNcounter-1|CO|", HOME, "secret"),
+        ("9300CNcounter-1|", HOME, "secret"),
+        ("9300CNcounter-9|COcounter-1-pw|", HOME, "unknown"),
+        ("9300CN|CO|", HOME, "unknown"),
+        (LOGIN, "192.0.2.1", "address"),
+        (LOGIN, "", "address"),
+        ("9301CNcounter-1|COcounter-1-pw|", HOME, "algorithm"),
+        ("9310CNcounter-1|COcounter-1-pw|", HOME, "algorithm"),
+    ],
+)
+def test_a_wrong_login_is_refused_and_its_reason_goes_to_the_log_alone(
+    door: Sip2Services, session: Session, said: str, peer: str, reason: str
+) -> None:
+    with capture_logs() as logs:
+        reply = _said(door, session, said, peer)
+    assert (reply, session.terminal) == ("940", None)
+    assert [log["reason"] for log in logs if log["event"] == "sip2.login_refused"] == [reason]
+
+
+class Watched:
+    """The secrets of terminals, with what was asked of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:
+        self.asked.append((subject, stored))
+        return stored == secret
+
+
+@pytest.mark.parametrize(
+    ("name", "peer", "stored"),
+    [
+        ("counter-1", HOME, "counter-1-pw"),
+        ("counter-1", "192.0.2.1", DECOY),
+        ("counter-9", HOME, DECOY),
+        ("", HOME, DECOY),
+    ],
+)
+def test_each_login_costs_one_comparison_by_name_and_address_whether_the_name_is_known_or_not(
+    door: Sip2Services, session: Session, name: str, peer: str, stored: str
+) -> None:
+    watched = Watched()
+    _said(replace(door, secrets=watched), session, f"9300CN{name}|COguess|", peer)
+    assert watched.asked == [(f"terminal {name} at {peer}", stored)]
+
+
+def test_a_long_name_that_nobody_has_is_not_remembered_whole(door: Sip2Services, session: Session) -> None:
+    watched = Watched()
+    _said(replace(door, secrets=watched), session, f"9300CN{'x' * 5000}|COguess|")
+    assert len(watched.asked[0][0]) < 200
+
+
+def test_the_third_wrong_login_strikes_the_terminal_out(door: Sip2Services, session: Session) -> None:
+    wrong = "9300CNcounter-1|COwrong|"
+    states = [(_said(door, session, wrong), too_many_logins(session)) for _ in range(3)]
+    assert states == [("940", False), ("940", False), ("940", True)]
+
+
+def test_a_blank_algorithm_is_plain_text(door: Sip2Services, session: Session) -> None:
+    assert _said(door, session, "93  CNcounter-1|COcounter-1-pw|") == "941"
+
+
+@pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
+def test_before_the_login_a_message_gets_its_own_no(
+    door: Sip2Services, session: Session, samples: dict[str, str], code: str
+) -> None:
+    reply = decode(_said(door, session, samples[code]).encode(), STANDARD)
+    assert reply.code == SHAPES[code].reply
+    assert _no_in(reply)
+    assert reply.all("AF") == ("The terminal must log in first",)
+
+
+def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(door: Sip2Services, session: Session) -> None:
+    _said(door, session, LOGIN)
+    reply = _said(replace(door, terminals={}), session, f"35{DATE}AOHKU|AAP1|")
+    assert reply == f"36N{DATE}AOHKU|AAP1|AFThe terminal must log in first|"
+
+
+# ---- the status
+
+
+def test_the_status_is_answered_before_the_login(door: Sip2Services, session: Session) -> None:
+    reply = _said(door, session, "9900302.00")
+    assert reply == (f"98YYYYYN100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYYYYYYYYYYYYYY|")
+
+
+def test_the_status_names_where_the_terminal_stands(fields: Fields) -> None:
+    assert fields("counter-1", "9900302.00").get("AN") == "HKU-MAIN-LENDING"
+
+
+NOT_OFFERED = {("Not supported here",), ("Not possible at this terminal. Please ask at the counter",)}
+ROLES_OF = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop", "lookup-1": "lookup"}
+
+
+@pytest.mark.parametrize("login", [*ROLES_OF, "public-1"])
+@pytest.mark.parametrize("position", [at for at, code in enumerate(BX) if code != "97"])
+def test_bx_promises_exactly_what_is_answered_at_this_terminal(
+    fields: Fields, samples: dict[str, str], login: str, position: int
+) -> None:
+    promised = fields(login, "9900302.00").get("BX")[position]
+    reply = fields(login, samples[BX[position]])
+    assert (promised == "N") == (reply.all("AF") in NOT_OFFERED)
+
+
+@pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
+@pytest.mark.parametrize(("login", "role"), ROLES_OF.items())
+def test_what_a_role_may_not_send_gets_the_message_s_own_no(
+    fields: Fields, samples: dict[str, str], login: str, role: str, code: str
+) -> None:
+    reply = fields(login, samples[code])
+    refused = reply.all("AF") == ("Not possible at this terminal. Please ask at the counter",)
+    assert refused == (code not in next(row.messages for row in ROLES if row.role == role))
+    assert reply.code == SHAPES[code].reply
+    assert not refused or _no_in(reply)
+
+
+@pytest.mark.parametrize(("login", "flag"), [("counter-1", "N"), ("offline-1", "Y"), ("offline-2", "Y")])
+def test_a_terminal_is_told_that_it_may_work_off_line_where_its_row_says_so(fields: Fields, login: str, flag: str) -> None:
+    assert fields(login, "9900302.00").get("off_line_ok") == flag
+
+
+def test_bx_has_a_position_for_every_message_that_a_terminal_may_send() -> None:
+    assert sorted(BX) == sorted([*ASKED, "97"])
+    assert set(HANDLERS) == set(ASKED)
+
+
+def test_a_terminal_that_is_offered_less_is_told_so_in_every_flag(fields: Fields) -> None:
+    status = fields("public-1", "9900302.00")
+    assert [at for at, code in enumerate(BX) if status.get("BX")[at] == "N"] == [BX.index("01"), BX.index("25")]
+    flags = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
+    assert [status.get(flag) for flag in flags] == ["Y", "Y", "Y", "N", "N"]
+
+
+@pytest.mark.parametrize("code", WITHHELD)
+def test_what_is_withheld_gets_its_own_well_formed_no(fields: Fields, samples: dict[str, str], code: str) -> None:
+    reply = fields("public-1", samples[code])
+    assert reply.code == SHAPES[code].reply
+    assert _no_in(reply)
+    assert reply.all("AF") == ("Not supported here",)
+
+
+def test_every_negative_row_is_of_a_reply_and_fits_it() -> None:
+    for code, row in NEGATIVE.items():
+        shape = SHAPES[code]
+        known = {part.name for part in shape.fixed} | {*shape.required, *shape.optional, "CV"}
+        assert not shape.reply
+        assert set(row) <= known
+
+
+# ---- what cannot be read, and what fails
+
+
+@pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
+def test_a_message_that_is_cut_short_gets_its_own_no(ask: Ask, code: str) -> None:
+    reply = decode(ask("counter-1", f"{code}N|AAP1|").encode(), STANDARD)
+    assert reply.code == SHAPES[code].reply
+    assert _no_in(reply)
+    assert reply.all("AF") == ("The terminal's message could not be read",)
+
+
+def test_a_status_that_is_cut_short_is_answered_all_the_same(ask: Ask) -> None:
+    assert ask("counter-1", "990").startswith("98YYYY")
+
+
+def test_a_login_that_is_cut_short_is_refused(door: Sip2Services, session: Session) -> None:
+    assert _said(door, session, "93") == "940"
+
+
+class Broken(Desk):
+    """A desk with a bug."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+        raise RuntimeError("the roof is leaking")
+
+
+def test_a_bug_of_ours_is_answered_politely_and_logged_once(door: Sip2Services, session: Session) -> None:
+    session.log_in("counter-1")
+    with capture_logs() as logs:
+        reply = _said(replace(door, desk=Broken()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+    again = "AFNot possible at the moment. Please try again|"
+    assert reply == f"24YYYY          001{DATE}AOHKU|AAP1|{again}AE|"
+    assert [(log["log_level"], log["exc_info"]) for log in logs if log["event"] == "sip2.failed"] == [("error", True)]
+
+
+class Away(Broken):
+    """A desk whose database is away."""
+
+    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+        raise Unavailable("OperationalError")
+
+
+def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_is_logged(
+    door: Sip2Services, session: Session
+) -> None:
+    session.log_in("counter-1")
+    with capture_logs() as logs:
+        reply = _said(replace(door, desk=Away()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+    assert reply.endswith("AFNot possible at the moment. Please try again|AE|")
+    assert [(log["event"], log["log_level"], log["refused"]) for log in logs] == [("sip2.answered", "info", "try_again")]
+
+
+# ---- what is kept of it
+
+
+def test_the_reply_has_the_sequence_of_its_question_and_a_checksum(ask: Ask) -> None:
+    reply = decode(ask("counter-1", "9900302.00AY1AZFCA5").encode(), STANDARD)
+    assert (reply.sequence, reply.checked) == ("1", True)
+
+
+def _answered(door: Sip2Services, line: str) -> dict[str, Any]:
+    session = Session(STANDARD)
+    session.log_in("selfcheck-1")
+    with capture_logs() as logs:
+        _said(door, session, line)
+    (answered,) = [dict(log) for log in logs if log["event"] == "sip2.answered"]
+    return answered
+
+
+def test_one_log_line_says_how_a_message_was_answered(
+    door: Sip2Services, clock: list[datetime], place: Callable[..., Request]
+) -> None:
+    place(Position.RECEIVED)
+    steps = iter((clock[0], clock[0] + timedelta(milliseconds=14)))
+    line = _answered(replace(door, now=lambda: next(steps)), f"11YN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|ACsecret|AD1234|")
+    assert {key: line[key] for key in ("code", "ok", "ms", "refused", "rule", "peer")} == {
+        "code": "12",
+        "ok": False,
+        "ms": 14,
+        "refused": "counter_only",
+        "rule": "R16",
+        "peer": HOME,
+    }
+    assert value(door.metrics, "sip2_latency_seconds", "11") == 1
+
+
+@pytest.mark.parametrize("code", ["11", "23", "63"])
+def test_no_pin_name_or_card_is_in_the_log(door: Sip2Services, samples: dict[str, str], code: str) -> None:
+    session = Session(STANDARD)
+    session.log_in("counter-1")
+    pieces = samples[code].split("|")
+    line = "|".join(["ADsecret-pin" if piece.startswith("AD") else piece for piece in pieces if "AZ" not in piece])
+    with capture_logs() as logs:
+        _said(door, session, line.replace("AAP1", "AAP2") + "|ACsecret-ac|")
+    assert logs
+    for secret in ("secret-pin", "secret-ac", "Wong", "王", "P2"):
+        assert secret not in str(logs)

@@ -1,0 +1,127 @@
+"""The words on a terminal's screen, looked at as tables."""
+
+from __future__ import annotations
+
+import string
+from datetime import date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.dates.service_windows import window
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import RULES, Reason
+from hkall_gateway.sip2.screen_messages import GOOD, LANGUAGES, WORDS, Notice, language_of, say, tell
+
+ROWS = {**{why.value: row for why, row in WORDS.items()}, **{news.value: row for news, row in GOOD.items()}}
+
+
+def _blanks(text: str) -> set[str]:
+    """A blank ending in _zh is the same one, filled in Chinese."""
+    return {name.removesuffix("_zh") for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_every_reason_and_every_piece_of_news_has_a_row() -> None:
+    assert set(WORDS) == set(Reason)
+    assert set(GOOD) == set(Notice)
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_a_row_says_the_same_in_every_language_with_the_same_blanks(name: str) -> None:
+    row = ROWS[name]
+    assert set(row) == set(LANGUAGES)
+    assert len({frozenset(_blanks(text)) for text in row.values()}) == 1
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_a_sentence_fits_a_small_screen(name: str) -> None:
+    assert 0 < len(ROWS[name]["en"]) <= 80
+    assert 0 < len(ROWS[name]["zh-Hant"]) <= 60
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_the_chinese_can_be_shown_by_a_big5_terminal(name: str) -> None:
+    text = ROWS[name]["zh-Hant"]
+    assert text.encode("big5hkscs").decode("big5hkscs") == text
+    assert not text.isascii()
+
+
+def test_no_two_reasons_read_alike() -> None:
+    for language in LANGUAGES:
+        assert len({row[language] for row in WORDS.values()}) == len(WORDS)
+
+
+@pytest.mark.parametrize("why", list(RULES))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_refusal_by_rule_names_the_rule(why: Reason, language: str) -> None:
+    assert say(why, language, {}).endswith(f"({RULES[why]})")
+
+
+def test_a_refusal_without_a_rule_names_none() -> None:
+    assert say(Reason.TRY_AGAIN, "en", {}) == "Not possible at the moment. Please try again"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_self_check_sends_to_the_lending_services_counter(language: str) -> None:
+    text = say(Reason.COUNTER_ONLY, language, {"place": "HKU-MAIN-LENDING"})
+    assert "Lending Services" in text
+    assert "HKU-MAIN-LENDING" in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_suspended_service_points_to_interlibrary_loans_services(language: str) -> None:
+    suspended = window("borrow_request", Policy(), date(2017, 7, 1), ("",))
+    assert suspended is not None
+    detail = {"end": suspended.end, "message": suspended.message, "message_zh": suspended.message_zh}
+    assert "Interlibrary Loans Services" in say(Reason.SERVICE_SUSPENDED, language, detail)
+
+
+def test_dates_fill_their_blanks_as_days() -> None:
+    detail = {"from": date(2017, 3, 8), "due": datetime(2017, 3, 15, 23, 59, 59)}  # noqa: DTZ001
+    assert say(Reason.RENEWAL_TOO_SOON, "en", detail) == "Can be renewed from 2017-03-08 on. Due on 2017-03-15 (R29)"
+
+
+def test_a_missing_blank_is_shown_and_breaks_nothing() -> None:
+    assert say(Reason.PATRON_EXPIRED, "en", {}) == "Your card expired on … (R2)"
+    assert tell(Notice.RENEWED, "en", due=None) == "Renewed until …"
+
+
+def test_an_unknown_language_is_english() -> None:
+    assert say(Reason.NOT_ON_LOAN, "fr", {}) == "This book is not on loan"
+
+
+@given(
+    st.sampled_from(Reason), st.text(), st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers(), st.dates()))
+)
+def test_no_detail_and_no_language_raises(why: Reason, language: str, detail: dict[str, object]) -> None:
+    assert say(why, language, detail)
+
+
+@given(st.text())
+def test_a_detail_is_text_and_no_template(value: str) -> None:
+    said = say(Reason.PICKUP_LOCATION, "en", {"place": "{" + value + "}"})
+    assert said == f"Books can be collected at {{{value}}} only (R4)"
+
+
+@pytest.mark.parametrize(
+    ("code", "patron", "terminal", "language"),
+    [
+        ("000", "zh-Hant", "en", "zh-Hant"),
+        ("000", "", "zh-Hant", "zh-Hant"),
+        ("000", "en", "zh-Hant", "en"),
+        ("000", "", "", "en"),
+        ("000", "fr", "zh-Hant", "en"),
+        ("000", "zh-HK", "en", "zh-Hant"),
+        ("", "zh-Hant", "en", "zh-Hant"),
+        ("001", "zh-Hant", "zh-Hant", "en"),
+        ("019", "en", "en", "zh-Hant"),
+        ("027", "en", "en", "zh-Hant"),
+        ("014", "zh-Hant", "zh-Hant", "en"),
+        ("xyz", "zh-Hant", "zh-Hant", "en"),
+    ],
+)
+def test_the_message_chooses_the_language_then_the_patron_then_the_terminal(
+    code: str, patron: str, terminal: str, language: str
+) -> None:
+    assert language_of(code, patron, terminal) == language
