@@ -27,7 +27,7 @@ run: free-ports .venv/.run
 
 # Before anything is built, by the machine's own Python.
 free-ports:
-	@$(PYTHON) -P hkall_gateway/lab/ports.py $(SHIFT)
+	@$(PYTHON) -P hkall_gateway/lab/demo_ports.py $(SHIFT)
 
 demo: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab demo

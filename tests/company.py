@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.party import Party
-from hkall_gateway.lab.terminal import Terminal, call
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.demo_site import Party
+from hkall_gateway.lab.terminal import SocketTerminal, call
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from tests import databases
@@ -59,15 +59,15 @@ class Gateway:
         if beside is not None:
             self.ports = replace(self.ports, smtp=beside.ports.smtp, partners=beside.ports.partners)
         self.database: str = beside.database if beside is not None else database or databases.url("sqlite:///hkall.db")
-        self.environ = {**os.environ, **setup.environment(self.ports), "HKALL_INSTANCE": str(number)}
+        self.environ = {**os.environ, **demo_setup.environment(self.ports), "HKALL_INSTANCE": str(number)}
         keys: dict[str, dict[str, object]] = {"database": {"url": self.database}}
         if shared:
             doors = [f"tcp:{port}:interface=127.0.0.1" for port in (self.ports.ncip, shared)]
             keys["ncip"] = {"listen": doors, "share_ports": True}
-        self.path = setup.write_config(folder, self.ports, policy, courier, keys)
+        self.path = demo_setup.write_config(folder, self.ports, policy, courier, keys)
         self.party = Party(reactor, self.ports)
         if beside is None:
-            setup.furnish(self.path, self.environ)
+            demo_setup.furnish(self.path, self.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
@@ -127,24 +127,24 @@ class Gateway:
 
     # ---- people
 
-    def counter(self) -> Terminal:
+    def counter(self) -> SocketTerminal:
         terminal = self.do(lambda: call(self._reactor, self.ports.sip2))
-        assert self.ask(terminal, f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
+        assert self.ask(terminal, f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "941"
         return terminal
 
-    def ask(self, terminal: Terminal, line: str) -> str:
+    def ask(self, terminal: SocketTerminal, line: str) -> str:
         found: str = blockingCallFromThread(self._reactor, terminal.ask, line)  # type: ignore[arg-type]
         return found
 
     def request(self, number: str) -> NcipMessage:
-        words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={setup.LOCATION}")
+        words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={demo_setup.LOCATION}")
         return self.do(lambda: self.party.discovery.say("RequestItem", *words))
 
 
-def gateway_ports() -> setup.Ports:
+def gateway_ports() -> demo_setup.Ports:
     """Seven ports of this machine that nobody uses now."""
     sip2, ncip, ops, smtp, *partners = free_ports(7)
-    return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
+    return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
 
 
 def until(happened: Callable[[], Any], what: str) -> Any:

@@ -21,8 +21,8 @@ from hypothesis import settings
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.lab import postgres
-from hkall_gateway.lab.grounds import Schemas
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.databases import Schemas
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import METADATA, create_all

@@ -18,9 +18,9 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.error import ConnectError, ConnectionClosed
 
 from hkall_gateway.connectors import exports
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.partner import PartnerLibrary
-from hkall_gateway.lab.terminal import Terminal, call
+from hkall_gateway.lab.terminal import SocketTerminal, call
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent
 from tests.company import PATIENCE_S, Gateway, stamp
@@ -51,7 +51,7 @@ class Crowd:
 
     def __init__(self, gateway: Gateway, reactor: Any, draw: Random) -> None:
         self._gateway, self._reactor, self._draw = gateway, reactor, draw
-        self._titles = {(h.agency, h.barcode): h.bib_id for h in exports.read_holdings(setup.DEMO_FILES / "holdings.csv")}
+        self._titles = {(h.agency, h.barcode): h.bib_id for h in exports.read_holdings(demo_setup.DEMO_FILES / "holdings.csv")}
         self._numbers, self._read, self._heard = count(1), Counter[str](), set[str]()
         self._unanswered: deque[Wish] = deque()
         self._waiting: dict[str, deque[Wish]] = {step: deque() for step in STEPS}
@@ -78,9 +78,9 @@ class Crowd:
         except GONE:
             return
 
-    async def _logged_in(self) -> Terminal:
+    async def _logged_in(self) -> SocketTerminal:
         terminal = await call(self._reactor, self._gateway.ports.sip2)
-        assert await terminal.ask(f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
+        assert await terminal.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "941"
         return terminal
 
     # ---- readers, at the discovery system
@@ -91,7 +91,7 @@ class Crowd:
             self._unanswered.extend([wish] if wish else [])
             await self._looks_up(self._anybody())
             return
-        words = (f"user={wish.reader}", f"bib={wish.title}", f"request={wish.number}", f"pickup={setup.LOCATION}")
+        words = (f"user={wish.reader}", f"bib={wish.title}", f"request={wish.number}", f"pickup={demo_setup.LOCATION}")
         try:
             reply = await self._gateway.party.discovery.say("RequestItem", *words)
         except GONE:
@@ -150,7 +150,7 @@ class Crowd:
 
     # ---- counters
 
-    async def _serves(self, counter: Terminal) -> None:
+    async def _serves(self, counter: SocketTerminal) -> None:
         step = next((name for name in ("take back", "lend", "take in") if self._waiting[name]), None)
         if step is None or self._draw.random() < 0.2:
             record = await counter.ask(f"63001{stamp()}  Y       AOHKU|AA{self._anybody()}|AC|")
@@ -168,7 +168,7 @@ class Crowd:
     def _line(self, step: str, wish: Wish) -> str:
         if step == "lend":
             return f"11NN{stamp()}{' ' * 18}AOHKU|AA{wish.reader}|AB{wish.barcode}|AC|"
-        return f"09N{stamp()}{stamp()}AP{setup.LOCATION}|AOHKU|AB{wish.barcode}|AC|"
+        return f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{wish.barcode}|AC|"
 
     # ---- all of them
 

@@ -6,7 +6,7 @@ import os
 
 from sqlalchemy import Engine
 
-from hkall_gateway.lab.grounds import Memory, Schemas
+from hkall_gateway.lab.databases import Memory, Schemas
 
 ON_POSTGRESQL = os.environ.get("HKALL_TEST_DATABASE") == "postgresql"
 SCHEMAS: Schemas | None = None

@@ -14,9 +14,9 @@ import pytest
 from lxml import etree
 
 from hkall_gateway.connectors.exports import read_patrons
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.script import MANNERS
-from hkall_gateway.lab.terminal import Terminal
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS
+from hkall_gateway.lab.terminal import SocketTerminal
 from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, gateway_ports, stamp, until
 
 XSD = Path(__file__).parents[2] / "shared/ncip/xsd/ncip_v2_02.xsd"
@@ -43,7 +43,7 @@ def live_the_story(gateway: Gateway) -> None:
     number = asked.text("RequestId/RequestIdentifierValue")
     shipped = gateway.do(lambda: cuhk.ship(number, COPY))
     assert not shipped.has("Problem")
-    assert gateway.ask(counter, f"09N{stamp()}{stamp()}AP{setup.LOCATION}|AOHKU|AB{COPY}|AC|").startswith("101")
+    assert gateway.ask(counter, f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{COPY}|AC|").startswith("101")
     until(lambda: services(gateway)[1:] == ["ItemReceived"], "the lender hears of the arrival")
     (letter,) = until(lambda: gateway.party.mailbox.messages, "the letter")
     assert "香港散步學" in letter.get_body(("plain",)).get_content()
@@ -52,7 +52,7 @@ def live_the_story(gateway: Gateway) -> None:
     until(lambda: services(gateway)[2:] == ["ItemCheckedOut"], "the lender hears of the loan")
     renewed = gateway.ask(counter, f"29NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|")
     assert renewed.startswith("30")
-    back = gateway.ask(counter, f"09N{stamp()}{stamp()}AP{setup.LOCATION}|AOHKU|AB{COPY}|AC|")
+    back = gateway.ask(counter, f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{COPY}|AC|")
     assert back.startswith("101")
     until(lambda: services(gateway)[-1] == "ItemShipped", "the lender hears of the way home")
     assert not gateway.do(lambda: cuhk.receive(number, COPY)).has("Problem")
@@ -61,7 +61,7 @@ def live_the_story(gateway: Gateway) -> None:
     gateway.do(lambda: _hung_up(counter))
 
 
-async def _hung_up(terminal: Terminal) -> None:
+async def _hung_up(terminal: SocketTerminal) -> None:
     terminal.hang_up()
     await terminal.closed
 
@@ -93,7 +93,7 @@ def _check_log(log: str) -> None:
     lines = [json.loads(line) for line in log.splitlines()]
     assert {"ts", "level", "event"} <= lines[0].keys()
     assert {"transition", "sip2.answered", "ncip.answered", "courier.sent"} <= {line["event"] for line in lines}
-    patron = next(p for p in read_patrons(setup.DEMO_FILES / "patrons.csv") if p.barcode == CARD)
+    patron = next(p for p in read_patrons(demo_setup.DEMO_FILES / "patrons.csv") if p.barcode == CARD)
     for secret in (
         patron.name.reveal(),
         patron.name_zh.reveal(),
@@ -104,9 +104,9 @@ def _check_log(log: str) -> None:
         CARD,
     ):
         assert secret not in log
-    assert f'"{setup.PASSWORD}"' not in log
-    assert f"CO{setup.PASSWORD}" not in log
-    assert f">{setup.PASSWORD}<" not in log
+    assert f'"{demo_setup.PASSWORD}"' not in log
+    assert f"CO{demo_setup.PASSWORD}" not in log
+    assert f">{demo_setup.PASSWORD}<" not in log
 
 
 def test_what_was_promised_before_a_kill_is_done_after_the_restart_once(gateway: Gateway) -> None:
@@ -161,10 +161,10 @@ def test_sigterm_answers_what_is_in_hand_and_exits_with_nought(gateway: Gateway)
 
 def test_a_database_of_another_revision_is_named_with_the_command_that_mends_it(reactor: Any, tmp_path: Path) -> None:
     ports = gateway_ports()
-    path = setup.write_config(tmp_path, ports)
+    path = demo_setup.write_config(tmp_path, ports)
     done = subprocess.run(
         [COMMAND, "serve", "--config", path],
-        env={**os.environ, **setup.environment(ports)},
+        env={**os.environ, **demo_setup.environment(ports)},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -18,10 +18,10 @@ from twisted.web import server
 
 from hkall_gateway.config import gateway
 from hkall_gateway.daemon import Daemon
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.ils import Book, LocalSystem, Reader, Server, listening
-from hkall_gateway.lab.ils_ncip import Page, Responder
-from hkall_gateway.lab.terminal import Terminal, call
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.ils import IlsBook, IlsPatron, IlsServer, SimulatedIls, listening
+from hkall_gateway.lab.ils_ncip import IlsResponder, ResponderPage
+from hkall_gateway.lab.terminal import SocketTerminal, call
 from tests.company import SOON, gateway_ports, until
 from tests.ports import free_ports
 
@@ -36,8 +36,8 @@ class Site:
 
     reactor: Any
     daemon: Daemon
-    system: LocalSystem
-    ports: setup.Ports
+    system: SimulatedIls
+    ports: demo_setup.Ports
     port: Any
 
     def do(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -48,12 +48,12 @@ class Site:
 
         return self.do(lambda: Deferred.fromCoroutine(work()))
 
-    def terminal(self, login: str = "selfcheck-1") -> Terminal:
-        found: Terminal = self.coroutine(lambda: call(self.reactor, self.ports.sip2))
-        assert self.do(found.ask, f"9300CN{login}|CO{setup.PASSWORD}|") == "941"
+    def terminal(self, login: str = "selfcheck-1") -> SocketTerminal:
+        found: SocketTerminal = self.coroutine(lambda: call(self.reactor, self.ports.sip2))
+        assert self.do(found.ask, f"9300CN{login}|CO{demo_setup.PASSWORD}|") == "941"
         return found
 
-    def asks(self, terminal: Terminal, line: str) -> str:
+    def asks(self, terminal: SocketTerminal, line: str) -> str:
         said: str = self.do(terminal.ask, line)
         return said
 
@@ -69,7 +69,7 @@ class Site:
 
 
 def opened(
-    reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[LocalSystem], Any], at: int = 0
+    reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[SimulatedIls], Any], at: int = 0
 ) -> Iterator[Site]:
     """A gateway with these keys of [ils], and its local system behind what `listener` makes of it.
 
@@ -78,12 +78,12 @@ def opened(
     ports, (where,) = gateway_ports(), free_ports(1)
     told = {name: value.format(where) if isinstance(value, str) else value for name, value in ils.items()}
     told |= {"port": at or where} if "host" in ils else {}
-    environ = {**setup.environment(ports), "HKALL_ILS": "s3cret"}
+    environ = {**demo_setup.environment(ports), "HKALL_ILS": "s3cret"}
     own = {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}
-    path = setup.write_config(folder, ports, courier=SOON, keys={"ils": own})
-    setup.furnish(path, environ)
-    logins = {"gateway": "s3cret", "selfcheck-1": setup.PASSWORD, "counter-1": setup.PASSWORD}
-    system = LocalSystem("HKU", lambda: NOW, {CARD: Reader(CARD, "Chan")}, {"L1": Book("L1", "Emma")}, logins)
+    path = demo_setup.write_config(folder, ports, courier=SOON, keys={"ils": own})
+    demo_setup.furnish(path, environ)
+    logins = {"gateway": "s3cret", "selfcheck-1": demo_setup.PASSWORD, "counter-1": demo_setup.PASSWORD}
+    system = SimulatedIls("HKU", lambda: NOW, {CARD: IlsPatron(CARD, "Chan")}, {"L1": IlsBook("L1", "Emma")}, logins)
     listen: Any = serverFromString
     endpoint = f"tcp:{where}:interface=127.0.0.1"
     port = blockingCallFromThread(reactor, lambda: listen(reactor, endpoint).listen(listener(system)))
@@ -107,7 +107,7 @@ def ncip_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
     """Asked by NCIP."""
     ils = {"connector": "ncip", "url": "http://127.0.0.1:{}/ncip"}
     web: Any = server.Site
-    yield from opened(reactor, tmp_path, ils, lambda system: web(Page(Responder(system, "s3cret"))))
+    yield from opened(reactor, tmp_path, ils, lambda system: web(ResponderPage(IlsResponder(system, "s3cret"))))
 
 
 def test_a_borrower_and_a_pin_are_asked_about_by_ncip(ncip_site: Site) -> None:
@@ -126,7 +126,7 @@ def test_a_local_book_is_lent_through_us_and_the_terminal_hears_when_its_own_sys
     terminal = site.terminal()
     loan = f"11NN{DATE}{' ' * 18}AOHKU|AA{CARD}|ABL1|AC|"
     assert site.asks(terminal, loan) == f"121NUY{DATE}AOHKU|AA{CARD}|ABL1|AJEmma|AH31/03/2017|"
-    assert site.system.heard[:2] == [f"9300CNselfcheck-1|CO{setup.PASSWORD}|", loan]
+    assert site.system.heard[:2] == [f"9300CNselfcheck-1|CO{demo_setup.PASSWORD}|", loan]
     record = site.asks(terminal, f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD1234|")
     assert "AEChan|BLY|CQY|" in record
     site.leaves()
@@ -175,7 +175,7 @@ def test_a_system_that_is_back_is_found_without_a_question_and_nobody_pays_for_t
     site.do(terminal.hang_up)
 
 
-class Touchy(Server):
+class Touchy(IlsServer):
     """Hangs up on every 37."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.lab.script import MANNERS
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS
 from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate, finished

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from tests.company import COMMAND, PATIENCE_S, Gateway
 
 DEMO = Path(__file__).parents[1] / "fixtures/live/the-demo-answers.txt"
@@ -30,7 +30,7 @@ def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def replay(gateway: Gateway) -> Replay:
     """`replay --live FILE`, where the gateway listens."""
     where = ["--sip2", f"127.0.0.1:{gateway.ports.sip2}", "--ncip", f"http://127.0.0.1:{gateway.ports.ncip}/ncip"]
-    environ = {**gateway.environ, "PASSWORD": setup.PASSWORD}
+    environ = {**gateway.environ, "PASSWORD": demo_setup.PASSWORD}
 
     def run(file: Path) -> subprocess.CompletedProcess[str]:
         options: list[str | Path] = [*where, "--password-env", "PASSWORD", "--config", gateway.path]

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
@@ -63,16 +63,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         identity(folder, name)
     made = Site(folder, *free_ports(3))
     sip2, ncip, ops, smtp = free_ports(4)
-    ports = setup.Ports(sip2, ncip, ops, smtp)
-    path = setup.write_config(folder, ports)
+    ports = demo_setup.Ports(sip2, ncip, ops, smtp)
+    path = demo_setup.write_config(folder, ports)
     tls = f"ssl:{made.tls}:privateKey=gateway.pem:certKey=gateway.pem:interface=127.0.0.1"
     doors = f'listen = ["{tls}", "tcp:{made.plain}:interface=127.0.0.1"]\nclient_ca = "hkust.pem"\n'
     doors += f'listen_v1_tcp = ["tcp:{made.raw}:interface=127.0.0.1"]\nproxy_from = ["{BALANCER}/32"]\n'
     plain = f'listen = ["tcp:{ports.ncip}:interface=127.0.0.1"]\n'
     said = path.read_text().replace(plain, doors).replace('agency = "HKUST"', 'agency = "HKUST"\ncertificate = "hkust"')
     path.write_text(said)
-    environ = {**os.environ, **setup.environment(ports)}
-    setup.furnish(path, environ)
+    environ = {**os.environ, **demo_setup.environment(ports)}
+    demo_setup.furnish(path, environ)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([COMMAND, "serve", "--config", path], stdout=log, stderr=log, env=environ)
     try:
@@ -101,7 +101,7 @@ def look_up(agency: str, secret: str, dialect: str = "direct") -> bytes:
 
 
 def test_two_documents_on_a_bare_connection_are_answered_on_it(site: Site) -> None:
-    question = look_up("CUHK", setup.PASSWORD, "innreach")
+    question = look_up("CUHK", demo_setup.PASSWORD, "innreach")
     with socket.create_connection(("127.0.0.1", site.raw), PATIENCE_S) as line:
         line.sendall(question + b"\n" + question)
         data = b""
@@ -130,7 +130,7 @@ def over_tls(site: Site, body: bytes, who: str) -> NcipMessage:
         ("hkust", "HKUST", "", "Unknown Item"),
         ("", "HKUST", "", "Agency Authentication Failed"),
         ("hkust", "CUHK", "", "Agency Authentication Failed"),
-        ("", "CUHK", setup.PASSWORD, "Unknown Item"),
+        ("", "CUHK", demo_setup.PASSWORD, "Unknown Item"),
     ],
 )
 def test_a_certificate_or_a_secret_proves_who_calls(site: Site, who: str, agency: str, secret: str, problem: str) -> None:
@@ -157,7 +157,7 @@ BALANCED = {
 @pytest.mark.parametrize("name", BALANCED)
 def test_whom_the_balancer_names_is_the_caller_and_only_a_balancer_is_believed(site: Site, name: str, port: str) -> None:
     source, caller, problem = BALANCED[name]
-    body = look_up("CUHK", setup.PASSWORD, "innreach")
+    body = look_up("CUHK", demo_setup.PASSWORD, "innreach")
     head = b"" if port == "raw" else b"POST /ncip HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", getattr(site, port)), PATIENCE_S, (source, 0)) as line:
         line.sendall(f"PROXY TCP4 {caller} 127.0.0.1 40000 80\r\n".encode() + head + body)

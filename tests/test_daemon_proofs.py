@@ -18,7 +18,7 @@ import pytest
 
 from hkall_gateway.clock import now
 from hkall_gateway.edge.hashes import hash_secret
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.ncip.codec.documents import decode
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until
 from tests.ncip.test_signed_tokens import pem, private, public
@@ -67,10 +67,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     publisher = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
     threading.Thread(target=publisher.serve_forever, daemon=True).start()
     (folder / "ours.pem").write_bytes(pem("ours"))
-    path = setup.write_config(folder, ports)
+    path = demo_setup.write_config(folder, ports)
     path.write_text(_config(path.read_text("utf-8"), publisher.server_address[1]), "utf-8")
-    environ = {**os.environ, **setup.environment(ports)}
-    setup.furnish(path, environ)
+    environ = {**os.environ, **demo_setup.environment(ports)}
+    demo_setup.furnish(path, environ)
     log = folder / "log.jsonl"
     with log.open("wb") as out:
         daemon = subprocess.Popen([COMMAND, "serve", "--config", path], stdout=out, stderr=out, env=environ)

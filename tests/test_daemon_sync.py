@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from tests.company import CARD, PIN, Gateway, stamp, until
 
 CALLS = "fdatasync,fsync,sendto,recvfrom"
@@ -55,7 +55,7 @@ def order(path: Path) -> str:
 
 def ask(gateway: Gateway, number: int) -> bool:
     """Whether a wish was granted; a refusal is written down too."""
-    words = (f"user={CARD}", f"bib=b{number:04}", f"request=d-{number}", f"pickup={setup.LOCATION}")
+    words = (f"user={CARD}", f"bib=b{number:04}", f"request=d-{number}", f"pickup={demo_setup.LOCATION}")
     return not gateway.do(lambda: gateway.party.discovery.say("RequestItem", *words)).has("Problem")
 
 

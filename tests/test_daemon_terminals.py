@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from tests.ports import free_ports
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
@@ -42,7 +42,7 @@ class Site:
     certificate: Path
     log: Path
 
-    def terminal(self, *words: str, password: str = setup.PASSWORD) -> subprocess.CompletedProcess[str]:
+    def terminal(self, *words: str, password: str = demo_setup.PASSWORD) -> subprocess.CompletedProcess[str]:
         """What `hkall-gateway sip2` prints and how it ends."""
         return subprocess.run(
             [COMMAND, "sip2", *words],
@@ -87,8 +87,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("terminals")
     key, certificate = _certificate(folder)
     plain, ncip, ops, smtp, tls, without = free_ports(6)
-    ports = setup.Ports(plain, ncip, ops, smtp)
-    config = setup.write_config(folder, ports)
+    ports = demo_setup.Ports(plain, ncip, ops, smtp)
+    config = demo_setup.write_config(folder, ports)
     listeners = f"""
 [[sip2.listeners]]
 endpoint = "ssl:{tls}:interface=127.0.0.1:privateKey={key.name}:certKey={certificate.name}"
@@ -100,8 +100,8 @@ terminal = "selfcheck-1"
 dialect = "crlf"
 """
     config.write_text(config.read_text() + listeners)
-    environ = {**os.environ, **setup.environment(ports)}
-    setup.furnish(config, environ)
+    environ = {**os.environ, **demo_setup.environment(ports)}
+    demo_setup.furnish(config, environ)
     log = folder / "log.jsonl"
     with log.open("wb") as stream:
         process = subprocess.Popen([COMMAND, "serve", "--config", config], stdout=stream, stderr=stream, env=environ)

@@ -19,9 +19,9 @@ from hkall_gateway.cli.partners import lines as partner_lines
 from hkall_gateway.cli.status import lines as status_lines
 from hkall_gateway.desk.partners import reconciling
 from hkall_gateway.lab import bulk
-from hkall_gateway.lab.script import MANNERS
-from hkall_gateway.lab.world import World
-from hkall_gateway.lab.worldfile import read_world
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS
+from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.lab.scenario.world_file import read_world
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import LINKS

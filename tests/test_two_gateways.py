@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
+from hkall_gateway.clients.ncip_shorthand import written
 from hkall_gateway.connectors.exports import read_holdings
-from hkall_gateway.lab import postgres, setup
-from hkall_gateway.lab.script import MANNERS
-from hkall_gateway.lab.shorthand import written
+from hkall_gateway.lab import demo_setup, postgres
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -36,7 +36,7 @@ SEED = 20170301
 QUOTA = 15
 SETTINGS = ("listen_addresses=", "max_connections=40")
 PATIENT = {"attempts": 400, "first_wait_s": 1, "longest_wait_s": 1, "breaker_failures": 50, "probe_s": 1}
-COPIES = read_holdings(setup.DEMO_FILES / "holdings.csv")
+COPIES = read_holdings(demo_setup.DEMO_FILES / "holdings.csv")
 AT_HOME = {copy.bib_id for copy in COPIES if copy.agency == "HKU"}
 ELSEWHERE = {copy.bib_id for copy in COPIES if copy.lendable and copy.status == "Available On Shelf"}
 TITLES = sorted(ELSEWHERE - AT_HOME)
@@ -46,7 +46,7 @@ TITLES = sorted(ELSEWHERE - AT_HOME)
 class Pair:
     """Two gateways with one database, one set of partners and one discovery system that speaks to either."""
 
-    def __init__(self, reactor: Any, folder: Path, server: postgres.Server) -> None:
+    def __init__(self, reactor: Any, folder: Path, server: postgres.PostgresServer) -> None:
         self.server, self.shared = server, gateway_ports().ncip
         common: dict[str, Any] = {"courier": PATIENT, "shared": self.shared}
         self.first = Gateway(reactor, folder / "one", database=server.url(), **common)
@@ -70,7 +70,7 @@ class Pair:
 
     def want(self, gateway: Gateway, reader: str, title: str, number: str) -> Callable[[], Awaitable[Any]]:
         """The wish of a reader, as the discovery system says it to one of the gateways."""
-        words = (f"user={reader}", f"bib={title}", f"request={number}", f"pickup={setup.LOCATION}")
+        words = (f"user={reader}", f"bib={title}", f"request={number}", f"pickup={demo_setup.LOCATION}")
         return lambda: gateway.party.discovery.say("RequestItem", *words)
 
     def rows(self, *command: str) -> list[Any]:
@@ -101,14 +101,14 @@ async def _told(question: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(postgres_programs: Path) -> Iterator[postgres.Server]:
+def server(postgres_programs: Path) -> Iterator[postgres.PostgresServer]:
     """A server that keeps what it has committed, also when it is killed."""
     with postgres.server(postgres_programs, SETTINGS) as running:
         yield running
 
 
 @pytest.fixture
-def pair(reactor: Any, tmp_path: Path, server: postgres.Server) -> Iterator[Pair]:
+def pair(reactor: Any, tmp_path: Path, server: postgres.PostgresServer) -> Iterator[Pair]:
     postgres.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     made = Pair(reactor, tmp_path, server)
     yield made
@@ -150,7 +150,7 @@ def _the_same_document(pair: Pair) -> None:
     """Five times, in five connections at once, at either gateway and at the port that both have: one effect, and the same reply
     to the byte."""
     partner = pair.first.party.discovery
-    words = ("user=P0002", f"bib={TITLES[0]}", "request=same", f"pickup={setup.LOCATION}")
+    words = ("user=P0002", f"bib={TITLES[0]}", "request=same", f"pickup={demo_setup.LOCATION}")
     document = documents.encode(
         written("RequestItem", words, partner.agency, partner.us, partner.secret, partner.now()), DIALECTS["direct"]
     )
@@ -177,7 +177,7 @@ def _the_same_line(pair: Pair) -> None:
     assert said_yes(reply)
     assert said_yes(pair.first.do(lambda: cuhk.ship(number_of(asked), COPY)))
     at = [gateway.counter() for gateway in pair.both]
-    received = f"09N{stamp()}{stamp()}AP{setup.LOCATION}|AOHKU|AB{COPY}|AC|"
+    received = f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{COPY}|AC|"
     lent = f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|"
     for line, yes in ((received, "101"), (lent, "121")):
         told = [gateway.ask(terminal, line) for gateway, terminal in zip(pair.both, at, strict=True)]
@@ -187,7 +187,7 @@ def _the_same_line(pair: Pair) -> None:
 
 
 def _wish() -> Sequence[str]:
-    return (f"user={CARD}", "bib=b9001", "request=line", f"pickup={setup.LOCATION}")
+    return (f"user={CARD}", "bib=b9001", "request=line", f"pickup={demo_setup.LOCATION}")
 
 
 def _the_last_places(pair: Pair, reader: str, fight: int) -> None:
@@ -245,7 +245,7 @@ def _ask_while(pair: Pair, draw: random.Random, numbers: Iterator[int], kill: Ca
     return promised
 
 
-def _kill_server(server: postgres.Server) -> None:
+def _kill_server(server: postgres.PostgresServer) -> None:
     """kill -9 of a session's process: PostgreSQL ends all others, and begins anew from what is on disk."""
     asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hkall-gateway' LIMIT 1"
     os.kill(int(postgres.ask(server, asked)), signal.SIGKILL)

@@ -103,7 +103,7 @@ def _authorization(options: dict[str, Any]) -> str:
 
 
 def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
-    from hkall_gateway.lab.shorthand import written
+    from hkall_gateway.clients.ncip_shorthand import written
     from hkall_gateway.ncip.codec.documents import encode
 
     try:
@@ -114,7 +114,7 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
 
 
 def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
-    from hkall_gateway.cli.work.post import post
+    from hkall_gateway.clients.ncip_post import post
     from hkall_gateway.ncip.http_post import NoReply
 
     try:

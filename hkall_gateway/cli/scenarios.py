@@ -14,9 +14,9 @@ from hkall_gateway.cli.site import Agreed, Ending, Site, config_option
 from hkall_gateway.cli.terminal import password_of
 
 if TYPE_CHECKING:
-    from hkall_gateway.lab.deeds import CommandLine, Told
-    from hkall_gateway.lab.scenario import Played
-    from hkall_gateway.lab.world import World
+    from hkall_gateway.lab.scenario.runner import Played
+    from hkall_gateway.lab.scenario.steps import CommandLine, ScenarioTarget
+    from hkall_gateway.lab.scenario.world import World
 
 
 @click.command()
@@ -40,7 +40,7 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
     """
 
-    from hkall_gateway.lab.scenario import replay as run_files
+    from hkall_gateway.lab.scenario.runner import replay as run_files
 
     main = click.get_current_context().find_root().command
     played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
@@ -55,9 +55,9 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
 def command_line(main: click.Command) -> CommandLine:
     """What a `cli` line does: a command of `main` in the scenario's world, and all that it prints, an ending included."""
 
-    from hkall_gateway.lab.world import World
+    from hkall_gateway.lab.scenario.world import World
 
-    def run(told: Told, words: list[str]) -> str:
+    def run(told: ScenarioTarget, words: list[str]) -> str:
         assert isinstance(told, World)
         return _printed(main, words, _site(told))
 
@@ -75,7 +75,7 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
 
 
 def _site(world: World) -> Site:
-    from hkall_gateway.lab.world import LETTER_KEY
+    from hkall_gateway.lab.scenario.world import LETTER_KEY
     from hkall_gateway.store.engine.immediate import finished
 
     partners = tuple(world.start.partners)
@@ -90,7 +90,7 @@ def _live(
 ) -> tuple[Played, ...]:
     from hkall_gateway.cli.work.live import way_to
     from hkall_gateway.cli.work.opening import open_site
-    from hkall_gateway.lab.live import play_live
+    from hkall_gateway.lab.scenario.live_gateway import play_live
 
     site = open_site(config)
     way = way_to(config, site, password_of(password_env), **lines)

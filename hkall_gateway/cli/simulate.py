@@ -11,7 +11,7 @@ from hkall_gateway.cli.site import WRONG, Ending
 from hkall_gateway.lab.agencies import AGENCIES
 
 if TYPE_CHECKING:
-    from hkall_gateway.lab.simulate import Report
+    from hkall_gateway.lab.consortium.simulate import SimulationReport
 
 
 @click.command()
@@ -32,7 +32,7 @@ def simulate(
     Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
     """
 
-    from hkall_gateway.lab.simulate import Setting, be_quiet, simulate_all
+    from hkall_gateway.lab.consortium.simulate import Setting, be_quiet, simulate_all
 
     be_quiet()
     url = _with_driver(database)
@@ -51,7 +51,7 @@ def _with_driver(url: str) -> str:
     return found
 
 
-def _told(report: Report) -> bool:
+def _told(report: SimulationReport) -> bool:
     """Print one story's line, and everything that was lost in it; whether nothing was."""
     ends, faults = _counted(report.ends), sum(report.faults.values())
     click.echo(

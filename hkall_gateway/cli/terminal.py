@@ -18,8 +18,8 @@ from typing import Any, Final
 import click
 
 from hkall_gateway.cli.site import WRONG, Ending, json_option
+from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
-from hkall_gateway.lab.wire import Wire
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS, date18
@@ -34,7 +34,7 @@ _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
 class Caller:
     """One connection of a terminal. `number` is the sequence number of its next line; `sealed`: AY and AZ are sent."""
 
-    wire: Wire
+    wire: SocketLines
     dialect: Sip2Dialect
     sealed: bool = True
     number: int = 0
@@ -75,7 +75,7 @@ def sip2(
     """
     said = [read_line(text, now(), DIALECTS[dialect]) for text in lines]
     with connected(address, timeout_s, tls=options["tls"], authority=options["ca"]) as line:
-        caller = Caller(Wire(line), DIALECTS[dialect], sealed=not plain)
+        caller = Caller(SocketLines(line), DIALECTS[dialect], sealed=not plain)
         if options["login"]:
             _log_in(caller, options["login"], password_of(options["password_env"]))
         for message in said or _typed(DIALECTS[dialect]):

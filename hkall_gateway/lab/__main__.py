@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import react
 
 from hkall_gateway import process
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.party import Party
-from hkall_gateway.lab.ports import Ports, why_not
-from hkall_gateway.lab.story import tell_story
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.demo_ports import Ports, why_not
+from hkall_gateway.lab.demo_script import tell_story
+from hkall_gateway.lab.demo_site import Party
 
 FOLDER = Path("var/demo")
 SHIPS_AFTER_S = 5.0
@@ -36,15 +36,15 @@ def run(folder: Path, shift: int) -> None:
         raise click.UsageError(str(error)) from None
     if why := why_not(ports):
         raise click.ClickException(why)
-    os.environ.update(setup.environment(ports))
+    os.environ.update(demo_setup.environment(ports))
     click.echo(f"writing the configuration and filling the database in {folder} …")
-    path = setup.write_config(folder, ports)
-    setup.furnish(path, environ=os.environ)
-    known = setup.write_environment(path, ports)
+    path = demo_setup.write_config(folder, ports)
+    demo_setup.furnish(path, environ=os.environ)
+    known = demo_setup.write_environment(path, ports)
     click.echo(
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
     )
-    click.echo(f"terminal counter-1, password {setup.PASSWORD}; patron P0001, PIN 1234; in another shell: . {known}")
+    click.echo(f"terminal counter-1, password {demo_setup.PASSWORD}; patron P0001, PIN 1234; in another shell: . {known}")
     raise SystemExit(process.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
 
 

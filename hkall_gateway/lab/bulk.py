@@ -155,7 +155,7 @@ def _fines(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RowTemplate:
     """One table's rows of a request, and their columns."""
 
     table: Table
@@ -165,13 +165,13 @@ class Kind:
 
 # fmt: off
 KINDS: Final = (
-    Kind(REQUESTS,   _requests,   "id side position stage patron partner wire_agency wire_id item_agency item_barcode title"
-                                  " bib_id placed_at moved_at received_on first_checkout due returned_on"),
-    Kind(JOURNAL,    _journal,    "at request patron who channel message corr event source target rule outcome detail"),
-    Kind(CANDIDATES, _candidates, "request rank agency barcode wire_id outcome"),
-    Kind(OUTBOX,     _outbox,     "kind send recipient request payload state made_at next_at sent_at attempts"),
-    Kind(NOTICES,    _notices,    "request kind about patron state made_at sent_at"),
-    Kind(FINES,      _fines,      "request patron kind cents paid_cents currency at reason due"),
+    RowTemplate(REQUESTS,   _requests,   "id side position stage patron partner wire_agency wire_id item_agency item_barcode"
+                                         " title bib_id placed_at moved_at received_on first_checkout due returned_on"),
+    RowTemplate(JOURNAL,    _journal,    "at request patron who channel message corr event source target rule outcome detail"),
+    RowTemplate(CANDIDATES, _candidates, "request rank agency barcode wire_id outcome"),
+    RowTemplate(OUTBOX,     _outbox,     "kind send recipient request payload state made_at next_at sent_at attempts"),
+    RowTemplate(NOTICES,    _notices,    "request kind about patron state made_at sent_at"),
+    RowTemplate(FINES,      _fines,      "request patron kind cents paid_cents currency at reason due"),
 )
 # fmt: on
 
@@ -209,7 +209,7 @@ def _write(unit: Unit, some: Sequence[One], now: datetime) -> None:
             unit.connection.exec_driver_sql(_insert(kind, unit.dialect), rows)
 
 
-def _insert(kind: Kind, dialect: str) -> str:
+def _insert(kind: RowTemplate, dialect: str) -> str:
     columns = kind.columns.split()
     marks = ", ".join(["?" if dialect == "sqlite" else "%s"] * len(columns))
     return f"INSERT INTO {kind.table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # our own names

@@ -38,7 +38,7 @@ it refuses every login."""
 
 
 @dataclass(slots=True)
-class Reader:
+class IlsPatron:
     """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have.
 
     A request about a `former` card returns the reader with the present one.
@@ -54,7 +54,7 @@ class Reader:
 
 
 @dataclass(slots=True)
-class Book:
+class IlsBook:
     """One of its books; `reader` is the card to which it is lent."""
 
     barcode: str
@@ -64,7 +64,7 @@ class Book:
 
 
 @dataclass(slots=True)
-class LocalSystem:
+class SimulatedIls:
     """The system.
 
     `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` are its next replies.
@@ -72,8 +72,8 @@ class LocalSystem:
 
     agency: str
     now: Callable[[], datetime]
-    readers: dict[str, Reader] = field(default_factory=dict)
-    books: dict[str, Book] = field(default_factory=dict)
+    readers: dict[str, IlsPatron] = field(default_factory=dict)
+    books: dict[str, IlsBook] = field(default_factory=dict)
     logins: Mapping[str, str] = field(default_factory=dict)
     state: str = "here"
     heard: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class LocalSystem:
         known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
         return Sip2Message(shape.code, {name: value for name, value in said.items() if name in known})
 
-    def loans_of(self, card: str) -> list[Book]:
+    def loans_of(self, card: str) -> list[IlsBook]:
         """Its own books that a reader has."""
         return [book for book in self.books.values() if book.reader == card]
 
@@ -105,7 +105,7 @@ class LocalSystem:
 
     def learn(self, card: str, facts: Mapping[str, str]) -> None:
         """Sets facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
-        reader = self.readers.setdefault(card, Reader(card))
+        reader = self.readers.setdefault(card, IlsPatron(card))
         for name, text in facts.items():
             if name not in READ:
                 raise ValueError(f"a reader has {', '.join(READ)}, not {name!r}")
@@ -117,7 +117,7 @@ class LocalSystem:
         known = not self.logins or self.logins.get(login.name) == login.password.reveal()
         return not login.name or (known and self.state != "refusing")
 
-    def reader(self, card: str) -> Reader | None:
+    def reader(self, card: str) -> IlsPatron | None:
         """Returns the reader that has, or had, this card; None if there is none."""
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
@@ -203,22 +203,22 @@ class LocalSystem:
 
 
 # fmt: off
-DEEDS: Final[Mapping[str, Callable[[LocalSystem, Sip2Message], dict[str, Value]]]] = {
-    "01": LocalSystem._block,
-    "09": LocalSystem._take_back,
-    "11": LocalSystem._lend,
-    "15": LocalSystem._hold,
-    "17": LocalSystem._item,
-    "19": LocalSystem._properties,
-    "23": LocalSystem._patron,
-    "25": LocalSystem._block,
-    "29": LocalSystem._renew,
-    "35": LocalSystem._end,
-    "37": LocalSystem._pay,
-    "63": LocalSystem._patron,
-    "65": LocalSystem._renew_all,
-    "93": LocalSystem._login,
-    "99": LocalSystem._status,
+DEEDS: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Value]]]] = {
+    "01": SimulatedIls._block,
+    "09": SimulatedIls._take_back,
+    "11": SimulatedIls._lend,
+    "15": SimulatedIls._hold,
+    "17": SimulatedIls._item,
+    "19": SimulatedIls._properties,
+    "23": SimulatedIls._patron,
+    "25": SimulatedIls._block,
+    "29": SimulatedIls._renew,
+    "35": SimulatedIls._end,
+    "37": SimulatedIls._pay,
+    "63": SimulatedIls._patron,
+    "65": SimulatedIls._renew_all,
+    "93": SimulatedIls._login,
+    "99": SimulatedIls._status,
 }
 """The handler of each message."""
 # fmt: on
@@ -229,7 +229,7 @@ class Direct:
 
     dialect = DIALECTS["standard"]
 
-    def __init__(self, system: LocalSystem, health: CircuitBreaker, login: Login = NOBODY) -> None:
+    def __init__(self, system: SimulatedIls, health: CircuitBreaker, login: Login = NOBODY) -> None:
         self._system, self._health, self.login = system, health, login
 
     @property
@@ -261,10 +261,10 @@ class Direct:
         """Does no work: there is no connection to close."""
 
 
-class Server(TwistedProtocol):
+class IlsServer(TwistedProtocol):
     """The same system on a real socket."""
 
-    def __init__(self, system: LocalSystem) -> None:
+    def __init__(self, system: SimulatedIls) -> None:
         self._system, self._session = system, Session(DIALECTS["standard"])
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
@@ -284,7 +284,7 @@ class Server(TwistedProtocol):
         transport.write(data)
 
 
-def listening(system: LocalSystem) -> Any:
+def listening(system: SimulatedIls) -> Any:
     """Returns the factory of its SIP2 server."""
-    factory: Any = Factory.forProtocol(lambda: Server(system))
+    factory: Any = Factory.forProtocol(lambda: IlsServer(system))
     return factory

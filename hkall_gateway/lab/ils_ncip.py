@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twisted.web import resource
 
-from hkall_gateway.lab.ils import LocalSystem, Reader
+from hkall_gateway.lab.ils import IlsPatron, SimulatedIls
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
@@ -16,10 +16,10 @@ from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 URL: Final = "http://ils.test/ncip"
 
 
-class Responder:
+class IlsResponder:
     """Replies to documents that are posted to the system. Without a `secret` no caller is refused."""
 
-    def __init__(self, system: LocalSystem, secret: str = "") -> None:
+    def __init__(self, system: SimulatedIls, secret: str = "") -> None:
         self._system, self._secret = system, secret
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
@@ -41,12 +41,12 @@ class Responder:
         return documents.encode(NcipMessage(SHAPES[asked.service].reply, said), DIALECTS["direct"])
 
 
-class Page(resource.Resource):
+class ResponderPage(resource.Resource):
     """The same responder on a real socket: `server.Site(Page(responder))`."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: IlsResponder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._responder = responder
 
@@ -55,7 +55,7 @@ class Page(resource.Resource):
         return self._responder.answer(documents.decode(request.content.read()))
 
 
-def _user(system: LocalSystem, asked: NcipMessage) -> Fields:
+def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
     shown = {
         one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in asked.each("AuthenticationInput")
     }
@@ -74,7 +74,7 @@ def _user(system: LocalSystem, asked: NcipMessage) -> Fields:
     }
 
 
-def _person(system: LocalSystem, reader: Reader) -> Fields:
+def _person(system: SimulatedIls, reader: IlsPatron) -> Fields:
     blocks: list[Any] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
     return {
         "NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": reader.name or reader.card}},
@@ -82,7 +82,7 @@ def _person(system: LocalSystem, reader: Reader) -> Fields:
     }
 
 
-def _copy(system: LocalSystem, asked: NcipMessage) -> Fields:
+def _copy(system: SimulatedIls, asked: NcipMessage) -> Fields:
     book = system.books.get(asked.text("ItemId/ItemIdentifierValue"))
     if book is None:
         return _problem("Unknown Item")
@@ -90,11 +90,11 @@ def _copy(system: LocalSystem, asked: NcipMessage) -> Fields:
     return {"ItemId": _item(system, book.barcode), "ItemOptionalFields": {"CirculationStatus": status}}
 
 
-def _item(system: LocalSystem, barcode: str) -> Fields:
+def _item(system: SimulatedIls, barcode: str) -> Fields:
     return {"AgencyId": system.agency, "ItemIdentifierValue": barcode}
 
 
-def _unsupported(_system: LocalSystem, _asked: NcipMessage) -> Fields:
+def _unsupported(_system: SimulatedIls, _asked: NcipMessage) -> Fields:
     return _problem("Unsupported Service")
 
 
@@ -102,4 +102,4 @@ def _problem(kind: str) -> Fields:
     return {"Problem": [{"ProblemType": kind}]}
 
 
-SERVICES: Final[Mapping[str, Callable[[LocalSystem, NcipMessage], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}
+SERVICES: Final[Mapping[str, Callable[[SimulatedIls, NcipMessage], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}

@@ -13,8 +13,8 @@ from twisted.internet.defer import ensureDeferred
 from twisted.web import resource, server
 from twisted.web.server import NOT_DONE_YET
 
-from hkall_gateway.lab.script import MANNERS, Manner, reply
-from hkall_gateway.lab.shorthand import written
+from hkall_gateway.clients.ncip_shorthand import written
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS, Manner, reply
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage

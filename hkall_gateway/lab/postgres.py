@@ -27,7 +27,7 @@ class NoServer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class PostgresServer:
     """A running server: the folders of its socket and its programs, and its main process."""
 
     folder: Path
@@ -47,7 +47,7 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server(found: Path, settings: Sequence[str]) -> Iterator[Server]:
+def server(found: Path, settings: Sequence[str]) -> Iterator[PostgresServer]:
     """A new server with the programs in `found` and these settings, each `name=value`. Raises NoServer."""
     folder = Path(tempfile.mkdtemp(prefix="hkall-pg-"))
     try:
@@ -55,12 +55,12 @@ def server(found: Path, settings: Sequence[str]) -> Iterator[Server]:
             shutil.chown(folder, RUNNER)
         _run(found / "initdb", "-D", str(folder / "data"), "-U", RUNNER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         with _started(found, folder, settings) as pid:
-            yield Server(folder, found, pid)
+            yield PostgresServer(folder, found, pid)
     finally:
         shutil.rmtree(folder)
 
 
-def ask(found: Server, statement: str, database: str = "postgres") -> str:
+def ask(found: PostgresServer, statement: str, database: str = "postgres") -> str:
     """Returns the output of psql for a statement outside any transaction, its values alone.
 
     Raises CalledProcessError if the statement is refused.

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.sip2.codec.lines import checksum
 
 
-class Terminal(Protocol):
+class SocketTerminal(Protocol):
     """A connection to a gateway. `overhear(direction, line)` is called for every line, for output such as the demo's."""
 
     def __init__(self, overhear: Callable[[str, str], None]) -> None:
@@ -65,8 +65,8 @@ def _in_silence(_direction: str, _line: str) -> None:
     """Ignores the line."""
 
 
-async def call(reactor: Any, port: int, overhear: Callable[[str, str], None] = _in_silence) -> Terminal:
+async def call(reactor: Any, port: int, overhear: Callable[[str, str], None] = _in_silence) -> SocketTerminal:
     """Connects to a gateway on this machine."""
-    factory: Any = Factory.forProtocol(lambda: Terminal(overhear))  # any callable makes a protocol
+    factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # any callable makes a protocol
     connected: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
     return connected  # type: ignore[no-any-return]

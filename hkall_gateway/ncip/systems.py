@@ -101,8 +101,8 @@ _ROWS: Final = (
         never_tells=(_AGENCY, "a RequestId of its own", "InitiationHeader, where it has no fromAgency"),
         evidence=(
             Evidence(SystemRole.CLIENT, "patronLogin, getMyProfile, getMyTransactions, getMyHolds, getMyFines, "
-                     "getPickUpLocations, getStatuses, getHolding, getAccountBlocks, placeHold (again after a cancellation), cancelHolds, "
-                     "renewMyItems", Basis.RUN, "10.0, driver of commit 0b44211d"),
+                     "getPickUpLocations, getStatuses, getHolding, getAccountBlocks, placeHold (again after a cancellation), "
+                     "cancelHolds, renewMyItems", Basis.RUN, "10.0, driver of commit 0b44211d"),
         ),
     ),
     System(

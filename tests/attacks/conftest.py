@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -111,7 +111,7 @@ class Site:
         lines = (json.loads(line) for line in self.log.splitlines())
         return [line for line in lines if line["event"] == name]
 
-    def terminal(self, login: str = "", at: str = "", password: str = setup.PASSWORD) -> Terminal:
+    def terminal(self, login: str = "", at: str = "", password: str = demo_setup.PASSWORD) -> Terminal:
         """A connection from `at`; logged in where a login is given."""
         line = socket.create_connection(("127.0.0.1", self.sip2), PATIENCE_S, (at or source(), 0))
         self._callers.append(line)
@@ -121,7 +121,7 @@ class Site:
         return made
 
     def ask(
-        self, agency: str, service: str, at: str = "", secret: str = setup.PASSWORD, to: str = "HKU", **said: Any
+        self, agency: str, service: str, at: str = "", secret: str = demo_setup.PASSWORD, to: str = "HKU", **said: Any
     ) -> NcipMessage:
         """The reply to a document."""
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": to}}
@@ -186,17 +186,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     authority = Authority(folder)
     authority.issue("site")
     sip2, ncip, ops, smtp, sip2_tls, ncip_tls = free_ports(6)
-    ports, ils = setup.Ports(sip2, ncip, ops, smtp), LocalSystem()
+    ports, ils = demo_setup.Ports(sip2, ncip, ops, smtp), LocalSystem()
     tls = f"ssl:{ncip_tls}:interface=127.0.0.1:privateKey=site.key:certKey=site.pem"
     keys: dict[str, dict[str, object]] = {
         "ncip": {"listen": [f"tcp:{ncip}:interface=127.0.0.1", tls], "proxy_from": [f"{BALANCER}/32"]},
         "ils": {"relay": True, "host": "127.0.0.1", "port": ils.port, "timeout_s": 0.5, "relay_login": "terminal"},
     }
-    config = setup.write_config(folder, ports, keys=keys)
+    config = demo_setup.write_config(folder, ports, keys=keys)
     logs = '\n[logs]\nfile = "gateway.log"\n'
     config.write_text(config.read_text() + EXTRA.format(sip2_tls=sip2_tls, balancer=BALANCER) + logs)
-    environ = {**os.environ, **setup.environment(ports)}
-    setup.furnish(config, environ)
+    environ = {**os.environ, **demo_setup.environment(ports)}
+    demo_setup.furnish(config, environ)
     site = Site(folder, config, sip2, ncip, ops, sip2_tls, ncip_tls, ils, authority)
     with (folder / "out").open("wb") as out:
         site.process = subprocess.Popen(

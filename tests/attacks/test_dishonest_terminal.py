@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from tests.attacks.conftest import PROBE, source, until
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def wrong(site: Site, name: str, at: str, times: int) -> list[str]:
 def test_wrong_logins_from_one_address_shut_out_that_address_alone(site: Site) -> None:
     here = source()
     assert wrong(site, "counter-1", here, 6) == ["940"] * 6
-    assert site.terminal(at=here).ask(f"9300CNcounter-1|CO{setup.PASSWORD}|") == "940"
-    assert site.terminal(at=here).ask(f"9300CNselfcheck-1|CO{setup.PASSWORD}|") == "941"
-    assert site.terminal(at=source()).ask(f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
+    assert site.terminal(at=here).ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "940"
+    assert site.terminal(at=here).ask(f"9300CNselfcheck-1|CO{demo_setup.PASSWORD}|") == "941"
+    assert site.terminal(at=source()).ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "941"
 
 
 def seconds(site: Site, name: str) -> float:

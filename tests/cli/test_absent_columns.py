@@ -11,11 +11,11 @@ from sqlalchemy import select
 
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 HEAD = "barcode,name,category,expires,email,language,blocked,local_loans,total_quota,pin_hash\n"
 CHAN = "Z1,Chan Tai Man,undergraduates,2036-08-31,chan@hku.test,zh-Hant,yes,3,40,$argon2id$1\n"
 KEPT = ("Chan Tai Man", date(2036, 8, 31), "chan@hku.test", "zh-Hant", True, 3, 40, "$argon2id$1")
@@ -23,8 +23,8 @@ KEPT = ("Chan Tai Man", date(2036, 8, 31), "chan@hku.test", "zh-Hant", True, 3, 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = setup.write_config(tmp_path / "site", PORTS)
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path / "site", PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     load(path, HEAD + CHAN)
     return path
 
@@ -33,12 +33,12 @@ def load(config: Path, text: str, *options: str, kind: str = "patrons") -> Resul
     file = config.parent / f"{kind}.csv"
     file.write_text(text, encoding="utf-8")
     words = ["load", kind, str(file), *options, "--config", str(config)]
-    return CliRunner().invoke(main, words, env=setup.environment(PORTS))
+    return CliRunner().invoke(main, words, env=demo_setup.environment(PORTS))
 
 
 def patron(config: Path, card: str) -> tuple[object, ...] | None:
     """What is stored of a patron, without card and category."""
-    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     names = ("name", "expires", "email", "language", "blocked", "local_loans", "total_quota", "pin_hash")
     with engine.connect() as connection:
         found = connection.execute(select(*(PATRONS.c[n] for n in names)).where(PATRONS.c.barcode == card)).first()
@@ -98,7 +98,7 @@ def test_copies_keep_what_the_file_lacks_too(config: Path) -> None:
     load(config, "agency,bib_id,title,author,barcode,status\nCUHK,n1,Dune,Herbert,N1,Available\n", kind="holdings")
     load(config, "agency,bib_id,title,barcode,status\nCUHK,n1,Dune,N1,On Loan\n", kind="holdings")
 
-    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found = connection.execute(select(HOLDINGS.c.author, HOLDINGS.c.status).where(HOLDINGS.c.barcode == "N1")).one()
     engine.dispose()

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text
 
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import instances, revisions, schema
 from hkall_gateway.store.backup import postgres as postgres_backup
@@ -38,7 +38,7 @@ from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
 from tests.store.releases import RELEASES, on_postgresql
 
-PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
 SCHEMA = "backups"
 
@@ -109,9 +109,9 @@ def in_file(tmp_path: Path) -> Site:
 
 def _site(folder: Path, url: str) -> Site:
     keys = {"privacy": {"erased_key_env": "HKALL_ERASED_KEY"}, "database": {"url": url}}
-    config = setup.write_config(folder, PORTS, KEPT, keys=keys)
-    environ = {**setup.environment(PORTS), "HKALL_ERASED_KEY": "a key of the site"}
-    setup.furnish(config, environ)
+    config = demo_setup.write_config(folder, PORTS, KEPT, keys=keys)
+    environ = {**demo_setup.environment(PORTS), "HKALL_ERASED_KEY": "a key of the site"}
+    demo_setup.furnish(config, environ)
     return Site(config, url, environ)
 
 

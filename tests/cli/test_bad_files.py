@@ -10,28 +10,28 @@ from sqlalchemy import select
 
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import METADATA
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 REQUESTS = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,first_checkout,due\n"
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     return path
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=demo_setup.environment(PORTS))
 
 
 def contents(config: Path) -> dict[str, list[object]]:
     """Every row of every table."""
-    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found: dict[str, list[object]] = {t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables}
     engine.dispose()

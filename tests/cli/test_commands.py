@@ -14,27 +14,27 @@ from click.testing import CliRunner, Result
 from hkall_gateway import machine
 from hkall_gateway.cli import ENTRIES, main
 from hkall_gateway.clock import now
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.store import instances
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.unit import Unit
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 CHINESE_NAME = 'place_names_zh = { HKU-MAIN-LENDING = "總館" }'
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     return path
 
 
 def run(*words: str, config: Path | None = None, typed: str | None = None) -> Result:
     where = ["--config", str(config)] if config else []
-    return CliRunner().invoke(main, [*words, *where], input=typed, env=setup.environment(PORTS))
+    return CliRunner().invoke(main, [*words, *where], input=typed, env=demo_setup.environment(PORTS))
 
 
 @pytest.mark.parametrize("command", [entry.name for entry in ENTRIES])
@@ -55,7 +55,7 @@ def test_the_configuration_of_the_demo_has_no_notes(config: Path) -> None:
 
 
 def test_what_a_terminal_may_do_no_more_is_noted_beside_a_right_configuration(tmp_path: Path) -> None:
-    done = run("check-config", config=setup.write_config(tmp_path, PORTS, ""))
+    done = run("check-config", config=demo_setup.write_config(tmp_path, PORTS, ""))
     assert done.exit_code == 0
     assert "note: sip2.terminals bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused" in done.output
 
@@ -93,7 +93,7 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_database_is_brought_to_the_present_revision(tmp_path: Path) -> None:
-    path = setup.write_config(tmp_path, PORTS)
+    path = demo_setup.write_config(tmp_path, PORTS)
     refused = run("status", config=path)
     assert (refused.exit_code, "db upgrade" in refused.output) == (2, True)
     assert "none -> " in run("db", "upgrade", config=path).output
@@ -101,7 +101,7 @@ def test_an_empty_database_is_brought_to_the_present_revision(tmp_path: Path) ->
 
 
 def test_a_database_that_a_newer_version_has_been_at_is_left_alone(tmp_path: Path) -> None:
-    path = setup.write_config(tmp_path, PORTS)
+    path = demo_setup.write_config(tmp_path, PORTS)
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
     with engine.connect() as connection:
@@ -272,7 +272,7 @@ def test_a_deed_shows_its_own_options_only(deed: str, dated: bool) -> None:
 
 @pytest.mark.parametrize(("pid", "state"), [(os.getpid(), "silent"), (2**22 + 1, "gone")], ids=["it runs", "it does not"])
 def test_a_gateway_that_fell_silent_is_gone_only_without_its_process(tmp_path: Path, pid: int, state: str) -> None:
-    path = setup.write_config(tmp_path, PORTS)
+    path = demo_setup.write_config(tmp_path, PORTS)
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
     store, then = Immediate(engine, lambda connection: Unit(connection, str)), now() - timedelta(days=3)

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from tests.company import COMMAND, PATIENCE_S, Gateway, until
 from tests.ports import free_ports
 
@@ -25,7 +25,7 @@ from tests.ports import free_ports
 @pytest.fixture(scope="module")
 def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway, its three partners and its mail server."""
-    made = Gateway(reactor, tmp_path_factory.mktemp("running"), setup.decided_policy())
+    made = Gateway(reactor, tmp_path_factory.mktemp("running"), demo_setup.decided_policy())
     made.do(made.party.start)
     made.start()
     yield made
@@ -35,17 +35,17 @@ def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def idle(tmp_path: Path) -> Path:
     """A site whose gateway does not run and whose partners are closed ports."""
-    path = setup.write_config(tmp_path, _ports())
-    setup.furnish(path, ENVIRON)
+    path = demo_setup.write_config(tmp_path, _ports())
+    demo_setup.furnish(path, ENVIRON)
     return path
 
 
-ENVIRON = {**os.environ, **setup.environment(setup.Ports())}
+ENVIRON = {**os.environ, **demo_setup.environment(demo_setup.Ports())}
 
 
-def _ports() -> setup.Ports:
+def _ports() -> demo_setup.Ports:
     sip2, ncip, ops, smtp, *partners = free_ports(7)
-    return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
+    return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
 
 
 def doctor(path: Path, *words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def test_beside_a_running_gateway_everything_is_well(running: Gateway) -> None:
     assert "FAIL" not in done.stdout
     assert f"the gateway answers (process {running.pid})" in done.stdout
     assert done.stdout.splitlines()[-1].endswith(" ok")
-    assert setup.PASSWORD not in done.stdout
+    assert demo_setup.PASSWORD not in done.stdout
 
 
 def test_the_partners_hear_look_ups_alone_and_no_letter_is_sent(running: Gateway) -> None:
@@ -80,7 +80,9 @@ def test_the_partners_hear_look_ups_alone_and_no_letter_is_sent(running: Gateway
 def test_one_gateway_examines_another(running: Gateway, tmp_path: Path) -> None:
     """What a partner's sysadmin sees of us."""
     text = (
-        setup.write_config(tmp_path, _ports()).read_text(encoding="utf-8").replace('agency = "HKU"\n', 'agency = "CUHK"\n', 1)
+        demo_setup.write_config(tmp_path, _ports())
+        .read_text(encoding="utf-8")
+        .replace('agency = "HKU"\n', 'agency = "CUHK"\n', 1)
     )
     before = text.partition("[[partners]]")[0]
     row = (
@@ -175,8 +177,8 @@ def silent(tmp_path: Path) -> Iterator[Path]:
     sip2, ncip, ops, smtp = free_ports(4)
     names = ("CUHK", "HKUST", "LU")
     ports = {name: one.getsockname()[1] for name, one in zip(names, listening, strict=True)}
-    path = setup.write_config(tmp_path, setup.Ports(sip2, ncip, ops, smtp, ports))
-    setup.furnish(path, ENVIRON)
+    path = demo_setup.write_config(tmp_path, demo_setup.Ports(sip2, ncip, ops, smtp, ports))
+    demo_setup.furnish(path, ENVIRON)
     yield path
     for one in listening:
         one.close()

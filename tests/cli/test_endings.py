@@ -14,17 +14,17 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 
 from hkall_gateway.cli.work.endings import ending_of
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.db_errors import Unavailable
 from tests.ports import free_ports
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 NOBODY = "nobody_here"
 MAIN = [sys.executable, "-c", "from hkall_gateway.cli import main; main()"]
 
 
 def site(folder: Path, url: str = "") -> Path:
-    path = setup.write_config(folder, PORTS)
+    path = demo_setup.write_config(folder, PORTS)
     if url:
         path.write_text(path.read_text(encoding="utf-8").replace('"sqlite:///hkall.db"', f'"{url}"'), encoding="utf-8")
         assert url in path.read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def run(*words: str, largest: int = resource.RLIM_INFINITY) -> subprocess.Comple
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 
-    environ = {**os.environ, **setup.environment(PORTS)}
+    environ = {**os.environ, **demo_setup.environment(PORTS)}
     return subprocess.run([*MAIN, *words], capture_output=True, text=True, check=False, env=environ, preexec_fn=limit)
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.rule_index import names_of
 from hkall_gateway.rules.vocabulary import RULES, Actor, Position, Reason, Request, Side
@@ -26,7 +26,7 @@ from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.tables import JOURNAL, METADATA
 from hkall_gateway.store.unit import Unit
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 P = Position
 OPENED = datetime(2017, 3, 1, 2, tzinfo=UTC)
 POLICY = """
@@ -63,7 +63,7 @@ CUHK,again,Again,A1,Available On Shelf,book
 
 def _request(number: str, position: Position, barcode: str, **facts: Any) -> Request:
     made = Request(number, Side.BORROWING, position, number, f"bib-{number}", patron="UG", partner="CUHK")
-    lent = {"item_agency": "CUHK", "item_barcode": barcode, "pickup_location": setup.LOCATION}
+    lent = {"item_agency": "CUHK", "item_barcode": barcode, "pickup_location": demo_setup.LOCATION}
     return replace(made, **{**lent, **facts})
 
 
@@ -88,8 +88,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     (folder / "patrons.csv").write_text(PATRONS)
     (folder / "holdings.csv").write_text(HOLDINGS)
-    path = setup.write_config(folder, PORTS, POLICY)
-    setup.furnish(path, setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
+    path = demo_setup.write_config(folder, PORTS, POLICY)
+    demo_setup.furnish(path, demo_setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
     store = opened(path)
     for request in STANDING:
         store.now(Unit.open, request, OPENED, Actor("world", "world"))
@@ -99,12 +99,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(path: Path) -> Immediate:
-    config = gateway.load(path, setup.environment(PORTS))
+    config = gateway.load(path, demo_setup.environment(PORTS))
     return Immediate(open_engine(config.database.url), make_unit(house_of(config)))
 
 
 def run(config: Path, words: str, *more: str) -> Result:
-    return CliRunner().invoke(main, ["explain", *words.split(), *more, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(
+        main, ["explain", *words.split(), *more, "--config", str(config)], env=demo_setup.environment(PORTS)
+    )
 
 
 def explained(config: Path, words: str) -> Mapping[str, Any]:

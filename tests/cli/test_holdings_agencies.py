@@ -8,22 +8,22 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 
-PORTS = setup.Ports(partners={"CUHK": 1})
+PORTS = demo_setup.Ports(partners={"CUHK": 1})
 HEAD = "agency,bib_id,title,barcode,status\n"
 ROWS = "HKU,n1,Dune,N0,Available\nCUHK,n1,Dune,N1,Available\nCUKH,n1,Dune,N2,Available\nCUKH,n2,Emma,N3,On Loan\n"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = setup.write_config(tmp_path / "site", PORTS)
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path / "site", PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     return path
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=demo_setup.environment(PORTS))
 
 
 def load(config: Path, rows: str, kind: str = "holdings", head: str = HEAD) -> Result:

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from hkall_gateway.cli import ENTRIES, main
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 
 HEAVY = frozenset(
     {
@@ -23,7 +23,7 @@ HEAVY = frozenset(
 FOR_A_TABLE = frozenset({"argon2", "pydantic", "sqlalchemy"})
 """What `status` cannot do without: the configuration, its hashes, the database."""
 HELP_S, STATUS_S = 0.35, 0.6
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 
 SPY = """
 import sys
@@ -55,8 +55,8 @@ def cpu_s(command: Sequence[str], environ: dict[str, str] | None = None) -> floa
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     return path
 
 
@@ -86,7 +86,7 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
 
 
 def test_status_loads_the_database_and_no_more(site: Path) -> None:
-    assert loaded("status", "--config", str(site), environ=setup.environment(PORTS)) == FOR_A_TABLE
+    assert loaded("status", "--config", str(site), environ=demo_setup.environment(PORTS)) == FOR_A_TABLE
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--help",), ("request", "--help"), ("sip2", "--help")], ids=" ".join)
@@ -97,5 +97,5 @@ def test_help_takes_a_third_of_a_second_at_most(words: tuple[str, ...]) -> None:
 def test_status_takes_no_longer_than_thrice_its_database_library(site: Path) -> None:
     """0.6 s where `import sqlalchemy` takes 0.2 s; other work on the machine slows both down."""
     library = cpu_s([sys.executable, "-c", "import sqlalchemy"])
-    status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], setup.environment(PORTS))
+    status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], demo_setup.environment(PORTS))
     assert status <= max(STATUS_S, 3 * library)

@@ -16,7 +16,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.desk import borrowing
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.engine.connect import open_engine
@@ -24,16 +24,16 @@ from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import Attempt
 from hkall_gateway.store.unit import Unit
 
-PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
-SECRET = setup.PASSWORD
+PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+SECRET = demo_setup.PASSWORD
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """One wish of P0001's could not be told to its first lender, and is a dead letter that may have arrived."""
-    path = setup.write_config(tmp_path, PORTS)
-    setup.furnish(path, setup.environment(PORTS))
-    site = gateway.load(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path, PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    site = gateway.load(path, demo_setup.environment(PORTS))
     library = house_of(site)
     engine = open_engine(site.database.url)
     store = Immediate(engine, make_unit(library))
@@ -52,7 +52,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=demo_setup.environment(PORTS))
 
 
 def listed(config: Path, *words: str) -> Any:
@@ -78,7 +78,7 @@ def test_one_row_is_shown_with_its_tries_its_document_and_what_would_follow(conf
 
 @pytest.mark.parametrize("words", [("list",), ("show", "1"), ("retry", "1")])
 def test_what_a_newer_version_wrote_is_for_the_newer_version_to_show(config: Path, words: tuple[str, ...]) -> None:
-    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as line:
         line.exec_driver_sql("UPDATE outbox SET send = 'tell_lender_of_tomorrow'")
     engine.dispose()

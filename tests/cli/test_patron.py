@@ -20,7 +20,7 @@ from hkall_gateway.cli import main
 from hkall_gateway.cli.site import Site
 from hkall_gateway.cli.work.opening import open_site
 from hkall_gateway.clock import now
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.engine.connect import open_engine
@@ -30,7 +30,7 @@ from hkall_gateway.store.tables import CARD_BLOCKS, OUTBOX, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
-PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 STAFF = Actor("mei", "cli", "test")
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
 ERASE = ("erase", CARD, "--reason", "asked by letter", "--yes")
@@ -38,13 +38,13 @@ ERASE = ("erase", CARD, "--reason", "asked by letter", "--yes")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = setup.write_config(tmp_path, PORTS, KEPT, keys={"privacy": {"erased_key_env": "HKALL_ERASED_KEY"}})
-    setup.furnish(path, _environment())
+    path = demo_setup.write_config(tmp_path, PORTS, KEPT, keys={"privacy": {"erased_key_env": "HKALL_ERASED_KEY"}})
+    demo_setup.furnish(path, _environment())
     return path
 
 
 def _environment() -> dict[str, str]:
-    return {**setup.environment(PORTS), "HKALL_ERASED_KEY": "a key of the site"}
+    return {**demo_setup.environment(PORTS), "HKALL_ERASED_KEY": "a key of the site"}
 
 
 def do(config: Path, work: Callable[..., Any], *args: Any) -> Any:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.desk.rounds import begin
-from hkall_gateway.lab import bulk, setup
+from hkall_gateway.lab import bulk, demo_setup
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import fines
 from hkall_gateway.store.engine.connect import open_engine
@@ -23,7 +23,7 @@ from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 
-PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 STAFF = Actor("mei", "cli", "test")
 MANY = bulk.Plenty(requests=20, lines=3, days=1000)
 OWED = bulk.at(MANY, 0, now()).id
@@ -32,8 +32,8 @@ OWED = bulk.at(MANY, 0, now()).id
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Twenty ended requests, placed over a thousand days; something is owed for the oldest."""
-    path = setup.write_config(tmp_path, PORTS, "[retention]\nanonymise_days = 0\n")
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path, PORTS, "[retention]\nanonymise_days = 0\n")
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     engine = open_engine(f"sqlite:///{next(tmp_path.glob('*.db'))}")
     bulk.fill(engine, MANY, now())
     _run(path, _charge_the_oldest)
@@ -57,7 +57,7 @@ def _run(config: Path, work: Any, *args: Any) -> Any:
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, ["purge", "--yes", *words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, ["purge", "--yes", *words, "--config", str(config)], env=demo_setup.environment(PORTS))
 
 
 def listed(config: Path, *words: str) -> Any:
@@ -116,6 +116,6 @@ def test_while_a_gateway_is_at_it_the_command_says_so(config: Path) -> None:
 
 def test_purge_asks_first_and_does_nothing_where_nobody_can_be_asked(config: Path) -> None:
     words = ["purge", "--older-than", "1", "--config", str(config)]
-    done = CliRunner().invoke(main, words, env=setup.environment(PORTS))
+    done = CliRunner().invoke(main, words, env=demo_setup.environment(PORTS))
     assert (done.exit_code, done.stderr) == (2, "--yes is needed where nobody can be asked\n")
     assert left(config, REQUESTS.c.anonymised) == 0

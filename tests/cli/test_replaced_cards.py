@@ -11,24 +11,24 @@ from sqlalchemy import select
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.connectors.exports import read_patrons
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import FORMER_CARDS, PATRONS
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 HEAD = "barcode,name,category,email,former_barcode\n"
 NEW_CARD = "N1,Ho Wai Man,undergraduates,,P0001\n"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = setup.write_config(tmp_path / "site", PORTS)
-    setup.furnish(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path / "site", PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
     return path
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=demo_setup.environment(PORTS))
 
 
 def load(config: Path, rows: str, *options: str) -> Result:
@@ -39,7 +39,7 @@ def load(config: Path, rows: str, *options: str) -> Result:
 
 def cards(config: Path) -> dict[str, str]:
     """Former card -> present one."""
-    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found = {row.card: row.present for row in connection.execute(select(FORMER_CARDS))}
     engine.dispose()
@@ -47,7 +47,7 @@ def cards(config: Path) -> dict[str, str]:
 
 
 def loaded(config: Path, *wanted: str) -> set[str]:
-    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found = set(connection.execute(select(PATRONS.c.barcode).where(PATRONS.c.barcode.in_(wanted))).scalars())
     engine.dispose()
@@ -90,7 +90,7 @@ def test_rows_without_a_name_take_over_no_named_person_s_card_and_are_counted(co
 def test_a_whole_library_may_get_new_cards_at_once(config: Path) -> None:
     old = [f"P{n:04}" for n in range(1, 121)]
     assert loaded(config, *old) == set(old)
-    names = [one.name.reveal() for one in read_patrons(setup.DEMO_FILES / "patrons.csv")]
+    names = [one.name.reveal() for one in read_patrons(demo_setup.DEMO_FILES / "patrons.csv")]
     rows = (f'X{card},"{name}",undergraduates,,{card}\n' for card, name in zip(old, names, strict=True))
     done = load(config, "".join(rows), "--full")
     assert (done.exit_code, "0 vanish, 120 cards replaced" in done.output) == (0, True)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
@@ -22,7 +22,7 @@ from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 
-PORTS = setup.Ports()
+PORTS = demo_setup.Ports()
 P = Position
 WORLD = Actor("test", "world")
 
@@ -33,9 +33,9 @@ def today() -> date:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = setup.write_config(tmp_path, PORTS)
-    setup.furnish(path, setup.environment(PORTS))
-    config = gateway.load(path, setup.environment(PORTS))
+    path = demo_setup.write_config(tmp_path, PORTS)
+    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    config = gateway.load(path, demo_setup.environment(PORTS))
     store = Immediate(open_engine(config.database.url), make_unit(house_of(config)))
     store.now(lambda unit: unit.write_partners([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
     for request in _requests():
@@ -85,7 +85,7 @@ def _ours(number: str, position: Position, barcode: str, **facts: Any) -> Reques
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=demo_setup.environment(PORTS))
 
 
 def listed(config: Path, *words: str) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def test_each_question_of_nine_o_clock_lists_what_it_is_about(config: Path, ques
 
 
 def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(config: Path) -> None:
-    site = gateway.load(config, setup.environment(PORTS))
+    site = gateway.load(config, demo_setup.environment(PORTS))
     store = Immediate(open_engine(site.database.url), make_unit(house_of(site)))
     store.now(rounds.set_aside, rounds.Aside("overdue", "R-LOAN", now(), "IntegrityError: broken"))
     store.close()
@@ -124,7 +124,7 @@ def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(confi
 
 
 def test_status_says_of_each_round_when_it_ran_what_it_did_and_how_late_it_is(config: Path) -> None:
-    site = gateway.load(config, setup.environment(PORTS))
+    site = gateway.load(config, demo_setup.environment(PORTS))
     store = Immediate(open_engine(site.database.url), make_unit(house_of(site)))
     before, due = now() - timedelta(days=2), now() - timedelta(days=1)
     mine = store.now(rounds.claim, "overdue", "gateway-1", before, 300)

@@ -8,7 +8,7 @@ import pytest
 
 from hkall_gateway.config import load
 from hkall_gateway.config.notes import notes
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.library import house_of
 
 UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]
@@ -16,14 +16,14 @@ DAYS = "[retention]\nanonymise_days = 180\n"
 
 
 def noted(folder: Path, policy: str | None = "", *changes: tuple[str, str]) -> list[str]:
-    ports = setup.Ports()
-    path = setup.write_config(folder, ports, policy)
+    ports = demo_setup.Ports()
+    path = demo_setup.write_config(folder, ports, policy)
     text = path.read_text()
     for before, after in changes:
         assert before in text
         text = text.replace(before, after)
     path.write_text(text)
-    config = load(path, setup.environment(ports))
+    config = load(path, demo_setup.environment(ports))
     return [f"{where}: {what}" for where, what in notes(config, house_of(config).policy)]
 
 

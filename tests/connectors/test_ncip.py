@@ -15,8 +15,8 @@ from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
-from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
-from hkall_gateway.lab.ils_ncip import URL, Responder
+from hkall_gateway.lab.ils import Direct, IlsBook, IlsPatron, SimulatedIls
+from hkall_gateway.lab.ils_ncip import URL, IlsResponder
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.http_post import HttpReply
@@ -36,8 +36,8 @@ async def never(card: str, stored: Sensitive, pin: Sensitive) -> bool:
 
 
 @pytest.fixture
-def system() -> LocalSystem:
-    return LocalSystem("HKU", lambda: NOW)
+def system() -> SimulatedIls:
+    return SimulatedIls("HKU", lambda: NOW)
 
 
 @pytest.fixture
@@ -54,15 +54,15 @@ def store() -> Iterator[Immediate]:
 
 
 def made(
-    store: Immediate, system: LocalSystem, connector: Callable[[Tools], LocalIls] = Ncip, password: str = "key"
+    store: Immediate, system: SimulatedIls, connector: Callable[[Tools], LocalIls] = Ncip, password: str = "key"
 ) -> LocalIls:
-    health, responder = CircuitBreaker("connector", lambda: NOW), Responder(system, "key")
+    health, responder = CircuitBreaker("connector", lambda: NOW), IlsResponder(system, "key")
     outside = Outside(lambda: NOW, health, lambda: Direct(system, health), responder.post, password=Sensitive(password))
     return connector(Tools(store, "HKU", never, {"url": URL}, outside))
 
 
 @pytest.fixture
-def ils(store: Immediate, system: LocalSystem) -> LocalIls:
+def ils(store: Immediate, system: SimulatedIls) -> LocalIls:
     return made(store, system)
 
 
@@ -70,8 +70,8 @@ def test_it_says_what_it_can(ils: LocalIls) -> None:
     assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES}
 
 
-def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: LocalSystem) -> None:
-    system.readers["P1"] = Reader("P1", "CHAN, TAI MAN", blocked=True, loans=3)
+def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P1"] = IlsPatron("P1", "CHAN, TAI MAN", blocked=True, loans=3)
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert (facts.source, facts.as_of) == ("ncip", NOW)
@@ -79,8 +79,8 @@ def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIl
     assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
 
 
-def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: LocalSystem) -> None:
-    system.readers["P1-NEW"] = Reader("P1-NEW", "CHAN", former="P1")
+def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P1-NEW"] = IlsPatron("P1-NEW", "CHAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.barcode, facts.borrower.category) == ("P1-NEW", "undergraduates")
@@ -91,15 +91,15 @@ def test_an_unknown_user_is_unknown_whatever_was_loaded(ils: LocalIls) -> None:
 
 
 @pytest.mark.parametrize(("card", "pin", "right"), [("P1", "1234", True), ("P1", "4321", False), ("P9", "1234", False)])
-def test_a_pin_is_what_it_says(ils: LocalIls, system: LocalSystem, card: str, pin: str, right: bool) -> None:
-    system.readers["P1"] = Reader("P1")
+def test_a_pin_is_what_it_says(ils: LocalIls, system: SimulatedIls, card: str, pin: str, right: bool) -> None:
+    system.readers["P1"] = IlsPatron("P1")
     assert finished(ils.verify_pin(card, Sensitive(pin))) is right
 
 
 def test_copies_are_looked_at_until_one_is_on_the_shelf_and_unknown_ones_are_not_there(
-    ils: LocalIls, system: LocalSystem
+    ils: LocalIls, system: SimulatedIls
 ) -> None:
-    system.books = {"B1": Book("B1", reader="P1"), "B2": Book("B2"), "B3": Book("B3")}
+    system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
     assert [(c.barcode, c.status) for c in copies] == [("B1", "On Loan"), ("B2", "Available On Shelf")]
@@ -114,7 +114,7 @@ QUESTIONS: dict[str, Callable[[LocalIls], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("state", ["away", "silent"])
-def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: LocalSystem, question: str, state: str) -> None:
+def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: SimulatedIls, question: str, state: str) -> None:
     system.become(state)
     with pytest.raises(Unreachable):
         finished(QUESTIONS[question](ils))
@@ -122,14 +122,14 @@ def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: LocalSystem
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_secret_that_is_not_agreed_is_no_verdict_on_the_borrower(
-    store: Immediate, system: LocalSystem, question: str
+    store: Immediate, system: SimulatedIls, question: str
 ) -> None:
-    system.readers["P1"] = Reader("P1")
+    system.readers["P1"] = IlsPatron("P1")
     with pytest.raises(Unreachable):
         finished(QUESTIONS[question](made(store, system, password="wrong")))
 
 
-def test_after_three_misses_it_is_asked_no_more_for_a_while(ils: LocalIls, system: LocalSystem) -> None:
+def test_after_three_misses_it_is_asked_no_more_for_a_while(ils: LocalIls, system: SimulatedIls) -> None:
     system.become("away")
     for _ in range(3):
         with pytest.raises(Unreachable):
@@ -140,8 +140,8 @@ def test_after_three_misses_it_is_asked_no_more_for_a_while(ils: LocalIls, syste
     assert system.heard == []
 
 
-def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, system: LocalSystem) -> None:
-    system.readers["P1"] = Reader("P1", "CHAN", loans=3)
+def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, system: SimulatedIls) -> None:
+    system.readers["P1"] = IlsPatron("P1", "CHAN", loans=3)
     told_by = [finished(made(store, system, connector).borrower("P1")).borrower for connector in (Ncip, Sip2)]
     assert [(b.blocked, b.local_loans, b.category, b.name) for b in told_by if b] == [
         (False, 3, "undergraduates", Sensitive("Chan"))
@@ -252,7 +252,7 @@ class Keeper:
 
 def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     keeper, health = Keeper(reply), CircuitBreaker("connector", lambda: NOW)
-    outside = Outside(lambda: NOW, health, lambda: Direct(LocalSystem("HKU", lambda: NOW), health), keeper.post)
+    outside = Outside(lambda: NOW, health, lambda: Direct(SimulatedIls("HKU", lambda: NOW), health), keeper.post)
     return Ncip(Tools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
 
 

@@ -13,7 +13,7 @@ from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, Lines, Sip2, tol
 from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
-from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
+from hkall_gateway.lab.ils import Direct, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -36,8 +36,8 @@ async def nowhere(url: str, body: bytes, timeout_s: float) -> HttpReply:
 
 
 @pytest.fixture
-def system() -> LocalSystem:
-    return LocalSystem("HKU", lambda: NOW)
+def system() -> SimulatedIls:
+    return SimulatedIls("HKU", lambda: NOW)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def ils(system: LocalSystem, settings: dict[str, str]) -> Iterator[LocalIls]:
+def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
     engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         connection.execute(
@@ -74,8 +74,8 @@ def test_it_says_what_it_can(ils: LocalIls) -> None:
     assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES}
 
 
-def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: LocalSystem) -> None:
-    system.readers["P1"] = Reader("P1", "CHAN, TAI MAN", loans=3, limit=60)
+def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P1"] = IlsPatron("P1", "CHAN, TAI MAN", loans=3, limit=60)
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert (facts.source, facts.as_of) == ("sip2", NOW)
@@ -83,15 +83,15 @@ def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIl
     assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
 
 
-def test_a_reader_whom_nobody_loaded_is_known_without_a_category(ils: LocalIls, system: LocalSystem) -> None:
-    system.readers["P2"] = Reader("P2", "Lee")
+def test_a_reader_whom_nobody_loaded_is_known_without_a_category(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P2"] = IlsPatron("P2", "Lee")
     facts = finished(ils.borrower("P2"))
     assert facts.borrower is not None
     assert (facts.borrower.name.reveal(), facts.borrower.category) == ("Lee", "")
 
 
-def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: LocalSystem) -> None:
-    system.readers["P1-NEW"] = Reader("P1-NEW", "CHAN, TAI MAN", former="P1")
+def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P1-NEW"] = IlsPatron("P1-NEW", "CHAN, TAI MAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.barcode, facts.borrower.category, facts.borrower.name.reveal()) == (
@@ -102,8 +102,8 @@ def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: Loca
 
 
 @pytest.mark.parametrize("settings", [{"answered_card": "ignore"}])
-def test_where_the_answer_is_another_kind_of_number_the_card_stays(ils: LocalIls, system: LocalSystem) -> None:
-    system.readers["77123"] = Reader("77123", "CHAN, TAI MAN", former="P1")
+def test_where_the_answer_is_another_kind_of_number_the_card_stays(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["77123"] = IlsPatron("77123", "CHAN, TAI MAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert facts.borrower.barcode == "P1"
@@ -113,14 +113,14 @@ def test_a_card_that_it_calls_invalid_is_unknown_whatever_was_loaded(ils: LocalI
     assert finished(ils.borrower("P1")).borrower is None
 
 
-def test_it_is_asked_as_its_own_institution_knows_it(ils: LocalIls, system: LocalSystem) -> None:
+def test_it_is_asked_as_its_own_institution_knows_it(ils: LocalIls, system: SimulatedIls) -> None:
     finished(ils.borrower("P1"))
     assert "AOMAIN|" in system.heard[0]
 
 
 @pytest.mark.parametrize(("pin", "right"), [("1234", True), ("4321", False)])
-def test_a_pin_is_what_it_says(ils: LocalIls, system: LocalSystem, pin: str, right: bool) -> None:
-    system.readers["P1"] = Reader("P1")
+def test_a_pin_is_what_it_says(ils: LocalIls, system: SimulatedIls, pin: str, right: bool) -> None:
+    system.readers["P1"] = IlsPatron("P1")
     assert finished(ils.verify_pin("P1", Sensitive(pin))) is right
 
 
@@ -128,15 +128,15 @@ def test_a_pin_of_an_unknown_card_is_wrong(ils: LocalIls) -> None:
     assert finished(ils.verify_pin("P9", Sensitive("1234"))) is False
 
 
-def test_copies_are_looked_at_until_one_is_on_the_shelf(ils: LocalIls, system: LocalSystem) -> None:
-    system.books = {"B1": Book("B1", reader="P1"), "B2": Book("B2"), "B3": Book("B3")}
+def test_copies_are_looked_at_until_one_is_on_the_shelf(ils: LocalIls, system: SimulatedIls) -> None:
+    system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
     assert [(c.barcode, c.status) for c in copies] == [("B1", "On Loan"), ("B2", "Available On Shelf")]
 
 
-def test_a_copy_of_which_it_says_nothing_is_not_what_was_loaded(ils: LocalIls, system: LocalSystem) -> None:
-    system.books = {"B2": Book("B2", reader="P1"), "B3": Book("B3", reader="P1")}  # it answers 01, other, for B1
+def test_a_copy_of_which_it_says_nothing_is_not_what_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+    system.books = {"B2": IlsBook("B2", reader="P1"), "B3": IlsBook("B3", reader="P1")}  # it answers 01, other, for B1
     copies = finished(ils.copies("b1"))
     assert copies is not None
     assert [(c.barcode, c.status) for c in copies][:2] == [("B1", "Circulation Status Undefined"), ("B2", "On Loan")]
@@ -147,13 +147,13 @@ def test_every_circulation_status_of_the_standard_means_one_of_nisos() -> None:
     assert set(STATUS.values()) <= set(CIRCULATION_STATUS)
 
 
-def test_a_title_that_is_not_ours_needs_no_question(ils: LocalIls, system: LocalSystem) -> None:
+def test_a_title_that_is_not_ours_needs_no_question(ils: LocalIls, system: SimulatedIls) -> None:
     assert finished(ils.copies("b9")) == ()
     assert system.heard == []
 
 
 @pytest.mark.parametrize("question", ["borrower", "verify_pin", "copies"])
-def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: LocalSystem, question: str) -> None:
+def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: SimulatedIls, question: str) -> None:
     system.become("away")
     questions: dict[str, Callable[[], Awaitable[object]]] = {
         "borrower": lambda: ils.borrower("P1"),

@@ -14,7 +14,7 @@ from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
 from hkall_gateway.desk.staff import actions
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

@@ -12,8 +12,8 @@ from sqlalchemy import insert
 
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.lab.script import manner
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.scenario.scripted_partner import manner
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason

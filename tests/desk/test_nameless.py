@@ -9,8 +9,8 @@ import pytest
 
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Refused
-from hkall_gateway.lab.script import manner
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.scenario.scripted_partner import manner
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason
 from hkall_gateway.store.engine.database import finished
 

@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import reconciling
 from hkall_gateway.desk.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
 from hkall_gateway.store.unit import Unit

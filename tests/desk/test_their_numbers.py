@@ -12,8 +12,8 @@ from hkall_gateway.desk.common.their_numbers import as_ours
 from hkall_gateway.desk.messages.commands import BorrowFromUs, PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import RequestSeen, SeeRequest
 from hkall_gateway.desk.messages.results import Noted, Paged, Refused
-from hkall_gateway.lab.script import manner
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.scenario.scripted_partner import manner
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.store.engine.database import finished
 

@@ -26,7 +26,7 @@ from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.tools import Tools
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.lab.setup import decided_policy
+from hkall_gateway.lab.demo_setup import decided_policy
 from hkall_gateway.library import house_of
 from hkall_gateway.machine import runs
 from hkall_gateway.parts.means import Means

@@ -15,7 +15,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import OF_PARTNER, Responder, called, judge_item, judge_request, judge_versions, place
 from hkall_gateway.doctor.table import TLS
-from hkall_gateway.lab.script import reply
+from hkall_gateway.lab.scenario.scripted_partner import reply
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage

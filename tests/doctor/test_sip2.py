@@ -16,8 +16,8 @@ from twisted.web import server
 from hkall_gateway.clock import now
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.sip2 import judge_patron, judge_status
-from hkall_gateway.lab.ils import LocalSystem
-from hkall_gateway.lab.ils_ncip import Page, Responder
+from hkall_gateway.lab.ils import SimulatedIls
+from hkall_gateway.lab.ils_ncip import IlsResponder, ResponderPage
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from tests.doctor.conftest import PATIENCE_S, Authority, Site, TlsServers, finding, status
 from tests.ports import free_ports
@@ -137,7 +137,7 @@ def test_a_wrong_certificate_keeps_the_password_here(site: Site, authority: Auth
 def responder(reactor: Any) -> Iterator[str]:
     """The NCIP responder of a simulated system, which wants the secret "agreed"; its URL."""
     site: Any = server.Site
-    page = site(Page(Responder(LocalSystem("HKU", now), "agreed")))
+    page = site(ResponderPage(IlsResponder(SimulatedIls("HKU", now), "agreed")))
     port = blockingCallFromThread(reactor, reactor.listenTCP, 0, page, 50, "127.0.0.1")
     yield f"http://127.0.0.1:{port.getHost().port}/ncip"
     blockingCallFromThread(reactor, port.stopListening)

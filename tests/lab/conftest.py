@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hkall_gateway.lab.simulate import Cast, Setting, cast
+from hkall_gateway.lab.consortium.simulate import Cast, Setting, cast
 
 CALM = Setting(libraries=3, days=1, loss=0, crash=False)
 

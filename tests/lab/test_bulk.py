@@ -37,7 +37,7 @@ def test_there_are_as_many_requests_and_lines_as_were_asked_for(filled: Immediat
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table.name)
-def test_every_table_of_a_request_has_rows(filled: Immediate, kind: bulk.Kind) -> None:
+def test_every_table_of_a_request_has_rows(filled: Immediate, kind: bulk.RowTemplate) -> None:
     assert count(filled, kind.table) > 0
 
 

@@ -12,11 +12,11 @@ import pytest
 import structlog
 from sqlalchemy import insert
 
-from hkall_gateway.lab.at_the_end import AT_THE_END
-from hkall_gateway.lab.crew import Book
-from hkall_gateway.lab.each_step import EACH_STEP
-from hkall_gateway.lab.simulate import Cast, be_quiet
-from hkall_gateway.lab.world import LETTER_KEY, Letter, World
+from hkall_gateway.lab.consortium.actors import SimulatedCopy
+from hkall_gateway.lab.consortium.final_checks import AT_THE_END
+from hkall_gateway.lab.consortium.simulate import Cast, be_quiet
+from hkall_gateway.lab.consortium.step_checks import EACH_STEP
+from hkall_gateway.lab.scenario.world import LETTER_KEY, ReceivedLetter, World
 from hkall_gateway.mail.message_id import message_id
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Event, Notification
@@ -58,7 +58,7 @@ def _asked_before(unit: Unit, _world: World, item: ItemKey) -> None:
     unit.mark(lender, wire_id="R2-0", outcome="refused: Item Not Available By Need Before Date")
 
 
-def asked(story: Cast) -> tuple[Request, Book]:
+def asked(story: Cast) -> tuple[Request, SimulatedCopy]:
     """A wish of HKU, its lender asked, and the copy that was asked for."""
     ours = {book.bib_id for book in story.people.books.values() if book.item.agency == HKU}
     title = next(book.bib_id for book in story.people.books.values() if book.bib_id not in ours)
@@ -69,7 +69,7 @@ def asked(story: Cast) -> tuple[Request, Book]:
     return wish, next(b for b in story.people.books.values() if b.bib_id == title and b.item.agency == wish.partner)
 
 
-def shipped(story: Cast) -> tuple[Request, Book]:
+def shipped(story: Cast) -> tuple[Request, SimulatedCopy]:
     wish, book = asked(story)
     step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
     book.place, book.holder = "desk", HKU
@@ -143,12 +143,12 @@ def a_letter_comes_again(story: Cast) -> None:
     step(story, lambda: story.consortium.worlds[HKU].letters.extend([again, again]))
 
 
-def letter(story: Cast, number: int, kind: str) -> Letter:
+def letter(story: Cast, number: int, kind: str) -> ReceivedLetter:
     """A letter about R1 that the register knows."""
     world = story.consortium.worlds[HKU]
     row = {"id": number, "request": "R1", "kind": kind, "about": str(number), "state": "sent", "made_at": world.now}
     world.store.now(lambda unit: unit.execute(insert(NOTICES).values(row)))
-    return Letter("HKU-P0", "Ready", "", message_id(number, kind, "R1", LETTER_KEY, "lib.test"))
+    return ReceivedLetter("HKU-P0", "Ready", "", message_id(number, kind, "R1", LETTER_KEY, "lib.test"))
 
 
 def there_are_two_letters_for_one_arrival(story: Cast) -> None:

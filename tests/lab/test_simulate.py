@@ -16,8 +16,8 @@ import structlog
 from click.testing import CliRunner
 
 from hkall_gateway.cli import main
-from hkall_gateway.lab.lossy import LossyLine
-from hkall_gateway.lab.simulate import Setting, be_quiet, simulate, simulate_all
+from hkall_gateway.lab.consortium.document_faults import LossyLine
+from hkall_gateway.lab.consortium.simulate import Setting, be_quiet, simulate, simulate_all
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.lifecycle import Event
 from tests.company import COMMAND

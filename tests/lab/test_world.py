@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.lab.script import manner
-from hkall_gateway.lab.world import Died, World
+from hkall_gateway.lab.scenario.scripted_partner import manner
+from hkall_gateway.lab.scenario.world import Died, World
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.unit import Unit
 

@@ -23,7 +23,7 @@ from twisted.protocols import portforward
 from hkall_gateway import clock
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.mail.bounces import read_bounce
 from hkall_gateway.mail.letters import LANGUAGES, in_words
 from hkall_gateway.rules.dates import calendar
@@ -201,7 +201,7 @@ def _write(unit: Unit, send: Notification, number: str, card: str, now: datetime
     by, told = Actor("test", "world"), facts(send, calendar.civil(now))
     of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
     request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
-    opened = unit.open(replace(request, pickup_location=setup.LOCATION, **of_copy), now, by)
+    opened = unit.open(replace(request, pickup_location=demo_setup.LOCATION, **of_copy), now, by)
     unit.tell(send, opened, now, by)
 
 

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.lab.script import OK, Manner, Peers
+from hkall_gateway.lab.scenario.scripted_partner import OK, Manner, Peers
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult, seen

@@ -25,11 +25,11 @@ from twisted.internet.threads import blockingCallFromThread
 from hkall_gateway import logs
 from hkall_gateway.cli import main
 from hkall_gateway.cli.site import Agreed, Site
-from hkall_gateway.cli.work.post import post
+from hkall_gateway.clients.ncip_post import post
 from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.daemon import Daemon
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.party import Party, start_gateway
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.demo_site import Party, start_gateway
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rows import agreed_secrets
@@ -51,7 +51,7 @@ OPENING: Final = "2017-03-01 10:00:00"
 """A Wednesday."""
 SHELF: Final = "Available On Shelf"
 AUTHOR: Final = "Cao Xueqin"
-PEOPLE: Final = read_patrons(setup.DEMO_FILES / "patrons.csv")
+PEOPLE: Final = read_patrons(demo_setup.DEMO_FILES / "patrons.csv")
 """Whose names and PIN the readers have."""
 
 
@@ -69,7 +69,7 @@ class Page:
         self._daemon = self._do(lambda: start_gateway(self._config, premises.ports, reactor, self.now))
         self._engine, self._site = _staff(self._daemon, premises, self.now)
         self.counter, self.selfcheck, self.bookdrop = (
-            Terminal(login, premises.ports.sip2, self.now) for login in setup.TERMINALS
+            Terminal(login, premises.ports.sip2, self.now) for login in demo_setup.TERMINALS
         )
         self.catalogue = Catalogue(self._party.discovery, self._do)
         self.lenders = {agency: Lender(self._party.partners[agency], self._do, self.settle) for agency in LENDERS}

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from hkall_gateway.lab.partner import PartnerLibrary
-from hkall_gateway.lab.script import Manner
+from hkall_gateway.lab.scenario.scripted_partner import Manner
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.rules.dates import calendar
 from tests.published.records import Copy, Reader, Title

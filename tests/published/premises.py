@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from tests import databases
 from tests.ports import free_ports
 
@@ -41,13 +41,13 @@ class Premises:
 
     def __init__(self, folder: Path) -> None:
         sip2, ncip, ops, smtp, *partners = free_ports(4 + len(LENDERS))
-        self.ports = setup.Ports(sip2, ncip, ops, smtp, dict(zip(LENDERS, partners, strict=True)))
-        self.environ = setup.environment(self.ports)
-        self._folder, self._config = folder, setup.write_config(folder, self.ports)
+        self.ports = demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(LENDERS, partners, strict=True)))
+        self.environ = demo_setup.environment(self.ports)
+        self._folder, self._config = folder, demo_setup.write_config(folder, self.ports)
         text = self._config.read_text(encoding="utf-8")
         self._config.write_text(text.replace('agency = "LU"\n', f'agency = "LU"\n{LU_CHARGES}'), encoding="utf-8")
         self._patrons, self._holdings = _only_a_head(folder, PATRONS), _only_a_head(folder, HOLDINGS)
-        setup.furnish(self._config, self.environ, self._patrons, self._holdings)
+        demo_setup.furnish(self._config, self.environ, self._patrons, self._holdings)
 
     def copy(self, folder: Path) -> Path:
         """The configuration file of a new library in `folder`, with an empty database of its own."""
@@ -58,7 +58,7 @@ class Premises:
         if url == _OWN_FILE:
             shutil.copy(self._config.with_name("hkall.db"), folder)
         else:
-            setup.furnish(config, self.environ, self._patrons, self._holdings)
+            demo_setup.furnish(config, self.environ, self._patrons, self._holdings)
         return config
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.terminals import Seal
-from hkall_gateway.lab.wire import Wire
+from hkall_gateway.clients.socket_lines import SocketLines
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.scenario.sip2_in_memory import Seal
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from tests.published.records import Copy, Reader, Title
 
@@ -61,12 +61,12 @@ class Terminal:
 
     def __init__(self, login: str, port: int, now: Callable[[], datetime]) -> None:
         self._login, self._port, self._now = login, port, now
-        self._wire: Wire | None = None
+        self._wire: SocketLines | None = None
         self._seal = Seal("utf-8")
 
     def check_in(self, copy: Copy) -> Screen:
         """Scan a copy that arrives or comes back."""
-        return self._ask(f"09N{self._time}{self._time}AP{setup.LOCATION}|AOHKU|AB{copy.barcode}|AC|")
+        return self._ask(f"09N{self._time}{self._time}AP{demo_setup.LOCATION}|AOHKU|AB{copy.barcode}|AC|")
 
     def check_out(self, reader: Reader, copy: Copy) -> Screen:
         """Lend a copy."""
@@ -111,8 +111,8 @@ class Terminal:
 
     def _ask(self, line: str) -> Screen:
         if self._wire is None:
-            self._wire = Wire(socket.create_connection(("127.0.0.1", self._port), PATIENCE_S))
-            assert self._say(f"9300CN{self._login}|CO{setup.PASSWORD}|") == "941"
+            self._wire = SocketLines(socket.create_connection(("127.0.0.1", self._port), PATIENCE_S))
+            assert self._say(f"9300CN{self._login}|CO{demo_setup.PASSWORD}|") == "941"
         return Screen(self._say(line))
 
     def _say(self, line: str) -> str:

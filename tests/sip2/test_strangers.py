@@ -24,7 +24,7 @@ from pysip2.codec import decode_message, encode_message
 from Sip2.sip2 import Sip2
 
 from hkall_gateway.daemon import Daemon
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.ils import listening
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.sip2.codec.lines import checksum
@@ -93,7 +93,7 @@ def caller(relayed: Site, tmp_path: Path) -> Iterator[Callable[[str], Caller]]: 
         line.connect()
         lines.append(line)
         found = Caller(line)
-        assert found.ask("login", login, setup.PASSWORD)["fixed"]["Ok"] == "1"
+        assert found.ask("login", login, demo_setup.PASSWORD)["fixed"]["Ok"] == "1"
         return found
 
     yield call
@@ -175,7 +175,7 @@ def test_pysip2_reads_every_reply_of_ours_and_of_the_system_behind(relayed: Site
     lend_soon(relayed)
     with closing(Strict(relayed.ports.sip2)) as terminal:
         login = pysip2.LoginRequest(
-            uid_algorithm="0", pwd_algorithm="0", login_user_id="counter-1", login_password=setup.PASSWORD
+            uid_algorithm="0", pwd_algorithm="0", login_user_id="counter-1", login_password=demo_setup.PASSWORD
         )
         assert terminal.ask(login).ok == "1"
         status = pysip2.SCStatusRequest(status_code="0", max_print_width="080", protocol_version="2.00")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 
@@ -62,5 +62,5 @@ def test_a_database_and_its_log_are_closed_to_others(tmp_path: Path, before: int
 
 
 def test_the_demo_s_secrets_are_the_owner_s_alone(tmp_path: Path) -> None:
-    path = setup.write_environment(tmp_path / "gateway.toml", setup.Ports())
+    path = demo_setup.write_environment(tmp_path / "gateway.toml", demo_setup.Ports())
     assert mode(path) == 0o600

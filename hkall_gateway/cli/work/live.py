@@ -11,15 +11,15 @@ from hkall_gateway import rows
 from hkall_gateway.cli.site import Site
 from hkall_gateway.cli.terminal import connected
 from hkall_gateway.cli.work.opening import load_config
-from hkall_gateway.cli.work.post import post
-from hkall_gateway.lab.live import Way
+from hkall_gateway.clients.ncip_post import post
+from hkall_gateway.lab.scenario.live_gateway import GatewayAddress
 from hkall_gateway.ncip.http_post import NoReply
 from hkall_gateway.store.unit import Unit
 
 PAUSE_S: Final = 0.5
 
 
-def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> Way:
+def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> GatewayAddress:
     """How a scenario reaches it; `password` is every terminal's."""
     config, library = load_config(path)
 
@@ -29,7 +29,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         except NoReply as failed:
             raise OSError(str(failed)) from None
 
-    return Way(
+    return GatewayAddress(
         agency=library.agency,
         call=lambda: connected(terminals_at, timeout_s),
         post=send,

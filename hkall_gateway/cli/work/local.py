@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from hkall_gateway import rows
+from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.ils import Ils
@@ -18,7 +19,6 @@ from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
-from hkall_gateway.lab.wire import Wire
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.parts.local import connector_of
@@ -50,7 +50,7 @@ class Waiting:
 
     def _exchange(self, line: socket.socket, body: bytes, number: int) -> bytes:
         asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
-        wire = Wire(line, MOST_BYTES)
+        wire = SocketLines(line, MOST_BYTES)
         line.sendall(sealed(body, asked, self._dialect))
         for _ in range(TRIES):
             said = wire.hear()

@@ -109,7 +109,7 @@ def erased_key(config: Gateway) -> bytes:
 
 async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
     """The command waits for the reply."""
-    from hkall_gateway.cli.work.post import post
+    from hkall_gateway.clients.ncip_post import post
 
     return post(url, body, timeout_s, proof(now()) if proof else "")
 

@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.bench.figures import Run
 from hkall_gateway.lab.bench.generator import Order
 from hkall_gateway.lab.bench.ground import Engine, Ground
@@ -27,7 +27,7 @@ GROUPS: Final = "hkall_group_units"
 class Variant:
     """A gateway that differs from the default one: in `keys` of its configuration, its database, its processes, its disk."""
 
-    keys: setup.Keys = field(default_factory=dict)
+    keys: demo_setup.Keys = field(default_factory=dict)
     database: Engine = "sqlite"
     processes: int = 1
     slow: bool = False
@@ -58,11 +58,11 @@ class Daemon:
 
     def __init__(self, ground: Ground, folder: Path, url: str, variant: Variant, instance: str = "1") -> None:
         sip2, ncip, ops, smtp, *others = (next(ground.ports) for _ in range(7))
-        self.ports = setup.Ports(sip2, ncip, ops, smtp, dict(zip(setup.NAMES, others, strict=True)))
+        self.ports = demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(demo_setup.NAMES, others, strict=True)))
         tables = {**CROWD, **variant.keys}
         tables["database"] = {**tables.get("database", {}), "url": url}
-        self.config = setup.write_config(folder, self.ports, keys=tables, callers={"max_connections": 2000})
-        self.environ = {**setup.environment(self.ports), "HKALL_INSTANCE": instance}
+        self.config = demo_setup.write_config(folder, self.ports, keys=tables, callers={"max_connections": 2000})
+        self.environ = {**demo_setup.environment(self.ports), "HKALL_INSTANCE": instance}
         if variant.slow:
             self.environ |= {"LD_PRELOAD": str(ground.slow_disk), "HKALL_FSYNC_MS": str(SLOW_MS)}
         self.process = Process([COMMAND, "serve", "--config", self.config], folder / "log.jsonl", self.environ)

@@ -22,7 +22,7 @@ from hkall_gateway.lab.bench.plan import Size
 from hkall_gateway.lab.bench.processes import Broken, family_cpu_s, ports
 from hkall_gateway.lab.bench.questions import WORKS, questions
 from hkall_gateway.lab.bench.world import World, furnish
-from hkall_gateway.lab.postgres import Server
+from hkall_gateway.lab.postgres import PostgresServer
 from hkall_gateway.store.engine.connect import open_engine
 
 GENERATOR: Final = (sys.executable, "-m", "hkall_gateway.lab.bench.generator")
@@ -108,11 +108,11 @@ class Ground:
         return file
 
     @property
-    def server(self) -> Server:
+    def server(self) -> PostgresServer:
         """A PostgreSQL server with the world as its template database. Broken if none is installed."""
         return self.once("server", self._start_server)
 
-    def _start_server(self) -> Server:
+    def _start_server(self) -> PostgresServer:
         programs = postgres.programs()
         if programs is None:
             raise Broken("there is no initdb here")

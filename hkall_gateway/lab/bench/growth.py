@@ -19,7 +19,7 @@ from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.ground import Ground
 from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.turns import Cell, measured
-from hkall_gateway.lab.setup import Ports, environment, write_config
+from hkall_gateway.lab.demo_setup import Ports, environment, write_config
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import METADATA
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from hkall_gateway.clients.ncip_shorthand import written
 from hkall_gateway.lab.bench.generator import Question
 from hkall_gateway.lab.bench.plan import Size
 from hkall_gateway.lab.bench.world import World
-from hkall_gateway.lab.setup import DISCOVERY, LOCATION, PASSWORD
-from hkall_gateway.lab.shorthand import written
+from hkall_gateway.lab.demo_setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.dates.calendar import HONG_KONG

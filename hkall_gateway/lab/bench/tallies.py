@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from hkall_gateway.lab.setup import DISCOVERY
+from hkall_gateway.lab.demo_setup import DISCOVERY
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.connect import open_engine

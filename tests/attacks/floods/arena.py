@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from hkall_gateway.lab import setup
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.bench.questions import post
-from hkall_gateway.lab.setup import DISCOVERY, PASSWORD
+from hkall_gateway.lab.demo_setup import DISCOVERY, PASSWORD
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
@@ -60,9 +60,9 @@ class Arena:
             "sip2": {"listen": [f"tcp:{self.plain}:interface={HOST}", secure]},
             "ncip": {"listen_v1_tcp": [f"tcp:{self.raw}:interface={HOST}"]},
         }
-        self.environ = {**os.environ, **setup.environment(self.ports), "HKALL_INSTANCE": "1"}
-        self.path = setup.write_config(folder, self.ports, keys=keys)
-        setup.furnish(self.path, self.environ)
+        self.environ = {**os.environ, **demo_setup.environment(self.ports), "HKALL_INSTANCE": "1"}
+        self.path = demo_setup.write_config(folder, self.ports, keys=keys)
+        demo_setup.furnish(self.path, self.environ)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ

@@ -1,0 +1,1 @@
+"""Several gateways that lend to each other in simulated time, with faults and crashes."""

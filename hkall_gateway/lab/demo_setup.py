@@ -1,0 +1,188 @@
+"""Writes a configured gateway into a folder: the demo's, and that of the tests with real sockets."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway
+from hkall_gateway.connectors import exports
+from hkall_gateway.edge.hashes import hash_secret
+from hkall_gateway.lab.demo_ports import Ports as Ports
+from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.rules.settings import ROLES, Retention
+from hkall_gateway.store import loading, schema
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.private_files import private
+
+PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
+LOCATION = "HKU-MAIN-LENDING"
+DISCOVERY = "HKU-DISCOVERY"
+TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
+DECISIONS: Mapping[str, Mapping[str, object]] = {
+    "counter": {"offline": False},
+    "selfcheck": {"offline": False, "takes_money": False},
+    "bookdrop": {},
+}
+"""Keys of a terminal that a site has to decide, by its role."""
+DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
+
+Keys = Mapping[str, Mapping[str, object]]
+
+NAMES = {
+    "CUHK": "The Chinese University of Hong Kong Library",
+    "HKUST": "The Hong Kong University of Science and Technology Library",
+    "LU": "Lingnan University Library",
+}
+
+
+def secret_variable(agency: str) -> str:
+    """The environment variable that holds an agency's secret."""
+    return "HKALL_SECRET_" + agency.replace("-", "_")
+
+
+def environment(ports: Ports) -> dict[str, str]:
+    """The environment variables that the configuration names, with their values."""
+    return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
+
+
+def write_environment(config: Path, ports: Ports) -> Path:
+    """Writes a shell file beside the configuration: its path, its secrets, and the terminals' password."""
+    variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
+    path = config.with_name("environment")
+    private(path)
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()), encoding="utf-8")
+    return path
+
+
+def write_config(
+    folder: Path,
+    ports: Ports,
+    policy: str | None = None,
+    courier: Mapping[str, int] | None = None,
+    keys: Keys | None = None,
+    callers: Mapping[str, object] | None = None,
+) -> Path:
+    """Writes gateway.toml and policy.toml in `folder`; returns the path of the first.
+
+    The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
+    further ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
+    path = folder / "gateway.toml"
+    private(path)
+    fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
+    tables = [_with(fixed, keys or {})]
+    tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
+    tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
+    tables += [_client(callers or {})]
+    tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
+    path.touch(0o640)  # hashes of passwords are in it
+    path.write_text("\n".join(tables), encoding="utf-8")
+    return path
+
+
+def furnish(
+    path: Path,
+    environ: Mapping[str, str],
+    patrons: Path = DEMO_FILES / "patrons.csv",
+    holdings: Path = DEMO_FILES / "holdings.csv",
+) -> None:
+    """Upgrades the database of a configuration to the present revision and fills it from two files."""
+    config = gateway.load(path, environ)
+    engine = open_engine(config.database.url)
+    schema.upgrade(engine)
+    store = Immediate(engine, make_unit(house_of(config)))
+    _load(store, "patrons", exports.read_patrons(patrons))
+    _load(store, "holdings", exports.read_holdings(holdings))
+    store.close()
+    engine.dispose()
+
+
+def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
+    number = store.now(loading.begin, kind)
+    for start in range(0, len(rows), loading.CHUNK):
+        store.now(loading.write, kind, rows[start : start + loading.CHUNK], number)
+    store.now(loading.finish, kind, number, False, now())
+
+
+_FIXED = """\
+[library]
+agency = "HKU"
+name = "The University of Hong Kong Libraries"
+name_zh = "香港大學圖書館"
+name_order = "surname_first"
+pickup_locations = ["{location}"]
+place_names = {{ {location} = "the Lending Services counter of the Main Library" }}
+place_names_zh = {{ {location} = "總館借還服務櫃檯" }}
+
+[database]
+url = "sqlite:///hkall.db"
+
+[policy]
+file = "policy.toml"
+
+[ncip]
+listen = ["tcp:{ncip}:interface=127.0.0.1"]
+
+[ops]
+listen = ["tcp:{ops}:interface=127.0.0.1"]
+
+[smtp]
+host = "127.0.0.1"
+port = {smtp}
+from = "lending@lib.example.hk"
+
+[ils]
+connector = "snapshot"
+
+[sip2]
+listen = ["tcp:{sip2}:interface=127.0.0.1"]
+"""
+
+
+def _with(text: str, keys: Keys) -> str:
+    """Adds keys at the head of their tables; an existing key is replaced, a missing table added."""
+    for name, values in keys.items():
+        head, _, rest = text.partition(f"[{name}]\n")
+        own, _, others = rest.partition("\n\n")
+        kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
+        text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
+    return text
+
+
+def decided_policy() -> str:
+    """Returns a policy file with every decision that a site has to make, as published."""
+    decided = [row for row in ROLES if row.role in TERMINALS.values()]
+    roles = [_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
+    return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])
+
+
+def _terminal(login: str, role: str, more: Mapping[str, object]) -> str:
+    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": hash_secret(PASSWORD), **DECISIONS[role]}
+    return _table("[[sip2.terminals]]", **{**own, **more})
+
+
+def _partner(agency: str, port: int, rank: int) -> str:
+    return _table(
+        "[[partners]]",
+        agency=agency,
+        name=NAMES.get(agency, agency),
+        url=f"http://127.0.0.1:{port}/ncip",
+        secret_env=secret_variable(agency),
+        institutional_card=f"{agency}-INST",
+        priority=rank * 10,
+    )
+
+
+def _client(more: Mapping[str, object]) -> str:
+    return _table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **more)
+
+
+def _table(head: str, **values: object) -> str:
+    return "\n".join([head, *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]) + "\n"
