@@ -48,7 +48,6 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(LOOK,  "ncip",            "ncip:ncip",                "Send an NCIP document and print the reply."),
     Entry(LOOK,  "replay",          "scenarios:replay",         "Run scenario files."),
     Entry(LOOK,  "simulate",        "simulate:simulate",        "Simulate a consortium with faults; nothing may be lost."),
-    Entry(LOOK,  "bench",           "bench:bench",              "Measure this gateway beside others."),
 )
 # fmt: on
 

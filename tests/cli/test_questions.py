@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from bench.situations.growth import reads_all
 from hkall_gateway.cli.lists import QUESTIONS
 from hkall_gateway.cli.partners import lines as partner_lines
 from hkall_gateway.cli.status import lines as status_lines
 from hkall_gateway.lab import bulk
-from hkall_gateway.lab.bench.growth import reads_all
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.store import fines, partners

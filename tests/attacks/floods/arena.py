@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from bench.questions import post
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.bench.questions import post
 from hkall_gateway.lab.demo_setup import DISCOVERY, PASSWORD
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode

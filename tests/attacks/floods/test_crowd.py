@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from hkall_gateway.lab.bench.figures import quantile
+from bench.figures import quantile
 from tests.attacks.floods.arena import PAUSE_S, Arena, Honest
 
 NUMBER, ROUNDS = 2_000, 3

@@ -1,0 +1,1 @@
+"""What the gateway is compared with: small servers, bare databases, naive designs."""

@@ -1,0 +1,283 @@
+"""The load generator: a process of its own that asks over many connections at once and checks every answer.
+
+A closed loop on bare epoll: each connection asks its next question when the last one was answered. Questions are bytes made
+beforehand; an answer is checked for its beginning, for the text that it must contain and for its checksum. The first wrong
+answer ends the run. No other module of the package is imported here, so that it starts quickly and costs little.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import select
+import socket
+import sys
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+from zlib import adler32
+
+PATIENCE_S: Final = 20.0
+HOST: Final = "127.0.0.1"
+LINE_END: Final = b"\r"
+NUMBER: Final = slice(-8, -7)
+"""The position of a line's sequence number."""
+EXACT: Final = 256
+"""Up to so many bytes, the low half of Adler-32 is the plain sum plus one."""
+
+Question = tuple[bytes, bytes]
+"""(the bytes to send, the bytes that the answer must contain)."""
+
+
+class WrongAnswer(Exception):
+    """An answer that does not match its question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The parameters of one run.
+
+    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the beginnings of good answers, in a
+    page anywhere; `login` is sent first on each connection, "" for none. The `questions` are asked once each or (`again`)
+    round and round, until `seconds` are over; open questions are still answered then. `rate` is the most questions a second, 0
+    for as many as are answered.
+    """
+
+    ports: Sequence[int]
+    connections: int
+    seconds: float
+    framing: str
+    yes: tuple[bytes, ...]
+    questions: Sequence[Question]
+    login: bytes = b""
+    again: bool = False
+    rate: float = 0.0
+
+    def asked(self) -> Iterator[Question]:
+        """The questions in their order."""
+        return cycle(self.questions) if self.again else iter(self.questions)
+
+
+def checksum_holds(line: bytes) -> bool:
+    """Whether a SIP2 line, its end included, has a checksum and it is right. Source: SIP2 2.00, error detection."""
+    summed, told = line[:-5], line[-5:-1]
+    return summed[-2:] == b"AZ" and told == _checksum(summed)
+
+
+def _checksum(summed: bytes) -> bytes:
+    total = (adler32(summed) & 0xFFFF) - 1 if len(summed) <= EXACT else sum(summed)
+    return b"%04X" % (-total & 0xFFFF)
+
+
+def numbered(line: bytes, last: bytes) -> bytes:
+    """The line, renumbered if it has the sequence number of the line before: a repeated number would mean a repetition.
+
+    `line` and `last` end in AY, the number, AZ and a checksum; `last` may be empty. Source: SIP2 2.00, error detection.
+    """
+    if not last or line[NUMBER] != last[NUMBER]:
+        return line
+    summed = line[: NUMBER.start] + b"%d" % ((int(line[NUMBER]) + 1) % 10) + b"AZ"
+    return summed + _checksum(summed) + LINE_END
+
+
+def whole_line(data: bytes) -> bool:
+    """Whether the answer on a terminal's connection is complete."""
+    return data.endswith(LINE_END)
+
+
+def whole_page(data: bytes) -> bool:
+    """Whether an HTTP answer is complete: the head, and as many bytes as its Content-Length."""
+    head, found, body = data.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    length = next((f for f in head.lower().split(b"\r\n") if f.startswith(b"content-length:")), b"")
+    return len(body) >= int(length.partition(b":")[2] or 0)
+
+
+def check_line(order: Order, wanted: bytes, data: bytes) -> None:
+    """Raises WrongAnswer unless this line is the expected positive answer."""
+    if not (data.startswith(order.yes) and wanted in data and checksum_holds(data)):
+        raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
+
+
+def check_page(order: Order, wanted: bytes, data: bytes) -> None:
+    """Raises WrongAnswer unless this page is the expected document, without a Problem."""
+    right = data.startswith(b"HTTP/1.1 200") and any(yes in data for yes in order.yes)
+    if not right or wanted not in data or b"Problem>" in data:
+        raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
+
+
+def _as_it_is(page: bytes, _last: bytes) -> bytes:
+    return page
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFraming:
+    """Functions that tell when an answer is complete, check it, and write a question after the previous one."""
+
+    whole: Callable[[bytes], bool]
+    check: Callable[[Order, bytes, bytes], None]
+    said: Callable[[bytes, bytes], bytes]
+
+
+FRAMINGS: Final = {
+    "line": AnswerFraming(whole_line, check_line, numbered),
+    "http": AnswerFraming(whole_page, check_page, _as_it_is),
+}
+
+
+class Talk:
+    """One connection."""
+
+    __slots__ = ("_last", "_said", "asked_s", "heard", "socket", "wanted")
+
+    def __init__(self, port: int, framing: AnswerFraming, login: bytes) -> None:
+        self.socket = socket.create_connection((HOST, port), PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.heard, self.wanted, self.asked_s = b"", b"", 0.0
+        self._said, self._last = framing.said, login
+        if login:
+            self.socket.sendall(login)
+
+    def log_in(self, login: bytes) -> None:
+        """Reads the answer to the login; WrongAnswer unless it is positive."""
+        if login and not (heard := self.socket.recv(4096)).startswith(b"941"):
+            raise WrongAnswer(f"the login was answered by {heard!r}")
+        self.socket.setblocking(False)
+
+    def ask(self, question: Question, now_s: float) -> None:
+        """Sends the question whole: it is smaller than any socket's buffer."""
+        self.wanted, self.asked_s = question[1], now_s
+        self._last = text = self._said(question[0], self._last)
+        if self.socket.send(text) != len(text):
+            raise WrongAnswer("a question did not fit into the socket")
+
+
+def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[float]]:
+    """Asks and checks until the time or the questions are over; (seconds that it took, each answer's waiting time).
+
+    `seconds` returns a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
+    """
+    framing = FRAMINGS[order.framing]
+    talks = [Talk(order.ports[n % len(order.ports)], framing, order.login) for n in range(order.connections)]
+    try:
+        for talk in talks:
+            talk.log_in(order.login)
+        loop = Loop(order, seconds)
+        return loop.run(talks), loop.waits
+    finally:
+        for talk in talks:
+            talk.socket.close()
+
+
+class Loop:
+    """The closed loop of one run. `waits` are the waiting times of the answers in seconds."""
+
+    def __init__(self, order: Order, seconds: Callable[[], float]) -> None:
+        self._order, self._seconds, self._questions = order, seconds, order.asked()
+        self._whole, self._check = FRAMINGS[order.framing].whole, FRAMINGS[order.framing].check
+        self._gap_s = 1 / order.rate if order.rate else 0.0
+        self._resting: deque[tuple[float, Talk]] = deque()
+        self._slot = self._last = 0.0
+        self.waits = array("d")
+
+    def run(self, talks: Sequence[Talk]) -> float:
+        """Runs until the time or the questions are over and every answer has come; returns the seconds that it took."""
+        poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
+        for number in by_number:
+            poll.register(number, select.EPOLLIN)
+        begun = self._slot = self._seconds()
+        self._last = begun + self._order.seconds
+        asking = sum(self._ask(talk, begun) for talk in talks)
+        while asking:
+            ready = poll.poll(self._patience_s())
+            if not ready and not self._resting:
+                raise WrongAnswer(f"no answer within {PATIENCE_S:.0f} s; {asking} are awaited")
+            asking -= sum(self._hear(by_number[number]) for number, _ in ready) + self._wake()
+        return self._seconds() - begun
+
+    def _ask(self, talk: Talk, now_s: float) -> bool:
+        """Sends the next question of a connection; False if there is none left."""
+        question = next(self._questions, None) if now_s < self._last else None
+        if question is None:
+            return False
+        talk.ask(question, now_s)
+        return True
+
+    def _hear(self, talk: Talk) -> bool:
+        """Reads from a connection and sends its next question; True when it has no more to ask."""
+        data = talk.socket.recv(65536)
+        if not data:
+            raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
+        if talk.heard:
+            data = talk.heard + data
+        if not self._whole(data):
+            talk.heard = data
+            return False
+        talk.heard = b""
+        self._check(self._order, talk.wanted, data)
+        now_s = self._seconds()
+        self.waits.append(now_s - talk.asked_s)
+        return not (self._rest(talk, now_s) or self._ask(talk, now_s))
+
+    # ---- the rate limit
+
+    def _rest(self, talk: Talk, now_s: float) -> bool:
+        """Whether a connection waits for its time slot; missed slots are caught up, at most those of one second."""
+        if not self._gap_s:
+            return False
+        self._slot = max(self._slot + self._gap_s, now_s - 1)
+        if self._slot > now_s:
+            self._resting.append((self._slot, talk))
+        return self._slot > now_s
+
+    def _patience_s(self) -> float:
+        return max(0.0, min(PATIENCE_S, self._resting[0][0] - self._seconds())) if self._resting else PATIENCE_S
+
+    def _wake(self) -> int:
+        """Lets the connections ask on that have reached their time slot; returns how many have no more to ask."""
+        ended = 0
+        while self._resting and self._resting[0][0] <= (now_s := self._seconds()):
+            ended += not self._ask(self._resting.popleft()[1], now_s)
+        return ended
+
+
+# ---- the order as a file, the result as a line
+
+
+def write_order(file: Path, order: Order) -> None:
+    """Writes an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
+    said = {name: getattr(order, name) for name in Order.__dataclass_fields__}
+    said["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
+    said |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
+    file.write_text(json.dumps(said), encoding="utf-8")
+
+
+def read_order(file: Path) -> Order:
+    """Reads the order in a file."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
+    yes = tuple(text.encode("latin-1") for text in said.pop("yes"))
+    return Order(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
+
+
+def main(file: str) -> None:
+    """Runs the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
+    order = read_order(Path(file))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    took_s, waits = drive(order, time.perf_counter)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"took_s": took_s, "cpu_s": cpu_s, "waits_s": list(waits)}))  # noqa: T201  # the process's answer
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except (WrongAnswer, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

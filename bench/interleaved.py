@@ -1,0 +1,113 @@
+"""Runs subjects in turns: in every round each subject does each work right after the others, on a fresh copy of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench.figures import Run
+from bench.plan import Plan, Size
+from bench.processes import FAILURES
+from bench.questions import WORKS
+from bench.tasks import Subject, Task
+
+LONE: Final = 1
+MANY: Final = 3
+"""Weights by which cells share the one-time questions: a single connection (LONE) asks fewer."""
+
+WARMING: Final = 10
+"""Warm-up before a run: one part in so many of its time and its questions, which is not counted."""
+
+Runs = Mapping["Cell", Sequence[Run]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One work by one subject over so many connections."""
+
+    work: str
+    connections: int
+    subject: str
+
+
+@dataclass(slots=True)
+class InterleavedRuns:
+    """Every cell's runs, one a round, and why a subject failed. A subject that has failed has no runs and no further turn."""
+
+    runs: dict[Cell, list[Run]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def take_turns(
+    cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]
+) -> InterleavedRuns:
+    """Runs all rounds. `start` makes a subject by its name; `tell` is called with the progress and the failures."""
+    turns = InterleavedRuns({cell: [] for cell in sorted(cells)})
+    for number in range(plan.rounds):
+        tell(f"round {number + 1} of {plan.rounds}")
+        # Every other round goes backwards, so that no subject is always first.
+        Round(sorted(cells, reverse=bool(number % 2)), plan, start, turns, tell).run()
+    turns.runs = {cell: runs for cell, runs in turns.runs.items() if cell.subject not in turns.failed}
+    return turns
+
+
+class Round:
+    """Runs each cell once, in this order. A subject lives from its first cell to its last; its checks run when it is closed."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        plan: Plan,
+        start: Callable[[str], Subject],
+        turns: InterleavedRuns,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._cells, self._plan, self._start, self._turns, self._tell = cells, plan, start, turns, tell
+        self._living: dict[str, Subject] = {}
+
+    def run(self) -> None:
+        try:
+            for at, cell in enumerate(self._cells):
+                if cell.subject not in self._turns.failed:
+                    last = all(later.subject != cell.subject for later in self._cells[at + 1 :])
+                    self._run_or_fail(cell, last)
+        finally:
+            for subject in self._living.values():
+                subject.abandon()
+
+    def _run_or_fail(self, cell: Cell, last: bool) -> None:
+        """Runs a cell; the failure of one subject does not end the others, since a whole run is long."""
+        try:
+            self._run(cell, last)
+        except FAILURES as error:
+            self._tell(f"{cell.subject} failed at {cell.work} over {cell.connections}: {error}")
+            self._turns.failed[cell.subject] = str(error) or repr(error)
+            if cell.subject in self._living:
+                self._living.pop(cell.subject).abandon()
+
+    def _run(self, cell: Cell, last: bool) -> None:
+        if cell.subject not in self._living:
+            self._living[cell.subject] = self._start(cell.subject)
+        subject, most = self._living[cell.subject], share(cell, self._cells, self._plan.size)
+        self._turns.runs[cell].append(measured(subject, cell, most, self._plan.seconds))
+        if last:
+            subject.close()
+            del self._living[cell.subject]
+
+
+def measured(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
+    """Measures a cell after a short warm-up that is not counted: the first operations take longer."""
+    first = most // WARMING
+    subject.run(Task(cell.work, cell.connections, seconds / WARMING, first))
+    return subject.run(Task(cell.work, cell.connections, seconds, most - first))
+
+
+def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:
+    """How many of the one-time questions a cell may ask."""
+    siblings = [c for c in cells if (c.work, c.subject) == (cell.work, cell.subject)]
+    return WORKS[cell.work].count(size) * _weight(cell) // sum(map(_weight, siblings))
+
+
+def _weight(cell: Cell) -> int:
+    return LONE if cell.connections == 1 else MANY

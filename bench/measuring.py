@@ -1,0 +1,75 @@
+"""A whole benchmark: the chosen rows, as far as this machine can run them, in a temporary folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from bench import subjects
+from bench.figures import Spread
+from bench.interleaved import InterleavedRuns, take_turns
+from bench.plan import Plan
+from bench.processes import FAILURES
+from bench.report import BenchReport, machine
+from bench.resources import Benchmark, BenchServices
+from bench.rows import Figure, Row
+from bench.situations.table import Situation
+
+Found = dict[Situation, Mapping[str, Spread] | str]
+"""The figures of each situation, or the reason of its failure."""
+
+
+def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> BenchReport:
+    """Measures the ratios in turns, then each situation once."""
+    on = machine()
+    missing = {row: why for row in chosen if (why := obstacle(row, plan))}
+    wanted = [row for row in chosen if row not in missing]
+    with tempfile.TemporaryDirectory(prefix="hkall-bench-") as folder, ExitStack() as closing:
+        ground = Benchmark(Path(folder), plan.size, means, closing)
+        turns = take_turns({cell for row in wanted for cell in row.cells}, plan, partial(subjects.start, ground), means.tell)
+        situations = dict.fromkeys(row.measure.situation for row in wanted if isinstance(row.measure, Figure))
+        found: Found = {situation: _measured(situation, ground, plan) for situation in situations}
+    failed = {row: why for row in wanted if (why := _failure(row, turns, found))}
+    spreads = {row: _spread(row, turns, found) for row in wanted if row not in failed}
+    figures = {situation.name: said for situation, said in found.items() if not isinstance(said, str)}
+    return BenchReport(on, plan, turns.runs, spreads, missing, failed, figures)
+
+
+def obstacle(row: Row, plan: Plan) -> str:
+    """The reason why a row cannot be measured here and now; "" if it can."""
+    if isinstance(row.measure, Figure):
+        situation = row.measure.situation
+        lacks = [subjects.without(situation.needs)]
+        if situation.patient and not plan.soak_s:
+            return "only with --soak"
+    else:
+        lacks = [subjects.lacking(cell.subject) for cell in row.cells]
+    return next((f"there is no {name} here" for name in lacks if name), "")
+
+
+def _measured(situation: Situation, ground: Benchmark, plan: Plan) -> Mapping[str, Spread] | str:
+    ground.means.tell(situation.name)
+    try:
+        return {name: Spread(tuple(values)) for name, values in situation.measure(ground, plan).items()}
+    except FAILURES as error:
+        ground.means.tell(f"{situation.name} failed: {error}")
+        return str(error) or repr(error)
+
+
+def _failure(row: Row, turns: InterleavedRuns, found: Found) -> str:
+    """Returns why a row that was to be measured has no result; "" if it has one."""
+    if isinstance(row.measure, Figure):
+        said = found[row.measure.situation]
+        return said if isinstance(said, str) else ""
+    return next((turns.failed[cell.subject] for cell in row.cells if cell.subject in turns.failed), "")
+
+
+def _spread(row: Row, turns: InterleavedRuns, found: Found) -> Spread:
+    if not isinstance(row.measure, Figure):
+        return row.measure.spread(turns.runs)
+    said = found[row.measure.situation]
+    assert not isinstance(said, str)
+    return said[row.measure.name]

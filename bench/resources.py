@@ -1,0 +1,174 @@
+"""Resources of the benchmark: its folder, the generated world, the databases and programs made once for all rounds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from bench.figures import Run, run_of
+from bench.generator import Order, Question, write_order
+from bench.plan import Size
+from bench.processes import Broken, family_cpu_s, ports
+from bench.questions import WORKS, questions
+from bench.world import BenchWorld, furnish
+from hkall_gateway.lab import postgres
+from hkall_gateway.lab.postgres import PostgresServer
+from hkall_gateway.store.engine.connect import open_engine
+
+GENERATOR: Final = (sys.executable, "-m", "bench.generator")
+SOURCES: Final = Path(__file__).parents[1] / "fixtures" / "bench"
+RUN_S: Final = 60.0
+"""Seconds that a run of the generator may take beyond its order."""
+SERVER_SETTINGS: Final = ("listen_addresses=", "max_connections=100", "shared_buffers=256MB", "max_wal_size=4GB")
+TEMPLATE: Final = "world"
+
+
+T = TypeVar("T")
+Engine = Literal["sqlite", "postgresql"]
+
+
+def _nothing() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BenchServices:
+    """The clocks and functions that a benchmark gets from its caller.
+
+    `now` returns the aware UTC instant and `seconds` a monotonic clock; `tell` reports the progress; `command` runs a command
+    line of the gateway with further variables in its environment.
+    """
+
+    now: Callable[[], datetime]
+    seconds: Callable[[], float]
+    tell: Callable[[str], None]
+    command: Callable[[Sequence[str], Mapping[str, str]], None]
+
+
+class Benchmark:
+    """One benchmark. `closing` ends the resources that are made here once for all rounds."""
+
+    def __init__(self, folder: Path, size: Size, means: BenchServices, closing: ExitStack) -> None:
+        self.folder, self.world, self.means = folder, BenchWorld(size, means.now()), means
+        self.ports = ports()
+        self._closing, self._numbers = closing, count(1)
+        self.questions: Callable[[str], list[Question]] = cache(self._make_questions)
+        self._once: dict[str, Any] = {}
+
+    def fresh(self, name: str) -> Path:
+        """Makes a new folder."""
+        made = self.folder / f"{next(self._numbers):03d}-{name}"
+        made.mkdir()
+        return made
+
+    def _make_questions(self, work: str) -> list[Question]:
+        return questions(WORKS[work], self.world)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Returns the result of `make`, which is called once for each name."""
+        if name not in self._once:
+            self._once[name] = make()
+        made: T = self._once[name]
+        return made
+
+    # ---- databases
+
+    def fresh_database(self, kind: Engine, folder: Path) -> str:
+        """Makes a fresh copy of the world; returns its URL."""
+        if kind == "sqlite":
+            shutil.copyfile(self.template, folder / "hkall.db")
+            return f"sqlite:///{folder / 'hkall.db'}"
+        return self._new_database(f"TEMPLATE {TEMPLATE}")
+
+    def empty_database(self) -> str:
+        """Makes a PostgreSQL database without tables; returns its URL."""
+        return self._new_database("TEMPLATE template1")
+
+    def _new_database(self, how: str) -> str:
+        server, name = self.server, f"copy{next(self._numbers)}"
+        postgres.ask(server, f"CREATE DATABASE {name} {how}")
+        return server.url(name)
+
+    @property
+    def template(self) -> Path:
+        """The SQLite file of the world."""
+        file = self.folder / "template.db"
+        if not file.exists():
+            self._furnish(f"sqlite:///{file}")
+        return file
+
+    @property
+    def server(self) -> PostgresServer:
+        """A PostgreSQL server with the world as its template database. Broken if none is installed."""
+        return self.once("server", self._start_server)
+
+    def _start_server(self) -> PostgresServer:
+        programs = postgres.programs()
+        if programs is None:
+            raise Broken("there is no initdb here")
+        server = self._closing.enter_context(postgres.server(programs, SERVER_SETTINGS))
+        postgres.ask(server, f"CREATE DATABASE {TEMPLATE}")
+        self._furnish(server.url(TEMPLATE))
+        postgres.ask(server, "VACUUM ANALYZE", TEMPLATE)
+        return server
+
+    def _furnish(self, url: str) -> None:
+        engine = open_engine(url)
+        furnish(engine, self.world)
+        engine.dispose()
+
+    def database_cpu_s(self, url: str) -> Callable[[], float]:
+        """The CPU time of the database's own processes so far; SQLite has none."""
+        return _nothing if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
+
+    # ---- programs in C
+
+    @property
+    def c_checkout(self) -> Path:
+        """The C program that lends directly on SQLite."""
+        return self._compiled("checkout", "-lsqlite3")
+
+    @property
+    def slow_disk(self) -> Path:
+        """The library to preload that simulates a slow disk."""
+        return self._compiled("slowdisk", "-shared", "-fPIC", "-ldl")
+
+    def _compiled(self, name: str, *options: str) -> Path:
+        made = self.folder / name
+        if not made.exists():
+            command: list[str | Path] = ["cc", "-O2", "-o", made, SOURCES / f"{name}.c", *options]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise Broken(f"cc: {done.stderr}")
+        return made
+
+    # ---- load
+
+    def drive(self, order: Order) -> tuple[dict[str, Any], list[float]]:
+        """Runs an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""
+        file = self.folder / f"order{next(self._numbers)}.json"
+        write_order(file, order)
+        limit = order.seconds + RUN_S
+        done = subprocess.run([*GENERATOR, file], capture_output=True, text=True, timeout=limit, check=False)
+        file.unlink()
+        if done.returncode:
+            raise Broken(f"the load generator says: {done.stderr[-2000:]}")
+        said = json.loads(done.stdout)
+        return said, said.pop("waits_s")
+
+    def watch(self, order: Order, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _nothing) -> Run:
+        """Runs an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
+        before, database_before = cpu_s(), database_cpu_s()
+        said, waits_s = self.drive(order)
+        used = cpu_s() - before, said["cpu_s"], database_cpu_s() - database_before
+        return run_of(said["took_s"], waits_s, *used)

@@ -1,0 +1,1 @@
+"""Measurements that need a setup of their own."""

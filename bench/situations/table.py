@@ -1,0 +1,36 @@
+"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.plan import Plan
+from bench.resources import Benchmark
+from bench.situations import attacked, crowds, growth, in_process, nights
+
+Figures = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Its figures by name, a value for each round. `needs` is a row of NEEDS, "" for none; `patient`: only on request."""
+
+    name: str
+    measure: Callable[[Benchmark, Plan], Figures]
+    needs: str = ""
+    patient: bool = False
+
+
+# fmt: off
+CODECS:   Final = Situation("codec",     in_process.codecs, "pysip2")
+GROUPING: Final = Situation("grouping",  in_process.grouping)
+GROWTH:   Final = Situation("growth",    growth.growth)
+NINE:     Final = Situation("morning",   growth.morning)
+MIDNIGHT: Final = Situation("midnight",  nights.midnight)
+IDLE:     Final = Situation("idle",      crowds.idle)
+HOT_ROWS: Final = Situation("hot rows",  crowds.hot_rows, "PostgreSQL")
+ATTACKED: Final = Situation("attacked",  attacked.attacked)
+SOAK:     Final = Situation("soak",      nights.soak, patient=True)
+# fmt: on

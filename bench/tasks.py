@@ -1,0 +1,32 @@
+"""The tasks of a subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.figures import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run: a work of WORKS over so many connections. `most` limits questions that can be asked only once."""
+
+    work: str
+    connections: int
+    seconds: float
+    most: int
+
+
+class Subject(Protocol):
+    """A subject of measurements: it runs tasks."""
+
+    def run(self, task: Task) -> Run: ...
+
+    def close(self) -> None:
+        """Ends it. AssertionError if it lost or doubled an answered request, Broken if it did not end well."""
+        ...
+
+    def abandon(self) -> None:
+        """Ends it in any state."""
+        ...

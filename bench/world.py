@@ -1,0 +1,107 @@
+"""The generated library of the benchmark: patrons, copies elsewhere, and books on its hold shelf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Engine, Table, insert
+
+from bench.plan import COPIES_EACH, Size
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.store import schema
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.tables import HOLDINGS, PATRONS
+from hkall_gateway.store.unit import Unit
+
+OWNERS: Final = ("CUHK", "HKUST", "LU")
+BOOKS_EACH: Final = 2
+CHUNK: Final = 5_000
+"""Rows of one statement, and of one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchWorld:
+    """The data of the benchmark's database. Every value follows from a number; `now` is the instant at which it was made."""
+
+    size: Size
+    now: datetime
+
+    def card(self, number: int) -> str:
+        """The patron of an open request."""
+        return f"P{number // BOOKS_EACH % self.size.patrons:06d}"
+
+    def barcode(self, number: int) -> str:
+        """The copy of an open request, or any copy."""
+        return f"C{number:07d}"
+
+    def number(self, number: int) -> str:
+        """Our own number of an open request."""
+        return f"R{number:07d}"
+
+    def wanted(self, number: int) -> str:
+        """A title without an open request, as long as there are enough titles: they are counted from the other end."""
+        return f"b{self.size.titles - 1 - number:06d}"
+
+    def ready(self, number: int) -> Request:
+        """An open request: its book waits at our counter."""
+        return Request(
+            id=self.number(number),
+            side=Side.BORROWING,
+            position=Position.RECEIVED,
+            title=f"Title {number // COPIES_EACH}",
+            bib_id=f"b{number // COPIES_EACH:06d}",
+            patron=self.card(number),
+            partner=OWNERS[number % len(OWNERS)],
+            wire_agency="HKU",
+            wire_id=f"{self.number(number)}-1",
+            item_agency=OWNERS[number % len(OWNERS)],
+            item_barcode=self.barcode(number),
+            pickup_location="HKU-MAIN-LENDING",
+            placed_at=self.now,
+            moved_at=self.now,
+            received_on=self.now.date(),
+        )
+
+    def patrons(self) -> Iterator[dict[str, Any]]:
+        """Rows of the table of patrons."""
+        for number in range(self.size.patrons):
+            card, name = f"P{number:06d}", f"Reader {number}"
+            yield {"barcode": card, "name": name, "category": "undergraduates", "email": f"reader{number}@example.hk"}
+
+    def holdings(self) -> Iterator[dict[str, Any]]:
+        """Rows of the table of holdings."""
+        for number in range(self.size.holdings):
+            yield {
+                "agency": OWNERS[number % len(OWNERS)],
+                "barcode": self.barcode(number),
+                "bib_id": f"b{number // COPIES_EACH:06d}",
+                "title": f"Title {number // COPIES_EACH}",
+                "call_number": f"PL{number % 9999}",
+                "status": "Available On Shelf",
+                "material": "book",
+            }
+
+
+def furnish(engine: Engine, world: BenchWorld) -> None:
+    """Upgrades an empty database to the present revision and fills it, except for the history."""
+    schema.upgrade(engine)
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    _fill(store, PATRONS, world.patrons())
+    _fill(store, HOLDINGS, world.holdings())
+    for first in range(0, world.size.open, CHUNK):
+        store.now(_shelve, world, range(first, min(first + CHUNK, world.size.open)))
+    store.close()
+
+
+def _fill(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+    while some := list(islice(rows, CHUNK)):
+        store.now(Unit.execute, insert(table), some)
+
+
+def _shelve(unit: Unit, world: BenchWorld, numbers: range) -> None:
+    for number in numbers:
+        unit.open(world.ready(number), world.now, Actor("bench", "world"))

@@ -1,0 +1,90 @@
+"""`make bench` as its user meets it: it starts a real gateway, asks it, and says what came out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.__main__ import bench as command
+from bench.pages import BEGIN, END
+
+TINY = ("--rounds", "1", "--seconds", "0.1", "--patrons", "20", "--holdings", "40", "--open", "20")
+
+
+def bench(*words: str) -> Result:
+    return CliRunner().invoke(command, list(words))
+
+
+def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
+    done = bench("--quick", "--only", "sip2_63_vs_echo", "--json", *TINY)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    (ratio,) = said["ratios"].values()
+    assert 0 < ratio["lowest"] == ratio["median"] == ratio["highest"]
+    rates = {cell["subject"]: cell["rate"] for cell in said["cells"]}
+    assert ratio["median"] == pytest.approx(rates["gateway"] / rates["echo"])
+    batches = {cell["subject"]: cell["batch"] for cell in said["cells"]}
+    assert (batches["gateway"] >= 1, batches["echo"]) == (True, 0)
+    assert ratio["demand"] == "≥ 0.15"
+    assert said["machine"]["cores"] >= 1
+
+
+def test_one_that_is_told_to_end_leaves_no_server_behind() -> None:
+    words = ("-m", "bench", "--quick", "--only", "sip2_63_vs_echo", *TINY, "--seconds", "60")
+    with subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL) as running:
+        while not (started := _children(running.pid)) and running.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.2)  # a child is seen before the bench, which makes it, has it in its hands
+        running.terminate()
+        assert running.wait(60) == 1  # as click ends what Ctrl-C ended
+    assert started
+    assert not any(Path(f"/proc/{child}").exists() for child in started)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def test_what_was_measured_before_is_judged_and_written_without_measuring_again(tmp_path: Path) -> None:
+    records, page = tmp_path / "bench.json", tmp_path / "page.md"
+    records.write_text(bench("--quick", "--only", "codec_vs_pysip2", "--json", *TINY).stdout, encoding="utf-8")
+    page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    said = json.loads(records.read_text(encoding="utf-8"))
+    said["ratios"]["codec_vs_pysip2"] |= {"median": 1.5, "met": False}
+    records.write_text(json.dumps(said), encoding="utf-8")
+    done = bench("--from", str(records), "--check", "--write", str(page))
+    assert (done.exit_code, "fall short: codec_vs_pysip2" in done.output) == (1, True)
+    assert "| `codec_vs_pysip2` | ≥ 4 | 1.5 |" in page.read_text(encoding="utf-8")
+    assert bench("--from", str(records)).exit_code == 0
+
+
+def test_a_part_that_failed_is_named_and_ends_with_three(tmp_path: Path) -> None:
+    records = tmp_path / "bench.json"
+    said = json.loads(bench("--quick", "--only", "codec_vs_pysip2", "--json", *TINY).stdout)
+    records.write_text(json.dumps({**said, "failed": {"midnight": "a letter too many"}}), encoding="utf-8")
+    done = bench("--from", str(records))
+    assert (done.exit_code, "failed at: midnight" in done.output) == (3, True)
+
+
+@pytest.mark.parametrize("text", ["no", "7", "[]", "{}", '{"ratios": {}}'])
+def test_a_file_that_is_no_record_is_a_wrong_use(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    done = bench("--from", str(tmp_path / "x.json"))
+    assert (done.exit_code, "not what --json printed" in done.output) == (2, True)
+
+
+def test_a_page_without_a_place_is_a_wrong_use_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("only words", encoding="utf-8")
+    done = bench("--quick", "--only", "codec_vs_pysip2", "--write", str(tmp_path / "page.md"), *TINY)
+    assert (done.exit_code, "no place" in done.output, "codec_vs" in done.output) == (2, True, False)
+
+
+def test_a_row_that_is_not_there_is_a_wrong_use() -> None:
+    done = bench("--only", "nonsense")
+    assert (done.exit_code, "sip2_63_vs_echo" in done.output) == (2, True)

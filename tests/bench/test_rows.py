@@ -1,0 +1,69 @@
+"""The rows as a table, and what the page of figures says of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.figures import Run
+from bench.interleaved import Cell
+from bench.questions import WORKS
+from bench.rows import KEYS, ROWS, Demand, Ratio, rows
+from bench.subjects import NEEDS, SUBJECTS
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+
+
+def test_every_row_has_a_key_of_its_own() -> None:
+    assert len(KEYS) == len(ROWS)
+
+
+def test_every_row_names_works_and_subjects_that_there_are() -> None:
+    cells = {cell for row in ROWS for cell in row.cells}
+    assert {cell.work for cell in cells} <= WORKS.keys()
+    assert {cell.subject for cell in cells} == SUBJECTS.keys()
+    assert {kind.needs for kind in SUBJECTS.values()} - {""} <= NEEDS.keys()
+
+
+def test_every_ratio_compares_the_same_work_over_the_same_connections_and_says_so() -> None:
+    for row in ROWS:
+        if row.cells:
+            ours, theirs = row.cells
+            assert (ours.work, ours.connections) == (theirs.work, theirs.connections)
+            assert str(ours.connections) in row.measure.how
+
+
+@pytest.mark.parametrize(
+    ("demand", "value", "met"),
+    [
+        (Demand(least=2.0), 2.0, True),
+        (Demand(least=2.0), 1.99, False),
+        (Demand(most=2.0), 2.0, True),
+        (Demand(most=2.0), 2.01, False),
+        (Demand(), 0.0, True),
+    ],
+)
+def test_a_demand_is_met_at_its_bound_and_not_beyond(demand: Demand, value: float, met: bool) -> None:
+    assert demand.met(value) is met
+
+
+def test_a_ratio_is_ours_to_theirs_round_by_round_and_by_cpu_the_other_way() -> None:
+    ours, theirs = Cell("sip2_63", 1, "gateway"), Cell("sip2_63", 1, "echo")
+    runs = {ours: [Run(1, 10.0, 1, 1, cpu_us=300, database_us=100), Run(1, 30.0, 1, 1, cpu_us=300, database_us=100)]}
+    runs[theirs] = [Run(1, 20.0, 1, 1, cpu_us=100)] * 2
+    assert Ratio(ours, theirs).spread(runs).values == (0.5, 1.5)
+    assert Ratio(ours, theirs).by_cpu(runs) == 0.25
+
+
+def test_a_word_that_is_no_key_stands_for_all_that_begin_so() -> None:
+    assert {row.key for row in rows(["soak"])} == {key for key in KEYS if key.startswith("soak")}
+    assert [row.key for row in rows(["sip2_63_vs_pysip2"])] == ["sip2_63_vs_pysip2"]
+
+
+def test_the_page_has_exactly_the_rows_that_demand_something_with_what_they_demand() -> None:
+    found = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    told = {key: demand for key, demand in found if demand != "reported"}
+    assert told == {row.key: str(row.demand) for row in ROWS if row.demanded}
+    assert {key for key, _ in found} <= KEYS
