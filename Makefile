@@ -55,7 +55,7 @@ fmt: .venv/.test
 	$(BIN)/ruff format .
 
 docs: .venv/.test
-	$(BIN)/python -m hkall_gateway.cli.docs docs
+	$(BIN)/python -m hkall_gateway.cli.pages.build docs
 
 # Single changes to the rules, each of which their own tests must notice. Ten minutes; `.venv/bin/mutmut results` lists what lives.
 mutate: .venv/.test

@@ -23,7 +23,7 @@ from bench.report import ALL_PARTS, BenchReport, Records, as_records, short, tog
 from bench.resources import BenchServices
 from bench.rows import ROWS, Row, rows
 from hkall_gateway.cli import main
-from hkall_gateway.cli.site import Ending
+from hkall_gateway.cli.options import Ending
 from hkall_gateway.clock import now
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)

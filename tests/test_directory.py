@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from hkall_gateway.cli.partners import lines as partner_lines
-from hkall_gateway.cli.status import lines as status_lines
+from hkall_gateway.cli.admin.status import lines as status_lines
+from hkall_gateway.cli.staff.partners import lines as partner_lines
 from hkall_gateway.desk.partners import reconciling
 from hkall_gateway.lab import bulk
 from hkall_gateway.lab.scenario.scripted_partner import MANNERS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.lettersdoc import SAMPLES
+from hkall_gateway.cli.pages.letters_page import SAMPLES
 from hkall_gateway.mail.letters import LANGUAGES
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.problems import trouble

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from bench.situations import grouping as bench
+from bench.situations import grouping
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import OUTBOX
 
@@ -19,7 +19,7 @@ CHECKOUTS = 24
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A library with CHECKOUTS books on its hold shelf."""
-    bench.furnish(tmp_path / "library.db", CHECKOUTS)
+    grouping.furnish(tmp_path / "library.db", CHECKOUTS)
     return tmp_path / "library.db"
 
 
@@ -29,34 +29,34 @@ def _ticks() -> Iterator[float]:
 
 
 def test_every_checkout_of_a_run_stands_in_the_file(file: Path) -> None:
-    bench.measure(file, 256, 8, CHECKOUTS, _ticks().__next__)
-    bench.check(file, CHECKOUTS)
+    grouping.measure(file, 256, 8, CHECKOUTS, _ticks().__next__)
+    grouping.check(file, CHECKOUTS)
 
 
 def test_a_checkout_that_was_lost_is_noticed(file: Path) -> None:
-    bench.measure(file, 256, 8, CHECKOUTS, _ticks().__next__)
+    grouping.measure(file, 256, 8, CHECKOUTS, _ticks().__next__)
     engine = open_engine(f"sqlite:///{file}")
     with engine.connect() as connection:
         connection.execute(delete(OUTBOX).where(OUTBOX.c.id == 1))
     engine.dispose()
     with pytest.raises(AssertionError, match=f"'outbox': {CHECKOUTS - 1}"):
-        bench.check(file, CHECKOUTS)
+        grouping.check(file, CHECKOUTS)
 
 
 def test_a_checkout_that_fails_ends_the_run(file: Path) -> None:
     with pytest.raises(IndexError):
-        bench.measure(file, 256, 2, CHECKOUTS + 1, _ticks().__next__)
+        grouping.measure(file, 256, 2, CHECKOUTS + 1, _ticks().__next__)
 
 
 def test_one_commit_each_has_groups_of_one(file: Path) -> None:
-    assert bench.measure(file, 1, 8, CHECKOUTS, _ticks().__next__).batch == 1
+    assert grouping.measure(file, 1, 8, CHECKOUTS, _ticks().__next__).batch == 1
 
 
 def test_more_clients_than_one_are_answered_in_groups(file: Path) -> None:
-    assert bench.measure(file, 256, 8, CHECKOUTS, _ticks().__next__).batch > 1
+    assert grouping.measure(file, 256, 8, CHECKOUTS, _ticks().__next__).batch > 1
 
 
 def test_the_designs_take_turns_on_fresh_copies(tmp_path: Path) -> None:
-    line = bench.compare(tmp_path, 4, CHECKOUTS, 2, _ticks().__next__)
+    line = grouping.compare(tmp_path, 4, CHECKOUTS, 2, _ticks().__next__)
     assert (line.clients, len(line.ratios)) == (4, 2)
     assert [left.name for left in tmp_path.glob("run-*")] == []

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, insert
 
 from hkall_gateway.cli import main
-from hkall_gateway.cli.site import Site
+from hkall_gateway.cli.options import Site
 from hkall_gateway.cli.work.opening import open_site
 from hkall_gateway.clock import now
 from hkall_gateway.lab import demo_setup

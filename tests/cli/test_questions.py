@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, event
 
 from bench.situations.growth import reads_all
-from hkall_gateway.cli.lists import QUESTIONS
-from hkall_gateway.cli.partners import lines as partner_lines
-from hkall_gateway.cli.status import lines as status_lines
+from hkall_gateway.cli.admin.status import lines as status_lines
+from hkall_gateway.cli.staff.partners import lines as partner_lines
+from hkall_gateway.cli.staff.work_lists import QUESTIONS
 from hkall_gateway.lab import bulk
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.rules.settings import Policy

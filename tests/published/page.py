@@ -24,7 +24,7 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway import logs
 from hkall_gateway.cli import main
-from hkall_gateway.cli.site import Agreed, Site
+from hkall_gateway.cli.options import Agreed, Site
 from hkall_gateway.clients.ncip_post import post
 from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.daemon import Daemon

@@ -13,8 +13,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config
 from hkall_gateway.clock import now
 from hkall_gateway.desk.common.library import Library

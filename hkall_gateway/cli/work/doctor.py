@@ -21,7 +21,7 @@ from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from hkall_gateway.cli.site import REFUSED, WRONG, Ending
+from hkall_gateway.cli.options import REFUSED, WRONG, Ending
 from hkall_gateway.cli.work.opening import load_config
 from hkall_gateway.clock import now
 from hkall_gateway.daemon import the_reactor

@@ -7,7 +7,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.cli.site import WRONG, Ending
+from hkall_gateway.cli.options import WRONG, Ending
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.outbox import Newer

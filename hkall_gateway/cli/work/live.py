@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from hkall_gateway import rows
-from hkall_gateway.cli.site import Site
-from hkall_gateway.cli.terminal import connected
+from hkall_gateway.cli.options import Site
+from hkall_gateway.cli.tools.sip2 import connected
 from hkall_gateway.cli.work.opening import load_config
 from hkall_gateway.clients.ncip_post import post
 from hkall_gateway.lab.scenario.live_gateway import GatewayAddress

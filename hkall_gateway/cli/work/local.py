@@ -32,7 +32,7 @@ Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""
 
 
-class Waiting:
+class IlsConnection:
     """One question to a SIP2 server, on a connection of its own."""
 
     def __init__(self, ils: Ils, dialect: Sip2Dialect, login: Login) -> None:
@@ -76,7 +76,7 @@ def _local(config: Gateway, store: Immediate, post: Post) -> LocalSystem:
     ils, dialect = config.ils, rows.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
-    outside = Outside(now, CircuitBreaker("command", now), lambda: Waiting(ils, dialect, login), post, dialect, password)
+    outside = Outside(now, CircuitBreaker("command", now), lambda: IlsConnection(ils, dialect, login), post, dialect, password)
     tools = Tools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
     return LocalSystem(store, connector_of(ils.connector)(tools), now, lambda: OfflineRules(ils.fallback, ils.keep_s))
 

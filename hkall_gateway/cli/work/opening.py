@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.cli.site import WRONG, Agreed, Ending, Site
+from hkall_gateway.cli.options import WRONG, Agreed, Ending, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway

@@ -1,0 +1,1 @@
+"""Commands of the system administrator: serve, load, back up, examine."""

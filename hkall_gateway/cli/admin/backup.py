@@ -1,0 +1,44 @@
+"""backup FILE, restore FILE: copies the database into one file, and back without the patrons who were erased since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.options import Site, config_option, json_option, with_site
+
+_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.command()
+@_FILE
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@with_site
+@json_option
+def backup(site: Site, file: Path, force: bool, as_json: bool) -> None:
+    """Copy the database into FILE while gateways work: an SQLite file, or pg_dump's custom format.
+
+    The marks of the erased go into hkall.erased beside it. Example: hkall-gateway backup /backup/hkall-2026-11-27.db
+    """
+    from hkall_gateway.cli.work import backup as work
+
+    work.backup(site, file, force=force, as_json=as_json)
+
+
+@click.command()
+@_FILE
+@click.option("--force", is_flag=True, help="Replace a database that holds something, or whose gateways fell silent lately.")
+@click.option(
+    "--erased", "further", type=click.Path(path_type=Path, exists=True), help="A further file with marks of the erased."
+)
+@config_option
+@json_option
+def restore(file: Path, force: bool, further: Path | None, config: Path, as_json: bool) -> None:
+    """Put a backup in the database's place and erase those again who were erased since; stop all gateways first.
+
+    Whatever ends it early leaves the old database. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
+    """
+    from hkall_gateway.cli.work import backup as work
+
+    work.restore(file, further, config, force=force, as_json=as_json)

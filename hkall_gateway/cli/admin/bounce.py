@@ -1,0 +1,44 @@
+"""bounce: a letter that came back, as the mail server's alias hands it over."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, with_site
+
+MOST_BYTES = 10_000_000
+
+
+@click.command()
+@with_site
+def bounce(site: Site) -> None:
+    """Read one bounce (RFC 3464) from standard input, and mark the letter that came back as undeliverable.
+
+    For an alias of the mail server, on the address from which letters are sent. Only a letter that this library has signed
+    is marked (smtp.bounce_key_env); a delay changes nothing.
+
+    Example: hkall-gateway bounce < MESSAGE
+    """
+
+    from hkall_gateway.desk.partners import deliveries
+    from hkall_gateway.mail.bounces import NotABounce, read_bounce
+    from hkall_gateway.mail.message_id import is_ours
+    from hkall_gateway.store import notices
+
+    if not site.bounce_key:
+        raise Ending("smtp.bounce_key_env is missing: without a key no bounce can be believed", WRONG)
+    try:
+        back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
+    except NotABounce as why:
+        raise Ending(f"nothing was marked: {why}") from None
+    found = site.run(notices.notice, back.letter.notice)
+    if found is None or found.kind != back.letter.kind or not is_ours(back.letter, found.request, site.bounce_key):
+        raise Ending("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
+    what = f"letter {found.id}, {found.kind} of {found.request}"
+    if not back.final:
+        click.echo(f"{what}: {back.action} {back.status}, nothing was marked")
+        return
+    marked = site.run(deliveries.bounced, found.id, back.status, by_staff("bounce"), site.now())
+    click.echo(f"{what}: undeliverable{'' if marked else ' already'} ({back.status})")

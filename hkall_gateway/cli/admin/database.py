@@ -1,0 +1,84 @@
+"""db upgrade, db check, db vacuum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.options import Ending, config_option
+
+
+@click.group()
+def db() -> None:
+    """Check or upgrade the database schema.
+
+    Example: hkall-gateway db upgrade --config gateway.toml
+    """
+
+
+@db.command()
+@config_option
+def upgrade(config: Path) -> None:
+    """Bring the database to the revision that this program needs; forward only, and beside running gateways.
+
+    Example: hkall-gateway db upgrade
+    """
+    from sqlalchemy.exc import OperationalError
+
+    from hkall_gateway.cli.work.endings import cause_of
+    from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
+    from hkall_gateway.store import revisions, schema
+
+    engine = open_database(config, any_revision=True)
+    before = revision_of(engine, config)
+    require_known(before)
+    try:
+        schema.upgrade(engine)
+    except OperationalError as error:
+        raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
+    click.echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
+
+
+@db.command()
+@config_option
+def check(config: Path) -> None:
+    """Say whether the database has the revision and the tables that this program needs.
+
+    Example: hkall-gateway db check
+    """
+    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.store import revisions, schema
+
+    engine = open_database(config)
+    drift = schema.drift(engine)
+    if drift:
+        raise Ending("\n".join(f"differs: {change}" for change in drift))
+    click.echo(f"revision {revisions.head()}, no differences")
+
+
+@db.command()
+@config_option
+def vacuum(config: Path) -> None:
+    """Write an SQLite file anew, so that its free space holds no copies of rows that are gone; terminals wait meanwhile.
+
+    Example: hkall-gateway db vacuum
+    """
+    from sqlalchemy.exc import OperationalError
+
+    from hkall_gateway.cli.work.endings import cause_of
+    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.store.privacy import leftovers
+
+    engine = open_database(config)
+    file = leftovers.file_of(engine)
+    if file is None:
+        raise Ending("only an SQLite file is written anew; on PostgreSQL: VACUUM FULL, in a quiet hour")
+    before = file.stat().st_size
+    try:
+        emptied = leftovers.vacuum(engine)
+    except OperationalError as error:
+        raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
+    if not emptied:
+        raise Ending("the file is written anew, but a reader holds on to the log: run it again")
+    click.echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")

@@ -1,0 +1,36 @@
+"""doctor: whether everything is ready, and what to do where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.options import config_option, json_option
+
+EXAMPLE = """
+\b
+Example: hkall-gateway doctor
+\b
+More:
+  hkall-gateway doctor CUHK
+  hkall-gateway doctor ils --json
+  hkall-gateway doctor smtp --to someone@lib.example.edu.hk
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("who", required=False)
+@click.option("--to", default="", help="smtp: the recipient that is tried, without a letter; without it our own address.")
+@config_option
+@json_option
+def doctor(who: str | None, to: str, config: Path, as_json: bool) -> None:
+    """Check whether everything is ready to go live, and say what to do where it is not.
+
+    WHO is the AgencyId of a partner or client, `ils`, `smtp` or `gateway`; without it all are checked, side by side, in ten
+    seconds. Nothing is changed anywhere: only look-ups are sent, and no letter. The gateway may run meanwhile or not.
+    Exit code 1: a check failed; warnings do not count. docs/doctor.md lists all checks.
+    """
+    from hkall_gateway.cli.work import doctor as work
+
+    work.doctor(who, to, config, as_json=as_json)

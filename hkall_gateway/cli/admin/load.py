@@ -1,0 +1,280 @@
+"""load patrons|holdings: the whole file is checked first, then written in short transactions beside the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, with_site
+from hkall_gateway.cli.show import progress
+from hkall_gateway.rules.eligibility import category_of
+from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vendor_words.availability import is_known
+from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding
+
+if TYPE_CHECKING:
+    from hkall_gateway.connectors.exports import Export
+    from hkall_gateway.store.loading import LoadReport
+
+NO_CARDS: Final = Replacements()
+REPLACING: Final = 50
+"""Rows of a transaction in which cards are replaced: each of them moves all that is kept of a person."""
+
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def load() -> None:
+    """Read patrons, holdings, closures, partners or open requests from a file: CSV, patrons from Alma too.
+
+    Example: hkall-gateway load patrons patrons.csv --full --dry-run
+    """
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--force", is_flag=True, help="Let more than 20 % vanish."),
+        click.option("--full", is_flag=True, help="The file is complete: what it does not name vanishes."),
+        click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing."),
+        FILE,
+    ):
+        command = option(command)
+    return with_site(command)
+
+
+@load.command()
+@_options
+def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
+    """Read patrons.csv, or Alma's user XML: a file of <users>, or a zip of several.
+
+    \b
+    Example: hkall-gateway load patrons patrons.csv --full
+    Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
+    """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.connectors.exports import Export
+    from hkall_gateway.store import former_cards
+
+    export = _checked(exports.read_patron_rows, file)
+    rows = export.rows
+    _warn_of_words(rows, site.library.policy)
+    if "language" in export.columns:
+        _warn_of_languages(rows, site.languages)
+    cards = site.run(former_cards.judge, rows)
+    _warn_of_refused(cards)
+    taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
+    spared = [row.card for row in rows if row.where in cards.refused]
+    _load(site, "patrons", Export(taken, export.columns), cards, spared, dry_run=dry_run, full=full, force=force)
+    if spared:
+        raise Ending(f"{len(spared)} of {len(rows)} rows were left out")
+
+
+@load.command()
+@_options
+def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
+    """Read holdings.csv. Agencies that are no partners and words for a copy's state that are not known are warned of, with
+    their lines.
+
+    Example: hkall-gateway load holdings holdings.csv
+    """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.connectors.exports import Export
+
+    export = _checked(exports.read_placed_holdings, file)
+    _warn_of_agencies(export.rows, site)
+    _warn_of_states(export.rows, site)
+    copies = tuple(copy for _, copy in export.rows)
+    _load(site, "holdings", Export(copies, export.columns), dry_run=dry_run, full=full, force=force)
+
+
+@load.command()
+@FILE
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@with_site
+def closures(site: Site, file: Path, dry_run: bool) -> None:
+    """Read closures.csv: it replaces what is known of the libraries that it names.
+
+    Example: hkall-gateway load closures closures.csv
+    """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.store import loading
+
+    days = _checked(exports.read_closures, file)
+    if not dry_run:
+        site.run(loading.write_closures, days)
+    click.echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
+
+
+@load.command()
+@FILE
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@with_site
+def partners(site: Site, file: Path, dry_run: bool) -> None:
+    """Read partners.csv into the directory; rows of the configuration file win at the next start.
+
+    Example: hkall-gateway load partners partners.csv
+    """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.store import loading
+    from hkall_gateway.store.unit import Unit
+
+    rows = _checked(exports.read_partners, file)
+    for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
+        site.run(Unit.write_partners, rows[start : start + loading.CHUNK])
+    click.echo(f"partners: {len(rows)} rows")
+
+
+@load.command("requests")
+@FILE
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@with_site
+def requests_(site: Site, file: Path, dry_run: bool) -> None:
+    """Read requests.csv: what was open when the gateway took over. What is here already is left alone.
+
+    Example: hkall-gateway load requests requests.csv --dry-run
+    """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.store import loading
+
+    rows = _checked(exports.read_requests, file)
+    by = Actor(by_staff("load").who, "import", "load")
+    new = 0 if dry_run else site.run(loading.write_opening, rows, site.library.agency, site.now(), by)
+    click.echo(f"requests: {len(rows)} rows, {new} new")
+
+
+def _checked(read: Callable[[Path], Any], file: Path) -> Any:
+    from hkall_gateway.connectors import exports
+
+    try:
+        return read(file)
+    except exports.BadFile as error:
+        raise Ending(f"{error}\nnothing was loaded", WRONG) from None
+
+
+def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
+    """Name each category and study mode that the policy does not know, with its lines: such patrons may not borrow (R2)."""
+    categories = _places(rows, lambda borrower: "" if category_of(borrower, policy) else borrower.category)
+    for word, places in categories.items():
+        _warn(places, f"category {word!r} is not in the policy: {len(places)} patrons are not eligible (R2)")
+    modes = _places(rows, lambda borrower: "" if _understood(borrower, policy) else borrower.study_mode)
+    for word, places in modes.items():
+        _warn(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
+
+
+def _warn_of_languages(rows: Sequence[PatronRow], written: Sequence[str]) -> None:
+    """Name each language that the library does not write, with its lines: such patrons get letters in the usual one."""
+    for word, places in _places(rows, lambda borrower: "" if borrower.language in written else borrower.language).items():
+        _warn(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
+
+
+def _warn_of_refused(cards: Replacements) -> None:
+    """Say why rows are left out, each reason once with its lines."""
+    reasons: dict[str, list[str]] = {}
+    for where, why in cards.refused.items():
+        reasons.setdefault(why, []).append(where)
+    for why, places in reasons.items():
+        _warn(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
+
+
+def _understood(borrower: Borrower, policy: Policy) -> bool:
+    return study_mode_of(borrower.study_mode, policy.study_modes) is not None
+
+
+def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, list[str]]:
+    """The unknown words, sorted, each with the places of its rows; `unknown` answers "" for a row without one."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if word := unknown(row.borrower):
+            found.setdefault(word, []).append(row.where)
+    return dict(sorted(found.items()))
+
+
+def _warn_of_agencies(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
+    """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
+
+    from hkall_gateway.store.unit import Unit
+
+    places: dict[str, list[str]] = {}
+    for where, copy in placed:
+        places.setdefault(copy.agency, []).append(where)
+    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, places)}
+    for agency in sorted(places.keys() - known):
+        copies = len(places[agency])
+        _warn(places[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
+
+
+def _warn_of_states(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
+    """Name each state that neither the table of availability nor the policy knows, with its lines (R6, R7)."""
+    policy, unknown = site.library.policy, dict[tuple[bool, str], list[str]]()
+    for where, copy in placed:
+        ours = copy.agency == site.library.agency
+        listed = (*policy.lendable_statuses, *(policy.local_available_statuses if ours else ()))
+        if not is_known(copy.status, listed):
+            unknown.setdefault((ours, copy.status), []).append(where)
+    for (ours, word), places in sorted(unknown.items()):
+        means = "of ours, not known to be available or not (R6)" if ours else "count as not available (R7)"
+        _warn(places, f"status {word!r} is not known: {len(places)} copies {means}")
+
+
+def _warn(places: Sequence[str], what: str) -> None:
+    from hkall_gateway.connectors.columns import lines_of
+
+    click.echo(f"{lines_of(places)}: {what}", err=True)
+
+
+def _load(
+    site: Site,
+    kind: str,
+    export: Export[Any],
+    cards: Replacements = NO_CARDS,
+    spared: Sequence[str] = (),
+    *,
+    dry_run: bool,
+    full: bool,
+    force: bool,
+) -> None:
+    from hkall_gateway.store import loading
+
+    report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
+    click.echo(_told(kind, report, full=full))
+    if full and report.too_many_vanish and not force:
+        raise Ending(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+    if dry_run:
+        return
+    number = site.run(loading.begin, kind)
+    _write(site, kind, export, number, cards)
+    if spared:
+        site.run(loading.spare, spared, number)
+    site.run(loading.finish, kind, number, full, site.now())
+    click.echo(f"{kind}: import {number} is current")
+
+
+def _told(kind: str, report: LoadReport, *, full: bool) -> str:
+    gone = report.vanishing if full else 0
+    counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
+    return f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else "")
+
+
+def _write(site: Site, kind: str, export: Export[Any], number: int, cards: Replacements) -> None:
+    """In short transactions; a card is replaced together with the row that says so."""
+
+    from hkall_gateway.store import loading
+
+    rows, columns = export.rows, export.columns
+    step = REPLACING if cards.present else loading.CHUNK
+    for start in progress(range(0, len(rows), step), kind):
+        chunk = rows[start : start + step]
+        if kind == "patrons":
+            site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)
+        else:
+            site.run(loading.write, kind, chunk, number, columns)

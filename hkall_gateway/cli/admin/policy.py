@@ -1,0 +1,35 @@
+"""policy check: every error of a policy file at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending
+
+
+@click.group()
+def policy() -> None:
+    """The rules of the consortium, as data.
+
+    Example: hkall-gateway policy check policy.toml
+    """
+
+
+@policy.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def check(file: Path) -> None:
+    """Name every error of a policy file; what is right is said in one line.
+
+    Example: hkall-gateway policy check policy.toml
+    """
+
+    from hkall_gateway.config import policy as policy_file
+    from hkall_gateway.config.loading import ConfigErrors
+
+    try:
+        found = policy_file.load(file)
+    except ConfigErrors as error:
+        raise Ending(str(error), WRONG) from None
+    click.echo(f"{file}: no errors; {len(found.categories)} categories")

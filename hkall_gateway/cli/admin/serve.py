@@ -1,0 +1,76 @@
+"""serve, check-config, hash-secret."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from secrets import token_urlsafe
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, config_option
+
+
+@click.command()
+@config_option
+def serve(config: Path) -> None:
+    """Run the daemon in the foreground, with JSON lines on standard output.
+
+    SIGTERM finishes what is in hand and leaves; SIGHUP reads the configuration again.
+    Example: hkall-gateway serve --config /etc/hkall/gateway.toml
+    """
+
+    from hkall_gateway import process
+    from hkall_gateway.cli.work.opening import open_database
+
+    open_database(config).dispose()
+    raise SystemExit(process.serve(config))
+
+
+@click.command("check-config")
+@config_option
+def check_config(config: Path) -> None:
+    """Name every error of the configuration and of the policy file at once.
+
+    Notes say what people would stumble over and what the site has still to decide; they are no errors.
+    Example: hkall-gateway check-config --config gateway.toml
+    """
+
+    from hkall_gateway.cli.work.opening import load_config
+    from hkall_gateway.config.notes import notes
+
+    found, library = load_config(config)
+    click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
+    for where, what in notes(found, library.policy):
+        click.echo(f"note: {where}: {what}")
+
+
+@click.command("hash-secret")
+@click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
+def hash_secret(*, new: bool) -> None:
+    """Read a password and print the hash to put into the configuration: a terminal's `secret_hash`, a client's or
+    partner's `basic_hash` or `bearer_hash`.
+
+    A terminal is asked twice; where standard input is none, its first line is the password.
+
+    \b
+    Example: hkall-gateway hash-secret --new
+    Example: pass show hkall/counter-1 | hkall-gateway hash-secret
+    """
+
+    from hkall_gateway.edge.hashes import hash_secret as hashed
+
+    text = token_urlsafe(32) if new else _password()
+    if new:
+        click.echo(text)
+    click.echo(hashed(text))
+
+
+def _password() -> str:
+    """Return what is typed, twice the same, or the one line of a pipe. Ending (exit 2) for an empty one."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
+    text = sys.stdin.readline().rstrip("\r\n")
+    if not text:
+        raise Ending("standard input has no password on its first line", WRONG)
+    return text

@@ -1,0 +1,117 @@
+"""status: the gateways, the night's work, the lines to partners, what waits and since when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hkall_gateway import machine
+from hkall_gateway.cli.options import Site, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
+
+if TYPE_CHECKING:
+    from hkall_gateway.store import instances, rounds
+    from hkall_gateway.store.unit import Unit
+
+NOBODY = "HKALL-STATUS"
+"""A card that nobody has: the question alone is what matters."""
+
+
+@click.command()
+@with_site
+@json_option
+def status(site: Site, as_json: bool) -> None:
+    """Which gateways run, what is open, what waits to be sent, which partners are configured or were ever told anything.
+
+    Example: hkall-gateway status --json
+    """
+    found = [*_local(site), *site.run(lines, site.now(), [p.agency for p in site.partners])]
+    show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
+
+
+def _local(site: Site) -> list[dict[str, Any]]:
+    """Whether the library's own system answers, where there is one that is asked."""
+    if site.local is None:
+        return []
+    facts = site.known(NOBODY)
+    away = bool(facts.flag) or not facts.reachable
+    return [_line("ils", facts.source, "away" if away else "answers", 1, None)]
+
+
+def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, Any]]:
+    """What the command prints; `configured` are the partners of the configuration file."""
+
+    from hkall_gateway.store import instances
+
+    there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
+    open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
+    waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
+    known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.links.used()]).values()]
+    return there + open_now + waiting + _faults(unit) + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
+
+
+def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
+    """One gateway: what it has in hand, since when it runs, and where."""
+    if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
+        state = "silent"  # its process is there: it hangs, or its clock or its database is another one
+    seen = one.seen_at.isoformat(timespec="seconds")
+    detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
+    held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
+    return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
+
+
+def _faults(unit: Unit) -> list[dict[str, Any]]:
+    """The partners that refuse our agency, version or service: a person must mend what is agreed with them."""
+    links = [link for agency in unit.links.used() if (link := unit.links.one(agency)).fault]
+    return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
+
+
+def _quarantined(unit: Unit) -> list[dict[str, Any]]:
+    """How many documents of each partner fitted nothing here and wait to be judged."""
+
+    from hkall_gateway.store import quarantine
+
+    return [_line("quarantine", agency, quarantine.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)]
+
+
+def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
+    """The imports, and every round: when it ran last and what it did, when it is due next, and how late it is now."""
+
+    from hkall_gateway.store import rounds
+    from hkall_gateway.store.queries import worklists
+
+    loads = [job for job in worklists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
+    known = {job.name: job for job in rounds.jobs(unit)}
+    ran = [_round(known.get(name, rounds.never_run(name)), when) for name in EVERY]
+    return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran
+
+
+def _round(job: rounds.RoundState, when: datetime) -> dict[str, Any]:
+    from hkall_gateway.store import rounds
+
+    held = job.lease_until is not None and job.lease_until >= when
+    lag_s = job.lag_s(when)
+    state = "running" if held else "never ran" if job.last_run is None else "late" if lag_s > 2 * LOOK_S else ""
+    due = job.next_run.isoformat(timespec="seconds") if job.next_run else "now"
+    detail = f"by {job.claimed_by}" if held else f"due {due}" + (f", {lag_s} s late" if lag_s else "")
+    told = {"last_run": job.last_run, "next_run": job.next_run, "lag_s": lag_s, "detail": detail}
+    return _line("job", rounds.ROUND + job.name, state, job.count, job.last_run) | told
+
+
+def _aside(unit: Unit) -> list[dict[str, Any]]:
+    """How many requests each round could not do; `stuck` names them."""
+
+    from hkall_gateway.store import rounds
+
+    found = rounds.all_aside(unit)
+    counted = Counter(one.round for one in found)
+    return [_line("set aside", name, "", count, min(a.at for a in found if a.round == name)) for name, count in counted.items()]
+
+
+def _line(what: str, which: str, state: str, count: int, oldest: Any) -> dict[str, Any]:
+    return {"what": what, "which": which, "state": state, "count": count, "oldest": oldest}

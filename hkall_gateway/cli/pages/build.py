@@ -1,0 +1,233 @@
+"""The pages that are written by the tables themselves: `make docs`. A test says when they are out of date."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from hkall_gateway.cli.pages.doctor_page import doctor_page
+from hkall_gateway.cli.pages.letters_page import letters_page
+from hkall_gateway.cli.pages.man_page import completion, man_page
+from hkall_gateway.cli.pages.rules_page import rules_page
+from hkall_gateway.config.crosschecks import OF_ROLES
+from hkall_gateway.config.docs import describe, describe_policy
+from hkall_gateway.ncip import handlers as ncip_handlers
+from hkall_gateway.ncip import profile as ncip_profile
+from hkall_gateway.ncip.codec.dialects import SUPPORTED
+from hkall_gateway.ncip.codec.messages import SHAPES as SERVICES
+from hkall_gateway.ncip.flows import FLOWS
+from hkall_gateway.ncip.notifications import DOCUMENTS
+from hkall_gateway.ncip.status_words import LABELS_SCHEME, status_of
+from hkall_gateway.ncip.systems import SYSTEMS, System, SystemRole
+from hkall_gateway.rules.lifecycle import TABLE, Notification, diagram, side_of
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.policy import PAYMENT
+from hkall_gateway.rules.settings import LABELS, ROLES, Role
+from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Side
+from hkall_gateway.sip2 import profile as sip2_profile
+from hkall_gateway.sip2.codec.fields import TAGS, Tag
+from hkall_gateway.sip2.codec.messages import SHAPES as MESSAGES
+
+_SIP2 = tuple(MESSAGES.values())
+HIDDEN = "hidden"
+EPOCH = datetime(2017, 3, 1, tzinfo=UTC)
+WRITTEN = "<!-- written by `make docs`; change the table in the code instead -->"
+
+
+ABOUT_CALLERS = (
+    "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says who may"
+    " call a service there. One that nobody may call gets its own response with a Problem: `Unsupported Service` where nobody"
+    " at all may, `Unauthorized Service For Agency` where others may. Versions: "
+)
+
+
+ABOUT_STATUS = (
+    "RequestedItem of LookupUserResponse, and LookupRequestResponse. RequestStatusType is of NISO's list; the word of the"
+    " patron's record (the policy's `[labels]`) stands beside it as Ext/RequestStatusType with the Scheme "
+    f'`{LABELS_SCHEME}`. A client whose row says `request_status = "label"` gets that word, with that Scheme, in'
+    " RequestStatusType itself, and no Ext. NCIP 1 has no Ext there. LookupUser tells the requests that wait; the others are"
+    " told by LookupRequest."
+)
+
+ABOUT_SYSTEMS = (
+    'A row of `[[partners]]` or `[[clients]]`, or the `[ils]` table, may say `system = "folio"`: each key that it does not have'
+    " is then as below, and every key may still be set ([configuration](config.md)). Entries of `problems` stand beside those"
+    " below, or replace the one of the same words. A system that is not here needs no row: leave `system` out and set the keys."
+)
+
+ABOUT_EVIDENCE = (
+    "*run*: the system's own program spoke to a gateway. *played*: its program was read, and the test suite plays documents of"
+    " the same shape. *read*: its program, schema or documentation was read, and no more; try it with a test system of yours"
+    " first. *partners*: it lends to us, borrows from us, or asks for those who do. *clients*: our discovery system. *ils*: our"
+    " own library system."
+)
+
+ABOUT_ROLES = (
+    "`[[roles]]` of the [policy](policy.md) changes it. What a role may not send is refused by the message's own reply before"
+    " the library's own system is asked, and is N in 98. *R16*, *R17*: books of HKALL as those rules say. *till*: where the"
+    " terminal's row says `takes_money = true`. No block: where its row says `offline = true`, for the reader for whom the book"
+    " waits alone, and never for longer than the policy."
+)
+
+
+def lifecycle() -> str:
+    """docs/lifecycle.md: the diagrams and every row of the table."""
+    rows = [(s.source, s.event, s.target, ", ".join(s.sends), side_of(s.event)) for s in TABLE]
+    tables = [
+        f"### Rows: {side.name.lower()}\n\n" + _table(("from", "when", "to", "tells"), [r[:4] for r in rows if r[4] is side])
+        for side in Side
+    ]
+    return "\n\n".join(["# Where a request can go", WRITTEN, diagram().strip(), *tables]) + "\n"
+
+
+def profile() -> str:
+    """docs/profile.md: which messages of both protocols are answered."""
+    sip2 = [(s.code, s.name, s.reply, sip2_profile.MESSAGES[s.code].use, sip2_profile.MESSAGES[s.code].why) for s in _SIP2]
+    tags = [(t.tag, t.name, _marks(t), sip2_profile.FIELDS[t.tag].use, sip2_profile.FIELDS[t.tag].why) for t in TAGS.values()]
+    ncip = [(name, _class(name), *_by_flow(name), why) for name, why in ncip_profile.WHY.items()]
+    parts = [
+        "# What is supported",
+        WRITTEN,
+        "## SIP2 2.00 messages",
+        _table(("code", "message", "reply", "supported", "how, and why so"), sip2),
+        "What a dialect withholds from its terminals gets its own negative reply; 98 says so in BX and its flags.",
+        "## What each kind of terminal may send",
+        _table(("message", *(row.role for row in ROLES)), list(_roles())),
+        ABOUT_ROLES,
+        "## SIP2 fields",
+        _table(("tag", "field", "", "supported", "how, and why so"), tags),
+        f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only where the dialect lists it.",
+        "## NCIP services, as responder",
+        _table(("service", "class", *ncip_profile.FLOWS, "what for, and why so"), ncip),
+        ABOUT_CALLERS + ", ".join(SUPPORTED) + ".",
+        "## Where a request stands, in NCIP",
+        ABOUT_STATUS,
+        _table(("position", "RequestStatusType", "the record's word"), _status_words()),
+        "## NCIP services, as initiator",
+        _table(("what is told", *FLOWS), [(send, *_documents(send)) for send in DOCUMENTS]),
+        "A dash: the flow has no document for it, and it counts as told.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _status_words() -> list[tuple[str, ...]]:
+    return [(position, status_of(Position(position)), label) for position, label in LABELS.items()]
+
+
+def _roles() -> Iterator[tuple[str, ...]]:
+    """One row a message, one column a role."""
+    yield ("93 97 99", *("yes" for _ in ROLES))
+    for code in sorted({code for row in ROLES for code in row.messages}):
+        yield (f"{code} {MESSAGES[code].name}", *(_may(row, code) for row in ROLES))
+    yield ("no block", *("`offline`" if row.role in OF_ROLES["offline"] else "no" for row in ROLES))
+
+
+def _may(row: Role, code: str) -> str:
+    if code not in row.messages:
+        return "till" if code == PAYMENT and row.role in OF_ROLES["takes_money"] else "no"
+    if code == "09" and not row.checkin:
+        return "R17" if row.role == "bookdrop" else "R16"
+    return "R16" if code == "11" and not row.checkout else "yes"
+
+
+def _marks(tag: Tag) -> str:
+    return ", ".join(filter(None, ["extension" if tag.extension else "", HIDDEN if tag.secret or tag.personal else ""]))
+
+
+def systems() -> str:
+    """docs/systems.md: what works with which system, how that is known, and what `system = "…"` sets."""
+    tested = [
+        (row.title, f"`{row.name}`", one.use.value, one.what, one.seen.value, one.version, one.note)
+        for row in SYSTEMS.values()
+        for one in row.evidence
+    ]
+    heads = ("system", "name", "table", "what works", "how known", "version", "note")
+    parts = ["# Other systems", WRITTEN, ABOUT_SYSTEMS, "## What works", _table(heads, tested), ABOUT_EVIDENCE]
+    return "\n\n".join([*parts, *map(_system, SYSTEMS.values())]) + "\n"
+
+
+def _system(row: System) -> str:
+    """The section of one system."""
+    facts = [
+        ("is", row.kind),
+        ("shows who it is by", ", ".join(row.proofs)),
+        ("RequestItem is answered with", f"{row.numbers} RequestId" if row.partners is not None else ""),
+        ("needs", "; ".join(row.needs)),
+        ("never tells", "; ".join(row.never_tells)),
+        *((f"`{_HEADS[use]}` defaults", _keys(row.defaults(use))) for use in SystemRole),
+    ]
+    told = [(name, text) for name, text in facts if text]
+    return f'## {row.title}\n\n`system = "{row.name}"`\n\n' + _table(("", ""), told)
+
+
+_HEADS = {SystemRole.PARTNER: "[[partners]]", SystemRole.CLIENT: "[[clients]]", SystemRole.ILS: "[ils]"}
+
+
+def _keys(keys: Mapping[str, object] | None) -> str:
+    if keys is None:
+        return ""
+    return ", ".join(f"`{name} = {_toml(value)}`" for name, value in keys.items()) or "those of any row"
+
+
+def _toml(value: object) -> str:
+    """A value as it would stand in gateway.toml."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "rules.md": rules_page,
+    "config.md": describe,
+    "policy.md": describe_policy,
+    "lifecycle.md": lifecycle,
+    "profile.md": profile,
+    "systems.md": systems,
+    "letters.md": letters_page,
+    "doctor.md": doctor_page,
+    "man/hkall-gateway.1": man_page,
+    "completion/hkall-gateway": partial(completion, "bash"),
+    "completion/hkall-gateway.fish": partial(completion, "fish"),
+    "completion/_hkall-gateway": partial(completion, "zsh"),
+}
+
+
+def _class(service: str) -> str:
+    return SERVICES[service].kind if service in SERVICES else "L"
+
+
+def _by_flow(service: str) -> tuple[str, ...]:
+    """Who may call a service, in each flow."""
+    if service == ncip_handlers.ABOUT_VERSIONS:
+        return ("anybody",) * len(ncip_profile.FLOWS)
+    return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in ncip_profile.FLOWS)
+
+
+def _documents(send: Notification) -> tuple[str, ...]:
+    """The service that says a thing, in each flow, for a request of our own making."""
+    partner = Partner("THEM", "Them")
+    telling = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
+    made = (flow[send](telling, partner, "US") for flow in FLOWS.values())
+    return tuple(message.service if message else "-" for message in made)
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def main(folder: Path) -> None:
+    """Write every page into `folder`."""
+    for name, page in PAGES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

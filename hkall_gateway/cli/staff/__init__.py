@@ -1,0 +1,1 @@
+"""Commands of staff: work lists, requests, patrons, partners."""

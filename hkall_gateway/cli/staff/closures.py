@@ -1,0 +1,88 @@
+"""closures: on which days libraries are closed, and what moves when a day was announced late."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.rules.dates import calendar
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
+
+BATCH = 200
+
+
+@click.group()
+def closures() -> None:
+    """Days on which libraries are closed; `load closures` reads them.
+
+    Example: hkall-gateway closures move --reason "typhoon" --dry-run
+    """
+
+
+@closures.command("list")
+@with_site
+@json_option
+def list_(site: Site, as_json: bool) -> None:
+    """The closed days of every library, from today on.
+
+    Example: hkall-gateway closures list
+    """
+
+    from hkall_gateway.store.queries import worklists
+
+    show(site.run(worklists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
+
+
+@closures.command()
+@click.option("--reason", default="", help="Why, for the journal.")
+@click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
+@with_site
+@json_option
+def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
+    """Move what falls on a closed day of ours, from today on, to the next open one: due dates, and last days to collect.
+
+    Example: hkall-gateway closures move --reason "typhoon"
+    """
+    if not reason.strip():
+        raise Ending("a reason is needed: --reason")
+    moved: list[Done] = []
+    after: str | None = ""
+    while after is not None:
+        done, after = _batch(site, StaffCommand(by_staff("closures move"), reason=reason), after, dry_run)
+        moved += done
+    show([asdict(one) for one in moved], as_json, ("request", "position", "title", "due"))
+
+
+class _Undo(Exception):
+    """Carries the answer out of a transaction that must leave no trace."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+
+def _batch(site: Site, deed: StaffCommand, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
+    """One transaction; undone where it is only asked what would move."""
+    try:
+        return site.run(_moving, deed, site, site.now(), after, dry_run)
+    except _Undo as undone:
+        answer: tuple[tuple[Done, ...], str | None] = undone.answer
+        return answer
+
+
+def _moving(
+    unit: Unit, deed: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
+) -> tuple[tuple[Done, ...], str | None]:
+    from hkall_gateway.desk.staff import closure_changes
+
+    answer = closure_changes.move(unit, deed, site.library, now, after, BATCH)
+    if dry_run:
+        raise _Undo(answer)
+    return answer

@@ -1,0 +1,83 @@
+"""fines list|pay|waive: what patrons owe for HKALL books, in cents of Hong Kong dollars."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Pay, Waive
+from hkall_gateway.sip2.screen_messages import say
+
+LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
+
+
+@click.group()
+def fines() -> None:
+    """What patrons owe.
+
+    Example: hkall-gateway fines list --patron P1
+    """
+
+
+@fines.command("list")
+@click.option("--patron", default="", help="Only this card, or the one that replaced it.")
+@with_site
+@json_option
+def list_(site: Site, patron: str, as_json: bool) -> None:
+    """Charges that are not settled, oldest first.
+
+    Example: hkall-gateway fines list
+    """
+
+    from hkall_gateway.store.former_cards import card_now
+    from hkall_gateway.store.queries import worklists
+
+    show(site.run(worklists.charges, site.run(card_now, patron)), as_json, LISTED)
+
+
+@fines.command()
+@click.argument("patron")
+@click.argument("cents", type=click.IntRange(min=1))
+@click.option("--fine", type=int, default=None, help="One charge; otherwise the oldest first.")
+@click.option("--transaction", default="", help="The cash box's number; the same one is taken once.")
+@with_site
+@json_option
+def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str, as_json: bool) -> None:
+    """Take money for what a patron owes.
+
+    Example: hkall-gateway fines pay P1 600
+    """
+
+    from hkall_gateway.desk import fines as desk
+    from hkall_gateway.store.former_cards import card_now
+
+    ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
+    _tell(site.run(desk.pay, ask, site.library, site.now()), as_json)
+
+
+@fines.command()
+@click.argument("fine", type=int)
+@click.option("--reason", required=True, help="Why, for the journal.")
+@click.option("--cents", type=click.IntRange(min=1), default=None, help="Only so much of it.")
+@with_site
+@json_option
+def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) -> None:
+    """Let a patron off a charge, or a part of it.
+
+    Example: hkall-gateway fines waive 17 --reason "typhoon"
+    """
+
+    from hkall_gateway.desk import fines as desk
+
+    _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.library, site.now()), as_json)
+
+
+def _tell(outcome: Any, as_json: bool) -> None:
+    if isinstance(outcome, Refused):
+        raise Ending(say(outcome.why, "en", outcome.detail))
+    show([asdict(outcome)], as_json)

@@ -1,0 +1,193 @@
+"""outbox list|show|retry|done|drop: what could not be told yet, dead letters, and what a person makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Reason
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.outbox import OutboxRow
+    from hkall_gateway.store.unit import Unit
+
+LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
+HIDDEN = "•"
+Ended: TypeAlias = "Callable[[Unit, int], Any]"
+
+
+@click.group()
+def outbox() -> None:
+    """What waits to be told to partners and patrons.
+
+    Example: hkall-gateway outbox list --partner CUHK
+    """
+
+
+@outbox.command("list")
+@click.option("--partner", default="", help="Only what this partner must hear.")
+@click.option("--error", default="", help="Only where the last error has this text.")
+@click.option("--dead", is_flag=True, help="Only what was given up.")
+@with_site
+@json_option
+def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> None:
+    """Undelivered rows, oldest first.
+
+    Example: hkall-gateway outbox list --dead
+    """
+
+    from hkall_gateway.store.outbox import UNSETTLED
+
+    rows = site.run(_rows, partner, error, ("dead",) if dead else UNSETTLED)
+    if not rows:
+        require_partner(site, partner)
+    show((_line(r) for r in rows), as_json, LISTED)
+
+
+def _rows(unit: Unit, partner: str, error: str, states: Sequence[str]) -> tuple[OutboxRow, ...]:
+    return unit.outbox.rows(partner=partner, error=error, states=states)
+
+
+def _line(row: OutboxRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in LISTED} | {"send": row.send.value}
+
+
+# ---- one row in full
+
+
+@outbox.command("show")
+@click.argument("row", type=int)
+@with_site
+@json_option
+def show_(site: Site, row: int, as_json: bool) -> None:
+    """Everything needed to judge one row: the document without its secrets, and how every try went.
+
+    Example: hkall-gateway outbox show 17
+    """
+    found = site.run(_in_full, row, site.library.agency)
+    if found is None:
+        raise Ending(f"{row}: no such row in the outbox")
+    if as_json:
+        show([found], as_json)
+        return
+    tries = found.pop("tries")
+    text = found.pop("document")
+    show(({"fact": name, "value": value} for name, value in found.items() if value not in ("", None)), False)
+    show(tries, False)
+    click.echo(text)
+
+
+def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
+    from hkall_gateway.desk.partners import dead_letters
+
+    row = unit.outbox.row(number)
+    if row is None:
+        return None
+    request = unit.request(row.request)
+    would = dead_letters.effects(unit, row)
+    stands = {"position": request.position.value, "title": request.title} if request else {}
+    tries = [asdict(one) for one in unit.outbox.attempts(number)]
+    return {**_line(row), **stands, **would, "tries": tries, "document": _document(unit, row, agency)}
+
+
+def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
+    """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
+
+    from hkall_gateway.ncip.codec.documents import encode
+    from hkall_gateway.ncip.transport.client import document
+
+    partner = unit.partner(row.recipient)
+    if not isinstance(row.payload, PartnerMessage):
+        return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
+    if partner is None:
+        return f"{row.recipient}: not in the directory"
+    message = document(row.payload, partner, agency, HIDDEN)
+    return encode(message, DIALECTS[partner.dialect]).decode() if message else "the partner's flow has no document for it"
+
+
+# ---- what a person says
+
+_ROWS = click.argument("rows", nargs=-1, type=int)
+_PARTNER = click.option("--partner", default="", help="Every undelivered row of this partner.")
+_ERROR = click.option("--error", default="", help="Every undelivered row whose last error has this text.")
+_REASON = click.option("--reason", required=True, help="Why, for the journal.")
+
+
+@outbox.command()
+@_ROWS
+@_PARTNER
+@_ERROR
+@with_site
+def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
+    """Try again at once, with a fresh count of attempts.
+
+    Example: hkall-gateway outbox retry 17 18
+    """
+
+    from hkall_gateway.desk.partners import dead_letters
+    from hkall_gateway.store.outbox import UNSETTLED
+
+    by = by_staff("outbox retry")
+    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: dead_letters.retry(unit, row, by, site.now()))
+
+
+@outbox.command()
+@_ROWS
+@_PARTNER
+@_ERROR
+@_REASON
+@with_site
+def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
+    """It was told by other means: the request goes on as if the partner had answered. In bulk, dead rows only.
+
+    Example: hkall-gateway outbox done 17 --reason "told by telephone"
+    """
+
+    from hkall_gateway.desk.partners import dead_letters
+
+    by = by_staff("outbox done")
+    _each(site, rows, partner, error, ("dead",), lambda u, row: dead_letters.done(u, row, reason, by, site.library, site.now()))
+
+
+@outbox.command()
+@_ROWS
+@_PARTNER
+@_ERROR
+@_REASON
+@with_site
+def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
+    """It is not to be told at all: a wish goes to the next lender. In bulk, dead rows only.
+
+    Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
+    """
+
+    from hkall_gateway.desk.partners import dead_letters
+
+    by = by_staff("outbox drop")
+    _each(site, rows, partner, error, ("dead",), lambda u, row: dead_letters.drop(u, row, reason, by, site.library, site.now()))
+
+
+def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[str], work: Ended) -> None:
+    """Do it to every named row, each in a transaction of its own; exit 1 if it could not be done to one of them."""
+    if not rows and not partner and not error:
+        raise Ending("name rows, a partner with --partner, or an error with --error", WRONG)
+    wanted = rows or tuple(r.id for r in site.run(_rows, partner, error, states))
+    refusals = [(row, no) for row in wanted if isinstance(no := site.run(work, row), Refused)]
+    if not wanted:
+        raise Ending(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
+    if len(refusals) < len(wanted):
+        click.echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
+    if refusals:
+        raise Ending("; ".join(f"{row}: {_words(no)}" for row, no in refusals))
+
+
+def _words(no: Refused) -> str:
+    return "a reason is needed" if no.why is Reason.REASON_NEEDED else "not in the outbox, settled already, or under way now"

@@ -1,0 +1,55 @@
+"""The command `slips`: prints a slip for every book of the pull list; a repeated print is marked as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from hkall_gateway.cli.options import Site, by_staff, with_site
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import ItemKey, Request
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
+
+
+@click.command()
+@with_site
+def slips(site: Site) -> None:
+    """A slip for every book of the pull list; one that was printed before says when.
+
+    Example: hkall-gateway slips | lp
+    """
+
+    from hkall_gateway.desk.staff import actions
+    from hkall_gateway.store.queries import worklists
+
+    by = by_staff("slips")
+    for request in site.run(worklists.pull_list):
+        click.echo("\n".join([*site.run(_slip, request), ""]))
+        site.run(actions.act, StaffCommand(by, request.id), "print", site.library, site.now())
+
+
+def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
+    """What is fetched from where, and for which library; who will read it is not known to us."""
+
+    from hkall_gateway.desk.staff import pull_slips
+
+    copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
+    partner, printed = unit.partner(request.partner), pull_slips.printed_at(unit, request)
+    lines = (
+        f"{request.id} for {request.partner}, {partner.name if partner else ''}",
+        " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),
+        f"{copy.call_number if copy else ''}  barcode {request.item_barcode}".strip(),
+        *_warning(printed),
+    )
+    return tuple(filter(None, lines))
+
+
+def _warning(printed: datetime | None) -> Iterator[str]:
+    if printed is not None:
+        yield f"printed before, on {printed.astimezone(HONG_KONG):%Y-%m-%d %H:%M}"

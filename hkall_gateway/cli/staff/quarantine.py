@@ -1,0 +1,119 @@
+"""quarantine list|show|replay|drop: what partners told of requests that we did not know, and what a person makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.desk.messages.results import Refused
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.quarantine import Kept
+
+T = TypeVar("T")
+COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
+SETTLED = (*COLUMNS, "state", "settled_by", "reason")
+_REASON = click.option("--reason", required=True, help="Why, for the record.")
+
+
+@click.group()
+def quarantine() -> None:
+    """News of partners about requests or copies that we did not know: they heard a no, and the document is kept.
+
+    Example: hkall-gateway quarantine list --partner CUHK
+    """
+
+
+@quarantine.command("list")
+@click.option("--partner", default="", help="Only what this partner told.")
+@click.option("--all", "settled", is_flag=True, help="Also what was judged.")
+@with_site
+@json_option
+def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
+    """What waits to be judged, oldest first.
+
+    Example: hkall-gateway quarantine list
+    """
+
+    from hkall_gateway.store import quarantine as kept
+
+    found = site.run(lambda unit: kept.listed(unit, partner, settled=settled))
+    if not found:
+        require_partner(site, partner)
+    show((asdict(one) for one in found), as_json, SETTLED if settled else COLUMNS)
+
+
+@quarantine.command("show")
+@click.argument("number", type=int)
+@with_site
+@json_option
+def show_(site: Site, number: int, as_json: bool) -> None:
+    """The document, a dot for everything secret or personal.
+
+    Example: hkall-gateway quarantine show 4
+    """
+    facts = asdict(_one(site, number))
+    if as_json:
+        show([facts], as_json)
+        return
+    text = facts.pop("document")
+    show(({"fact": name, "value": value} for name, value in facts.items() if value != ""), False)
+    click.echo(text)
+
+
+@quarantine.command()
+@click.argument("number", type=int)
+@_REASON
+@with_site
+def replay(site: Site, number: int, reason: str) -> None:
+    """Hear it again, as if it came now: once its request is known, it takes effect.
+
+    Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
+    """
+
+    from hkall_gateway.cli.work.replay_endpoint import own_door
+    from hkall_gateway.ncip.problems import Problem, trouble
+    from hkall_gateway.ncip.quarantine import heard_again
+    from hkall_gateway.store.engine.immediate import finished
+
+    found = _one(site, number)
+    said = finished(heard_again(own_door(site), found.agency, found.digest, found.document))
+    if isinstance(said, Refused):
+        said = trouble(said.why, found.service, said.detail)
+    if isinstance(said, Problem):
+        raise Ending(f"{number}: {said.problem}: {said.detail}")
+    _settle(site, number, "replayed", reason)
+
+
+@quarantine.command()
+@click.argument("number", type=int)
+@_REASON
+@with_site
+def drop(site: Site, number: int, reason: str) -> None:
+    """It means nothing here.
+
+    Example: hkall-gateway quarantine drop 4 --reason "meant for another library"
+    """
+    _one(site, number)
+    _settle(site, number, "dropped", reason)
+
+
+def _one(site: Site, number: int) -> Kept:
+    from hkall_gateway.store import quarantine as kept
+
+    found: Kept | None = site.run(kept.one, number)
+    if found is None or found.state != kept.KEPT:
+        raise Ending(f"{number}: " + (f"{found.state} already" if found else "no such document"))
+    return found
+
+
+def _settle(site: Site, number: int, state: str, reason: str) -> None:
+    from hkall_gateway.store import quarantine as kept
+
+    if not site.run(kept.settle, number, state, by_staff(state).who, reason):
+        raise Ending(f"{number}: judged meanwhile")
+    click.echo(f"{number} {state}")

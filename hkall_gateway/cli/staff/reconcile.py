@@ -1,0 +1,140 @@
+"""reconcile PARTNER: what we and a partner see differently, by its own list or by asking it, and what would mend it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.rules.vocabulary import Partner, Request
+
+if TYPE_CHECKING:
+    from hkall_gateway.desk.partners.reconciling import Pair, Theirs
+    from hkall_gateway.ncip.transport.client import NcipClient
+
+COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
+NEEDED = frozenset({"request_id", "position"})
+
+
+@click.command()
+@click.argument("partner")
+@click.option("--file", "path", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The partner's list, CSV.")
+@click.option("--apply", "applied", is_flag=True, help="Do what mends, with --reason.")
+@click.option("--reason", default="", help="Why, for the journal.")
+@click.option("--days", default=60, show_default=True, help="Without a list: how far back to ask about what has ended.")
+@with_site
+@json_option
+def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, days: int, as_json: bool) -> None:
+    """Compare what is open between us and PARTNER with its own list: request_id,position[,barcode], where
+    request_id is AGENCY:VALUE (ours, or a lender's own) and position is the one of its own side (a lender's PAGED, a
+    borrower's ON_LOAN …).
+
+    Without a list the partner is asked by LookupRequest, else by LookupItem, as its row says that it can, also about what was
+    placed in the last --days and has ended here. Such an answer may fit several positions; then all of them are shown.
+
+    Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
+    """
+
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.store.unit import Unit
+
+    row = site.run(Unit.partner, partner)
+    if row is None:
+        raise Ending(f"{partner}: not in the directory")
+    if applied and not reason.strip():
+        raise Ending("--apply needs --reason", WRONG)
+    theirs = _listed(site, partner, path) if path else _asked(site, row, days)
+    pairs = site.run(reconciling.compare, partner, theirs)
+    show((asdict(pair) for pair in pairs), as_json, COLUMNS)
+    if applied:
+        _apply(site, pairs, theirs, reason)
+
+
+def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], reason: str) -> None:
+    """Each in a transaction of its own; exit 1 if one that could be mended was not."""
+
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.desk.partners.reconciling import Theirs
+
+    by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
+    noes = []
+    for pair in mended:
+        line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ()))
+        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.library, site.now()), Refused):
+            noes.append(pair.request)
+    click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
+    if noes:
+        raise Ending(f"not mended: {', '.join(noes)}")
+
+
+# ---- what they say
+
+
+def _listed(site: Site, partner: str, path: Path) -> dict[str, Theirs]:
+    from hkall_gateway.desk.partners import reconciling
+
+    return site.run(reconciling.under_our_numbers, partner, _read(path), site.library.agency)
+
+
+def _read(path: Path) -> dict[str, Theirs]:
+    """The partner's list by RequestId; a line that cannot be used is an ending that names it."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if missing := NEEDED - set(rows.fieldnames or ()):
+            raise Ending(f"{path}:1: no column {', '.join(sorted(missing))}", WRONG)
+        lines = [_line(path, number, row) for number, row in enumerate(rows, start=2)]
+    return {line.wire_id: line for line in lines}
+
+
+def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.desk.partners.reconciling import Theirs
+
+    position = (row["position"] or "").strip().upper()
+    if position not in reconciling.ANYWHERE:
+        raise Ending(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
+    named = (row["request_id"] or "").strip()
+    if ":" not in named:
+        raise Ending(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
+    return Theirs(named, (position,), (row.get("barcode") or "").strip())
+
+
+def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
+    """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
+
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.ncip.transport.client import NcipClient
+    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.unit import Unit
+
+    if not (partner.can_lookup_request or partner.can_lookup_items):
+        raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
+    agreed = site.agreed()
+    client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
+    still = site.run(Unit.open_list, "", partner.agency)
+    ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
+    said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
+    if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
+        click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
+    return {line.wire_id: line for line in said}
+
+
+def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> Theirs:
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.desk.partners.reconciling import Theirs
+    from hkall_gateway.ncip import request_status
+    from hkall_gateway.store.engine.immediate import finished
+
+    asked = request_status.question(request, partner, number)
+    reply = finished(client.ask(*asked, partner)) if asked else None
+    found = request_status.positions(reply, request.side) if reply else None
+    barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
+    return Theirs(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

@@ -1,0 +1,231 @@
+"""request: what staff may do by hand. Every deed stands in the journal with who did it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules.vocabulary import Position, Reason, Request
+from hkall_gateway.sip2.screen_messages import say
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One deed on the command line: its name there, what its help says, and which of OPTIONS it takes."""
+
+    deed: str
+    help: str
+    takes: tuple[str, ...] = ()
+
+
+# fmt: off
+COMMANDS: tuple[Command, ...] = (
+    Command("receive",       "The copy is here, announced by its lender or not.", ("item",)),
+    Command("lend",          "Its reader takes it at the counter, while no terminal works."),
+    Command("return",        "The patron has returned it; --on an earlier day needs a --reason.", ("on",)),
+    Command("renew",         "The patron keeps it longer, also when it is overdue; the fine until today is charged."),
+    Command("return_unused", "It goes home from the hold shelf; nobody collected it."),
+    Command("dispatch",      "It leaves for its owner."),
+    Command("cancel",        "The patron no longer wants it."),
+    Command("decline",       "We do not lend it: --reason not_on_shelf, checked_out_locally or not_suitable."),
+    Command("ship",          "Our paged copy leaves for the borrowing library."),
+    Command("substitute",    "Another copy of ours, --item AGENCY/BARCODE, goes instead; --reason as for decline.", ("item",)),
+    Command("recall",        "A patron of ours wants our lent copy back.", ("on",)),
+    Command("cancel_recall", "Our patron no longer wants it back."),
+    Command("lost",          "The patron has lost it; the owner's price list says what it costs.", ("cents", "on")),
+    Command("damaged",       "It came back damaged.", ("cents",)),
+    Command("claim",         "The patron says that it was returned; the fine stops.", ("on",)),
+    Command("seen",          "What `flagged` says of it is looked at and settled."),
+    Command("settle",        "It is settled with the owner; the request ends."),
+    Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on.", ("on",)),
+    Command("extend",        "More time, until --on.", ("on",)),
+    Command("force",         "Put it --to a position where no step leads; nobody is told.", ("to",)),
+)
+
+OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "cents": click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
+    "on":    click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
+    "to":    click.option("--to", default="", help="The position."),
+    "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
+}
+
+CHOICES: tuple[Command, ...] = (
+    Command("pin",           "Keep to one lender: nobody else is asked, also when it declines."),
+    Command("skip",          "Not this lender: it is told to stop if it is asked now, and the next one is asked."),
+    Command("insert",        "Ask for this copy next, AGENCY/BARCODE, whatever its rank was."),
+)
+"""Deeds about the lenders of one request; `requests show` lists them."""
+
+# fmt: on
+
+
+@click.group()
+def request() -> None:
+    """What staff may do by hand; WHAT is a request's number, a barcode, or AGENCY/BARCODE.
+
+    Example: hkall-gateway request return C00001 --on 2017-03-15 --reason "found in the drop"
+    """
+
+
+def _add(row: Command) -> None:
+    options: list[Callable[[Any], Any]] = [
+        click.argument("what"),
+        click.option("--reason", default="", help="Why, for the journal."),
+        *(OPTIONS[name] for name in row.takes),
+        json_option,
+        with_site,
+    ]
+
+    def run(
+        site: Site, what: str, reason: str, as_json: bool, on: str = "", cents: int | None = None, to: str = "", item: str = ""
+    ) -> None:
+        from hkall_gateway.desk.staff import actions
+
+        said = StaffCommand(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
+        deed = _about(site, said, what, item)
+        outcome = site.run(actions.act, deed, row.deed, site.library, site.now())
+        if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not deed.request and _is_number(what):
+            raise Ending(f"{what}: no request with this number")
+        _tell(outcome, as_json, what)
+
+    run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
+    command: Any = run
+    for option in options:
+        command = option(command)
+    request.command(_name(row))(command)
+
+
+def _add_choice(row: Command) -> None:
+    @click.argument("what")
+    @click.argument("lender")
+    @click.option("--reason", default="", help="Why, for the journal.")
+    @with_site
+    @json_option
+    def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
+        from hkall_gateway.desk.staff import actions
+
+        agency, _, barcode = lender.partition("/")
+        deed = StaffCommand(by_staff(row.deed), what, barcode, agency, reason)
+        _tell(site.run(actions.act, deed, row.deed, site.library, site.now()), as_json)
+
+    run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.deed} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
+    command: Any = run
+    request.command(row.deed)(command)
+
+
+def _name(row: Command) -> str:
+    return row.deed.replace("_", "-")
+
+
+def _about(site: Site, deed: StaffCommand, what: str, item: str) -> StaffCommand:
+    """The deed with the request and the copy that it is about."""
+
+    from hkall_gateway.store.unit import Unit
+
+    known = site.run(Unit.request, what) is not None
+    agency, _, barcode = (item if known else what).rpartition("/")
+    return replace(deed, request=what if known else "", barcode=barcode, agency=agency)
+
+
+def _is_number(what: str) -> bool:
+    """Whether it looks like the number that this gateway gives a request, and not like a barcode."""
+    return what.upper().startswith("R-")
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise Ending(f"--on: {text!r} is not a date (YYYY-MM-DD)", WRONG) from None
+
+
+def _position(text: str) -> Position | None:
+    try:
+        return Position(text.upper()) if text else None
+    except ValueError:
+        raise Ending(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
+
+
+def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
+    """Print what was done; a refusal is an ending, which names `what` where that is not known."""
+    if isinstance(outcome, Refused):
+        words = say(outcome.why, "en", outcome.detail)
+        raise Ending(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)
+    show([{k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}], as_json)
+
+
+@request.command()
+@click.option("--patron", required=True, help="The card's barcode.")
+@click.option("--bib", required=True, help="The title's number in the union catalogue.")
+@click.option("--volume", default="", help="The volume wanted.")
+@click.option("--pickup", default="", help="Where it will be collected.")
+@with_site
+@json_option
+def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: bool) -> None:
+    """Place a patron's request; the rules decide, a second request for a title is allowed.
+
+    Example: hkall-gateway request place --patron P1 --bib b1
+    """
+
+    from hkall_gateway.desk.base import TRY_AGAIN, as_present
+    from hkall_gateway.store.former_cards import card_now
+
+    patron = site.run(card_now, patron)
+    ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
+    facts = site.known(patron, bib)
+    _tell(site.run(_place, as_present(ask, facts), facts, site) if facts.reachable else TRY_AGAIN, as_json)
+
+
+def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.desk import borrowing
+
+    return borrowing.request_title(unit, ask, facts, site.library, site.now())
+
+
+@request.command()
+@click.argument("what")
+@click.option("--reason", default="", help="Why, for the journal.")
+@with_site
+@json_option
+def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
+    """The wish of a request that has ended, again, as a new request.
+
+    Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
+    """
+
+    from hkall_gateway.desk.base import TRY_AGAIN
+    from hkall_gateway.desk.ils.local_system import LOADED
+
+    old = site.run(_old, what)
+    facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
+    deed = StaffCommand(by_staff("reopen"), what, reason=reason)
+    _tell(site.run(_reopen, deed, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+
+
+def _old(unit: Unit, number: str) -> Request | None:
+    return unit.request(number)
+
+
+def _reopen(unit: Unit, deed: StaffCommand, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.desk.staff import actions
+
+    return actions.reopen(unit, deed, facts, site.library, site.now())
+
+
+for _row in COMMANDS:
+    _add(_row)
+for _row in CHOICES:
+    _add_choice(_row)

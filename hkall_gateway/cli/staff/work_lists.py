@@ -1,0 +1,129 @@
+"""The nine o'clock questions: pull-list, expected, expired-pickups, stuck, flagged, overdues, recalls, renewals, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from hkall_gateway.cli.options import Site, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Request
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
+
+Ask: TypeAlias = "Callable[[Unit, Policy, datetime], tuple[Request, ...]]"
+
+STANDING = ("position", "moved_at", "set_aside", "fault")
+FLAGGED = ("position", "flags", "dropped_on")
+LENT = ("patron", "due", "lender_due")
+BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkList:
+    """One list: its command, what it asks, and its columns beside those of the book."""
+
+    name: str
+    ask: Ask
+    columns: tuple[str, ...]
+    help: str
+
+
+def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
+    """What stands still, longest first, what a round could not do, and what a partner that refuses us is not told."""
+
+    from hkall_gateway.desk import stalled
+    from hkall_gateway.store import rounds
+
+    found = stalled.still(unit, stalled.stalled(unit, policy.waits, when), policy.waits, when)
+    still = sorted(found, key=lambda request: request.moved_at or when)
+    aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
+    untold = [unit.request(number) for number in _not_taken(unit)]
+    return tuple({request.id: request for request in (*still, *aside, *untold) if request}.values())
+
+
+def _not_taken(unit: Unit) -> dict[str, str]:
+    """Requests about which a partner refuses to hear anything, by number, each with the partner's fault."""
+    faults = [link for agency in unit.links.used() if (link := unit.links.one(agency)).fault]
+    return {row.request: link.fault for link in faults for row in unit.outbox.rows(partner=link.agency)}
+
+
+def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
+    from hkall_gateway.store.queries import worklists as lists
+
+    return lists.overdues(unit, calendar.civil(when))
+
+
+def _now(name: str) -> Ask:
+    """Return a query that calls the function of `store.queries.worklists` with this name."""
+
+    def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
+        from hkall_gateway.store.queries import worklists as lists
+
+        found: tuple[Request, ...] = getattr(lists, name)(unit)
+        return found
+
+    return ask
+
+
+# fmt: off
+QUESTIONS: tuple[WorkList, ...] = (
+    WorkList("pull-list",       _now("pull_list"),       ("moved_at",),              "What to fetch from our shelves now."),
+    WorkList("expected",        _now("expected"),        ("moved_at",),              "What is on its way to our counter."),
+    WorkList("expired-pickups", _now("expired_pickups"), ("patron", "pickup_last"),  "What leaves the hold shelf (R15)."),
+    WorkList("overdues",        _overdues,                   ("patron", "due"),          "Loans whose due date is over (R39)."),
+    WorkList("recalls",         _now("recalls"),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
+    WorkList("renewals",        _now("renewals"),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
+    WorkList("lender-dates",    _now("lender_dates"),    LENT,                       "Loans past a lender's date (R32)."),
+    WorkList("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
+    WorkList("flagged",         _now("flagged"),         FLAGGED,                    "What staff should look at, and why."),
+)
+# fmt: on
+
+
+def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, Any]]:
+    """The requests with the round that could not do them, and the error."""
+
+    from hkall_gateway.store import rounds
+
+    aside = {one.request: f"{one.round}: {one.error}" for one in rounds.all_aside(unit)}
+    faults = _not_taken(unit)
+    told = question.ask(unit, policy, when)
+    return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in told]
+
+
+def _command(question: WorkList) -> click.Command:
+    def run(site: Site, as_json: bool) -> None:
+        show(site.run(_rows, question, site.library.policy, site.now()), as_json, (*BOOK, *question.columns))
+
+    run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
+    made: click.Command = click.command(question.name)(with_site(json_option(run)))
+    return made
+
+
+COMMANDS: dict[str, click.Command] = {question.name: _command(question) for question in QUESTIONS}
+
+
+@click.command()
+@click.option("--failed", is_flag=True, help="Only those that could not be delivered (R42).")
+@with_site
+@json_option
+def notices(site: Site, failed: bool, as_json: bool) -> None:
+    """List letters and their outcomes. `not_needed`: the reason was gone before the letter left, so it was not sent.
+
+    Example: hkall-gateway notices --failed
+    """
+
+    from hkall_gateway.store.queries import worklists as lists
+
+    states = ("undeliverable",) if failed else ("queued", "sent", "not_needed", "undeliverable")
+    columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
+    rows: tuple[dict[str, Any], ...] = site.run(lists.notices, states)
+    show(rows, as_json, columns)

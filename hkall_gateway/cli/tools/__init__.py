@@ -1,0 +1,1 @@
+"""Commands for trying a gateway: a terminal, a document, scenarios, the simulation."""

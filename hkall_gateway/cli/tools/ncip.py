@@ -1,0 +1,156 @@
+"""`ncip`: send one document to a responder and read what it answers, to find out what a partner's system does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hkall_gateway.cli.options import REFUSED, WRONG, Ending, json_option
+from hkall_gateway.clock import now
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+
+if TYPE_CHECKING:
+    from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value
+    from hkall_gateway.ncip.http_post import HttpReply
+
+EXAMPLE = """
+\b
+Example: hkall-gateway ncip http://cuhk.test/ncip question.xml
+\b
+More:
+  hkall-gateway ncip http://127.0.0.1:8080/ncip LookupRequest request=d-77 --from HKU-DISCOVERY --to HKU --secret-env KEY
+  hkall-gateway ncip http://127.0.0.1:8080/ncip LookupUser user=UG1 LoanedItemsDesired=yes --from HKU-DISCOVERY --to HKU
+  hkall-gateway ncip http://127.0.0.1:8080/ncip question.xml --proof basic --login vufind --secret-env KEY
+  hkall-gateway ncip http://127.0.0.1:8080/ncip LookupItem item=HKU:K9 --dialect innreach --from HKALL1 --to HKU --show
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("url")
+@click.argument("what")
+@click.argument("words", nargs=-1)
+@click.option("--from", "speaker", default="", help="Who asks: the FromAgencyId. Needed to build a document.")
+@click.option("--to", "listener", default="", help="Who is asked: the ToAgencyId. Needed to build a document.")
+@click.option("--secret-env", default="", help="Name of the variable with the secret.")
+@click.option(
+    "--proof",
+    default="document",
+    type=click.Choice(["document", "basic", "bearer"]),
+    show_default=True,
+    help="Where the secret goes: FromAgencyAuthentication, or the Authorization header.",
+)
+@click.option("--login", default="", help="HTTP Basic: the name, if it is not the FromAgencyId.")
+@click.option("--dialect", default="direct", type=click.Choice(list(DIALECTS)), help="How the document is written.")
+@click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds until nobody is waited for.")
+@click.option("--show", "shown", is_flag=True, help="Print the document that is sent, too.")
+@json_option
+def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
+    """Send the document in a file, or one built from SERVICE key=value …, to URL and print the reply.
+
+    Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
+    Exit code 1: a Problem, or nothing readable, came back.
+    """
+
+    from hkall_gateway.ncip.codec.documents import BadDocument, decode
+    from hkall_gateway.ncip.http_post import charset
+
+    body = _body(what, words, options)
+    if options["shown"]:
+        click.echo(body.decode("utf-8", "replace"))
+    posted = _posted(url, body, options["timeout_s"], _authorization(options))
+    try:
+        message = decode(posted.body, charset(posted.content_type))
+    except BadDocument as bad:
+        click.echo(posted.body[:4000].decode("utf-8", "replace"))
+        raise Ending(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
+    _print(posted.status, message, options["as_json"])
+    if message.has("Problem"):
+        raise SystemExit(REFUSED)
+
+
+def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
+    file = Path(what)
+    if file.is_file():
+        return file.read_bytes()
+    if not options["speaker"] or not options["listener"]:
+        raise Ending(f"{what}: no such file; and to build a {what}, --from and --to must say who asks whom", WRONG)
+    secret = _secret(options) if options["proof"] == "document" else ""
+    return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
+
+
+def _secret(options: dict[str, Any]) -> str:
+    secret = os.environ.get(options["secret_env"], "") if options["secret_env"] else ""
+    if options["secret_env"] and not secret:
+        raise Ending(f"--secret-env: the environment has no variable {options['secret_env']!r}", WRONG)
+    return secret
+
+
+def _authorization(options: dict[str, Any]) -> str:
+    """The header that proves who asks; "" where the document does, or nothing."""
+
+    from hkall_gateway.ncip.authentication.our_proofs import basic, bearer
+
+    if options["proof"] == "document":
+        return ""
+    secret = _secret(options)
+    made = basic(options["login"] or options["speaker"], secret) if options["proof"] == "basic" else bearer(secret)
+    return made(now())
+
+
+def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
+    from hkall_gateway.clients.ncip_shorthand import written
+    from hkall_gateway.ncip.codec.documents import encode
+
+    try:
+        message = written(service, words, speaker, listener, secret, now())
+        return encode(message, DIALECTS[dialect])
+    except ValueError as bad:
+        raise Ending(str(bad), WRONG) from None
+
+
+def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
+    from hkall_gateway.clients.ncip_post import post
+    from hkall_gateway.ncip.http_post import NoReply
+
+    try:
+        return post(url, body, timeout_s, authorization)
+    except ValueError as bad:
+        raise Ending(str(bad), WRONG) from None
+    except NoReply as failed:
+        raise Ending(str(failed)) from None
+
+
+def _print(status: int, message: NcipMessage, as_json: bool) -> None:
+    if as_json:
+        said = {"status": status, "service": message.service, "version": message.version, "fields": message.fields}
+        click.echo(json.dumps(said, ensure_ascii=False, indent=1, default=dict))
+        return
+    click.echo(f"{message.service}  (HTTP {status}, {message.version or 'no version'})")
+    for line in lines(message.fields):
+        click.echo(line)
+    for note in message.notes:
+        click.echo(f"note: {note}")
+
+
+def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
+    """The fields for people: one line an element, its content indented below it."""
+
+    from hkall_gateway.ncip.codec.messages import many
+
+    for name, value in fields.items():
+        for one in many(value):
+            yield from _lines(name, one, depth)
+
+
+def _lines(name: str, value: Value, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    if isinstance(value, str | bool):
+        yield f"{indent}{name}" + (f": {value}" if isinstance(value, str) else "")
+    elif isinstance(value, dict):
+        yield f"{indent}{name}"
+        yield from lines(value, depth + 1)

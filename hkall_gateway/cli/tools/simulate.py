@@ -1,0 +1,67 @@
+"""simulate: several libraries in one process, lossy lines and deaths, from a seed; prints what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending
+from hkall_gateway.lab.agencies import AGENCIES
+
+if TYPE_CHECKING:
+    from hkall_gateway.lab.consortium.simulate import SimulationReport
+
+
+@click.command()
+@click.option("--libraries", type=click.IntRange(2, len(AGENCIES)), default=3, show_default=True, help="How many libraries.")
+@click.option("--days", type=click.IntRange(1), default=10, show_default=True, help="Days with new requests.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same story, byte for byte.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="So many stories, from --seed on.")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of documents that go wrong.")
+@click.option("--crash", is_flag=True, help="Gateways die at random commits.")
+@click.option("--requests", type=click.IntRange(1), default=5, show_default=True, help="Requests a library and day.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Stories at a time.")
+@click.option("--database", default="", metavar="URL", help="Play in schemas of this PostgreSQL database, not in memory.")
+def simulate(
+    libraries: int, days: int, seed: int, seeds: int, loss: float, crash: bool, requests: int, jobs: int, database: str
+) -> None:
+    """Let libraries borrow from each other while everything goes wrong; exit 1 if anything is lost.
+
+    Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
+    """
+
+    from hkall_gateway.lab.consortium.simulate import Setting, be_quiet, simulate_all
+
+    be_quiet()
+    url = _with_driver(database)
+    settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
+    failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _told(report)]
+    if failed:
+        raise Ending(f"something was lost with seed {', '.join(map(str, failed))}")
+    click.echo("nothing was lost")
+
+
+def _with_driver(url: str) -> str:
+    """The URL as a configuration file may have it. Ending for any other database."""
+    found = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    if found and not found.startswith("postgresql+psycopg://"):
+        raise Ending(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)
+    return found
+
+
+def _told(report: SimulationReport) -> bool:
+    """Print one story's line, and everything that was lost in it; whether nothing was."""
+    ends, faults = _counted(report.ends), sum(report.faults.values())
+    click.echo(
+        f"seed {report.setting.seed}: {report.placed} of {report.asked} wishes placed; {ends}; {faults} faults,"
+        f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
+    )
+    for line in report.broken:
+        click.echo(f"  LOST {line}")
+    return not report.broken
+
+
+def _counted(ends: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))

@@ -1,0 +1,167 @@
+"""sip2: a terminal on the command line, to see what a gateway answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, json_option
+from hkall_gateway.clients.socket_lines import SocketLines
+from hkall_gateway.clock import now
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.fields import TAGS, date18
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode
+from hkall_gateway.sip2.codec.messages import SHAPES
+
+_SHORT: Final = re.compile(r"[0-9]{2}(\s+[A-Za-z_0-9]{2,}=.*)?")
+_BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
+
+
+@dataclass(slots=True)
+class TerminalSession:
+    """One connection of a terminal. `number` is the sequence number of its next line; `sealed`: AY and AZ are sent."""
+
+    wire: SocketLines
+    dialect: Sip2Dialect
+    sealed: bool = True
+    number: int = 0
+
+    def ask(self, message: Sip2Message) -> Sip2Message:
+        """The reply to a message. Raises Ending when none comes, or one that cannot be read."""
+        number, self.number = self.number, (self.number + 1) % 10
+        wanted = Sip2Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
+        try:
+            return decode(self.wire.ask(encode(wanted, self.dialect)), self.dialect)
+        except (OSError, BadMessage) as bad:
+            raise Ending(f"no usable reply to {message.code}: {bad}") from None
+
+
+@click.command()
+@click.argument("address")
+@click.argument("lines", nargs=-1)
+@click.option("--login", help="93 CN; without it no login is sent.")
+@click.option("--password-env", help="The variable with the password; without it you are asked.")
+@click.option("--tls", is_flag=True, help="Speak TLS, and believe only certificates of known authorities.")
+@click.option("--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS: the authority to believe.")
+@click.option(
+    "--dialect", type=click.Choice(sorted(DIALECTS)), default="standard", show_default=True, help="How lines are framed."
+)
+@click.option("--plain", is_flag=True, help="Send neither sequence numbers nor checksums.")
+@click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds to wait for a reply.")
+@json_option
+def sip2(
+    address: str, lines: tuple[str, ...], as_json: bool, plain: bool, dialect: str, timeout_s: float, **options: Any
+) -> None:
+    """Be a terminal: log in, send LINES (or those of standard input), print each reply taken apart.
+
+    A line is SIP2 as it goes on the wire, without AY and AZ, or its code and KEY=VALUE words: a field's two letters, or the
+    name of a fixed part; what is left out is blank, "no", or now.
+
+    \b
+    Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'
+    """
+    said = [read_line(text, now(), DIALECTS[dialect]) for text in lines]
+    with connected(address, timeout_s, tls=options["tls"], authority=options["ca"]) as line:
+        caller = TerminalSession(SocketLines(line), DIALECTS[dialect], sealed=not plain)
+        if options["login"]:
+            _log_in(caller, options["login"], password_of(options["password_env"]))
+        for message in said or _typed(DIALECTS[dialect]):
+            click.echo(shown_as_json(caller.ask(message)) if as_json else shown(caller.ask(message)))
+
+
+def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
+    """The message that a line means, raw or short. Raises Ending (exit 2) for one that means none."""
+    words = _words(text) if _SHORT.fullmatch(text) else []
+    try:
+        if words[:1] and words[0] in SHAPES:
+            return _short(words[0], dict(word.split("=", 1) for word in words[1:]), moment)
+        return decode(text.encode(dialect.encoding, "replace"), dialect)
+    except (BadMessage, ValueError) as bad:
+        raise Ending(f"{text!r}: {bad}", WRONG) from None
+
+
+def shown(message: Sip2Message) -> str:
+    """A message for people: its name, then a field a line. What is secret is a dot."""
+    lines = [f"{message.code} {SHAPES[message.code].name}"]
+    lines += [f"  {name:<24} {value}" for name, value in _named(message)]
+    return "\n".join(lines)
+
+
+def shown_as_json(message: Sip2Message) -> str:
+    """A message for programs: code and fields."""
+    hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
+    return json.dumps({"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}, ensure_ascii=False)
+
+
+def _named(message: Sip2Message) -> Iterator[tuple[str, str]]:
+    for name in message.fields:
+        tag = TAGS.get(name)
+        for value in message.all(name):
+            yield f"{name} {tag.name}" if tag else name, "•" if tag and tag.secret else value
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as bad:
+        raise Ending(f"{text!r}: {bad}", WRONG) from None
+
+
+def _short(code: str, said: dict[str, str], moment: datetime) -> Sip2Message:
+    shape = SHAPES[code]
+    known = {part.name for part in shape.fixed} | TAGS.keys()
+    if stray := said.keys() - known:
+        raise ValueError(f"{code} has no field {', '.join(sorted(stray))}")
+    fields: dict[str, Value] = {part.name: _BLANK.get(part.kind, "") for part in shape.fixed}
+    fields |= {name: date18(moment, HONG_KONG) for name in ("transaction_date", "return_date") if name in fields}
+    fields |= dict.fromkeys(shape.required, "")
+    return Sip2Message(code, {**fields, **said})
+
+
+def _typed(dialect: Sip2Dialect) -> Iterator[Sip2Message]:
+    for text in sys.stdin:
+        if text.strip():
+            yield read_line(text.rstrip("\r\n"), now(), dialect)
+
+
+def _log_in(caller: TerminalSession, login: str, password: str) -> None:
+    if (
+        caller.ask(Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": login, "CO": password})).get("ok")
+        != "1"
+    ):
+        raise Ending(f"{login}: the login was refused; the gateway's log says why")
+
+
+def password_of(variable: str | None) -> str:
+    """The password in an environment variable, or what is typed. Raises Ending (exit 2) where there is no such variable."""
+    if variable is None:
+        return str(click.prompt("Password", hide_input=True, err=True))
+    if variable not in os.environ:
+        raise Ending(f"the environment has no variable {variable!r}", WRONG)
+    return os.environ[variable]
+
+
+def connected(address: str, timeout_s: float, *, tls: bool = False, authority: Path | None = None) -> socket.socket:
+    """Return a socket connected to HOST:PORT. Raises Ending for a malformed address (exit 2) or a failed connection."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()):
+        raise Ending(f"{address!r} is not HOST:PORT", WRONG)
+    try:
+        line = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
+        context = ssl.create_default_context(cafile=authority) if tls or authority else None
+        return context.wrap_socket(line, server_hostname=host.strip("[]")) if context else line
+    except (OSError, OverflowError) as bad:
+        raise Ending(f"{address}: {bad}") from None

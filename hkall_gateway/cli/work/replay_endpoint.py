@@ -1,0 +1,53 @@
+"""An NCIP door of a command's own, beside the daemon's: it hears a kept document again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hkall_gateway.cli.options import Site
+from hkall_gateway.connectors.snapshot import Snapshot
+from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+
+T = TypeVar("T")
+
+
+class _Store:
+    """The site's transactions as the desk's store."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def run(
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: LockSet = NO_LOCKS,  # noqa: ARG002
+        repeatable: bool = False,  # noqa: ARG002
+        short: bool = False,  # noqa: ARG002
+    ) -> T:
+        return self._site.run(work, *args)
+
+    async def read(self, work: Callable[..., T], *args: Any) -> T:
+        return self._site.run(work, *args)
+
+    async def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
+        return self._site.run(work, *args)
+
+
+def own_door(site: Site) -> NcipServices:
+    """Return a door like the daemon's over the site's own transactions."""
+    store, agency = _Store(site), site.library.agency
+    desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.library, site.now)
+    dialects = {partner.agency: partner.dialect for partner in site.partners}
+    return NcipServices(desk, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
+
+
+async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False

@@ -1,0 +1,16 @@
+"""The generated pages are what the tables say now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.cli.pages.build import PAGES
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_page_is_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), f"run `make docs`: docs/{name} is out of date"

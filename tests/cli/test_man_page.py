@@ -1,0 +1,61 @@
+"""The manual page and the completion scripts, read by the programs that they are for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.cli import ENTRIES
+from hkall_gateway.cli.pages.man_page import man_page
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "man" / "hkall-gateway.1"
+BIN = Path(sys.executable).parent
+
+
+def needs(program: str) -> str:
+    """The path of a program of Debian. Where it is not installed the test is skipped and names it; under CI it fails."""
+    found = shutil.which(program)
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
+    return found
+
+
+def test_every_command_stands_in_the_manual() -> None:
+    page = man_page()
+    heads = [line.replace("\\-", "-") for line in page.splitlines() if line.startswith(".SS ")]
+    assert all(any(head.startswith(f'.SS "hkall-gateway {entry.name} ') for head in heads) for entry in ENTRIES)
+
+
+def test_lexgrog_finds_the_name_and_what_it_is() -> None:
+    done = subprocess.run([needs("lexgrog"), PAGE], capture_output=True, text=True, check=True)
+    assert '"hkall-gateway - gateway between NCIP partners, SIP2 terminals and a library system"' in done.stdout
+
+
+def test_man_reads_the_page_without_a_warning() -> None:
+    needs("groff")
+    environ = {**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        [needs("man"), "--warnings=w", "-l", "-P", "cat", PAGE], capture_output=True, text=True, check=True, env=environ
+    )
+    assert done.stderr == ""
+    assert "hkall-gateway request receive" in done.stdout
+    assert "--older-than" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "told"), [("hkall-gateway ou", "outbox"), ("hkall-gateway outbox re", "retry")])
+def test_bash_completes_commands(words: str, told: str) -> None:
+    shell = f"""
+        PATH={BIN}:$PATH
+        . {DOCS / "completion" / "hkall-gateway"}
+        COMP_WORDS=({words}); COMP_CWORD={len(words.split()) - 1}
+        _hkall_gateway_completion hkall-gateway
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run([needs("bash"), "-c", shell], capture_output=True, text=True, check=True)
+    assert told in done.stdout.split()

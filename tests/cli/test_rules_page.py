@@ -1,0 +1,62 @@
+"""No rule is missing: each has a place in the code, or a reason why none is needed, and a test."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from hkall_gateway.cli.pages.rules_page import rules_page
+from hkall_gateway.rules.published_rules import PUBLISHED
+from hkall_gateway.rules.rule_index import choices
+from hkall_gateway.rules.vocabulary import RULES
+
+
+@cache
+def page() -> tuple[str, ...]:
+    """Read once: it looks at every file."""
+    return tuple(rules_page().splitlines())
+
+
+def columns(number: str) -> list[str]:
+    (row,) = [line for line in page() if line.startswith(f"| {number} |")]
+    return [cell.strip() for cell in row.split("|")[1:-1]]
+
+
+def test_every_rule_from_1_to_45_is_there() -> None:
+    assert {f"R{n}" for n in range(1, 46)} | {"R11a"} == PUBLISHED.keys()
+
+
+def test_every_reason_for_a_no_cites_a_published_rule() -> None:
+    assert set(RULES.values()) <= PUBLISHED.keys()
+
+
+@pytest.mark.parametrize("number", sorted(PUBLISHED))
+def test_every_rule_is_held_by_a_test_or_a_scenario(number: str) -> None:
+    assert columns(number)[4], f"{number} is cited by no test of the rules, the desk or the scenarios"
+
+
+def test_the_walk_by_the_page_is_named_first() -> None:
+    assert columns("R17")[4].startswith("`test_2_loans.py`")
+    assert columns("R45")[4].startswith("`test_5_fines_and_losses.py`")
+
+
+def test_every_choice_of_the_policy_is_one_row_with_a_sentence() -> None:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page() if line.startswith("| `")]
+    assert len(rows) == len({row[0] for row in rows})
+    assert {row[0].strip("`") for row in rows} == {one.key for one in choices() if not one.key.startswith("notices.")}
+    assert all(row[1] in PUBLISHED and row[2] and row[3] and row[4].endswith(".") for row in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "others"),
+    [
+        ("pickup.late_pickup", "staff_only", "deny, allow"),
+        ("renewal.expired_or_blocked", "deny", "staff_only, allow"),
+        ("renewal.cap_to_lender_due", "false", "true"),
+        ("bookdrop.fine", "until_counter", "until_drop"),
+    ],
+)
+def test_a_choice_shows_its_default_and_what_else_it_may_be(key: str, default: str, others: str) -> None:
+    (row,) = [line for line in page() if line.startswith(f"| `{key}` |")]
+    assert [cell.strip() for cell in row.split("|")[3:5]] == [default, others]
