@@ -44,7 +44,7 @@ Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ChannelTerms:
     """Limits agreed with one recipient: simultaneous deliveries, and tries of one message (0 = the default)."""
 
     in_flight: int = 4
@@ -99,7 +99,7 @@ class Courier:
         clock: Clock,
         now: Callable[[], datetime],
         instance: str,
-        terms: Callable[[str], Terms],
+        terms: Callable[[str], ChannelTerms],
         patience: Patience = PATIENCE,
     ) -> None:
         self._store, self._desk, self._carriers, self._schedule = store, desk, carriers, schedule

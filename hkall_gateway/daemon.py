@@ -19,10 +19,10 @@ from sqlalchemy import Connection
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from hkall_gateway import __version__, logs, rows
+from hkall_gateway import __version__, config_mapping, logs
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.courier import Courier, Schedule
 from hkall_gateway.desk.desk import Desk
@@ -43,6 +43,7 @@ from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins
+from hkall_gateway.heartbeat import Presence
 from hkall_gateway.library import house_of, new_request_id
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
@@ -54,10 +55,6 @@ from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
 from hkall_gateway.ops.pulse import Pulse
-from hkall_gateway.parts import carriers
-from hkall_gateway.parts.local import Local
-from hkall_gateway.parts.means import Means
-from hkall_gateway.presence import Presence
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -69,6 +66,9 @@ from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.wiring import carriers
+from hkall_gateway.wiring.local_system import LocalSystemParts
+from hkall_gateway.wiring.resources import Resources
 
 LOG = structlog.get_logger()
 
@@ -89,7 +89,7 @@ def _as_it_is(factory: Any) -> Any:
     return factory
 
 
-def _limit(door: gateway.Door) -> ConnectionLimit:
+def _limit(door: gateway.EndpointConfig) -> ConnectionLimit:
     return ConnectionLimit(door.max_connections, door.max_connections_per_address, door.max_unproven_per_address)
 
 
@@ -117,14 +117,14 @@ class Daemon:
     """
 
     def __init__(
-        self, config: Gateway, reactor: Any, clock: Callable[[], datetime] = now, environ: Mapping[str, str] = os.environ
+        self, config: GatewayConfig, reactor: Any, clock: Callable[[], datetime] = now, environ: Mapping[str, str] = os.environ
     ) -> None:
         self._reactor, self._clock, self._environ = reactor, clock, environ
         self.config, self.library = config, house_of(config)
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
-        self._means = Means(reactor, clock, environ, self.metrics, lambda: self.config)
-        self._local = Local(self._means, self._verify_pin)
+        self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
+        self._local = LocalSystemParts(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
@@ -171,7 +171,7 @@ class Daemon:
 
     def _doors(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
         library = self.config.library
-        terminals = rows.terminals(self.config, self.library.policy)
+        terminals = config_mapping.terminals(self.config, self.library.policy)
         sip2_door = sip2.Sip2Services(
             self.desk,
             terminals,
@@ -189,7 +189,7 @@ class Daemon:
             **self._beside_the_local_system(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
-        callers, dialects = rows.callers(self.config, self._environ, get), rows.dialects(self.config)
+        callers, dialects = config_mapping.callers(self.config, self._environ, get), config_mapping.dialects(self.config)
         deadline = Timeout(self._reactor, self.config.ncip.answer_within_s)
         ncip_door = ncip.NcipServices(
             self.desk,
@@ -205,9 +205,9 @@ class Daemon:
             proofs=self._proofs,
             guesses=self._guesses,
             verify=self._logins.verify,
-            places=rows.places(self.config),
+            places=config_mapping.places(self.config),
             name_order=library.name_order or "",
-            public_keys=rows.public_keys(self.config),
+            public_keys=config_mapping.public_keys(self.config),
         )
         return sip2_door, ncip_door
 
@@ -227,7 +227,7 @@ class Daemon:
             waits = float(door.idle_timeout_s), float(door.login_timeout_s)
             return TerminalFactory(lambda: self._sip2_door, limit, refusals, self._reactor, *waits, listener)
 
-        return [(endpoint, port(listener)) for endpoint, listener in rows.listeners(door)]
+        return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(door)]
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipLines]:
         """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""

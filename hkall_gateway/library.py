@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from hkall_gateway.config import policy
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.store.unit import Unit
 
@@ -18,7 +18,7 @@ def new_request_id() -> str:
     return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
 
 
-def house_of(config: Gateway) -> Library:
+def house_of(config: GatewayConfig) -> Library:
     """Return who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
     library = config.library
     return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)

@@ -17,12 +17,12 @@ from twisted.internet.defer import ensureDeferred
 from twisted.logger import globalLogBeginner
 
 from hkall_gateway import logs
-from hkall_gateway.behind import Behind
+from hkall_gateway.background_writer import BackgroundWriter
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
-from hkall_gateway.presence import ClockBehind, NameTaken
+from hkall_gateway.heartbeat import ClockBehind, NameTaken
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 
 LOG = structlog.get_logger()
@@ -57,18 +57,18 @@ def _allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _begin_log(config: Gateway) -> Behind:
+def _begin_log(config: GatewayConfig) -> BackgroundWriter:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
     if config.logs.file:
         private(config.logs.file, GROUP_READS)
     stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
-    log = Behind(stream)
+    log = BackgroundWriter(stream)
     logs.configure(log, now, config.logs.level, key, config.logs.titles, for_good=True)
     globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
     return log
 
 
-def _count_lost(daemon: Daemon, log: Behind) -> None:
+def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:
     """Counts the lines that the log dropped, and logs their number as soon as it accepts a line again."""
 
     def lost(count: int) -> None:
@@ -78,7 +78,7 @@ def _count_lost(daemon: Daemon, log: Behind) -> None:
     log.dropped = lost
 
 
-async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: list[int], log: Behind) -> None:
+async def _live(path: Path, config: GatewayConfig, reactor: Any, beside: Any, ended: list[int], log: BackgroundWriter) -> None:
     try:
         daemon = Daemon(config, reactor)
         _count_lost(daemon, log)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.behind import Behind
+from hkall_gateway.background_writer import BackgroundWriter
 
 PATIENCE_S = 20.0
 
@@ -52,7 +52,7 @@ def slow() -> Iterator[Slow]:
 
 def test_lines_stay_whole_and_in_order_and_the_end_writes_what_waits() -> None:
     stream = io.BytesIO()
-    behind = Behind(stream)
+    behind = BackgroundWriter(stream)
     for number in range(1000):
         behind.write(b"%d\n" % number)
         behind.flush()
@@ -61,7 +61,7 @@ def test_lines_stay_whole_and_in_order_and_the_end_writes_what_waits() -> None:
 
 
 def test_whoever_logs_does_not_wait_for_a_slow_reader_and_what_waited_is_one_write(slow: Slow) -> None:
-    behind = Behind(slow)
+    behind = BackgroundWriter(slow)
     behind.write(b"first\n")
     assert slow.reached.wait(PATIENCE_S)
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_whoever_logs_does_not_wait_for_a_slow_reader_and_what_waited_is_one_wri
 
 
 def test_what_does_not_fit_is_dropped_and_told_once_there_is_room(slow: Slow) -> None:
-    behind, told = Behind(slow, room=2), list[int]()
+    behind, told = BackgroundWriter(slow, room=2), list[int]()
     behind.dropped = told.append
     behind.write(b"first\n")
     assert slow.reached.wait(PATIENCE_S)
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_dropped_and_told_once_there_is_room(slow: Slow) ->
 
 def test_a_full_disk_breaks_nothing_and_what_it_cost_is_told_when_it_has_room() -> None:
     stream, told = Full(), list[int]()
-    behind = Behind(stream, pause_s=0.0)
+    behind = BackgroundWriter(stream, pause_s=0.0)
     behind.dropped = told.append
     behind.write(b"first\n")
     assert stream.refused.wait(PATIENCE_S)
@@ -97,7 +97,7 @@ def test_a_full_disk_breaks_nothing_and_what_it_cost_is_told_when_it_has_room() 
 
 
 def test_who_hears_of_a_loss_may_log_it_also_at_the_end(slow: Slow) -> None:
-    behind = Behind(slow, room=1)
+    behind = BackgroundWriter(slow, room=1)
     behind.dropped = lambda count: behind.write(b"dropped %d\n" % count)
     behind.write(b"first\n")
     assert slow.reached.wait(PATIENCE_S)

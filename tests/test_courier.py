@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
-from hkall_gateway.courier import APART_S, LEASE_S, Courier, Schedule, Terms
+from hkall_gateway.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
@@ -40,7 +40,7 @@ class Post:
         *answers: DeliveryResult,
         attempts: int = 3,
         in_flight: int = 4,
-        terms: Terms | None = None,
+        terms: ChannelTerms | None = None,
         patience: Patience = PATIENCE,
     ) -> None:
         engine = databases.empty()
@@ -54,7 +54,7 @@ class Post:
         self.carried: list[str] = []
         self.down: set[str] = set()
         self.slow: list[Deferred[DeliveryResult]] | None = None
-        self._terms, self._attempts, self._patience = terms or Terms(in_flight), attempts, patience
+        self._terms, self._attempts, self._patience = terms or ChannelTerms(in_flight), attempts, patience
         self.courier = self.beside("test")
 
     def beside(self, name: str) -> Courier:
@@ -509,7 +509,7 @@ def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -
 
 
 def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
-    post = Post(*[DeliveryResult("unreachable")] * 2, attempts=12, terms=Terms(attempts=2))
+    post = Post(*[DeliveryResult("unreachable")] * 2, attempts=12, terms=ChannelTerms(attempts=2))
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(60)

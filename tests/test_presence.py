@@ -11,7 +11,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.presence import BEAT_S, BEHIND, ClockBehind, NameTaken, Presence
+from hkall_gateway.heartbeat import BEAT_S, BEHIND, ClockBehind, NameTaken, Presence
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store import instances

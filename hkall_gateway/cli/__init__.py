@@ -30,7 +30,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(DAILY, "slips",           "staff.pull_slips:slips",          "Print a slip for every book of the pull list."),
     Entry(DAILY, "requests",        "staff.requests:requests",         "List, show and trace requests."),
     Entry(DAILY, "request",         "staff.request_actions:request",   "Place, receive, ship, return, cancel … by hand."),
-    Entry(DAILY, "explain",         "staff.explain:explain",           "Explain a decision: its rule and facts; change nothing."),
+    Entry(DAILY, "explain",         "staff.explain:explain",           "Explain a decision by rule and facts; change nothing."),
     Entry(LATE,  "fines",           "staff.fines:fines",               "List what patrons owe; take payments, waive."),
     Entry(LATE,  "notices",         "staff.work_lists:notices",        "List letters and what became of them."),
     Entry(LATE,  "bounce",          "admin.bounce:bounce",             "Mark a letter that came back as undeliverable."),
@@ -39,7 +39,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(LATE,  "reconcile",       "staff.reconcile:reconcile",       "Compare open requests with a partner's."),
     Entry(DATA,  "db",              "admin.database:db",               "Check or upgrade the database schema."),
     Entry(DATA,  "load",            "admin.load:load",                 "Load patrons, holdings, closures, partners, requests."),
-    Entry(DATA,  "closures",        "staff.closures:closures",         "List and change the days on which libraries are closed."),
+    Entry(DATA,  "closures",        "staff.closures:closures",         "List and change the days when libraries are closed."),
     Entry(DATA,  "patron",          "staff.patron:patron",             "Export or erase what is known of one person."),
     Entry(DATA,  "purge",           "admin.purge:purge",               "Make ended requests anonymous; archive them."),
     Entry(DATA,  "backup",          "admin.backup:backup",             "Copy the database into a file while gateways work."),
@@ -47,7 +47,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(LOOK,  "sip2",            "tools.sip2:sip2",                 "Speak SIP2 as a terminal."),
     Entry(LOOK,  "ncip",            "tools.ncip:ncip",                 "Send an NCIP document and print the reply."),
     Entry(LOOK,  "replay",          "tools.replay:replay",             "Run scenario files."),
-    Entry(LOOK,  "simulate",        "tools.simulate:simulate",         "Simulate a consortium with faults; nothing may be lost."),
+    Entry(LOOK,  "simulate",        "tools.simulate:simulate",         "Simulate a faulty consortium; nothing may be lost."),
 )
 # fmt: on
 

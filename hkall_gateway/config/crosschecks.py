@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from hkall_gateway.config.ils import Ils
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.rules.messages.local_messages import LINE
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -111,7 +111,7 @@ def _connectors() -> set[str]:
 
 def _patience(tables: Table) -> Iterator[Fault]:
     """The local system's time limit must be shorter than each terminal's own timeout."""
-    given = _table(tables, "ils").get("message_timeout_s", Ils.model_fields["message_timeout_s"].default)
+    given = _table(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
     for index, row in _rows(_table(tables, "sip2"), "dialects"):
         tenths = _whole(row.get("timeout_tenths"))
         if isinstance(given, int | float) and 0 < tenths <= given * 10:

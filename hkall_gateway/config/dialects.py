@@ -74,7 +74,7 @@ def _request(code: str) -> str:
 Tags: TypeAlias = tuple[Annotated[str, AfterValidator(_optional)], ...]
 
 
-class Dialect(Strict):
+class DialectConfig(Strict):
     """A make of terminal that no row of the package fits. Keys that are absent are as in `like`."""
 
     name: Text = Field(description="its name for terminals, listeners and framings")

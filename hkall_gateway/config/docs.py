@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import listed, table_of
 from hkall_gateway.rules.rule_index import record_of
 from hkall_gateway.rules.settings import Policy
@@ -33,7 +33,7 @@ def describe() -> str:
         "",
         "Every key of gateway.toml; the rules of lending are in [policy.md](policy.md). Paths are relative to the folder of",
         "the file. A key that ends in `_env` names an environment variable.",
-        *_tables(Gateway, ""),
+        *_tables(GatewayConfig, ""),
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from hkall_gateway.config.crosschecks import crossed
-from hkall_gateway.config.dialects import Dialect
-from hkall_gateway.config.ils import Ils
+from hkall_gateway.config.dialects import DialectConfig
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
@@ -47,7 +47,7 @@ Language = Literal["en", "zh-Hant"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
-class Library(Strict):
+class LibraryConfig(Strict):
     """Ourselves."""
 
     agency: Agency = Field(description="our AgencyId and SIP2 institution id")
@@ -68,7 +68,7 @@ class Library(Strict):
     )
 
 
-class Database(Strict):
+class DatabaseConfig(Strict):
     """The database."""
 
     url: DatabaseUrl = Field(description="sqlite:///file or postgresql+psycopg://user@host/db")
@@ -94,7 +94,7 @@ class PolicyFile(Strict):
 BALANCERS: Final = "load balancers that must send a PROXY header, in the clear: on an ssl: port before the handshake"
 
 
-class Door(Strict):
+class EndpointConfig(Strict):
     """Keys that SIP2 and NCIP share."""
 
     listen: tuple[Endpoint, ...] = Field(
@@ -113,7 +113,7 @@ class Door(Strict):
     proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
-class Terminal(Strict):
+class TerminalConfig(Strict):
     """One login of a terminal."""
 
     login: Text = Field(description="93 CN")
@@ -141,7 +141,7 @@ class Terminal(Strict):
     max_connections: Natural = Field(default=100, description="open connections that are logged in with it")
 
 
-class Listener(Strict):
+class ListenerConfig(Strict):
     """One port for terminals with settings of its own, beside the plain ones of `listen`."""
 
     endpoint: Endpoint = Field(description="Twisted endpoint: tcp:6002, ssl:6443:privateKey=…:certKey=…")
@@ -153,14 +153,14 @@ class Listener(Strict):
     proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
-class Framing(Strict):
+class FramingConfig(Strict):
     """Callers with lines framed in a way of their own, on every port."""
 
     callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks from which they come")
     dialect: Text = Field(description="row that frames their lines")
 
 
-class Sip2(Door):
+class Sip2Config(EndpointConfig):
     """The SIP2 server for terminals."""
 
     idle_timeout_s: Natural = Field(default=900, description="idle timeout in seconds; then the connection is closed")
@@ -172,13 +172,13 @@ class Sip2(Door):
     wrong_pins_per_address: Natural = Field(
         default=OF_AN_ADDRESS, description="the same for all terminals of one address together"
     )
-    listeners: tuple[Listener, ...] = Field(default=(), description="further ports with settings of their own")
-    framings: tuple[Framing, ...] = Field(default=(), description="framing by address")
-    terminals: tuple[Terminal, ...] = Field(default=(), description="terminals that may log in")
-    dialects: tuple[Dialect, ...] = Field(default=(), description="makes of terminals that no packaged row fits")
+    listeners: tuple[ListenerConfig, ...] = Field(default=(), description="further ports with settings of their own")
+    framings: tuple[FramingConfig, ...] = Field(default=(), description="framing by address")
+    terminals: tuple[TerminalConfig, ...] = Field(default=(), description="terminals that may log in")
+    dialects: tuple[DialectConfig, ...] = Field(default=(), description="makes of terminals that no packaged row fits")
 
 
-class Ncip(Door):
+class NcipConfig(EndpointConfig):
     """The NCIP server for partners and the discovery layer."""
 
     listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
@@ -198,7 +198,7 @@ class Ncip(Door):
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
 
 
-class Charges(Strict):
+class ChargesConfig(Strict):
     """Charges by the owner of a lost or damaged book."""
 
     processing_cents: Cents = Field(default=0, description="added to the price of a replacement")
@@ -244,7 +244,7 @@ class OurProof(Strict):
     jwt: OurJwt | None = Field(default=None, description="tokens that we sign")
 
 
-class Partner(Strict):
+class PartnerConfig(Strict):
     """Another library of the consortium."""
 
     agency: Agency = Field(description="its AgencyId")
@@ -317,7 +317,7 @@ class Partner(Strict):
         "not said means no",
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this partner")
-    charges: Charges = Field(default=Charges(), description="loss and damage")
+    charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
 
     def plain(self) -> vocabulary.Partner:
         """The directory entry that the rules know."""
@@ -327,7 +327,7 @@ class Partner(Strict):
         return vocabulary.Partner(**values | {"charges": vocabulary.Charges(**self.charges.model_dump())})
 
 
-class Client(Strict):
+class ClientConfig(Strict):
     """A system that may speak NCIP to us without being a library: the discovery layer."""
 
     agency: Agency = Field(description="its AgencyId")
@@ -393,7 +393,7 @@ class Ops(Strict):
     max_connections: Natural = Field(default=20, description="open connections; for one more the oldest is closed")
 
 
-class Courier(Strict):
+class CourierConfig(Strict):
     """The courier's retries and timeouts."""
 
     attempts: Natural = Field(default=12, description="then the message is a dead letter")
@@ -428,31 +428,31 @@ class Privacy(Strict):
     )
 
 
-class Gateway(Strict):
+class GatewayConfig(Strict):
     """The whole file, gateway.toml."""
 
-    library: Library
-    database: Database
+    library: LibraryConfig
+    database: DatabaseConfig
     policy: PolicyFile = PolicyFile()
-    sip2: Sip2 = Sip2()
-    ncip: Ncip = Ncip()
-    partners: tuple[Partner, ...] = ()
-    clients: tuple[Client, ...] = ()
-    ils: Ils = Ils()
+    sip2: Sip2Config = Sip2Config()
+    ncip: NcipConfig = NcipConfig()
+    partners: tuple[PartnerConfig, ...] = ()
+    clients: tuple[ClientConfig, ...] = ()
+    ils: IlsConfig = IlsConfig()
     smtp: Smtp | None = None
     ops: Ops = Ops()
-    courier: Courier = Courier()
+    courier: CourierConfig = CourierConfig()
     logs: Logs = Logs()
     privacy: Privacy = Privacy()
 
 
-def load(file: Path, environ: Mapping[str, str]) -> Gateway:
+def load(file: Path, environ: Mapping[str, str]) -> GatewayConfig:
     """The configuration in `file`. Raises ConfigErrors with all its errors.
 
     `environ` must hold the variables that `…_env` keys name; their values are read where they are used.
     """
     tables = with_defaults(read(file))
-    gateway, faults = model(Gateway, tables, file)
+    gateway, faults = model(GatewayConfig, tables, file)
     faults += crossed(tables, environ)
     if gateway is None or faults:
         raise ConfigErrors(file, faults)

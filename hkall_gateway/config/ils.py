@@ -10,7 +10,7 @@ from hkall_gateway.config.loading import Strict
 from hkall_gateway.config.values import IlsSystem, Natural, NcipDialect, PortNumber, Seconds, Text, Variable, WebUrl
 
 
-class Ils(Strict):
+class IlsConfig(Strict):
     """Our own library system: the source of facts about borrowers, and the fallback while it is away."""
 
     system: IlsSystem = Field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from hkall_gateway.config.gateway import Gateway, Library, Terminal
+from hkall_gateway.config.gateway import GatewayConfig, LibraryConfig, TerminalConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, read
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.service_request import DIRECT
@@ -23,7 +23,7 @@ GOES_ON: Final = frozenset({"counter", "selfcheck"})
 DAYS: Final = ("anonymise_days", "messages_days")
 
 
-def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
+def notes(config: GatewayConfig, policy: Policy) -> Iterator[Fault]:
     """(path of the key, the effect that people would meet or the decision to make)."""
     site = read(config.policy.file) if config.policy.file else {}
     yield from _unnamed(config.library)
@@ -36,7 +36,7 @@ def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
 # ---- places
 
 
-def _unnamed(library: Library) -> Iterator[Fault]:
+def _unnamed(library: LibraryConfig) -> Iterator[Fault]:
     """Pickup locations without a name, which letters would call by their code."""
     for code in library.pickup_locations:
         in_chinese = code in library.place_names or code in library.place_names_zh
@@ -48,7 +48,7 @@ def _unnamed(library: Library) -> Iterator[Fault]:
 # ---- terminals
 
 
-def _terminals(terminals: Sequence[Terminal], site: Table, policy: Policy) -> Iterator[Fault]:
+def _terminals(terminals: Sequence[TerminalConfig], site: Table, policy: Policy) -> Iterator[Fault]:
     """Terminal messages and rights that are off by default since a release, unless the site has decided."""
     decided = {row.get("role") for row in _rows(site, "roles") if "messages" in row}
     for role in dict.fromkeys(row.role for row in terminals):
@@ -58,14 +58,14 @@ def _terminals(terminals: Sequence[Terminal], site: Table, policy: Policy) -> It
         yield from _silent(role, mine)
 
 
-def _lost(role: str, terminals: Sequence[Terminal], policy: Policy) -> Iterator[Fault]:
+def _lost(role: str, terminals: Sequence[TerminalConfig], policy: Policy) -> Iterator[Fault]:
     lost = ALL - messages_of(role, policy)
     if lost:
         mend = f'[[roles]] role = "{role}" with a list of messages in the policy file changes that'
         yield _named(terminals), f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}"
 
 
-def _silent(role: str, terminals: Sequence[Terminal]) -> Iterator[Fault]:
+def _silent(role: str, terminals: Sequence[TerminalConfig]) -> Iterator[Fault]:
     tills = [row for row in terminals if row.takes_money is None and role in FOR_TILLS]
     if tills:
         yield (
@@ -78,7 +78,7 @@ def _silent(role: str, terminals: Sequence[Terminal]) -> Iterator[Fault]:
         yield _named(going), f"{what}; true for a terminal that goes on off line, false ends this note"
 
 
-def _named(terminals: Sequence[Terminal]) -> str:
+def _named(terminals: Sequence[TerminalConfig]) -> str:
     return f"sip2.terminals {', '.join(row.login for row in terminals)}"
 
 
@@ -95,13 +95,13 @@ BROKER: Final = (
 )
 
 
-def _brokers(config: Gateway) -> Iterator[Fault]:
+def _brokers(config: GatewayConfig) -> Iterator[Fault]:
     for partner in config.partners:
         if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
             yield f"partners {partner.agency}", BROKER
 
 
-def _keys_in_the_clear(config: Gateway) -> Iterator[Fault]:
+def _keys_in_the_clear(config: GatewayConfig) -> Iterator[Fault]:
     """Keys that are fetched without TLS: an attacker in between can sign as the peer."""
     tokens = [(("partners", i), row.jwt) for i, row in enumerate(config.partners)]
     tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]

@@ -17,7 +17,7 @@ MOST_COPIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LiveFacts:
     """A live system's facts about a borrower; None and "" where it gives none.
 
     `card` is the card in its answer, which may differ from the one asked about; `former` are cards of earlier days.
@@ -35,7 +35,7 @@ class Told:
     former: tuple[str, ...] = ()
 
 
-async def over_loaded(store: Store, card: str, told: Told, source: str, as_of: datetime) -> BorrowerFacts:
+async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
     """The borrower with the live system's facts; missing ones stay as loaded.
 
     Blocks, counts and the last day of the card are the system's; the rest of the loaded file (category, study mode, language,

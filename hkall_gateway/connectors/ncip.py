@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TooLate
 
-from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
-from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.connectors.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
@@ -40,7 +40,7 @@ ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Informatio
 class Ncip:
     """Queries one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: ConnectorTools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
         told = tools.settings
         self._there = Partner(
@@ -158,14 +158,14 @@ def _is(problem: NcipMessage, no: Collection[str]) -> bool:
     return any(words.casefold() == kind or any(words.casefold() in text for text in told) for words in no)
 
 
-def told(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> Told:
+def told(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:
     """The facts about a borrower in a LookupUserResponse.
 
     An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.
     """
     person = reply.each("UserOptionalFields")
     counted = [int(text) for text in reply.texts("LoanedItemsCount/LoanedItemCountValue") if text.isascii() and text.isdigit()]
-    return Told(
+    return LiveFacts(
         blocked=any(_blocked(one, now) for one in person),
         local_loans=sum(counted) if counted else len(reply.each("LoanedItem")) or (0 if tells_loans else None),
         name=Sensitive(next((_name(one) for one in person), "")),

@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TooLate
 
-from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
-from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.connectors.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -48,7 +48,7 @@ class Sip2:
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: ConnectorTools) -> None:
         outside = tools.abroad()
         self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
         self._follows = tools.settings.get("answered_card", FOLLOW) == FOLLOW
@@ -124,7 +124,7 @@ def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
         raise Unreachable(f"its reply cannot be used: {bad}") from None
 
 
-def told(reply: Sip2Message) -> Told:
+def told(reply: Sip2Message) -> LiveFacts:
     """The facts about a borrower in a 64 reply.
 
     A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the
@@ -133,7 +133,7 @@ def told(reply: Sip2Message) -> Told:
     status = reply.get("patron_status").ljust(14)
     loans, full = _count(reply.get("charged_items_count")), status[TOO_MANY] == "Y"
     limit = _count(reply.get("CB"))
-    return Told(
+    return LiveFacts(
         blocked=status[CARD_LOST] == "Y" or (status[CHARGE_DENIED] == "Y" and not full),
         local_loans=loans,
         total_quota=loans if full and limit is None else limit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
 from hkall_gateway.store.unit import Unit
@@ -13,7 +13,7 @@ class Snapshot:
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOADED})
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: ConnectorTools) -> None:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:

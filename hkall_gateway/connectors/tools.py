@@ -37,7 +37,7 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class ConnectorTools:
     """The store, our agency, `verify(card, stored hash, pin)` off the reactor's thread, and the [ils] table's own keys."""
 
     store: Store
@@ -53,4 +53,4 @@ class Tools:
         return self.outside
 
 
-Connector = Callable[[Tools], LocalIls]
+Connector = Callable[[ConnectorTools], LocalIls]

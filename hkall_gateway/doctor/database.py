@@ -13,9 +13,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from hkall_gateway.config.gateway import Database
+from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.store import revisions
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.instances import Instance
@@ -26,7 +26,7 @@ NEWER: Final = "Install the newer version of the program here too; gateways that
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DatabaseState:
     """The contents of a database; at another revision than `head` only `revision` is read."""
 
     revision: str
@@ -35,13 +35,13 @@ class Seen:
     patrons: int = 0
 
 
-def file_of(database: Database) -> Path | None:
+def file_of(database: DatabaseConfig) -> Path | None:
     """The file of an SQLite database; None for one in memory and for a server."""
     url = make_url(database.url)
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:") else None
 
 
-async def seen(sheet: Sheet, tools: Tools) -> Seen | None:
+async def seen(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
     """Returns the database's contents; None if it cannot be opened. Adds the findings `database` and `revision`."""
     found = await _looked(tools, sheet.left_s())
     if isinstance(found, str):
@@ -57,7 +57,7 @@ async def seen(sheet: Sheet, tools: Tools) -> Seen | None:
     return found
 
 
-async def loaded(sheet: Sheet, tools: Tools) -> None:
+async def loaded(sheet: Sheet, tools: ExaminationTools) -> None:
     """The finding about the patrons that were loaded, for a connector that knows no others."""
     found = await _looked(tools, sheet.left_s())
     if isinstance(found, str):
@@ -68,14 +68,14 @@ async def loaded(sheet: Sheet, tools: Tools) -> None:
         sheet.warn("loaded", "no patrons: nobody can borrow")
 
 
-async def _looked(tools: Tools, seconds: float) -> Seen | str:
+async def _looked(tools: ExaminationTools, seconds: float) -> DatabaseState | str:
     """Returns the database's contents, or the reason why it cannot be opened, as text."""
     database = tools.means.config().database
     file = file_of(database)
     if file is not None and not file.is_file():
         return f"{file}: there is no such file"
     try:
-        found: Seen = await within(tools.reactor, seconds, tools.in_thread(lambda: _read(database)))
+        found: DatabaseState = await within(tools.reactor, seconds, tools.in_thread(lambda: _read(database)))
     except TooLong as late:
         return str(late)
     except ModuleNotFoundError as missing:
@@ -85,14 +85,14 @@ async def _looked(tools: Tools, seconds: float) -> Seen | str:
     return found
 
 
-def _read(database: Database) -> Seen:
+def _read(database: DatabaseConfig) -> DatabaseState:
     engine = _engine(database)
     try:
         revision, head = revisions.revision(engine), revisions.head()
         if revision != head:
-            return Seen(revision, head)
+            return DatabaseState(revision, head)
         with engine.connect() as connection:
-            return Seen(revision, head, _instances(connection), connection.execute(_COUNT).scalar_one())
+            return DatabaseState(revision, head, _instances(connection), connection.execute(_COUNT).scalar_one())
     finally:
         engine.dispose()
 
@@ -104,7 +104,7 @@ def _instances(connection: Connection) -> tuple[Instance, ...]:
     return tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
 
 
-def _engine(database: Database) -> Engine:
+def _engine(database: DatabaseConfig) -> Engine:
     """SQLite read-only: the way in which the gateway opens a file would make it and change its mode."""
     file = file_of(database)
     if file is None:
@@ -124,7 +124,7 @@ def _read_only(file: Path) -> Callable[[], object]:
     return lambda: sqlite3.connect(uri, uri=True, timeout=2, check_same_thread=False)
 
 
-def _called(database: Database) -> str:
+def _called(database: DatabaseConfig) -> str:
     """Returns the database's place for display: a file, or a PostgreSQL name and host; never a URL's login or password."""
     file, url = file_of(database), make_url(database.url)
     return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hkall_gateway import rows
-from hkall_gateway.config.gateway import Gateway, Partner
+from hkall_gateway import config_mapping
+from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.doctor import ils, mail, ncip, own, proofs
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.ncip import OF_PARTNER, Responder
+from hkall_gateway.doctor.ncip import OF_PARTNER, NcipPeer
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.proofs import Doors
 from hkall_gateway.doctor.table import GATEWAY, ILS, SMTP
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.edge.tls import KIND
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.authentication.our_proofs import OurProof
@@ -40,14 +40,14 @@ class Examinee:
         return Sheet(self.name, self.plan, seconds, allowed_s)
 
 
-def examinees(tools: Tools, here: Here, to: str = "") -> dict[str, Examinee]:
+def examinees(tools: ExaminationTools, here: Here, to: str = "") -> dict[str, Examinee]:
     """Returns every examinee by name, in report order: the gateway, partners, clients, ils, smtp.
 
     `to` is the recipient that the mail server is asked about; if empty, our own address.
     """
     config = tools.means.config()
-    callers = rows.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
-    ours = rows.our_proofs(config, tools.means.environ)
+    callers = config_mapping.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
+    ours = config_mapping.our_proofs(config, tools.means.environ)
     found = [
         Examinee(GATEWAY, str(here.path), own.PLAN, lambda sheet: own.examined(sheet, tools, here)),
         *(_partner(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
@@ -65,9 +65,9 @@ async def examine(one: Examinee, sheet: Sheet) -> Sheet:
     return sheet
 
 
-def _partner(tools: Tools, row: Partner, caller: Caller, ours: OurProof | None) -> Examinee:
+def _partner(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: OurProof | None) -> Examinee:
     partner, agency = row.plain(), tools.means.config().library.agency
-    there = Responder(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items, ours)
+    there = NcipPeer(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items, ours)
 
     async def work(sheet: Sheet) -> None:
         addresses = await ncip.examined(sheet, tools, there)
@@ -76,14 +76,14 @@ def _partner(tools: Tools, row: Partner, caller: Caller, ours: OurProof | None) 
     return Examinee(row.agency, ncip.place(row.url), (*ncip.plan(partner), proofs.CHECK), work)
 
 
-def _client(tools: Tools, caller: Caller) -> Examinee:
+def _client(tools: ExaminationTools, caller: Caller) -> Examinee:
     async def work(sheet: Sheet) -> None:
         await _judged(sheet, tools, caller, ())
 
     return Examinee(caller.agency, "client", (proofs.CHECK,), work)
 
 
-async def _judged(sheet: Sheet, tools: Tools, caller: Caller, addresses: tuple[str, ...]) -> None:
+async def _judged(sheet: Sheet, tools: ExaminationTools, caller: Caller, addresses: tuple[str, ...]) -> None:
     try:
         keyless = await within(tools.reactor, sheet.left_s(), proofs.keyless(caller, tools.means.clock()))
     except TooLong:
@@ -91,13 +91,13 @@ async def _judged(sheet: Sheet, tools: Tools, caller: Caller, addresses: tuple[s
     proofs.judged(sheet, caller, doors(tools.means.config()), addresses, keyless=keyless)
 
 
-def _mail(tools: Tools, config: Gateway, to: str) -> Iterator[Examinee]:
+def _mail(tools: ExaminationTools, config: GatewayConfig, to: str) -> Iterator[Examinee]:
     smtp = config.smtp
     if smtp is not None:
         title = f"{smtp.host}:{smtp.port}"
         yield Examinee(SMTP, title, mail.plan(smtp), lambda sheet: mail.examined(sheet, tools, smtp, to or smtp.sender))
 
 
-def doors(config: Gateway) -> Doors:
+def doors(config: GatewayConfig) -> Doors:
     """Returns whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
     return Doors(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)

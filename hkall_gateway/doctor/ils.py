@@ -7,32 +7,32 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from hkall_gateway import rows
-from hkall_gateway.config.gateway import Gateway
-from hkall_gateway.config.ils import Ils
+from hkall_gateway import config_mapping
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.connectors.tools import ConnectorTools as ConnectorTools
 from hkall_gateway.connectors.tools import Outside
-from hkall_gateway.connectors.tools import Tools as ConnectorTools
 from hkall_gateway.desk.ports import LocalIls, Unreachable
 from hkall_gateway.doctor import database, ncip, sip2
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.ncip import NOBODY, OF_ILS, Responder
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.ncip import NOBODY, OF_ILS, NcipPeer
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.ncip.http_post import AgentPost
-from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
 from hkall_gateway.sip2.upstream.client import Ask, Login, Upstream, dialled
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.wiring.local_system import connector_of
 
 FILES: Final = ("snapshot", "manual")
 """Connectors that query no other system."""
 EMPTY: Final = "sqlite://"
 
 
-def plan(config: Gateway) -> tuple[str, ...]:
+def plan(config: GatewayConfig) -> tuple[str, ...]:
     """The checks that are due, in order."""
     ils = config.ils
     by_sip2 = sip2.plan(ils) if ils.relay or ils.connector == "sip2" else ()
@@ -41,14 +41,14 @@ def plan(config: Gateway) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *by_sip2, *by_ncip, *last)))
 
 
-def title(ils: Ils) -> str:
+def title(ils: IlsConfig) -> str:
     """Returns a title for display: the connector, whether there is a relay, and the addresses."""
     ways = [f"{ils.host}:{ils.port}"] if ils.relay or ils.connector == "sip2" else []
     ways += [ncip.place(ils.url)] if ils.connector == "ncip" and ils.url else []
     return " ".join([f"connector {ils.connector}{', relay' if ils.relay else ''}", *ways])
 
 
-def partner(config: Gateway) -> Partner:
+def partner(config: GatewayConfig) -> Partner:
     """The NCIP responder of the library's own system, as its connector describes it."""
     ils = config.ils
     return Partner(
@@ -60,7 +60,7 @@ def partner(config: Gateway) -> Partner:
     )
 
 
-async def examined(sheet: Sheet, tools: Tools) -> None:
+async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
     """Examine the connector and the relay that [ils] configures."""
     config = tools.means.config()
     ils = config.ils
@@ -72,12 +72,12 @@ async def examined(sheet: Sheet, tools: Tools) -> None:
     sheet.about = ils.connector if ils.relay else ""
     if ils.connector == "ncip":
         secret = tools.means.secret(ils.password_env)
-        await ncip.examined(sheet, tools, Responder(partner(config), config.library.agency, secret, OF_ILS, ils.looks_up_items))
+        await ncip.examined(sheet, tools, NcipPeer(partner(config), config.library.agency, secret, OF_ILS, ils.looks_up_items))
     if ils.connector not in (*FILES, "sip2") and not any(one.about == sheet.about for one in sheet.failed):
         await _by_connector(sheet, tools)
 
 
-async def _by_connector(sheet: Sheet, tools: Tools) -> None:
+async def _by_connector(sheet: Sheet, tools: ExaminationTools) -> None:
     """Ask the connector about a card that cannot exist, with an empty temporary store: data loaded from files is not used."""
     engine = open_engine(EMPTY)
     try:
@@ -88,7 +88,7 @@ async def _by_connector(sheet: Sheet, tools: Tools) -> None:
         engine.dispose()
 
 
-async def _asked(sheet: Sheet, tools: Tools, connector: LocalIls) -> None:
+async def _asked(sheet: Sheet, tools: ExaminationTools, connector: LocalIls) -> None:
     try:
         facts = await within(tools.reactor, sheet.left_s(), connector.borrower(NOBODY))
     except (Unreachable, TooLong) as failed:
@@ -100,11 +100,11 @@ async def _asked(sheet: Sheet, tools: Tools, connector: LocalIls) -> None:
         sheet.fail("lookup.patron", "an unknown card is answered as a reader's")
 
 
-def _connector(tools: Tools, store: Immediate) -> LocalIls:
+def _connector(tools: ExaminationTools, store: Immediate) -> LocalIls:
     """The connector as the gateway makes it, over an empty store."""
     means, config = tools.means, tools.means.config()
     ils, health = config.ils, CircuitBreaker("doctor", means.clock)
-    password, framing = means.secret(ils.password_env), rows.framing_of_ils(config)
+    password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(config)
     dial = dialled(tools.reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
 
     def line() -> Ask:

@@ -33,7 +33,7 @@ from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.reach import on_this_machine, reached
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.doctor.tls import NoHandshake, Recorder
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.mail.smtp import MailServer, sender_factory
 
 _Extended: Any = ESMTPClient  # twisted.mail has no types
@@ -60,7 +60,7 @@ def extended(smtp: Smtp) -> bool:
     return bool(smtp.login or smtp.starttls)
 
 
-async def examined(sheet: Sheet, tools: Tools, smtp: Smtp, to: str) -> None:
+async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
     """Examine the mail server of [smtp]; `to` is the recipient that is tried."""
     if not await reached(sheet, tools, smtp.host, smtp.port):
         return
@@ -74,7 +74,7 @@ async def examined(sheet: Sheet, tools: Tools, smtp: Smtp, to: str) -> None:
 # ---- greeting and encryption, with nothing to lose
 
 
-class Look(_Extended):  # type: ignore[misc]  # as above
+class TlsProbe(_Extended):  # type: ignore[misc]  # as above
     """Goes as far as the encrypted EHLO and leaves. `done` answers whether it was encrypted."""
 
     def __init__(self, recorder: Recorder, *, insists: bool) -> None:
@@ -107,7 +107,7 @@ class Look(_Extended):  # type: ignore[misc]  # as above
             self.done.callback(result)
 
 
-async def _looked(sheet: Sheet, tools: Tools, smtp: Smtp) -> bool:
+async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
     """Whether the way to the login is as the gateway wants it; writes the findings."""
     recorder, look = Recorder(smtp.host), None
     try:
@@ -126,8 +126,8 @@ async def _looked(sheet: Sheet, tools: Tools, smtp: Smtp) -> bool:
     return True
 
 
-async def _opened(tools: Tools, smtp: Smtp, recorder: Recorder, seconds: float) -> Any:
-    factory: Any = Factory.forProtocol(lambda: Look(recorder, insists=smtp.starttls))
+async def _opened(tools: ExaminationTools, smtp: Smtp, recorder: Recorder, seconds: float) -> Any:
+    factory: Any = Factory.forProtocol(lambda: TlsProbe(recorder, insists=smtp.starttls))
     factory.noisy = False
     endpoint: Any = HostnameEndpoint(tools.reactor, smtp.host, smtp.port, timeout=seconds)
     return await endpoint.connect(factory)
@@ -192,7 +192,7 @@ class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
     """With encryption, a login, or both."""
 
 
-async def _rehearsed(sheet: Sheet, tools: Tools, smtp: Smtp, to: str) -> None:
+async def _rehearsed(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
     done: Deferred[Any] = Deferred()
     password = tools.means.secret(smtp.password_env)
     server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)

@@ -15,7 +15,7 @@ from hkall_gateway.doctor import clock, tls
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.reach import reached
 from hkall_gateway.doctor.table import TLS
-from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.ncip.authentication.our_proofs import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, Fields, NcipMessage
@@ -45,10 +45,10 @@ BROKEN: Final = "The peer's server is out of order: ask the peer to look at its 
 
 
 @dataclass(slots=True)
-class Heard:
+class RecordingPost:
     """A `Post` that records the response or the failure, the time allowed, and our clock before and after the call."""
 
-    tools: Tools
+    tools: ExaminationTools
     sheet: Sheet
     post: Post
     posted: HttpReply | None = None
@@ -85,7 +85,7 @@ def place(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Responder:
+class NcipPeer:
     """One responder, the agency code under which we call it, and the secret that it expects (empty if none is agreed).
 
     `used`: whether the gateway uses its item look-ups; `key` is the configuration key that decides this. `proof` writes
@@ -99,7 +99,7 @@ class Responder:
     used: bool
     proof: OurProof | None = None
 
-    def post(self, tools: Tools) -> Post:
+    def post(self, tools: ExaminationTools) -> Post:
         """The way to it, as the gateway's own documents go."""
         way, proof = AgentPost(tools.reactor), self.proof
         return way.proving(lambda: proof(tools.means.clock())) if proof else way
@@ -114,16 +114,16 @@ class Responder:
         return NcipClient(post, self.agency, {self.partner.agency: self.secret.reveal()})
 
 
-async def examined(sheet: Sheet, tools: Tools, there: Responder) -> tuple[str, ...]:
+async def examined(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
     """Examine one responder; the addresses of its host, () where it cannot be reached."""
     addresses, open_way = await _way(sheet, tools, there.partner.url)
     if open_way:
-        heard = Heard(tools, sheet, there.post(tools))
+        heard = RecordingPost(tools, sheet, there.post(tools))
         await _questions(sheet, there, heard)
     return addresses
 
 
-async def _way(sheet: Sheet, tools: Tools, url: str) -> tuple[tuple[str, ...], bool]:
+async def _way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
     """The addresses of the host, and whether a secret may be sent there."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
@@ -135,7 +135,7 @@ async def _way(sheet: Sheet, tools: Tools, url: str) -> tuple[tuple[str, ...], b
     return addresses, True
 
 
-async def _questions(sheet: Sheet, there: Responder, heard: Heard) -> None:
+async def _questions(sheet: Sheet, there: NcipPeer, heard: RecordingPost) -> None:
     client, partner = there.client(heard), there.partner
     service, fields = question(there)
     reply = await client.ask(service, fields, partner)
@@ -153,7 +153,7 @@ async def _questions(sheet: Sheet, there: Responder, heard: Heard) -> None:
     judge_versions(sheet, await client.ask("LookupVersion", {}, partner), DIALECTS[partner.dialect].version)
 
 
-def question(there: Responder) -> tuple[str, Fields]:
+def question(there: NcipPeer) -> tuple[str, Fields]:
     """The look-up of an item that cannot exist: of a title where the partner answers that, else of one copy.
 
     Of a reader at a system of our own that looks up no items.
@@ -168,7 +168,7 @@ def question(there: Responder) -> tuple[str, Fields]:
     return "LookupItem", {"ItemId": item_id(ItemKey(partner.agency, NOBODY)), **elements}
 
 
-def _unanswered(sheet: Sheet, heard: Heard) -> None:
+def _unanswered(sheet: Sheet, heard: RecordingPost) -> None:
     """No NCIP document came back."""
     if heard.posted is None:
         late = heard.failed is not None and heard.failed.kind == "timeout"
@@ -186,7 +186,7 @@ def _about_status(status: int) -> str:
     return STATUSES.get(status) or (BROKEN if status >= 500 else "")
 
 
-def admitted(sheet: Sheet, service: str, reply: NcipMessage, there: Responder) -> bool:
+def admitted(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:
     """Whether the peer takes our proof; writes the finding."""
     own = there.partner.problems
     faults = types(one for one in problems(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault")
@@ -213,7 +213,7 @@ def _type(problem: NcipMessage) -> str:
     return problem.text("ProblemType")
 
 
-def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: Responder) -> None:
+def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> None:
     """The finding about the answer to an item that cannot exist."""
     said, statuses = types(problems(reply)), [status for status in copies_in(reply).values() if status]
     if service == "LookupUser":

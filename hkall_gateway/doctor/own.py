@@ -15,13 +15,13 @@ from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
 from hkall_gateway.config.notes import notes
 from hkall_gateway.doctor import database, tls
-from hkall_gateway.doctor.database import Seen
+from hkall_gateway.doctor.database import DatabaseState
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.edge.gateway_number import numbered
 from hkall_gateway.edge.tls import ERRORS, KIND, arguments, server_context
 from hkall_gateway.rules.settings import Policy
@@ -45,7 +45,7 @@ class Here:
     runs: Callable[[int], bool]
 
 
-async def examined(sheet: Sheet, tools: Tools, here: Here) -> None:
+async def examined(sheet: Sheet, tools: ExaminationTools, here: Here) -> None:
     """Examine this machine's side."""
     config = tools.means.config()
     told(sheet, config, here.policy)
@@ -70,7 +70,7 @@ def _none(sheet: Sheet, check: str, detail: str) -> None:
 # ---- configuration and files
 
 
-def told(sheet: Sheet, config: Gateway, policy: Policy) -> None:
+def told(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
     """Adds the findings about settings that work but are probably not intended; errors end the command before this check."""
     faults: list[Fault] = [*notes(config, policy), *missing(config)]
     for path, what in faults:
@@ -80,7 +80,7 @@ def told(sheet: Sheet, config: Gateway, policy: Policy) -> None:
         sheet.ok("config", ", ".join(f"{name}: {len(rows)}" for name, rows in counts.items()))
 
 
-def missing(config: Gateway) -> Iterator[Fault]:
+def missing(config: GatewayConfig) -> Iterator[Fault]:
     """Tables without which a part of the work is not done."""
     if config.smtp is None:
         yield "smtp", "is missing: no letter leaves"
@@ -91,7 +91,7 @@ def missing(config: Gateway) -> Iterator[Fault]:
 RUN_AS: Final = "Run doctor as the user of the gateway; if you did, give that user the file (`chown`)."
 
 
-def files(config: Gateway, path: Path) -> Iterator[tuple[Path, str]]:
+def files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
     """Yields the files that must be private to the gateway's user, with a description of their contents."""
     yield path, "hashes of passwords"
     yield from ((file, "a private key") for file in dict.fromkeys(_keys(config)))
@@ -101,13 +101,13 @@ def files(config: Gateway, path: Path) -> Iterator[tuple[Path, str]]:
         yield config.logs.file, "who borrows when"
 
 
-def _keys(config: Gateway) -> Iterator[Path]:
+def _keys(config: GatewayConfig) -> Iterator[Path]:
     for text in endpoints(config, "1"):
         if text.startswith(KIND):
             yield Path(arguments(text)[1].get("privateKey", "server.pem"))
 
 
-def unwritable(config: Gateway, access: Callable[[Path, int], bool] = os.access) -> Iterator[Path]:
+def unwritable(config: GatewayConfig, access: Callable[[Path, int], bool] = os.access) -> Iterator[Path]:
     """Yields paths that the gateway must write and the current user cannot: database, its folder (for SQLite's files), log."""
     file = database.file_of(config.database)
     written = [*((file, file.parent) if file is not None else ()), *((config.logs.file,) if config.logs.file else ())]
@@ -126,7 +126,7 @@ def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
         sheet.warn("files", f"{file} ({mode:o}): anybody on this machine can read {holds}", f"chmod o= {file}", about=str(file))
 
 
-def folders(config: Gateway, here: Here) -> Iterator[Path]:
+def folders(config: GatewayConfig, here: Here) -> Iterator[Path]:
     """The folders in which the gateway writes."""
     archive = here.policy.retention.archive_file
     written = [database.file_of(config.database), config.logs.file, Path(archive) if archive else None]
@@ -164,14 +164,14 @@ def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = 
 # ---- ports
 
 
-def endpoints(config: Gateway, number: str) -> list[str]:
+def endpoints(config: GatewayConfig, number: str) -> list[str]:
     """Every endpoint of the configuration, as the gateway of this number listens on it."""
     doors = (*config.sip2.listen, *(row.endpoint for row in config.sip2.listeners))
     doors += (*config.ncip.listen, *config.ncip.listen_v1_tcp, *config.ops.listen)
     return [numbered(text, number) for text in doors]
 
 
-async def _ports(sheet: Sheet, tools: Tools, here: Here, running: Running) -> None:
+async def _ports(sheet: Sheet, tools: ExaminationTools, here: Here, running: Running) -> None:
     texts = endpoints(tools.means.config(), here.number)
     try:
         looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [looked_at(text) for text in texts]))
@@ -191,7 +191,7 @@ class Running:
     sure: bool = True
 
 
-def runs(tools: Tools, here: Here, found: Seen | None) -> Running:
+def runs(tools: ExaminationTools, here: Here, found: DatabaseState | None) -> Running:
     """Which gateway runs, by the database. One under another machine's name may be here all the same, in a container."""
     if found is None or found.revision != found.head:
         return Running(sure=False)
@@ -202,7 +202,7 @@ def runs(tools: Tools, here: Here, found: Seen | None) -> Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class EndpointCheck:
     """One endpoint: `answers`: a connection is accepted there; `taken`: why we cannot listen there, "" if we can."""
 
     name: str
@@ -211,17 +211,17 @@ class Port:
     network: bool = True
 
 
-def looked_at(text: str) -> Port:
+def looked_at(text: str) -> EndpointCheck:
     """Returns the state of an endpoint. Blocks for at most one second."""
     kind = text.partition(":")[0]
     if kind not in WITH_PORTS:
-        return Port(text, network=False)
+        return EndpointCheck(text, network=False)
     port, named = arguments(text)
     host = named.get("interface", "::" if kind == "tcp6" else "")
-    return Port(f"{kind}:{port}", _answers(host, int(port)), _taken(host, int(port)))
+    return EndpointCheck(f"{kind}:{port}", _answers(host, int(port)), _taken(host, int(port)))
 
 
-def judge_port(sheet: Sheet, port: Port, running: Running) -> None:
+def judge_port(sheet: Sheet, port: EndpointCheck, running: Running) -> None:
     """The finding about one endpoint."""
     name = port.name
     if not port.network:
@@ -270,7 +270,7 @@ def _taken(host: str, port: int) -> str:
 # ---- certificates of our own
 
 
-def certificates(sheet: Sheet, tools: Tools, number: str) -> None:
+def certificates(sheet: Sheet, tools: ExaminationTools, number: str) -> None:
     """The finding about key and certificate of each ssl: port."""
     config = tools.means.config()
     for text in endpoints(config, number):
@@ -299,7 +299,7 @@ OTHER_KEY: Final = ("no private key assigned", "key values mismatch")
 MEND: Final = "Name in the endpoint a privateKey and a certKey that belong together and that the gateway's user can read (PEM)."
 
 
-def _of_partners(config: Gateway, number: str) -> Sequence[str]:
+def _of_partners(config: GatewayConfig, number: str) -> Sequence[str]:
     return [numbered(text, number) for text in (*config.ncip.listen, *config.ncip.listen_v1_tcp)]
 
 

@@ -13,19 +13,19 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 
 SHOWN: Final = 4
 """So many addresses of a name are named."""
 
 
-async def reached(sheet: Sheet, tools: Tools, host: str, port: int) -> tuple[str, ...]:
+async def reached(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
     """The addresses of a host that accepts connections on `port`; () where one of the two checks failed."""
     addresses = await _resolved(sheet, tools, host, port)
     return addresses if addresses and await _connected(sheet, tools, host, port) else ()
 
 
-async def _resolved(sheet: Sheet, tools: Tools, host: str, port: int) -> tuple[str, ...]:
+async def _resolved(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
     receiver = _Receiver()
     tools.reactor.nameResolver.resolveHostName(receiver, host, port)
     try:
@@ -40,7 +40,7 @@ async def _resolved(sheet: Sheet, tools: Tools, host: str, port: int) -> tuple[s
     return addresses
 
 
-async def _connected(sheet: Sheet, tools: Tools, host: str, port: int) -> bool:
+async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
     began, left_s = tools.reactor.seconds(), sheet.left_s()
     endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
     try:

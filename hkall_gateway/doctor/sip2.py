@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from hkall_gateway import rows
-from hkall_gateway.config.ils import Ils
+from hkall_gateway import config_mapping
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.connectors.sip2 import AVAILABLE
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.doctor import clock, tls
@@ -18,7 +18,7 @@ from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import NOBODY
 from hkall_gateway.doctor.reach import reached
 from hkall_gateway.doctor.table import TLS
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -36,7 +36,7 @@ LOOKED: Final = {"sip2": "63"}
 class There:
     """The server as the configuration describes it."""
 
-    ils: Ils
+    ils: IlsConfig
     dialect: Sip2Dialect
     login: Login
     agency: str
@@ -50,21 +50,21 @@ class There:
         return LOOKED.get(self.ils.connector, "23")
 
 
-def plan(ils: Ils) -> tuple[str, ...]:
+def plan(ils: IlsConfig) -> tuple[str, ...]:
     """The checks that are due, in order."""
     secure = TLS if ils.tls else ("tls.version",)
     return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.item")
 
 
-def there(tools: Tools) -> There:
+def there(tools: ExaminationTools) -> There:
     """The server of the configuration."""
     config = tools.means.config()
     ils = config.ils
     login = Login(ils.login, tools.means.secret(ils.password_env), ils.location)
-    return There(ils, rows.framing_of_ils(config), login, config.library.agency)
+    return There(ils, config_mapping.framing_of_ils(config), login, config.library.agency)
 
 
-async def examined(sheet: Sheet, tools: Tools) -> None:
+async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
     """Examine the SIP2 server of [ils]."""
     server = there(tools)
     ils = server.ils
@@ -78,7 +78,7 @@ async def examined(sheet: Sheet, tools: Tools) -> None:
         await _questions(sheet, tools, server)
 
 
-async def _logged_in(sheet: Sheet, tools: Tools, server: There) -> bool:
+async def _logged_in(sheet: Sheet, tools: ExaminationTools, server: There) -> bool:
     """Whether the server accepts the login; True, with the check skipped, if none is configured."""
     if not server.login.name:
         sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if server.ils.relay else ""))
@@ -104,7 +104,7 @@ NO_LINE: Final = (
 )
 
 
-async def _questions(sheet: Sheet, tools: Tools, server: There) -> None:
+async def _questions(sheet: Sheet, tools: ExaminationTools, server: There) -> None:
     line = _line(tools, server, server.login)
     try:
         if await _status(sheet, tools, line, server):
@@ -131,7 +131,7 @@ NO_LOGIN: Final = (
 )
 
 
-async def _status(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> bool:
+async def _status(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There) -> bool:
     question = Sip2Message("99", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"})
     before = tools.means.clock()
     reply = await _said(sheet, tools, line, server, written(question, server.dialect))
@@ -162,7 +162,7 @@ def _supported(flags: str, code: str) -> bool:
     return len(flags) <= at or flags[at] == "Y"
 
 
-async def _patron(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> None:
+async def _patron(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There) -> None:
     told: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if server.question == "23" else {})}
     reply = await _said(sheet, tools, line, server, _about(tools, server, server.question, told))
     judge_patron(sheet, server.question, reply)
@@ -178,7 +178,7 @@ def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
         sheet.fail("lookup.patron", f"{question}: an unknown card is answered as a reader's (BL {reply.get('BL')})")
 
 
-async def _item(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> None:
+async def _item(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There) -> None:
     reply = await _said(sheet, tools, line, server, _about(tools, server, "17", {"AB": NOBODY}))
     if reply.get("circulation_status") == AVAILABLE:
         sheet.fail("lookup.item", "17: an unknown item is said to be available")
@@ -186,12 +186,12 @@ async def _item(sheet: Sheet, tools: Tools, line: Upstream, server: There) -> No
         sheet.ok("lookup.item", f"17: an unknown item has the status {reply.get('circulation_status') or 'blank'}")
 
 
-def _about(tools: Tools, server: There, code: str, fields: Mapping[str, Value]) -> bytes:
+def _about(tools: ExaminationTools, server: There, code: str, fields: Mapping[str, Value]) -> bytes:
     common: dict[str, Value] = {"transaction_date": date18(tools.means.clock(), HONG_KONG), "AO": server.institution, "AC": ""}
     return written(Sip2Message(code, {**common, **fields}), server.dialect)
 
 
-async def _said(sheet: Sheet, tools: Tools, line: Upstream, server: There, body: bytes) -> Sip2Message:
+async def _said(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There, body: bytes) -> Sip2Message:
     """The reply to one question. Raises Unreachable or TooLong."""
     reply = await within(tools.reactor, sheet.left_s(), line(body))
     try:
@@ -200,7 +200,7 @@ async def _said(sheet: Sheet, tools: Tools, line: Upstream, server: There, body:
         raise Unreachable(f"the reply cannot be used: {bad}") from None
 
 
-def _line(tools: Tools, server: There, login: Login) -> Upstream:
+def _line(tools: ExaminationTools, server: There, login: Login) -> Upstream:
     """One line, as the gateway opens it."""
     ils, reactor = server.ils, tools.reactor
     dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)

@@ -11,7 +11,7 @@ GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "sm
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Check:
     """One check. `of` are the kinds of peers that have it; a finding may bring advice that fits better than `advice`."""
 
     name: str
@@ -25,74 +25,74 @@ _RESPONDERS: Final = (PARTNER, ILS)
 
 # fmt: off
 ROWS: Final = (
-    Row("config", (GATEWAY,), "reads gateway.toml and policy.toml as `serve` does",
+    Check("config", (GATEWAY,), "reads gateway.toml and policy.toml as `serve` does",
         "Mend the key that is named; `hkall-gateway check-config` shows all of them."),
-    Row("files", (GATEWAY,), "looks who may read configuration, private keys, database and log, and whether we can write",
+    Check("files", (GATEWAY,), "looks who may read configuration, private keys, database and log, and whether we can write",
         "Close the file to other users: `chmod o= FILE`."),
-    Row("database", (GATEWAY,), "opens the database to read, and changes nothing",
+    Check("database", (GATEWAY,), "opens the database to read, and changes nothing",
         "Make it with `hkall-gateway db upgrade`, or start the server that `[database] url` names."),
-    Row("revision", (GATEWAY,), "compares the schema revision of the database with that of this program",
+    Check("revision", (GATEWAY,), "compares the schema revision of the database with that of this program",
         "Run `hkall-gateway db upgrade`; where the database is newer, install that version of the program."),
-    Row("disk", (GATEWAY,), "looks at the free space where the database, the log and the archive are",
+    Check("disk", (GATEWAY,), "looks at the free space where the database, the log and the archive are",
         "Free some space, or move the file to another disk: without space no message can be answered."),
-    Row("timezone", (GATEWAY,), "loads the time zones that are configured",
+    Check("timezone", (GATEWAY,), "loads the time zones that are configured",
         "Install the package tzdata again, or the operating system's zone data."),
-    Row("ports", (GATEWAY,), "asks whether the running gateway listens on each endpoint, or whether the port is free",
+    Check("ports", (GATEWAY,), "asks whether the running gateway listens on each endpoint, or whether the port is free",
         "End the program that has the port, or name another port in the configuration."),
-    Row("certificate", (GATEWAY,), "loads key and certificate of each ssl: port and counts the days until it ends",
+    Check("certificate", (GATEWAY,), "loads key and certificate of each ssl: port and counts the days until it ends",
         "Renew the certificate, then send SIGHUP to the gateway: it reads the files again."),
 
-    Row("dns", _REMOTE, "resolves the host name",
+    Check("dns", _REMOTE, "resolves the host name",
         "Correct the name in the configuration, or ask whoever runs its DNS zone; `getent hosts NAME` asks the same."),
-    Row("tcp", _REMOTE, "opens a connection to the port and closes it again",
+    Check("tcp", _REMOTE, "opens a connection to the port and closes it again",
         "Check the port number, both firewalls and whether the other server runs."),
-    Row("tls.version", _REMOTE, "makes a TLS handshake as the gateway does, which speaks TLS 1.2 and 1.3",
+    Check("tls.version", _REMOTE, "makes a TLS handshake as the gateway does, which speaks TLS 1.2 and 1.3",
         "Ask the peer to offer TLS 1.2 or 1.3 on that port."),
-    Row("tls.chain", _REMOTE, "follows the certificate to an authority that this machine trusts",
+    Check("tls.chain", _REMOTE, "follows the certificate to an authority that this machine trusts",
         "Ask the peer to send its intermediate certificates, or add its authority to the trusted ones of this machine."),
-    Row("tls.name", _REMOTE, "compares the host name in the configuration with the names in the certificate",
+    Check("tls.name", _REMOTE, "compares the host name in the configuration with the names in the certificate",
         "Use in the configuration a name that the certificate has, or ask the peer for a certificate with this name."),
-    Row("tls.expiry", _REMOTE, "counts the days until the first certificate of the chain ends",
+    Check("tls.expiry", _REMOTE, "counts the days until the first certificate of the chain ends",
         "Ask the peer to renew its certificate."),
 
-    Row("http", _RESPONDERS, "posts one look-up and reads whether the reply is an NCIP document",
+    Check("http", _RESPONDERS, "posts one look-up and reads whether the reply is an NCIP document",
         "Check the path of the URL with the peer: it must be its NCIP responder."),
-    Row("proof.ours", _RESPONDERS, "reads in that reply whether the peer accepts our agency and our secret",
+    Check("proof.ours", _RESPONDERS, "reads in that reply whether the peer accepts our agency and our secret",
         "Agree on AgencyId and secret with the peer; the variable that `secret_env` or `password_env` names holds ours, and "
         "`our_proof` says what is sent in the Authorization header."),
-    Row("lookup.item", _RESPONDERS, "looks up an item that cannot exist, by LookupItem, LookupItemSet or SIP2 17",
+    Check("lookup.item", _RESPONDERS, "looks up an item that cannot exist, by LookupItem, LookupItemSet or SIP2 17",
         "Ask the peer what its look-ups answer and how they are switched on; they only read."),
-    Row("lookup.request", (PARTNER,), "asks by LookupRequest for a request that cannot exist (`can_lookup_request`)",
+    Check("lookup.request", (PARTNER,), "asks by LookupRequest for a request that cannot exist (`can_lookup_request`)",
         "Set `can_lookup_request = false` for this partner, or ask it to answer LookupRequest."),
-    Row("version", _RESPONDERS, "asks by LookupVersion which versions the peer speaks; by SIP2, the version that 98 names",
+    Check("version", _RESPONDERS, "asks by LookupVersion which versions the peer speaks; by SIP2, the version that 98 names",
         "Choose the `dialect` of a version that the peer lists."),
-    Row("clock", _RESPONDERS, "compares the peer's clock (Date of HTTP, the date of SIP2 98) with ours",
+    Check("clock", _RESPONDERS, "compares the peer's clock (Date of HTTP, the date of SIP2 98) with ours",
         "Let both machines follow NTP. Where all peers differ alike, it is our own clock."),
-    Row("proof.theirs", (PARTNER, CLIENT),
+    Check("proof.theirs", (PARTNER, CLIENT),
         "reads whether the peer's row has a proof and networks that would admit it, and fetches the keys of its tokens",
         "Give the row a proof (docs/callers.md), and the networks from which it calls in `allow_from`."),
 
-    Row("login", (ILS,), "logs in by SIP2 93 with `login` and `password_env` of [ils]",
+    Check("login", (ILS,), "logs in by SIP2 93 with `login` and `password_env` of [ils]",
         "Check login and password with whoever runs the library system; the password is in the variable of `password_env`."),
-    Row("status", (ILS,), "asks by SIP2 99 whether the system is on line and which messages it supports",
+    Check("status", (ILS,), "asks by SIP2 99 whether the system is on line and which messages it supports",
         "Ask whoever runs the library system to switch on what is missing for our login."),
-    Row("lookup.patron", (ILS,), "asks about a card that cannot exist, as the gateway asks about readers",
+    Check("lookup.patron", (ILS,), "asks about a card that cannot exist, as the gateway asks about readers",
         "The system must answer such a card as unknown (SIP2: BL N, NCIP: Unknown User); ask its vendor."),
-    Row("loaded", (ILS,), "counts the patrons that were loaded from files",
+    Check("loaded", (ILS,), "counts the patrons that were loaded from files",
         "Run `hkall-gateway load patrons FILE`."),
 
-    Row("ehlo", (SMTP,), "waits for the greeting of the mail server and says EHLO",
+    Check("ehlo", (SMTP,), "waits for the greeting of the mail server and says EHLO",
         "Check that host and port are a mail server's, and that it accepts connections from this machine."),
-    Row("starttls", (SMTP,), "asks for encryption where `starttls` is set or a login is configured",
+    Check("starttls", (SMTP,), "asks for encryption where `starttls` is set or a login is configured",
         "Use a port on which the server offers STARTTLS (usually 587), or set `starttls = false` on a trusted network."),
-    Row("auth", (SMTP,), "logs in with `login` and `password_env` of [smtp]",
+    Check("auth", (SMTP,), "logs in with `login` and `password_env` of [smtp]",
         "Check login and password with whoever runs the mail server; it may offer AUTH only after STARTTLS."),
-    Row("sender", (SMTP,), "gives our address by MAIL FROM",
+    Check("sender", (SMTP,), "gives our address by MAIL FROM",
         "Use in `[smtp] from` an address that the mail server lets this login or this machine send from."),
-    Row("recipient", (SMTP,), "gives an address by RCPT TO, then takes all back by RSET; no letter is sent",
+    Check("recipient", (SMTP,), "gives an address by RCPT TO, then takes all back by RSET; no letter is sent",
         "Ask whoever runs the mail server to relay for this machine; `--to ADDRESS` tries another recipient."),
 )
 # fmt: on
 
-CHECKS: Final[Mapping[str, Row]] = MappingProxyType({row.name: row for row in ROWS})
+CHECKS: Final[Mapping[str, Check]] = MappingProxyType({row.name: row for row in ROWS})
 TLS: Final = tuple(name for name in CHECKS if name.startswith("tls."))

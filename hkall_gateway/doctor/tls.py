@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.reach import on_this_machine, said
-from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 
 SOON_DAYS: Final = 14
 """A certificate that ends sooner should have been renewed: automatic renewal comes a month or at least two weeks before."""
@@ -52,7 +52,7 @@ CHAIN: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PeerHandshake:
     """A peer's side of the handshake. `faults` are OpenSSL error numbers; the first of `chain` is the peer's certificate."""
 
     version: str
@@ -80,13 +80,13 @@ class Recorder:
         self._line = line
         return line
 
-    def shown(self) -> Shown:
+    def shown(self) -> PeerHandshake:
         """Returns the version, chain and faults; call it after the handshake is complete."""
         assert self._line is not None
         # Not all that was sent: some peers send the expired roots of old, which no path needs.
         used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
         chain = tuple(one.to_cryptography() for one in used)
-        return Shown(self._line.get_protocol_version_name(), chain, tuple(dict.fromkeys(self._faults)))
+        return PeerHandshake(self._line.get_protocol_version_name(), chain, tuple(dict.fromkeys(self._faults)))
 
     def _note(self, _line: SSL.Connection, _shown: crypto.X509, fault: int, _depth: int, ok: int) -> bool:
         if not ok:
@@ -94,7 +94,7 @@ class Recorder:
         return True
 
 
-async def secured(sheet: Sheet, tools: Tools, host: str, port: int) -> bool:
+async def secured(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
     """Whether TLS to a peer is as the gateway wants it; writes the four findings."""
     recorder, left_s = Recorder(host), sheet.left_s()
     made: Any = recorder, HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
@@ -119,7 +119,7 @@ def plain(sheet: Sheet, host: str, key: str, what: str) -> None:
         sheet.warn("tls.version", f"not encrypted: {what} can be read on the way", f"Use {key}, or keep the way private (VPN).")
 
 
-def judged(sheet: Sheet, host: str, shown: Shown, now: datetime) -> bool:
+def judged(sheet: Sheet, host: str, shown: PeerHandshake, now: datetime) -> bool:
     """Whether the peer's TLS passes all checks; adds the findings about version, chain, name and expiry."""
     before = len(sheet.failed)
     if shown.version in MODERN:
@@ -132,7 +132,7 @@ def judged(sheet: Sheet, host: str, shown: Shown, now: datetime) -> bool:
     return len(sheet.failed) == before
 
 
-def _judge_chain(sheet: Sheet, shown: Shown) -> None:
+def _judge_chain(sheet: Sheet, shown: PeerHandshake) -> None:
     faults = [fault for fault in shown.faults if fault not in OF_TIME]
     if faults:
         words = dict.fromkeys(CHAIN.get(fault, f"OpenSSL's error {fault}") for fault in faults)

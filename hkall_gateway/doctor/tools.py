@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.parts.means import Means
+from hkall_gateway.wiring.resources import Resources
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class ExaminationTools:
     """The gateway's own means, and `in_thread(work)`, which does blocking work beside the reactor."""
 
-    means: Means
+    means: Resources
     in_thread: Callable[[Callable[[], Any]], Deferred[Any]]
 
     @property

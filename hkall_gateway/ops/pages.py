@@ -21,7 +21,7 @@ from hkall_gateway.store.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HttpPage:
     """An HTTP response."""
 
     code: int
@@ -37,14 +37,14 @@ METRICS_EVERY_S: Final = 0.5
 class Paced:
     """A page that is made once in `every_s` seconds at most. Earlier requests wait, and all get the same fresh page."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, Page]], clock: Clock, every_s: float = EVERY_S) -> None:
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, HttpPage]], clock: Clock, every_s: float = EVERY_S) -> None:
         self._make, self._clock, self._every_s = make, clock, every_s
         self._free_s = 0.0
-        self._waiting: list[Deferred[Page]] = []
+        self._waiting: list[Deferred[HttpPage]] = []
 
-    def __call__(self) -> Deferred[Page]:
+    def __call__(self) -> Deferred[HttpPage]:
         """The page."""
-        asked: Deferred[Page] = Deferred()
+        asked: Deferred[HttpPage] = Deferred()
         self._waiting.append(asked)
         if len(self._waiting) == 1:
             wait_s = self._free_s - self._clock.seconds()
@@ -57,19 +57,19 @@ class Paced:
     def _begin(self) -> None:
         ensureDeferred(self._make()).addCallback(self._tell)
 
-    def _tell(self, page: Page) -> None:
+    def _tell(self, page: HttpPage) -> None:
         self._free_s = self._clock.seconds() + self._every_s
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             asked.callback(page)
 
 
-def _later(request: Any, making: Deferred[Page]) -> int:
+def _later(request: Any, making: Deferred[HttpPage]) -> int:
     """Answer once the page is made. A client that disconnected meanwhile gets none."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
 
-    def answer(page: Page) -> None:
+    def answer(page: HttpPage) -> None:
         if gone:
             return
         request.setResponseCode(page.code)
@@ -88,7 +88,7 @@ class Root(resource.Resource):
         return pages.notFound()
 
 
-class Health(resource.Resource):
+class HealthPage(resource.Resource):
     """The process answers."""
 
     def render_GET(self, request: Any) -> bytes:  # noqa: N802  # Twisted's own name
@@ -107,7 +107,7 @@ class Ready(resource.Resource):
     def render_GET(self, request: Any) -> int:  # noqa: N802
         return _later(request, self._page())
 
-    async def _answer(self) -> Page:
+    async def _answer(self) -> HttpPage:
         try:
             await self._store.read(Unit.request, "")
             await self._store.run(_nothing)
@@ -116,7 +116,7 @@ class Ready(resource.Resource):
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
         text = "not ready: " + ", ".join(missing) if missing else "ready"
-        return Page(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
+        return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
 def _nothing(_unit: Unit) -> None:
@@ -148,12 +148,12 @@ class MetricsPage(resource.Resource):
         accepted = request.getHeader(b"accept") or b""
         return _later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
-    async def _answer(self, form: Format) -> Page:
+    async def _answer(self, form: Format) -> HttpPage:
         try:
             self._gauges.rows = await self._store.read(self._gauges.read)
         except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
             self._gauges.rows = {}
-        return Page(200, form.content_type.encode(), form.encode(self._registry))
+        return HttpPage(200, form.content_type.encode(), form.encode(self._registry))
 
 
 def _always() -> bool:
@@ -172,7 +172,7 @@ def ops_site(
     """Return the site of the three pages; registers `gauges`. `writable` says whether the database took the last write."""
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
-    root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
+    root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
     root.putChild(b"readyz", Ready(store, listening, writable, reactor))
     root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
     return BoundedSite(root, bounds, reactor)

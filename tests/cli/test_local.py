@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from hkall_gateway.cli.work.local import IlsConnection
-from hkall_gateway.config.ils import Ils
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -60,7 +60,7 @@ def systems() -> Iterator[list[System]]:
 
 def ask(systems: list[System], *says: bytes, login: Login = NOBODY) -> bytes:
     systems.append(System(*says))
-    ils = Ils(connector="sip2", host="127.0.0.1", port=systems[0].port, timeout_s=0.5)
+    ils = IlsConfig(connector="sip2", host="127.0.0.1", port=systems[0].port, timeout_s=0.5)
     return finished(IlsConnection(ils, STANDARD, login)(LOOK))
 
 
@@ -89,4 +89,4 @@ def test_where_nobody_listens_that_is_known() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(Unreachable):
-        finished(IlsConnection(Ils(host="127.0.0.1", port=port, timeout_s=0.5), STANDARD, NOBODY)(LOOK))
+        finished(IlsConnection(IlsConfig(host="127.0.0.1", port=port, timeout_s=0.5), STANDARD, NOBODY)(LOOK))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.config import ConfigErrors, Gateway, load
+from hkall_gateway.config import ConfigErrors, GatewayConfig, load
 from hkall_gateway.config import dialects as own
+from hkall_gateway.config_mapping import listeners, makes_of_terminals, terminals
 from hkall_gateway.edge.hashes import hash_secret
-from hkall_gateway.rows import listeners, makes_of_terminals, terminals
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
@@ -41,14 +41,14 @@ hidden = ["BE"]
 """
 
 
-def _read(folder: Path, text: str) -> Gateway:
+def _read(folder: Path, text: str) -> GatewayConfig:
     path = folder / "gateway.toml"
     path.write_text(BASE + text, encoding="utf-8")
     return load(path, {})
 
 
 def test_every_column_of_a_dialect_may_be_said_and_nothing_else() -> None:
-    assert own.Dialect.model_fields.keys() == {"like"} | {field.name for field in fields(Sip2Dialect)}
+    assert own.DialectConfig.model_fields.keys() == {"like"} | {field.name for field in fields(Sip2Dialect)}
 
 
 def test_a_site_says_only_what_differs_from_a_packaged_row(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_a_packaged_row_says_a_site_may_say(name: str) -> None:
     row = DIALECTS[name]
     said = {field.name: getattr(row, field.name) for field in fields(row)}
     said |= {key: tuple(said[key]) for key in ("extensions", "hidden", "withheld")}
-    assert own.Dialect.model_validate(said | {"terminator": "CR"}).name == name
+    assert own.DialectConfig.model_validate(said | {"terminator": "CR"}).name == name
 
 
 @pytest.mark.parametrize(

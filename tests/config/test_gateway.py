@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.config import ConfigErrors, Gateway, load
+from hkall_gateway.config import ConfigErrors, GatewayConfig, load
 from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.store.engine.connect import Limits
@@ -94,7 +94,7 @@ longest_wait_s = 21600
 ONE_PARTNER = LEAST + '[[partners]]\nagency="CUHK"\nname="CUHK"\nurl="https://x.example/ncip"\n'
 
 
-def read(folder: Path, text: str) -> Gateway:
+def read(folder: Path, text: str) -> GatewayConfig:
     file = folder / "gateway.toml"
     file.write_text(text, encoding="utf-8")
     return load(file, ENVIRON)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.config import ConfigErrors, Gateway, load
+from hkall_gateway.config import ConfigErrors, GatewayConfig, load
 from hkall_gateway.edge.hashes import hash_secret
 
 HASH = hash_secret("terminal")
@@ -29,7 +29,7 @@ location = "HKU-MAIN-LENDING"
 """
 
 
-def _read(folder: Path, text: str) -> Gateway:
+def _read(folder: Path, text: str) -> GatewayConfig:
     path = folder / "gateway.toml"
     path.write_text(BASE + text, encoding="utf-8")
     return load(path, {})

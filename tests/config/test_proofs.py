@@ -11,10 +11,10 @@ from typing import Any
 import jwt
 import pytest
 
-from hkall_gateway import rows
+from hkall_gateway import config_mapping
 from hkall_gateway.config import gateway
 from hkall_gateway.config.crosschecks import crossed
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.notes import notes
 from hkall_gateway.edge.secrets import DECOY
@@ -27,7 +27,7 @@ CLIENT = LEAST + '[[clients]]\nagency = "VUFIND"\n'
 SECRETS = {"P": "pass word", "T": "t0ken"}
 
 
-def read(folder: Path, text: str) -> Gateway:
+def read(folder: Path, text: str) -> GatewayConfig:
     (folder / "gateway.toml").write_text(text, encoding="utf-8")
     return gateway.load(folder / "gateway.toml", SECRETS)
 
@@ -40,7 +40,7 @@ def faults(folder: Path, text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("key", ["basic_hash", "bearer_hash"])
 def test_a_hash_is_a_clients_proof(tmp_path: Path, key: str) -> None:
-    caller = rows.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {})["VUFIND"]
+    caller = config_mapping.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {})["VUFIND"]
     assert caller.http.schemes == ("basic",) if key == "basic_hash" else ("bearer",)
 
 
@@ -53,7 +53,9 @@ JWT = '[{}.jwt]\nissuer = "https://dcb.test"\naudience = "hku"\n'
 
 def test_a_peers_keys_are_read_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "peer.json").write_text(json.dumps({"keys": [public("rsa", "k1")]}))
-    caller = rows.callers(read(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n'), {})["CUHK"]
+    caller = config_mapping.callers(read(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n'), {})[
+        "CUHK"
+    ]
     assert caller.http.token is not None
     assert (caller.http.schemes, caller.http.token.algorithms) == (("bearer",), ("RS256", "ES256"))
 
@@ -107,16 +109,16 @@ def test_two_clients_that_name_no_sender_are_told_apart_by_their_logins() -> Non
 
 def test_vufind_reads_holds_and_names_no_sender_where_its_row_says_nothing_else(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
-    caller = rows.callers(read(tmp_path, told), {})["VUFIND"]
+    caller = config_mapping.callers(read(tmp_path, told), {})["VUFIND"]
     assert (caller.request_type, caller.without_header, caller.pin) == ("Hold", True, "checked")
-    other = rows.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"]
+    other = config_mapping.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"]
     assert (other.request_type, other.pin) == ("Recall", "required")
 
 
 def test_a_pickup_location_has_the_name_that_letters_use(tmp_path: Path) -> None:
     config = read(tmp_path, LEAST)
     (code, *_) = config.library.pickup_locations
-    assert next(iter(rows.places(config).items())) == (code, config.library.place_names.get(code, code))
+    assert next(iter(config_mapping.places(config).items())) == (code, config.library.place_names.get(code, code))
 
 
 @pytest.mark.parametrize(("scheme", "warned"), [("http", 1), ("https", 0)])
@@ -130,7 +132,7 @@ def test_keys_that_come_without_tls_are_warned_of(tmp_path: Path, scheme: str, w
 
 def ours(folder: Path, text: str) -> str:
     """What we send to the partner."""
-    return rows.our_proofs(read(folder, ONE_PARTNER + text), SECRETS)["CUHK"](NOW)
+    return config_mapping.our_proofs(read(folder, ONE_PARTNER + text), SECRETS)["CUHK"](NOW)
 
 
 def test_a_partner_that_wants_basic_gets_our_agency_or_the_login_that_it_gave_us(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_partner_that_wants_signed_tokens_gets_one_as_openrs_reads_it(tmp_path
     told = 'key_file = "ours.pem"\nissuer = "https://hku.test"\nsubject = "HKU-1"\naudience = "dcb"\n'
     text = f'[partners.our_proof.jwt]\n{told}claims = {{ protocol = "NCIP2" }}\n'
     scheme, _, token = ours(tmp_path, text).partition(" ")
-    (row,) = json.loads(rows.public_keys(read(tmp_path, ONE_PARTNER + text)))["keys"]
+    (row,) = json.loads(config_mapping.public_keys(read(tmp_path, ONE_PARTNER + text)))["keys"]
     key = jwt.PyJWK.from_dict(row)
     read_there = jwt.decode(
         token, key, ["RS256"], {"verify_exp": False, "verify_nbf": False, "verify_iat": False}, audience="dcb"
@@ -171,4 +173,4 @@ def test_a_key_that_cannot_sign_is_named(tmp_path: Path) -> None:
 
 def test_nothing_is_sent_or_published_where_nothing_is_said(tmp_path: Path) -> None:
     config = read(tmp_path, ONE_PARTNER)
-    assert (rows.our_proofs(config, {}), rows.public_keys(config)) == ({}, b"")
+    assert (config_mapping.our_proofs(config, {}), config_mapping.public_keys(config)) == ({}, b"")

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.connectors.ncip import Ncip, told
 from hkall_gateway.connectors.sip2 import Sip2
-from hkall_gateway.connectors.tools import Outside, Tools
+from hkall_gateway.connectors.tools import ConnectorTools, Outside
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.ils import Direct, IlsBook, IlsPatron, SimulatedIls
@@ -54,11 +54,14 @@ def store() -> Iterator[Immediate]:
 
 
 def made(
-    store: Immediate, system: SimulatedIls, connector: Callable[[Tools], LocalIls] = Ncip, password: str = "key"
+    store: Immediate,
+    system: SimulatedIls,
+    connector: Callable[[ConnectorTools], LocalIls] = Ncip,
+    password: str = "key",
 ) -> LocalIls:
     health, responder = CircuitBreaker("connector", lambda: NOW), IlsResponder(system, "key")
     outside = Outside(lambda: NOW, health, lambda: Direct(system, health), responder.post, password=Sensitive(password))
-    return connector(Tools(store, "HKU", never, {"url": URL}, outside))
+    return connector(ConnectorTools(store, "HKU", never, {"url": URL}, outside))
 
 
 @pytest.fixture
@@ -253,7 +256,7 @@ class Keeper:
 def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     keeper, health = Keeper(reply), CircuitBreaker("connector", lambda: NOW)
     outside = Outside(lambda: NOW, health, lambda: Direct(SimulatedIls("HKU", lambda: NOW), health), keeper.post)
-    return Ncip(Tools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
+    return Ncip(ConnectorTools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
 
 
 def test_folio_is_asked_for_the_user_id_and_compares_a_pin_with_the_users_own(store: Immediate) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut, PartnerNotice, Place, Renew, RequestTitle
@@ -95,7 +95,7 @@ class DeskWorld:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
         self.store.now(Unit.write_partners, partners)
-        ils = Snapshot(Tools(self.store, "HKU", _never))
+        ils = Snapshot(ConnectorTools(self.store, "HKU", _never))
         self.desk = Desk(self.store, ils, lambda: self.library, lambda: self.now)
         self.rounds = self.gateway("here")
 

@@ -24,12 +24,12 @@ from hkall_gateway.config import gateway
 from hkall_gateway.doctor.examination import examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.own import Here
-from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.demo_setup import decided_policy
 from hkall_gateway.library import house_of
 from hkall_gateway.machine import runs
-from hkall_gateway.parts.means import Means
+from hkall_gateway.wiring.resources import Resources
 from tests.ports import free_ports
 
 PATIENCE_S = 30
@@ -79,8 +79,8 @@ class Site:
     def examine(self, who: str, to: str = "", seconds: float = 10.0) -> Sheet:
         """What doctor finds of one peer."""
         config = gateway.load(self.path, self.environ)
-        means = Means(self.reactor, now, self.environ, Metrics(), lambda: config)
-        tools = Tools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
+        means = Resources(self.reactor, now, self.environ, Metrics(), lambda: config)
+        tools = ExaminationTools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
         here = Here(self.path, house_of(config).policy, self.instance, "1", runs)
         one = examinees(tools, here, to)[who]
         work: Any = lambda: ensureDeferred(examine(one, one.sheet(self.reactor.seconds, seconds)))  # noqa: E731

@@ -13,7 +13,7 @@ import pytest
 
 from hkall_gateway.clock import now
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.ncip import OF_PARTNER, Responder, called, judge_item, judge_request, judge_versions, place
+from hkall_gateway.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions, place
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.lab.scenario.scripted_partner import reply
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
@@ -273,7 +273,7 @@ def sheet(*plan: str) -> Sheet:
 )
 def test_an_answer_about_an_unknown_item(fields: dict[str, Any], word: str) -> None:
     found = sheet("lookup.item")
-    there = Responder(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
+    there = NcipPeer(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
     judge_item(found, "LookupItem", NcipMessage("LookupItemResponse", fields), there)
     assert finding(found, "lookup.item").status.value == word
 

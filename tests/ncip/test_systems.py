@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import ConfigErrors, load
-from hkall_gateway.config.gateway import Client, Gateway, Partner
-from hkall_gateway.config.ils import Ils
+from hkall_gateway.config.gateway import ClientConfig, GatewayConfig, PartnerConfig
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Strict
 from hkall_gateway.ncip.systems import SYSTEMS, Basis, System, SystemRole, names
 
-MODELS: dict[SystemRole, type[Strict]] = {SystemRole.PARTNER: Partner, SystemRole.CLIENT: Client, SystemRole.ILS: Ils}
+MODELS: dict[SystemRole, type[Strict]] = {
+    SystemRole.PARTNER: PartnerConfig,
+    SystemRole.CLIENT: ClientConfig,
+    SystemRole.ILS: IlsConfig,
+}
 ROWS = pytest.mark.parametrize("system", SYSTEMS.values(), ids=list(SYSTEMS))
 
 SCENARIOS = Path(__file__).parents[2] / "fixtures/scenarios"
@@ -91,7 +95,7 @@ def test_a_table_without_a_system_is_as_it_was(tmp_path: Path) -> None:
     assert read(tmp_path, PARTNER).partners[0].plain().dialect == "direct"
 
 
-def read(folder: Path, rows: str) -> Gateway:
+def read(folder: Path, rows: str) -> GatewayConfig:
     path = folder / "gateway.toml"
     path.write_text(LEAST + rows, "utf-8")
     return load(path, {})

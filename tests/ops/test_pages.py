@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.edge.bounded_http import BoundedSite
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ops.gauges import Gauges
-from hkall_gateway.ops.pages import EVERY_S, METRICS_EVERY_S, Paced, Page, ops_site
+from hkall_gateway.ops.pages import EVERY_S, METRICS_EVERY_S, HttpPage, Paced, ops_site
 from tests.bounds import bounds
 
 NOW = datetime(2017, 3, 1, 4, tzinfo=UTC)
@@ -195,18 +195,18 @@ def test_a_head_that_drips_is_hung_up_on() -> None:
 
 
 def test_all_who_ask_at_the_same_time_get_one_page_and_who_asks_soon_again_waits_for_a_fresh_one() -> None:
-    made, clock = list[Deferred[Page]](), Clock()
+    made, clock = list[Deferred[HttpPage]](), Clock()
 
-    async def make() -> Page:
+    async def make() -> HttpPage:
         made.append(Deferred())
         return await made[-1]
 
     page, heard = Paced(make, clock), list[bytes]()
     for _ in range(5):
         page().addCallback(lambda found: heard.append(found.body))
-    made[0].callback(Page(200, b"text/plain", b"one"))
+    made[0].callback(HttpPage(200, b"text/plain", b"one"))
     page().addCallback(lambda found: heard.append(found.body))
     assert (len(made), heard) == (1, [b"one"] * 5)
     clock.advance(EVERY_S)
-    made[1].callback(Page(200, b"text/plain", b"two"))
+    made[1].callback(HttpPage(200, b"text/plain", b"two"))
     assert heard[5:] == [b"two"]

@@ -26,13 +26,13 @@ from hkall_gateway import logs
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import Agreed, Site
 from hkall_gateway.clients.ncip_post import post
+from hkall_gateway.config_mapping import agreed_secrets
 from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.demo_site import Party, start_gateway
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.http_post import HttpReply
-from hkall_gateway.rows import agreed_secrets
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower

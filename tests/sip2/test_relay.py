@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
@@ -453,7 +453,7 @@ def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
     """It counts as a guess where there is a hash that it could find out."""
     store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
     library = door.desk.library
-    door = replace(door, desk=Desk(store, Snapshot(Tools(store, "HKU", wrong)), lambda: library, lambda: clock[0]))
+    door = replace(door, desk=Desk(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0]))
     heard = ask(door, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
     assert (
         b"AE|BLY|AFNot possible at the moment. Please try again|AFNot known at the moment: whether the PIN is right|" in heard

@@ -28,11 +28,11 @@ from hkall_gateway.daemon import the_reactor
 from hkall_gateway.doctor.examination import Examinee, examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet, Status
 from hkall_gateway.doctor.own import Here
-from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.mail.smtp import is_address
-from hkall_gateway.parts.means import Means
+from hkall_gateway.wiring.resources import Resources
 
 THREADS: Final = 8
 """Beside two for each peer, so that a name server that never answers keeps nobody else waiting."""
@@ -46,8 +46,8 @@ def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
     if to and not is_address(to):
         raise Ending(f"--to: {to!r} is not an address", WRONG)
     reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
-    means = Means(reactor, now, os.environ, Metrics(), lambda: found)
-    tools = Tools(means, partial(deferToThreadPool, reactor, pool))
+    means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
+    tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
     known = examinees(tools, Here(config, library.policy, instance(), number(), runs), to)
     chosen = [_named(known, who)] if who else list(known.values())
     reactor.threadpool = pool

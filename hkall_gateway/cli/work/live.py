@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway import rows
+from hkall_gateway import config_mapping
 from hkall_gateway.cli.options import Site
 from hkall_gateway.cli.tools.sip2 import connected
 from hkall_gateway.cli.work.opening import load_config
@@ -34,9 +34,9 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         call=lambda: connected(terminals_at, timeout_s),
         post=send,
         password=password,
-        encodings={login: row.dialect.encoding for login, row in rows.terminals(config, library.policy).items()},
-        secrets=rows.agreed_secrets(config, os.environ),
-        dialects=rows.dialects(config),
+        encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
+        secrets=config_mapping.agreed_secrets(config, os.environ),
+        dialects=config_mapping.dialects(config),
         request=lambda number: site.run(Unit.request, number),
         outbox=lambda: site.run(lambda unit: unit.outbox.rows()),
         now=site.now,

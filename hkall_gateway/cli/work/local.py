@@ -9,24 +9,24 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from hkall_gateway import rows
+from hkall_gateway import config_mapping
 from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
-from hkall_gateway.config.gateway import Gateway
-from hkall_gateway.config.ils import Ils
-from hkall_gateway.connectors.tools import Outside, Tools
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.connectors.tools import ConnectorTools, Outside
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.http_post import Post
-from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, sealed
 from hkall_gateway.sip2.upstream.client import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
 from hkall_gateway.store.engine.immediate import Immediate, finished
+from hkall_gateway.wiring.local_system import connector_of
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""
@@ -35,7 +35,7 @@ Known = Callable[[str, str], BorrowerFacts]
 class IlsConnection:
     """One question to a SIP2 server, on a connection of its own."""
 
-    def __init__(self, ils: Ils, dialect: Sip2Dialect, login: Login) -> None:
+    def __init__(self, ils: IlsConfig, dialect: Sip2Dialect, login: Login) -> None:
         self._ils, self._dialect, self._login = ils, dialect, login
 
     async def __call__(self, body: bytes) -> bytes:
@@ -59,7 +59,7 @@ class IlsConnection:
         raise Unusable("no usable reply")
 
 
-def known(config: Gateway, library: Library, engine: Engine, post: Post) -> Known:
+def known(config: GatewayConfig, library: Library, engine: Engine, post: Post) -> Known:
     """What asks the configured system, with what stands in for it while it is away. PINs are no matter of a command."""
 
     def ask(card: str, bib_id: str) -> BorrowerFacts:
@@ -72,12 +72,12 @@ def known(config: Gateway, library: Library, engine: Engine, post: Post) -> Know
     return ask
 
 
-def _local(config: Gateway, store: Immediate, post: Post) -> LocalSystem:
-    ils, dialect = config.ils, rows.framing_of_ils(config)
+def _local(config: GatewayConfig, store: Immediate, post: Post) -> LocalSystem:
+    ils, dialect = config.ils, config_mapping.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
     outside = Outside(now, CircuitBreaker("command", now), lambda: IlsConnection(ils, dialect, login), post, dialect, password)
-    tools = Tools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
+    tools = ConnectorTools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
     return LocalSystem(store, connector_of(ils.connector)(tools), now, lambda: OfflineRules(ils.fallback, ils.keep_s))
 
 
@@ -85,6 +85,6 @@ async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
     return False
 
 
-def _connected(ils: Ils) -> socket.socket:
+def _connected(ils: IlsConfig) -> socket.socket:
     line = socket.create_connection((ils.host, ils.port), ils.timeout_s)
     return ssl.create_default_context().wrap_socket(line, server_hostname=ils.host) if ils.tls else line

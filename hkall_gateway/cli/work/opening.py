@@ -16,7 +16,7 @@ from hkall_gateway.cli.options import WRONG, Agreed, Ending, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.library import house_of, make_unit
@@ -36,7 +36,7 @@ LOADED_ONLY = ("snapshot", "manual")
 """Connectors that ask nobody."""
 
 
-def load_config(path: Path) -> tuple[Gateway, Library]:
+def load_config(path: Path) -> tuple[GatewayConfig, Library]:
     """Return the configuration and the library it describes; every mistake on a line of its own and exit 2."""
     try:
         found = gateway.load(path, os.environ)
@@ -51,7 +51,7 @@ def open_database(path: Path, *, any_revision: bool = False) -> Engine:
     return _opened(config, path, any_revision=any_revision)
 
 
-def _opened(config: Gateway, path: Path, *, any_revision: bool = False) -> Engine:
+def _opened(config: GatewayConfig, path: Path, *, any_revision: bool = False) -> Engine:
     engine = open_engine(config.database.url, config.database.limits())
     if not any_revision:
         require_revision(engine, path)
@@ -79,14 +79,16 @@ def open_site(path: Path) -> Site:
     return Site(library, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key)
 
 
-def _agreed(config: Gateway) -> Agreed:
-    from hkall_gateway import rows
+def _agreed(config: GatewayConfig) -> Agreed:
+    from hkall_gateway import config_mapping
 
-    posts: dict[str, Post] = {a: partial(_post, proof=proof) for a, proof in rows.our_proofs(config, os.environ).items()}
-    return Agreed(rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ), posts)
+    posts: dict[str, Post] = {
+        a: partial(_post, proof=proof) for a, proof in config_mapping.our_proofs(config, os.environ).items()
+    }
+    return Agreed(config_mapping.agreed_secrets(config, os.environ), config_mapping.callers(config, os.environ), posts)
 
 
-def _local_system(config: Gateway, library: Library, engine: Engine) -> Known | None:
+def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:
     """Return how the library's own system is asked, None where all is loaded."""
     if config.ils.connector in LOADED_ONLY:
         return None
@@ -95,14 +97,14 @@ def _local_system(config: Gateway, library: Library, engine: Engine) -> Known | 
     return known(config, library, engine, _post)
 
 
-def erased_file(config: Gateway, path: Path) -> Path:
+def erased_file(config: GatewayConfig, path: Path) -> Path:
     """Return where the marks of the erased are kept outside the database."""
     url = make_url(config.database.url)
     beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else path.absolute().with_name("hkall.erased")
     return config.privacy.erased_file or beside
 
 
-def erased_key(config: Gateway) -> bytes:
+def erased_key(config: GatewayConfig) -> bytes:
     """Return the key of these marks, b"" where the site has none."""
     return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 

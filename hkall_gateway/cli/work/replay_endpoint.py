@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from hkall_gateway.cli.options import Site
 from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.service_request import NcipServices
@@ -44,7 +44,7 @@ class _Store:
 def own_door(site: Site) -> NcipServices:
     """Return a door like the daemon's over the site's own transactions."""
     store, agency = _Store(site), site.library.agency
-    desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.library, site.now)
+    desk = Desk(store, Snapshot(ConnectorTools(store, agency, _nobody)), lambda: site.library, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}
     return NcipServices(desk, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
 

@@ -32,7 +32,7 @@ from hkall_gateway.connectors.manual import Manual
 from hkall_gateway.connectors.ncip import Ncip
 from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Connector, Outside, Tools
+from hkall_gateway.connectors.tools import Connector, ConnectorTools, Outside
 from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
@@ -70,7 +70,12 @@ INSTANCE: Final = "lab"
 BOUNCES: Final = "@bounces.test"
 """The mail server refuses every address of this domain as unknown."""
 LETTER_KEY: Final = Sensitive("lab")
-CONNECTORS: Final[Mapping[str, Connector]] = {"manual": Manual, "ncip": Ncip, "sip2": Sip2, "snapshot": Snapshot}
+CONNECTORS: Final[Mapping[str, Connector]] = {
+    "manual": Manual,
+    "ncip": Ncip,
+    "sip2": Sip2,
+    "snapshot": Snapshot,
+}
 
 
 class Died(BaseException):
@@ -249,14 +254,16 @@ class World:
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)
-        self.courier = Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: courier.Terms(1), self._patience)
+        self.courier = Courier(
+            self.store, self.desk, carriers, schedule, *here, lambda _line: courier.ChannelTerms(1), self._patience
+        )
 
     def _connector(self) -> LocalIls:
         health = CircuitBreaker("connector", lambda: self.now)
         told = self.start.ils
         out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), IlsResponder(self.ils).post)
         more = {"url": URL, "institution": told.institution, **told.more}
-        return CONNECTORS[told.connector](Tools(self.store, self.start.agency, _right_pin, more, out))
+        return CONNECTORS[told.connector](ConnectorTools(self.store, self.start.agency, _right_pin, more, out))
 
     def _retelling(self, health: CircuitBreaker) -> Retelling:
         institution = self.start.ils.institution or self.start.agency

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from hkall_gateway.config import policy
-from hkall_gateway.config.ils import Ils as IlsTable
+from hkall_gateway.config.ils import IlsConfig as IlsTable
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.lab.ils import IlsBook, IlsPatron

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from hkall_gateway import courier, rows
+from hkall_gateway import config_mapping, courier
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.library import Library
@@ -17,16 +17,16 @@ from hkall_gateway.ncip.authentication.our_proofs import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.ops import counting
-from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.messages.local_messages import LINE
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
+from hkall_gateway.wiring.resources import Resources
 
 MAIL_IN_FLIGHT: Final = 4
 
 
-def carriers(means: Means, store: Store, library: Callable[[], Library], to_local_system: Carrier) -> dict[str, Carrier]:
+def carriers(means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier) -> dict[str, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
         NCIP: _initiator(means, store, library),
@@ -35,17 +35,17 @@ def carriers(means: Means, store: Store, library: Callable[[], Library], to_loca
     }
 
 
-def terms(means: Means, line: str) -> courier.Terms:
+def terms(means: Resources, line: str) -> courier.ChannelTerms:
     """The limits of one recipient: deliveries under way, and tries of one message."""
     if line == LINE:
-        return courier.Terms(1)  # one question at a time
+        return courier.ChannelTerms(1)  # one question at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
-    return courier.Terms(found.in_flight, found.attempts or 0) if found else courier.Terms(MAIL_IN_FLIGHT)
+    return courier.ChannelTerms(found.in_flight, found.attempts or 0) if found else courier.ChannelTerms(MAIL_IN_FLIGHT)
 
 
-def _initiator(means: Means, store: Store, library: Callable[[], Library]) -> Carrier:
-    agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(metrics.note, means.metrics)
-    post, proofs = AgentPost(means.reactor), rows.our_proofs(means.config(), means.environ)
+def _initiator(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+    agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(metrics.note, means.metrics)
+    post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
     client = NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
 
@@ -59,17 +59,17 @@ def _initiator(means: Means, store: Store, library: Callable[[], Library]) -> Ca
     return tell
 
 
-def _now(proof: OurProof, means: Means) -> str:
+def _now(proof: OurProof, means: Resources) -> str:
     return proof(means.clock())
 
 
-def _mailer(means: Means, store: Store, library: Callable[[], Library]) -> Carrier:
+def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
     config = means.config()
     smtp = config.smtp
     if smtp is None:
         return _no_mail
     server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
-    sender = rows.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
+    sender = config_mapping.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
     return Mailer(store, smtp_post(means.reactor, server), sender, library, means.clock, str(server)).deliver
 
 

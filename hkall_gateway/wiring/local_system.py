@@ -6,22 +6,22 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-from hkall_gateway import rows
-from hkall_gateway.config.ils import Ils
+from hkall_gateway import config_mapping
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.connectors.guarded import Guarded
-from hkall_gateway.connectors.tools import Connector, Outside, Tools, VerifyPin
+from hkall_gateway.connectors.tools import Connector, ConnectorTools, Outside, VerifyPin
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.ports import Verb
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.http_post import AgentPost
-from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.queued_messages import Retelling
 from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
 from hkall_gateway.sip2.upstream.last_known import LastKnown
 from hkall_gateway.store.engine.database import Store
+from hkall_gateway.wiring.resources import Resources
 
 
 def connector_of(name: str) -> Connector:
@@ -30,10 +30,10 @@ def connector_of(name: str) -> Connector:
     return found
 
 
-class Local:
+class LocalSystemParts:
     """Builds the parts that the [ils] table configures. `verify` compares a PIN with a hash of our own."""
 
-    def __init__(self, means: Means, verify: VerifyPin) -> None:
+    def __init__(self, means: Resources, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
         relay, ils = self._health("relay"), self._ils
         self._healths = {"relay": relay, "connector": self._health("connector", relay if ils.connector == "sip2" else None)}
@@ -43,9 +43,9 @@ class Local:
         """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
         means, ils = self._means, self._ils
         health, post = self._healths["connector"], AgentPost(means.reactor)
-        password, framing = means.secret(ils.password_env), rows.framing_of_ils(means.config())
+        password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
         out = Outside(means.clock, health, self._lines(health), post, framing, password, means.reactor)
-        tools = Tools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
+        tools = ConnectorTools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
         asked = connector_of(ils.connector)(tools)
         # Hashes of our own are guarded where they are compared.
         return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
@@ -84,13 +84,13 @@ class Local:
         return self._ils.keep_s if self._ils.fallback == "allow" else 0.0
 
     @property
-    def _ils(self) -> Ils:
+    def _ils(self) -> IlsConfig:
         return self._means.config().ils
 
     def _lines(self, health: CircuitBreaker) -> Callable[[], Upstream]:
         """Returns the factory of connections to its SIP2 server, which log in with our own account."""
         reactor, ils = self._means.reactor, self._ils
-        dialect = rows.framing_of_ils(self._means.config())
+        dialect = config_mapping.framing_of_ils(self._means.config())
         dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         login = Login(ils.login, self._means.secret(ils.password_env), ils.location)
         return lambda: Upstream(dial, reactor, ils.timeout_s, dialect, health, login)

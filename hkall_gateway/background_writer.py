@@ -21,7 +21,7 @@ def _to_nobody(_count: int) -> None:
     """Ignores the number of dropped lines."""
 
 
-class Behind:
+class BackgroundWriter:
     """A binary stream for `logs.configure`; its writes never block on `stream`.
 
     At most `room` lines wait. `dropped` is called in the writing thread with the number of lines that did not fit since its

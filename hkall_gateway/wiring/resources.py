@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Resources:
     """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the current configuration."""
 
     reactor: Any
     clock: Callable[[], datetime]
     environ: Mapping[str, str]
     metrics: Metrics
-    config: Callable[[], Gateway]
+    config: Callable[[], GatewayConfig]
 
     def secret(self, variable: str | None) -> Sensitive:
         """Returns the value of an environment variable; empty if none is named or set."""

@@ -8,8 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hkall_gateway.config import gateway
-from hkall_gateway.config.dialects import Dialect as SiteDialect
-from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.dialects import DialectConfig as SiteDialect
+from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.ncip.authentication.http_proofs import HttpProof
@@ -25,7 +25,7 @@ from hkall_gateway.sip2.dispatch import TerminalRow
 from hkall_gateway.sip2.listeners import FramingRule, Listener
 
 
-def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
+def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
     """Terminals that may log in, by login; a terminal speaks the library's first language unless its row names one."""
     usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
     rows = {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
@@ -33,12 +33,12 @@ def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
     return {login: replace(row, wrong_pins=allowed[login]) for login, row in rows.items()}
 
 
-def makes_of_terminals(door: gateway.Sip2) -> dict[str, Sip2Dialect]:
+def makes_of_terminals(door: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
     """The packaged dialects and the site's own, by name."""
     return DIALECTS | {row.name: _make(row) for row in door.dialects}
 
 
-def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
+def listeners(door: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
     """The plain ports of `listen`, then those with settings of their own."""
     makes = makes_of_terminals(door)
     framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in door.framings)
@@ -49,12 +49,12 @@ def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
         yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
 
 
-def framing_of_ils(config: Gateway) -> Sip2Dialect:
+def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
     """The SIP2 framing that the library's own system uses."""
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
-def callers(config: Gateway, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
+def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
     """Partners and clients that may send NCIP messages, by agency. `get` fetches the keys of those that publish them."""
     secret = agreed_secrets(config, environ)
     usual = config.ncip.wrong_pins
@@ -63,7 +63,7 @@ def callers(config: Gateway, environ: Mapping[str, str], get: Get = no_get) -> d
     return {caller.agency: caller for caller in (*partners, *clients)}
 
 
-def _http_proof(row: gateway.Partner | gateway.Client, get: Get) -> HttpProof:
+def _http_proof(row: gateway.PartnerConfig | gateway.ClientConfig, get: Get) -> HttpProof:
     return HttpProof(
         row.basic_login, row.basic_hash or "", row.bearer_hash or "", _token_rule(row.jwt, get) if row.jwt else None
     )
@@ -74,19 +74,19 @@ def _token_rule(row: gateway.Jwt, get: Get) -> TokenRule:
     return TokenRule(row.issuer, row.audience, row.algorithms, keys, row.subject)
 
 
-def places(config: Gateway) -> dict[str, str]:
+def places(config: GatewayConfig) -> dict[str, str]:
     """Names of our pickup locations, by code, in order."""
     library = config.library
     return {code: library.place_names.get(code, code) for code in library.pickup_locations}
 
 
-def agreed_secrets(config: Gateway, environ: Mapping[str, str]) -> dict[str, str]:
+def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
     """The secret between each agency and us; "" where none is agreed, which admits no caller."""
-    found: list[gateway.Partner | gateway.Client] = [*config.partners, *config.clients]
+    found: list[gateway.PartnerConfig | gateway.ClientConfig] = [*config.partners, *config.clients]
     return {row.agency: environ.get(row.secret_env or "", "") for row in found}
 
 
-def our_proofs(config: Gateway, environ: Mapping[str, str]) -> dict[str, OurProof]:
+def our_proofs(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, OurProof]:
     """Our credentials for the Authorization header, by the agency of each partner that requires them."""
     made = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
     return {agency: proof for agency, proof in made.items() if proof is not None}
@@ -105,25 +105,25 @@ def _signer(row: gateway.OurJwt) -> Signer:
     return Signer(signing_key(row.key_file.read_bytes()), *told)
 
 
-def public_keys(config: Gateway) -> bytes:
+def public_keys(config: GatewayConfig) -> bytes:
     """The JSON Web Key Set of our signing keys; b"" if we sign no messages."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
     return published(signing_key(file.read_bytes()) for file in files) if files else b""
 
 
-def dialects(config: Gateway) -> dict[str, str]:
+def dialects(config: GatewayConfig) -> dict[str, str]:
     """The dialect of each partner."""
     return {p.agency: p.dialect for p in config.partners}
 
 
-def sender(config: Gateway, address: str, key: Sensitive) -> Sender:
+def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
     """The sender of our notices, in the library's languages; `key` signs their Message-IDs."""
     library = config.library
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
     return Sender(address, *names, library.languages, key)
 
 
-def _terminal(row: gateway.Terminal, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:
+def _terminal(row: gateway.TerminalConfig, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:
     allowed, messages = AllowList(row.allow_from), messages_of(row.role, policy, takes_money=bool(row.takes_money))
     named = (row.login, row.secret_hash, row.role, row.location)
     return TerminalRow(*named, make, allowed, language, messages, bool(row.offline), max_connections=row.max_connections)
@@ -138,7 +138,7 @@ def _make(row: SiteDialect) -> Sip2Dialect:
     return replace(DIALECTS[row.like], **own)
 
 
-def _partner(row: gateway.Partner, secret: str, wrong_pins: int) -> Caller:
+def _partner(row: gateway.PartnerConfig, secret: str, wrong_pins: int) -> Caller:
     zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
     proof = (row.certificate, row.by_address)
     told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
@@ -147,7 +147,7 @@ def _partner(row: gateway.Partner, secret: str, wrong_pins: int) -> Caller:
     return replace(told, wrong_pins=row.wrong_pins or wrong_pins, max_connections=row.max_connections)
 
 
-def _client(row: gateway.Client, secret: str, wrong_pins: int) -> Caller:
+def _client(row: gateway.ClientConfig, secret: str, wrong_pins: int) -> Caller:
     told = Caller(
         row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies, max_connections=row.max_connections
     )
