@@ -44,7 +44,7 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.heartbeat import Presence
-from hkall_gateway.library import house_of, new_request_id
+from hkall_gateway.library import library_of, new_request_id
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
@@ -120,7 +120,7 @@ class Daemon:
         self, config: GatewayConfig, reactor: Any, clock: Callable[[], datetime] = now, environ: Mapping[str, str] = os.environ
     ) -> None:
         self._reactor, self._clock, self._environ = reactor, clock, environ
-        self.config, self.library = config, house_of(config)
+        self.config, self.library = config, library_of(config)
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
@@ -324,7 +324,7 @@ class Daemon:
         self._renew_certificates()
         try:
             config = gateway.load(path, self._environ)
-            library = house_of(config)
+            library = library_of(config)
         except ConfigErrors as error:
             LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
             return

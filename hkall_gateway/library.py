@@ -18,7 +18,7 @@ def new_request_id() -> str:
     return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
 
 
-def house_of(config: GatewayConfig) -> Library:
+def library_of(config: GatewayConfig) -> Library:
     """Return who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
     library = config.library
     return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)

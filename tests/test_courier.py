@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
 from hkall_gateway.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
@@ -364,7 +365,9 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
     post.put("R1", "CUHK")
     (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
     for _ in range(2):
-        post.store.now(delivered, row, DeliveryResult("unknown"), post.now(), PATIENCE, post.desk.library, post.now())
+        post.store.now(
+            in_context, delivered, post.desk.library, post.now(), row, DeliveryResult("unknown"), post.now(), PATIENCE
+        )
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
     assert kept is not None
     assert (kept.state, kept.attempts) == ("unsure", 1)

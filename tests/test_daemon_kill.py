@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.lab.scenario.scripted_partner import MANNERS
-from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import JOURNAL
@@ -67,7 +67,7 @@ def journal(gateway: Gateway) -> dict[str, Counter[str]]:
     """How often each thing has happened to each request, as its database says, by the number of the reader's system."""
     config = configuration.load(gateway.path, gateway.environ)
     engine = open_engine(config.database.url)
-    store = Immediate(engine, make_unit(house_of(config)))
+    store = Immediate(engine, make_unit(library_of(config)))
     found = finished(store.read(_happened))
     store.close()
     engine.dispose()

@@ -43,13 +43,13 @@ class Base:
         now: Callable[[], datetime],
         terms: Callable[[], OfflineRules] = lambda: USUAL,
     ) -> None:
-        self._store, self._house, self._now = store, library, now
+        self._store, self._library, self._now = store, library, now
         self._local = LocalSystem(store, ils, now, terms)
         self._words = UnknownWords()
 
     @property
     def library(self) -> Library:
-        return self._house()
+        return self._library()
 
     @property
     def _loaded(self) -> bool:
@@ -68,10 +68,20 @@ class Base:
             return ask
         return await self._store.read_inline(as_ours, ask, self.library.agency)
 
+    async def _run(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
+        """Run `work(context, *args)` in one transaction; `options` are those of `Store.run`."""
+        result: Said = await self._run(work, *args, **options)
+        return result
+
+    async def _read(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
+        """Run `work(context, *args)` as a query; `options` are those of `Store.read_inline`."""
+        result: Said = await self._read(work, *args, **options)
+        return result
+
     async def _once(self, key: InboxKey | None, locks: LockSet, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
-        now, kept = self._now(), key is not None
         locks = replace(locks, document=(key.agency, key.digest)) if key else locks
-        return await self._store.run(once, key, now, work, ask, *facts, self.library, now, locks=locks, repeatable=kept)
+        result: Said = await self._run(once, key, work, ask, *facts, locks=locks, repeatable=key is not None)
+        return result
 
     async def _facts(self, card: str) -> BorrowerFacts:
         """The facts about a borrower; the caller answers TRY_AGAIN when `reachable` is False."""

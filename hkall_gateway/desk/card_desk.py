@@ -110,7 +110,7 @@ class CardDesk(StaffDesk):
 
     async def had(self, card: str) -> Had:
         """The loans and charges of a card in HKALL, independent of the local system."""
-        return await self._store.read_inline(routing.had, card, self.library, self._now())
+        return await self._read(routing.had, card)
 
     async def is_our_wish(self, ask: Hold) -> bool:
         """Whether a hold concerns HKALL, and not the library's own hold list."""

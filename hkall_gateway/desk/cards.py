@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk import borrowing, counter
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.messages.commands import CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Renewed, Requested
@@ -39,40 +40,42 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 # ---- cards
 
 
-def block_card(unit: Unit, ask: BlockCard, facts: BorrowerFacts, _house: Library, now: datetime) -> CardSet | Refused:
+def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
-        return _no(unit, facts.stranger, ask, now)
-    return CardSet(ask.card, again=not cards.block(unit, ask.card, ask.text, now, ask.by, retained=ask.retained))
+        return _no(context.unit, facts.stranger, ask, context.now)
+    return CardSet(
+        ask.card, again=not cards.block(context.unit, ask.card, ask.text, context.now, ask.by, retained=ask.retained)
+    )
 
 
-def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: Library, now: datetime) -> CardSet | Refused:
+def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Lift a block that a terminal set here."""
     if facts.borrower is None:
-        return _no(unit, facts.stranger, ask, now)
-    return CardSet(ask.card, again=not cards.lift(unit, ask.card, now, ask.by))
+        return _no(context.unit, facts.stranger, ask, context.now)
+    return CardSet(ask.card, again=not cards.lift(context.unit, ask.card, context.now, ask.by))
 
 
 # ---- holds
 
 
-def hold(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
+def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
-        return _no(unit, facts.stranger, ask, now)
-    return _HOLDS[ask.mode](unit, ask, facts, library, now)
+        return _no(context.unit, facts.stranger, ask, context.now)
+    return _HOLDS[ask.mode](context, ask, facts)
 
 
-def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
-    wanted = _wanted(unit, ask, library)
+def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
+    wanted = _wanted(context.unit, ask, context.library)
     if isinstance(wanted, Reason):
-        return _no(unit, wanted, ask, now, _language(facts))
+        return _no(context.unit, wanted, ask, context.now, _language(facts))
     bib_id, volume = wanted
     told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
-    outcome = borrowing.request_title(unit, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts, library, now)
+    outcome = borrowing.request_title(context, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts)
     if not isinstance(outcome, Requested):
-        return outcome if isinstance(outcome, Refused) else _no(unit, Reason.WRONG_POSITION, ask, now)
-    placed = unit.request(outcome.request)
+        return outcome if isinstance(outcome, Refused) else _no(context.unit, Reason.WRONG_POSITION, ask, context.now)
+    placed = context.unit.request(outcome.request)
     assert placed is not None  # it was made a moment ago, in this very unit
     return _held(placed, facts)
 
@@ -105,29 +108,29 @@ def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
     return bool(cards.titles(unit, ask.title))
 
 
-def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
-    request = _mine(unit, ask, library)
+def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
+    request = _mine(context.unit, ask, context.library)
     if isinstance(request, Reason):
-        return _no(unit, request, ask, now, _language(facts))
-    outcome = borrowing.cancel(unit, CancelRequest(ask.by, ask.card, request=request.id), library, now)
-    return outcome if isinstance(outcome, Refused) else _held(unit.request(request.id) or request, facts)
+        return _no(context.unit, request, ask, context.now, _language(facts))
+    outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
+    return outcome if isinstance(outcome, Refused) else _held(context.unit.request(request.id) or request, facts)
 
 
-def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
+def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
-    request = _mine(unit, ask, library)
+    request = _mine(context.unit, ask, context.library)
     if isinstance(request, Reason):
-        return _no(unit, request, ask, now, _language(facts))
+        return _no(context.unit, request, ask, context.now, _language(facts))
     place = ask.pickup_location or request.pickup_location
-    if place not in library.pickup_locations:
-        detail = {"place": ", ".join(library.pickup_locations)}
-        return _refuse(unit, Refusal(Reason.PICKUP_LOCATION, detail), ask, now, _language(facts))
+    if place not in context.library.pickup_locations:
+        detail = {"place": ", ".join(context.library.pickup_locations)}
+        return _refuse(context.unit, Refusal(Reason.PICKUP_LOCATION, detail), ask, context.now, _language(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
-        return _no(unit, Reason.WRONG_POSITION, ask, now, _language(facts))
-    if late := over(ask.need_before, now):
-        return _refuse(unit, late, ask, now, _language(facts))
+        return _no(context.unit, Reason.WRONG_POSITION, ask, context.now, _language(facts))
+    if late := over(ask.need_before, context.now):
+        return _refuse(context.unit, late, ask, context.now, _language(facts))
     facts_now = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
-    return _held(unit.amend(request, now, ask.by, "R4", **facts_now), facts)
+    return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
 
 
 def _mine(unit: Unit, ask: Hold, library: Library) -> Request | Reason:
@@ -147,7 +150,7 @@ def _means(ask: Hold, names: set[str], request: Request) -> bool:
     return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
 
 
-_HOLDS: dict[HoldMode, Callable[[Unit, Hold, BorrowerFacts, Library, datetime], Held | Refused]] = {
+_HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], Held | Refused]] = {
     HoldMode.PLACE: _place,
     HoldMode.CANCEL: _cancel,
     HoldMode.CHANGE: _change,
@@ -169,12 +172,12 @@ def _held(request: Request, facts: BorrowerFacts) -> Held:
 # ---- all loans at once
 
 
-def renew_all(unit: Unit, ask: RenewAll, facts: BorrowerFacts, library: Library, now: datetime) -> AllRenewed | Refused:
+def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
     """Renew every loan of a patron that may be renewed (R27 to R33)."""
     if facts.borrower is None:
-        return _no(unit, facts.stranger, ask, now)
-    loans = [r for r in unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
-    answers = [counter.renew(unit, _renewal(ask, loan), facts, library, now) for loan in loans]
+        return _no(context.unit, facts.stranger, ask, context.now)
+    loans = [r for r in context.unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
+    answers = [counter.renew(context, _renewal(ask, loan), facts) for loan in loans]
     return AllRenewed(
         tuple(a for a in answers if isinstance(a, Renewed)),
         tuple(a for a in answers if isinstance(a, Refused)),
@@ -189,16 +192,16 @@ def _renewal(ask: RenewAll, loan: Request) -> Renew:
 # ---- copies
 
 
-def note_properties(unit: Unit, ask: NoteProperties, library: Library, now: datetime) -> PropertiesNoted | Refused:
+def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | Refused:
     """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
-    found = one_with(unit, ask.barcode, "")
+    found = one_with(context.unit, ask.barcode, "")
     if isinstance(found, Refused):
         return found
-    known = unit.holding(ItemKey(library.agency, ask.barcode)) if found is None else None
+    known = context.unit.holding(ItemKey(context.library.agency, ask.barcode)) if found is None else None
     item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
     if item is None:
         return Refused(Reason.UNKNOWN_ITEM)
-    cards.note_properties(unit, item, ask.text, now, ask.by)
+    cards.note_properties(context.unit, item, ask.text, context.now, ask.by)
     return PropertiesNoted(item, title, ask.text)
 
 

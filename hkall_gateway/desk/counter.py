@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk import renewing
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days, counts
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import patron_blocks
@@ -30,81 +31,91 @@ P = Position
 # ---- checkout
 
 
-def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> Outcome:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21)."""
-    return lend(unit, ask, one_with(unit, ask.barcode, ask.agency, ask.card), facts, library, now)
+    return lend(context, ask, one_with(context.unit, ask.barcode, ask.agency, ask.card), facts)
 
 
-def lend(
-    unit: Unit, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts, library: Library, now: datetime
-) -> Outcome:
+def lend(context: Context, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts) -> Outcome:
     """The same, with the copy's request already found."""
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
-        return _refuse(unit, Refusal(Reason.UNKNOWN_ITEM), ask, found, facts, now)
+        return _refuse(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask, found, facts, context.now)
     if ask.undo:
-        return _undo_checkout(unit, ask, found, facts, now)
+        return _undo_checkout(context.unit, ask, found, facts, context.now)
     if facts.borrower is None:
         stranger = facts.stranger
-        return _refuse(unit, Refusal(stranger), ask, _for_staff(unit, ask, found, stranger, now), facts, now)
+        return _refuse(
+            context.unit,
+            Refusal(stranger),
+            ask,
+            _for_staff(context.unit, ask, found, stranger, context.now),
+            facts,
+            context.now,
+        )
     if found.position is P.ON_LOAN and found.patron == ask.card:
-        return _again(unit, ask, found, facts, library, now)
-    return _lend(unit, ask, found, facts, facts.borrower, library, now)
+        return _again(context, ask, found, facts)
+    return _lend(context, ask, found, facts, facts.borrower)
 
 
-def _lend(
-    unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower, library: Library, now: datetime
-) -> Outcome:
+def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
     terminal = Terminal(ask.place.role, ask.place.location)
-    took, closures, known = unit.at_once(
-        lambda: counts(unit, borrower, library, without=request.id),
-        lambda: closed_days(unit, library),
-        lambda: patron_blocks(unit, borrower.barcode, library, now),
+    took, closures, known = context.unit.at_once(
+        lambda: counts(context.unit, borrower, context.library, without=request.id),
+        lambda: closed_days(context.unit, context.library),
+        lambda: patron_blocks(context, borrower.barcode),
     )
     answer = policy.may_borrow(
-        borrower, request, took, terminal, library.policy, now, closures, staff=ask.staff, standing=known
+        borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, standing=known
     )
     if ask.no_block:  # also offline, only the requester can borrow it
         answer = policy.not_theirs(borrower, request) or answer
     conflict = ""
     if isinstance(answer, Refusal):
-        if not ask.no_block or request.patron != borrower.barcode or not unit.can(request, Event.CHECK_OUT):
-            return _refuse(unit, answer, ask, _for_staff(unit, ask, request, answer.why, now), BorrowerFacts(borrower, ""), now)
+        if not ask.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
+            return _refuse(
+                context.unit,
+                answer,
+                ask,
+                _for_staff(context.unit, ask, request, answer.why, context.now),
+                BorrowerFacts(borrower, ""),
+                context.now,
+            )
         conflict = answer.why.value  # it happened offline: accepted, and shown to staff
-    happened = ask.happened_at if ask.no_block and ask.happened_at else now
-    granted = answer.due if isinstance(answer, Grant) and happened == now else None
-    allowed = granted or policy.loan_due(borrower, request, library.policy, happened, closures)
+    happened = ask.happened_at if ask.no_block and ask.happened_at else context.now
+    granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
+    allowed = granted or policy.loan_due(borrower, request, context.library.policy, happened, closures)
     due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
     flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
-    lent = _record_loan(unit, ask, request, borrower, due, happened, library, now, flags)
-    renewing.ask_for_later_date(unit, lent, now, ask.by)
+    lent = _record_loan(context, ask, request, borrower, due, happened, flags)
+    renewing.ask_for_later_date(context.unit, lent, context.now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
-        unit.tell(Notification.LETTER_RECALLED, lent, now, ask.by)  # before the loan no letter was sent (R24)
+        context.unit.tell(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # before the loan no letter was sent (R24)
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
 def _record_loan(
-    unit: Unit,
+    context: Context,
     ask: CheckOut,
     request: Request,
     borrower: Borrower,
     due: date,
     happened: datetime,
-    library: Library,
-    now: datetime,
     flags: str,
 ) -> Request:
-    category = eligibility.category_of(borrower, library.policy)
-    return unit.advance(
+    category = eligibility.category_of(borrower, context.library.policy)
+    return context.unit.advance(
         request,
         Event.CHECK_OUT,
-        now,
+        context.now,
         ask.by,
         rule="R19",
         due=due,
-        due_before_recall=_without_recall(unit, request, borrower, library, happened) if request.recalled_on else None,
+        due_before_recall=_without_recall(context.unit, request, borrower, context.library, happened)
+        if request.recalled_on
+        else None,
         first_checkout=request.first_checkout or calendar.civil(happened),
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
@@ -124,16 +135,16 @@ def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: da
     return unit.amend(request, now, ask.by, flags=flagged(request, f"offline:{why.value}")) if ask.no_block else request
 
 
-def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> Outcome:
     """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
 
     Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
     a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
-    if ask.renewal_allowed and not _just(request.moved_at, library, now):
+    if ask.renewal_allowed and not _just(request.moved_at, context.library, context.now):
         again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
-        renewed = renew(unit, again, facts, library, now)
+        renewed = renew(context, again, facts)
         if isinstance(renewed, Renewed) and not renewed.pending:
             return CheckedOut(request.id, renewed.item, ask.card, request.title, renewed.due, language, True, True)
         if isinstance(renewed, Refused):
@@ -172,34 +183,42 @@ def _refuse(
 # ---- renewal
 
 
-def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
     """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
-    found = _to_renew(unit, ask)
+    found = _to_renew(context.unit, ask)
     if isinstance(found, Refused):
         return found
     if ask.card and facts.replaced:
-        return _refuse(unit, Refusal(facts.stranger), ask, None, facts, now)
+        return _refuse(context.unit, Refusal(facts.stranger), ask, None, facts, context.now)
     if found is None or found.position is not P.ON_LOAN:
-        return _refuse(unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, now)
+        return _refuse(context.unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, context.now)
     if ask.card and found.patron != ask.card:
-        return _refuse(unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
-    if is_repetition(found, library.policy, now) or found.renewal_sync == renewing.PENDING:
+        return _refuse(context.unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, context.now)
+    if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == renewing.PENDING:
         return _renewed(found, facts)
-    first = renewing.lender_decides(unit, found)
+    first = renewing.lender_decides(context.unit, found)
     loan = renewing.uncapped(found) if first else found
-    borrower = facts.borrower or unit.patron(found.patron)
-    known = patron_blocks(unit, found.patron, library, now)
+    borrower = facts.borrower or context.unit.patron(found.patron)
+    known = patron_blocks(context, found.patron)
     answer = policy.may_renew(
-        loan, library.policy, now, closed_days(unit, library), staff=ask.staff, borrower=borrower, standing=known
+        loan,
+        context.library.policy,
+        context.now,
+        closed_days(context.unit, context.library),
+        staff=ask.staff,
+        borrower=borrower,
+        standing=known,
     )
     if isinstance(answer, Refusal):
-        return _refuse(unit, answer, ask, found, facts, now)
-    cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), library)
+        return _refuse(context.unit, answer, ask, found, facts, context.now)
+    cents = 0 if ask.fee_acknowledged else left_to_charge(context.unit, found, calendar.civil(context.now), context.library)
     if cents:
-        return _refuse(unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, now)
+        return _refuse(
+            context.unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, context.now
+        )
     if first and answer.due:
-        return _renewed(renewing.ask(unit, found, answer.due, now, ask.by), facts)
-    return _prolong(unit, ask, found, answer, facts, library, now)
+        return _renewed(renewing.ask(context.unit, found, answer.due, context.now, ask.by), facts)
+    return _prolong(context, ask, found, answer, facts)
 
 
 def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
@@ -215,22 +234,20 @@ def _just(done_at: datetime | None, library: Library, now: datetime) -> bool:
     return done_at is not None and now - done_at < window
 
 
-def _prolong(
-    unit: Unit, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts, library: Library, now: datetime
-) -> Renewed:
+def _prolong(context: Context, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts) -> Renewed:
     """Renew the loan and fix the fine that has accrued up to today as a charge (R40)."""
-    cents = fix_fine(unit, request, calendar.civil(now), library, now, ask.by)
-    after = unit.advance(
+    cents = fix_fine(context, request, calendar.civil(context.now), ask.by)
+    after = context.unit.advance(
         request,
         Event.RENEW,
-        now,
+        context.now,
         ask.by,
         rule="R32",
         due=grant.due,
         due_before_renewal=request.due,
         renewal_sync=renewing.NONE,
         renewals=request.renewals + 1,
-        renewed_at=now,
+        renewed_at=context.now,
     )
     return replace(_renewed(after, facts), fine_cents=cents)
 

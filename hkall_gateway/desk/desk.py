@@ -8,7 +8,7 @@ from typing import Any
 
 from hkall_gateway.desk import borrowing, counter, lending, queries, recalls, returning
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.ils.local_system import loaded_facts
 from hkall_gateway.desk.messages.commands import (
     BorrowFromUs,
@@ -31,7 +31,6 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.unit import Unit
 
 
 class Desk(PartnerDesk):
@@ -42,7 +41,7 @@ class Desk(PartnerDesk):
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         """A patron's record."""
         if self._loaded:
-            facts, seen = await self._store.read_inline(_see_loaded, ask, self.library, self._now(), patron=ask.card)
+            facts, seen = await self._read(_see_loaded, ask, patron=ask.card)
             if not ask.pin_given or facts.borrower is None:
                 return seen
             fits = await self._local.hash_fits(facts, ask.pin)
@@ -52,7 +51,7 @@ class Desk(PartnerDesk):
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
         unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
         facts = AWAY if unsure else facts
-        seen = await self._store.read_inline(queries.see_patron, ask, facts, pin_ok, self.library, self._now(), patron=ask.card)
+        seen = await self._read(queries.see_patron, ask, facts, pin_ok, patron=ask.card)
         return replace(seen, known=True) if unsure else seen
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
@@ -63,10 +62,10 @@ class Desk(PartnerDesk):
         """Lend a copy, or ship it when the card is a partner's."""
         if self._loaded and not ask.pin:
             locks = locks_for(patron=ask.card, item=ask.barcode)
-            return await self._store.run(_check_out_loaded, ask, self.library, self._now(), locks=locks, short=True)
+            return await self._run(_check_out_loaded, ask, locks=locks, short=True)
         shipped = await self._store.read_inline(_is_partner_card, ask.card)
         if shipped:
-            return await self._store.run(_ship, ask, self.library, self._now(), locks=locks_for(item=ask.barcode), short=True)
+            return await self._run(_ship, ask, locks=locks_for(item=ask.barcode), short=True)
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
@@ -74,12 +73,12 @@ class Desk(PartnerDesk):
         if not ask.no_block and (no := await self._pin_refused(ask.card, ask.pin)):
             return no
         locks = locks_for(patron=ask.card, item=ask.barcode)
-        return await self._store.run(counter.check_out, ask, facts, self.library, self._now(), locks=locks, short=True)
+        return await self._run(counter.check_out, ask, facts, locks=locks, short=True)
 
     async def check_in(self, ask: CheckIn) -> Outcome:
         """Check in a copy."""
         locks = locks_for(item=ask.barcode)
-        return await self._store.run(returning.check_in, ask, self.library, self._now(), locks=locks, short=True)
+        return await self._run(returning.check_in, ask, locks=locks, short=True)
 
     async def renew(self, ask: Renew) -> Outcome:
         """Renew a loan."""
@@ -154,45 +153,45 @@ class Desk(PartnerDesk):
 
     async def delivered(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None, patience: Patience) -> None:
         """Record the courier's result of a delivery, and the instant of its next try."""
-        locks, now = locks_for(request=row.request, line=row.line), self._now()
-        what = (row, answer, retry_at, patience, self.library, now)
-        await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
+        locks = locks_for(request=row.request, line=row.line)
+        what = (row, answer, retry_at, patience)
+        await self._run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
 
 
 def _is_partner_card(unit: Any, card: str) -> bool:
     return unit.partner_with_card(card) is not None
 
 
-def _see_loaded(unit: Unit, ask: SeePatron, library: Library, now: datetime) -> tuple[BorrowerFacts, PatronSeen]:
+def _see_loaded(context: Context, ask: SeePatron) -> tuple[BorrowerFacts, PatronSeen]:
     """The loaded borrower, with the stored PIN hash, and the patron record as it is before the PIN is checked."""
-    facts = loaded_facts(unit, ask.card)
-    return facts, queries.see_patron(unit, ask, facts, None, library, now)
+    facts = loaded_facts(context.unit, ask.card)
+    return facts, queries.see_patron(context, ask, facts, None)
 
 
-def _check_out_loaded(unit: Unit, ask: CheckOut, library: Library, now: datetime) -> Outcome:
-    is_partner, facts, found = unit.at_once(
-        lambda: _is_partner_card(unit, ask.card),
-        lambda: loaded_facts(unit, ask.card),
-        lambda: queries.one_with(unit, ask.barcode, ask.agency, ask.card),
+def _check_out_loaded(context: Context, ask: CheckOut) -> Outcome:
+    is_partner, facts, found = context.unit.at_once(
+        lambda: _is_partner_card(context.unit, ask.card),
+        lambda: loaded_facts(context.unit, ask.card),
+        lambda: queries.one_with(context.unit, ask.barcode, ask.agency, ask.card),
     )
-    return _ship(unit, ask, library, now) if is_partner else counter.lend(unit, ask, found, facts, library, now)
+    return _ship(context, ask) if is_partner else counter.lend(context, ask, found, facts)
 
 
-def _request_loaded(unit: Unit, ask: RequestTitle, library: Library, now: datetime) -> Outcome:
-    return borrowing.request_title(unit, ask, loaded_facts(unit, ask.patron), library, now)
+def _request_loaded(context: Context, ask: RequestTitle) -> Outcome:
+    return borrowing.request_title(context, ask, loaded_facts(context.unit, ask.patron))
 
 
-def _ship(unit: Any, ask: CheckOut, library: Library, now: datetime) -> Outcome:
-    return lending.ship_at_counter(unit, ask, library, now) or Refused(Reason.UNKNOWN_ITEM)
+def _ship(context: Context, ask: CheckOut) -> Outcome:
+    return lending.ship_at_counter(context, ask) or Refused(Reason.UNKNOWN_ITEM)
 
 
-def _coming_home(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.COMING_HOME, library, now)
+def _coming_home(context: Context, ask: PartnerNotice) -> Outcome:
+    return lending.heard(context, ask, Event.COMING_HOME)
 
 
-def _borrower_has_it(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.BORROWER_HAS_IT, library, now)
+def _borrower_has_it(context: Context, ask: PartnerNotice) -> Outcome:
+    return lending.heard(context, ask, Event.BORROWER_HAS_IT)
 
 
-def _withdraw(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.WITHDRAW, library, now)
+def _withdraw(context: Context, ask: PartnerNotice) -> Outcome:
+    return lending.heard(context, ask, Event.WITHDRAW)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days, fine_cents
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.messages.results import ChargeEntry, Refused
@@ -39,11 +40,11 @@ def left_to_charge(unit: Unit, request: Request, day: date, library: Library) ->
     return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
 
 
-def fix_fine(unit: Unit, request: Request, day: date, library: Library, now: datetime, by: Actor) -> int:
+def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
     """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
-    cents = left_to_charge(unit, request, day, library)
+    cents = left_to_charge(context.unit, request, day, context.library)
     if cents:
-        fines.charge(unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", now, by)
+        fines.charge(context.unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", context.now, by)
     return cents
 
 
@@ -86,26 +87,26 @@ def _line(unit: Unit, charged: Charged) -> ChargeEntry:
 # ---- paid and waived
 
 
-def pay(unit: Unit, ask: Pay, _house: Library, now: datetime) -> Paid | Refused:
+def pay(context: Context, ask: Pay) -> Paid | Refused:
     """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
-    card = card_now(unit, ask.card)
-    known = fines.payment_known(unit, card, ask.by.who, ask.transaction_id)
+    card = card_now(context.unit, ask.card)
+    known = fines.payment_known(context.unit, card, ask.by.who, ask.transaction_id)
     if known:
-        return _paid_before(unit, ask, known, now)
+        return _paid_before(context.unit, ask, known, context.now)
     if card != ask.card:
-        return _no(unit, ask, Refusal(Reason.CARD_REPLACED), now)
-    owed = max(0, unit.owed_cents(ask.card))
-    wanted = [one for one in unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
+        return _no(context.unit, ask, Refusal(Reason.CARD_REPLACED), context.now)
+    owed = max(0, context.unit.owed_cents(ask.card))
+    wanted = [one for one in context.unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
     most = min(owed, sum(one.left_cents for one in wanted))
     if ask.fine is not None and not wanted:
-        return _no(unit, ask, Refusal(Reason.UNKNOWN_FINE), now)
+        return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
     if ask.currency != CURRENCY:
-        return _no(unit, ask, Refusal(Reason.NOT_SUPPORTED), now)
+        return _no(context.unit, ask, Refusal(Reason.NOT_SUPPORTED), context.now)
     if not 0 < ask.cents <= most:
-        return _no(unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), now)
-    _spread(unit, wanted, ask.cents, now, ask.by)
+        return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), context.now)
+    _spread(context.unit, wanted, ask.cents, context.now, ask.by)
     outcome = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
-    fines.keep_payment(unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), now, ask.by)
+    fines.keep_payment(context.unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), context.now, ask.by)
     return outcome
 
 
@@ -127,19 +128,19 @@ def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by
         cents -= part
 
 
-def waive(unit: Unit, ask: Waive, _house: Library, now: datetime) -> Waived | Refused:
+def waive(context: Context, ask: Waive) -> Waived | Refused:
     """Waive a charge, or a part of it; the journal keeps the reason."""
-    charged = fines.charge_numbered(unit, ask.fine)
+    charged = fines.charge_numbered(context.unit, ask.fine)
     if charged is None:
-        return _no(unit, ask, Refusal(Reason.UNKNOWN_FINE), now)
+        return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
     if not ask.reason.strip():
-        return _no(unit, ask, Refusal(Reason.REASON_NEEDED), now)
+        return _no(context.unit, ask, Refusal(Reason.REASON_NEEDED), context.now)
     cents = charged.left_cents if ask.cents is None else ask.cents
     if cents < 0 or cents > max(0, charged.left_cents):
-        return _no(unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), now)
+        return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), context.now)
     if cents:
-        fines.let_off(unit, charged, cents, ask.reason, now, ask.by)
-    return Waived(ask.fine, cents, max(0, unit.owed_cents(charged.patron)), again=not cents)
+        fines.let_off(context.unit, charged, cents, ask.reason, context.now, ask.by)
+    return Waived(ask.fine, cents, max(0, context.unit.owed_cents(charged.patron)), again=not cents)
 
 
 def _no(unit: Unit, ask: Pay | Waive, refusal: Refusal, now: datetime) -> Refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckOut, PartnerNotice
 from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
@@ -21,30 +22,32 @@ LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
 """Events that imply that our copy has left, even if it was not scanned."""
 
 
-def borrow_from_us(unit: Unit, ask: BorrowFromUs, library: Library, now: datetime) -> Outcome:
+def borrow_from_us(context: Context, ask: BorrowFromUs) -> Outcome:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
-    known = unit.request_lent(ask.wire_agency, ask.wire_id)
+    known = context.unit.request_lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
-        return _known(unit, known, ask, library, now)
-    partner = unit.partner(ask.partner)
+        return _known(context, known, ask)
+    partner = context.unit.partner(ask.partner)
     if known or partner is None:
-        return _no(unit, Refusal(Reason.AGENCY_NOT_ALLOWED), ask.by, now)
-    if late := over(ask.need_before, now):
-        return _no(unit, late, ask.by, now)
-    ours = _our_copies(unit, ask, library)
-    answer = lenders.may_lend(partner, _free_copies(unit, ask, ours), library.policy, now, known=bool(ours))
+        return _no(context.unit, Refusal(Reason.AGENCY_NOT_ALLOWED), ask.by, context.now)
+    if late := over(ask.need_before, context.now):
+        return _no(context.unit, late, ask.by, context.now)
+    ours = _our_copies(context.unit, ask, context.library)
+    answer = lenders.may_lend(
+        partner, _free_copies(context.unit, ask, ours), context.library.policy, context.now, known=bool(ours)
+    )
     if isinstance(answer, Refusal):
-        return _no(unit, answer, ask.by, now)
-    return _paged(unit, _page(unit, ask, answer, now))
+        return _no(context.unit, answer, ask.by, context.now)
+    return _paged(context.unit, _page(context.unit, ask, answer, context.now))
 
 
-def _known(unit: Unit, known: Request, ask: BorrowFromUs, library: Library, now: datetime) -> Outcome:
+def _known(context: Context, known: Request, ask: BorrowFromUs) -> Outcome:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
-    if _another_title(unit, known, ask, library):
-        return _no(unit, Refusal(Reason.DUPLICATE_REQUEST), ask.by, now, known)
+    if _another_title(context.unit, known, ask, context.library):
+        return _no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), ask.by, context.now, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
-        return _no(unit, Refusal(Reason.NO_AVAILABLE_COPY), ask.by, now, known)
-    return _paged(unit, known)
+        return _no(context.unit, Refusal(Reason.NO_AVAILABLE_COPY), ask.by, context.now, known)
+    return _paged(context.unit, known)
 
 
 def _another_title(unit: Unit, known: Request, ask: BorrowFromUs, library: Library) -> bool:
@@ -105,29 +108,35 @@ def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request
 # ---- shipping
 
 
-def ship(unit: Unit, request: Request, library: Library, now: datetime, by: Actor) -> Request:
+def ship(context: Context, request: Request, by: Actor) -> Request:
     """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
-    due = calendar.civil(now) + timedelta(days=library.policy.lending.institutional_days)
-    after = unit.advance(request, Event.LEND, now, by, lender_due=due)
-    unit.set_status(after.item or ItemKey("", ""), "On Loan")
+    due = calendar.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
+    after = context.unit.advance(request, Event.LEND, context.now, by, lender_due=due)
+    context.unit.set_status(after.item or ItemKey("", ""), "On Loan")
     return after
 
 
-def ship_at_counter(unit: Unit, ask: CheckOut, library: Library, now: datetime) -> Outcome | None:
+def ship_at_counter(context: Context, ask: CheckOut) -> Outcome | None:
     """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's."""
-    partner = unit.partner_with_card(ask.card)
+    partner = context.unit.partner_with_card(ask.card)
     if partner is None:
         return None
-    held = [r for r in unit.requests_with(ask.barcode, library.agency) if r.partner == partner.agency]
+    held = [r for r in context.unit.requests_with(ask.barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
-        return _no(unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, now)
-    if not lends(ask.place.role, library.policy):
-        return _no(unit, Refusal(Reason.COUNTER_ONLY, {"place": library.pickup_locations[0]}), ask.by, now, held[0])
+        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
+    if not lends(ask.place.role, context.library.policy):
+        return _no(
+            context.unit,
+            Refusal(Reason.COUNTER_ONLY, {"place": context.library.pickup_locations[0]}),
+            ask.by,
+            context.now,
+            held[0],
+        )
     if held[0].position is P.SHIPPED:
         return _shipped(held[0], ask, again=True)
-    if not unit.can(held[0], Event.LEND):
-        return _no(unit, Refusal(Reason.WRONG_POSITION), ask.by, now, held[0])
-    return _shipped(ship(unit, held[0], library, now, ask.by), ask)
+    if not context.unit.can(held[0], Event.LEND):
+        return _no(context.unit, Refusal(Reason.WRONG_POSITION), ask.by, context.now, held[0])
+    return _shipped(ship(context, held[0], ask.by), ask)
 
 
 def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> CheckedOut:
@@ -138,19 +147,21 @@ def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> Checked
 # ---- notices of the borrowing library
 
 
-def heard(unit: Unit, ask: PartnerNotice, event: Event, library: Library, now: datetime) -> Outcome:
+def heard(context: Context, ask: PartnerNotice, event: Event) -> Outcome:
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
-    request = lent_to(unit, ask)
+    request = lent_to(context.unit, ask)
     if request is None:
-        return _no(unit, Refusal(Reason.UNKNOWN_REQUEST), ask.by, now)
+        return _no(context.unit, Refusal(Reason.UNKNOWN_REQUEST), ask.by, context.now)
     if request.position in FINAL:
-        unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
+        context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
         return _noted(request, late=True)
-    if not unit.can(request, event):
-        return _past_it(unit, ask, request, event, now)
+    if not context.unit.can(request, event):
+        return _past_it(context.unit, ask, request, event, context.now)
     if request.position is P.PAGED and event in LEFT:
-        unit.set_status(request.item or ItemKey("", ""), "On Loan")
-    return _noted(unit.advance(request, event, now, ask.by, **_facts_of(event, request, library, now)))
+        context.unit.set_status(request.item or ItemKey("", ""), "On Loan")
+    return _noted(
+        context.unit.advance(request, event, context.now, ask.by, **_facts_of(event, request, context.library, context.now))
+    )
 
 
 def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Outcome:
@@ -171,17 +182,19 @@ def _facts_of(event: Event, request: Request, library: Library, now: datetime) -
     return {}
 
 
-def renewed_by_borrower(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Outcome:
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
-    request = lent_to(unit, ask)
-    if request is None or not unit.can(request, Event.BORROWER_RENEWED):
-        return _no(unit, Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, now, request)
+    request = lent_to(context.unit, ask)
+    if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
+        return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, context.now, request)
     if request.recalled_on is not None:
-        return _no(unit, Refusal(Reason.RECALLED), ask.by, now, request)
-    due = _kept_until(ask, request, library, now)
+        return _no(context.unit, Refusal(Reason.RECALLED), ask.by, context.now, request)
+    due = _kept_until(ask, request, context.library, context.now)
     if isinstance(due, Refusal):
-        return _no(unit, due, ask.by, now, request)
-    after = unit.advance(request, Event.BORROWER_RENEWED, now, ask.by, lender_due=due, renewals=request.renewals + 1)
+        return _no(context.unit, due, ask.by, context.now, request)
+    after = context.unit.advance(
+        request, Event.BORROWER_RENEWED, context.now, ask.by, lender_due=due, renewals=request.renewals + 1
+    )
     return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.find_request import day_of, done, elsewhere
 from hkall_gateway.desk.fines import DAMAGE, LOST_WITHOUT_PRICE, PROCESSING, REPLACEMENT, fix_fine
@@ -29,50 +29,54 @@ SEARCH = "look_on_our_shelf"
 """The flag of our copy that its borrower claims to have sent home."""
 
 
-def lose(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Done | Refused:
+def lose(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine up to that day, no further.
 
     A book lost on the way home is not charged to the patron. `command.cents`: the price that the owner has named for this book.
     Without a known price the answer says so and the request is flagged; the same command again with a price charges it.
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
-    if not unit.can(request, event):
-        return elsewhere(unit, command, request, now)
+    if not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
     if request.lost_on is not None:
-        return _priced_later(unit, command, request, REPLACEMENT, now)
-    day = day_of(unit, command, request, now)
+        return _priced_later(context.unit, command, request, REPLACEMENT, context.now)
+    day = day_of(context.unit, command, request, context.now)
     if isinstance(day, Refused):
         return day
-    flags = _flags(unit, request)
-    after = unit.advance(request, event, now, command.by, rule="R45", lost_on=day, reason=command.reason, flags=flags)
+    flags = _flags(context.unit, request)
+    after = context.unit.advance(
+        request, event, context.now, command.by, rule="R45", lost_on=day, reason=command.reason, flags=flags
+    )
     if after.side is Side.LENDING:
-        unit.set_status(after.item or ItemKey("", ""), "Lost")
-    return _bill(unit, command, after, day, library, now) if _is_theirs(after, REPLACEMENT) else _not_theirs(command, after)
+        context.unit.set_status(after.item or ItemKey("", ""), "Lost")
+    return _bill(context, command, after, day) if _is_theirs(after, REPLACEMENT) else _not_theirs(command, after)
 
 
-def _bill(unit: Unit, command: StaffCommand, request: Request, day: date, library: Library, now: datetime) -> Done:
-    charges = _charges(unit, request)
-    overdue_cents = fix_fine(unit, request, day, library, now, command.by)
-    priced = _price(unit, command, request, REPLACEMENT, charges.replacement_cents, now)
+def _bill(context: Context, command: StaffCommand, request: Request, day: date) -> Done:
+    charges = _charges(context.unit, request)
+    overdue_cents = fix_fine(context, request, day, command.by)
+    priced = _price(context.unit, command, request, REPLACEMENT, charges.replacement_cents, context.now)
     if charges.processing_cents:
-        fines.charge(unit, request, PROCESSING, charges.processing_cents, "R45", now, command.by)
+        fines.charge(context.unit, request, PROCESSING, charges.processing_cents, "R45", context.now, command.by)
     return replace(priced, cents=overdue_cents + priced.cents + charges.processing_cents)
 
 
-def damage(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+def damage(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Charge the patron for damage: the owner's charge, or `command.cents` where the owner has named one.
 
     Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
     """
-    if not unit.can(request, Event.DAMAGE):
-        return elsewhere(unit, command, request, now)
+    if not context.unit.can(request, Event.DAMAGE):
+        return elsewhere(context.unit, command, request, context.now)
     if request.damaged:
-        return _priced_later(unit, command, request, DAMAGE, now)
-    flags = _flags(unit, request)
-    after = unit.advance(request, Event.DAMAGE, now, command.by, rule="R45", damaged=True, reason=command.reason, flags=flags)
+        return _priced_later(context.unit, command, request, DAMAGE, context.now)
+    flags = _flags(context.unit, request)
+    after = context.unit.advance(
+        request, Event.DAMAGE, context.now, command.by, rule="R45", damaged=True, reason=command.reason, flags=flags
+    )
     if not _is_theirs(after, DAMAGE):
         return _not_theirs(command, after)
-    return _price(unit, command, after, DAMAGE, _charges(unit, request).damage_cents, now)
+    return _price(context.unit, command, after, DAMAGE, _charges(context.unit, request).damage_cents, context.now)
 
 
 def _not_theirs(command: StaffCommand, request: Request) -> Done:
@@ -109,37 +113,43 @@ def _is_theirs(request: Request, kind: str) -> bool:
     return on_loan or (kind == DAMAGE and request.used)
 
 
-def claim(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+def claim(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Record the patron's claim that the book was returned, on `command.on` or an unknown day: no further day costs a fine."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
-    if not unit.can(request, event):
-        return elsewhere(unit, command, request, now)
+    if not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
     if request.claimed_on is not None:
         return done(request, again=True)
-    day = day_of(unit, command, request, now)
+    day = day_of(context.unit, command, request, context.now)
     if isinstance(day, Refused):
         return day
     flags = flagged(request, SEARCH) if request.side is Side.LENDING else request.flags
-    return done(unit.advance(request, event, now, command.by, rule="R41", claimed_on=day, reason=command.reason, flags=flags))
+    return done(
+        context.unit.advance(
+            request, event, context.now, command.by, rule="R41", claimed_on=day, reason=command.reason, flags=flags
+        )
+    )
 
 
-def settle(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Done | Refused:
+def settle(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Close a lost or claimed request that the libraries have settled between them; the fine stands."""
     event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
     if request.position is P.CLOSED:
         return done(request, again=True)
     day = request.lost_on or request.claimed_on
-    if day is None or not unit.can(request, event):
-        return elsewhere(unit, command, request, now)
-    cents = fix_fine(unit, request, day, library, now, command.by) if request.position is P.ON_LOAN else 0
-    return done(unit.advance(request, event, now, command.by, rule="R45", reason=command.reason), cents=cents)
+    if day is None or not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
+    cents = fix_fine(context, request, day, command.by) if request.position is P.ON_LOAN else 0
+    return done(context.unit.advance(request, event, context.now, command.by, rule="R45", reason=command.reason), cents=cents)
 
 
-def allow_overseas(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+def allow_overseas(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Record the owner's permission to take the book overseas until `command.on`, with actor and reason (R43)."""
     if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
-        return elsewhere(unit, command, request, now)
-    unit.note(request, "OVERSEAS_ALLOWED", {"until": command.on, "because": command.reason}, now, command.by, rule="R43")
+        return elsewhere(context.unit, command, request, context.now)
+    context.unit.note(
+        request, "OVERSEAS_ALLOWED", {"until": command.on, "because": command.reason}, context.now, command.by, rule="R43"
+    )
     return done(request, due=command.on)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import lending
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
 from hkall_gateway.desk.card_desk import CardDesk
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import (
     Bill,
@@ -88,7 +87,7 @@ class PartnerDesk(CardDesk):
 
     async def see_request(self, ask: SeeRequest) -> RequestSeen | Refused:
         """The state of a request."""
-        return await self._store.read(partner_queries.see_request, ask, self.library, self._now())
+        return await self._store.read(in_context, partner_queries.see_request, self.library, self._now(), ask)
 
     async def serves(self, partner: str, card: str) -> bool:
         """Whether this partner has an open request for this patron."""
@@ -96,7 +95,7 @@ class PartnerDesk(CardDesk):
 
     async def see_copy_of(self, ask: SeeRequest) -> ItemSeen | Refused:
         """The state of the copy of a request."""
-        return await self._store.read(partner_queries.copy_of, ask, self.library, self._now())
+        return await self._store.read(in_context, partner_queries.copy_of, self.library, self._now(), ask)
 
     async def see_shelves(self, ask: SeeShelves) -> ShelvesSeen | Refused:
         """The copies of titles, or the states of copies, a page at a time."""
@@ -123,9 +122,9 @@ def _serves(unit: Any, partner: str, card: str) -> bool:
     return any(request.partner == partner for request in unit.open_requests(card))
 
 
-def _borrower_has_it(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.BORROWER_HAS_IT, library, now)
+def _borrower_has_it(context: Context, ask: PartnerNotice) -> Outcome:
+    return lending.heard(context, ask, Event.BORROWER_HAS_IT)
 
 
-def _coming_home(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.COMING_HOME, library, now)
+def _coming_home(context: Context, ask: PartnerNotice) -> Outcome:
+    return lending.heard(context, ask, Event.COMING_HOME)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import waited_too_long
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import standing_of
@@ -33,17 +34,17 @@ P = Position
 LENT = frozenset({P.ON_LOAN})
 
 
-def see_patron(
-    unit: Unit, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None, library: Library, now: datetime
-) -> PatronSeen:
+def see_patron(context: Context, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None) -> PatronSeen:
     """A patron's record: whether they may borrow, their loans and requests, and their charges."""
     borrower = facts.borrower
     if borrower is None:
         return _nobody(ask, facts)
-    has, charged = unit.open_lines(borrower.barcode), unit.charges(borrower.barcode)
+    has, charged = context.unit.open_lines(borrower.barcode), context.unit.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
-    category = eligibility.category_of(borrower, library.policy)
-    answer = eligibility.may_use_as(category, borrower, library.policy, now, standing_of(has, owed_cents, library, now))
+    category = eligibility.category_of(borrower, context.library.policy)
+    answer = eligibility.may_use_as(
+        category, borrower, context.library.policy, context.now, standing_of(has, owed_cents, context.library, context.now)
+    )
     return PatronSeen(
         card=borrower.barcode,
         name=borrower.name,
@@ -54,12 +55,12 @@ def see_patron(
         valid=isinstance(answer, Grant),
         refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
         pin_ok=pin_ok,
-        lines=tuple([loan_line(unit, request, library, now) for request in has]),
+        lines=tuple([loan_line(context, request) for request in has]),
         loans_limit=category.quota if category else 0,
         owed_cents=max(0, owed_cents),
         expires=borrower.expires,
-        charges=charge_lines(unit, charged),
-        may_renew=isinstance(answer, Grant) or library.policy.renewal.expired_or_blocked == "allow",
+        charges=charge_lines(context.unit, charged),
+        may_renew=isinstance(answer, Grant) or context.library.policy.renewal.expired_or_blocked == "allow",
     )
 
 
@@ -75,18 +76,18 @@ def not_theirs(unit: Unit, card: str) -> Reason:
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
-def loan_line(unit: Unit, request: RequestEntry, library: Library, now: datetime) -> LoanEntry:
+def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
-    position, today = request.position, calendar.civil(now)
+    position, today = request.position, calendar.civil(context.now)
     overdue = position in LENT and request.due is not None and today > request.due
-    fine_cents = _fine_cents(unit, request.id, library, now) if overdue else 0
-    late = waited_too_long(unit, request, library, now)
-    return LoanEntry(request, library.policy.labels.get(position, position), overdue, fine_cents, late)
+    fine_cents = _fine_cents(context, request.id) if overdue else 0
+    late = waited_too_long(context, request)
+    return LoanEntry(request, context.library.policy.labels.get(position, position), overdue, fine_cents, late)
 
 
-def _fine_cents(unit: Unit, number: str, library: Library, now: datetime) -> int:
-    request = unit.request(number)
-    return left_to_charge(unit, request, calendar.civil(now), library) if request else 0
+def _fine_cents(context: Context, number: str) -> int:
+    request = context.unit.request(number)
+    return left_to_charge(context.unit, request, calendar.civil(context.now), context.library) if request else 0
 
 
 def see_item(unit: Unit, ask: SeeItem, library: Library) -> ItemSeen | Refused:

@@ -8,8 +8,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk import renewing
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days
-from hkall_gateway.desk.common.library import Library, refused
+from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.find_request import done, elsewhere
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import DeliveryResult, Refused, Renewed
@@ -27,43 +28,41 @@ P = Position
 # ---- the owner of a book that we borrow
 
 
-def recalled(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Recalled | Refused:
+def recalled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     """Apply the owner's recall: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
 
     A recall of a book on its way home, or of an ended request, is a success without effect. `ask.due` is the date that the
     owner names.
     """
-    request = _theirs(unit, ask, now)
+    request = _theirs(context.unit, ask, context.now)
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
-        return _recall_loan(unit, ask, request, library, now)
-    if not unit.can(request, Event.RECALL_NOTED) or _former(request, ask):
-        return _late(unit, ask, request, now)
+        return _recall_loan(context, ask, request)
+    if not context.unit.can(request, Event.RECALL_NOTED) or _former(request, ask):
+        return _late(context.unit, ask, request, context.now)
     if request.recalled_on is not None:
         return _answer(request, ask, again=True)
-    return _note(unit, ask, request, library, now)
+    return _note(context, ask, request)
 
 
-def _recall_loan(unit: Unit, ask: PartnerNotice, request: Request, library: Library, now: datetime) -> Recalled:
-    after = _shorten(unit, request, ask.due, ask.by, library, now)
+def _recall_loan(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
+    after = _shorten(context, request, ask.due, ask.by)
     return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
 
 
-def renewal_refused(
-    unit: Unit, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
-) -> None:
+def renewal_refused(context: Context, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
-    request = unit.request(telling.request)
+    request = context.unit.request(telling.request)
     if request and request.position is P.ON_LOAN and renewing.took_back(request, telling, answer):
-        _shorten(unit, request, None, by, library, now)
+        _shorten(context, request, None, by)
 
 
-def _shorten(unit: Unit, request: Request, wanted: date | None, by: Actor, library: Library, now: datetime) -> Request | None:
+def _shorten(context: Context, request: Request, wanted: date | None, by: Actor) -> Request | None:
     """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
-    today, again = calendar.civil(now), request.recalled_on is not None
+    today, again = calendar.civil(context.now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
-    until = due.recall_due(loan, library.policy, now, wanted, closed_days(unit, library))
+    until = due.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context.unit, context.library))
     if again and until == request.due:
         return None
     facts: dict[str, Any] = {
@@ -74,7 +73,7 @@ def _shorten(unit: Unit, request: Request, wanted: date | None, by: Actor, libra
         "recall_cancelled_on": None,
         **_not_asked(request),
     }
-    return unit.advance(request, Event.RECALL, now, by, rule="R25", **facts)
+    return context.unit.advance(request, Event.RECALL, context.now, by, rule="R25", **facts)
 
 
 def tell_late(unit: Unit, request: Request, now: datetime, by: Actor) -> None:
@@ -88,25 +87,27 @@ def _not_asked(request: Request) -> Mapping[str, Any]:
     return renewing.NOT_ASKED if request.renewal_sync == renewing.PENDING else {}
 
 
-def _note(unit: Unit, ask: PartnerNotice, request: Request, library: Library, now: datetime) -> Recalled:
+def _note(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
     """Note a recall before the loan: staff see it at the scan, or the book goes back at once, as the policy says."""
-    after = unit.advance(request, Event.RECALL_NOTED, now, ask.by, rule="R24", recalled_on=calendar.civil(now))
-    if library.policy.recall.before_pickup == "return" and unit.can(after, Event.RETURN_UNUSED):
-        after = unit.advance(after, Event.RETURN_UNUSED, now, ask.by, rule="R24", reason="recalled")
+    after = context.unit.advance(
+        request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=calendar.civil(context.now)
+    )
+    if context.library.policy.recall.before_pickup == "return" and context.unit.can(after, Event.RETURN_UNUSED):
+        after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, ask.by, rule="R24", reason="recalled")
     return _answer(after, ask)
 
 
-def recall_cancelled(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Recalled | Refused:
+def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
-    request = _theirs(unit, ask, now)
+    request = _theirs(context.unit, ask, context.now)
     if isinstance(request, Refused):
         return request
-    if not unit.can(request, Event.CANCEL_RECALL):
-        return _late(unit, ask, request, now)
+    if not context.unit.can(request, Event.CANCEL_RECALL):
+        return _late(context.unit, ask, request, context.now)
     if request.recalled_on is None:
         return _answer(request, ask, again=True)
-    facts = _without_recall(request, due.restored_due(request, library.policy), now)
-    after = unit.advance(request, Event.CANCEL_RECALL, now, ask.by, rule="R26", **facts)
+    facts = _without_recall(request, due.restored_due(request, context.library.policy), context.now)
+    after = context.unit.advance(request, Event.CANCEL_RECALL, context.now, ask.by, rule="R26", **facts)
     return replace(_answer(after, ask), old_due=request.due)
 
 
@@ -116,32 +117,32 @@ def _without_recall(request: Request, until: date | None, now: datetime) -> dict
     return {"due": until, "recalled_on": None, "due_before_recall": None} | (kept if request.due else {})
 
 
-def owner_renewed(unit: Unit, ask: PartnerNotice, _house: Library, now: datetime) -> Renewed | Refused:
+def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     """Apply the owner's extension: its date, never an earlier one; it also ends a recall.
 
     If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
     Before the loan only the lender's date changes.
     """
-    request = _theirs(unit, ask, now)
+    request = _theirs(context.unit, ask, context.now)
     if isinstance(request, Refused):
         return request
     if ask.due is None:
-        return _no(unit, ask, Reason.UNUSABLE_MESSAGE, now, request)
+        return _no(context.unit, ask, Reason.UNUSABLE_MESSAGE, context.now, request)
     longer = max(d for d in (request.lender_due, ask.due) if d)
-    if unit.can(request, Event.OWNER_RENEW) and request.due:
+    if context.unit.can(request, Event.OWNER_RENEW) and request.due:
         until = max(request.due, min(ask.due, request.due_asked or ask.due))
-        facts: dict[str, Any] = _without_recall(request, until, now) if request.recalled_on else {"due": until}
+        facts: dict[str, Any] = _without_recall(request, until, context.now) if request.recalled_on else {"due": until}
         facts |= renewing.NOT_ASKED
         if request.renewal_sync == renewing.PENDING:
-            facts |= {"renewals": request.renewals + 1, "renewed_at": now}
+            facts |= {"renewals": request.renewals + 1, "renewed_at": context.now}
         if (until, longer) != (request.due, request.lender_due):
-            request = unit.advance(request, Event.OWNER_RENEW, now, ask.by, lender_due=longer, **facts)
+            request = context.unit.advance(request, Event.OWNER_RENEW, context.now, ask.by, lender_due=longer, **facts)
             if "recalled_on" in facts:  # the recall is over with it
-                unit.tell(Notification.LETTER_RECALL_CANCELLED, request, now, ask.by)
-    elif unit.can(request, Event.RECALL_NOTED):
-        request = unit.amend(request, now, ask.by, lender_due=longer)
+                context.unit.tell(Notification.LETTER_RECALL_CANCELLED, request, context.now, ask.by)
+    elif context.unit.can(request, Event.RECALL_NOTED):
+        request = context.unit.amend(request, context.now, ask.by, lender_due=longer)
     else:
-        return _no(unit, ask, Reason.NOT_ON_LOAN, now, request)
+        return _no(context.unit, ask, Reason.NOT_ON_LOAN, context.now, request)
     item = request.item or ItemKey("", "")
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
@@ -192,15 +193,15 @@ def _no(unit: Unit, ask: PartnerNotice, why: Reason, now: datetime, request: Req
 # ---- we, the owner of a book that is lent
 
 
-def recall_lent(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Done | Refused:
+def recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Recall our lent copy for a patron of ours: the borrower gets a date, at the latest the one agreed before.
 
     `command.on` is the day by which we want it; else the policy's days to bring it back count from today.
     """
-    if not unit.can(request, Event.RECALL_LENT):
-        return elsewhere(unit, command, request, now)
-    today, again = calendar.civil(now), request.recalled_on is not None
-    wanted = max(today, command.on or today + timedelta(days=library.policy.recall.return_days))
+    if not context.unit.can(request, Event.RECALL_LENT):
+        return elsewhere(context.unit, command, request, context.now)
+    today, again = calendar.civil(context.now), request.recalled_on is not None
+    wanted = max(today, command.on or today + timedelta(days=context.library.policy.recall.return_days))
     until = min(d for d in (wanted, request.lender_due) if d)
     if again and until == request.lender_due:
         return done(request, again=True, due=until)
@@ -210,15 +211,17 @@ def recall_lent(unit: Unit, command: StaffCommand, request: Request, library: Li
         "recalled_on": request.recalled_on or today,
         "reason": command.reason,
     }
-    return done(unit.advance(request, Event.RECALL_LENT, now, command.by, rule="R23", **facts), due=until)
+    return done(context.unit.advance(request, Event.RECALL_LENT, context.now, command.by, rule="R23", **facts), due=until)
 
 
-def cancel_recall_lent(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+def cancel_recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the recall of our lent copy: the borrower may keep it until the date agreed before."""
-    if not unit.can(request, Event.CANCEL_RECALL_LENT):
-        return elsewhere(unit, command, request, now)
+    if not context.unit.can(request, Event.CANCEL_RECALL_LENT):
+        return elsewhere(context.unit, command, request, context.now)
     if request.recalled_on is None:
         return done(request, again=True, due=request.lender_due)
     until = max((d for d in (request.due_before_recall, request.lender_due) if d), default=None)
     facts: dict[str, Any] = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": command.reason}
-    return done(unit.advance(request, Event.CANCEL_RECALL_LENT, now, command.by, rule="R26", **facts), due=until)
+    return done(
+        context.unit.advance(request, Event.CANCEL_RECALL_LENT, context.now, command.by, rule="R26", **facts), due=until
+    )

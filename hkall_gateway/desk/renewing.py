@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine
 from hkall_gateway.desk.messages.results import DeliveryResult
@@ -54,41 +54,39 @@ def ask(unit: Unit, request: Request, until: date, now: datetime, by: Actor) -> 
     return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=PENDING, due_asked=until)
 
 
-def answered(unit: Unit, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor) -> None:
+def answered(context: Context, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
-    request, work = unit.request(telling.request), _ANSWERED.get(Notification(telling.send))
+    request, work = context.unit.request(telling.request), _ANSWERED.get(Notification(telling.send))
     if work is not None and request is not None and request.position is Position.ON_LOAN:
-        work(unit, request, telling, answer, library, now, by)
+        work(context, request, telling, answer, by)
 
 
-def _asked(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
-) -> None:
+def _asked(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
     if request.renewal_sync != PENDING or request.due_asked != telling.due or answer.pending:
         return
     until = min((day for day in (telling.due, answer.due) if day), default=None)
     if answer.kind == "refused" or not until or not request.due or until <= request.due:
-        _deny(unit, request, answer, now, by)
+        _deny(context.unit, request, answer, context.now, by)
     else:
-        _grant(unit, request, until, answer.due, calendar.civil(telling.at), library, now, by)
+        _grant(context, request, until, answer.due, calendar.civil(telling.at), by)
 
 
 def _grant(
-    unit: Unit,
+    context: Context,
     request: Request,
     until: date,
     lender_due: date | None,
     asked_on: date,
-    library: Library,
-    now: datetime,
     by: Actor,
 ) -> None:
     """Renew the loan. The fine runs until the patron asked; the days of the lender's decision cost no fine (R40)."""
-    fix_fine(unit, request, asked_on, library, now, by)
+    fix_fine(context, request, asked_on, by)
     expected = lender_due or (request.lender_due and max(request.lender_due, until))
     facts = {"due": until, "lender_due": expected, "renewals": request.renewals + 1}
-    unit.advance(request, Event.RENEWAL_GRANTED, now, by, rule="R32", renewed_at=now, **facts, **NOT_ASKED)
+    context.unit.advance(
+        request, Event.RENEWAL_GRANTED, context.now, by, rule="R32", renewed_at=context.now, **facts, **NOT_ASKED
+    )
 
 
 def _deny(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Any) -> None:
@@ -111,25 +109,23 @@ def took_back(request: Request, telling: PartnerMessage, answer: DeliveryResult)
     )
 
 
-def _told(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
-) -> None:
+def _told(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
     if answer.kind != "refused":
-        _later_date(unit, request, telling, answer, library, now, by)
+        _later_date(context, request, telling, answer, by)
     elif took_back(request, telling, answer):
-        _refused(unit, request, telling, answer, library, now, by)
+        _refused(context, request, telling, answer, by)
 
 
-def _refused(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
-) -> None:
+def _refused(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
-    if library.policy.renewal.on_lender_refusal == "revert":
-        _take_back(unit, request, answer, now, by)
+    if context.library.policy.renewal.on_lender_refusal == "revert":
+        _take_back(context.unit, request, answer, context.now, by)
         return
-    unit.note(request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, now, by, rule="R28")
-    unit.amend(request, now, by, rule="R28", flags=flagged(request, f"refused:{telling.send}"))
+    context.unit.note(
+        request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, context.now, by, rule="R28"
+    )
+    context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, f"refused:{telling.send}"))
 
 
 def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
@@ -152,18 +148,16 @@ def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: dateti
     )
 
 
-def _later_date(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, _house: Library, now: datetime, by: Actor
-) -> None:
+def _later_date(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
     agreed = answer.due or telling.due
     if answer.kind == "refused" or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return
     if agreed > request.lender_due:
-        unit.amend(request, now, by, "R32", lender_due=agreed)
+        context.unit.amend(request, context.now, by, "R32", lender_due=agreed)
 
 
-Answered = Callable[[Unit, Request, PartnerMessage, DeliveryResult, Library, datetime, Actor], None]
+Answered = Callable[[Context, Request, PartnerMessage, DeliveryResult, Actor], None]
 
 _ANSWERED: Mapping[Notification, Answered] = {
     Notification.ASK_LENDER_TO_RENEW: _asked,

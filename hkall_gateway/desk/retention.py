@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.rules.dates.calendar import after, civil, start_of
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
@@ -31,11 +31,11 @@ def last_instant(now: datetime, days: int) -> datetime:
     return start_of(after(civil(now), 1 - days))
 
 
-def purge(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Done:
+def purge(context: Context, cursor: str, limit: int) -> Done:
     """One batch of one stage; `cursor` names both, "" = the first."""
     name, _, place = cursor.partition(" ")
     name = name or next(iter(STAGES))
-    begin, count = STAGES[name](unit, library.policy.retention, now, place, limit)
+    begin, count = STAGES[name](context.unit, context.library.policy.retention, context.now, place, limit)
     return (f"{name} {begin}" if begin else _stage_after(name)), count
 
 

@@ -8,8 +8,9 @@ from datetime import date, datetime
 from typing import Any
 
 from hkall_gateway.desk.borrowing import release_rivals
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days, waited_too_long
-from hkall_gateway.desk.common.library import Library, refused
+from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.common.unannounced import Awaited, awaited
 from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
@@ -25,24 +26,26 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 NOT_COLLECTED = "not collected"
-Arrival = Callable[[Unit, Actor, Request, Library, datetime], CheckedIn]
+Arrival = Callable[[Context, Actor, Request], CheckedIn]
 
 
-def check_in(unit: Unit, ask: CheckIn, library: Library, now: datetime) -> Outcome:
+def check_in(context: Context, ask: CheckIn) -> Outcome:
     """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
-    found = one_with(unit, ask.barcode, ask.agency)
+    found = one_with(context.unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
     if found is None:
-        return _unannounced(unit, ask, library, now)
-    answer = policy.may_return(Terminal(ask.place.role, ask.place.location), library.policy, library.pickup_locations)
+        return _unannounced(context, ask)
+    answer = policy.may_return(
+        Terminal(ask.place.role, ask.place.location), context.library.policy, context.library.pickup_locations
+    )
     if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
-        return _refuse(unit, answer, ask, _task(unit, ask, found, answer.why, now), now)
+        return _refuse(context.unit, answer, ask, _task(context.unit, ask, found, answer.why, context.now), context.now)
     if ask.undo:
-        return _undo(unit, ask, found, now)
+        return _undo(context.unit, ask, found, context.now)
     if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
-        return _against_the_rule(unit, ask, found, answer.why, library, now)
-    return _take_in(unit, ask, _marked(unit, ask, found, answer, now), library, now)
+        return _against_the_rule(context, ask, found, answer.why)
+    return _take_in(context, ask, _marked(context.unit, ask, found, answer, context.now))
 
 
 def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
@@ -60,28 +63,30 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime
     return unit.amend(request, now, ask.by, "R17", **left_there)
 
 
-def _unannounced(unit: Unit, ask: CheckIn, library: Library, now: datetime) -> Outcome:
+def _unannounced(context: Context, ask: CheckIn) -> Outcome:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
-    coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(unit, ask.barcode, ask.agency, library)
+    coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(context.unit, ask.barcode, ask.agency, context.library)
     if isinstance(coming, Reason):
-        return _refuse(unit, Refusal(coming), ask, None, now)
-    answer = policy.may_return(Terminal(ask.place.role, ask.place.location), library.policy, library.pickup_locations)
+        return _refuse(context.unit, Refusal(coming), ask, None, context.now)
+    answer = policy.may_return(
+        Terminal(ask.place.role, ask.place.location), context.library.policy, context.library.pickup_locations
+    )
     if isinstance(answer, Refusal):
-        return _refuse(unit, answer, ask, coming.request, now)
-    return arrive_unannounced(unit, ask.by, coming, library, now)
+        return _refuse(context.unit, answer, ask, coming.request, context.now)
+    return arrive_unannounced(context, ask.by, coming)
 
 
-def _take_in(unit: Unit, ask: CheckIn, found: Request, library: Library, now: datetime) -> CheckedIn:
+def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
     if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
-        return come_back(unit, ask.by, found, calendar.civil(ask.happened_at), library, now)
+        return come_back(context, ask.by, found, calendar.civil(ask.happened_at))
     if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
-        return _as_before(unit, ask.by, found, library, now)
-    return arrival_of(found)(unit, ask.by, found, library, now)
+        return _as_before(context, ask.by, found)
+    return arrival_of(found)(context, ask.by, found)
 
 
-def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Reason, library: Library, now: datetime) -> CheckedIn:
-    seen = unit.amend(found, now, ask.by, flags=flagged(found, f"offline:{why.value}"))
-    return replace(_take_in(unit, ask, seen, library, now), conflict=why.value, alert=True)
+def _against_the_rule(context: Context, ask: CheckIn, found: Request, why: Reason) -> CheckedIn:
+    seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, f"offline:{why.value}"))
+    return replace(_take_in(context, ask, seen), conflict=why.value, alert=True)
 
 
 def fetched(request: Request) -> str:
@@ -114,85 +119,87 @@ def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
     return _refuse(unit, Refusal(Reason.WRONG_POSITION), ask, request, now)
 
 
-def arrive(
-    unit: Unit, by: Actor, request: Request, library: Library, now: datetime, event: Event = Event.ARRIVE, **came: Any
-) -> CheckedIn:
+def arrive(context: Context, by: Actor, request: Request, event: Event = Event.ARRIVE, **came: Any) -> CheckedIn:
     """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted any more.
 
     `came`: facts learnt on arrival, for a copy without a shipped message. A copy that its owner recalled on the way goes home
     too where the policy says so (R24).
     """
-    recalled = request.recalled_on is not None and library.policy.recall.before_pickup == "return"
-    today = calendar.civil(now)
+    recalled = request.recalled_on is not None and context.library.policy.recall.before_pickup == "return"
+    today = calendar.civil(context.now)
     came["received_on"] = today
-    if unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
-        return taken(unit.advance(request, Event.ARRIVE_UNWANTED, now, by, unwanted=True, **came), "unwanted", alert=True)
-    last = policy.pickup_last(today, library.policy, closed_days(unit, library))
-    after = unit.advance(request, event, now, by, rule="R12", pickup_last=last, **came)
+    if context.unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
+        return taken(
+            context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, unwanted=True, **came), "unwanted", alert=True
+        )
+    last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
+    after = context.unit.advance(request, event, context.now, by, rule="R12", pickup_last=last, **came)
     return taken(after, "received", alert=True)
 
 
-def arrive_unannounced(unit: Unit, by: Actor, coming: Awaited, library: Library, now: datetime, **facts: Any) -> CheckedIn:
+def arrive_unannounced(context: Context, by: Actor, coming: Awaited, **facts: Any) -> CheckedIn:
     """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
-        unit.tell(Notification.CANCEL_AT_LENDER, request, now, by)
+        context.unit.tell(Notification.CANCEL_AT_LENDER, request, context.now, by)
     came: dict[str, Any] = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
-    came |= {"partner": lender.agency, "wire_agency": library.agency, "wire_id": lender.wire_id, **facts}
-    taken_in = arrive(unit, by, request, library, now, Event.ARRIVE_UNANNOUNCED, **came)
-    release_rivals(unit, coming.item, request.id, library, now, by)
+    came |= {"partner": lender.agency, "wire_agency": context.library.agency, "wire_id": lender.wire_id, **facts}
+    taken_in = arrive(context, by, request, Event.ARRIVE_UNANNOUNCED, **came)
+    release_rivals(context, coming.item, request.id, by)
     return taken_in
 
 
-def come_back(unit: Unit, by: Actor, request: Request, day: date, library: Library, now: datetime, **facts: Any) -> CheckedIn:
+def come_back(context: Context, by: Actor, request: Request, day: date, **facts: Any) -> CheckedIn:
     """The patron returned it on `day`: the fine is fixed, a lost book is found, and its return begins.
 
     It is dispatched at once, unless the policy wants a staff command for that.
     """
-    cents = fix_fine(unit, request, day, library, now, by)
-    pay_back(unit, request, day, now, by)
+    cents = fix_fine(context, request, day, by)
+    pay_back(context.unit, request, day, context.now, by)
     found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
     found |= {"flags": unflagged(request, LOST_WITHOUT_PRICE), **facts}
-    after = unit.advance(request, Event.RETURN, now, by, rule="R16", **found)
-    return taken(go_home(unit, by, after, library, now), "returned", cents=cents, alert=True)
+    after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
+    return taken(go_home(context, by, after), "returned", cents=cents, alert=True)
 
 
-def go_home(unit: Unit, by: Actor, request: Request, library: Library, now: datetime) -> Request:
+def go_home(context: Context, by: Actor, request: Request) -> Request:
     """Send the shipped message at once, unless the policy ties it to the dispatch (R16)."""
-    at_once = library.policy.return_.announce == "at_checkin"
-    return unit.advance(request, Event.DISPATCH, now, by) if at_once else request
+    at_once = context.library.policy.return_.announce == "at_checkin"
+    return context.unit.advance(request, Event.DISPATCH, context.now, by) if at_once else request
 
 
-def _come_back_today(unit: Unit, by: Actor, request: Request, library: Library, now: datetime) -> CheckedIn:
-    return come_back(unit, by, request, calendar.civil(now), library, now)
+def _come_back_today(context: Context, by: Actor, request: Request) -> CheckedIn:
+    return come_back(context, by, request, calendar.civil(context.now))
 
 
-def come_home(unit: Unit, by: Actor, request: Request, _house: Library, now: datetime, **facts: Any) -> CheckedIn:
+def come_home(context: Context, by: Actor, request: Request, **facts: Any) -> CheckedIn:
     """Take in our own copy, even if messages on the way were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    after = unit.advance(request, Event.CHECK_IN_HOME, now, by, skipped=skipped, returned_on=calendar.civil(now), **facts)
-    unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
+    after = context.unit.advance(
+        request, Event.CHECK_IN_HOME, context.now, by, skipped=skipped, returned_on=calendar.civil(context.now), **facts
+    )
+    context.unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
     return taken(after, "home", alert=bool(skipped))
 
 
-def return_unused(unit: Unit, by: Actor, request: Request, reason: str, library: Library, now: datetime) -> Request:
+def return_unused(context: Context, by: Actor, request: Request, reason: str) -> Request:
     """Send a book home from the hold shelf: not collected, or not wanted (R15)."""
-    return go_home(unit, by, unit.advance(request, Event.RETURN_UNUSED, now, by, rule="R15", reason=reason), library, now)
+    return go_home(context, by, context.unit.advance(request, Event.RETURN_UNUSED, context.now, by, rule="R15", reason=reason))
 
 
-def _on_hold_shelf(unit: Unit, by: Actor, request: Request, library: Library, now: datetime) -> CheckedIn:
+def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
     """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
-    if not waited_too_long(unit, request, library, now):
-        return _as_before(unit, by, request, library, now)
-    return taken(return_unused(unit, by, request, NOT_COLLECTED, library, now), "uncollected", alert=True)
+    if not waited_too_long(context, request):
+        return _as_before(context, by, request)
+    return taken(return_unused(context, by, request, NOT_COLLECTED), "uncollected", alert=True)
 
 
-def _wanted_elsewhere(_unit: Unit, _by: Actor, request: Request, _house: Library, _now: datetime) -> CheckedIn:
+def _wanted_elsewhere(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     """Check in our paged copy before shipment: it leaves with the checkout to its borrower's card."""
     return taken(request, "paged", alert=True)
 
 
-def _as_before(_unit: Unit, _by: Actor, request: Request, _house: Library, _now: datetime) -> CheckedIn:
+def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     """Answer a repeated scan: the same success, with no second notification."""
     return taken(request, "again", alert=request.position is P.RECEIVED)
 

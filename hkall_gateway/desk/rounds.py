@@ -18,6 +18,7 @@ import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk import borrowing, stalled
+from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.partner_commands import MIRRORED
 from hkall_gateway.desk.ports import Clock
@@ -41,7 +42,7 @@ LEASE_S: Final = 300
 
 Batch = tuple[str | None, int]
 """(cursor of the next batch, None = the round is complete; count of this batch)."""
-Work = Callable[[Unit, Library, datetime, str, int], Batch]
+Work = Callable[[Context, str, int], Batch]
 """(unit, library, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
 
 
@@ -52,45 +53,45 @@ class Lost(Exception):
 # ---- the rounds
 
 
-def pickup_expiry(unit: Unit, _house: Library, now: datetime, cursor: str, limit: int) -> Batch:
+def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
     """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
-    late, by = found.pickups_over(unit, calendar.civil(now), cursor, limit), _by("pickup_expiry")
+    late, by = found.pickups_over(context.unit, calendar.civil(context.now), cursor, limit), _by("pickup_expiry")
 
     def expire(request: Request) -> None:
-        unit.advance(request, Event.EXPIRE_PICKUP, now, by, rule="R14", expired_pickup=True)
+        context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True)
 
-    return _batch(late, limit), _each(unit, late, by, now, expire)
+    return _batch(late, limit), _each(context.unit, late, by, context.now, expire)
 
 
-def overdue(unit: Unit, _house: Library, now: datetime, cursor: str, limit: int) -> Batch:
+def overdue(context: Context, cursor: str, limit: int) -> Batch:
     """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
-    late, by = found.loans_over(unit, calendar.civil(now), cursor, limit), _by("overdue")
+    late, by = found.loans_over(context.unit, calendar.civil(context.now), cursor, limit), _by("overdue")
 
     def fall_due(request: Request) -> None:
-        unit.advance(request, Event.FALL_DUE, now, by, rule="R39", overdue_notice_for=request.due)
+        context.unit.advance(request, Event.FALL_DUE, context.now, by, rule="R39", overdue_notice_for=request.due)
 
     last = late[-1] if len(late) == limit else None
-    return f"{last.due} {last.id}" if last else None, _each(unit, late, by, now, fall_due)
+    return f"{last.due} {last.id}" if last else None, _each(context.unit, late, by, context.now, fall_due)
 
 
-def silence(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Batch:
+def silence(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
 
     An unacknowledged request waits `silence_days`; one that the lender has accepted waits the policy's paged days longer. A
     cancellation without confirmation is taken as received.
     """
-    waiting, by = found.asked_before(unit, now - timedelta(days=1), cursor, limit), _by("silence")
-    partners = unit.partners(r.partner for r in waiting)
-    rests = suspended("borrow_request", library.policy, now) is not None
-    silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), library, now) and not _keeps(r, rests)]
+    waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _by("silence")
+    partners = context.unit.partners(r.partner for r in waiting)
+    rests = suspended("borrow_request", context.library.policy, context.now) is not None
+    silent = [r for r in waiting if _silent(context, r, partners.get(r.partner)) and not _keeps(r, rests)]
 
     def give_up(request: Request) -> None:
         if request.position is Position.CANCELLING:
-            unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34", reason=SILENCE)
+            context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34", reason=SILENCE)
         else:
-            borrowing.give_up_on(unit, request, library, now, by)
+            borrowing.give_up_on(context, request, by)
 
-    return _batch(waiting, limit), _each(unit, silent, by, now, give_up)
+    return _batch(waiting, limit), _each(context.unit, silent, by, context.now, give_up)
 
 
 def _keeps(request: Request, rests: bool) -> bool:
@@ -98,13 +99,13 @@ def _keeps(request: Request, rests: bool) -> bool:
     return rests and request.position is Position.REQUESTED
 
 
-def _silent(unit: Unit, request: Request, partner: Partner | None, library: Library, now: datetime) -> bool:
+def _silent(context: Context, request: Request, partner: Partner | None) -> bool:
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
-    days = partner.silence_days + (library.policy.waits.paged_days if _accepted(unit, request) else 0)
-    closed = unit.closed_days(partner.agency)
+    days = partner.silence_days + (context.library.policy.waits.paged_days if _accepted(context.unit, request) else 0)
+    closed = context.unit.closed_days(partner.agency)
     last = calendar.after_working_days(calendar.civil(request.moved_at), days, partner.work_days, closed)
-    return calendar.civil(now) > last
+    return calendar.civil(context.now) > last
 
 
 def _accepted(unit: Unit, request: Request) -> bool:
@@ -113,43 +114,49 @@ def _accepted(unit: Unit, request: Request) -> bool:
     return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == "accepted"
 
 
-def postponed(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Batch:
+def postponed(context: Context, cursor: str, limit: int) -> Batch:
     """Ask the next lender for requests that were declined while requests were suspended, once they are not (R1)."""
-    if suspended("borrow_request", library.policy, now):
+    if suspended("borrow_request", context.library.policy, context.now):
         return None, 0
-    waiting, by = found.postponed(unit, cursor, limit), _by("postponed")
+    waiting, by = found.postponed(context.unit, cursor, limit), _by("postponed")
 
     def ask(request: Request) -> None:
-        borrowing.resume(unit, request, library, now, by)
+        borrowing.resume(context, request, by)
 
-    return _batch(waiting, limit), _each(unit, waiting, by, now, ask)
+    return _batch(waiting, limit), _each(context.unit, waiting, by, context.now, ask)
 
 
-def not_needed_after(unit: Unit, _house: Library, now: datetime, cursor: str, limit: int) -> Batch:
+def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
-    late, by = found.needed_before(unit, calendar.civil(now), cursor, limit), _by("not_needed_after")
+    late, by = found.needed_before(context.unit, calendar.civil(context.now), cursor, limit), _by("not_needed_after")
 
     def cancel(request: Request) -> None:
-        unit.advance(request, Event.CANCEL, now, by, rule="R34", reason="not needed any more")
+        context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more")
 
-    return _batch(late, limit), _each(unit, late, by, now, cancel)
+    return _batch(late, limit), _each(context.unit, late, by, context.now, cancel)
 
 
-def stuck(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Batch:
+def stuck(context: Context, cursor: str, limit: int) -> Batch:
     """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
-    found, by = stalled.stalled(unit, library.policy.waits, now, cursor, limit), _by("stuck")
-    still = [r for r in stalled.still(unit, found, library.policy.waits, now) if not stalled.is_noted(unit, r)]
+    found, by = stalled.stalled(context.unit, context.library.policy.waits, context.now, cursor, limit), _by("stuck")
+    still = [
+        r
+        for r in stalled.still(context.unit, found, context.library.policy.waits, context.now)
+        if not stalled.is_noted(context.unit, r)
+    ]
 
     def note(request: Request) -> None:
-        unit.note(request, stalled.NOTED, {"position": request.position, "since": str(request.moved_at)}, now, by)
+        context.unit.note(
+            request, stalled.NOTED, {"position": request.position, "since": str(request.moved_at)}, context.now, by
+        )
         LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
 
-    return _batch(found, limit), _each(unit, still, by, now, note)
+    return _batch(found, limit), _each(context.unit, still, by, context.now, note)
 
 
-def inbox_cleanup(unit: Unit, _house: Library, now: datetime, _cursor: str, limit: int) -> Batch:
+def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
     """Delete the kept outcomes of documents that have expired."""
-    count = found.forget_documents(unit, now, limit)
+    count = found.forget_documents(context.unit, context.now, limit)
     return "more" if count == limit else None, count
 
 
@@ -200,22 +207,20 @@ def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> Rou
     return found.claim(unit, name, who, now, LEASE_S, due_only)
 
 
-def one_batch(
-    unit: Unit, job: RoundState, who: str, library: Library, now: datetime, limit: int
-) -> tuple[RoundState | None, int]:
+def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[RoundState | None, int]:
     """Run one batch and store its cursor: returns the round's next job, None when it is complete, and its count so far.
 
     Raises Lost if another gateway has it now.
     """
     if not job.cursor:
-        found.forget_aside(unit, job.name)
-    cursor, count = ROUNDS[job.name](unit, library, now, job.cursor, limit)
+        found.forget_aside(context.unit, job.name)
+    cursor, count = ROUNDS[job.name](context, job.cursor, limit)
     total = count + (job.count if job.cursor else 0)
     if cursor is None:
-        after, kept = None, found.done(unit, job, who, total, now, timetable.next_after(job.name, now))
+        after, kept = None, found.done(context.unit, job, who, total, context.now, timetable.next_after(job.name, context.now))
     else:
-        after = replace(job, count=total, cursor=cursor, lease_until=now + timedelta(seconds=LEASE_S))
-        kept = found.keep_on(unit, job, who, after)
+        after = replace(job, count=total, cursor=cursor, lease_until=context.now + timedelta(seconds=LEASE_S))
+        kept = found.keep_on(context.unit, job, who, after)
     if not kept:
         raise Lost(job.name)
     return after, total
@@ -239,7 +244,7 @@ class Rounds:
         instance: str,
         batch: int = BATCH,
     ) -> None:
-        self._store, self._house, self._now, self._clock = store, library, now, clock
+        self._store, self._library, self._now, self._clock = store, library, now, clock
         self._instance, self._limit = instance, batch
         self._running, self._stopping = False, False
         self._timer: Any = None
@@ -273,7 +278,9 @@ class Rounds:
             return 0
         going: RoundState | None = job
         while going is not None and not self._stopping:
-            going, count = await self._store.run(one_batch, going, self._instance, self._house(), self._now(), self._limit)
+            going, count = await self._store.run(
+                in_context, one_batch, self._library(), self._now(), going, self._instance, self._limit
+            )
         LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
         return count
 

@@ -12,7 +12,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.connectors import exports
 from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.lab.demo_ports import Ports as Ports
-from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.store import loading, schema
 from hkall_gateway.store.engine.connect import open_engine
@@ -97,7 +97,7 @@ def furnish(
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
     schema.upgrade(engine)
-    store = Immediate(engine, make_unit(house_of(config)))
+    store = Immediate(engine, make_unit(library_of(config)))
     _load(store, "patrons", exports.read_patrons(patrons))
     _load(store, "holdings", exports.read_holdings(holdings))
     store.close()

@@ -118,14 +118,14 @@ class Mailer:
         now: Callable[[], datetime],
         server: str = "the mail server",
     ) -> None:
-        self._store, self._post, self._sender, self._house, self._now = store, post, sender, library, now
+        self._store, self._post, self._sender, self._library, self._now = store, post, sender, library, now
         self._server = server
 
     async def deliver(self, row: OutboxRow) -> DeliveryResult:
         """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
-        found = await self._store.read(_look_up, letter, self._house().agency)
+        found = await self._store.read(_look_up, letter, self._library().agency)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             # A letter that may have arrived counts as sent, so that its correction is sent too.
             return DeliveryResult("accepted" if row.state == "unsure" else NOT_NEEDED, detail=_standing(found.request))
@@ -133,7 +133,7 @@ class Mailer:
             return DeliveryResult("undeliverable", detail="no address")
         now, last = self._now(), self._last_day(found)
         try:
-            message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._house(), now))
+            message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._library(), now))
         except Exception as error:
             LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
             return DeliveryResult("undeliverable", detail=f"it cannot be composed: {type(error).__name__}; see the log")
@@ -141,7 +141,7 @@ class Mailer:
 
     def _last_day(self, found: _Found) -> date:
         today, given = calendar.civil(self._now()), found.request.pickup_last if found.request else None
-        return max(policy.pickup_last(today, self._house().policy, found.closed), given or date.min)
+        return max(policy.pickup_last(today, self._library().policy, found.closed), given or date.min)
 
     async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
         try:

@@ -9,6 +9,7 @@ from typing import Final
 from hkall_gateway import config_mapping, courier
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.common import choosing
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
@@ -51,7 +52,7 @@ def _initiator(means: Resources, store: Store, library: Callable[[], Library]) -
 
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
-        telling, partner, look_for = await store.read(choosing.addressed, row.payload, library(), means.clock())
+        telling, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
         if partner is None:
             return DeliveryResult("unreachable", detail="no such partner")
         return await client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.rule_index import names_of
 from hkall_gateway.rules.vocabulary import RULES, Actor, Position, Reason, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
@@ -100,7 +100,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(path: Path) -> Immediate:
     config = gateway.load(path, demo_setup.environment(PORTS))
-    return Immediate(open_engine(config.database.url), make_unit(house_of(config)))
+    return Immediate(open_engine(config.database.url), make_unit(library_of(config)))
 
 
 def run(config: Path, words: str, *more: str) -> Result:

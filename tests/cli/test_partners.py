@@ -14,10 +14,11 @@ from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.desk import borrowing
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -34,14 +35,14 @@ def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path, PORTS)
     demo_setup.furnish(path, demo_setup.environment(PORTS))
     site = gateway.load(path, demo_setup.environment(PORTS))
-    library = house_of(site)
+    library = library_of(site)
     engine = open_engine(site.database.url)
     store = Immediate(engine, make_unit(library))
     store.now(Unit.write_partners, [p.plain() for p in site.partners])
     wish = RequestTitle(Actor("test", "ncip"), "P0001", "b0001", placed_by="X", placed_id="d-1")
 
     def place(unit: Unit) -> None:
-        borrowing.request_title(unit, wish, BorrowerFacts(unit.patron("P0001"), "snapshot"), library, now())
+        borrowing.request_title(Context(unit, library, now()), wish, BorrowerFacts(unit.patron("P0001"), "snapshot"))
         unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), "unknown", "", "cut"))
         unit.outbox.dead(1, "unknown: cut")
 

@@ -15,7 +15,7 @@ from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.store import rounds
@@ -36,7 +36,7 @@ def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path, PORTS)
     demo_setup.furnish(path, demo_setup.environment(PORTS))
     config = gateway.load(path, demo_setup.environment(PORTS))
-    store = Immediate(open_engine(config.database.url), make_unit(house_of(config)))
+    store = Immediate(open_engine(config.database.url), make_unit(library_of(config)))
     store.now(lambda unit: unit.write_partners([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
     for request in _requests():
         store.now(lambda unit, r=request: unit.open(r, now(), WORLD))
@@ -112,7 +112,7 @@ def test_each_question_of_nine_o_clock_lists_what_it_is_about(config: Path, ques
 
 def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
-    store = Immediate(open_engine(site.database.url), make_unit(house_of(site)))
+    store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
     store.now(rounds.set_aside, rounds.Aside("overdue", "R-LOAN", now(), "IntegrityError: broken"))
     store.close()
 
@@ -125,7 +125,7 @@ def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(confi
 
 def test_status_says_of_each_round_when_it_ran_what_it_did_and_how_late_it_is(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
-    store = Immediate(open_engine(site.database.url), make_unit(house_of(site)))
+    store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
     before, due = now() - timedelta(days=2), now() - timedelta(days=1)
     mine = store.now(rounds.claim, "overdue", "gateway-1", before, 300)
     store.now(rounds.done, mine, "gateway-1", 7, before, due)

@@ -9,7 +9,7 @@ import pytest
 from hkall_gateway.config import load
 from hkall_gateway.config.notes import notes
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import house_of
+from hkall_gateway.library import library_of
 
 UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]
 DAYS = "[retention]\nanonymise_days = 180\n"
@@ -24,7 +24,7 @@ def noted(folder: Path, policy: str | None = "", *changes: tuple[str, str]) -> l
         text = text.replace(before, after)
     path.write_text(text)
     config = load(path, demo_setup.environment(ports))
-    return [f"{where}: {what}" for where, what in notes(config, house_of(config).policy)]
+    return [f"{where}: {what}" for where, what in notes(config, library_of(config).policy)]
 
 
 def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.desk.common import choosing
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
 from hkall_gateway.desk.staff import actions
@@ -176,7 +177,8 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
     told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
-    return world.store.now(choosing.addressed, told, world.desk.library, world.now)[2]
+    found: tuple[str, ...] = world.store.now(in_context, choosing.addressed, world.desk.library, world.now, told)[2]
+    return found
 
 
 @pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])
@@ -198,7 +200,7 @@ def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> No
 
 def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Answered:
     deed = StaffCommand(STAFF, "R1", barcode, agency, reason)
-    outcome: Answered = world.store.now(actions.act, deed, what, world.desk.library, world.now)
+    outcome: Answered = world.store.now(in_context, actions.act, world.desk.library, world.now, deed, what)
     world.pump()
     return outcome
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.staff.closure_changes import move
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -25,7 +26,7 @@ def moved(library: DeskWorld, limit: int = 200) -> dict[str, date | None]:
     found: dict[str, date | None] = {}
     after: str | None = ""
     while after is not None:
-        done, after = library.store.now(move, TYPHOON, library.library, library.now, after, limit)
+        done, after = library.store.now(in_context, move, library.library, library.now, TYPHOON, after, limit)
         found |= {one.request: one.due for one in done}
     return found
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import waited_too_long
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Policy
@@ -46,5 +47,5 @@ def test_the_calendar_is_asked_only_where_it_matters(
     book = Request(id="R1", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", received_on=ARRIVED)
     unit = Calendar(*closed)
     now = datetime(2017, 3, day, 4, tzinfo=UTC)
-    assert waited_too_long(cast(Unit, unit), replace(book, **facts), HOUSE, now) is late
+    assert waited_too_long(Context(cast(Unit, unit), HOUSE, now), replace(book, **facts)) is late
     assert unit.asked == asked

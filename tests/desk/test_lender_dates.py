@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.staff.closure_changes import move
@@ -81,7 +82,7 @@ def by_staff(library: DeskWorld) -> None:
 
 def by_a_closure(library: DeskWorld) -> None:
     library.close_on("HKU", "2017-03-16", "2017-03-17")
-    library.store.now(move, StaffCommand(CLERK, reason="typhoon"), library.library, library.now, "", 10)
+    library.store.now(in_context, move, library.library, library.now, StaffCommand(CLERK, reason="typhoon"), "", 10)
 
 
 def by_a_late_shipment(library: DeskWorld) -> None:

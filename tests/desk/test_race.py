@@ -25,6 +25,7 @@ import pytest
 from sqlalchemy import Connection
 
 from hkall_gateway.desk import borrowing
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
@@ -113,7 +114,7 @@ def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) 
 def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
     ask = RequestTitle(Actor(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
     facts = BorrowerFacts(replace(READER, barcode=card(number)), "test")
-    match store.now(borrowing.request_title, ask, facts, HOUSE, NOW):
+    match store.now(in_context, borrowing.request_title, HOUSE, NOW, ask, facts):
         case Requested():
             return "won", ""
         case Refused(why):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import reconciling
 from hkall_gateway.desk.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
@@ -40,7 +41,7 @@ def mend(world: World, position: str, reason: str = "their list of today") -> Ou
     said = theirs(position)
     (pair,) = compared(world, said)
     line = said.get(pair.wire_id, Theirs(pair.wire_id, ()))
-    done: Outcome = world.store.now(reconciling.apply, pair, line, reason, STAFF, world.desk.library, world.now)
+    done: Outcome = world.store.now(in_context, reconciling.apply, world.desk.library, world.now, pair, line, reason, STAFF)
     world.pump()
     return done
 
@@ -151,6 +152,6 @@ def test_what_moved_meanwhile_is_left_alone(world: World) -> None:
     (pair,) = compared(world, theirs("DECLINED"))
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
     line = theirs("DECLINED")["HKU:R1-1"]
-    no = world.store.now(reconciling.apply, pair, line, "old list", STAFF, world.desk.library, world.now)
+    no = world.store.now(in_context, reconciling.apply, world.desk.library, world.now, pair, line, "old list", STAFF)
     assert isinstance(no, Refused)
     assert world.request("R1").position is P.IN_TRANSIT

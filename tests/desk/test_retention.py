@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.rounds import LEASE_S, Lost, begin, one_batch
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Retention
@@ -390,11 +391,11 @@ def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on
     on_disk.go_to("2018-03-01 10:00")
     job = on_disk.store.now(begin, "purge", "here", on_disk.now, True)
     dying = Immediate(on_disk.engine, lambda connection: Unit(connection, str), before_commit=_die)
-    after = on_disk.store.now(one_batch, job, "here", on_disk.library, on_disk.now, 2)[0]
+    after = on_disk.store.now(in_context, one_batch, on_disk.library, on_disk.now, job, "here", 2)[0]
     while after is not None and not after.cursor.startswith("archive"):
-        after = on_disk.store.now(one_batch, after, "here", on_disk.library, on_disk.now, 2)[0]
+        after = on_disk.store.now(in_context, one_batch, on_disk.library, on_disk.now, after, "here", 2)[0]
     with pytest.raises(Died):
-        dying.now(one_batch, after, "here", on_disk.library, on_disk.now, 2)
+        dying.now(in_context, one_batch, on_disk.library, on_disk.now, after, "here", 2)
     dying.close()
 
     assert numbers(on_disk) == ["R1", "R2", "R3"]
@@ -415,7 +416,7 @@ def test_a_gateway_that_lost_the_round_deletes_nothing(library: DeskWorld, file:
     assert library.store.now(begin, "purge", "gateway-2", library.now, True) is not None
 
     with pytest.raises(Lost):
-        library.store.now(one_batch, replace(slow, cursor="archive "), "gateway-1", library.library, library.now, 2)
+        library.store.now(in_context, one_batch, library.library, library.now, replace(slow, cursor="archive "), "gateway-1", 2)
 
     assert numbers(library) == ["R1"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Lost, Rounds, begin, one_batch
 from hkall_gateway.rules.dates.timetable import EVERY
 from hkall_gateway.rules.lifecycle import Notification
@@ -248,7 +249,7 @@ def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_
     library.go_to("2017-03-17 00:00")
     job = library.store.now(begin, "overdue", "gateway-1", library.now, True)
     assert job is not None
-    library.store.now(one_batch, job, "gateway-1", library.library, library.now, 2)
+    library.store.now(in_context, one_batch, library.library, library.now, job, "gateway-1", 2)
 
     other = library.gateway("gateway-2", batch=2)
     assert finished(other.do("overdue", due_only=True)) == 0
@@ -278,7 +279,7 @@ def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskW
     library.store.now(begin, "overdue", "gateway-2", library.now, True)
 
     with pytest.raises(Lost):
-        library.store.now(one_batch, slow, "gateway-1", library.library, library.now, 2)
+        library.store.now(in_context, one_batch, library.library, library.now, slow, "gateway-1", 2)
 
     assert library.told() == []
 

@@ -8,6 +8,7 @@ import pytest
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
 from hkall_gateway.courier import LEASE_S
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.mail.letters import Sender
@@ -62,7 +63,7 @@ def take_back(library: DeskWorld) -> None:
 
 
 def drop(library: DeskWorld) -> None:
-    library.store.now(dead_letters.drop, 1, "the server was replaced", CLERK, library.library, library.now)
+    library.store.now(in_context, dead_letters.drop, library.library, library.now, 1, "the server was replaced", CLERK)
 
 
 def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: DeskWorld, post: Post) -> None:

@@ -27,7 +27,7 @@ from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.demo_setup import decided_policy
-from hkall_gateway.library import house_of
+from hkall_gateway.library import library_of
 from hkall_gateway.machine import runs
 from hkall_gateway.wiring.resources import Resources
 from tests.ports import free_ports
@@ -81,7 +81,7 @@ class Site:
         config = gateway.load(self.path, self.environ)
         means = Resources(self.reactor, now, self.environ, Metrics(), lambda: config)
         tools = ExaminationTools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
-        here = Here(self.path, house_of(config).policy, self.instance, "1", runs)
+        here = Here(self.path, library_of(config).policy, self.instance, "1", runs)
         one = examinees(tools, here, to)[who]
         work: Any = lambda: ensureDeferred(examine(one, one.sheet(self.reactor.seconds, seconds)))  # noqa: E731
         found: Sheet = blockingCallFromThread(self.reactor, work)

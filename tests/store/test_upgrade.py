@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select, text
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.staff import actions
@@ -124,5 +125,5 @@ def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) 
 
 
 def _position_after(store: Immediate, deed: str) -> Position:
-    store.now(actions.act, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed, HKU, NEXT_DAY)
+    store.now(in_context, actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed)
     return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)

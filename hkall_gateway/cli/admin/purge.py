@@ -12,6 +12,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, confirm, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Retention
 
@@ -85,7 +86,7 @@ def _do(site: Site, library: Library) -> int:
     count = 0
     try:
         while going is not None:
-            going, count = site.run(one_batch, going, who, library, site.now(), BATCH)
+            going, count = site.run(in_context, one_batch, library, site.now(), going, who, BATCH)
             if sys.stderr.isatty():
                 click.echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:

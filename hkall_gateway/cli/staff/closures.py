@@ -10,6 +10,7 @@ import click
 
 from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.rules.dates import calendar
 
@@ -82,7 +83,7 @@ def _moving(
 ) -> tuple[tuple[Done, ...], str | None]:
     from hkall_gateway.desk.staff import closure_changes
 
-    answer = closure_changes.move(unit, deed, site.library, now, after, BATCH)
+    answer = closure_changes.move(Context(unit, site.library, now), deed, after, BATCH)
     if dry_run:
         raise _Undo(answer)
     return answer

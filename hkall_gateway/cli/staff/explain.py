@@ -11,6 +11,7 @@ import click
 
 from hkall_gateway.cli.options import REFUSED, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
@@ -154,7 +155,7 @@ def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: 
         held = unit.requests_with(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
         ask = PartnerNotice(by_staff("explain"), sender or owner, item=ItemKey(owner, barcode), due=wanted)
-        return recalls.recalled(unit, ask, site.library, when)
+        return recalls.recalled(Context(unit, site.library, when), ask)
 
     _tell(site, ExplainQuestion(decide, RECALL, item=(agency, barcode)), at, as_json)
 
@@ -198,7 +199,7 @@ def _item(text: str) -> tuple[str, str]:
 
 def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
     """A function of the desk, waiting for the facts and the time."""
-    return lambda unit, facts, when: work(unit, ask, facts, site.library, when)
+    return lambda unit, facts, when: work(Context(unit, site.library, when), ask, facts)
 
 
 def _tell(site: Site, question: ExplainQuestion, at: str, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay, Waive
 from hkall_gateway.sip2.screen_messages import say
@@ -57,7 +58,7 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.store.former_cards import card_now
 
     ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
-    _tell(site.run(desk.pay, ask, site.library, site.now()), as_json)
+    _tell(site.run(in_context, desk.pay, site.library, site.now(), ask), as_json)
 
 
 @fines.command()
@@ -74,7 +75,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     from hkall_gateway.desk import fines as desk
 
-    _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.library, site.now()), as_json)
+    _tell(site.run(in_context, desk.waive, site.library, site.now(), Waive(by_staff("waive"), fine, reason, cents)), as_json)
 
 
 def _tell(outcome: Any, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -154,7 +155,14 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     from hkall_gateway.desk.partners import dead_letters
 
     by = by_staff("outbox done")
-    _each(site, rows, partner, error, ("dead",), lambda u, row: dead_letters.done(u, row, reason, by, site.library, site.now()))
+    _each(
+        site,
+        rows,
+        partner,
+        error,
+        ("dead",),
+        lambda u, row: dead_letters.done(Context(u, site.library, site.now()), row, reason, by),
+    )
 
 
 @outbox.command()
@@ -172,7 +180,14 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     from hkall_gateway.desk.partners import dead_letters
 
     by = by_staff("outbox drop")
-    _each(site, rows, partner, error, ("dead",), lambda u, row: dead_letters.drop(u, row, reason, by, site.library, site.now()))
+    _each(
+        site,
+        rows,
+        partner,
+        error,
+        ("dead",),
+        lambda u, row: dead_letters.drop(Context(u, site.library, site.now()), row, reason, by),
+    )
 
 
 def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[str], work: Ended) -> None:

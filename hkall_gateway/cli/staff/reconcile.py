@@ -13,6 +13,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Partner, Request
 
@@ -68,7 +69,7 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
     noes = []
     for pair in mended:
         line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ()))
-        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.library, site.now()), Refused):
+        if isinstance(site.run(in_context, reconciling.apply, site.library, site.now(), pair, line, reason, by), Refused):
             noes.append(pair.request)
     click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
     if noes:

@@ -11,6 +11,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
@@ -96,7 +97,7 @@ def _add(row: Command) -> None:
 
         said = StaffCommand(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
         deed = _about(site, said, what, item)
-        outcome = site.run(actions.act, deed, row.deed, site.library, site.now())
+        outcome = site.run(in_context, actions.act, site.library, site.now(), deed, row.deed)
         if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not deed.request and _is_number(what):
             raise Ending(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
@@ -119,7 +120,7 @@ def _add_choice(row: Command) -> None:
 
         agency, _, barcode = lender.partition("/")
         deed = StaffCommand(by_staff(row.deed), what, barcode, agency, reason)
-        _tell(site.run(actions.act, deed, row.deed, site.library, site.now()), as_json)
+        _tell(site.run(in_context, actions.act, site.library, site.now(), deed, row.deed), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.deed} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
     command: Any = run
@@ -192,7 +193,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
     from hkall_gateway.desk import borrowing
 
-    return borrowing.request_title(unit, ask, facts, site.library, site.now())
+    return borrowing.request_title(Context(unit, site.library, site.now()), ask, facts)
 
 
 @request.command()
@@ -222,7 +223,7 @@ def _old(unit: Unit, number: str) -> Request | None:
 def _reopen(unit: Unit, deed: StaffCommand, facts: BorrowerFacts, site: Site) -> Any:
     from hkall_gateway.desk.staff import actions
 
-    return actions.reopen(unit, deed, facts, site.library, site.now())
+    return actions.reopen(Context(unit, site.library, site.now()), deed, facts)
 
 
 for _row in COMMANDS:

@@ -19,7 +19,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store import revisions
 from hkall_gateway.store.engine.connect import open_engine
@@ -40,14 +40,14 @@ def load_config(path: Path) -> tuple[GatewayConfig, Library]:
     """Return the configuration and the library it describes; every mistake on a line of its own and exit 2."""
     try:
         found = gateway.load(path, os.environ)
-        return found, house_of(found)
+        return found, library_of(found)
     except ConfigErrors as error:
         raise Ending(str(error), WRONG) from None
 
 
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
     """Return the database of a configuration; one at another revision is an ending with the command to run."""
-    config, _house = load_config(path)
+    config, _library = load_config(path)
     return _opened(config, path, any_revision=any_revision)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN
@@ -21,11 +21,9 @@ from hkall_gateway.store.unit import Unit
 
 
 def ranked(
-    unit: Unit,
+    context: Context,
     copies: Sequence[Holding],
     seed: str,
-    library: Library,
-    now: datetime,
     volume: str = "",
     in_use: InUse = NOT_IN_USE,
 ) -> tuple[Candidate, ...]:
@@ -35,11 +33,11 @@ def ranked(
     request waits at the first of them. `seed` decides between equals.
     """
     agencies = {c.agency for c in copies}
-    known = records(unit, now, agencies, weighed=_rivals(unit, agencies))
-    asked = _chosen(unit, copies, known, seed, library, now, volume, in_use)
+    known = records(context.unit, context.now, agencies, weighed=_rivals(context.unit, agencies))
+    asked = _chosen(context, copies, known, seed, volume, in_use)
     if any(not c.skip for c in asked):
         return asked
-    return _chosen(unit, copies, _open(known), seed, library, now, volume, in_use)
+    return _chosen(context, copies, _open(known), seed, volume, in_use)
 
 
 def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
@@ -49,57 +47,57 @@ def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
 
 
 def _chosen(
-    unit: Unit,
+    context: Context,
     copies: Sequence[Holding],
     known: Mapping[str, Record],
     seed: str,
-    library: Library,
-    now: datetime,
     volume: str,
     in_use: InUse,
 ) -> tuple[Candidate, ...]:
-    facts: Any = {"own": library.agency, "volume": volume, "records": known, "in_use": in_use}
-    return lenders.choose_lender(copies, unit.partners(c.agency for c in copies), library.policy, now, seed, **facts)
+    facts: Any = {"own": context.library.agency, "volume": volume, "records": known, "in_use": in_use}
+    return lenders.choose_lender(
+        copies, context.unit.partners(c.agency for c in copies), context.library.policy, context.now, seed, **facts
+    )
 
 
 def _open(known: Mapping[str, Record]) -> dict[str, Record]:
     return {agency: replace(record, closures=ALWAYS_OPEN) for agency, record in known.items()}
 
 
-def next_lender(unit: Unit, request: Request, library: Library, now: datetime) -> Candidate | None:
+def next_lender(context: Context, request: Request) -> Candidate | None:
     """The best available copy of a library that was not asked yet; None when no copy is left.
 
     A copy that has become unavailable since the list was made, or that is ours, is skipped for good, with the reason, and
     another copy of its library takes its place. Copies for which another request was sent come late, libraries closed today
     last.
     """
-    listed = unit.candidates(request.id)
+    listed = context.unit.candidates(request.id)
     tried = {c.agency for c in listed if c.wire_id}
-    known = records(unit, now, {c.agency for c in listed}, weighed=False)  # their order was fixed when the list was made
-    in_use = copies_in_use(unit, request.bib_id, request.id)
-    for candidate in _in_turn(listed, known, in_use, now):
+    known = records(
+        context.unit, context.now, {c.agency for c in listed}, weighed=False
+    )  # their order was fixed when the list was made
+    in_use = copies_in_use(context.unit, request.bib_id, request.id)
+    for candidate in _in_turn(listed, known, in_use, context.now):
         if candidate.agency in tried:
             continue
-        why = _gone(unit, candidate, request, _open(known), in_use, library, now)
+        why = _gone(context, candidate, request, _open(known), in_use)
         if why or candidate.skip:
-            unit.mark(candidate, skip=why)
+            context.unit.mark(candidate, skip=why)
         if not why:
             return candidate
     return None
 
 
-def addressed(
-    unit: Unit, telling: PartnerMessage, library: Library, now: datetime
-) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
+def addressed(context: Context, telling: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
     """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
 
     The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
     look-ups, or where the holdings were loaded recently enough to stand for a look-up.
     """
-    partner, loaded = unit.partner(telling.partner), loading.loaded_at(unit, "holdings")
-    fresh = loaded is not None and now - loaded <= timedelta(seconds=library.policy.availability.fresh_s)
+    partner, loaded = context.unit.partner(telling.partner), loading.loaded_at(context.unit, "holdings")
+    fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
-    return _as_known_now(unit, telling), partner, library.policy.lendable_statuses if looked_at else ()
+    return _as_known_now(context.unit, telling), partner, context.library.policy.lendable_statuses if looked_at else ()
 
 
 def _as_known_now(unit: Unit, telling: PartnerMessage) -> PartnerMessage:
@@ -127,29 +125,25 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     return sorted(possible, key=turn)
 
 
-def reasons(
-    unit: Unit, copies: Sequence[Holding], request: Request, in_use: InUse, library: Library, now: datetime
-) -> list[str]:
+def reasons(context: Context, copies: Sequence[Holding], request: Request, in_use: InUse) -> list[str]:
     """The reason against each copy for a request, "" for an available one; a library closed today counts as open."""
-    known = _open(records(unit, now, {c.agency for c in copies}, weighed=False))
-    facts: Any = {"own": library.agency, "volume": request.volume, "records": known, "in_use": in_use}
-    partners = unit.partners(c.agency for c in copies)
-    return [lenders.passed_over(copy, partners, library.policy, now, **facts) for copy in copies]
+    known = _open(records(context.unit, context.now, {c.agency for c in copies}, weighed=False))
+    facts: Any = {"own": context.library.agency, "volume": request.volume, "records": known, "in_use": in_use}
+    partners = context.unit.partners(c.agency for c in copies)
+    return [lenders.passed_over(copy, partners, context.library.policy, context.now, **facts) for copy in copies]
 
 
 def _gone(
-    unit: Unit,
+    context: Context,
     candidate: Candidate,
     request: Request,
     known: Mapping[str, Record],
     in_use: InUse,
-    library: Library,
-    now: datetime,
 ) -> str:
     """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
-    copy = unit.holding(ItemKey(candidate.agency, candidate.barcode))
+    copy = context.unit.holding(ItemKey(candidate.agency, candidate.barcode))
     if copy is None:
         return ""
-    partners = unit.partners([candidate.agency])
-    facts: Any = {"own": library.agency, "volume": request.volume, "records": known, "in_use": in_use}
-    return lenders.passed_over(copy, partners, library.policy, now, **facts)
+    partners = context.unit.partners([candidate.agency])
+    facts: Any = {"own": context.library.agency, "volume": request.volume, "records": known, "in_use": in_use}
+    return lenders.passed_over(copy, partners, context.library.policy, context.now, **facts)

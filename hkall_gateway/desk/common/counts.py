@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules import overdue_fine, policy
 from hkall_gateway.rules.dates.calendar import Closures
@@ -41,15 +42,17 @@ def fine_cents(request: Request, day: date, library: Library, closures: Closures
     )
 
 
-def waited_too_long(unit: Unit, request: Request | RequestEntry, library: Library, now: datetime) -> bool:
+def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
     """Whether a book on the hold shelf was not collected in time (R14, R15).
 
     Closed days only make the last day later, so the calendar is not asked about a book that has time without them.
     """
-    if request.position is not Position.RECEIVED or not policy.waited_too_long(request, library.policy, now):
+    if request.position is not Position.RECEIVED or not policy.waited_too_long(request, context.library.policy, context.now):
         return False
     settled = request.expired_pickup or request.pickup_last is not None
-    return settled or policy.waited_too_long(request, library.policy, now, closed_days(unit, library))
+    return settled or policy.waited_too_long(
+        request, context.library.policy, context.now, closed_days(context.unit, context.library)
+    )
 
 
 def closed_days(unit: Unit, library: Library) -> Closures:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
 from hkall_gateway.rules.settings import Block
 from hkall_gateway.rules.vocabulary import Position, Request, RequestEntry
-from hkall_gateway.store.unit import Unit
 
 
-def patron_blocks(unit: Unit, card: str, library: Library, now: datetime) -> LocalBlocks:
+def patron_blocks(context: Context, card: str) -> LocalBlocks:
     """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
 
     Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
     """
-    if not _in_force(library.policy.block):
+    if not _in_force(context.library.policy.block):
         return GOOD_STANDING
-    return standing_of(unit.open_requests(card), unit.owed_cents(card), library, now)
+    return standing_of(context.unit.open_requests(card), context.unit.owed_cents(card), context.library, context.now)
 
 
 def standing_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.unannounced import Awaited, awaited
 from hkall_gateway.desk.fines import charge_lines
@@ -34,7 +33,7 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
     return Whose.THEIRS if for_another else Whose.EITHER
 
 
-def had(unit: Unit, card: str, library: Library, now: datetime) -> Had:
+def had(context: Context, card: str) -> Had:
     """The loans, requests and charges of a card here; empty for an unknown card."""
-    lines = tuple(loan_line(unit, line, library, now) for line in unit.open_lines(card))
-    return Had(lines, charge_lines(unit, unit.charges(card)))
+    lines = tuple(loan_line(context, line) for line in context.unit.open_lines(card))
+    return Had(lines, charge_lines(context.unit, context.unit.charges(card)))

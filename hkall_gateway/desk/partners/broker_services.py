@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import counter, lending
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import counts
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import patron_blocks
@@ -30,30 +31,30 @@ from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 
 P = Position
-Work = Callable[[Unit, Errand, BorrowerFacts, Library, datetime], Answered]
+Work = Callable[[Context, Errand, BorrowerFacts], Answered]
 
 
 # ---- for the borrower: another library's book comes to one of our patrons
 
 
-def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def accept(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
     ours is the broker's own word: the book waits at our first counter, where it was scanned.
     """
-    known = _same_or_open(unit, ask)
+    known = _same_or_open(context.unit, ask)
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
-    answer = may_have_one_more(unit, ask, facts, library, now)
+        return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+    answer = may_have_one_more(context, ask, facts)
     if answer is not None:
         return answer
-    waiting = _for_patron(unit, known, ask, library, now) if known else born(unit, ask, library, now)
+    waiting = _for_patron(context, known, ask) if known else born(context, ask)
     if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
-        unit.tell(Notification.LETTER_PICKUP, waiting, now, ask.by)
+        context.unit.tell(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
     else:
-        arrival_of(waiting)(unit, ask.by, waiting, library, now)
+        arrival_of(waiting)(context, ask.by, waiting)
     return noted(waiting)
 
 
@@ -63,22 +64,26 @@ def _same_or_open(unit: Unit, ask: Errand) -> Request | None:
     return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
 
 
-def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Refused | None:
+def may_have_one_more(context: Context, ask: Errand, facts: BorrowerFacts) -> Refused | None:
     """The refusal of a book for this patron; None where the patron may have one more."""
     borrower = facts.borrower
     if borrower is None:
-        return no(unit, facts.stranger, ask, now)
-    answer = eligibility.may_use(borrower, library.policy, now, patron_blocks(unit, borrower.barcode, library, now))
-    room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(unit, borrower, library), library.policy)
+        return no(context.unit, facts.stranger, ask, context.now)
+    answer = eligibility.may_use(borrower, context.library.policy, context.now, patron_blocks(context, borrower.barcode))
+    room = (
+        answer
+        if isinstance(answer, Refusal)
+        else policy.quota(borrower, counts(context.unit, borrower, context.library), context.library.policy)
+    )
     if not isinstance(room, Refusal):
         return None
-    unit.refuse(room, now, ask.by, patron=ask.card)
+    context.unit.refuse(room, context.now, ask.by, patron=ask.card)
     return refused(room, borrower.language)
 
 
-def born(unit: Unit, ask: Errand, library: Library, now: datetime) -> Request:
+def born(context: Context, ask: Errand) -> Request:
     """Open a request that another system placed; its copy is on the way to us."""
-    return unit.open(
+    return context.unit.open(
         Request(
             id="",
             side=Side.BORROWING,
@@ -92,10 +97,10 @@ def born(unit: Unit, ask: Errand, library: Library, now: datetime) -> Request:
             wire_id=ask.wire_id,
             item_agency=ask.partner,
             item_barcode=ask.barcode,
-            pickup_location=place_of(ask, library),
+            pickup_location=place_of(ask, context.library),
             lender_due=ask.due,
         ),
-        now,
+        context.now,
         ask.by,
     )
 
@@ -105,50 +110,50 @@ def place_of(ask: Errand, library: Library) -> str:
     return ask.pickup_location if ask.pickup_location in library.pickup_locations else library.pickup_locations[0]
 
 
-def _for_patron(unit: Unit, known: Request, ask: Errand, library: Library, now: datetime) -> Request:
-    place = place_of(ask, library) if ask.pickup_location else known.pickup_location
+def _for_patron(context: Context, known: Request, ask: Errand) -> Request:
+    place = place_of(ask, context.library) if ask.pickup_location else known.pickup_location
     title, due = ask.title or known.title, ask.due or known.lender_due
-    return unit.amend(known, now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
+    return context.unit.amend(known, context.now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
 
 
-def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def expect(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
     The same command again is the same success; our counter receives the book when it arrives.
     """
-    known = _same_or_open(unit, ask)
+    known = _same_or_open(context.unit, ask)
     if known is not None:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
-    return may_have_one_more(unit, ask, facts, library, now) or noted(born(unit, ask, library, now))
+        return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+    return may_have_one_more(context, ask, facts) or noted(born(context, ask))
 
 
-def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def announce(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
-    known = _same_or_open(unit, ask)
+    known = _same_or_open(context.unit, ask)
     if known is None:
-        return noted(born(unit, ask, library, now))
+        return noted(born(context, ask))
     same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
-    return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
+    return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
 
 
-def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: Library, now: datetime) -> Outcome:
+def describe(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Update the broker's record of its book."""
-    known = _ours(unit, ask)
+    known = _ours(context.unit, ask)
     if known is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     changed = ask.title and known.title != ask.title and known.position not in FINAL
-    return noted(unit.amend(known, now, ask.by, title=ask.title) if changed else known)
+    return noted(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
 
 
-def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def delete(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
-    known = _ours(unit, ask)
+    known = _ours(context.unit, ask)
     if known is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if known.position is P.IN_TRANSIT:  # announced, and it never came
-        return noted(unit.advance(known, Event.HOME, now, ask.by, reason="deleted"))
-    return lender_notices.home(unit, heard(ask, known), library, now)
+        return noted(context.unit.advance(known, Event.HOME, context.now, ask.by, reason="deleted"))
+    return lender_notices.home(context, heard(ask, known))
 
 
 def _ours(unit: Unit, ask: Errand) -> Request | None:
@@ -160,59 +165,59 @@ def _ours(unit: Unit, ask: Errand) -> Request | None:
 # ---- either side
 
 
-def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def check_in(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
-    request = named(unit, ask)
+    request = named(context.unit, ask)
     if request is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.position in FINAL:
         return taken(request, "again")
-    return arrival_of(request)(unit, ask.by, request, library, now)
+    return arrival_of(request)(context, ask.by, request)
 
 
-def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def check_out(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
-    request = named(unit, ask)
+    request = named(context.unit, ask)
     if request is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.side is Side.LENDING:
-        return ship(unit, ask, request, library, now)
-    return counter.check_out(unit, at_counter(ask, request, library), facts, library, now)
+        return ship(context, ask, request)
+    return counter.check_out(context, at_counter(ask, request, context.library), facts)
 
 
-def ship(unit: Unit, ask: Errand, request: Request, library: Library, now: datetime) -> Outcome:
+def ship(context: Context, ask: Errand, request: Request) -> Outcome:
     """Ship our copy: it is charged to the borrower's card."""
-    if unit.can(request, Event.LEND):
-        return noted_due(unit, lending.ship(unit, request, library, now, ask.by))
+    if context.unit.can(request, Event.LEND):
+        return noted_due(context.unit, lending.ship(context, request, ask.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
-        return noted_due(unit, request)
-    return no(unit, Reason.WRONG_POSITION, ask, now, request)
+        return noted_due(context.unit, request)
+    return no(context.unit, Reason.WRONG_POSITION, ask, context.now, request)
 
 
-def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def undo_check_out(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Undo a loan to our patron; a copy that was sent stays sent."""
-    request = named(unit, ask)
+    request = named(context.unit, ask)
     if request is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.side is Side.LENDING:
-        return no(unit, Reason.ALREADY_SHIPPED, ask, now, request)
-    return counter.check_out(unit, at_counter(ask, request, library, undo=True), facts, library, now)
+        return no(context.unit, Reason.ALREADY_SHIPPED, ask, context.now, request)
+    return counter.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
 
 
-def withdraw(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def withdraw(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Apply the borrower's cancellation of a request for our copy."""
-    return lending.heard(unit, heard(ask), Event.WITHDRAW, library, now)
+    return lending.heard(context, heard(ask), Event.WITHDRAW)
 
 
-def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def renew(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Renew for our patron, or for the borrower of our copy."""
-    request = named(unit, ask)
+    request = named(context.unit, ask)
     if request is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.side is Side.LENDING:
-        return lending.renewed_by_borrower(unit, heard(ask, request), library, now)
+        return lending.renewed_by_borrower(context, heard(ask, request))
     wish = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
-    return counter.renew(unit, wish, facts, library, now)
+    return counter.renew(context, wish, facts)
 
 
 ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(

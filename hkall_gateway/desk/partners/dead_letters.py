@@ -17,8 +17,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from hkall_gateway.desk.borrowing import give_up_on
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days
-from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.results import DeliveryResult, Noted, Outcome, Refused
 from hkall_gateway.desk.partners import deliveries
 from hkall_gateway.rules import policy
@@ -44,23 +44,23 @@ def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Outcome:
     return _journalled(unit, row, "OUTBOX_RETRIED", "", by, now)
 
 
-def done(unit: Unit, number: int, reason: str, by: Actor, library: Library, now: datetime) -> Outcome:
+def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
-    row = _closed(unit, number, "done", reason, now)
+    row = _closed(context.unit, number, "done", reason, context.now)
     if isinstance(row, Refused):
         return row
-    outcome = _journalled(unit, row, "OUTBOX_DONE", reason, by, now)
-    deliveries.told(unit, row, _taken(unit, row, library, now), library, now, by)
+    outcome = _journalled(context.unit, row, "OUTBOX_DONE", reason, by, context.now)
+    deliveries.told(context, row, _taken(context, row), by)
     return outcome
 
 
-def drop(unit: Unit, number: int, reason: str, by: Actor, library: Library, now: datetime) -> Outcome:
+def drop(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     """Settle the message as dropped: the request goes on without it."""
-    row = _closed(unit, number, "dropped", reason, now)
+    row = _closed(context.unit, number, "dropped", reason, context.now)
     if isinstance(row, Refused):
         return row
-    outcome = _journalled(unit, row, "OUTBOX_DROPPED", reason, by, now)
-    _DROPPED.get(row.send.value, _nothing)(unit, row, library, now, by)
+    outcome = _journalled(context.unit, row, "OUTBOX_DROPPED", reason, by, context.now)
+    _DROPPED.get(row.send.value, _nothing)(context, row, by)
     return outcome
 
 
@@ -81,45 +81,45 @@ def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: Actor, 
     return Noted(row.request, note=event.lower())
 
 
-def _taken(unit: Unit, row: OutboxRow, library: Library, now: datetime) -> DeliveryResult:
+def _taken(context: Context, row: OutboxRow) -> DeliveryResult:
     """The answer that the recipient would have given; a letter delivered by hand counts its days from today (R14)."""
     if not isinstance(row.payload, PatronNotice):
         return DeliveryResult("accepted", detail="by hand")
-    today = calendar.civil(now)
-    last = policy.pickup_last(today, library.policy, closed_days(unit, library))
+    today = calendar.civil(context.now)
+    last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
     return DeliveryResult("accepted", sent_on=today, last_day=last)
 
 
 # ---- effects of dropping
 
 
-def _no_wish(unit: Unit, row: OutboxRow, library: Library, now: datetime, by: Actor) -> None:
+def _no_wish(context: Context, row: OutboxRow, by: Actor) -> None:
     """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
-    request = unit.request(row.request)
+    request = context.unit.request(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
         return
-    if request.position is P.REQUESTED and may_have_arrived(unit, row):
-        give_up_on(unit, request, library, now, by)
+    if request.position is P.REQUESTED and may_have_arrived(context.unit, row):
+        give_up_on(context, request, by)
     else:
-        deliveries.never_arrived(unit, row, library, now, by, row.last_error, DROPPED)
+        deliveries.never_arrived(context, row, by, row.last_error, DROPPED)
 
 
-def _no_withdrawal(unit: Unit, row: OutboxRow, library: Library, now: datetime, by: Actor) -> None:
-    deliveries.told(unit, row, DeliveryResult("accepted", detail="dropped by staff"), library, now, by)
+def _no_withdrawal(context: Context, row: OutboxRow, by: Actor) -> None:
+    deliveries.told(context, row, DeliveryResult("accepted", detail="dropped by staff"), by)
 
 
-def _no_renewal(unit: Unit, row: OutboxRow, library: Library, now: datetime, by: Actor) -> None:
-    deliveries.told(unit, row, DeliveryResult("refused", detail="dropped by staff"), library, now, by)
+def _no_renewal(context: Context, row: OutboxRow, by: Actor) -> None:
+    deliveries.told(context, row, DeliveryResult("refused", detail="dropped by staff"), by)
 
 
-def _no_letter(unit: Unit, row: OutboxRow, _house: Library, now: datetime, _by: Actor) -> None:
+def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
     """A letter that may have arrived counts as sent, so that its correction is sent too."""
     if isinstance(row.payload, PatronNotice):
-        state = notices.SENT if may_have_arrived(unit, row) else "dropped"
-        unit.notice_state(row.payload.notice, state, row.last_error, now)
+        state = notices.SENT if may_have_arrived(context.unit, row) else "dropped"
+        context.unit.notice_state(row.payload.notice, state, row.last_error, context.now)
 
 
-def _nothing(_unit: Unit, _row: OutboxRow, _house: Library, _now: datetime, _by: Actor) -> None:
+def _nothing(_context: Context, _row: OutboxRow, _by: Actor) -> None:
     """Leaves the request as it is."""
 
 
@@ -128,7 +128,7 @@ def may_have_arrived(unit: Unit, row: OutboxRow) -> bool:
     return row.state == "unsure" or any(one.kind == "unknown" for one in unit.outbox.attempts(row.id))
 
 
-Dropped = Callable[[Unit, OutboxRow, Library, datetime, Actor], None]
+Dropped = Callable[[Context, OutboxRow, Actor], None]
 
 # fmt: off
 _DROPPED: Mapping[str, Dropped] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from hkall_gateway.desk import borrowing, recalls, renewing
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.ils import local_messages
 from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
@@ -30,32 +30,30 @@ ANSWERED = frozenset(
 
 
 def delivered(
-    unit: Unit,
+    context: Context,
     row: OutboxRow,
     answer: DeliveryResult,
     retry_at: datetime | None,
     patience: Patience,
-    library: Library,
-    now: datetime,
 ) -> None:
     """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
 
     A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
     """
-    kept = unit.outbox.standing(row.id)
+    kept = context.unit.outbox.standing(row.id)
     state, attempts = kept or ("", 0)
     if answer.kind not in TOLD and state in UNSETTLED and attempts >= row.attempts:
         return
-    unit.outbox.tried(row.id, Attempt(now, answer.kind, answer.problem, answer.detail))
-    link = _line(unit, row, answer, patience, now)
+    context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
+    link = _line(context.unit, row, answer, patience, context.now)
     if kept is None or state in {"sent", "done", "dropped"}:
         return
     by = Actor(MAIL if row.kind == MAILED else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:
-        _settle(unit, row, answer, now)
-        told(unit, row, answer, library, now, by)
+        _settle(context.unit, row, answer, context.now)
+        told(context, row, answer, by)
     else:
-        _again_or_dead(unit, row, answer, retry_at, link, patience, library, now, by)
+        _again_or_dead(context, row, answer, retry_at, link, patience, by)
 
 
 def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
@@ -81,19 +79,19 @@ def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, patience: Patience
     return after
 
 
-def told(unit: Unit, row: OutboxRow, answer: DeliveryResult, library: Library, now: datetime, by: Actor) -> None:
+def told(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Apply the recipient's answer to the request, the patron letter or the local message."""
     if isinstance(row.payload, LocalMessage):
-        local_messages.answered(unit, row.payload, answer, now, by)
+        local_messages.answered(context.unit, row.payload, answer, context.now, by)
     elif isinstance(row.payload, PatronNotice):
-        _letter_left(unit, Notification(row.send), row.payload, answer, now, by)
+        _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
     else:
-        borrowing.answered(unit, Notification(row.send), row.request, row.payload.wire_id, answer, library, now, by)
+        borrowing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
         if row.send is Notification.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
-            recalls.renewal_refused(unit, row.payload, answer, library, now, by)
+            recalls.renewal_refused(context, row.payload, answer, by)
         else:
-            renewing.answered(unit, row.payload, answer, library, now, by)
-        _not_believed(unit, row, answer, now, by)
+            renewing.answered(context, row.payload, answer, by)
+        _not_believed(context.unit, row, answer, context.now, by)
 
 
 def _not_believed(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
@@ -107,36 +105,32 @@ def _not_believed(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datet
 
 
 def _again_or_dead(
-    unit: Unit,
+    context: Context,
     row: OutboxRow,
     answer: DeliveryResult,
     retry_at: datetime | None,
     link: CircuitState,
     patience: Patience,
-    library: Library,
-    now: datetime,
     by: Actor,
 ) -> None:
     error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
     unsure = row.state == "unsure" or answer.kind == "unknown"
-    if answer.kind != "unknown" and not circuit.counts(link, patience, now):
-        unit.outbox.later(row.id, link.rests_until or now, error, unsure=unsure, counted=False)
+    if answer.kind != "unknown" and not circuit.counts(link, patience, context.now):
+        context.unit.outbox.later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
     elif retry_at is not None:
-        unit.outbox.later(row.id, retry_at, error, unsure=unsure)
+        context.unit.outbox.later(row.id, retry_at, error, unsure=unsure)
     elif unsure or row.send is not Notification.ASK_LENDER:
-        unit.outbox.dead(row.id, error)
+        context.unit.outbox.dead(row.id, error)
     else:  # never to be retried: the request has moved on, and two lenders would ship
-        unit.outbox.dropped(row.id, error)
-        never_arrived(unit, row, library, now, by, error)
+        context.unit.outbox.dropped(row.id, error)
+        never_arrived(context, row, by, error)
 
 
 def _said(answer: DeliveryResult) -> str:
     return ": ".join(filter(None, [answer.problem, answer.detail]))
 
 
-def never_arrived(
-    unit: Unit, row: OutboxRow, library: Library, now: datetime, by: Actor, error: str, reason: str = NOT_REACHED
-) -> Request | None:
+def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
     """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
 
     `error` is for staff, `reason` one of decline_reasons for the patron's letter.
@@ -145,7 +139,7 @@ def never_arrived(
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
-    return borrowing.not_reached(unit, row.request, row.payload.wire_id, reason, error, library, now, by)
+    return borrowing.not_reached(context, row.request, row.payload.wire_id, reason, error, by)
 
 
 def _letter_left(

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import counter, lending, recalls, returning
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import BorrowFromUs
 from hkall_gateway.desk.messages.partner_commands import MIRRORED, Errand
@@ -40,20 +41,20 @@ from hkall_gateway.store.unit import Unit
 P = Position
 
 
-def request(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def request(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Record a request that the central placed: for our patron, or for a copy of ours."""
-    return _borrow(unit, ask, facts, library, now) if ask.number else _page(unit, ask, library, now)
+    return _borrow(context, ask, facts) if ask.number else _page(context, ask)
 
 
-def _borrow(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
-    known = borrowed_under(unit, ask.partner, ask.number)
+def _borrow(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+    known = borrowed_under(context.unit, ask.partner, ask.number)
     if known is not None and known.position not in FINAL:
-        return noted(known) if known.patron == ask.card else no(unit, Reason.DUPLICATE_REQUEST, ask, now, known)
-    answer = may_have_one_more(unit, ask, facts, library, now)
+        return noted(known) if known.patron == ask.card else no(context.unit, Reason.DUPLICATE_REQUEST, ask, context.now, known)
+    answer = may_have_one_more(context, ask, facts)
     if answer is not None:
         return answer
-    wish = unit.open(_wish(ask, library), now, ask.by)
-    return noted(unit.advance(wish, Event.ASK, now, ask.by, attempt=1))
+    wish = context.unit.open(_wish(ask, context.library), context.now, ask.by)
+    return noted(context.unit.advance(wish, Event.ASK, context.now, ask.by, attempt=1))
 
 
 def _wish(ask: Errand, library: Library) -> Request:
@@ -74,40 +75,40 @@ def _wish(ask: Errand, library: Library) -> Request:
     )
 
 
-def _page(unit: Unit, ask: Errand, library: Library, now: datetime) -> Outcome:
+def _page(context: Context, ask: Errand) -> Outcome:
     """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
-    held = held_with(unit, ask.partner, ask.barcode, library.agency)
+    held = held_with(context.unit, ask.partner, ask.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
         return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
-    item, number = ItemKey(library.agency, ask.barcode), ask.wire_id or f"{ask.barcode}/{now:%Y%m%dT%H%M%S}"
+    item, number = ItemKey(context.library.agency, ask.barcode), ask.wire_id or f"{ask.barcode}/{context.now:%Y%m%dT%H%M%S}"
     wish = BorrowFromUs(ask.by, ask.partner, ask.wire_agency or ask.partner, number, item=item)
-    return lending.borrow_from_us(unit, replace(wish, pickup_location=ask.pickup_location), library, now)
+    return lending.borrow_from_us(context, replace(wish, pickup_location=ask.pickup_location))
 
 
-def cancel(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def cancel(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Cancel a request that the central took back, for the patron or because no library will send it."""
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_REQUEST, ask, now)
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
     if found.side is Side.LENDING:
-        return lending.heard(unit, heard(ask, found), Event.WITHDRAW, library, now)
+        return lending.heard(context, heard(ask, found), Event.WITHDRAW)
     if found.position in FINAL:
         return noted(found)
-    if not unit.can(found, Event.CANCEL):
-        return no(unit, Reason.TOO_LATE_TO_CANCEL, ask, now, found)
-    cancelling = unit.advance(found, Event.CANCEL, now, ask.by, rule="R34")
-    return noted(unit.advance(cancelling, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
+    if not context.unit.can(found, Event.CANCEL):
+        return no(context.unit, Reason.TOO_LATE_TO_CANCEL, ask, context.now, found)
+    cancelling = context.unit.advance(found, Event.CANCEL, context.now, ask.by, rule="R34")
+    return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
 
 
-def shipped(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def shipped(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_REQUEST, ask, now)
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
     if found.side is Side.LENDING:
-        return lending.heard(unit, heard(ask, found), Event.COMING_HOME, library, now)
-    if unit.can(found, Event.SHIP) or unit.can(found, Event.SHIP_UNWANTED):
-        return _on_its_way(unit, ask, found, now)
+        return lending.heard(context, heard(ask, found), Event.COMING_HOME)
+    if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
+        return _on_its_way(context.unit, ask, found, context.now)
     return noted(found)
 
 
@@ -119,52 +120,54 @@ def _on_its_way(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outco
     return noted(unit.advance(found, event, now, ask.by, unwanted=event is Event.SHIP_UNWANTED, **came))
 
 
-def received(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def received(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_REQUEST, ask, now)
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
     if found.side is Side.LENDING:
-        return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, library, now)
-    if unit.can(found, Event.ARRIVE_UNANNOUNCED):
-        return _unannounced(unit, ask, found, library, now)
+        return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
+    if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
+        return _unannounced(context, ask, found)
     if found.position is P.IN_TRANSIT:
-        returning.arrive(unit, ask.by, found, library, now)
+        returning.arrive(context, ask.by, found)
     return noted(found)
 
 
-def _unannounced(unit: Unit, ask: Errand, found: Request, library: Library, now: datetime) -> Outcome:
-    if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
+def _unannounced(context: Context, ask: Errand, found: Request) -> Outcome:
+    if not ask.barcode or context.unit.requests_with(ask.barcode, ask.partner):
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
     came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
-    returning.arrive(unit, ask.by, found, library, now, Event.ARRIVE_UNANNOUNCED, **came)
+    returning.arrive(context, ask.by, found, Event.ARRIVE_UNANNOUNCED, **came)
     return noted(replace(found, item_agency=ask.partner, item_barcode=ask.barcode))
 
 
-def lent(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def lent(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     """Record that our patron has the book, or that our copy left.
 
     It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
     """
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if found.side is Side.LENDING:
-        return ship(unit, ask, found, library, now)
-    told = at_counter(ask, found, library, no_block=True, happened_at=min(ask.at or now, now), due_told=ask.due)
-    return counter.check_out(unit, told, facts, library, now)
+        return ship(context, ask, found)
+    told = at_counter(
+        ask, found, context.library, no_block=True, happened_at=min(ask.at or context.now, context.now), due_told=ask.due
+    )
+    return counter.check_out(context, told, facts)
 
 
-def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+def home(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     """Record that the lender has its copy back, or the borrower has ours."""
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if found.side is Side.LENDING:
-        return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, library, now)
+        return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
-        return _never_sent(unit, ask, found, now)
-    return lender_notices.home(unit, heard(ask, found), library, now)
+        return _never_sent(context.unit, ask, found, context.now)
+    return lender_notices.home(context, heard(ask, found))
 
 
 def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
@@ -176,25 +179,29 @@ def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outco
     return noted(found)
 
 
-def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Answered:
+def renewed(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
-    return work(unit, heard(ask, found), library, now)
+    return work(context, heard(ask, found))
 
 
-def recalled(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Answered:
+def recalled(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
     """Apply the owner's recall."""
-    found = named(unit, ask)
-    return recalls.recalled(unit, heard(ask, found), library, now) if found else no(unit, Reason.UNKNOWN_ITEM, ask, now)
+    found = named(context.unit, ask)
+    return recalls.recalled(context, heard(ask, found)) if found else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
 
 
-def recall_cancelled(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Answered:
+def recall_cancelled(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
     """Cancel the owner's recall."""
-    found = named(unit, ask)
-    return recalls.recall_cancelled(unit, heard(ask, found), library, now) if found else no(unit, Reason.UNKNOWN_ITEM, ask, now)
+    found = named(context.unit, ask)
+    return (
+        recalls.recall_cancelled(context, heard(ask, found))
+        if found
+        else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    )
 
 
 def named(unit: Unit, ask: Errand) -> Request | None:
@@ -203,12 +210,12 @@ def named(unit: Unit, ask: Errand) -> Request | None:
     return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
 
 
-def taken_in(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Answered:
+def taken_in(context: Context, ask: Errand, facts: BorrowerFacts) -> Answered:
     """Record the patron's return, or our own copy's arrival at home."""
-    found = named(unit, ask)
+    found = named(context.unit, ask)
     if found is None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
-    return check_in(unit, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts, library, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    return check_in(context, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts)
 
 
 EVENTS: Final[Mapping[str, Work]] = MappingProxyType(

@@ -8,7 +8,7 @@ from typing import Any
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.borrowing import move_on, no, release_rivals
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import PartnerNotice
@@ -28,25 +28,30 @@ DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
-def shipped(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+def shipped(context: Context, ask: PartnerNotice) -> Outcome:
     """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
-    asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask) or _asked_for(unit, ask)
+    asked = (
+        _stray_under(context.unit, ask)
+        or context.unit.request_asked(ask.wire_id)
+        or _by_item(context.unit, ask)
+        or _asked_for(context.unit, ask)
+    )
     if asked is None:
-        return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask.by, context.now)
     request, candidate = asked
     if candidate is not None and candidate.agency != ask.partner:
-        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
     if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
-        return no(unit, Reason.NOT_THEIR_COPY, ask.by, now, request=request)
+        return no(context.unit, Reason.NOT_THEIR_COPY, ask.by, context.now, request=request)
     if candidate is not None and not ask.wire_id:
-        ask = replace(ask, wire_agency=library.agency, wire_id=candidate.wire_id)
+        ask = replace(ask, wire_agency=context.library.agency, wire_id=candidate.wire_id)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
-    holder = _other_holder(unit, item, request) if item else None
+    holder = _other_holder(context.unit, item, request) if item else None
     if holder is not None and _came_without_a_word(holder, ask):
-        return _came_for_another(unit, ask, request, holder, now)
+        return _came_for_another(context.unit, ask, request, holder, context.now)
     if item is None or holder is not None:
-        return no(unit, Reason.UNKNOWN_ITEM, ask.by, now, request=request)
-    return _take_shipment(unit, ask, request, item, library, now)
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask.by, context.now, request=request)
+    return _take_shipment(context, ask, request, item)
 
 
 def _asked_for(unit: Unit, ask: PartnerNotice) -> Asked | None:
@@ -83,21 +88,23 @@ def _came_for_another(unit: Unit, ask: PartnerNotice, request: Request, holder: 
     return _noted(request, note=f"here for {holder.id}")
 
 
-def _take_shipment(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, library: Library, now: datetime) -> Outcome:
+def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Outcome:
     active = not ask.wire_id or request.wire_id == ask.wire_id
     came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
-        return _noted(unit.advance(request, Event.SHIP_UNWANTED, now, ask.by, rule="R34", unwanted=True, **came))
+        return _noted(
+            context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", unwanted=True, **came)
+        )
     if request.position in {P.NEW, P.REQUESTED}:
-        sent = _ship(unit, ask, request, came, active=active, now=now)
-        release_rivals(unit, item, sent.id, library, now, ask.by)
+        sent = _ship(context.unit, ask, request, came, active=active, now=context.now)
+        release_rivals(context, item, sent.id, ask.by)
         return _noted(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
-        filled = _filled(unit, ask, request, came, now)
+        filled = _filled(context.unit, ask, request, came, context.now)
         return _noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
     if request.position is P.CLOSED and request.item == item:
-        return _late(unit, ask, request, now)
-    return _stray(unit, ask, request, item, now)
+        return _late(context.unit, ask, request, context.now)
+    return _stray(context.unit, ask, request, item, context.now)
 
 
 def _filled(unit: Unit, ask: PartnerNotice, request: Request, came: dict[str, Any], now: datetime) -> Request:
@@ -141,28 +148,26 @@ def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now:
     return _noted(stray, note="nobody waits for it any more")
 
 
-def declined(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+def declined(context: Context, ask: PartnerNotice) -> Outcome:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
-    asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
+    asked = context.unit.request_asked(ask.wire_id) or _asked_for(context.unit, ask)
     if asked is None:
-        return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask.by, context.now)
     request, candidate = asked
     if candidate.agency != ask.partner:
-        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
     if request.wire_id != candidate.wire_id or request.position in FINAL:
-        return _late(unit, ask, request, now)
-    return _declined_by_active(unit, ask, request, candidate, library, now)
+        return _late(context.unit, ask, request, context.now)
+    return _declined_by_active(context, ask, request, candidate)
 
 
-def _declined_by_active(
-    unit: Unit, ask: PartnerNotice, request: Request, candidate: Candidate, library: Library, now: datetime
-) -> Outcome:
+def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, candidate: Candidate) -> Outcome:
     if request.position is P.CANCELLING:
-        return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
+        return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
-        return _too_late(unit, ask, request, now)
-    unit.mark(candidate, outcome=f"declined: {ask.reason or OTHER}")
-    return _noted(move_on(unit, request, decline_reason(ask.reason, ask.detail), library, now, ask.by))
+        return _too_late(context.unit, ask, request, context.now)
+    context.unit.mark(candidate, outcome=f"declined: {ask.reason or OTHER}")
+    return _noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
 def _too_late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Outcome:
@@ -172,31 +177,31 @@ def _too_late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -
     return no(unit, Reason.ALREADY_SHIPPED, ask.by, now, request=seen)
 
 
-def home(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+def home(context: Context, ask: PartnerNotice) -> Outcome:
     """Accept the lender's check-in of its copy, even if messages were missed: the copy is physically there."""
-    request = _borrowed(unit, ask)
+    request = _borrowed(context.unit, ask)
     if request is None:
-        return _past(unit, ask, now)
+        return _past(context.unit, ask, context.now)
     if request.partner != ask.partner:
-        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
-        return _noted(move_on(unit, request, NEVER_SENT, library, now, ask.by), note="never sent")
+        return _noted(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
     if request.position is P.CANCELLING:
-        return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"), note="never sent")
-    if not unit.can(request, Event.HOME):
-        return _late(unit, ask, request, now)
-    return _closed(unit, ask, request, library, now)
+        return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent")
+    if not context.unit.can(request, Event.HOME):
+        return _late(context.unit, ask, request, context.now)
+    return _closed(context, ask, request)
 
 
-def _closed(unit: Unit, ask: PartnerNotice, request: Request, library: Library, now: datetime) -> Outcome:
+def _closed(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
     """Close the request. A loan that skipped our counter ends on the day that the owner names, with its fine."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    day = calendar.civil(min(ask.at or now, now))
+    day = calendar.civil(min(ask.at or context.now, context.now))
     if request.position is P.ON_LOAN:
-        fix_fine(unit, request, day, library, now, ask.by)
-        pay_back(unit, request, day, now, ask.by)
+        fix_fine(context, request, day, ask.by)
+        pay_back(context.unit, request, day, context.now, ask.by)
     return _noted(
-        unit.advance(request, Event.HOME, now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
+        context.unit.advance(request, Event.HOME, context.now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
         note=f"home while {skipped}" if skipped else "",
     )
 

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from hkall_gateway.desk import losses
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import waited_too_long
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.find_request import done
@@ -48,12 +49,14 @@ FEE: Final = "fee"
 # ---- a request
 
 
-def see_request(unit: Unit, ask: SeeRequest, library: Library, now: datetime) -> RequestSeen | Refused:
+def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
     """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
-    found = _of(unit, ask, library)
+    found = _of(context.unit, ask, context.library)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
-    copy = see_item(unit, SeeItem(ask.by, found.item_barcode, found.item_agency), library) if found.item else None
+    copy = (
+        see_item(context.unit, SeeItem(ask.by, found.item_barcode, found.item_agency), context.library) if found.item else None
+    )
     return RequestSeen(
         request=found.id,
         side=found.side,
@@ -66,14 +69,14 @@ def see_request(unit: Unit, ask: SeeRequest, library: Library, now: datetime) ->
         placed_at=found.placed_at,
         need_before=found.need_before,
         copy=copy if isinstance(copy, ItemSeen) else None,
-        label=library.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
-        uncollected=ask.client and waited_too_long(unit, found, library, now),
+        label=context.library.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
+        uncollected=ask.client and waited_too_long(context, found),
     )
 
 
-def copy_of(unit: Unit, ask: SeeRequest, library: Library, now: datetime) -> ItemSeen | Refused:
+def copy_of(context: Context, ask: SeeRequest) -> ItemSeen | Refused:
     """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
-    seen = see_request(unit, ask, library, now)
+    seen = see_request(context, ask)
     if isinstance(seen, Refused):
         return seen
     return seen.copy or Refused(Reason.UNKNOWN_ITEM)
@@ -105,21 +108,27 @@ def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) ->
     return borrowed_under(unit, ask.caller, value) or (numbered[0] if numbered else None)
 
 
-def change_request(unit: Unit, ask: ChangeRequest, library: Library, now: datetime) -> Changed | Refused:
+def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
     """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
-    found = _of(unit, ask, library)
+    found = _of(context.unit, ask, context.library)
     if found is None or (ask.client and ask.card and ask.card != found.patron):
-        return _no(unit, Refusal(not_theirs(unit, ask.card)), ask.by, now)
+        return _no(context.unit, Refusal(not_theirs(context.unit, ask.card)), ask.by, context.now)
     place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
     if (place, need) == (found.pickup_location, found.need_before):
         return _changed(found)
-    if found.side is Side.BORROWING and place not in library.pickup_locations:
-        return _no(unit, Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(library.pickup_locations)}), ask.by, now, found)
+    if found.side is Side.BORROWING and place not in context.library.pickup_locations:
+        return _no(
+            context.unit,
+            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}),
+            ask.by,
+            context.now,
+            found,
+        )
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
-        return _no(unit, Refusal(Reason.WRONG_POSITION), ask.by, now, found)
-    if late := over(ask.need_before, now):
-        return _no(unit, late, ask.by, now, found)
-    return _changed(unit.amend(found, now, ask.by, "R4", pickup_location=place, need_before=need))
+        return _no(context.unit, Refusal(Reason.WRONG_POSITION), ask.by, context.now, found)
+    if late := over(ask.need_before, context.now):
+        return _no(context.unit, late, ask.by, context.now, found)
+    return _changed(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
 
 
 def _changed(request: Request) -> Changed:
@@ -178,31 +187,31 @@ def _shelf(unit: Unit, rows: list[_Row], by: Actor, library: Library) -> TitleCo
     return TitleCopies(title, agency, copies, wanted, unknown=not copies)
 
 
-def set_status(unit: Unit, ask: SetStatus, _house: Library, now: datetime) -> StatusSet | Refused:
+def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
     """Set the status of a library's own copy, in place of the loaded one."""
-    holding = unit.holding(ask.item)
+    holding = context.unit.holding(ask.item)
     if holding is None:
-        return _no(unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, now)
+        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
     if holding.status == ask.status:
         return StatusSet(ask.item, again=True)
-    unit.set_status(ask.item, ask.status)
+    context.unit.set_status(ask.item, ask.status)
     return StatusSet(ask.item)
 
 
 # ---- trouble
 
 
-def report(unit: Unit, ask: CopyReport, library: Library, now: datetime) -> Done | Refused:
+def report(context: Context, ask: CopyReport) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
-    held = unit.requests_with(ask.item.barcode, ask.item.agency)
+    held = context.unit.requests_with(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if _has_it(r, ask)]
-    if not held and (last := unit.last_with(ask.item)) and _has_it(last, ask):
-        unit.note(last, "LATE", {"message": ask.by.message}, now, ask.by)
+    if not held and (last := context.unit.last_with(ask.item)) and _has_it(last, ask):
+        context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
         return done(last, again=True)
     if len(mine) != 1:
-        return _no(unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, now)
+        return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, context.now)
     work = losses.claim if ask.command == "claim" else losses.lose
-    return work(unit, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0], library, now)
+    return work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
 
 
 def _has_it(request: Request, ask: CopyReport) -> bool:
@@ -214,20 +223,20 @@ def _has_it(request: Request, ask: CopyReport) -> bool:
 # ---- money
 
 
-def bill(unit: Unit, ask: Bill, _house: Library, now: datetime) -> Billed | Refused:
+def bill(context: Context, ask: Bill) -> Billed | Refused:
     """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
-    ask = replace(ask, card=card_now(unit, ask.card))
-    if unit.patron(ask.card) is None:
-        return _no(unit, Refusal(Reason.UNKNOWN_BORROWER), ask.by, now, patron=ask.card)
+    ask = replace(ask, card=card_now(context.unit, ask.card))
+    if context.unit.patron(ask.card) is None:
+        return _no(context.unit, Refusal(Reason.UNKNOWN_BORROWER), ask.by, context.now, patron=ask.card)
     if ask.cents <= 0:
-        return _no(unit, Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, now, patron=ask.card)
+        return _no(context.unit, Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, context.now, patron=ask.card)
     mark = f"{ask.by.who}:{ask.reference}"
-    known = [one for one in unit.charges(ask.card) if one.reason == mark] if ask.reference else []
+    known = [one for one in context.unit.charges(ask.card) if one.reason == mark] if ask.reference else []
     if known:
         same = known[0].cents == ask.cents
-        return _billed(ask, known[0].id) if same else _no(unit, Refusal(Reason.TRANSACTION_REUSED), ask.by, now)
-    about = _billed_for(unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
-    return _billed(ask, fines.charge(unit, about, ask.kind or FEE, ask.cents, mark, now, ask.by))
+        return _billed(ask, known[0].id) if same else _no(context.unit, Refusal(Reason.TRANSACTION_REUSED), ask.by, context.now)
+    about = _billed_for(context.unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
+    return _billed(ask, fines.charge(context.unit, about, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
 
 
 def _billed_for(unit: Unit, ask: Bill) -> Request | None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from hkall_gateway.desk import lending
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import lender_notices
@@ -21,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Req
 from hkall_gateway.store.unit import Unit
 
 P = Position
-Mend = Callable[[Unit, PartnerNotice, Request, Library, datetime], Outcome]
+Mend = Callable[[Context, PartnerNotice, Request], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,35 +110,35 @@ def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
     return Pair(*where, _shown(line), NOTHING)
 
 
-def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: Actor, library: Library, now: datetime) -> Outcome:
+def apply(context: Context, pair: Pair, theirs: Theirs, reason: str, by: Actor) -> Outcome:
     """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
 
     The journal keeps the pair, the action and the reason, which is required.
     """
-    request = unit.request(pair.request)
+    request = context.unit.request(pair.request)
     if not reason.strip():
         return Refused(Reason.REASON_NEEDED)
     if request is None or request.position != pair.ours or pair.mend not in HOW:
         return Refused(Reason.WRONG_POSITION)
     facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
-    unit.note(request, "RECONCILED", facts, now, by)
+    context.unit.note(request, "RECONCILED", facts, context.now, by)
     item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
     ask = PartnerNotice(by, request.partner, request.wire_agency, request.wire_id, item, reason=f"reconciled: {reason}")
-    return HOW[pair.mend](unit, ask, request, library, now)
+    return HOW[pair.mend](context, ask, request)
 
 
-def _hear(work: Callable[[Unit, PartnerNotice, Library, datetime], Outcome]) -> Mend:
+def _hear(work: Callable[[Context, PartnerNotice], Outcome]) -> Mend:
     """Apply the partner's notice that did not arrive."""
 
-    def do(unit: Unit, ask: PartnerNotice, _request: Request, library: Library, now: datetime) -> Outcome:
-        return work(unit, ask, library, now)
+    def do(context: Context, ask: PartnerNotice, _request: Request) -> Outcome:
+        return work(context, ask)
 
     return do
 
 
 def _heard(event: Event) -> Mend:
-    def do(unit: Unit, ask: PartnerNotice, _request: Request, library: Library, now: datetime) -> Outcome:
-        return lending.heard(unit, ask, event, library, now)
+    def do(context: Context, ask: PartnerNotice, _request: Request) -> Outcome:
+        return lending.heard(context, ask, event)
 
     return do
 
@@ -147,8 +146,8 @@ def _heard(event: Event) -> Mend:
 def _tell(send: Notification) -> Mend:
     """Send our message again."""
 
-    def do(unit: Unit, ask: PartnerNotice, request: Request, _house: Library, now: datetime) -> Outcome:
-        unit.tell(send, request, now, ask.by)
+    def do(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
+        context.unit.tell(send, request, context.now, ask.by)
         return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
 
     return do

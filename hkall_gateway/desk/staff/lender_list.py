@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from hkall_gateway.desk.borrowing import give_up_on
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
@@ -21,43 +22,43 @@ OPEN = frozenset({P.NEW, P.REQUESTED})
 """Positions before any lender has sent a copy; only requests that we borrow by have them."""
 
 
-def pin(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+def pin(context: Context, command: StaffCommand, request: Request) -> Answered:
     """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
-        return elsewhere(unit, command, request, now)
-    listed = unit.candidates(request.id)
+        return elsewhere(context.unit, command, request, context.now)
+    listed = context.unit.candidates(request.id)
     if not any(c.agency == command.agency and _possible(c, request) for c in listed):
-        return no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, now, request)
-    _pass_over(unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
-    return _noted(unit, command, request, "PINNED", now)
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
+    return _noted(context.unit, command, request, "PINNED", context.now)
 
 
-def skip(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+def skip(context: Context, command: StaffCommand, request: Request) -> Answered:
     """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
-        return elsewhere(unit, command, request, now)
-    theirs = [c for c in unit.candidates(request.id) if c.agency == command.agency]
+        return elsewhere(context.unit, command, request, context.now)
+    theirs = [c for c in context.unit.candidates(request.id) if c.agency == command.agency]
     if not theirs:
-        return no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, now, request)
-    _pass_over(unit, theirs, f"by staff: {command.reason}")
-    skipped = _noted(unit, command, request, "SKIPPED", now)
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    _pass_over(context.unit, theirs, f"by staff: {command.reason}")
+    skipped = _noted(context.unit, command, request, "SKIPPED", context.now)
     asked_now = request.partner == command.agency and request.position is P.REQUESTED
-    return done(give_up_on(unit, request, library, now, command.by)) if asked_now else skipped
+    return done(give_up_on(context, request, command.by)) if asked_now else skipped
 
 
-def insert(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+def insert(context: Context, command: StaffCommand, request: Request) -> Answered:
     """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
-        return elsewhere(unit, command, request, now)
-    listed = unit.candidates(request.id)
-    copy = unit.holding(ItemKey(command.agency, command.barcode))
-    if copy is None or not _may_be_asked(unit, copy, request, library):
-        return no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, now, request)
+        return elsewhere(context.unit, command, request, context.now)
+    listed = context.unit.candidates(request.id)
+    copy = context.unit.holding(ItemKey(command.agency, command.barcode))
+    if copy is None or not _may_be_asked(context.unit, copy, request, context.library):
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
     if any(c.agency == command.agency and c.wire_id for c in listed):  # a library is asked once
-        return no(unit, Refusal(Reason.DUPLICATE_REQUEST), command.by, now, request)
+        return no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), command.by, context.now, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
-    unit.relist(request.id, _with(listed, fresh))
-    return _noted(unit, command, request, "INSERTED", now)
+    context.unit.relist(request.id, _with(listed, fresh))
+    return _noted(context.unit, command, request, "INSERTED", context.now)
 
 
 def _may_be_asked(unit: Unit, copy: Holding, request: Request, library: Library) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Reason, Refusal, Request
 from hkall_gateway.store.queries.overview import Overview
-from hkall_gateway.store.unit import Unit
 
 STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
 """The new status of a declined copy by the reason (R37); after any other reason it stays available."""
@@ -23,29 +22,35 @@ def printed_at(unit: Overview, request: Request) -> datetime | None:
     return printed if printed and not (changed and changed > printed) else None
 
 
-def print_slip(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+def print_slip(context: Context, command: StaffCommand, request: Request) -> Answered:
     """Print the pull slip, for the first time or again; a repetition is marked in the answer."""
-    if not unit.can(request, Event.PRINT):
-        return elsewhere(unit, command, request, now)
-    if printed_at(unit, request):
+    if not context.unit.can(request, Event.PRINT):
+        return elsewhere(context.unit, command, request, context.now)
+    if printed_at(context.unit, request):
         return done(request, again=True)
-    return done(unit.advance(request, Event.PRINT, now, command.by))
+    return done(context.unit.advance(request, Event.PRINT, context.now, command.by))
 
 
-def substitute(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+def substitute(context: Context, command: StaffCommand, request: Request) -> Answered:
     """Send another copy of ours, `command.barcode`: same title and volume, lendable, not promised to another request."""
-    if not unit.can(request, Event.SUBSTITUTE):
-        return elsewhere(unit, command, request, now)
+    if not context.unit.can(request, Event.SUBSTITUTE):
+        return elsewhere(context.unit, command, request, context.now)
     if command.barcode == request.item_barcode:
         return done(request, again=True)
-    copy = unit.holding(ItemKey(library.agency, command.barcode))
-    if copy is None or not _is_like(copy, request) or unit.requests_with(copy.barcode, copy.agency):
-        return no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, now, request)
-    answer = lenders.may_leave(copy, library.policy)
+    copy = context.unit.holding(ItemKey(context.library.agency, command.barcode))
+    if copy is None or not _is_like(copy, request) or context.unit.requests_with(copy.barcode, copy.agency):
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    answer = lenders.may_leave(copy, context.library.policy)
     if isinstance(answer, Refusal):
-        return no(unit, answer, command.by, now, request)
-    unit.set_status(ItemKey(request.item_agency, request.item_barcode), STATUS_AFTER.get(command.reason, "Available On Shelf"))
-    return done(unit.advance(request, Event.SUBSTITUTE, now, command.by, item_barcode=copy.barcode, reason=command.reason))
+        return no(context.unit, answer, command.by, context.now, request)
+    context.unit.set_status(
+        ItemKey(request.item_agency, request.item_barcode), STATUS_AFTER.get(command.reason, "Available On Shelf")
+    )
+    return done(
+        context.unit.advance(
+            request, Event.SUBSTITUTE, context.now, command.by, item_barcode=copy.barcode, reason=command.reason
+        )
+    )
 
 
 def _is_like(copy: Holding, request: Request) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.desk.common import choosing
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
@@ -57,7 +58,7 @@ class Documents:
         """Sends the message in an outbox row to a partner."""
         assert isinstance(row.payload, PartnerMessage)
         desk, now = self.door.desk, self.door.now()
-        telling, partner, look_for = await self._store.read(choosing.addressed, row.payload, desk.library, now)
+        telling, partner, look_for = await self._store.read(in_context, choosing.addressed, desk.library, now, row.payload)
         if partner is None:
             return DeliveryResult("refused", "Unknown Agency")
         return await self._client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)

@@ -1,0 +1,30 @@
+"""The context of a command: the unit of work, the library and the instant, which always travel together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Concatenate, ParamSpec, TypeVar
+
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.store.unit import Unit
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The unit of work of one command, the library that it concerns, and its aware UTC instant."""
+
+    unit: Unit
+    library: Library
+    now: datetime
+
+
+def in_context(
+    unit: Unit, work: Callable[Concatenate[Context, P], Result], library: Library, now: datetime, *args: P.args, **kw: P.kwargs
+) -> Result:
+    """Call `work` with the context of a unit; the form in which the store runs a function of the desk."""
+    return work(Context(unit, library, now), *args, **kw)
