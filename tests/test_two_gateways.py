@@ -194,9 +194,9 @@ def _the_last_places(pair: Pair, reader: str, fight: int) -> None:
     """Twenty wishes of one reader at once, ten at each gateway: as many are taken as there are places, and no more."""
     numbers = count()
     titles = TITLES[1:21]
-    wishes = [pair.want(pair.both[n % 2], reader, title, f"{fight}-{next(numbers)}") for n, title in enumerate(titles)]
-    assert len(wishes) > QUOTA
-    assert sum(said_yes(reply) for reply in pair.at_once(*wishes)) == QUOTA
+    requests_a_day = [pair.want(pair.both[n % 2], reader, title, f"{fight}-{next(numbers)}") for n, title in enumerate(titles)]
+    assert len(requests_a_day) > QUOTA
+    assert sum(said_yes(reply) for reply in pair.at_once(*requests_a_day)) == QUOTA
     mine = [row for row in pair.rows("requests", "list") if row["patron"] == reader]
     assert len(mine) == QUOTA
 
@@ -233,12 +233,12 @@ def _ask_while(pair: Pair, draw: random.Random, numbers: Iterator[int], kill: Ca
     while time.monotonic() < end or not killed:
         for library in pair.first.party.partners.values():
             library.script.append(MANNERS[draw.choice(("ok", "ok", "503", "cut", "silence"))])
-        wishes = [
+        requests_a_day = [
             pair.want(gateway, f"P{draw.randrange(10, 100):04}", draw.choice(TITLES), f"d-{next(numbers)}")
             for gateway in pair.both
             for _ in range(2)
         ]
-        promised |= {number_of(reply) for reply in pair.at_once(*wishes) if said_yes(reply)}
+        promised |= {number_of(reply) for reply in pair.at_once(*requests_a_day) if said_yes(reply)}
         if not killed and time.monotonic() >= moment:
             kill()
             killed = True
@@ -253,7 +253,8 @@ def _kill_server(server: postgres.PostgresServer) -> None:
 
 def _is_back(pair: Pair) -> bool:
     """A wish at either gateway is decided again: whatever the answer is, it comes from the database."""
-    wishes = (pair.want(gateway, "P0001", "nothing", "probe") for gateway in pair.both)
+    requests_a_day = (pair.want(gateway, "P0001", "nothing", "probe") for gateway in pair.both)
     return all(
-        isinstance(reply, NcipMessage) and reply.text("Problem/ProblemType") != TRY_LATER for reply in pair.at_once(*wishes)
+        isinstance(reply, NcipMessage) and reply.text("Problem/ProblemType") != TRY_LATER
+        for reply in pair.at_once(*requests_a_day)
     )

@@ -158,8 +158,8 @@ def _serve(port: int, factory: Any, opened: Callable[[Any], Any] = lambda port: 
 
 NCIP: Final = "http://www.niso.org/2008/ncip"
 _ITEM: Final = ("ItemId/AgencyId", "ItemId/ItemIdentifierType", "ItemId/ItemIdentifierValue", "Title")
-_WISH: Final = ("RequestType", "RequestStatusType", "DatePlaced", "PickupLocation")
-_BOOK: Final = tuple(f"RequestedItem/{path}" for path in (*_ITEM, *_WISH))
+_REQUEST: Final = ("RequestType", "RequestStatusType", "DatePlaced", "PickupLocation")
+_BOOK: Final = tuple(f"RequestedItem/{path}" for path in (*_ITEM, *_REQUEST))
 USER: Final = ("ResponseHeader/FromAgencyId/AgencyId", "UserId/AgencyId", "UserId/UserIdentifierValue", *_BOOK, *_BOOK)
 """About as many elements as an answer with two books."""
 

@@ -89,7 +89,7 @@ class Base:
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """The facts about a borrower, and the status of our own copies of a title: the basis of a request's decision."""
-        facts = await self._followed(card, await self._local.for_wish(card, bib_id))
+        facts = await self._followed(card, await self._local.for_request(card, bib_id))
         listed = self.library.policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
         return facts

@@ -79,16 +79,16 @@ def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outc
 def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
     copies, in_use = context.unit.copies(ask.bib_id), copies_in_use(context.unit, ask.bib_id)
     ranked = choosing.ranked(context, copies, ask.placed_id, ask.volume, in_use)
-    wish = _wish(context, ask, facts, copies, ranked, in_use)
+    wanted = _wanted(context, ask, facts, copies, ranked, in_use)
     took, known = counts(context.unit, borrower, context.library), patron_blocks(context, borrower.barcode)
-    answer = policy.may_request(borrower, wish, took, context.library.policy, context.now, staff=ask.staff, standing=known)
+    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, standing=known)
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, ask.by, patron=ask.patron)
         return refused(answer, borrower.language)
     return _placed(_place(context, ask, copies, ranked, _unchecked(answer, facts)))
 
 
-def _wish(
+def _wanted(
     context: Context,
     ask: RequestTitle,
     facts: BorrowerFacts,

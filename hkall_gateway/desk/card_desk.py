@@ -112,7 +112,7 @@ class CardDesk(StaffDesk):
         """The loans and charges of a card in HKALL, independent of the local system."""
         return await self._read(routing.had, card)
 
-    async def is_our_wish(self, ask: Hold) -> bool:
+    async def is_our_request(self, ask: Hold) -> bool:
         """Whether a hold concerns HKALL, and not the library's own hold list."""
         return await self._store.read_inline(cards.is_ours, ask, self.library)
 

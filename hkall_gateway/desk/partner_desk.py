@@ -15,10 +15,10 @@ from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import (
     Bill,
     Billed,
+    BrokerCommand,
     Changed,
     ChangeRequest,
     CopyReport,
-    Errand,
     RequestSeen,
     SeeRequest,
     SeeShelves,
@@ -29,7 +29,7 @@ from hkall_gateway.desk.messages.partner_commands import (
 from hkall_gateway.desk.messages.results import ItemSeen, Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Done
 from hkall_gateway.desk.partners import lender_notices, partner_queries
-from hkall_gateway.desk.partners.broker_services import ERRANDS, Work
+from hkall_gateway.desk.partners.broker_services import BROKER_COMMANDS, Work
 from hkall_gateway.desk.partners.innreach_events import EVENTS
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
@@ -38,7 +38,7 @@ from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.former_cards import card_now
 
-WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
+WORKS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})
 """All broker commands and mirrored events by name."""
 
 NOBODY: Final = BorrowerFacts(None, "nobody")
@@ -47,7 +47,7 @@ NOBODY: Final = BorrowerFacts(None, "nobody")
 class PartnerDesk(CardDesk):
     """Commands of brokers, partners and discovery systems beside the borrowing and lending of desk.py."""
 
-    async def errand(self, name: str, ask: Errand) -> Answered:
+    async def command(self, name: str, ask: BrokerCommand) -> Answered:
         """Run one row of broker_services.ERRANDS or innreach_events.EVENTS. Raises KeyError for an unknown name."""
         work = WORKS[name]
         if ask.card:  # another system may still know a card that was replaced since

@@ -20,7 +20,7 @@ class StaffDesk(Base):
 
     async def act(self, name: str, command: StaffCommand) -> Answered:
         """Run one command of staff.DEEDS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
-        return await self._once(command.inbox, _deed_locks(command), actions.act, command, name)
+        return await self._once(command.inbox, _command_locks(command), actions.act, command, name)
 
     async def place(self, ask: RequestTitle) -> Outcome:
         """Place a patron's request for staff; a second request for a title is allowed (R11a). `ask.staff` is set here."""
@@ -59,5 +59,5 @@ def _patron_who_owes(unit: Any, fine: int) -> str:
     return charged.patron if charged else ""
 
 
-def _deed_locks(command: StaffCommand) -> LockSet:
+def _command_locks(command: StaffCommand) -> LockSet:
     return locks_for(request=command.request, item="" if command.request else command.barcode)

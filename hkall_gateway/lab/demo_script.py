@@ -111,7 +111,7 @@ async def tell_story(reactor: Any) -> None:
 
 async def _live(story: Story, gateway: Daemon, counter: SocketTerminal) -> None:
     cuhk = story.party.partners["CUHK"]
-    await _wish(story, counter)
+    await _request(story, counter)
     asked = await story.heard(cuhk, "RequestItem", 0)
     number = asked.text("RequestId/RequestIdentifierValue")
     await _arrival(story, counter, cuhk, number)
@@ -120,7 +120,7 @@ async def _live(story: Story, gateway: Daemon, counter: SocketTerminal) -> None:
     await _journal(story, gateway)
 
 
-async def _wish(story: Story, counter: SocketTerminal) -> None:
+async def _request(story: Story, counter: SocketTerminal) -> None:
     story.tell.chapter("The counter logs in, and the patron asks for a book that only CUHK has")
     _expect(await counter.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|"), "941")
     _expect(await counter.ask("9900802.00"), "98Y")

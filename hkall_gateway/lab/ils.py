@@ -84,7 +84,7 @@ class SimulatedIls:
         """Returns the reply to a message, without sequence number and checksum."""
         self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
         said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
-        said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **DEEDS[asked.code](self, asked)}
+        said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **REPLIES[asked.code](self, asked)}
         shape = SHAPES[SHAPES[asked.code].reply]
         known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
         return Sip2Message(shape.code, {name: value for name, value in said.items() if name in known})
@@ -203,7 +203,7 @@ class SimulatedIls:
 
 
 # fmt: off
-DEEDS: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Value]]]] = {
+REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Value]]]] = {
     "01": SimulatedIls._block,
     "09": SimulatedIls._take_back,
     "11": SimulatedIls._lend,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from hkall_gateway.desk.messages.commands import PartnerNotice
-from hkall_gateway.desk.messages.partner_commands import Errand
+from hkall_gateway.desk.messages.partner_commands import BrokerCommand
 from hkall_gateway.ncip.codec.messages import instant
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.ncip.reply_payload import Payload, answer
@@ -24,13 +24,13 @@ BEGIN = frozenset({"announce"})
 """Commands that begin a request, and so give it its number."""
 
 
-def errand(call: ServiceRequest) -> Errand:
+def command(call: ServiceRequest) -> BrokerCommand:
     """The command record with the ids, dates and title of a message, for any service. Without a barcode the request's number
     serves as the barcode."""
     message = call.message
     agency, value = request_id(call)
     moment = message.text("MandatedAction/DateEventOccurred")
-    return Errand(
+    return BrokerCommand(
         by=call.by,
         partner=call.caller.agency,
         card=message.text("UserId/UserIdentifierValue"),
@@ -56,12 +56,12 @@ def sends(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """Returns a handler that runs the desk's command `name`."""
 
     async def handle(call: ServiceRequest) -> Payload:
-        ask = errand(call)
+        ask = command(call)
         if not ask.barcode and not ask.wire_id:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.door.desk.errand(name, ask))
+        return answer(call, await call.door.desk.command(name, ask))
 
     return handle
 
@@ -77,7 +77,7 @@ async def recall_cancelled(call: ServiceRequest) -> Payload:
 
 
 def _of_the_book(call: ServiceRequest) -> PartnerNotice:
-    ask = errand(call)
+    ask = command(call)
     return PartnerNotice(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
 
 
@@ -85,11 +85,11 @@ def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """The handler of a book for one of our patrons: that is here (`accept`), or that will come (`expect`)."""
 
     async def handle(call: ServiceRequest) -> Payload:
-        ask = errand(call)
+        ask = command(call)
         if not ask.card:
             return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
         if strange := strange_number(call):
             return strange
-        return answer(call, await call.door.desk.errand(name, ask))
+        return answer(call, await call.door.desk.command(name, ask))
 
     return handle

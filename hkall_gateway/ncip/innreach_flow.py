@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.desk.messages.partner_commands import Errand
-from hkall_gateway.ncip.broker_flow import errand
+from hkall_gateway.desk.messages.partner_commands import BrokerCommand
+from hkall_gateway.ncip.broker_flow import command
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.ncip.reply_payload import Payload, answer
 from hkall_gateway.ncip.service_request import ServiceRequest, strange_number
@@ -31,9 +31,9 @@ def central_number(value: str) -> bool:
     return _CENTRAL.match(value) is not None
 
 
-def mirrored(call: ServiceRequest) -> Errand:
+def mirrored(call: ServiceRequest) -> BrokerCommand:
     """The command record of an event: the central's number of the copy, its printed barcode, and the card of our patron."""
-    ask = errand(call)
+    ask = command(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if central_number(unique) else ""
     printed = without_library(call.message.text(PRINTED), call.caller.agency)
@@ -58,6 +58,6 @@ def mirrors(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.door.desk.errand(name, ask))
+        return answer(call, await call.door.desk.command(name, ask))
 
     return handle

@@ -108,7 +108,7 @@ class Notification(StrEnum):
 class Stage(StrEnum):
     """Coarse progress of a request, which changes seldom: without a copy, with a copy, ended."""
 
-    WISH = auto()
+    ASKED = "wish"
     IN_HAND = auto()
     ENDED = auto()
 
@@ -250,7 +250,7 @@ HOLDS_ITEM: frozenset[Position] = frozenset({
 # fmt: on
 
 STAGES: Mapping[Position, Stage] = {
-    position: Stage.ENDED if position in FINAL else Stage.IN_HAND if position in HOLDS_ITEM else Stage.WISH
+    position: Stage.ENDED if position in FINAL else Stage.IN_HAND if position in HOLDS_ITEM else Stage.ASKED
     for position in Position
 }
 

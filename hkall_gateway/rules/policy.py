@@ -71,7 +71,7 @@ IN_BOOK_DROP = "HKALL_IN_BOOKDROP"
 
 def may_request(
     borrower: Borrower,
-    wish: RequestFacts,
+    wanted: RequestFacts,
     counts: Counts,
     policy: Policy,
     now: datetime,
@@ -85,9 +85,9 @@ def may_request(
     """
     who = may_use(borrower, policy, now, standing)
     room = quota(borrower, counts, policy)
-    no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wish, policy) or _doubled(wish, policy, staff)
-    no = no or over(wish.need_before, now) or _at_home(wish, policy) or _nowhere(wish) or _no(room)
-    return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wish, policy)})
+    no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wanted, policy) or _doubled(wanted, policy, staff)
+    no = no or over(wanted.need_before, now) or _at_home(wanted, policy) or _nowhere(wanted) or _no(room)
+    return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wanted, policy)})
 
 
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
@@ -256,21 +256,21 @@ def _no(answer: Grant | Refusal) -> Refusal | None:
     return answer if isinstance(answer, Refusal) else None
 
 
-def _unfit(wish: RequestFacts, policy: Policy) -> Refusal | None:
-    if wish.pickup_location and wish.pickup_location not in wish.pickup_locations:
-        return Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(wish.pickup_locations)})
-    if not wish.known_title:
+def _unfit(wanted: RequestFacts, policy: Policy) -> Refusal | None:
+    if wanted.pickup_location and wanted.pickup_location not in wanted.pickup_locations:
+        return Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(wanted.pickup_locations)})
+    if not wanted.known_title:
         return Refusal(Reason.UNKNOWN_TITLE)
-    fit = set(wish.materials) & set(policy.materials)
-    return None if fit else Refusal(Reason.MATERIAL_NOT_REQUESTABLE, facts={"materials": wish.materials})
+    fit = set(wanted.materials) & set(policy.materials)
+    return None if fit else Refusal(Reason.MATERIAL_NOT_REQUESTABLE, facts={"materials": wanted.materials})
 
 
-def _doubled(wish: RequestFacts, policy: Policy, staff: bool) -> Refusal | None:
-    return Refusal(Reason.DUPLICATE_REQUEST) if wish.duplicate and policy.duplicates == "deny" and not staff else None
+def _doubled(wanted: RequestFacts, policy: Policy, staff: bool) -> Refusal | None:
+    return Refusal(Reason.DUPLICATE_REQUEST) if wanted.duplicate and policy.duplicates == "deny" and not staff else None
 
 
-def _at_home(wish: RequestFacts, policy: Policy) -> Refusal | None:
-    here = at_home(wish.statuses_at_home, policy)
+def _at_home(wanted: RequestFacts, policy: Policy) -> Refusal | None:
+    here = at_home(wanted.statuses_at_home, policy)
     if here is Availability.UNKNOWN:
         return Refusal(Reason.AVAILABILITY_UNKNOWN) if policy.local_availability_unknown == "deny" else None
     return Refusal(Reason.AVAILABLE_LOCALLY) if here is Availability.AVAILABLE else None
@@ -287,14 +287,14 @@ def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
     return next((one for one in (Availability.AVAILABLE, Availability.UNKNOWN) if one in found), Availability.OUT)
 
 
-def _nowhere(wish: RequestFacts) -> Refusal | None:
-    if wish.hold:
+def _nowhere(wanted: RequestFacts) -> Refusal | None:
+    if wanted.hold:
         return Refusal(Reason.HOLDS_NOT_ALLOWED)
-    return None if wish.candidates > 0 else Refusal(Reason.NO_AVAILABLE_COPY)
+    return None if wanted.candidates > 0 else Refusal(Reason.NO_AVAILABLE_COPY)
 
 
-def _unchecked(wish: RequestFacts, policy: Policy) -> dict[str, object]:
-    return {"local_check": "unknown"} if at_home(wish.statuses_at_home, policy) is Availability.UNKNOWN else {}
+def _unchecked(wanted: RequestFacts, policy: Policy) -> dict[str, object]:
+    return {"local_check": "unknown"} if at_home(wanted.statuses_at_home, policy) is Availability.UNKNOWN else {}
 
 
 def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusal:

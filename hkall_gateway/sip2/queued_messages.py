@@ -36,7 +36,7 @@ class Retelling:
         """How it went; see `DeliveryResult`."""
         assert isinstance(row.payload, LocalMessage)
         try:
-            return await DEEDS[LocalSend(row.payload.send)](self, row.payload, row.state == "unsure")
+            return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row.state == "unsure")
         except (HungUp, Unanswered) as lost:
             return DeliveryResult("unknown", detail=str(lost))
         except Unreachable as away:
@@ -123,7 +123,7 @@ def _known(reply: Sip2Message) -> DeliveryResult:
 
 
 # fmt: off
-DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaitable[DeliveryResult]]]] = {
+DELIVERIES: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaitable[DeliveryResult]]]] = {
     LocalSend.TELL_ILS_BLOCKED:  Retelling._blocked,
     LocalSend.TELL_ILS_ENABLED:  Retelling._enabled,
     LocalSend.TELL_ILS_LENT:     Retelling._lent,

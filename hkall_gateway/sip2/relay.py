@@ -302,7 +302,7 @@ async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler)
 async def _hold(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
-    if mode is None or await exchange.door.desk.is_our_wish(await asked_hold(exchange, mode[0])):
+    if mode is None or await exchange.door.desk.is_our_request(await asked_hold(exchange, mode[0])):
         return await handler(exchange)
     return await _passed_on(exchange, beyond)
 

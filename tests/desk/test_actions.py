@@ -12,7 +12,7 @@ import pytest
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import CheckedIn, Requested
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
-from hkall_gateway.desk.staff.actions import DEEDS
+from hkall_gateway.desk.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules.lifecycle import FINAL, Notification
 from hkall_gateway.rules.settings import Policy, Return
 from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Reason, Side
@@ -31,13 +31,13 @@ ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used":
 # ---- every deed, as a table
 
 
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", STAFF_ACTIONS)
 def test_a_deed_about_nothing_is_refused(library: DeskWorld, name: str) -> None:
     assert library.act(name, "R404", reason="x").why is Reason.UNKNOWN_REQUEST
     assert library.act(name, "", barcode="C404", reason="x").why is Reason.UNKNOWN_ITEM
 
 
-@pytest.mark.parametrize("name", [name for name, row in DEEDS.items() if row.needs_reason])
+@pytest.mark.parametrize("name", [name for name, row in STAFF_ACTIONS.items() if row.needs_reason])
 def test_a_deed_that_needs_a_reason_is_refused_without_one(library: DeskWorld, name: str) -> None:
     before = library.lent_out()
 
@@ -47,7 +47,7 @@ def test_a_deed_that_needs_a_reason_is_refused_without_one(library: DeskWorld, n
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", sorted(FINAL))
-@pytest.mark.parametrize("name", [name for name in DEEDS if name != "force"])
+@pytest.mark.parametrize("name", [name for name in STAFF_ACTIONS if name != "force"])
 def test_no_deed_but_force_leaves_a_final_position(library: DeskWorld, name: str, position: Position, side: Side) -> None:
     before = library.given(position, side=side)
 

@@ -429,15 +429,15 @@ WISHES = st.lists(st.tuples(AGES, st.booleans(), st.sampled_from(list(Side))), m
 
 
 @settings(max_examples=40, deadline=None)
-@given(wishes=WISHES, batch=st.integers(1, 4))
+@given(requests_a_day=WISHES, batch=st.integers(1, 4))
 def test_whatever_there_is_exactly_what_is_over_and_free_goes(
-    tmp_path_factory: pytest.TempPathFactory, wishes: list[tuple[int, bool, Side]], batch: int
+    tmp_path_factory: pytest.TempPathFactory, requests_a_day: list[tuple[int, bool, Side]], batch: int
 ) -> None:
     library, path = conftest.DeskWorld(), tmp_path_factory.mktemp("purge") / "old.jsonl.gz"
     library.go_to("2017-06-01 10:00")
     gone: list[str] = []
     kept: list[str] = []
-    for number, (age, unpaid, side) in enumerate(wishes):
+    for number, (age, unpaid, side) in enumerate(requests_a_day):
         request = library.given(P.CLOSED, side=side, moved_at=_ago(library.now, age), item_barcode=f"C{number}")
         if unpaid:
             _charge(library, request, 200)

@@ -40,7 +40,7 @@ def test_schemas_are_apart_and_gone_at_the_end(postgres_url: str) -> None:
 
 
 def test_the_same_seed_is_the_same_story_on_postgresql(postgres_url: str) -> None:
-    setting = Setting(libraries=2, days=1, seed=7, wishes=2)
+    setting = Setting(libraries=2, days=1, seed=7, requests_a_day=2)
     here, there = simulate(setting), simulate(replace(setting, database=postgres_url))
     assert there.broken == ()
     assert there.placed > 0

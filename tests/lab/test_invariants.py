@@ -240,7 +240,7 @@ def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(
     story.consortium.cut_off(HKU, timedelta(hours=1))
     step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
     other = story.consortium.worlds[HKU].request("R2")
-    step(story, lambda: story.people.deed(HKU, "receive", other, "no message", book))
+    step(story, lambda: story.people.command(HKU, "receive", other, "no message", book))
     step(story, lambda: story.people.check_out(HKU, other.patron, book))
     step(story, lambda: story.people.check_in(HKU, book))
     story.consortium.run_until(story.consortium.now + timedelta(days=1))

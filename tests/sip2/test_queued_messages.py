@@ -15,7 +15,7 @@ from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.sip2.codec.dialects import DIALECTS
-from hkall_gateway.sip2.queued_messages import DEEDS, Retelling
+from hkall_gateway.sip2.queued_messages import DELIVERIES, Retelling
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
 from hkall_gateway.store.outbox import LOCAL, OutboxRow
 
@@ -165,7 +165,7 @@ def test_no_answer_is_tried_again(said: str | Exception, kind: str) -> None:
 
 
 def test_there_is_a_deed_for_everything_that_may_wait() -> None:
-    assert DEEDS.keys() == set(LocalSend)
+    assert DELIVERIES.keys() == set(LocalSend)
 
 
 def test_what_waits_comes_back_as_it_was_and_its_key_shows_no_card() -> None:

@@ -170,14 +170,14 @@ def test_it_is_one_unit_among_others_of_a_running_gateway(
 ) -> None:
     reactor, world = Reactor(), Actor("test", "world")
     database = Database(shared_engine, make_unit, reactor.call)
-    wishes = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
-    opened = reactor.until([database.run(Unit.open, wish, now, world) for wish in wishes])
+    requests_a_day = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
+    opened = reactor.until([database.run(Unit.open, wish, now, world) for wish in requests_a_day])
     work: list[Any] = []
     for number, request in enumerate(opened):
         former = request.patron
         locks = LockSet(former, whole=True)
         work += [database.run(former_cards.replace_card, former, f"Q{number}", now, by, locks=locks)]
-        work += [database.run(Unit.open, replace(wishes[number], patron=f"Q{number}"), now, world)]
+        work += [database.run(Unit.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world)]
     assert not [one for one in reactor.until(work) if isinstance(one, Exception)]
     kept = reactor.until([database.read(Unit.open_requests, f"Q{number}") for number in range(6)])
     database.close()

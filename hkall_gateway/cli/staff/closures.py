@@ -69,21 +69,21 @@ class _Undo(Exception):
         self.answer = answer
 
 
-def _batch(site: Site, deed: StaffCommand, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
+def _batch(site: Site, command: StaffCommand, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
     """One transaction; undone where it is only asked what would move."""
     try:
-        return site.run(_moving, deed, site, site.now(), after, dry_run)
+        return site.run(_moving, command, site, site.now(), after, dry_run)
     except _Undo as undone:
         answer: tuple[tuple[Done, ...], str | None] = undone.answer
         return answer
 
 
 def _moving(
-    unit: Unit, deed: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
+    unit: Unit, command: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
 ) -> tuple[tuple[Done, ...], str | None]:
     from hkall_gateway.desk.staff import closure_changes
 
-    answer = closure_changes.move(Context(unit, site.library, now), deed, after, BATCH)
+    answer = closure_changes.move(Context(unit, site.library, now), command, after, BATCH)
     if dry_run:
         raise _Undo(answer)
     return answer

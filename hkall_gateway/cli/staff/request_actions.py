@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Command:
     """One deed on the command line: its name there, what its help says, and which of OPTIONS it takes."""
 
-    deed: str
+    command: str
     help: str
     takes: tuple[str, ...] = ()
 
@@ -95,10 +95,10 @@ def _add(row: Command) -> None:
     ) -> None:
         from hkall_gateway.desk.staff import actions
 
-        said = StaffCommand(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
-        deed = _about(site, said, what, item)
-        outcome = site.run(in_context, actions.act, site.library, site.now(), deed, row.deed)
-        if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not deed.request and _is_number(what):
+        said = StaffCommand(by_staff(row.command), reason=reason, on=_day(on), cents=cents, position=_position(to))
+        command = _about(site, said, what, item)
+        outcome = site.run(in_context, actions.act, site.library, site.now(), command, row.command)
+        if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not command.request and _is_number(what):
             raise Ending(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
 
@@ -119,26 +119,26 @@ def _add_choice(row: Command) -> None:
         from hkall_gateway.desk.staff import actions
 
         agency, _, barcode = lender.partition("/")
-        deed = StaffCommand(by_staff(row.deed), what, barcode, agency, reason)
-        _tell(site.run(in_context, actions.act, site.library, site.now(), deed, row.deed), as_json)
+        command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
+        _tell(site.run(in_context, actions.act, site.library, site.now(), command, row.command), as_json)
 
-    run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.deed} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
+    run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
     command: Any = run
-    request.command(row.deed)(command)
+    request.command(row.command)(command)
 
 
 def _name(row: Command) -> str:
-    return row.deed.replace("_", "-")
+    return row.command.replace("_", "-")
 
 
-def _about(site: Site, deed: StaffCommand, what: str, item: str) -> StaffCommand:
+def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffCommand:
     """The deed with the request and the copy that it is about."""
 
     from hkall_gateway.store.unit import Unit
 
     known = site.run(Unit.request, what) is not None
     agency, _, barcode = (item if known else what).rpartition("/")
-    return replace(deed, request=what if known else "", barcode=barcode, agency=agency)
+    return replace(command, request=what if known else "", barcode=barcode, agency=agency)
 
 
 def _is_number(what: str) -> bool:
@@ -212,18 +212,18 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     old = site.run(_old, what)
     facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
-    deed = StaffCommand(by_staff("reopen"), what, reason=reason)
-    _tell(site.run(_reopen, deed, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+    command = StaffCommand(by_staff("reopen"), what, reason=reason)
+    _tell(site.run(_reopen, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
 def _old(unit: Unit, number: str) -> Request | None:
     return unit.request(number)
 
 
-def _reopen(unit: Unit, deed: StaffCommand, facts: BorrowerFacts, site: Site) -> Any:
+def _reopen(unit: Unit, command: StaffCommand, facts: BorrowerFacts, site: Site) -> Any:
     from hkall_gateway.desk.staff import actions
 
-    return actions.reopen(Context(unit, site.library, site.now()), deed, facts)
+    return actions.reopen(Context(unit, site.library, site.now()), command, facts)
 
 
 for _row in COMMANDS:

@@ -65,7 +65,7 @@ def known(config: GatewayConfig, library: Library, engine: Engine, post: Post) -
     def ask(card: str, bib_id: str) -> BorrowerFacts:
         store = Immediate(engine, make_unit(library))
         try:
-            return finished(_local(config, store, post).for_wish(card, bib_id))
+            return finished(_local(config, store, post).for_request(card, bib_id))
         finally:
             store.close()
 

@@ -119,7 +119,7 @@ class LocalSystem:
             return True
         return owner is not None and owner.barcode != present
 
-    async def for_wish(self, card: str, bib_id: str) -> BorrowerFacts:
+    async def for_request(self, card: str, bib_id: str) -> BorrowerFacts:
         """The same, with the status of our own copies of the title (R6); "" is no title."""
         facts = await self.borrower(card)
         if not bib_id or not self.sees_shelves or not facts.reachable:

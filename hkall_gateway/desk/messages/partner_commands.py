@@ -20,7 +20,7 @@ BROKERED: Final = "brokered"
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class BrokerCommand:
     """One command of a broker, or one event mirrored by a central: a row of ERRANDS or EVENTS.
 
     `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy

@@ -18,7 +18,7 @@ from hkall_gateway.desk.common.counts import counts
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import patron_blocks
 from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew
-from hkall_gateway.desk.messages.partner_commands import BROKERED, Errand
+from hkall_gateway.desk.messages.partner_commands import BROKERED, BrokerCommand
 from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered
 from hkall_gateway.desk.partners import lender_notices
@@ -31,13 +31,13 @@ from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 
 P = Position
-Work = Callable[[Context, Errand, BorrowerFacts], Answered]
+Work = Callable[[Context, BrokerCommand, BorrowerFacts], Answered]
 
 
 # ---- for the borrower: another library's book comes to one of our patrons
 
 
-def accept(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
@@ -58,13 +58,13 @@ def accept(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     return noted(waiting)
 
 
-def _same_or_open(unit: Unit, ask: Errand) -> Request | None:
+def _same_or_open(unit: Unit, ask: BrokerCommand) -> Request | None:
     """The request that holds the copy, or held it under this RequestId; a broker may reuse a barcode."""
     known = _ours(unit, ask)
     return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
 
 
-def may_have_one_more(context: Context, ask: Errand, facts: BorrowerFacts) -> Refused | None:
+def may_have_one_more(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Refused | None:
     """The refusal of a book for this patron; None where the patron may have one more."""
     borrower = facts.borrower
     if borrower is None:
@@ -81,7 +81,7 @@ def may_have_one_more(context: Context, ask: Errand, facts: BorrowerFacts) -> Re
     return refused(room, borrower.language)
 
 
-def born(context: Context, ask: Errand) -> Request:
+def born(context: Context, ask: BrokerCommand) -> Request:
     """Open a request that another system placed; its copy is on the way to us."""
     return context.unit.open(
         Request(
@@ -105,18 +105,18 @@ def born(context: Context, ask: Errand) -> Request:
     )
 
 
-def place_of(ask: Errand, library: Library) -> str:
+def place_of(ask: BrokerCommand, library: Library) -> str:
     """The pickup location: the one named, if it is one of ours (R4)."""
     return ask.pickup_location if ask.pickup_location in library.pickup_locations else library.pickup_locations[0]
 
 
-def _for_patron(context: Context, known: Request, ask: Errand) -> Request:
+def _for_patron(context: Context, known: Request, ask: BrokerCommand) -> Request:
     place = place_of(ask, context.library) if ask.pickup_location else known.pickup_location
     title, due = ask.title or known.title, ask.due or known.lender_due
     return context.unit.amend(known, context.now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
 
 
-def expect(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
     The same command again is the same success; our counter receives the book when it arrives.
@@ -128,7 +128,7 @@ def expect(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     return may_have_one_more(context, ask, facts) or noted(born(context, ask))
 
 
-def announce(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
     known = _same_or_open(context.unit, ask)
     if known is None:
@@ -137,7 +137,7 @@ def announce(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
 
 
-def describe(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Update the broker's record of its book."""
     known = _ours(context.unit, ask)
     if known is None:
@@ -146,7 +146,7 @@ def describe(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return noted(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
 
 
-def delete(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
     known = _ours(context.unit, ask)
     if known is None:
@@ -156,7 +156,7 @@ def delete(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return lender_notices.home(context, heard(ask, known))
 
 
-def _ours(unit: Unit, ask: Errand) -> Request | None:
+def _ours(unit: Unit, ask: BrokerCommand) -> Request | None:
     """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
     found = held_with(unit, ask.partner, ask.barcode, ask.partner)
     return found if found and found.side is Side.BORROWING else None
@@ -165,7 +165,7 @@ def _ours(unit: Unit, ask: Errand) -> Request | None:
 # ---- either side
 
 
-def check_in(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
     request = named(context.unit, ask)
     if request is None:
@@ -175,7 +175,7 @@ def check_in(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return arrival_of(request)(context, ask.by, request)
 
 
-def check_out(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     request = named(context.unit, ask)
     if request is None:
@@ -185,7 +185,7 @@ def check_out(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     return counter.check_out(context, at_counter(ask, request, context.library), facts)
 
 
-def ship(context: Context, ask: Errand, request: Request) -> Outcome:
+def ship(context: Context, ask: BrokerCommand, request: Request) -> Outcome:
     """Ship our copy: it is charged to the borrower's card."""
     if context.unit.can(request, Event.LEND):
         return noted_due(context.unit, lending.ship(context, request, ask.by))
@@ -194,7 +194,7 @@ def ship(context: Context, ask: Errand, request: Request) -> Outcome:
     return no(context.unit, Reason.WRONG_POSITION, ask, context.now, request)
 
 
-def undo_check_out(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Undo a loan to our patron; a copy that was sent stays sent."""
     request = named(context.unit, ask)
     if request is None:
@@ -204,23 +204,23 @@ def undo_check_out(context: Context, ask: Errand, facts: BorrowerFacts) -> Outco
     return counter.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
 
 
-def withdraw(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Apply the borrower's cancellation of a request for our copy."""
     return lending.heard(context, heard(ask), Event.WITHDRAW)
 
 
-def renew(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Renew for our patron, or for the borrower of our copy."""
     request = named(context.unit, ask)
     if request is None:
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.side is Side.LENDING:
         return lending.renewed_by_borrower(context, heard(ask, request))
-    wish = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
-    return counter.renew(context, wish, facts)
+    wanted = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
+    return counter.renew(context, wanted, facts)
 
 
-ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(
+BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(
     {
         "accept": accept,
         "expect": expect,
@@ -239,7 +239,7 @@ ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(
 # ---- parts, also of mirrored
 
 
-def named(unit: Unit, ask: Errand) -> Request | None:
+def named(unit: Unit, ask: BrokerCommand) -> Request | None:
     """The request of a command: by its copy, else by its RequestId, on either side."""
     found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
     if found or not ask.wire_id:
@@ -248,13 +248,13 @@ def named(unit: Unit, ask: Errand) -> Request | None:
     return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
 
 
-def at_counter(ask: Errand, request: Request, library: Library, **more: Any) -> CheckOut:
+def at_counter(ask: BrokerCommand, request: Request, library: Library, **more: Any) -> CheckOut:
     """The checkout as if it had been made at our first counter."""
     place = Place("counter", library.pickup_locations[0])
     return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency, **more)
 
 
-def heard(ask: Errand, request: Request | None = None) -> PartnerNotice:
+def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     """The broker's command as a partner's notice about one copy."""
     item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
     wire_agency = ask.wire_agency or ask.partner
@@ -262,7 +262,7 @@ def heard(ask: Errand, request: Request | None = None) -> PartnerNotice:
     return PartnerNotice(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided")
 
 
-def no(unit: Unit, why: Reason, ask: Errand, now: datetime, request: Request | None = None) -> Refused:
+def no(unit: Unit, why: Reason, ask: BrokerCommand, now: datetime, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal."""
     refusal = Refusal(why)
     unit.refuse(refusal, now, ask.by, request, patron=ask.card)

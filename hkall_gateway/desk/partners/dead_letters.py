@@ -93,7 +93,7 @@ def _taken(context: Context, row: OutboxRow) -> DeliveryResult:
 # ---- effects of dropping
 
 
-def _no_wish(context: Context, row: OutboxRow, by: Actor) -> None:
+def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
     """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
     request = context.unit.request(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
@@ -132,7 +132,7 @@ Dropped = Callable[[Context, OutboxRow, Actor], None]
 
 # fmt: off
 _DROPPED: Mapping[str, Dropped] = {
-    Notification.ASK_LENDER:            _no_wish,
+    Notification.ASK_LENDER:            _no_request,
     Notification.CANCEL_AT_LENDER:      _no_withdrawal,
     Notification.ASK_LENDER_TO_RENEW:   _no_renewal,
     **{send: _no_letter for send in Notification if is_letter(send)},

@@ -16,7 +16,7 @@ from hkall_gateway.desk import counter, lending, recalls, returning
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import BorrowFromUs
-from hkall_gateway.desk.messages.partner_commands import MIRRORED, Errand
+from hkall_gateway.desk.messages.partner_commands import MIRRORED, BrokerCommand
 from hkall_gateway.desk.messages.results import Outcome, Paged
 from hkall_gateway.desk.messages.staff_commands import Answered
 from hkall_gateway.desk.partners import lender_notices
@@ -41,23 +41,23 @@ from hkall_gateway.store.unit import Unit
 P = Position
 
 
-def request(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Record a request that the central placed: for our patron, or for a copy of ours."""
     return _borrow(context, ask, facts) if ask.number else _page(context, ask)
 
 
-def _borrow(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     known = borrowed_under(context.unit, ask.partner, ask.number)
     if known is not None and known.position not in FINAL:
         return noted(known) if known.patron == ask.card else no(context.unit, Reason.DUPLICATE_REQUEST, ask, context.now, known)
     answer = may_have_one_more(context, ask, facts)
     if answer is not None:
         return answer
-    wish = context.unit.open(_wish(ask, context.library), context.now, ask.by)
-    return noted(context.unit.advance(wish, Event.ASK, context.now, ask.by, attempt=1))
+    wanted = context.unit.open(_wanted(ask, context.library), context.now, ask.by)
+    return noted(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
 
 
-def _wish(ask: Errand, library: Library) -> Request:
+def _wanted(ask: BrokerCommand, library: Library) -> Request:
     return Request(
         id="",
         side=Side.BORROWING,
@@ -75,17 +75,17 @@ def _wish(ask: Errand, library: Library) -> Request:
     )
 
 
-def _page(context: Context, ask: Errand) -> Outcome:
+def _page(context: Context, ask: BrokerCommand) -> Outcome:
     """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
     held = held_with(context.unit, ask.partner, ask.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
         return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
     item, number = ItemKey(context.library.agency, ask.barcode), ask.wire_id or f"{ask.barcode}/{context.now:%Y%m%dT%H%M%S}"
-    wish = BorrowFromUs(ask.by, ask.partner, ask.wire_agency or ask.partner, number, item=item)
-    return lending.borrow_from_us(context, replace(wish, pickup_location=ask.pickup_location))
+    wanted = BorrowFromUs(ask.by, ask.partner, ask.wire_agency or ask.partner, number, item=item)
+    return lending.borrow_from_us(context, replace(wanted, pickup_location=ask.pickup_location))
 
 
-def cancel(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Cancel a request that the central took back, for the patron or because no library will send it."""
     found = named(context.unit, ask)
     if found is None:
@@ -100,7 +100,7 @@ def cancel(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
 
 
-def shipped(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     found = named(context.unit, ask)
     if found is None:
@@ -112,7 +112,7 @@ def shipped(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return noted(found)
 
 
-def _on_its_way(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
+def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Outcome:
     if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
         return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
     event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
@@ -120,7 +120,7 @@ def _on_its_way(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outco
     return noted(unit.advance(found, event, now, ask.by, unwanted=event is Event.SHIP_UNWANTED, **came))
 
 
-def received(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     found = named(context.unit, ask)
     if found is None:
@@ -134,7 +134,7 @@ def received(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return noted(found)
 
 
-def _unannounced(context: Context, ask: Errand, found: Request) -> Outcome:
+def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcome:
     if not ask.barcode or context.unit.requests_with(ask.barcode, ask.partner):
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
     came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
@@ -142,7 +142,7 @@ def _unannounced(context: Context, ask: Errand, found: Request) -> Outcome:
     return noted(replace(found, item_agency=ask.partner, item_barcode=ask.barcode))
 
 
-def lent(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
+def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     """Record that our patron has the book, or that our copy left.
 
     It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
@@ -158,7 +158,7 @@ def lent(context: Context, ask: Errand, facts: BorrowerFacts) -> Outcome:
     return counter.check_out(context, told, facts)
 
 
-def home(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
+def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
     """Record that the lender has its copy back, or the borrower has ours."""
     found = named(context.unit, ask)
     if found is None:
@@ -170,7 +170,7 @@ def home(context: Context, ask: Errand, _facts: BorrowerFacts) -> Outcome:
     return lender_notices.home(context, heard(ask, found))
 
 
-def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
+def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Outcome:
     """The copy never left its library. The request stays open: the central decides whether another library is asked."""
     unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
     if found.position is P.IN_TRANSIT:
@@ -179,7 +179,7 @@ def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outco
     return noted(found)
 
 
-def renewed(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
+def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
     found = named(context.unit, ask)
     if found is None:
@@ -188,13 +188,13 @@ def renewed(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
     return work(context, heard(ask, found))
 
 
-def recalled(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
+def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
     """Apply the owner's recall."""
     found = named(context.unit, ask)
     return recalls.recalled(context, heard(ask, found)) if found else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
 
 
-def recall_cancelled(context: Context, ask: Errand, _facts: BorrowerFacts) -> Answered:
+def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
     """Cancel the owner's recall."""
     found = named(context.unit, ask)
     return (
@@ -204,13 +204,13 @@ def recall_cancelled(context: Context, ask: Errand, _facts: BorrowerFacts) -> An
     )
 
 
-def named(unit: Unit, ask: Errand) -> Request | None:
+def named(unit: Unit, ask: BrokerCommand) -> Request | None:
     """The request under the central's item number, else by the copy's own barcode or the RequestId."""
     found = borrowed_under(unit, ask.partner, ask.number)
     return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
 
 
-def taken_in(context: Context, ask: Errand, facts: BorrowerFacts) -> Answered:
+def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Answered:
     """Record the patron's return, or our own copy's arrival at home."""
     found = named(context.unit, ask)
     if found is None:

@@ -39,7 +39,7 @@ class StaffAction:
 
 def act(context: Context, command: StaffCommand, name: str) -> Answered:
     """Run one command of DEEDS. A repeated command is a success again. Raises KeyError for an unknown name."""
-    row = DEEDS[name]
+    row = STAFF_ACTIONS[name]
     request = named(context.unit, command)
     if isinstance(request, Refused):
         context.unit.refuse(Refusal(request.why), context.now, command.by)
@@ -181,8 +181,8 @@ def reopen(context: Context, command: StaffCommand, facts: BorrowerFacts) -> Out
         return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, old)
     context.unit.note(old, "REOPEN", {"because": command.reason}, context.now, command.by)
     place = old.pickup_location
-    wish = RequestTitle(command.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
-    return borrowing.request_title(context, wish, facts)
+    wanted = RequestTitle(command.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
+    return borrowing.request_title(context, wanted, facts)
 
 
 def seen(context: Context, command: StaffCommand, request: Request) -> Answered:
@@ -245,7 +245,7 @@ def _fits(unit: Unit, request: Request, position: Position) -> bool:
 
 
 # fmt: off
-DEEDS: dict[str, StaffAction] = {
+STAFF_ACTIONS: dict[str, StaffAction] = {
     "receive":       StaffAction(receive),
     "lend":          StaffAction(lend),
     "return":        StaffAction(take_back),

@@ -75,11 +75,11 @@ class Crew:
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
-    def deed(self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None) -> bool:
+    def command(self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None) -> bool:
         """Whether the gateway accepted a staff command of staff.DEEDS."""
         item = book.item if book else ItemKey("", "")
-        deed = StaffCommand(STAFF, request.id, item.barcode, item.agency, reason)
-        done = self.all.do(agency, lambda world: finished(world.desk.act(name, deed)))
+        command = StaffCommand(STAFF, request.id, item.barcode, item.agency, reason)
+        done = self.all.do(agency, lambda world: finished(world.desk.act(name, command)))
         return done is not None and not isinstance(done, Refused)
 
     # ---- replies of the gateway

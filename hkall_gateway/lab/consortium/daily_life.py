@@ -10,7 +10,7 @@ from typing import Final
 
 from hkall_gateway.lab.consortium.actors import SOON, SimulatedCopy
 from hkall_gateway.lab.consortium.gateways import Consortium
-from hkall_gateway.lab.consortium.patron_behaviour import WHIMS
+from hkall_gateway.lab.consortium.patron_behaviour import BEHAVIOURS
 from hkall_gateway.lab.consortium.staff import FUMBLED, Staff
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.dates import calendar
@@ -27,15 +27,15 @@ READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
 
 
 class People(Staff):
-    """Readers and staff of all libraries. `wishes` is the number of requests a library and day."""
+    """Readers and staff of all libraries. `requests_a_day` is the number of requests a library and day."""
 
-    def __init__(self, consortium: Consortium, books: list[SimulatedCopy], wishes: int) -> None:
+    def __init__(self, consortium: Consortium, books: list[SimulatedCopy], requests_a_day: int) -> None:
         super().__init__(consortium, books)
-        self._wishes = wishes
+        self._requests_a_day = requests_a_day
         self._titles = {agency: _elsewhere(agency, books) for agency in consortium.worlds}
         self._numbers, self._known = count(1), dict[str, dict[ItemKey, str]]()
         self.asked = self.placed = 0
-        self.whims: Counter[str] = Counter()
+        self.behaviours: Counter[str] = Counter()
 
     # ---- the day
 
@@ -47,9 +47,9 @@ class People(Staff):
                 self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._dig(agency))  # type: ignore[misc]
             for hour in (10, 15):
                 self._at(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now
-            self._at(day, 17, lambda agency=agency: self._have_whims(agency))  # type: ignore[misc]
-            for _ in range(self._wishes if self.busy else 0):
-                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self.wish(agency))  # type: ignore[misc]
+            self._at(day, 17, lambda agency=agency: self._behave(agency))  # type: ignore[misc]
+            for _ in range(self._requests_a_day if self.busy else 0):
+                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self.wanted(agency))  # type: ignore[misc]
 
     def _at(self, day: datetime, hour: float, what: Callable[[], None]) -> None:
         self.all.at(day + timedelta(hours=hour), what)
@@ -76,18 +76,22 @@ class People(Staff):
         if self.all.do(agency, lambda world: world.store.now(_set, news)):
             known.update(news)
 
-    def _have_whims(self, agency: str) -> None:
+    def _behave(self, agency: str) -> None:
         """Plays the chance events of readers and staff on the open requests."""
         if not self.all.up(agency):
             return
         for request in self.ask(agency, lambda unit: unit.open_list()):
-            for whim in WHIMS:
-                if request.position in whim.where and self.happens(whim.chance) and whim.act(self, agency, request):
-                    self.whims[whim.name] += 1
+            for behaviour in BEHAVIOURS:
+                if (
+                    request.position in behaviour.where
+                    and self.happens(behaviour.chance)
+                    and behaviour.act(self, agency, request)
+                ):
+                    self.behaviours[behaviour.name] += 1
 
     # ---- readers
 
-    def wish(self, agency: str) -> None:
+    def wanted(self, agency: str) -> None:
         """Places a reader's request for a title that another library has; some readers ask far more often than others."""
         patrons = self.all.worlds[agency].start.patrons
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode

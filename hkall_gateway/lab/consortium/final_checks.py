@@ -47,9 +47,9 @@ def lenders_agree(look: Observations) -> Iterator[str]:
                 yield f"{agency} {lent.id} is CLOSED, {lent.partner} {asked[0].id} is {asked[0].position}"
 
 
-def _had_it(look: Observations, wish: Request, lent: Request) -> bool:
+def _had_it(look: Observations, wanted: Request, lent: Request) -> bool:
     """Whether the borrower closed the same request, had the copy as an orphan or for another one, or sent it home unknown."""
-    if wish.position is P.CLOSED and wish.wire_id == lent.wire_id:
+    if wanted.position is P.CLOSED and wanted.wire_id == lent.wire_id:
         return True
     if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
         return True

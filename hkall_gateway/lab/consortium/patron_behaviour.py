@@ -22,7 +22,7 @@ Act = Callable[[Staff, str, Request], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Whim:
+class Behaviour:
     """One chance event."""
 
     name: str
@@ -59,18 +59,18 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
     """A reader claims to have returned the book, and finds it later."""
-    return _with_its_reader(staff, agency, request) is not None and staff.deed(agency, "claim", request)
+    return _with_its_reader(staff, agency, request) is not None and staff.command(agency, "claim", request)
 
 
 def damage(staff: Staff, agency: str, request: Request) -> bool:
     """A reader damages the book."""
-    return _with_its_reader(staff, agency, request) is not None and staff.deed(agency, "damaged", request)
+    return _with_its_reader(staff, agency, request) is not None and staff.command(agency, "damaged", request)
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
     """A reader has lost the book: it is found some days later, or the two libraries settle the loss between them."""
     book = _with_its_reader(staff, agency, request)
-    if book is None or not staff.deed(agency, "lost", request):
+    if book is None or not staff.command(agency, "lost", request):
         return False
     book.place = "lost"
     what = _find if staff.happens(FOUND) else _settle
@@ -87,9 +87,9 @@ def _settle(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -
     owner = request.partner
     lent = staff.ask(owner, lambda unit: unit.request_lent(agency, request.wire_id))
     assert lent is not None
-    staff.again(lambda: staff.deed(agency, "settle", request, "paid for"))
-    staff.again(lambda: staff.deed(owner, "lost", lent, "the borrower says so"))
-    staff.later(1, lambda: staff.again(lambda: staff.deed(owner, "settle", lent, "paid for")))
+    staff.again(lambda: staff.command(agency, "settle", request, "paid for"))
+    staff.again(lambda: staff.command(owner, "lost", lent, "the borrower says so"))
+    staff.later(1, lambda: staff.again(lambda: staff.command(owner, "settle", lent, "paid for")))
 
 
 # ---- staff
@@ -97,17 +97,17 @@ def _settle(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:
     """A reader cancels the request at the counter."""
-    return staff.deed(agency, "cancel", request, "not needed")
+    return staff.command(agency, "cancel", request, "not needed")
 
 
 def recall(staff: Staff, agency: str, request: Request) -> bool:
     """The owner recalls the book for a reader of its own."""
-    return request.side is Side.LENDING and request.recalled_on is None and staff.deed(agency, "recall", request)
+    return request.side is Side.LENDING and request.recalled_on is None and staff.command(agency, "recall", request)
 
 
 def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
     """The owner cancels the recall."""
-    return request.side is Side.LENDING and request.recalled_on is not None and staff.deed(agency, "cancel_recall", request)
+    return request.side is Side.LENDING and request.recalled_on is not None and staff.command(agency, "cancel_recall", request)
 
 
 def _with_its_reader(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
@@ -120,15 +120,15 @@ _LENT = frozenset({P.SHIPPED, P.AT_BORROWER})
 _LOAN = frozenset({P.ON_LOAN})
 
 # fmt: off
-WHIMS: Final[tuple[Whim, ...]] = (
-    Whim("renew_at_the_counter", 0.15, _LOAN,                   renew_at_the_counter),
-    Whim("renew_at_home",        0.15, _LOAN,                   renew_at_home),
-    Whim("bring_to_its_owner",   0.02, _LOAN,                   bring_to_its_owner),
-    Whim("claim",                0.02, _LOAN,                   claim),
-    Whim("damage",               0.02, _LOAN,                   damage),
-    Whim("lose",                 0.02, _LOAN,                   lose),
-    Whim("cancel",               0.03, frozenset({P.REQUESTED}), cancel),
-    Whim("recall",               0.04, _LENT,                   recall),
-    Whim("cancel_recall",        0.20, _LENT,                   cancel_recall),
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
+              Behaviour("renew_at_the_counter", 0.15, _LOAN,                   renew_at_the_counter),
+    Behaviour("renew_at_home",        0.15, _LOAN,                   renew_at_home),
+    Behaviour("bring_to_its_owner",   0.02, _LOAN,                   bring_to_its_owner),
+    Behaviour("claim",                0.02, _LOAN,                   claim),
+    Behaviour("damage",               0.02, _LOAN,                   damage),
+    Behaviour("lose",                 0.02, _LOAN,                   lose),
+    Behaviour("cancel",               0.03, frozenset({P.REQUESTED}), cancel),
+    Behaviour("recall",               0.04, _LENT,                   recall),
+    Behaviour("cancel_recall",        0.20, _LENT,                   cancel_recall),
 )
 # fmt: on

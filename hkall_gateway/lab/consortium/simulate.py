@@ -34,7 +34,7 @@ SETTLE_DAYS: Final = 45
 """Days after the last fault within which every request must have ended."""
 READERS, TITLES, COPIES = 6, 60, 2
 TOTAL_QUOTAS: Final = (60, 6)
-WISHES: Final = 5
+REQUESTS_A_DAY: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Setting:
     seed: int = 1
     loss: float = 0.1
     crash: bool = True
-    wishes: int = WISHES
+    requests_a_day: int = REQUESTS_A_DAY
     database: str = ""
 
 
@@ -88,7 +88,7 @@ def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
     books = _books(setting, draw)
     stands_on = ground(setting.database)
     consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, line=line, ground=stands_on)
-    people = People(consortium, books, setting.wishes)
+    people = People(consortium, books, setting.requests_a_day)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch
     return Cast(consortium, people, watcher)

@@ -57,7 +57,7 @@ class Staff(Crew):
         return held.used and self.happens(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
 
     def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
-        if held is not None and held.position is P.TO_RETURN and not self.deed(agency, "dispatch", held):
+        if held is not None and held.position is P.TO_RETURN and not self.command(agency, "dispatch", held):
             return
         self._bag(book, book.item.agency)
 
@@ -86,7 +86,7 @@ class Staff(Crew):
             return
         book = self.books[request.item]
         if book.place != "shelf" or self.happens(NOT_FOUND):
-            self.deed(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
+            self.command(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
         elif self.happens(FORGOTTEN):  # the pull slip was lost
             self._forgotten[agency, request.id] = self.all.now + timedelta(days=self.draw.uniform(1, 12))
         elif self.check_out(agency, f"{request.partner}-INST", book) and not self._unfit(agency, request):
@@ -94,7 +94,7 @@ class Staff(Crew):
 
     def _unfit(self, agency: str, request: Request) -> bool:
         """Declines a request by chance because its copy is damaged; True if the gateway took it."""
-        return self.happens(UNFIT) and self.deed(agency, "decline", request, "damaged")
+        return self.happens(UNFIT) and self.command(agency, "decline", request, "damaged")
 
     def _look_at(self, agency: str, book: SimulatedCopy) -> None:
         """Handles a book on the desk: scan it again, send it home unused, or treat it as unknown."""
@@ -107,7 +107,7 @@ class Staff(Crew):
             self.take_in(agency, book)
         elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT}:
             self._send_home(agency, book, held)
-        elif self._unwanted(held, days) and self.deed(agency, "return_unused", held):
+        elif self._unwanted(held, days) and self.command(agency, "return_unused", held):
             self._send_home(agency, book, self.holding(agency, book))
 
     def _unwanted(self, held: Request, days: int) -> bool:
@@ -117,7 +117,7 @@ class Staff(Crew):
         """Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home."""
         asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
         waiting = [r for r in asked if self._is_for(agency, r, book)]
-        if waiting and self.deed(agency, "receive", waiting[0], "unannounced", book):
+        if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
             self._put(agency, book)
         elif days >= PATIENT_DAYS:
             self._bag(book, book.item.agency)

@@ -64,15 +64,15 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
     if request is None or asked is None:
         yield f"{moved.move.request} ships what nobody asked for"
         return
-    wish, borrower = asked[0], request.partner
-    for one in look.ask(borrower, lambda unit: unit.candidates(wish.id)):
+    wanted, borrower = asked[0], request.partner
+    for one in look.ask(borrower, lambda unit: unit.candidates(wanted.id)):
         other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
-        if other and other.position in {P.SHIPPED, P.AT_BORROWER} and not _was_silent(look, borrower, wish):
-            yield f"{request.id} ships for {borrower} {wish.id}, and so does {one.agency}"
+        if other and other.position in {P.SHIPPED, P.AT_BORROWER} and not _was_silent(look, borrower, wanted):
+            yield f"{request.id} ships for {borrower} {wanted.id}, and so does {one.agency}"
 
 
-def _was_silent(look: Observations, borrower: str, wish: Request) -> bool:
-    return any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wish.id))
+def _was_silent(look: Observations, borrower: str, wanted: Request) -> bool:
+    return any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wanted.id))
 
 
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:

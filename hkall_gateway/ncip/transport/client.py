@@ -89,15 +89,15 @@ class NcipClient:
             return DeliveryResult("accepted", detail="the flow says nothing here", untold=True)
         if telling.send != Notification.ASK_LENDER:
             return await self._ask(message, partner)
-        return await (self._wish_again if unsure else self._wish)(telling, partner, message, look_for)
+        return await (self._request_item_again if unsure else self._request_item)(telling, partner, message, look_for)
 
-    async def _wish_again(
+    async def _request_item_again(
         self, telling: PartnerMessage, partner: Partner, message: NcipMessage, _look_for: Collection[str]
     ) -> DeliveryResult:
         known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
         return await self._ask(message, partner) if known.kind == "refused" else known
 
-    async def _wish(
+    async def _request_item(
         self, telling: PartnerMessage, partner: Partner, message: NcipMessage, look_for: Collection[str]
     ) -> DeliveryResult:
         if not look_for:
