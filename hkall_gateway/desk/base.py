@@ -70,12 +70,12 @@ class Base:
 
     async def _run(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
         """Run `work(context, *args)` in one transaction; `options` are those of `Store.run`."""
-        result: Said = await self._run(work, *args, **options)
+        result: Said = await self._store.run(in_context, work, self.library, self._now(), *args, **options)
         return result
 
     async def _read(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
         """Run `work(context, *args)` as a query; `options` are those of `Store.read_inline`."""
-        result: Said = await self._read(work, *args, **options)
+        result: Said = await self._store.read_inline(in_context, work, self.library, self._now(), *args, **options)
         return result
 
     async def _once(self, key: InboxKey | None, locks: LockSet, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
