@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.their_numbers import as_ours

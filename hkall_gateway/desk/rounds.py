@@ -43,7 +43,7 @@ LEASE_S: Final = 300
 Batch = tuple[str | None, int]
 """(cursor of the next batch, None = the round is complete; count of this batch)."""
 Work = Callable[[Context, str, int], Batch]
-"""(unit, library, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
+"""(context, cursor, limit): one batch of at most `limit` requests after `cursor`."""
 
 
 class Lost(Exception):

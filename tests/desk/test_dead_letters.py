@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.scenario.scripted_partner import manner
@@ -46,7 +47,7 @@ def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
 
 def say(world: World, what: str, row: int, reason: str = "by telephone") -> Outcome:
     work = getattr(dead_letters, what)
-    done: Outcome = world.store.now(lambda unit: work(unit, row, reason, STAFF, world.desk.library, world.now))
+    done: Outcome = world.store.now(lambda unit: work(Context(unit, world.desk.library, world.now), row, reason, STAFF))
     world.pump()
     return done
 

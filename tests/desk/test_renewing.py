@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import CheckedOut, DeliveryResult, Refused, Renewed
 from hkall_gateway.desk.partners import dead_letters
@@ -171,7 +172,7 @@ def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld
     renewed(asking)
     asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
 
-    asking.store.now(getattr(dead_letters, what), 1, "by telephone", CLERK, asking.library, asking.now)
+    asking.store.now(in_context, getattr(dead_letters, what), asking.library, asking.now, 1, "by telephone", CLERK)
 
     found = asking.request()
     assert found.due is not None

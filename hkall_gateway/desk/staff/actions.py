@@ -1,6 +1,6 @@
 """Staff commands, one row each. The journal records each with its actor and its reason.
 
-act(unit, StaffCommand(by, request="R1", reason="handed in yesterday", on=…), "return", library, now)
+act(Context(unit, library, now), StaffCommand(by, request="R1", reason="handed in yesterday", on=…), "return")
 """
 
 from __future__ import annotations
