@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.idempotency import once
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import ItemKey, Reason
 from hkall_gateway.store.engine.database import Immediate
-from hkall_gateway.store.unit import Unit
 
+LIBRARY = Library("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))
 KEY = InboxKey("HKU-DISCOVERY", "d1", keep_s=900)
 RENEWED = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", None, 1)
 WINDOW = timedelta(seconds=KEY.keep_s)
@@ -26,7 +29,7 @@ class Wish:
         self._outcomes = list(outcomes)
         self.done = 0
 
-    def __call__(self, _unit: Unit) -> Outcome:
+    def __call__(self, _context: Context) -> Outcome:
         self.done += 1
         return self._outcomes.pop(0)
 
@@ -34,7 +37,7 @@ class Wish:
 @pytest.fixture
 def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey | None], Outcome]:
     """One document arrives at an instant."""
-    return lambda wish, when, key: store.now(once, key, when, wish)
+    return lambda wish, when, key: store.now(in_context, once, LIBRARY, when, key, wish)
 
 
 Ask = Callable[[Wish, datetime, InboxKey | None], Outcome]

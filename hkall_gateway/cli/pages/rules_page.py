@@ -10,7 +10,7 @@ from pathlib import Path
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.rule_index import choices, names_of
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 TESTS = PACKAGE.parent / "tests"
 SCENARIOS = PACKAGE.parent / "fixtures" / "scenarios"
 
@@ -68,7 +68,7 @@ def _numbers(text: str) -> Iterator[str]:
 def _functions() -> Iterator[tuple[str, str]]:
     """Functions of the rules and the desk, with their docstrings."""
     for room in ("rules", "desk"):
-        for path in sorted((PACKAGE / room).glob("*.py")):
+        for path in sorted((PACKAGE / room).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
                     yield f"{path.stem}.{node.name}", ast.get_docstring(node) or ""

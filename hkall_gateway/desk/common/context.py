@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit  # which imports SQLAlchemy: a command line that prints its help does without
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

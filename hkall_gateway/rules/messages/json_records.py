@@ -51,6 +51,11 @@ def from_json(text: str) -> Any:
     return _rich(json.loads(text))
 
 
+def _name(kind: type) -> str:
+    """The stored name of a class; that of a class that is not registered is never read back."""
+    return _NAMES.get(kind, kind.__name__)
+
+
 # ---- written
 
 
@@ -96,7 +101,7 @@ def _writer(kind: type) -> Write:
     if dataclasses.is_dataclass(kind):
         return _of_record(kind)
     if issubclass(kind, StrEnum):
-        return {member: _tagged(_NAMES[kind], _text(member.value)) for member in kind}.__getitem__
+        return {member: _tagged(_name(kind), _text(member.value)) for member in kind}.__getitem__
     found = next((write for row, write in _WAYS if issubclass(kind, row)), None)
     if found is None:
         raise TypeError(f"{kind.__name__} is not a record")
@@ -108,7 +113,7 @@ def _of_record(kind: type) -> Write:
 
     A field with its default value is left out, so that a gateway of an older release can read records that use no new field.
     """
-    head, keys = f'{{"_":"{_NAMES[kind]}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
+    head, keys = f'{{"_":"{_name(kind)}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
 
     def write(value: object) -> str:
         said = [(key, getattr(value, name), default) for key, name, default in keys]
