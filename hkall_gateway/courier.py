@@ -221,7 +221,7 @@ class Courier:
         """
         while True:
             try:
-                return await self._desk.delivered(row, answer, retry_at, self._patience)
+                return await self._desk.partners.delivered(row, answer, retry_at, self._patience)
             except Unavailable:
                 if not self._running:
                     raise

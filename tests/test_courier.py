@@ -327,7 +327,7 @@ def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it
     post.put("R1", "CUHK")
     post.start()
     flaky = Flaky(post.store)
-    post.desk._store = flaky
+    post.desk.services.store = flaky
     flaky.away = 3
     post.slow[0].callback(DeliveryResult("accepted"))
     post.pass_time(2)

@@ -6,47 +6,50 @@ from dataclasses import replace
 from typing import Any
 
 from hkall_gateway.desk import borrowing, fines
-from hkall_gateway.desk.base import TRY_AGAIN, Base, as_present, locks_for
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Paid, Pay, StaffCommand, Waive, Waived
+from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, locks_for
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.fines import charge_numbered
 
 
-class StaffDesk(Base):
+class StaffDesk:
     """Staff commands from the counter and the command line."""
+
+    def __init__(self, services: DeskServices) -> None:
+        self._services = services
 
     async def act(self, name: str, command: StaffCommand) -> Answered:
         """Run one command of staff.DEEDS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
-        return await self._once(command.inbox, _command_locks(command), actions.act, command, name)
+        return await self._services.once(command.inbox, _command_locks(command), actions.act, command, name)
 
     async def place(self, ask: RequestTitle) -> Outcome:
         """Place a patron's request for staff; a second request for a title is allowed (R11a). `ask.staff` is set here."""
-        facts = await self.known(ask.patron, ask.bib_id)
+        facts = await self._services.known(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)
         locks = locks_for(patron=ask.patron)
-        return await self._once(ask.inbox, locks, borrowing.request_title, replace(ask, staff=True), facts)
+        return await self._services.once(ask.inbox, locks, borrowing.request_title, replace(ask, staff=True), facts)
 
     async def reopen(self, command: StaffCommand) -> Outcome:
         """Place an ended request again, as a new one. `command.request` names the old one."""
-        card = await self._store.read(_patron_of, command.request)
-        facts = await self._facts(card)
+        card = await self._services.store.read(_patron_of, command.request)
+        facts = await self._services.facts(card)
         if not facts.reachable:
             return TRY_AGAIN
-        return await self._once(command.inbox, locks_for(patron=card), actions.reopen, command, facts)
+        return await self._services.once(command.inbox, locks_for(patron=card), actions.reopen, command, facts)
 
     async def pay(self, ask: Pay) -> Paid | Refused:
         """Take a payment for a patron's charges."""
-        return await self._once(ask.inbox, locks_for(patron=ask.card), fines.pay, ask)
+        return await self._services.once(ask.inbox, locks_for(patron=ask.card), fines.pay, ask)
 
     async def waive(self, ask: Waive) -> Waived | Refused:
         """Waive a charge."""
-        card = await self._store.read(_patron_who_owes, ask.fine)
-        return await self._once(ask.inbox, locks_for(patron=card), fines.waive, ask)
+        card = await self._services.store.read(_patron_who_owes, ask.fine)
+        return await self._services.once(ask.inbox, locks_for(patron=card), fines.waive, ask)
 
 
 def _patron_of(unit: Any, number: str) -> str:

@@ -61,19 +61,19 @@ def sends(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.door.desk.command(name, ask))
+        return answer(call, await call.door.desk.partners.command(name, ask))
 
     return handle
 
 
 async def recalled(call: ServiceRequest) -> Payload:
     """Handles a recall by the lender of the book."""
-    return answer(call, await call.door.desk.recalled(_of_the_book(call)))
+    return answer(call, await call.door.desk.partners.recalled(_of_the_book(call)))
 
 
 async def recall_cancelled(call: ServiceRequest) -> Payload:
     """Handles the cancellation of a recall by the lender of the book."""
-    return answer(call, await call.door.desk.recall_cancelled(_of_the_book(call)))
+    return answer(call, await call.door.desk.partners.recall_cancelled(_of_the_book(call)))
 
 
 def _of_the_book(call: ServiceRequest) -> PartnerNotice:
@@ -90,6 +90,6 @@ def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
         if strange := strange_number(call):
             return strange
-        return answer(call, await call.door.desk.command(name, ask))
+        return answer(call, await call.door.desk.partners.command(name, ask))
 
     return handle

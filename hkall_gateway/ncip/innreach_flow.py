@@ -58,6 +58,6 @@ def mirrors(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.door.desk.command(name, ask))
+        return answer(call, await call.door.desk.partners.command(name, ask))
 
     return handle

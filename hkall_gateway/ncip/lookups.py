@@ -50,7 +50,7 @@ async def _told(call: ServiceRequest, seen: PatronSeen) -> Fields:
     an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
-    whole = whole or await call.door.desk.serves(call.caller.agency, seen.card)
+    whole = whole or await call.door.desk.partners.serves(call.caller.agency, seen.card)
     call.door.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:
         wanted, flags = wanted & ELIGIBILITY, frozenset()
@@ -62,7 +62,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
     agency, value = request_id(call)
     wanted = item(call, "")
     if wanted is None:
-        seen = await call.door.desk.see_copy_of(seen_by(call))
+        seen = await call.door.desk.partners.see_copy_of(seen_by(call))
     else:
         seen = await _copy(call, wanted)
     if isinstance(seen, Refused):
@@ -73,17 +73,17 @@ async def lookup_item(call: ServiceRequest) -> Payload:
 
 async def _copy(call: ServiceRequest, wanted: ItemKey) -> ItemSeen | Refused:
     """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
-    seen = await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
+    seen = await call.door.desk.counter.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
     unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
     if unknown and call.from_client and wanted.agency == call.door.agency:
-        return await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, ""))
+        return await call.door.desk.counter.see_item(SeeItem(call.by, wanted.barcode, ""))
     return seen
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
     """The state of a request, for the system that placed it and for the partner library of the request."""
     agency, value = request_id(call)
-    seen = await call.door.desk.see_request(seen_by(call))
+    seen = await call.door.desk.partners.see_request(seen_by(call))
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else written_request(call.door.agency, seen.request)
@@ -115,7 +115,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
         limit=_limit(call.message.text("MaximumItemsCount")),
         token=call.message.text("NextItemToken"),
     )
-    seen = await call.door.desk.see_shelves(ask)
+    seen = await call.door.desk.partners.see_shelves(ask)
     if isinstance(seen, Refused):
         return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
     return shelves.item_set(seen, desired(call, "ItemElementType"), frame(call))

@@ -63,7 +63,7 @@ async def seen_with(call: ServiceRequest, card: str, pin: Sensitive | None) -> P
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.door.guesses.shut(ways, call.door.now()):
         return refused(Reason.TOO_MANY_WRONG_PINS)
-    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    seen = await call.door.desk.counter.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
     away = seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
     if pin is not None and not seen.pin_ok and not away:
         call.door.guesses.count(ways, call.door.now())

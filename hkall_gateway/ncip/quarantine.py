@@ -32,7 +32,7 @@ async def held(call: ServiceRequest, said: Payload) -> Payload:
     """Return the answer unchanged, after storing a partner's notification that matches no request or copy."""
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     if told and not call.from_client and isinstance(said, Refused) and said.why in UNPLACED:
-        kept = await call.door.desk.keep_unplaced(call.by, call.digest, document(call.message), said.why)
+        kept = await call.door.desk.partners.keep_unplaced(call.by, call.digest, document(call.message), said.why)
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
     return said
 

@@ -53,7 +53,7 @@ async def _place(call: ServiceRequest) -> Payload:
         need_before=day(call.message.text("NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
-    return answer(call, await call.door.desk.request_title(ask))
+    return answer(call, await call.door.desk.counter.request_title(ask))
 
 
 async def _borrow(call: ServiceRequest) -> Payload:
@@ -72,13 +72,13 @@ async def _borrow(call: ServiceRequest) -> Payload:
         need_before=day(call.message.text("NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
-    return answer(call, await call.door.desk.borrow_from_us(ask))
+    return answer(call, await call.door.desk.partners.borrow_from_us(ask))
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
     """A client cancels for a patron; a partner withdraws its request, or declines ours."""
     if not call.from_client:
-        return answer(call, await call.door.desk.request_cancelled(heard(call)))
+        return answer(call, await call.door.desk.partners.request_cancelled(heard(call)))
     card, (agency, value) = await patron(call), request_id(call)
     if isinstance(card, Refused | Problem):
         return card
@@ -87,7 +87,7 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
     ours = agency == call.door.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
     ask = CancelRequest(by=call.by, patron=card, inbox=call.inbox, **named)
-    return answer(call, await call.door.desk.cancel(ask))
+    return answer(call, await call.door.desk.counter.cancel(ask))
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
@@ -102,7 +102,7 @@ async def _renew_for_patron(call: ServiceRequest) -> Payload:
     if copy is None:
         return refused(Reason.UNKNOWN_ITEM)
     ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency, inbox=call.inbox)
-    return answer(call, await call.door.desk.renew(ask))
+    return answer(call, await call.door.desk.counter.renew(ask))
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
@@ -123,7 +123,7 @@ async def update_request_item(call: ServiceRequest) -> Payload:
         need_before=day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
-    return answer(call, await call.door.desk.change_request(ask))
+    return answer(call, await call.door.desk.partners.change_request(ask))
 
 
 def _names_user(call: ServiceRequest) -> bool:

@@ -93,7 +93,7 @@ async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> Whose:
     if not barcode:
         return Whose.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
     arriving = exchange.message.code == "09"
-    whose = await exchange.door.desk.whose_copy(
+    whose = await exchange.door.desk.ils.whose_copy(
         barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving=arriving
     )
     if whose is Whose.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
@@ -113,7 +113,7 @@ def _has(seen: Sip2Message) -> bool:
 
 async def _of_title(exchange: Exchange) -> Whose:
     """A renewal by title: ours if the patron has such a book of ours."""
-    had = await exchange.door.desk.had(exchange.message.get("AA"))
+    had = await exchange.door.desk.counter.had(exchange.message.get("AA"))
     mine = any(
         line.request.title == exchange.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines
     )
@@ -136,24 +136,24 @@ async def _told_to_both(exchange: Exchange, beyond: UpstreamInterface, handler: 
     if ours.no is not None or exchange.message.code not in ("09", "11"):
         return ours
     desk, message = exchange.door.desk, _message(exchange, LATER[exchange.message.code], ours.request)
-    number = await desk.tell_local_system(message, exchange.by)
+    number = await desk.ils.tell_local_system(message, exchange.by)
     if number is None:
         return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
     theirs, unsure = await _tried(exchange, beyond)
     told = _taken_apart(theirs, exchange) if theirs is not None else None
     if told is not None and told.get("ok") == "1":
-        await desk.local_system_told(number, message, exchange.by)
+        await desk.ils.local_system_told(number, message, exchange.by)
         return ours
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
     if told is None and not exchange.says("BI"):
         return await _told_later(exchange, ours, number, message, unsure=unsure)
-    await desk.local_system_differs(number, message, exchange.by)
+    await desk.ils.local_system_differs(number, message, exchange.by)
     return _with_text(ours, tell(Notice.NOT_TOLD, exchange.language()))
 
 
 async def _told_later(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
-    await exchange.door.desk.local_system_not_told(number, message, exchange.by, unsure=unsure)
+    await exchange.door.desk.ils.local_system_not_told(number, message, exchange.by, unsure=unsure)
     return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
 
 
@@ -219,7 +219,7 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
 async def _had(exchange: Exchange, record: Sip2Message) -> Had:
     """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
-    found = [await exchange.door.desk.had(card) for card in cards if card]
+    found = [await exchange.door.desk.counter.had(card) for card in cards if card]
     return next((had for had in found if had.lines or had.charges), Had())
 
 
@@ -257,7 +257,7 @@ def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequ
 
 async def _renew_all(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
-    had = await exchange.door.desk.had(exchange.message.get("AA"))
+    had = await exchange.door.desk.counter.had(exchange.message.get("AA"))
     theirs = await _reached(exchange, beyond)
     if theirs is None:
         return _with_text(await handler(exchange), tell(Notice.ILS_AWAY, exchange.language()))
@@ -286,13 +286,13 @@ async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler)
         theirs = await _reached(exchange, beyond)
         return ours if theirs is None else Reply({}, body=theirs)
     desk, message = exchange.door.desk, _message(exchange, LATER[exchange.message.code])
-    number = await desk.tell_local_system(message, exchange.by)
+    number = await desk.ils.tell_local_system(message, exchange.by)
     if number is None:
         return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
     theirs, unsure = await _tried(exchange, beyond)
     if theirs is None:
         return await _told_later(exchange, ours, number, message, unsure=unsure)
-    await desk.local_system_told(number, message, exchange.by)
+    await desk.ils.local_system_told(number, message, exchange.by)
     return Reply({}, body=theirs)
 
 
@@ -302,7 +302,7 @@ async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler)
 async def _hold(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
-    if mode is None or await exchange.door.desk.is_our_request(await asked_hold(exchange, mode[0])):
+    if mode is None or await exchange.door.desk.counter.is_our_request(await asked_hold(exchange, mode[0])):
         return await handler(exchange)
     return await _passed_on(exchange, beyond)
 
@@ -350,8 +350,8 @@ async def _passed_on(exchange: Exchange, beyond: UpstreamInterface) -> Reply:
     message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
     code, desk, barcode = exchange.message.code, exchange.door.desk, exchange.message.get("AB")
-    waits = code in CHANGES_A_COPY and await desk.copy_waits(barcode)
-    if waits and not await desk.put_off(barcode):
+    waits = code in CHANGES_A_COPY and await desk.ils.copy_waits(barcode)
+    if waits and not await desk.ils.put_off(barcode):
         return refuse_by(exchange, Reason.TRY_AGAIN)
     try:
         theirs = await _exchanged(exchange, beyond, _asked(exchange))
@@ -360,14 +360,14 @@ async def _passed_on(exchange: Exchange, beyond: UpstreamInterface) -> Reply:
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
     if waits and theirs[2:3] == b"1":
-        await desk.local_system_answered(barcode, exchange.by)
+        await desk.ils.local_system_answered(barcode, exchange.by)
     return Reply({}, body=theirs)
 
 
 async def _may_be_done(exchange: Exchange) -> Reply:
     code = exchange.message.code
     LOG.warning("sip2.ils_did_not_answer", code=code)
-    await exchange.door.desk.tell_local_system_later(_message(exchange, UNSURE[code]), exchange.by)
+    await exchange.door.desk.ils.tell_local_system_later(_message(exchange, UNSURE[code]), exchange.by)
     return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), tell(Notice.NO_ANSWER, exchange.language()))
 
 

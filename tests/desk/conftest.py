@@ -155,7 +155,9 @@ class DeskWorld:
         return self.given(Position.ON_LOAN, **{**dates, **facts})
 
     def wish(self, patron: str = "UG1", bib: str = "dune", number: str = "d-1", **more: Any) -> Any:
-        return self.ask(self.desk.request_title(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
+        return self.ask(
+            self.desk.counter.request_title(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more))
+        )
 
     def heard(self, **facts: Any) -> PartnerNotice:
         """What CUHK says of its copy C1, unless told otherwise."""
@@ -164,40 +166,40 @@ class DeskWorld:
         return PartnerNotice(**{**said, **facts})
 
     def check_in(self, barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.desk.check_in(CheckIn(TERMINAL, COUNTER, barcode, **more)))
+        return self.ask(self.desk.counter.check_in(CheckIn(TERMINAL, COUNTER, barcode, **more)))
 
     def check_out(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.desk.check_out(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
+        return self.ask(self.desk.counter.check_out(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
 
     def renew(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.desk.renew(Renew(TERMINAL, card, barcode, **more)))
+        return self.ask(self.desk.counter.renew(Renew(TERMINAL, card, barcode, **more)))
 
     def act(self, name: str, request: str = "R1", **more: Any) -> Any:
-        return self.ask(self.desk.act(name, StaffCommand(CLERK, request, **more)))
+        return self.ask(self.desk.staff.act(name, StaffCommand(CLERK, request, **more)))
 
     def close_on(self, agency: str, *days: str) -> None:
         rows = [{"agency": agency, "day": date.fromisoformat(day), "reason": ""} for day in days]
         self.store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
 
     def pay(self, cents: int, card: str = "UG1") -> Any:
-        return self.ask(self.desk.pay(Pay(TERMINAL, card, cents)))
+        return self.ask(self.desk.staff.pay(Pay(TERMINAL, card, cents)))
 
     def say(self, name: str, request: Request, **more: Any) -> Any:
         """What the partner of a request says of it: a method of the desk."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
         ask = PartnerNotice(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
-        return self.ask(getattr(self.desk, name)(ask))
+        return self.ask(getattr(self.desk.partners, name)(ask))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
         """CUHK asks for a title of ours."""
         by = Actor("CUHK", "ncip", "RequestItem")
-        return self.ask(self.desk.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
+        return self.ask(self.desk.partners.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
 
     def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
         """The courier has brought the newest message of this kind where it belongs."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
-        return self.ask(self.desk.delivered(row, answer, None, Patience()))
+        return self.ask(self.desk.partners.delivered(row, answer, None, Patience()))
 
     def add_copies(self, copies: Sequence[Holding]) -> None:
         self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))

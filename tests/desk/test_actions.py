@@ -418,7 +418,7 @@ def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_c
     library.go_to("2017-03-25 10:00")
     library.act("claim", on=date(2017, 3, 18))
 
-    library.ask(library.desk.received(library.heard()))
+    library.ask(library.desk.partners.received(library.heard()))
 
     assert (library.request().position, library.owed()) == (P.CLOSED, 400)
 
@@ -449,7 +449,7 @@ def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: 
 def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
     library.wish()
 
-    answer = library.ask(library.desk.place(RequestTitle(CLERK, "UG1", "dune")))
+    answer = library.ask(library.desk.staff.place(RequestTitle(CLERK, "UG1", "dune")))
 
     assert answer == Requested("R2", "UG1", "", "", "dune")
 
@@ -457,7 +457,7 @@ def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
 def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
-    library.ask(library.desk.reopen(StaffCommand(CLERK, "R1", reason="a copy came back")))
+    library.ask(library.desk.staff.reopen(StaffCommand(CLERK, "R1", reason="a copy came back")))
 
     assert (library.request("R2").position, library.request("R2").reopened_from) == (P.REQUESTED, "R1")
     assert library.request("R1") == before
@@ -477,7 +477,7 @@ def test_what_cannot_be_reopened(
 ) -> None:
     library.given(position, **facts)
 
-    assert library.ask(library.desk.reopen(StaffCommand(CLERK, "R1", reason=reason))).why is why
+    assert library.ask(library.desk.staff.reopen(StaffCommand(CLERK, "R1", reason=reason))).why is why
 
 
 def test_r14_staff_may_give_more_days_to_collect(library: DeskWorld) -> None:

@@ -39,16 +39,16 @@ def late(library: DeskWorld, number: int, days: int) -> None:
 
 def pay(library: DeskWorld, cents: int, transaction: str = "", **more: Any) -> Any:
     return library.ask(
-        library.desk.pay(Pay(**{"by": BOX, "card": "UG1", "cents": cents, "transaction_id": transaction, **more}))
+        library.desk.staff.pay(Pay(**{"by": BOX, "card": "UG1", "cents": cents, "transaction_id": transaction, **more}))
     )
 
 
 def waive(library: DeskWorld, fine: int, reason: str = "ill", cents: int | None = None) -> Any:
-    return library.ask(library.desk.waive(Waive(CLERK, fine, reason, cents)))
+    return library.ask(library.desk.staff.waive(Waive(CLERK, fine, reason, cents)))
 
 
 def see(library: DeskWorld, card: str = "UG1") -> Any:
-    return library.ask(library.desk.see_patron(SeePatron(CLERK, card)))
+    return library.ask(library.desk.counter.see_patron(SeePatron(CLERK, card)))
 
 
 def left(library: DeskWorld) -> list[int]:

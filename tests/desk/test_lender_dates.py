@@ -86,7 +86,7 @@ def by_a_closure(library: DeskWorld) -> None:
 
 
 def by_a_late_shipment(library: DeskWorld) -> None:
-    library.ask(library.desk.shipped(library.heard(wire_agency="HKU", wire_id="R1-1", due=date(2017, 3, 10))))
+    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1", due=date(2017, 3, 10))))
 
 
 @pytest.mark.parametrize(

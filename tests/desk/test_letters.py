@@ -28,14 +28,14 @@ def register(library: DeskWorld) -> list[tuple[str, str]]:
 def recalled(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-10 10:00")
-    library.ask(library.desk.recalled(library.heard()))
+    library.ask(library.desk.partners.recalled(library.heard()))
 
 
 def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 
-    library.ask(library.desk.delivered(row, DeliveryResult(NOT_NEEDED, detail="it holds no more"), None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, DeliveryResult(NOT_NEEDED, detail="it holds no more"), None, PATIENCE))
 
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
     assert register(library) == [("not_needed", "it holds no more")]
@@ -45,7 +45,7 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
 def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.delivered(row, DeliveryResult("accepted"), None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, DeliveryResult("accepted"), None, PATIENCE))
     assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
     before = library.request()
 

@@ -34,11 +34,11 @@ def told(partner: str, message: str, item: ItemKey | None) -> PartnerNotice:
 
 
 def shipped(world: World, partner: str, item: ItemKey | None) -> object:
-    return finished(world.desk.shipped(told(partner, "ItemShipped", item)))
+    return finished(world.desk.partners.shipped(told(partner, "ItemShipped", item)))
 
 
 def declined(world: World, partner: str, item: ItemKey | None) -> object:
-    return finished(world.desk.request_cancelled(told(partner, "ItemRequestCancelled", item)))
+    return finished(world.desk.partners.request_cancelled(told(partner, "ItemRequestCancelled", item)))
 
 
 def standing(world: World) -> tuple[Position, str, str, str]:

@@ -47,7 +47,7 @@ def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
 def told(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to what was told last."""
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.delivered(row, answer, None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, answer, None, PATIENCE))
     return library.request()
 
 
@@ -135,7 +135,7 @@ def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking:
 
 def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: DeskWorld) -> None:
     renewed(asking)
-    asking.ask(asking.desk.recalled(asking.heard()))
+    asking.ask(asking.desk.partners.recalled(asking.heard()))
 
     after = told_first(asking, YES)
 
@@ -153,7 +153,7 @@ def test_an_answer_after_the_return_changes_nothing(asking: DeskWorld) -> None:
 def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to the first that waits."""
     row = library.store.now(lambda unit: unit.outbox.rows())[0]
-    library.ask(library.desk.delivered(row, answer, None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, answer, None, PATIENCE))
     return library.request()
 
 
@@ -217,10 +217,10 @@ def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
-    taking_back.ask(taking_back.desk.recalled(taking_back.heard()))
+    taking_back.ask(taking_back.desk.partners.recalled(taking_back.heard()))
     told_first(taking_back, NO_MORE)
 
-    taking_back.ask(taking_back.desk.recall_cancelled(taking_back.heard()))
+    taking_back.ask(taking_back.desk.partners.recall_cancelled(taking_back.heard()))
 
     assert taking_back.request().due == date(2017, 3, 16)
 
@@ -279,7 +279,7 @@ def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)
-    library.ask(library.desk.recalled(library.heard()))
+    library.ask(library.desk.partners.recalled(library.heard()))
     before = library.request()
 
     assert told_first(library, NO) == before

@@ -302,14 +302,14 @@ def _whole_life(library: DeskWorld) -> None:
     library.wish(card)
     library.wish(card)
     library.wish(card, bib="no such title", number="d-2")
-    library.ask(library.desk.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
     library.check_in()
     library.check_out(card)
     library.go_to("2017-03-20 10:00")
     library.round("overdue")
     library.check_in()
     library.pay(library.owed(card), card)
-    library.ask(library.desk.received(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.desk.partners.received(library.heard(wire_agency="HKU", wire_id="R1-1")))
     assert library.request().position is P.CLOSED
     for message_row in library.rows(OUTBOX):
         library.store.now(lambda unit, number=message_row["id"]: unit.outbox.sent(number, library.now))

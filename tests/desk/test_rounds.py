@@ -170,7 +170,7 @@ def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(l
     library.go_to("2017-03-10 10:00")
     library.round("silence")
 
-    library.ask(library.desk.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
 
     assert (library.request("R2").kind, library.request("R2").position) == ("stray", P.IN_TRANSIT)
 

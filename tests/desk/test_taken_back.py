@@ -41,7 +41,7 @@ class Post:
             for row in rows:
                 answer = self.library.ask(self.mailer.deliver(row))
                 retry_at = self.library.now if again else None
-                self.library.ask(self.library.desk.delivered(row, answer, retry_at, PATIENCE))
+                self.library.ask(self.library.desk.partners.delivered(row, answer, retry_at, PATIENCE))
                 if answer.kind in {"unknown", "later"}:
                     return
 
@@ -54,12 +54,12 @@ def post(library: DeskWorld) -> Post:
     library.set_patron("UG1", email="ug1@connect.test")
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
-    library.ask(library.desk.recalled(library.heard()))
+    library.ask(library.desk.partners.recalled(library.heard()))
     return Post(library)
 
 
 def take_back(library: DeskWorld) -> None:
-    library.ask(library.desk.recall_cancelled(library.heard()))
+    library.ask(library.desk.partners.recall_cancelled(library.heard()))
 
 
 def drop(library: DeskWorld) -> None:

@@ -38,7 +38,9 @@ def place(world: World, answer: str = "ok request=CUHK:77") -> None:
 
 
 def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) -> object:
-    return finished(world.desk.shipped(PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC))))
+    return finished(
+        world.desk.partners.shipped(PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC)))
+    )
 
 
 @pytest.mark.parametrize("agency", ["CUHK", ""])
@@ -118,7 +120,7 @@ def test_another_librarys_number_of_the_same_value_is_another(world: World) -> N
 def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
     place(world)
     ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
-    assert isinstance(finished(world.desk.borrow_from_us(ask)), Paged)
+    assert isinstance(finished(world.desk.partners.borrow_from_us(ask)), Paged)
     told = PartnerNotice(CUHK, "CUHK", "CUHK", "77", K9)
 
     assert world.store.now(as_ours, told, "HKU") == told
@@ -130,7 +132,7 @@ def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> Non
 
     def seen(partner: str) -> object:
         return finished(
-            world.desk.see_request(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
+            world.desk.partners.see_request(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
         )
 
     found = seen("CUHK")

@@ -123,7 +123,7 @@ def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: DeskWor
 def test_r16_r17_only_the_counter_takes_it_in(library: DeskWorld, role: str) -> None:
     library.given(P.REQUESTED)
 
-    answer = library.ask(library.desk.check_in(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
+    answer = library.ask(library.desk.counter.check_in(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
 
     assert isinstance(answer, Refused)
     assert library.request().position is P.REQUESTED

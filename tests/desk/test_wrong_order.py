@@ -113,7 +113,7 @@ ROWS = (
 
 def arrive(library: DeskWorld, row: Row, **more: Any) -> Any:
     ask = library.heard(**{"due": DUE, **row.said, **more})
-    return library.ask(getattr(library.desk, row.arrives)(ask))
+    return library.ask(getattr(library.desk.partners, row.arrives)(ask))
 
 
 def said(answer: Any) -> str:
@@ -204,7 +204,7 @@ def test_an_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_
 def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
-    library.ask(library.desk.shipped(library.heard(**ASKED)))
+    library.ask(library.desk.partners.shipped(library.heard(**ASKED)))
 
     assert library.request("R1") == before
     assert (library.request("R2").kind, library.request("R2").unwanted) == ("stray", True)
@@ -215,7 +215,7 @@ def test_r40_a_loan_that_is_home_by_another_way_is_fined_until_the_day_its_owner
     library.go_to("2017-03-25 10:00")
     when = replace(library.heard(), at=library.clock("2017-03-18 10:00"))
 
-    library.ask(library.desk.received(when))
+    library.ask(library.desk.partners.received(when))
 
     assert (library.owed(), library.request().returned_on) == (400, date(2017, 3, 18))
 

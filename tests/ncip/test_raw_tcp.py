@@ -143,9 +143,9 @@ class Slow:
     """A desk that answers when it is told to."""
 
     def __init__(self, world: World) -> None:
-        self._see, self.turns = world.desk.see_patron, list[Deferred[None]]()
+        self._see, self.turns = world.desk.counter.see_patron, list[Deferred[None]]()
         slow: Any = self.see
-        world.desk.see_patron = slow  # type: ignore[method-assign]  # the world's own desk, slowed down
+        world.desk.counter.see_patron = slow  # type: ignore[method-assign]  # the world's own desk, slowed down
 
     async def see(self, ask: Any) -> Any:
         turn: Deferred[None] = Deferred()

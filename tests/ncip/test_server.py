@@ -41,6 +41,7 @@ class SlowDesk:
     """A desk whose answers come when the test says so."""
 
     def __init__(self) -> None:
+        self.counter = self
         self.waiting: list[tuple[str, Deferred[None]]] = []
         self.told: list[tuple[str, dict[str, object]]] = []
 

@@ -90,7 +90,7 @@ class World:
         while rows := self.claims():
             for row in rows:
                 told.append(row.send.value)
-                finished(self.door.desk.delivered(row, DeliveryResult(kind), None, Patience()))
+                finished(self.door.desk.partners.delivered(row, DeliveryResult(kind), None, Patience()))
         return told
 
 
@@ -161,7 +161,7 @@ def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
-    finished(world.door.desk.delivered(row, DeliveryResult("refused"), None, Patience()))
+    finished(world.door.desk.partners.delivered(row, DeliveryResult("refused"), None, Patience()))
     assert (world.waits(), world.claims()) == (["tell_ils_blocked", "tell_ils_enabled"], ())
     world.asks(BLOCK)
     assert (world.beyond.heard, world.waits()) == (["01"], [])
@@ -184,7 +184,7 @@ def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, p
     (row,) = world.claims()
     assert world.asks(LOAN).startswith("120")
     assert world.beyond.heard == []
-    finished(world.door.desk.delivered(row, DeliveryResult("accepted"), None, Patience()))
+    finished(world.door.desk.partners.delivered(row, DeliveryResult("accepted"), None, Patience()))
     assert world.asks(LOAN).startswith("121")
 
 

@@ -223,7 +223,7 @@ def _explained(unit: Unit, question: ExplainQuestion, borrower: BorrowerFacts, s
     """The answer, the rules, the facts as they were before it, and the keys of the policy."""
 
     from hkall_gateway.cli.work import facts as explaining
-    from hkall_gateway.desk.base import TRY_AGAIN
+    from hkall_gateway.desk.services import TRY_AGAIN
 
     unit.write_partners(site.partners)  # as `serve` will find them
     facts = list(_facts(unit, question, borrower, site))

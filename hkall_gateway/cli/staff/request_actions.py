@@ -181,7 +181,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
 
-    from hkall_gateway.desk.base import TRY_AGAIN, as_present
+    from hkall_gateway.desk.services import TRY_AGAIN, as_present
     from hkall_gateway.store.former_cards import card_now
 
     patron = site.run(card_now, patron)
@@ -207,8 +207,8 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
 
-    from hkall_gateway.desk.base import TRY_AGAIN
     from hkall_gateway.desk.ils.local_system import LOADED
+    from hkall_gateway.desk.services import TRY_AGAIN
 
     old = site.run(_old, what)
     facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)

@@ -80,7 +80,9 @@ def _site(world: World) -> Site:
 
     partners = tuple(world.start.partners)
     agreed = Agreed({partner.agency: world.secret(partner.agency) for partner in partners})
-    asked = None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.known(card, bib))
+    asked = (
+        None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.services.known(card, bib))
+    )
     library, now = world.desk.library, lambda: world.now
     return Site(library, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
 

@@ -79,7 +79,7 @@ class Crew:
         """Whether the gateway accepted a staff command of staff.DEEDS."""
         item = book.item if book else ItemKey("", "")
         command = StaffCommand(STAFF, request.id, item.barcode, item.agency, reason)
-        done = self.all.do(agency, lambda world: finished(world.desk.act(name, command)))
+        done = self.all.do(agency, lambda world: finished(world.desk.staff.act(name, command)))
         return done is not None and not isinstance(done, Refused)
 
     # ---- replies of the gateway

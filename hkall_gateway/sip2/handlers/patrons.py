@@ -128,7 +128,7 @@ async def end_session(exchange: Exchange) -> Reply:
 
 def _see(exchange: Exchange) -> Awaitable[PatronSeen]:
     pin = exchange.pin
-    return exchange.door.desk.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
+    return exchange.door.desk.counter.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
 
 
 def lists_of(record: Record) -> Lists:

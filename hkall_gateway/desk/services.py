@@ -1,4 +1,4 @@
-"""The base class of the desk's parts: borrower facts, one transaction per command, and repeated documents."""
+"""What the parts of the desk share: borrower facts, one transaction per command, and repeated documents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 _PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}
 
 
-class Base:
+class DeskServices:
     """Holds the store, the local system, the library's identity and the clock.
 
     `library` returns the library of this gateway (a reload may change it); `now` returns the aware UTC instant; `terms`
@@ -44,8 +44,8 @@ class Base:
         now: Callable[[], datetime],
         terms: Callable[[], OfflineRules] = lambda: USUAL,
     ) -> None:
-        self._store, self._library, self._now = store, library, now
-        self._local = LocalSystem(store, ils, now, terms)
+        self.store, self._library, self.now = store, library, now
+        self.local = LocalSystem(store, ils, now, terms)
         self._words = UnknownWords()
 
     @property
@@ -53,60 +53,60 @@ class Base:
         return self._library()
 
     @property
-    def _loaded(self) -> bool:
+    def loaded(self) -> bool:
         """Whether borrowers are rows of our database, which the unit of work reads itself, without an earlier query."""
-        return self._local.loaded
+        return self.local.loaded
 
-    def _we_borrow(self, ask: PartnerNotice) -> bool:
+    def we_borrow(self, ask: PartnerNotice) -> bool:
         """Whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
         if ask.wire_id and ask.wire_agency:
             return ask.wire_agency == self.library.agency
         return ask.item is None or ask.item.agency != self.library.agency
 
-    async def _under_our_number(self, ask: PartnerNotice) -> PartnerNotice:
+    async def under_our_number(self, ask: PartnerNotice) -> PartnerNotice:
         """A lender's notice under our RequestId, even if it names the lender's own number."""
         if not ask.wire_id or ask.wire_agency == self.library.agency:
             return ask
-        return await self._store.read_inline(as_ours, ask, self.library.agency)
+        return await self.store.read_inline(as_ours, ask, self.library.agency)
 
-    async def _run(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
+    async def run(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
         """Run `work(context, *args)` in one transaction; `options` are those of `Store.run`."""
-        result: Said = await self._store.run(in_context, work, self.library, self._now(), *args, **options)
+        result: Said = await self.store.run(in_context, work, self.library, self.now(), *args, **options)
         return result
 
-    async def _read(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
+    async def read(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
         """Run `work(context, *args)` as a query; `options` are those of `Store.read_inline`."""
-        result: Said = await self._store.read_inline(in_context, work, self.library, self._now(), *args, **options)
+        result: Said = await self.store.read_inline(in_context, work, self.library, self.now(), *args, **options)
         return result
 
-    async def _once(self, key: InboxKey | None, locks: LockSet, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
+    async def once(self, key: InboxKey | None, locks: LockSet, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
         locks = replace(locks, document=(key.agency, key.digest)) if key else locks
-        result: Said = await self._run(once, key, work, ask, *facts, locks=locks, repeatable=key is not None)
+        result: Said = await self.run(once, key, work, ask, *facts, locks=locks, repeatable=key is not None)
         return result
 
-    async def _facts(self, card: str) -> BorrowerFacts:
+    async def facts(self, card: str) -> BorrowerFacts:
         """The facts about a borrower; the caller answers TRY_AGAIN when `reachable` is False."""
-        return await self._followed(card, await self._local.borrower(card))
+        return await self._followed(card, await self.local.borrower(card))
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """The facts about a borrower, and the status of our own copies of a title: the basis of a request's decision."""
-        facts = await self._followed(card, await self._local.for_request(card, bib_id))
+        facts = await self._followed(card, await self.local.for_request(card, bib_id))
         listed = self.library.policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
         return facts
 
     async def _followed(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         """The facts, after moving the borrower's records to the present card."""
-        await self._local.follow(card, facts)
+        await self.local.follow(card, facts)
         return facts
 
-    async def _pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+    async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """Whether the PIN is right; None where it cannot be checked at the moment. An empty PIN is never right."""
-        return await self._local.pin_ok(card, pin) if pin else False
+        return await self.local.pin_ok(card, pin) if pin else False
 
-    async def _pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
+    async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
         """The refusal of a PIN; None if it is right, or if none came."""
-        return _PIN_ANSWERS[await self._pin_ok(card, pin)] if pin else None
+        return _PIN_ANSWERS[await self.pin_ok(card, pin)] if pin else None
 
 
 def as_present(ask: Asked, facts: BorrowerFacts) -> Asked:

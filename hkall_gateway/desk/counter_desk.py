@@ -1,0 +1,193 @@
+"""The desk for terminals and discovery systems: loans, records, requests, cards, payments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hkall_gateway.desk import borrowing, cards, counter, fines, lending, queries, returning
+from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.ils import routing
+from hkall_gateway.desk.ils.local_system import loaded_facts
+from hkall_gateway.desk.messages.commands import (
+    CancelRequest,
+    CheckIn,
+    CheckOut,
+    Renew,
+    RequestTitle,
+    SeeItem,
+    SeePatron,
+)
+from hkall_gateway.desk.messages.results import Had, ItemSeen, Outcome, PatronSeen, Refused
+from hkall_gateway.desk.messages.staff_commands import Paid, Pay
+from hkall_gateway.desk.messages.terminal_commands import (
+    AllRenewed,
+    BlockCard,
+    CardSet,
+    EnableCard,
+    Held,
+    Hold,
+    NoteProperties,
+    PropertiesNoted,
+    RenewAll,
+)
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts
+from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, locks_for
+from hkall_gateway.rules.vocabulary import NOTHING, Reason, Sensitive
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+
+
+class CounterDesk:
+    """Commands and queries of terminals and of discovery systems. A PIN that comes with a command must be right."""
+
+    def __init__(self, services: DeskServices) -> None:
+        self._services = services
+
+    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+        """A patron's record."""
+        if self._services.loaded:
+            facts, seen = await self._services.read(_see_loaded, ask, patron=ask.card)
+            if not ask.pin_given or facts.borrower is None:
+                return seen
+            fits = await self._services.local.hash_fits(facts, ask.pin)
+            return replace(seen, pin_ok=fits, known=not facts.borrower.pin_hash)
+        facts = await self._services.facts(ask.card)
+        checked = ask.pin_given and facts.borrower is not None
+        pin_ok = await self._services.pin_ok(ask.card, ask.pin) if checked else None
+        unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
+        facts = AWAY if unsure else facts
+        seen = await self._services.read(queries.see_patron, ask, facts, pin_ok, patron=ask.card)
+        return replace(seen, known=True) if unsure else seen
+
+    async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
+        """The state of a copy."""
+        return await self._services.store.read_inline(queries.see_item, ask, self._services.library)
+
+    async def check_out(self, ask: CheckOut) -> Outcome:
+        """Lend a copy, or ship it when the card is a partner's."""
+        if self._services.loaded and not ask.pin:
+            locks = locks_for(patron=ask.card, item=ask.barcode)
+            return await self._services.run(_check_out_loaded, ask, locks=locks, short=True)
+        shipped = await self._services.store.read_inline(_is_partner_card, ask.card)
+        if shipped:
+            return await self._services.run(_ship, ask, locks=locks_for(item=ask.barcode), short=True)
+        facts = await self._services.facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        ask = as_present(ask, facts)
+        if not ask.no_block and (no := await self._services.pin_refused(ask.card, ask.pin)):
+            return no
+        locks = locks_for(patron=ask.card, item=ask.barcode)
+        return await self._services.run(counter.check_out, ask, facts, locks=locks, short=True)
+
+    async def check_in(self, ask: CheckIn) -> Outcome:
+        """Check in a copy."""
+        locks = locks_for(item=ask.barcode)
+        return await self._services.run(returning.check_in, ask, locks=locks, short=True)
+
+    async def renew(self, ask: Renew) -> Outcome:
+        """Renew a loan."""
+        facts = await self._services.facts(ask.card) if ask.card else BorrowerFacts(None, "staff")
+        ask = as_present(ask, facts)
+        if no := await self._services.pin_refused(ask.card, ask.pin):
+            return no
+        locks = LockSet(ask.card, item=("", ask.barcode), whole=not ask.barcode)
+        return await self._services.once(ask.inbox, locks, counter.renew, ask, facts)
+
+    async def request_title(self, ask: RequestTitle) -> Outcome:
+        """Place a patron's request for a title of another library."""
+        if self._services.loaded:
+            return await self._services.once(ask.inbox, locks_for(patron=ask.patron), _request_loaded, ask)
+        facts = await self._services.known(ask.patron, ask.bib_id)
+        if not facts.reachable:
+            return TRY_AGAIN
+        ask = as_present(ask, facts)
+        return await self._services.once(ask.inbox, locks_for(patron=ask.patron), borrowing.request_title, ask, facts)
+
+    async def cancel(self, ask: CancelRequest) -> Outcome:
+        """Cancel a patron's request."""
+        locks = LockSet(ask.patron, ask.request, placed=(ask.placed_by, ask.placed_id))
+        return await self._services.once(ask.inbox, locks, borrowing.cancel, ask)
+
+    async def block_card(self, ask: BlockCard) -> CardSet | Refused:
+        """Block a card."""
+        facts = await self._services.facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        ask = as_present(ask, facts)
+        return await self._services.once(None, locks_for(patron=ask.card), cards.block_card, ask, facts)
+
+    async def enable_card(self, ask: EnableCard) -> CardSet | Refused:
+        """Lift a block that a terminal set here."""
+        if no := await self._services.pin_refused(ask.card, ask.pin):
+            return no
+        facts = await self._services.facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        ask = as_present(ask, facts)
+        return await self._services.once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
+
+    async def hold(self, ask: Hold) -> Held | Refused:
+        """Place, change or cancel a patron's hold."""
+        if no := await self._services.pin_refused(ask.card, ask.pin):
+            return no
+        facts = await self._services.facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        ask = as_present(ask, facts)
+        return await self._services.once(None, LockSet(ask.card, whole=True), cards.hold, ask, facts)
+
+    async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
+        """Renew all loans of a patron."""
+        if no := await self._services.pin_refused(ask.card, ask.pin):
+            return no
+        facts = await self._services.facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        ask = as_present(ask, facts)
+        return await self._services.once(None, LockSet(ask.card, whole=True), cards.renew_all, ask, facts)
+
+    async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
+        """Record the properties of a copy as a terminal reports them."""
+        return await self._services.once(None, NO_LOCKS, cards.note_properties, ask)
+
+    async def is_our_request(self, ask: Hold) -> bool:
+        """Whether a hold concerns HKALL, and not the library's own hold list."""
+        return await self._services.store.read_inline(cards.is_ours, ask, self._services.library)
+
+    async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
+        """Take a payment from a patron, at a terminal that may have asked for the PIN."""
+        if no := await self._services.pin_refused(ask.card, pin):
+            return no
+        return await self._services.once(ask.inbox, locks_for(patron=ask.card), fines.pay, ask)
+
+    async def had(self, card: str) -> Had:
+        """The loans and charges of a card in HKALL, independent of the local system."""
+        return await self._services.read(routing.had, card)
+
+
+def _is_partner_card(unit: Any, card: str) -> bool:
+    return unit.partner_with_card(card) is not None
+
+
+def _see_loaded(context: Context, ask: SeePatron) -> tuple[BorrowerFacts, PatronSeen]:
+    """The loaded borrower, with the stored PIN hash, and the patron record as it is before the PIN is checked."""
+    facts = loaded_facts(context.unit, ask.card)
+    return facts, queries.see_patron(context, ask, facts, None)
+
+
+def _check_out_loaded(context: Context, ask: CheckOut) -> Outcome:
+    is_partner, facts, found = context.unit.at_once(
+        lambda: _is_partner_card(context.unit, ask.card),
+        lambda: loaded_facts(context.unit, ask.card),
+        lambda: queries.one_with(context.unit, ask.barcode, ask.agency, ask.card),
+    )
+    return _ship(context, ask) if is_partner else counter.lend(context, ask, found, facts)
+
+
+def _request_loaded(context: Context, ask: RequestTitle) -> Outcome:
+    return borrowing.request_title(context, ask, loaded_facts(context.unit, ask.patron))
+
+
+def _ship(context: Context, ask: CheckOut) -> Outcome:
+    return lending.ship_at_counter(context, ask) or Refused(Reason.UNKNOWN_ITEM)
