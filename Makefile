@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run free-ports demo test attack test-postgres check fmt docs bench mutate mutate-desk
+.PHONY: run free-ports demo catalogue test test-browser attack test-postgres check fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, where another program has one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -10,12 +10,12 @@ SHIFT ?= 0
 .venv/.run: pyproject.toml
 	@echo 'make: installing the gateway and its libraries into .venv, about a minute the first time'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[web]'
 	touch $@
 
 .venv/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,web]'
 	touch .venv/.run $@
 
 .venv/.bench: .venv/.run
@@ -29,12 +29,20 @@ run: free-ports .venv/.run
 free-ports:
 	@$(PYTHON) -P hkall_gateway/lab/demo_ports.py $(SHIFT)
 
+# The words of the pages into the Chinese catalogue; then translate those that are empty or marked fuzzy.
+catalogue: .venv/.test
+	$(BIN)/python -m tests.web.catalogue
+
 demo: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab demo
 
 # A file of tests stays with one core, so that what it starts is started once.
 test: .venv/.test
 	$(BIN)/pytest -n auto --dist loadfile
+
+# In Chromium, with the driver from Debian: apt install chromium chromium-driver fonts-noto-cjk
+test-browser: .venv/.test
+	$(BIN)/pytest tests/web -m browser -p no:randomly
 
 # Long attacks on a daemon of this machine, one after the other, since they measure how long others wait.
 attack: .venv/.test

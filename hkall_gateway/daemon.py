@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Connection
@@ -69,6 +69,10 @@ from hkall_gateway.store.unit import Unit
 from hkall_gateway.wiring import carriers
 from hkall_gateway.wiring.local_system import LocalSystemParts
 from hkall_gateway.wiring.resources import Resources
+from hkall_gateway.wiring.serving import Serving
+
+if TYPE_CHECKING:
+    from hkall_gateway.web.server import WebServer
 
 LOG = structlog.get_logger()
 
@@ -113,13 +117,19 @@ Guard = tuple[Judge, Refusals]
 class Daemon:
     """One running gateway: made from a configuration, started, reloaded, stopped.
 
-    `clock` returns the aware UTC instant; the demo passes one that can be moved.
+    `clock` returns the aware UTC instant; the demo passes one that can be moved. `serving`: the parts of the configuration that
+    this process serves.
     """
 
     def __init__(
-        self, config: GatewayConfig, reactor: Any, clock: Callable[[], datetime] = now, environ: Mapping[str, str] = os.environ
+        self,
+        config: GatewayConfig,
+        reactor: Any,
+        clock: Callable[[], datetime] = now,
+        environ: Mapping[str, str] = os.environ,
+        serving: Serving = Serving.ALL,
     ) -> None:
-        self._reactor, self._clock, self._environ = reactor, clock, environ
+        self._reactor, self._clock, self._environ, self._serving = reactor, clock, environ, serving
         self.config, self.library = config, library_of(config)
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
@@ -136,12 +146,13 @@ class Daemon:
         self.desk = Desk(self.store, ils, lambda: self.library, clock, self._local.terms)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
-        me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
+        me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
         self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
         self._ops = self._make_ops()
+        self._web = self._make_web()
         self._ports: list[Any] = []
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
@@ -246,6 +257,20 @@ class Daemon:
             self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
         )
 
+    def _make_web(self) -> WebServer | None:
+        """Returns the server of the pages, if they are configured and served here; else none of their libraries is imported."""
+        if self.config.web is None or not self._serving.web:
+            return None
+        from hkall_gateway.wiring.web import web_server
+
+        parts = (self.store, self._engine, self._unit, self.desk, lambda: self.library)
+        return web_server(self._means, *parts, self._refusals("web"))
+
+    @property
+    def _name(self) -> str:
+        """The name of this process among those on one database: the pages alone may run beside a gateway of the same number."""
+        return instance() if self._serving.protocols else f"{instance()}-web"
+
     def _can_write(self) -> bool:
         return self.presence.written
 
@@ -263,6 +288,13 @@ class Daemon:
         self._hashing_logins.start()
         await self.presence.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
+        if self._serving.protocols:
+            await self._start_protocols()
+        await self._start_web()
+        self._pulse.start()
+        LOG.info("daemon.started", version=__version__, instance=self._name, listening=len(self._ports))
+
+    async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
             await self._listen_to_terminals(text, terminals)
         for text, factory in self._ncip_ports():
@@ -271,8 +303,13 @@ class Daemon:
             await self._listen(text, self._ops)
         await self.courier.start()
         self.rounds.start()
-        self._pulse.start()
-        LOG.info("daemon.started", version=__version__, instance=instance(), listening=len(self._ports))
+
+    async def _start_web(self) -> None:
+        if self._web is None or self.config.web is None:
+            return
+        self._web.start()
+        for text in self.config.web.listen:
+            await self._listen(text, self._web.site, shared=self.config.web.share_ports)
 
     def _ncip_ports(self) -> list[tuple[str, Any]]:
         listens = self.config.ncip
@@ -345,8 +382,11 @@ class Daemon:
             await drained
         await self._partners.drain()
         await self._lines.drain()
-        await self.rounds.stop()
-        await self.courier.stop()
+        if self._web is not None:
+            await self._web.stop()
+        if self._serving.protocols:
+            await self.rounds.stop()
+            await self.courier.stop()
         await self.presence.stop()
         self.store.close()
         self._engine.dispose()
@@ -357,7 +397,8 @@ class Daemon:
     # ---- listeners to every committed unit of work
 
     def _moved(self, moves: Sequence[JournalEntry]) -> None:
-        self.courier.nudge()
+        if self._serving.protocols:
+            self.courier.nudge()
         self._soon(partial(copy_context().run, self._note, moves))
 
     def _note(self, moves: Sequence[JournalEntry]) -> None:

@@ -116,13 +116,13 @@ def configure(
 def _straight(level: str) -> type[Any]:
     """Returns structlog's logger at this level without its copies of every event: a line is made from its own fields alone."""
 
-    def told(logger: Any, method: str, event: str | None = None, **said: Any) -> None:
+    def log(logger: Any, method: str, event: str | None = None, **said: Any) -> None:
         line: Any = {**logger._context, **said, "event": event}
         for process in logger._processors:
             line = process(logger._logger, method, line)
         logger._logger.msg(line)
 
-    return type("Straight", (structlog.make_filtering_bound_logger(level),), {"_proxy_to_logger": logged_context})
+    return type("Straight", (structlog.make_filtering_bound_logger(level),), {"_proxy_to_logger": log})
 
 
 def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -24,6 +24,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
 from hkall_gateway.heartbeat import ClockBehind, NameTaken
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
+from hkall_gateway.wiring.serving import Serving
 
 LOG = structlog.get_logger()
 
@@ -32,15 +33,18 @@ YOUNG: Final = (5_000, 10, 10)
 reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest waits."""
 
 
-def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
-    """Runs until SIGTERM or SIGINT and returns the exit code. `beside` starts the parts that the demo adds to this process."""
+def serve(path: Path, beside: Callable[[Any], Any] | None = None, serving: Serving = Serving.ALL) -> int:
+    """Runs until SIGTERM or SIGINT and returns the exit code.
+
+    `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served.
+    """
     reactor = the_reactor()
     config = gateway.load(path, os.environ)
     _allow_files()
     log = _begin_log(config)
     ended: list[int] = []
     # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
-    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log)))
+    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving)))
     try:
         reactor.run(installSignalHandlers=False)
     finally:
@@ -78,9 +82,11 @@ def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:
     log.dropped = lost
 
 
-async def _live(path: Path, config: GatewayConfig, reactor: Any, beside: Any, ended: list[int], log: BackgroundWriter) -> None:
+async def _live(
+    path: Path, config: GatewayConfig, reactor: Any, beside: Any, ended: list[int], log: BackgroundWriter, serving: Serving
+) -> None:
     try:
-        daemon = Daemon(config, reactor)
+        daemon = Daemon(config, reactor, serving=serving)
         _count_lost(daemon, log)
         company = beside(reactor) if beside else None
         if company:

@@ -39,7 +39,8 @@ class Gateway:
 
     `database` is the URL of an empty database; without one it has a file of its own. `beside` is another gateway whose
     database, partners and mailbox it shares; `number` is which of them it is. `under` is a command that starts it and
-    becomes it; `shared` is a port on which several of them listen for partners, beside their own.
+    becomes it; `shared` is a port on which several of them listen for partners, beside their own. `pages`: with the pages for
+    browsers.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Gateway:
         number: int = 1,
         under: Sequence[str] = (),
         shared: int = 0,
+        pages: bool = False,
     ) -> None:
         self._reactor, self._folder, self._under = reactor, folder, under
         self.ports = gateway_ports()
@@ -64,7 +66,7 @@ class Gateway:
         if shared:
             doors = [f"tcp:{port}:interface=127.0.0.1" for port in (self.ports.ncip, shared)]
             keys["ncip"] = {"listen": doors, "share_ports": True}
-        self.path = demo_setup.write_config(folder, self.ports, policy, courier, keys)
+        self.path = demo_setup.write_config(folder, self.ports, policy, courier, keys, pages=pages)
         self.party = Party(reactor, self.ports)
         if beside is None:
             demo_setup.furnish(self.path, self.environ)
@@ -77,11 +79,11 @@ class Gateway:
         found: T = blockingCallFromThread(self._reactor, made)
         return found
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self._starts += 1
         with (self._folder / f"log{self._starts}.jsonl").open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._under, COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
+                [*self._under, COMMAND, "serve", *options, "--config", self.path], stdout=log, stderr=log, env=self.environ
             )
         until(lambda: self.log().count("daemon.started") == self._starts, "the daemon's start")
 
@@ -142,9 +144,9 @@ class Gateway:
 
 
 def gateway_ports() -> demo_setup.Ports:
-    """Seven ports of this machine that nobody uses now."""
-    sip2, ncip, ops, smtp, *partners = free_ports(7)
-    return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
+    """Eight ports of this machine that nobody uses now."""
+    sip2, ncip, ops, smtp, web, *partners = free_ports(8)
+    return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)), web)
 
 
 def until(happened: Callable[[], Any], what: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
+from hkall_gateway.config.web import missing_modules
 from hkall_gateway.rules.messages.local_messages import LINE
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.store.queries.outbox_queries import MAIL
@@ -42,6 +43,7 @@ def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     yield from _terminals(tables)
     yield from _dialects(tables)
     yield from _limits(tables)
+    yield from _web(tables)
 
 
 def _twice(tables: Table) -> Iterator[Fault]:
@@ -186,6 +188,15 @@ def _limits(tables: Table) -> Iterator[Fault]:
     body, held = _whole(ncip.get("max_body_bytes")), _whole(ncip.get("max_unfinished_bytes", 16_777_216))
     if body and held and body > held:
         yield dotted(("ncip", "max_unfinished_bytes")), f"must be at least max_body_bytes ({body})"
+
+
+def _web(tables: Table) -> Iterator[Fault]:
+    """Pages without their libraries, and accounts with the same login."""
+    if not isinstance(tables.get("web"), dict):
+        return
+    if missing := missing_modules():
+        yield "web", f"needs {', '.join(missing)}: pip install 'hkall-gateway[web]'"
+    yield from _repeated([(dotted(("web", "staff", i, "login")), r.get("login")) for i, r in _rows(tables["web"], "staff")])
 
 
 def _whole(value: object) -> int:

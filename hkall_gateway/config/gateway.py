@@ -35,6 +35,7 @@ from hkall_gateway.config.values import (
     WebUrl,
     Zone,
 )
+from hkall_gateway.config.web import Web
 from hkall_gateway.edge.limits.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.ncip.authentication.algorithms import Algorithm
 from hkall_gateway.rules import vocabulary
@@ -385,7 +386,7 @@ class Smtp(Strict):
 
 
 class Ops(Strict):
-    """The operators' endpoints: /healthz, /readyz, /metrics and the console."""
+    """The operators' endpoints: /healthz, /readyz and /metrics."""
 
     listen: tuple[Endpoint, ...] = Field(
         default=(), description="Twisted endpoints; of several gateways one each: tcp:808{instance}:interface=127.0.0.1"
@@ -441,6 +442,7 @@ class GatewayConfig(Strict):
     ils: IlsConfig = IlsConfig()
     smtp: Smtp | None = None
     ops: Ops = Ops()
+    web: Web | None = None
     courier: CourierConfig = CourierConfig()
     logs: Logs = Logs()
     privacy: Privacy = Privacy()

@@ -109,6 +109,8 @@ class Metrics:
         self.ils_hang_ups        = counter("ils_hang_ups_total", "terminal msg", "Messages that the local system hung up on.")
         self.ils_login_refused   = gauge("ils_login_refused", "channel login", "1 while the local system refuses this login.")
         self.ils_latency         = histogram("ils_latency_seconds", "channel", "From a question to its answer.")
+        self.web_latency         = histogram("web_latency_seconds", "page code", "From a browser's request to its answer.")
+        self.web_logins          = counter("web_logins_total", "who outcome", "Logins on the web: admitted, wrong, throttled.")
         self.gateways            = gauge("gateways", "state", "Gateways on this database: up, left, gone.")
         self.db_latency          = histogram("db_latency_seconds", "lane", "From the begin of a group of units to its commit.")
         self.group_units         = histogram("group_units", "lane", "Units of work in one group, with one commit.", _UNITS)

@@ -125,7 +125,7 @@ class Secrets:
         waiting = self._asked.setdefault(subject, {}).setdefault(digest, [])
         right = False
         try:
-            right = await self._in_thread(_matches, stored, secret)
+            right = await self._in_thread(matches, stored, secret)
             self._note(subject, digest, right)
         finally:
             self._answered(subject, digest)
@@ -161,7 +161,8 @@ class Secrets:
         return blake2b(text, key=self._key, digest_size=32).digest()
 
 
-def _matches(stored: str, secret: str) -> bool:
+def matches(stored: str, secret: str) -> bool:
+    """Return whether a secret is that of an Argon2id hash. Slow: never on the reactor."""
     try:
         return is_hash(stored) and HASHER.verify(stored, _bytes(secret))
     except (VerificationError, ValueError):

@@ -38,12 +38,14 @@ def run(folder: Path, shift: int) -> None:
         raise click.ClickException(why)
     os.environ.update(demo_setup.environment(ports))
     click.echo(f"writing the configuration and filling the database in {folder} …")
-    path = demo_setup.write_config(folder, ports)
+    path = demo_setup.write_config(folder, ports, pages=True)
     demo_setup.furnish(path, environ=os.environ)
     known = demo_setup.write_environment(path, ports)
     click.echo(
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
     )
+    clerk, console = demo_setup.STAFF[0]["login"], f"http://127.0.0.1:{ports.web}/staff/"
+    click.echo(f"staff console {console}  login {clerk}, password {demo_setup.PASSWORD}")
     click.echo(f"terminal counter-1, password {demo_setup.PASSWORD}; patron P0001, PIN 1234; in another shell: . {known}")
     raise SystemExit(process.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
 

@@ -21,18 +21,25 @@ class Ports:
     ops: int = 8081
     smtp: int = 2525
     partners: Mapping[str, int] = field(default_factory=lambda: {"CUHK": 9101, "HKUST": 9102, "LU": 9103})
+    web: int = 8090
 
     def shifted(self, by: int) -> Ports:
         """Return the same ports, each so much higher. ValueError where one would be none."""
         moved = {agency: port + by for agency, port in self.partners.items()}
-        made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved)
+        made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved, self.web + by)
         if not all(0 < port < 65536 for _, port in made.named()):
             raise ValueError(f"SHIFT={by}: the ports must stay between 1 and 65535")
         return made
 
     def named(self) -> Iterator[tuple[str, int]]:
         """Yield each port with what listens there."""
-        yield from (("SIP2", self.sip2), ("NCIP", self.ncip), ("health", self.ops), ("the mailbox", self.smtp))
+        yield from (
+            ("SIP2", self.sip2),
+            ("NCIP", self.ncip),
+            ("health", self.ops),
+            ("the mailbox", self.smtp),
+            ("the pages", self.web),
+        )
         yield from self.partners.items()
 
 

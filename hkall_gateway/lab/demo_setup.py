@@ -31,6 +31,12 @@ DECISIONS: Mapping[str, Mapping[str, object]] = {
 """Keys of a terminal that a site has to decide, by its role."""
 DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
 
+STAFF: Sequence[Mapping[str, str]] = (
+    {"login": "lending-1", "name": "Lending Services", "role": "clerk"},
+    {"login": "head", "name": "Head of Lending Services", "role": "supervisor"},
+)
+"""Accounts of the demo's staff console; their password is PASSWORD."""
+
 Keys = Mapping[str, Mapping[str, object]]
 
 NAMES = {
@@ -66,11 +72,13 @@ def write_config(
     courier: Mapping[str, int] | None = None,
     keys: Keys | None = None,
     callers: Mapping[str, object] | None = None,
+    *,
+    pages: bool = False,
 ) -> Path:
     """Writes gateway.toml and policy.toml in `folder`; returns the path of the first.
 
     The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
-    further ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
+    further ones, by their table's name; `callers` are keys of each terminal and of the discovery system. `pages`: with [web].
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
@@ -81,6 +89,7 @@ def write_config(
     tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
     tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
     tables += [_client(callers or {})]
+    tables += [_web(ports)] if pages else []
     tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
     path.touch(0o640)  # hashes of passwords are in it
     path.write_text("\n".join(tables), encoding="utf-8")
@@ -178,6 +187,14 @@ def _partner(agency: str, port: int, rank: int) -> str:
         institutional_card=f"{agency}-INST",
         priority=rank * 10,
     )
+
+
+def _web(ports: Ports) -> str:
+    accounts = [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
+    address = f"127.0.0.1:{ports.web}"
+    listen = [f"tcp:{ports.web}:interface=127.0.0.1"]
+    names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
+    return "\n".join([_table("[web]", listen=listen, public_url=f"http://{address}", **names), *accounts])
 
 
 def _client(more: Mapping[str, object]) -> str:

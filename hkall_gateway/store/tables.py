@@ -536,6 +536,26 @@ ERASED = Table(
     "A restore compares its cards with the marks and erases those that match again.",
 )
 
+WEB_SESSIONS = Table(
+    "web_sessions",
+    METADATA,
+    Column("token_hash", Text, primary_key=True),
+    _text("kind"),
+    _text("login"),
+    _text("patron"),
+    _text("name"),
+    _text("role"),
+    _text("source"),
+    _text("csrf"),
+    _instant("created_at", required=True),
+    _instant("seen_at", required=True),
+    _instant("ends_at", required=True),
+    Index("ix_web_sessions_patron", "patron"),
+    Index("ix_web_sessions_ends_at", "ends_at"),
+    comment="Who is logged in by a browser: a member of staff or a patron. `token_hash` is the SHA-256 of the cookie's token, "
+    "so that a copy of the database opens no session.",
+)
+
 
 def create_all(engine: Engine) -> None:
     """Create every table at once, for tests in memory; a real database is made by the migrations."""

@@ -59,6 +59,8 @@ WIRE = {
     "log_dropped_total":         set(),
     "reactor_lag_seconds":       set(),
     "group_units":               {"lane"},
+    "web_latency_seconds":       {"page", "code"},
+    "web_logins_total":          {"who", "outcome"},
 }
 """Names and labels on which sites have built dashboards and alarms: they stay."""
 # fmt: on

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.store import web_sessions
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.former_cards import replace_card
@@ -19,6 +20,7 @@ from hkall_gateway.store.privacy.forgetting import ErasureResult
 from hkall_gateway.store.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.web_sessions import LONGEST, PATRON, WebSession
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 CLERK = Actor("mei", "cli", "erase")
@@ -64,6 +66,18 @@ def test_a_person_who_stands_in_every_column_is_gone_from_all_of_them(store: Imm
     store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
     assert erase(store, now).stays == ()
     assert naming(store) == []
+
+
+def test_an_erased_patron_is_logged_out(store: Immediate, now: datetime) -> None:
+    def log_in(unit: Unit, token: str, card: str) -> None:
+        web_sessions.begin(unit, WebSession(token, PATRON, "", card, "", "", "pin", "x", now, now, now + LONGEST), now)
+
+    store.now(plant)
+    store.now(log_in, "mine", CARD)
+    store.now(log_in, "theirs", "UG2")
+    erase(store, now)
+    assert store.now(web_sessions.find, "mine") is None
+    assert store.now(web_sessions.find, "theirs") is not None
 
 
 def test_the_file_and_its_log_have_none_of_it_after_a_vacuum(

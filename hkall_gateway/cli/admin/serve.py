@@ -5,26 +5,48 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import TYPE_CHECKING
 
 import click
 
 from hkall_gateway.cli.options import WRONG, Ending, config_option
 
+if TYPE_CHECKING:
+    from hkall_gateway.wiring.serving import Serving
+
+
+WEB = click.Choice(["web"])
+
 
 @click.command()
+@click.option("--only", type=WEB, help="Serve the pages for browsers alone, beside a gateway on the same database.")
+@click.option("--without", type=WEB, help="Serve all but the pages, where a process of its own has them.")
 @config_option
-def serve(config: Path) -> None:
+def serve(config: Path, only: str | None, without: str | None) -> None:
     """Run the daemon in the foreground, with JSON lines on standard output.
 
     SIGTERM finishes what is in hand and leaves; SIGHUP reads the configuration again.
+
+    \b
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
+    Example: hkall-gateway serve --only web
     """
 
     from hkall_gateway import process
-    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.cli.work.opening import load_config, open_database
 
+    if only and without:
+        raise Ending("--only and --without: choose one", WRONG)
+    if only and load_config(config)[0].web is None:
+        raise Ending(f"{config}: --only web: there is no [web] table", WRONG)
     open_database(config).dispose()
-    raise SystemExit(process.serve(config))
+    raise SystemExit(process.serve(config, serving=_serving(only, without)))
+
+
+def _serving(only: str | None, without: str | None) -> Serving:
+    from hkall_gateway.wiring.serving import Serving
+
+    return Serving.WEB_ALONE if only else Serving.WITHOUT_WEB if without else Serving.ALL
 
 
 @click.command("check-config")
@@ -48,8 +70,8 @@ def check_config(config: Path) -> None:
 @click.command("hash-secret")
 @click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
 def hash_secret(*, new: bool) -> None:
-    """Read a password and print the hash to put into the configuration: a terminal's `secret_hash`, a client's or
-    partner's `basic_hash` or `bearer_hash`.
+    """Read a password and print the hash to put into the configuration: the `secret_hash` of a terminal or of a member
+    of staff, a client's or partner's `basic_hash` or `bearer_hash`.
 
     A terminal is asked twice; where standard input is none, its first line is the password.
 

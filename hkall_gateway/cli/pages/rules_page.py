@@ -82,7 +82,7 @@ def _tests() -> Iterator[tuple[str, str]]:
     for path in sorted((TESTS / "published").glob("test_*.py")):
         yield path.name, "\n".join(_statements(ast.parse(path.read_text(encoding="utf-8"))))
     for room in ("rules", "desk", "sip2", "ncip", "mail"):
-        for path in sorted((TESTS / room).glob("test_*.py")):
+        for path in sorted((TESTS / room).rglob("test_*.py")):
             yield path.name, "\n".join(_sentences(ast.parse(path.read_text(encoding="utf-8"))))
     for path in sorted(SCENARIOS.glob("*.txt")):
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -39,6 +39,7 @@ from hkall_gateway.store.tables import (
     PAYMENTS,
     QUARANTINE,
     REQUESTS,
+    WEB_SESSIONS,
 )
 from hkall_gateway.store.unit import Unit
 
@@ -234,6 +235,7 @@ _WAYS: Final[Mapping[str, Way]] = {
     FINES.name: _fine,
     JOURNAL.name: _blanked,
     INBOX.name: _gone,
+    WEB_SESSIONS.name: _gone,
 }
 """The function for the rows of a table; `_scrub` for all other tables."""
 

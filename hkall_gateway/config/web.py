@@ -1,0 +1,110 @@
+"""[web]: the pages for people in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from hkall_gateway.config.loading import Strict
+from hkall_gateway.config.values import Argon2Hash, Endpoint, File, Natural, Network, Text, Variable, WebUrl
+from hkall_gateway.edge.contrast import ENOUGH, GROUND, contrast
+
+NEEDED: Final = ("flask", "flask_wtf", "babel")
+"""Modules of the extra `web`, without which no page is served."""
+
+
+def _colour(text: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ValueError("must be a colour like #0f5c4a")
+    ratio = contrast(text, GROUND)
+    if ratio < ENOUGH:
+        raise ValueError(f"{text} has a contrast of {ratio:.1f} on the pages' ground; a darker one is needed, {ENOUGH} or more")
+    return text.lower()
+
+
+def _public(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must end with the host or the port; pages stand at the root of the host")
+    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        raise ValueError("must begin with https://: browsers keep the session's cookie on loopback alone without it")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(text: str) -> str:
+    if text.startswith("unix:"):
+        raise ValueError("must be a TCP port; a caller on a UNIX socket has no address, by which logins are throttled")
+    return text
+
+
+WebEndpoint: TypeAlias = Annotated[Endpoint, AfterValidator(_listen)]
+Colour: TypeAlias = Annotated[str, AfterValidator(_colour)]
+PublicUrl: TypeAlias = Annotated[WebUrl, AfterValidator(_public)]
+StaffRoleName: TypeAlias = Literal["viewer", "clerk", "supervisor", "sysadmin"]
+
+
+class StaffConfig(Strict):
+    """One local account of the staff console."""
+
+    login: Text = Field(description="its name at the login and in the journal")
+    name: Text = Field(description="the name that the console shows")
+    secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of its password, from `hash-secret`")
+    role: StaffRoleName = Field(
+        description="what it may do: viewer reads, clerk works at the counter, supervisor also settles and erases, sysadmin all"
+    )
+
+
+class Oidc(Strict):
+    """Login by the site's identity provider (OpenID Connect), beside local accounts or instead of them."""
+
+    issuer: WebUrl = Field(description="the provider; it publishes /.well-known/openid-configuration there")
+    client_id: Text = Field(description="our name at the provider")
+    client_secret_env: Variable = Field(description="variable with our secret there")
+    role_claim: Text = Field(default="groups", description="claim whose values `roles` maps")
+    card_claim: Text | None = Field(default=None, description="claim with a patron's card; without it only staff log in by it")
+    roles: Mapping[Text, StaffRoleName] = Field(default={}, description="role of each value of `role_claim`")
+
+
+class Web(Strict):
+    """The pages for people in a browser: patrons, staff, and the API. They need the extra `web`."""
+
+    listen: tuple[WebEndpoint, ...] = Field(
+        default=(), description="Twisted endpoints; of several gateways one each: tcp:809{instance}:interface=127.0.0.1"
+    )
+    share_ports: bool = Field(default=False, description="other gateways of this machine listen there too (SO_REUSEPORT)")
+    public_url: PublicUrl = Field(description="where browsers reach it; https:// unless it is loopback")
+    threads: Annotated[int, Field(ge=1, le=32)] = Field(default=4, description="pages that are made at the same time")
+    proxy_from: tuple[Network, ...] = Field(
+        default=(), description="reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+    max_connections: Natural = Field(default=500, description="open connections in all; for one more the oldest is closed")
+    max_connections_per_address: Natural = Field(
+        default=100, description="open connections of one address that is no proxy of `proxy_from`"
+    )
+    answer_within_s: Annotated[float, Field(gt=0, le=120)] = Field(
+        default=20.0, description="time limit of one command to the desk; then the page says 'try again'"
+    )
+    name: str = Field(default="", description="the name at the top of each page; empty = `[library] name`")
+    name_zh: str = Field(default="", description="the same in Chinese; empty = `[library] name_zh`")
+    logo: File | None = Field(default=None, description="SVG or PNG at the top of each page; none = the name alone")
+    brand: Colour = Field(default="#0f5c4a", description="colour of links and buttons; its contrast is checked")
+    staff: tuple[StaffConfig, ...] = Field(default=(), description="local accounts of the staff console")
+    oidc: Oidc | None = Field(default=None, description="the site's identity provider")
+
+
+def missing_modules() -> list[str]:
+    """Return the modules of the extra `web` that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]

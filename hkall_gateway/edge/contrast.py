@@ -1,0 +1,48 @@
+"""Contrast of colours, and a lighter form of a brand colour for dark pages.
+
+Source: WCAG 2.2, relative luminance and contrast ratio; success criterion 1.4.3 asks for 4.5:1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ENOUGH: Final = 4.5
+EASY: Final = 6.0
+"""The standard's minimum, and what a light colour on a dark page has here: at the minimum it looks dull."""
+PAPER: Final = "#ffffff"
+GROUND: Final = "#f6f7f8"
+DARK_PAPER: Final = "#1b2126"
+"""Backgrounds of the pages, light and dark; web/static/style.css has the same."""
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours such as "#0f5c4a", from 1 to 21."""
+    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def readable_on(colour: str, ground: str) -> str:
+    """Return `colour`, mixed with as much white as it needs for EASY contrast on a dark `ground`."""
+    for tenths in range(11):
+        mixed = _mixed(colour, tenths / 10)
+        if contrast(mixed, ground) >= EASY:
+            return mixed
+    return PAPER
+
+
+def _mixed(colour: str, white: float) -> str:
+    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in _parts(colour))
+
+
+def _parts(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour.removeprefix("#")))
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = (_linear(part / 255) for part in _parts(colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4

@@ -1,0 +1,72 @@
+"""Makes the WSGI application of all pages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Flask, g, redirect, request
+from flask_wtf.csrf import CSRFProtect
+from jinja2 import StrictUndefined
+from werkzeug.wrappers import Response
+
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.web import errors, headers, i18n, layout, rules
+from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
+from hkall_gateway.web.services import EXTENSION, WebServices
+from hkall_gateway.web.sessions import Sessions, current
+from hkall_gateway.web.staff import dashboard, login
+
+BLUEPRINTS: Final = (rules.PAGES, login.PAGES, dashboard.PAGES)
+"""Every group of pages."""
+
+MOST_BYTES: Final = 65_536
+"""Length of a form; a longer one is answered with 413."""
+
+SIGNING: Final = "hkall"
+"""Flask-WTF signs what it writes into a form. The secret is the session's own token, which a stranger does not know; the
+signature adds nothing to it, and this text makes forms valid at every gateway on the database."""
+
+
+class Application(Flask):
+    """Flask without a logger of its own."""
+
+    def log_exception(self, exc_info: object) -> None:
+        """Log nothing: `errors` does, with the fields of every line."""
+
+
+def make_app(services: WebServices) -> Flask:
+    """Return the application. Its `wsgi_app` is the whole, with the log and the metrics."""
+    app = Application(__name__, static_folder="static", template_folder="templates")
+    app.config.update(
+        MAX_CONTENT_LENGTH=MOST_BYTES,
+        MAX_FORM_MEMORY_SIZE=MOST_BYTES,
+        SECRET_KEY=SIGNING,
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session
+        WTF_CSRF_SSL_STRICT=False,  # it wants a Referer, which our Referrer-Policy forbids
+    )
+    app.extensions[EXTENSION] = services
+    app.session_interface = Sessions()
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    # No redirect of the router's own: it would lead to whatever host the caller has named.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    app.before_request(_begin)  # before the check of forms: an error page shows the number
+    CSRFProtect(app)
+    for part in (i18n, layout, headers, errors):
+        part.install(app)
+    for pages in BLUEPRINTS:
+        app.register_blueprint(pages)
+    app.add_url_rule("/", "home", _home)
+    app.wsgi_app = Middleware(app.wsgi_app, services)  # type: ignore[method-assign]  # as Flask's own documentation does
+    return app
+
+
+def _begin() -> None:
+    g.number = request.environ.get(NUMBER, "")
+    request.environ[PAGE] = request.url_rule.rule if request.url_rule else ""
+    if current().away:
+        raise Unavailable("the database is away")
+
+
+def _home() -> Response:
+    return redirect("/help", 303)

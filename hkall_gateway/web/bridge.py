@@ -1,0 +1,138 @@
+"""The way from a page's thread to the desk, which lives in the reactor's thread, and to the database."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooSlow
+from contextlib import closing
+from contextvars import copy_context
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.immediate import Immediate, finished
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+
+LOG = structlog.get_logger()
+T = TypeVar("T")
+
+TRY_AGAIN = Refused(Reason.TRY_AGAIN)
+
+
+class Bridge(Protocol):
+    """What a page may ask for. Every method blocks the page's own thread, and no other."""
+
+    def read(self, work: Callable[..., T], *args: Any) -> T:
+        """Return `work(unit, *args)`, which only queries. Raises Unavailable while the database is away."""
+        ...
+
+    def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
+        """Return `work(unit, *args)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
+        ...
+
+    def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
+        """Return the desk's result of a command. TRY_AGAIN: no answer in time, so that the command may be done or not."""
+        ...
+
+
+class DeskBridge:
+    """Crosses from the threads of the pages to the reactor's thread.
+
+    Queries use connections of their own: a long one delays no terminal. `limit_s` is the time limit of a command.
+    """
+
+    def __init__(
+        self, reactor: Any, store: Store, engine: Engine, make_unit: Callable[[Connection], Any], limit_s: float
+    ) -> None:
+        self._reactor, self._store, self._engine, self._make_unit = reactor, store, engine, make_unit
+        self._limit_s, self._closed = limit_s, False
+        self._waiting: set[Future[Any]] = set()
+
+    def read(self, work: Callable[..., T], *args: Any) -> T:
+        with closing(Immediate(self._engine, self._make_unit)) as own:
+            return finished(own.read(work, *args))
+
+    def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
+        try:
+            return self._cross(lambda: self._store.run(work, *args, locks=locks))
+        except TooSlow:
+            raise Unavailable("no answer in time") from None
+
+    def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
+        if self._closed:
+            command.close()
+            return TRY_AGAIN
+        try:
+            return self._cross(lambda: command)
+        except Unavailable:
+            return TRY_AGAIN
+        except TooSlow:
+            if not self._closed:
+                LOG.warning("web.desk_too_slow", limit_s=self._limit_s)
+            return TRY_AGAIN
+
+    def close(self) -> None:
+        """Answer all calls that wait, and every later one, as too slow. Called in the reactor's thread at the end."""
+        self._closed = True
+        for waiting in tuple(self._waiting):
+            _settle(waiting, TooSlow())
+
+    def _cross(self, begin: Callable[[], Awaitable[T]]) -> T:
+        """Begin in the reactor's thread, wait here. `blockingCallFromThread` of Twisted has no time limit."""
+        answer: Future[T] = Future()
+        around = copy_context()
+        self._waiting.add(answer)
+        try:
+            if self._closed:
+                raise TooSlow
+            self._reactor.callFromThread(around.run, _begin, begin, answer)
+            return answer.result(self._limit_s)
+        finally:
+            self._waiting.discard(answer)
+
+
+class DirectBridge:
+    """The same on a store without threads, for tests and the simulation."""
+
+    def __init__(self, store: Immediate) -> None:
+        self._store = store
+
+    def read(self, work: Callable[..., T], *args: Any) -> T:
+        return finished(self._store.read(work, *args))
+
+    def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
+        return finished(self._store.run(work, *args, locks=locks))
+
+    def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
+        try:
+            return finished(command)
+        except Unavailable:
+            return TRY_AGAIN
+
+
+def _begin(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:
+    async def work() -> T:
+        return await begin()
+
+    going = Deferred.fromCoroutine(work())
+    going.addCallbacks(lambda result: _settle(answer, result), lambda failed: _settle(answer, failed))
+
+
+def _settle(answer: Future[Any], result: Any) -> None:
+    """Give the answer, unless `close` has given one. Both run in the reactor's thread."""
+    if answer.done():
+        return
+    if isinstance(result, Failure):
+        answer.set_exception(result.value)
+    elif isinstance(result, BaseException):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

@@ -1,0 +1,86 @@
+"""Error pages, in the language of the request, with a number to quote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+from flask import Flask, g, render_template
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+from werkzeug.wrappers import Response
+
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.web.i18n import N_
+
+LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """The title of a page, and what to do."""
+
+    title: str
+    text: str
+
+
+# fmt: off
+PAGES: Final[Mapping[int, ErrorPage]] = MappingProxyType({
+    400: ErrorPage(N_("This page could not be read"), N_("The address or the form was not complete. Go back, and try again.")),
+    403: ErrorPage(N_("Not for this account"), N_("Your account may not do this. A supervisor can, or give you another role.")),
+    404: ErrorPage(N_("There is no such page"), N_("The address is wrong, or what stood here is gone.")),
+    405: ErrorPage(N_("Not in this way"), N_("This address belongs to a form. Open its page, and send it from there.")),
+    413: ErrorPage(N_("That was too much"), N_("The form was longer than allowed. Send less at a time.")),
+    429: ErrorPage(N_("Too many tries"), N_("Wait a moment before you try again.")),
+    500: ErrorPage(N_("Something went wrong here"), N_("It stands in our log. If it happens again, tell us the number below.")),
+    503: ErrorPage(N_("Not available just now"), N_("Nothing is lost. Try again in a minute.")),
+})
+# fmt: on
+FORM_IS_OLD: Final = ErrorPage(
+    N_("This form is out of date"),
+    N_("It was opened in another session or without cookies, so nothing was done. Open the page again, and repeat it there."),
+)
+
+
+def install(app: Flask) -> None:
+    """Answer every error with a page of ours."""
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(CSRFError, _form_is_old)
+    app.register_error_handler(Unavailable, _away)
+    app.register_error_handler(InternalServerError, _bug)
+
+
+def _http(error: HTTPException) -> Response:
+    if error.response is not None:  # a page has given its own answer to abort()
+        return error.get_response()
+    code = error.code or 500
+    page = PAGES.get(code, PAGES[400 if code < 500 else 500])
+    return _answer(page, code, error)
+
+
+def _form_is_old(error: CSRFError) -> Response:
+    LOG.warning("web.form_refused", why=error.description)
+    return _answer(FORM_IS_OLD, 400, error)
+
+
+def _away(_error: Unavailable) -> Response:
+    return _answer(PAGES[503], 503, ServiceUnavailable(retry_after=60))
+
+
+def _bug(error: InternalServerError) -> Response:
+    if isinstance(error.original_exception, Unavailable):
+        return _away(error.original_exception)
+    LOG.error("web.failed", exc_info=error.original_exception)
+    return _answer(PAGES[500], 500, error)
+
+
+def _answer(page: ErrorPage, code: int, error: HTTPException) -> Response:
+    answer = Response(render_template("error.html", page=page, code=code, number=g.get("number", "")), code)
+    answer.content_type = "text/html; charset=utf-8"
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "retry-after"):
+            answer.headers[name] = value
+    return answer

@@ -1,0 +1,130 @@
+"""English and Traditional Chinese: the language of a request, its words, its dates."""
+
+from __future__ import annotations
+
+from calendar import day_name, month_name
+from collections.abc import Mapping
+from datetime import date, datetime
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+from flask import Blueprint, Flask, g, has_request_context, redirect, request
+from werkzeug.wrappers import Response
+
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.web.paths import local_path
+from hkall_gateway.web.services import services
+
+COOKIE: Final = "__Host-hkall-language"
+A_YEAR_S: Final = 365 * 24 * 3600
+CATALOGUES: Final = Path(__file__).with_name("translations")
+LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({ENGLISH: "English", CHINESE: "繁體中文"})
+"""Each language with its own name, which the header shows."""
+
+_FOLDERS: Final = {CHINESE: "zh_Hant"}
+_MONTHS: Final = tuple(month_name)
+_DAYS: Final = tuple(day_name)
+_DAYS_ZH: Final = "一二三四五六日"
+
+PAGES = Blueprint("language", __name__)
+
+
+def N_(text: str) -> str:  # noqa: N802  # gettext's own name for a text of a table, which is translated where it is shown
+    """Mark a text for the catalogue."""
+    return text
+
+
+def language() -> str:
+    """Return the language of this request: the cookie's, else the browser's, else the library's first one."""
+    if not has_request_context():
+        return ENGLISH
+    if "language" not in g:
+        g.language = _chosen()
+    return str(g.language)
+
+
+def gettext(text: str) -> str:
+    """Return a text in the language of this request."""
+    return str(_catalogue(language()).gettext(text))
+
+
+def ngettext(one: str, many: str, number: int) -> str:
+    """Return the form of a text for this number, in the language of this request."""
+    return str(_catalogue(language()).ngettext(one, many, number))
+
+
+def day(when: date | None) -> str:
+    """Return "16 March 2017 (Thursday)" or "2017年3月16日（星期四）"; "" for no date."""
+    if when is None:
+        return ""
+    if language() == CHINESE:
+        return f"{when.year}年{when.month}月{when.day}日（星期{_DAYS_ZH[when.weekday()]}）"
+    return f"{when.day} {_MONTHS[when.month]} {when.year} ({_DAYS[when.weekday()]})"
+
+
+def moment(when: datetime | None) -> str:
+    """Return the day and the time of an instant, in library time: "16 March 2017 (Thursday), 10:12"."""
+    if when is None:
+        return ""
+    here = when.astimezone(HONG_KONG)
+    return f"{day(here.date())}{'' if language() == CHINESE else ', '}{here:%H:%M}"
+
+
+def clock(when: datetime | None) -> str:
+    """Return the time of an instant, in library time: "10:12:07"."""
+    return "" if when is None else f"{when.astimezone(HONG_KONG):%H:%M:%S}"
+
+
+def money(cents: int) -> str:
+    """Return "HK$12.50"."""
+    return f"HK${cents / 100:,.2f}"
+
+
+def install(app: Flask) -> None:
+    """Give the templates their words, filters and the language."""
+    app.jinja_env.add_extension("jinja2.ext.i18n")
+    words: Any = app.jinja_env
+    words.install_gettext_callables(gettext, ngettext, newstyle=True)
+    app.jinja_env.filters.update(day=day, moment=moment, clock=clock, money=money)
+    app.register_blueprint(PAGES)
+
+
+@PAGES.get("/language/<chosen>")
+def choose(chosen: str) -> Response:
+    """Keep a language in the cookie, and go back to the page."""
+    answer = redirect(local_path(request.args.get("next", ""), "/"), 303)
+    if chosen in LANGUAGES:
+        answer.set_cookie(COOKIE, chosen, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
+    return answer
+
+
+def _chosen() -> str:
+    kept = request.cookies.get(COOKIE, "")
+    if kept in LANGUAGES:
+        return kept
+    wanted = [tag.lower() for tag, _ in request.accept_languages]
+    for tag in wanted:
+        if tag.startswith("zh"):
+            return CHINESE
+        if tag.startswith("en"):
+            return ENGLISH
+    return services().settings().languages[0]
+
+
+@cache
+def _catalogue(tongue: str) -> NullTranslations:
+    """Return the words of a language; English texts are their own keys."""
+    if tongue not in _FOLDERS:
+        return NullTranslations()
+    with (CATALOGUES / _FOLDERS[tongue] / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        compiled = BytesIO()
+        write_mo(compiled, read_po(file, locale=_FOLDERS[tongue]))
+    compiled.seek(0)
+    return Translations(compiled)

@@ -1,0 +1,99 @@
+"""What all pages share: the menu, the name at the top, the brand colour, and addresses of static files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Blueprint, Flask, Response, abort, request, send_file, url_for
+
+from hkall_gateway.edge.contrast import DARK_PAPER, readable_on
+from hkall_gateway.rules.vendor_words.languages import ENGLISH
+from hkall_gateway.web.access import may
+from hkall_gateway.web.i18n import LANGUAGES, N_, language
+from hkall_gateway.web.paths import way_back
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import services
+from hkall_gateway.web.sessions import staff
+
+STATIC: Final = Path(__file__).with_name("static")
+AN_HOUR: Final = "public, max-age=3600"
+
+PAGES = Blueprint("layout", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MenuEntry:
+    """One entry of the menu: its page, its word, and the role that it needs; None = everybody's."""
+
+    endpoint: str
+    word: str
+    role: StaffRole | None = None
+
+
+# fmt: off
+MENU: Final = (
+    MenuEntry("dashboard.dashboard", N_("Today"),  StaffRole.VIEWER),
+    MenuEntry("help.rules",          N_("Rules")),
+)
+# fmt: on
+"""In the order of the header. Staff see all that their role may; others see what is everybody's."""
+
+
+def install(app: Flask) -> None:
+    """Give every template what the layout needs."""
+    app.register_blueprint(PAGES)
+    app.context_processor(_shared)
+    app.jinja_env.globals["asset"] = asset
+
+
+def asset(name: str) -> str:
+    """Return the address of a file in `static/`, which changes with its content, so that browsers may keep it."""
+    return url_for("static", filename=name, v=_version(name))
+
+
+@PAGES.get("/brand.css")
+def brand() -> Response:
+    """The site's colour, as the style sheet's variables: a page has no inline style."""
+    light = services().settings().brand
+    dark = readable_on(light, DARK_PAPER)
+    text = (
+        f":root{{--brand:{light};--on-brand:#fff}}\n"
+        f"@media (prefers-color-scheme:dark){{:root{{--brand:{dark};--on-brand:#10161a}}}}\n"
+        f"@media print{{:root{{--brand:{light}}}}}\n"
+    )
+    return Response(text, mimetype="text/css", headers={"Cache-Control": AN_HOUR})
+
+
+@PAGES.get("/logo")
+def logo() -> Response:
+    """The site's logo."""
+    file = services().settings().logo
+    if file is None or not file.is_file():
+        abort(404)
+    answer = send_file(file, max_age=3600)
+    answer.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    return answer
+
+
+def _shared() -> dict[str, Any]:
+    settings, tongue = services().settings(), language()
+    found, back = staff(), way_back()
+    return {
+        "language": tongue,
+        "languages": [(code, name, url_for("language.choose", chosen=code, next=back)) for code, name in LANGUAGES.items()],
+        "site_name": settings.names.get(tongue) or settings.names[ENGLISH],
+        "has_logo": settings.logo is not None,
+        "menu": [(url_for(e.endpoint), e.word, request.endpoint == e.endpoint) for e in MENU if e.role is None or may(e.role)],
+        "person": found,
+        "role": StaffRole.of(found.role) if found else None,
+        "home": url_for("dashboard.dashboard") if found else "/",
+    }
+
+
+@cache
+def _version(name: str) -> str:
+    return sha256((STATIC / name).read_bytes()).hexdigest()[:12]

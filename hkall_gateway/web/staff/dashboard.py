@@ -1,0 +1,110 @@
+"""The first page of the console: how much stands in each list, which channels are down, which rounds are late, and today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from flask import Blueprint, render_template
+
+from hkall_gateway.desk import stalled
+from hkall_gateway.rules.circuit import UP, CircuitState
+from hkall_gateway.rules.dates.calendar import civil, start_of
+from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.store import rounds
+from hkall_gateway.store.queries import dashboard as counts
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.access import needs
+from hkall_gateway.web.i18n import N_
+from hkall_gateway.web.labels import POSITIONS, ROUNDS
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import services
+
+PAGES = Blueprint("dashboard", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCount:
+    """A number with the name of what is counted: a list, or a position."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateRound:
+    """A round that is due for longer than it may be."""
+
+    name: str
+    due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """All that the page shows, read in one transaction."""
+
+    lists: Mapping[str, int]
+    down: tuple[CircuitState, ...]
+    late: tuple[LateRound, ...]
+    dead: int
+    today: tuple[NamedCount, ...]
+
+
+# fmt: off
+LISTS: Final = {
+    N_("At the counter"): {
+        "pull":      N_("To fetch from our shelves"),
+        "expected":  N_("On the way to us"),
+        "shelf":     N_("Waiting for collection"),
+        "expired":   N_("Not collected in time"),
+        "to-return": N_("To send home"),
+    },
+    N_("Lent"): {
+        "on-loan":   N_("On loan to our patrons"),
+        "overdue":   N_("Overdue"),
+        "recalls":   N_("Recalled"),
+        "lending":   N_("Our books elsewhere"),
+    },
+    N_("To look at"): {
+        "stuck":     N_("Standing still"),
+        "flagged":   N_("Flagged"),
+    },
+}
+"""The names of the lists, by their groups, in the order of a morning's work."""
+# fmt: on
+LOOK: Final = frozenset({"expired", "overdue", "stuck", "flagged"})
+"""Lists that ask for somebody's attention as soon as they are not empty."""
+
+
+@PAGES.get("/staff/")
+@needs(StaffRole.VIEWER)
+def dashboard() -> str:
+    """The page; the script reads it again every quarter of a minute."""
+    found = services().bridge.read(overview, services().library().policy, services().now())
+    words = {"groups": LISTS, "positions": POSITIONS, "rounds": ROUNDS, "look": LOOK}
+    return render_template("staff/dashboard.html", found=found, now=services().now(), **words)
+
+
+def overview(unit: Unit, policy: Policy, now: datetime) -> Dashboard:
+    """Read all that the page shows. Every query is bounded by the open requests or by an index."""
+    numbers = counts.counts(unit, civil(now))
+    numbers["stuck"] = len(stalled.still(unit, stalled.stalled(unit, policy.waits, now), policy.waits, now))
+    links = [unit.links.one(agency) for agency in unit.links.used()]
+    down = tuple(link for link in links if link.state != UP or link.fault)
+    today = counts.moved(unit, start_of(civil(now)))
+    moved = tuple(NamedCount(position, today[position]) for position in POSITIONS if position in today)
+    return Dashboard(numbers, down, _late(unit, now), _dead(unit), moved)
+
+
+def _late(unit: Unit, now: datetime) -> tuple[LateRound, ...]:
+    known = {job.name: job for job in rounds.jobs(unit)}
+    jobs = [job for name in EVERY if (job := known.get(name)) and job.lag_s(now) > 2 * LOOK_S]
+    return tuple(LateRound(job.name, job.next_run) for job in jobs)
+
+
+def _dead(unit: Unit) -> int:
+    """Messages that the courier has given up; a person must settle them."""
+    return sum(count for _who, state, count, _oldest in unit.outbox.depths() if state == "dead")

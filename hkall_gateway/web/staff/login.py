@@ -1,0 +1,98 @@
+"""Login and logout of staff with a local account."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import structlog
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask_wtf import FlaskForm
+from werkzeug.wrappers import Response
+from wtforms import HiddenField, PasswordField, StringField
+
+from hkall_gateway.edge.secrets import DECOY, matches
+from hkall_gateway.store.web_sessions import STAFF
+from hkall_gateway.web.i18n import gettext, ngettext
+from hkall_gateway.web.paths import local_path
+from hkall_gateway.web.services import StaffAccount, services
+from hkall_gateway.web.sessions import LOCAL, log_in, log_out, staff
+from hkall_gateway.web.throttle import LoginThrottle
+
+LOG = structlog.get_logger()
+THROTTLE: Final = "hkall_staff_throttle"
+
+PAGES = Blueprint("staff_login", __name__)
+
+
+class LoginForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """The fields of the page."""
+
+    login = StringField()
+    password = PasswordField()
+    next = HiddenField()
+
+
+@PAGES.get("/staff/login")
+def form() -> str | Response:
+    """The page; who is logged in already goes on."""
+    if staff():
+        return redirect(_goal(request.args.get("next", "")), 303)
+    return _page(LoginForm(next=request.args.get("next", "")))
+
+
+@PAGES.post("/staff/login")
+def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
+    """Compares the password; a wrong one says nothing about the login's existence."""
+    filled = LoginForm()
+    login, password = (filled.login.data or "").strip(), filled.password.data or ""
+    address, throttle = request.remote_addr or "", _throttle()
+    if (wait_s := math.ceil(throttle.wait_s(address, login))) > 0:
+        _count("throttled")
+        return _page(filled, _wait(wait_s)), 429, {"Retry-After": str(wait_s)}
+    account = services().settings().staff.get(login)
+    if account is None or not matches(account.secret_hash, password):
+        if account is None:
+            matches(DECOY, password)  # an unknown name takes as long as a known one
+        throttle.wrong(address, login)
+        _count("wrong")
+        return _page(filled, gettext("Login or password is wrong.")), 401
+    throttle.right(address, login)
+    return _admitted(account, filled.next.data or "")
+
+
+@PAGES.post("/staff/logout")
+def logout() -> Response:
+    """Ends the session."""
+    log_out()
+    return redirect(url_for("staff_login.form"), 303)
+
+
+def _admitted(account: StaffAccount, goal: str) -> Response:
+    log_in(STAFF, name=account.name, source=LOCAL, login=account.login, role=account.role)
+    _count("admitted")
+    return redirect(_goal(goal), 303)
+
+
+def _page(filled: LoginForm, error: str = "") -> str:
+    return render_template("staff/login.html", form=filled, error=error)
+
+
+def _wait(seconds: int) -> str:
+    words = ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", seconds)
+    return words % {"num": seconds}
+
+
+def _goal(text: str) -> str:
+    return local_path(text, url_for("dashboard.dashboard"))
+
+
+def _throttle() -> LoginThrottle:
+    found: LoginThrottle = current_app.extensions.setdefault(THROTTLE, LoginThrottle(services().seconds))
+    return found
+
+
+def _count(outcome: str) -> None:
+    services().metrics.web_logins.labels("staff", outcome).inc()
+    if outcome != "admitted":
+        LOG.warning("web.login_refused", who="staff", outcome=outcome, peer=request.remote_addr or "")

@@ -1,0 +1,85 @@
+"""The pages for people in a browser. Imported only where [web] is configured: their libraries are an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.web import Web
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.bounded_http import Bounds
+from hkall_gateway.edge.limits.accept_filter import Refusals
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.body_budget import BodyBudget
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.web.app import MOST_BYTES, make_app
+from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.server import WebServer
+from hkall_gateway.web.services import StaffAccount, WebServices, WebSettings
+from hkall_gateway.wiring.resources import Resources
+
+
+def web_server(
+    means: Resources,
+    store: Store,
+    engine: Engine,
+    make_unit: Callable[[Connection], Any],
+    desk: Desk,
+    library: Callable[[], Library],
+    refusals: Refusals,
+) -> WebServer:
+    """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not."""
+    table = means.config().web
+    assert table is not None, "the daemon asks only where [web] is configured"
+    bridge = DeskBridge(means.reactor, store, engine, make_unit, table.answer_within_s)
+
+    settings = CurrentSettings(means.config)
+    app = make_app(WebServices(desk, bridge, library, settings, means.clock, means.reactor.seconds, means.metrics))
+    proxies, most = AllowList(table.proxy_from), table.max_connections
+    return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most)
+
+
+class CurrentSettings:
+    """The settings of the present configuration; made anew when a reload has changed it."""
+
+    def __init__(self, config: Callable[[], GatewayConfig]) -> None:
+        self._config = config
+        self._made: tuple[GatewayConfig, WebSettings] | None = None
+
+    def __call__(self) -> WebSettings:
+        """Return them. A reload that takes [web] away leaves the last ones in force until the restart."""
+        config, made = self._config(), self._made
+        if made is not None and (made[0] is config or config.web is None):
+            return made[1]
+        fresh = settings_of(config)
+        self._made = config, fresh
+        return fresh
+
+
+def settings_of(config: GatewayConfig) -> WebSettings:
+    """Return the [web] table as the pages use it."""
+    table, library = config.web, config.library
+    assert table is not None, "asked only where [web] is configured"
+    name = table.name or library.name
+    return WebSettings(
+        public_url=table.public_url,
+        names={ENGLISH: name, CHINESE: table.name_zh or library.name_zh or name},
+        languages=library.languages,
+        brand=table.brand,
+        logo=table.logo,
+        staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
+        proxies=AllowList(table.proxy_from),
+    )
+
+
+def _bounds(table: Web, refusals: Refusals) -> Bounds:
+    most = table.max_connections
+    connections = ConnectionLimit(most, most, table.max_connections_per_address)
+    return Bounds(connections, BodyBudget(MOST_BYTES * 16), refusals, MOST_BYTES)

@@ -1,0 +1,171 @@
+"""The pages of a running gateway, asked by curl: in its own process, and in one of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.lab import demo_setup
+from tests.company import COMMAND, PATIENCE_S, Gateway, until
+
+TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+LOGIN = demo_setup.STAFF[0]["login"]
+
+
+class Curl:
+    """A browser that keeps its cookies in a file. Curl sends secure cookies to localhost without TLS, as browsers do."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self._base, self._jar = f"http://localhost:{port}", folder / "cookies"
+
+    def __call__(self, path: str, *words: str) -> tuple[int, str]:
+        """The code and the head with the body of an answer."""
+        fixed = ["curl", "-s", "-i", "-m", "20", "-4", "-b", str(self._jar), "-c", str(self._jar)]
+        done = subprocess.run([*fixed, *words, f"{self._base}{path}"], capture_output=True, text=True, check=False)
+        found = re.match(r"HTTP/1.1 (\d+)", done.stdout)
+        return int(found[1]) if found else 0, done.stdout
+
+    def log_in(self) -> tuple[int, str]:
+        return self.post("/staff/login", "/staff/login", f"login={LOGIN}", f"password={demo_setup.PASSWORD}")
+
+    def post(self, path: str, at: str, *fields: str) -> tuple[int, str]:
+        _, page = self(at)
+        token = TOKEN.search(page)
+        assert token, page
+        named = [f"csrf_token={token[1]}", *fields]
+        return self(path, *(word for field in named for word in ("--data-urlencode", field)))
+
+
+@pytest.fixture(scope="module")
+def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(reactor, tmp_path_factory.mktemp("web"), pages=True)
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def curl(gateway: Gateway, tmp_path: Path) -> Curl:
+    return Curl(gateway.ports.web, tmp_path)
+
+
+def lines(log: str, event: str) -> list[dict[str, Any]]:
+    return [line for text in log.splitlines() if text.startswith("{") and (line := json.loads(text))["event"] == event]
+
+
+def test_a_clerk_logs_in_sees_the_first_page_and_logs_out(curl: Curl) -> None:
+    assert curl("/staff/")[0] == 303
+    assert curl.log_in()[0] == 303
+    code, page = curl("/staff/")
+    assert (code, "To fetch from our shelves" in page) == (200, True)
+    assert curl.post("/staff/logout", "/staff/")[0] == 303
+    assert curl("/staff/")[0] == 303
+
+
+def test_a_wrong_password_is_refused(curl: Curl) -> None:
+    code, page = curl.post("/staff/login", "/staff/login", "login=head", "password=wrong")
+    assert (code, "Login or password is wrong." in page) == (401, True)
+
+
+def test_a_form_without_its_secret_is_refused(curl: Curl) -> None:
+    assert curl("/staff/login", "-d", "login=x&password=y")[0] == 400
+
+
+def test_a_body_that_is_too_long_is_refused(curl: Curl) -> None:
+    assert curl("/staff/login", "-d", "login=" + "x" * 70_000)[0] == 413
+
+
+def test_every_page_comes_with_its_policy(curl: Curl) -> None:
+    _, page = curl("/help")
+    assert "Content-Security-Policy: default-src 'self'" in page
+    assert page.count("Content-Security-Policy") == 1
+
+
+def test_a_request_is_one_line_of_the_log_with_a_number(gateway: Gateway, curl: Curl) -> None:
+    curl("/help?q=Chan+Tai+Man")
+    (*_, line) = until(lambda: [one for one in lines(gateway.log(), "web.answered") if one["page"] == "/help"], "the line")
+    assert line.keys() == {"ts", "hkt_date", "level", "event", "channel", "corr_id", "verb", "page", "code", "peer", "ms"}
+    assert (line["verb"], line["page"], line["code"], line["peer"]) == ("GET", "/help", "200", "127.0.0.1")
+    assert re.fullmatch("[2-9A-Z]{8}", line["corr_id"])
+    assert "Chan" not in gateway.log()
+
+
+def test_metrics_count_the_requests(gateway: Gateway, curl: Curl) -> None:
+    curl("/help")
+    page = Curl(gateway.ports.ops, gateway.path.parent)("/metrics")[1]
+    assert 'hkall_web_latency_seconds_count{code="200",page="/help"}' in page
+
+
+def test_the_end_closes_an_idle_browsers_connection(reactor: Any, tmp_path: Path) -> None:
+    made = Gateway(reactor, tmp_path, pages=True)
+    try:
+        made.start()
+        with socket.create_connection(("127.0.0.1", made.ports.web), 20) as idle:
+            idle.sendall(b"GET /help HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert idle.recv(12) == b"HTTP/1.1 200"
+            assert made.stop() == 0  # within five seconds
+        assert "daemon.stopped" in made.log()
+    finally:
+        made.end()
+
+
+# ---- in a process of their own
+
+
+@pytest.fixture
+def two_processes(reactor: Any, tmp_path: Path) -> Iterator[tuple[Gateway, subprocess.Popen[bytes]]]:
+    """A gateway without the pages, and the pages alone, on one file of SQLite."""
+    made = Gateway(reactor, tmp_path, pages=True)
+    made.start("--without", "web")
+    with (tmp_path / "web.jsonl").open("wb") as log:
+        web = subprocess.Popen(
+            [COMMAND, "serve", "--only", "web", "--config", made.path], stdout=log, stderr=log, env=made.environ
+        )
+    until(lambda: "daemon.started" in (tmp_path / "web.jsonl").read_text(), "the start of the pages")
+    yield made, web
+    web.kill()
+    web.wait()
+    made.end()
+
+
+def test_the_pages_alone_serve_beside_the_gateway_on_its_database(
+    two_processes: tuple[Gateway, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    made, web = two_processes
+    curl = Curl(made.ports.web, tmp_path)
+    assert curl.log_in()[0] == 303
+    made.do(made.party.start)
+    made.request("d-web")  # by way of the gateway: written by one process, seen by the other
+    until(lambda: "Requested from a lender" in curl("/staff/")[1], "the request on the first page")
+
+    (started,) = lines((tmp_path / "web.jsonl").read_text(), "daemon.started")
+    assert started["listening"] == 1
+    assert started["instance"].endswith("-1-web")
+    web.send_signal(signal.SIGTERM)
+    assert web.wait(PATIENCE_S) == 0
+    text = (tmp_path / "web.jsonl").read_text()
+    assert lines(text, "daemon.stopped")
+    assert lines(text, "timer.run") == []  # the gateway's own process does what time alone does
+    assert curl("/help")[0] == 0
+
+
+def test_the_pages_alone_need_a_web_table(tmp_path: Path) -> None:
+    path = demo_setup.write_config(tmp_path, demo_setup.Ports())
+    environ = demo_setup.environment(demo_setup.Ports())
+    done = subprocess.run(
+        [COMMAND, "serve", "--only", "web", "--config", path],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "there is no [web] table" in done.stderr) == (2, True)

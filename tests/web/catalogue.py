@@ -1,0 +1,59 @@
+"""`make catalogue`: writes the texts of the pages into the Chinese catalogue; new ones are empty there until translated.
+
+A text is what stands in `_()`, `gettext()`, `ngettext()` or `N_()` of a Python file or a template.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+ROOM: Final = Path(__file__).parents[2] / "hkall_gateway" / "web"
+CHINESE: Final = ROOM / "translations" / "zh_Hant" / "LC_MESSAGES" / "messages.po"
+METHODS: Final = [("**.py", "python"), ("templates/**.html", "jinja2.ext:babel_extract")]
+OPTIONS: Final = {"templates/**.html": {"trimmed": "true", "silent": "false"}}
+KEYWORDS: Final = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
+
+
+HEAD: Final = """msgid ""
+msgstr ""
+"Language: zh_Hant\\n"
+"Plural-Forms: nplurals=1; plural=0;\\n"
+"MIME-Version: 1.0\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Content-Transfer-Encoding: 8bit\\n"
+
+"""
+"""Without the dates of gettext's own header, which would change with every run."""
+
+
+def texts() -> Catalog:
+    """Return every text of the pages, in the order of the files."""
+    found = Catalog(charset="utf-8")
+    for file, _line, message, comments, context in extract_from_dir(ROOM, METHODS, OPTIONS, keywords=KEYWORDS):
+        found.add(message, locations=[(f"web/{file}", 0)], auto_comments=comments, context=context)
+    return found
+
+
+def chinese() -> Catalog:
+    """Return the catalogue as it is in the package."""
+    with CHINESE.open("rb") as file:
+        return read_po(file, locale="zh_Hant")
+
+
+def main() -> None:
+    """Bring the catalogue up to date, in the order of its texts."""
+    known = chinese()
+    known.update(texts(), no_fuzzy_matching=True)
+    known.obsolete.clear()
+    with CHINESE.open("wb") as file:
+        file.write(HEAD.encode())
+        write_po(file, known, include_lineno=False, sort_output=True, width=128, omit_header=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""A world behind Flask's test client: real store and desk, in memory, at the world's own time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from hkall_gateway.edge.hashes import HASHER
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.web.app import make_app
+from hkall_gateway.web.bridge import DirectBridge
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import StaffAccount, WebServices, WebSettings
+
+WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
+PASSWORD = "open sesame"
+HASH = HASHER.hash(PASSWORD)
+NAMES = {"en": "HKU Libraries", "zh-Hant": "香港大學圖書館"}
+TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+def settings(**changed: Any) -> WebSettings:
+    """WebSettings with one account for each role, named as the role."""
+    accounts = {role.word: StaffAccount(role.word, f"Desk {role.word}", HASH, role) for role in StaffRole}
+    usual = WebSettings("https://hkall.test", NAMES, ("en", "zh-Hant"), "#0f5c4a", staff=accounts)
+    return replace(usual, **changed)
+
+
+@dataclass
+class Browser:
+    """A browser at the pages: keeps cookies, and fills in the hidden field of a form."""
+
+    client: FlaskClient
+    address: str = "192.0.2.7"
+
+    def get(self, path: str, **named: Any) -> TestResponse:
+        return self.client.get(path, environ_base={"REMOTE_ADDR": self.address}, **named)
+
+    def post(self, path: str, at: str = "", **fields: str) -> TestResponse:
+        """Send the form of the page `at` (or of `path`) with these fields."""
+        found = TOKEN.search(self.get(at or path).text)
+        assert found, f"{at or path} has no form"
+        return self.send(path, csrf_token=found[1], **fields)
+
+    def send(self, path: str, **fields: str) -> TestResponse:
+        """Send fields without looking at a page first."""
+        return self.client.post(path, data=fields, environ_base={"REMOTE_ADDR": self.address})
+
+    def log_in(self, login: str, password: str = PASSWORD, **fields: str) -> TestResponse:
+        return self.post("/staff/login", login=login, password=password, **fields)
+
+
+@dataclass
+class Site:
+    """The pages of one world."""
+
+    world: World
+    settings: WebSettings = field(default_factory=settings)
+    metrics: Metrics = field(default_factory=Metrics)
+    seconds: float = 0.0
+
+    @cached_property
+    def app(self) -> Flask:
+        bridge = DirectBridge(self.world.store)
+        named = (lambda: self.world.desk.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
+        app = make_app(WebServices(self.world.desk, bridge, *named, self.metrics))
+        app.testing = False
+        return app
+
+    def browser(self, address: str = "192.0.2.7") -> Browser:
+        """A browser that is not logged in."""
+        return Browser(self.app.test_client(), address)
+
+    def staff(self, role: str = "clerk") -> Browser:
+        """A browser with a member of staff of this role logged in."""
+        browser = self.browser()
+        assert browser.log_in(role).status_code == 303
+        return browser
+
+    def wait(self, **how_long: float) -> None:
+        """Move the time of the world, and that of the throttles."""
+        span = timedelta(**how_long)
+        self.world.wait(span)
+        self.seconds += span.total_seconds()
+
+    def trust(self, *networks: str) -> None:
+        """Believe the headers of these proxies."""
+        self.settings = replace(self.settings, proxies=AllowList(networks))
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    world = World.open(WORLD)
+    yield Site(world)
+    world.close()

@@ -1,0 +1,119 @@
+"""The way from a page's thread to the reactor's: its results, its time limit, its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.edge.log_context import log_context, logged_context
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Database
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+
+LIMIT_S = 0.2
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
+    create_all(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[DeskBridge]:
+    store = blockingCallFromThread(reactor, Database, engine, make_unit, reactor.callFromThread)
+    yield DeskBridge(reactor, store, engine, make_unit, LIMIT_S)
+    blockingCallFromThread(reactor, store.close)
+
+
+async def thread_of() -> int:
+    return threading.get_ident()
+
+
+def reactor_thread(reactor: Any) -> int:
+    return int(blockingCallFromThread(reactor, threading.get_ident))
+
+
+def test_a_command_runs_in_the_reactors_thread(bridge: DeskBridge, reactor: Any) -> None:
+    assert bridge.ask(thread_of()) == reactor_thread(reactor) != threading.get_ident()
+
+
+def test_a_query_runs_in_the_pages_own_thread(bridge: DeskBridge) -> None:
+    assert bridge.read(lambda _unit: threading.get_ident()) == threading.get_ident()
+
+
+def test_a_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
+    from hkall_gateway.store import web_sessions
+    from tests.store.test_web_sessions import session
+
+    bridge.run(web_sessions.begin, session("one"), session("one").created_at)
+    assert bridge.read(web_sessions.find, "one") == session("one")
+
+
+def test_a_command_without_an_answer_in_time_says_try_again(bridge: DeskBridge) -> None:
+    async def never() -> None:
+        await Deferred()
+
+    began = time.monotonic()
+    assert bridge.ask(never()) is TRY_AGAIN
+    assert time.monotonic() - began < LIMIT_S * 10
+
+
+def test_a_command_while_the_database_is_away_says_try_again(bridge: DeskBridge) -> None:
+    async def away() -> None:
+        raise Unavailable("away")
+
+    assert bridge.ask(away()) is TRY_AGAIN
+
+
+def test_a_bug_of_a_command_reaches_the_page(bridge: DeskBridge) -> None:
+    async def bug() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        bridge.ask(bug())
+
+
+def test_a_write_without_an_answer_in_time_is_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "_store", type("Silent", (), {"run": staticmethod(lambda *_, **__: Deferred())}))
+    with pytest.raises(Unavailable):
+        bridge.run(lambda _unit: None)
+
+
+def test_the_log_fields_of_the_page_go_with_the_command(bridge: DeskBridge) -> None:
+    async def fields() -> str:
+        return logged_context()["corr_id"]
+
+    with log_context(corr_id="ABCD2345"):
+        assert bridge.ask(fields()) == "ABCD2345"
+
+
+def test_the_end_answers_all_who_wait_and_all_who_come_later(
+    bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "_limit_s", 60)
+
+    async def never() -> None:
+        await Deferred()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: bridge.ask(never()))
+        while not bridge._waiting:
+            time.sleep(0.001)
+        blockingCallFromThread(reactor, bridge.close)
+        assert waiting.result(10) is TRY_AGAIN
+    assert bridge.ask(never()) is TRY_AGAIN

@@ -1,0 +1,131 @@
+"""Chromium at the pages of a running gateway: `make test-browser`. Its driver comes from Debian (chromium-driver)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from hkall_gateway.lab import demo_setup
+from tests.company import Gateway, until
+
+pytestmark = pytest.mark.browser
+
+DRIVER = "/usr/bin/chromedriver"
+SHOTS = Path(os.environ.get("HKALL_SCREENSHOTS", "var/screenshots"))
+"""Where the pictures of each page are kept, to be looked at."""
+SIZES = {"phone": 320, "desk": 1180}
+
+
+@pytest.fixture(scope="module")
+def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(reactor, tmp_path_factory.mktemp("browser"), pages=True)
+    made.start()
+    yield made
+    made.end()
+
+
+def chromium(width: int, scheme: str = "light", *, script: bool = True) -> WebDriver:
+    options = webdriver.ChromeOptions()
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(word)
+    if not script:
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    return driver
+
+
+def messages(driver: WebDriver) -> list[str]:
+    """What the browser complains of."""
+    found: Any = driver  # Chromium's own method, which the types do not know
+    return [line["message"] for line in found.get_log("browser")]
+
+
+def log_in(driver: WebDriver, gateway: Gateway) -> None:
+    driver.get(f"http://127.0.0.1:{gateway.ports.web}/staff/")
+    driver.find_element(By.NAME, "login").send_keys(demo_setup.STAFF[0]["login"])
+    driver.find_element(By.NAME, "password").send_keys(demo_setup.PASSWORD)
+    driver.find_element(By.CSS_SELECTOR, "main button").click()
+
+
+def wait_for(driver: WebDriver, heading: str) -> None:
+    """Wait until the page with this heading is there; the one before it may go while it is looked at."""
+    waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda found: found.find_element(By.TAG_NAME, "h1").text == heading)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["English", "繁體中文"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_clerk_logs_in_and_sees_the_first_page(gateway: Gateway, size: str, language: str, scheme: str) -> None:
+    driver = chromium(SIZES[size], scheme)
+    try:
+        driver.get(f"http://127.0.0.1:{gateway.ports.web}/staff/login")
+        driver.find_element(By.LINK_TEXT, language).click()
+        words = {"English": ("Staff login", "Today"), "繁體中文": ("職員登入", "今日")}[language]
+        for name, path in (("login", "/staff/login"), ("help", "/help"), ("no-page", "/nowhere")):
+            driver.get(f"http://127.0.0.1:{gateway.ports.web}{path}")
+            _keep(driver, f"{name}-{size}-{language}-{scheme}")
+        log_in(driver, gateway)
+        wait_for(driver, words[1])
+        _keep(driver, f"today-{size}-{language}-{scheme}")
+        assert [line for line in messages(driver) if "Content Security Policy" in line] == []
+        driver.find_element(By.CSS_SELECTOR, "header form button").click()
+        wait_for(driver, words[0])
+    finally:
+        driver.quit()
+
+
+def test_all_of_it_works_without_scripts(gateway: Gateway) -> None:
+    driver = chromium(1180, script=False)
+    try:
+        log_in(driver, gateway)
+        wait_for(driver, "Today")
+    finally:
+        driver.quit()
+
+
+def test_the_counts_refresh_by_themselves(gateway: Gateway) -> None:
+    driver = chromium(1180)
+    try:
+        log_in(driver, gateway)
+        wait_for(driver, "Today")
+        driver.execute_script("document.querySelector('[data-refresh]').innerHTML = 'old'")
+        until(lambda: "To send home" in driver.find_element(By.TAG_NAME, "main").text, "the refreshed part")
+        wait_for(driver, "Today")
+    finally:
+        driver.quit()
+
+
+def test_the_first_tab_leads_past_the_menu(gateway: Gateway) -> None:
+    driver = chromium(1180)
+    try:
+        driver.get(f"http://127.0.0.1:{gateway.ports.web}/help")
+        driver.switch_to.active_element.send_keys("\t")
+        focused = driver.switch_to.active_element
+        assert focused.text == "Skip to content"
+        focused.send_keys("\n")
+        assert driver.switch_to.active_element.tag_name == "main"
+    finally:
+        driver.quit()
+
+
+def _keep(driver: WebDriver, name: str) -> None:
+    """Keep a picture of the whole page; it must not be wider than the screen."""
+    wide, inner = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    driver.save_screenshot(str(SHOTS / f"{name}.png"))

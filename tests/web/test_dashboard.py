@@ -1,0 +1,70 @@
+"""The first page of the console: how much stands where, what is down, what is late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from lxml import html
+
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.web.staff.dashboard import LISTS
+from tests.web.conftest import Site
+
+DAY = timedelta(days=1)
+
+
+def counts(site: Site) -> Mapping[str, int]:
+    page = html.fromstring(site.staff("viewer").get("/staff/").text)
+    return {
+        row.get("data-list"): int(row.xpath("string(.//span[contains(@class, 'count')])"))
+        for row in page.xpath("//li[@data-list]")
+    }
+
+
+def test_every_list_is_counted(site: Site) -> None:
+    assert counts(site) == {name: 0 for names in LISTS.values() for name in names}
+
+
+def test_a_request_is_counted_where_it_stands(site: Site) -> None:
+    world = site.world
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    world.pump()
+    (request,) = world.store.now(lambda unit: unit.open_requests("UG1"))
+    assert counts(site)["expected"] == (1 if request.position == "IN_TRANSIT" else 0)
+    page = html.fromstring(site.staff("viewer").get("/staff/").text)
+    assert [row.xpath("string(.)").split() for row in page.xpath("//section[h2='Moved today']//li")] == [
+        ["Requested", "from", "a", "lender1"]
+    ]
+
+
+def test_a_channel_that_is_down_is_shown_with_its_time(site: Site) -> None:
+    since = site.world.now
+    site.world.store.now(lambda unit: unit.links.keep(CircuitState("CUHK", DOWN, 5, since)))
+    page = site.staff("viewer").get("/staff/").text
+    assert "CUHK" in page
+    assert "no answer since 1 March 2017 (Wednesday)" in page
+
+
+def test_a_fault_of_a_partner_is_shown_in_its_words(site: Site) -> None:
+    site.world.store.now(
+        lambda unit: unit.links.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="unknown agency <HKU>"))
+    )
+    page = site.staff("viewer").get("/staff/").text
+    assert "unknown agency &lt;HKU&gt;" in page
+
+
+def test_a_round_that_is_late_is_named(site: Site) -> None:
+    site.world.round("overdue")
+    site.world.wait(2 * DAY)
+    page = site.staff("viewer").get("/staff/").text
+    assert "Overdue letters" in page
+
+
+def test_nothing_that_needs_somebody_is_not_shown(site: Site) -> None:
+    assert "Needs someone" not in site.staff("viewer").get("/staff/").text
+
+
+def test_the_part_that_refreshes_is_marked_for_the_script(site: Site) -> None:
+    page = html.fromstring(site.staff("viewer").get("/staff/").text)
+    assert page.xpath("//main//@data-refresh") == ["15"]

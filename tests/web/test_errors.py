@@ -1,0 +1,100 @@
+"""Error pages: in both languages, with a number to quote that the log has too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+import pytest
+from flask import abort
+from structlog.testing import capture_logs
+
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.web.app import MOST_BYTES
+from hkall_gateway.web.bridge import DirectBridge
+from hkall_gateway.web.errors import PAGES
+from hkall_gateway.web.i18n import _catalogue
+from tests.web.conftest import Site
+
+QUOTED = re.compile(r'class="number">([^<]+)<')
+
+
+def failing(site: Site, raised: Any) -> str:
+    def page() -> NoReturn:
+        if isinstance(raised, int):
+            abort(raised)
+        raise raised
+
+    site.app.add_url_rule("/fails", "fails", page)
+    return "/fails"
+
+
+@pytest.mark.parametrize("code", PAGES)
+@pytest.mark.parametrize("language", ["en", "zh-Hant"])
+def test_each_error_has_a_page_in_both_languages(site: Site, code: int, language: str) -> None:
+    path = failing(site, code)
+    answer = site.browser().get(path, headers={"Accept-Language": language})
+    words = PAGES[code].title if language == "en" else _catalogue("zh-Hant").gettext(PAGES[code].title)
+    assert answer.status_code == code
+    assert f"<h1>{words}</h1>" in answer.text
+    assert f'<html lang="{language}">' in answer.text
+
+
+def test_the_number_of_the_page_is_that_of_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    path = failing(site, ZeroDivisionError("a secret detail"))
+    seen: list[str] = []
+
+    def noted(_logger: Any, _method: str, event: Any) -> Any:
+        from hkall_gateway.edge.log_context import logged_context
+
+        seen.append(f"{event['event']} {logged_context().get('corr_id', '')}")
+        return event
+
+    with capture_logs(processors=[noted]):
+        answer = site.browser().get(path)
+
+    (number,) = QUOTED.findall(answer.text)
+    assert answer.status_code == 500
+    assert "a secret detail" not in answer.text
+    assert f"web.failed {number}" in seen
+    assert f"web.answered {number}" in seen
+
+
+def test_a_database_that_is_away_is_said_so(site: Site) -> None:
+    answer = site.browser().get(failing(site, Unavailable("away")))
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+
+
+def test_a_session_that_cannot_be_read_ends_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = site.staff()
+
+    def away(*_: object) -> NoReturn:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectBridge, "read", away)
+        assert browser.get("/staff/").status_code == 503
+    assert browser.get("/staff/").status_code == 200
+
+
+def test_a_form_that_is_too_long_is_refused(site: Site) -> None:
+    browser = site.browser()
+    answer = browser.log_in("clerk", "x" * (MOST_BYTES + 1))
+    assert answer.status_code == 413
+    assert "That was too much" in answer.text
+
+
+def test_a_wrong_method_names_the_right_ones(site: Site) -> None:
+    answer = site.browser().client.put("/help")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_a_broken_error_page_is_still_an_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = failing(site, ZeroDivisionError())
+    monkeypatch.setattr("hkall_gateway.web.errors.render_template", lambda *_, **__: 1 / 0)
+    answer = site.browser().get(path)
+    assert answer.status_code == 500
+    assert "Something went wrong here" in answer.text
+    assert "系統發生錯誤" in answer.text

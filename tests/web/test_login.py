@@ -1,0 +1,111 @@
+"""The staff login: who gets in, where to, and how long a guesser waits."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.metrics import value
+from tests.web.conftest import PASSWORD, Site
+
+
+def test_the_right_password_leads_to_the_first_page(site: Site) -> None:
+    answer = site.browser().log_in("clerk")
+    assert (answer.status_code, answer.location) == (303, "/staff/")
+    assert value(site.metrics, "web_logins_total", "staff", "admitted") == 1
+
+
+@pytest.mark.parametrize(("login", "password"), [("clerk", "wrong"), ("nobody", PASSWORD), ("clerk", ""), ("", PASSWORD)])
+def test_a_wrong_login_or_password_gets_the_same_words(site: Site, login: str, password: str) -> None:
+    answer = site.browser().log_in(login, password)
+    assert answer.status_code == 401
+    assert "Login or password is wrong." in answer.text
+    assert PASSWORD not in answer.text
+
+
+def test_a_page_that_needs_a_login_comes_after_it(site: Site) -> None:
+    browser = site.browser()
+    asked = browser.get("/staff/?list=pull&sort=call")
+    assert asked.location == "/staff/login?next=/staff/?list%3Dpull%26sort%3Dcall"
+
+    shown = browser.get(asked.location)
+    assert 'name="next" value="/staff/?list=pull&amp;sort=call"' in shown.text
+    assert browser.log_in("clerk", next="/staff/?list=pull&sort=call").location == "/staff/?list=pull&sort=call"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.test/",
+        "https:/evil.test",
+        "http:evil.test",
+        "//evil.test/",
+        "///evil.test",
+        " //evil.test",
+        "/\\evil.test",
+        "\\\\evil.test",
+        "/\t/evil.test",
+        "/%09//evil.test\n",
+        "evil.test",
+        "javascript:alert(1)",
+    ],
+)
+def test_no_login_leads_to_another_host(site: Site, elsewhere: str) -> None:
+    assert site.browser().log_in("clerk", next=elsewhere).location == "/staff/"
+    assert site.staff().get("/staff/login", query_string={"next": elsewhere}).location == "/staff/"
+    assert site.browser().get("/language/en", query_string={"next": elsewhere}).location == "/"
+
+
+def test_after_three_wrong_passwords_each_further_one_waits_twice_as_long(site: Site) -> None:
+    browser = site.browser()
+    for _ in range(3):
+        assert browser.log_in("clerk", "wrong").status_code == 401
+    waits = []
+    for _ in range(4):
+        refused = browser.log_in("clerk")
+        assert refused.status_code == 429  # also with the right password
+        waits.append(int(refused.headers["Retry-After"]))
+        site.seconds += waits[-1]
+        assert browser.log_in("clerk", "wrong").status_code == 401
+
+    assert waits == [2, 4, 8, 16]
+
+
+def test_the_page_says_how_long_to_wait(site: Site) -> None:
+    browser = site.browser()
+    for _ in range(3):
+        browser.log_in("clerk", "wrong")
+    assert "Too many tries. Wait 2 seconds." in browser.log_in("clerk").text
+
+
+def test_guesses_from_one_address_do_not_lock_the_account_for_others(site: Site) -> None:
+    for _ in range(5):
+        site.browser("192.0.2.66").log_in("clerk", "wrong")
+    assert site.browser("192.0.2.66").log_in("clerk").status_code == 429
+    assert site.browser("192.0.2.7").log_in("clerk").status_code == 303
+
+
+def test_one_address_cannot_try_one_password_with_many_names(site: Site) -> None:
+    codes = [site.browser("192.0.2.66").log_in(f"name-{n}", "wrong").status_code for n in range(31)]
+    assert codes == [401] * 30 + [429]
+
+
+def test_a_right_password_forgets_the_wrong_ones(site: Site) -> None:
+    browser = site.browser()
+    for _ in range(2):
+        browser.log_in("clerk", "wrong")
+    assert browser.log_in("clerk").status_code == 303
+    assert site.browser().log_in("clerk", "wrong").status_code == 401
+    assert site.browser().log_in("clerk", "wrong").status_code == 401
+    assert site.browser().log_in("clerk").status_code == 303
+
+
+def test_a_refused_login_is_logged_without_the_name_that_was_typed(site: Site) -> None:
+    with capture_logs() as lines:
+        site.browser().log_in("my-password-in-the-wrong-field", "x")
+    assert "my-password" not in str(lines)
+    assert [line["outcome"] for line in lines if line["event"] == "web.login_refused"] == ["wrong"]
+
+
+def test_a_logged_in_browser_is_not_asked_again(site: Site) -> None:
+    assert site.staff().get("/staff/login").location == "/staff/"

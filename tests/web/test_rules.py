@@ -1,0 +1,34 @@
+"""/help: every published rule in both languages, each at the address that a reason links to."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from lxml import html
+
+from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
+from hkall_gateway.web.rules import chapters
+from tests.web.conftest import Site
+
+
+@pytest.mark.parametrize(("language", "sentences"), [("en", PUBLISHED), ("zh-Hant", PUBLISHED_ZH)])
+def test_every_rule_is_shown_to_everybody(site: Site, language: str, sentences: dict[str, str]) -> None:
+    page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
+    shown = {row.get("id"): row.findtext("dd") for row in page.xpath("//dl/div")}
+    assert shown == dict(sentences)
+
+
+def test_both_languages_state_the_same_numbers() -> None:
+    """Days, times and dollars of the English sentence stand in the Chinese one."""
+    words = {"five": "五", "twelve": "十二", "fifteen": "十五", "seven": "七", "twice": "兩次", "HK$2": "2 元", "HK$4": "4 元"}
+    assert PUBLISHED.keys() == PUBLISHED_ZH.keys()
+    for number, english in PUBLISHED.items():
+        for word, chinese in words.items():
+            if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", english, re.IGNORECASE) and number != "R11a":
+                assert chinese in PUBLISHED_ZH[number], (number, word)
+
+
+def test_every_rule_is_in_one_chapter() -> None:
+    assert [number for _, numbers in chapters() for number in numbers] == list(PUBLISHED)
+    assert len(chapters()) == 5

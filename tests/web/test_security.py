@@ -1,0 +1,137 @@
+"""What protects a page from other sites: the secret of each form, the headers, the roles."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from hkall_gateway.web.access import needs
+from hkall_gateway.web.headers import HEADERS
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.sessions import CSRF, VISITOR
+from tests.web.conftest import PASSWORD, TOKEN, Site
+
+
+def token(text: str) -> str:
+    found = TOKEN.search(text)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("sent", [None, "", "nonsense", "IjEi.aaaa.bbbb"])
+def test_a_form_without_its_secret_does_nothing(site: Site, sent: str | None) -> None:
+    browser = site.staff()
+    answer = browser.send("/staff/logout", **({} if sent is None else {CSRF: sent}))
+    assert answer.status_code == 400
+    assert "This form is out of date" in answer.text
+    assert browser.get("/staff/").status_code == 200
+
+
+def test_the_secret_of_another_session_is_wrong(site: Site) -> None:
+    mine, theirs = site.staff(), site.staff()
+    stolen = token(theirs.get("/staff/").text)
+    assert mine.send("/staff/logout", csrf_token=stolen).status_code == 400
+    assert theirs.send("/staff/logout", csrf_token=stolen).status_code == 303
+
+
+def test_the_secret_that_a_visitor_had_is_wrong_after_the_login(site: Site) -> None:
+    browser = site.browser()
+    before = token(browser.get("/staff/login").text)
+    browser.send("/staff/login", login="clerk", password=PASSWORD, csrf_token=before)
+    assert browser.send("/staff/logout", csrf_token=before).status_code == 400
+
+
+def test_a_login_form_of_another_site_is_refused(site: Site) -> None:
+    attacker = site.browser()
+    theirs = token(attacker.get("/staff/login").text)
+    answer = site.browser().send("/staff/login", login="clerk", password=PASSWORD, csrf_token=theirs)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("planted", ["ÿþ", "x" * 1000])
+def test_a_visitors_cookie_that_is_none_of_ours_is_replaced(site: Site, planted: str) -> None:
+    browser = site.browser()
+    browser.client.set_cookie(VISITOR, planted)
+    assert browser.log_in("clerk").status_code == 303
+
+
+def test_a_visitor_keeps_the_secret_of_the_first_form(site: Site) -> None:
+    browser = site.browser()
+    first = browser.get("/staff/login")
+    assert [c.split("=")[0] for c in first.headers.getlist("Set-Cookie")] == [VISITOR]
+    assert browser.get("/staff/login").headers.getlist("Set-Cookie") == []
+
+
+def test_a_page_without_a_form_sets_no_cookie(site: Site) -> None:
+    assert site.browser().get("/help").headers.getlist("Set-Cookie") == []
+
+
+@pytest.mark.parametrize("path", ["/help", "/staff/login", "/staff/", "/nowhere", "/brand.css", "/static/script.js"])
+def test_every_response_has_the_headers(site: Site, path: str) -> None:
+    answer = site.staff().get(path)
+    for name in HEADERS.keys() - {"Cache-Control"}:
+        assert answer.headers.get(name) == HEADERS[name], name
+    assert answer.headers["Cache-Control"]
+
+
+def test_no_page_may_be_framed_or_run_what_is_not_ours(site: Site) -> None:
+    policy = site.staff().get("/staff/").headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_what_shows_records_is_kept_by_nobody(site: Site) -> None:
+    assert site.staff().get("/staff/").headers["Cache-Control"] == "no-store"
+
+
+def test_a_static_file_is_kept_since_its_address_changes_with_it(site: Site) -> None:
+    page = site.browser().get("/help").text
+    address = page.split('<script src="')[1].split('"')[0]
+    assert "?v=" in address
+    assert "immutable" in site.browser().get(address).headers["Cache-Control"]
+
+
+def with_page_for(app: Flask, role: StaffRole) -> None:
+    def page() -> str:
+        return "in"
+
+    app.add_url_rule(f"/staff/for-{role.word}", f"for_{role.word}", needs(role)(page))
+
+
+@pytest.mark.parametrize("needed", list(StaffRole))
+@pytest.mark.parametrize("mine", list(StaffRole))
+def test_a_page_is_for_its_role_and_those_above(site: Site, needed: StaffRole, mine: StaffRole) -> None:
+    with_page_for(site.app, needed)
+    answer = site.staff(mine.word).get(f"/staff/for-{needed.word}")
+    assert answer.status_code == (200 if mine >= needed else 403)
+
+
+def test_a_page_for_staff_is_not_shown_to_strangers(site: Site) -> None:
+    for rule in site.app.url_map.iter_rules():
+        if rule.rule.startswith("/staff") and "GET" in (rule.methods or ()) and rule.endpoint != "staff_login.form":
+            answer = site.browser().get(rule.rule.replace("<", "").replace(">", ""))
+            assert answer.status_code == 303, rule.rule
+            assert answer.location.startswith("/staff/login"), rule.rule
+
+
+@pytest.mark.parametrize("path", ["/staff", "/staff/", "//evil.test/staff/", "/language/en?next=/help"])
+def test_no_redirect_leads_to_the_host_that_the_caller_names(site: Site, path: str) -> None:
+    answer = site.browser().get(path, headers={"Host": "evil.test"})
+    assert "evil.test" not in answer.headers.get("Location", "")
+
+
+def test_a_get_logs_nobody_out(site: Site) -> None:
+    browser = site.staff()
+    assert browser.get("/staff/logout").status_code == 405
+    assert browser.get("/staff/").status_code == 200
+
+
+def test_markup_in_an_account_name_is_shown_as_text(site: Site) -> None:
+    from dataclasses import replace
+
+    account = replace(site.settings.staff["clerk"], name="<script>alert(1)</script>")
+    site.settings = replace(site.settings, staff={"clerk": account})
+    page = site.staff().get("/staff/").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page

@@ -1,0 +1,173 @@
+"""The pages' HTTP server under Twisted: threads that are bounded, limits, an orderly end."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask import Flask
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.edge.bounded_http import Bounds
+from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.body_budget import BodyBudget
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.web import server
+from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+from hkall_gateway.web.server import WAITING_PER_THREAD, WebServer
+
+THREADS = 2
+
+
+class Silent:
+    """Refusals that nobody counts."""
+
+    def note(self, *_: str) -> None:
+        """Ignored."""
+
+
+@dataclass
+class Pages:
+    """A server with pages that wait until they may go on."""
+
+    port: int
+    go_on: threading.Event
+    inside: threading.Semaphore
+    server: WebServer
+    listening: Any
+    reactor: Any
+    stopped: bool = False
+
+    def get(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("POST" if body is not None else "GET", path, body)
+        answer = connection.getresponse()
+        found = answer.status, answer.read()
+        connection.close()
+        return found
+
+    def stop(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
+
+        async def stopping() -> None:
+            await self.listening.stopListening()
+            await self.server.stop()
+
+        in_reactor: Any = blockingCallFromThread  # its types know no coroutine
+        in_reactor(self.reactor, lambda: ensureDeferred(stopping()))
+
+
+@pytest.fixture
+def pages(reactor: Any) -> Iterator[Pages]:
+    go_on, inside = threading.Event(), threading.Semaphore(0)
+    bridge = DeskBridge(reactor, None, None, None, 60.0)  # type: ignore[arg-type]  # these pages ask no database
+    app = Flask(__name__)
+
+    @app.route("/slow", methods=["GET", "POST"])
+    def slow() -> str:
+        inside.release()
+        assert go_on.wait(30)
+        return "slow"
+
+    @app.route("/quick", methods=["GET", "POST"])
+    def quick() -> str:
+        return "quick"
+
+    @app.route("/asks")
+    def asks() -> str:
+        async def never() -> None:
+            await Deferred()
+
+        inside.release()
+        return "try again" if bridge.ask(never()) is TRY_AGAIN else "done"
+
+    bounds = Bounds(ConnectionLimit(200, 200, 200), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
+    made = WebServer(app, bridge, bounds, reactor, THREADS, AllowList(()), 200)
+
+    async def listen() -> Any:
+        made.start()
+        endpoint: Any = TCP4ServerEndpoint  # it has no types
+        return await endpoint(reactor, 0, interface="127.0.0.1").listen(made.site)
+
+    listening: Any = blockingCallFromThread(reactor, lambda: ensureDeferred(listen()))
+    found = Pages(listening.getHost().port, go_on, inside, made, listening, reactor)
+    yield found
+    go_on.set()
+    found.stop()
+
+
+def test_a_slow_page_does_not_hold_up_the_reactor(pages: Pages) -> None:
+    with ThreadPoolExecutor(THREADS) as browsers:
+        waiting = [browsers.submit(pages.get, "/slow") for _ in range(THREADS)]
+        for _ in waiting:
+            assert pages.inside.acquire(timeout=10)
+        began = time.monotonic()
+        for _ in range(100):
+            blockingCallFromThread(pages.reactor, lambda: None)
+        took = time.monotonic() - began
+        pages.go_on.set()
+        assert [one.result(10) for one in waiting] == [(200, b"slow")] * THREADS
+    assert took < 2
+
+
+def test_no_more_pages_than_threads_are_made_at_the_same_time(pages: Pages) -> None:
+    with ThreadPoolExecutor(6) as browsers:
+        waiting = [browsers.submit(pages.get, "/slow") for _ in range(6)]
+        for _ in range(THREADS):
+            assert pages.inside.acquire(timeout=10)
+        assert not pages.inside.acquire(timeout=0.2)
+        pages.go_on.set()
+        assert {one.result(10) for one in waiting} == {(200, b"slow")}
+
+
+def test_beyond_a_bounded_queue_the_answer_comes_at_once(pages: Pages) -> None:
+    most = THREADS * (WAITING_PER_THREAD + 1)
+    with ThreadPoolExecutor(most) as browsers:
+        waiting = [browsers.submit(pages.get, "/slow") for _ in range(most)]
+        while pages.server._pages._in_hand < most:
+            time.sleep(0.005)
+        code, page = pages.get("/quick")
+        pages.go_on.set()
+        assert {one.result(20)[0] for one in waiting} == {200}
+    assert code == 503
+    assert b"Not available just now" in page
+    assert "暫時未能提供服務".encode() in page
+
+
+def test_a_body_beyond_the_limit_is_refused_by_the_server_itself(pages: Pages) -> None:
+    code, page = pages.get("/quick", b"x" * 1001)
+    assert code == 413
+    assert b"That was too much" in page
+
+
+def test_the_end_waits_for_the_pages_in_hand(pages: Pages) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        page = threads.submit(pages.get, "/slow")
+        assert pages.inside.acquire(timeout=10)
+        stopping = threads.submit(pages.stop)
+        time.sleep(0.1)
+        assert not stopping.done()
+        pages.go_on.set()
+        assert page.result(10) == (200, b"slow")
+        stopping.result(10)
+
+
+def test_the_end_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "GRACE_S", 0.1)
+    with ThreadPoolExecutor(1) as browsers:
+        page = browsers.submit(pages.get, "/asks")
+        assert pages.inside.acquire(timeout=10)
+        pages.stop()
+        with pytest.raises(http.client.HTTPException):
+            page.result(10)
+    assert [t.name for t in threading.enumerate() if "web" in t.name] == []

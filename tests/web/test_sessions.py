@@ -1,0 +1,162 @@
+"""Sessions: rows that end, tokens that are new at a login, cookies that other sites cannot use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from sqlalchemy import select
+from werkzeug.test import TestResponse
+
+from hkall_gateway.store.tables import WEB_SESSIONS
+from hkall_gateway.store.web_sessions import PATRON, STAFF, WebSession
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import StaffAccount
+from hkall_gateway.web.sessions import COOKIE
+from tests.web.conftest import HASH, Browser, Site
+
+
+def rows(site: Site) -> list[dict[str, object]]:
+    return site.world.store.now(lambda unit: [dict(row) for row in unit.execute(select(WEB_SESSIONS)).mappings()])
+
+
+def token(browser: Browser) -> str:
+    found = browser.client.get_cookie(COOKIE, domain="localhost")
+    return found.value if found else ""
+
+
+def is_asked_to_log_in(answer: TestResponse) -> bool:
+    return answer.status_code == 303 and answer.location.startswith("/staff/login")
+
+
+def test_a_login_writes_the_hash_of_its_token_alone(site: Site) -> None:
+    browser = site.staff("clerk")
+
+    (row,) = rows(site)
+    assert row["token_hash"] == sha256(token(browser).encode()).hexdigest()
+    assert token(browser) not in map(str, row.values())
+    assert (row["kind"], row["login"], row["role"], row["source"]) == ("staff", "clerk", "clerk", "local")
+
+
+def test_the_cookie_is_for_this_host_secure_and_not_for_scripts(site: Site) -> None:
+    browser = site.browser()
+    (cookie,) = [c for c in browser.log_in("clerk").headers.getlist("Set-Cookie") if c.startswith(f"{COOKIE}=")]
+
+    attributes = set(cookie.split("; ")[1:])
+    assert attributes == {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"}
+
+
+def test_a_logout_ends_the_session_also_for_a_copy_of_its_cookie(site: Site) -> None:
+    browser = site.staff()
+    thief = site.browser()
+    thief.client.set_cookie(COOKIE, token(browser))
+    assert thief.get("/staff/").status_code == 200
+
+    left = browser.post("/staff/logout", at="/staff/")
+
+    assert (left.status_code, left.location) == (303, "/staff/login")
+    assert rows(site) == []
+    assert is_asked_to_log_in(thief.get("/staff/"))
+
+
+def test_a_session_ends_after_an_hour_without_a_request(site: Site) -> None:
+    browser = site.staff()
+    site.wait(minutes=59, seconds=59)
+    assert browser.get("/staff/").status_code == 200
+    site.wait(minutes=60)
+
+    assert is_asked_to_log_in(browser.get("/staff/"))
+
+
+def test_a_page_that_refreshes_by_itself_does_not_keep_the_session_alive(site: Site) -> None:
+    browser = site.staff()
+    for _ in range(12):
+        site.wait(minutes=5)
+        answer = browser.get("/staff/", headers={"X-Refresh": "1"})
+    assert is_asked_to_log_in(answer)
+
+
+def test_a_session_ends_twelve_hours_after_the_login_however_busy(site: Site) -> None:
+    browser = site.staff()
+    for _ in range(15):
+        site.wait(minutes=47)
+        assert browser.get("/staff/").status_code == 200
+    site.wait(minutes=16)
+
+    assert is_asked_to_log_in(browser.get("/staff/"))
+
+
+def test_the_next_login_clears_away_what_has_ended(site: Site) -> None:
+    site.staff()
+    site.wait(hours=13)
+    site.staff()
+    assert len(rows(site)) == 1
+
+
+@pytest.mark.parametrize(("kind", "minutes"), [(STAFF, 60), (PATRON, 20)])
+def test_patrons_have_a_shorter_idle_time_than_staff(site: Site, kind: str, minutes: int) -> None:
+    now = site.world.now
+    session = WebSession("", kind, "", "", "", "", "", "", now, now, now.replace(year=now.year + 1))
+
+    site.wait(minutes=minutes)
+    assert session.ended(site.world.now)
+    assert not session.ended(now)
+
+
+def test_a_request_writes_that_it_was_seen_once_a_minute_at_most(site: Site) -> None:
+    browser = site.staff()
+    (before,) = rows(site)
+    site.wait(seconds=59)
+    browser.get("/staff/")
+    assert rows(site) == [before]
+
+    site.wait(seconds=1)
+    browser.get("/staff/")
+    assert rows(site) == [{**before, "seen_at": site.world.now}]
+
+
+def test_a_token_that_was_planted_before_the_login_opens_nothing(site: Site) -> None:
+    browser = site.browser()
+    browser.client.set_cookie(COOKIE, "planted")
+    browser.log_in("clerk")
+    attacker = site.browser()
+    attacker.client.set_cookie(COOKIE, "planted")
+
+    assert token(browser) != "planted"
+    assert is_asked_to_log_in(attacker.get("/staff/"))
+
+
+def test_a_second_login_in_the_same_browser_ends_the_first_session(site: Site) -> None:
+    browser = site.staff("clerk")
+    first = token(browser)
+    page = browser.get("/help").text
+    browser.send("/staff/login", csrf_token=page.split('name="csrf_token" value="')[1].split('"')[0],
+                 login="viewer", password="open sesame")  # fmt: skip
+
+    assert [row["login"] for row in rows(site)] == ["viewer"]
+    assert token(browser) != first
+
+
+def test_an_account_that_is_taken_away_ends_its_sessions_at_once(site: Site) -> None:
+    browser = site.staff("clerk")
+    site.settings = replace(site.settings, staff={})
+    assert is_asked_to_log_in(browser.get("/staff/"))
+
+
+def test_a_role_that_changes_in_the_configuration_changes_in_open_sessions(site: Site) -> None:
+    browser = site.staff("supervisor")
+    demoted = {"supervisor": StaffAccount("supervisor", "Desk", HASH, StaffRole.VIEWER)}
+    site.settings = replace(site.settings, staff=demoted)
+
+    with site.app.test_request_context("/staff/", headers={"Cookie": f"{COOKIE}={token(browser)}"}):
+        from hkall_gateway.web.access import may
+
+        assert not may(StaffRole.CLERK)
+
+
+def test_a_cookie_of_no_session_is_deleted(site: Site) -> None:
+    browser = site.browser()
+    browser.client.set_cookie(COOKIE, "nonsense")
+    browser.get("/help")
+    assert token(browser) == ""
