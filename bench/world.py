@@ -14,6 +14,7 @@ from bench.plan import COPIES_EACH, Size
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 
@@ -91,7 +92,7 @@ def furnish(engine: Engine, world: BenchWorld) -> None:
     schema.upgrade(engine)
     store = Immediate(engine, lambda connection: Unit(connection, str))
     _fill(store, PATRONS, world.patrons())
-    _fill(store, HOLDINGS, world.holdings())
+    _fill(store, HOLDINGS, iter(with_keys(world.holdings())))
     for first in range(0, world.size.open, CHUNK):
         store.now(_shelve, world, range(first, min(first + CHUNK, world.size.open)))
     store.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hkall_gateway.desk import borrowing, fines
+from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Paid, Pay, StaffCommand, Waive, Waived
@@ -13,6 +15,8 @@ from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, loc
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.fines import charge_numbered
+
+Said = TypeVar("Said")
 
 
 class StaffDesk:
@@ -24,6 +28,12 @@ class StaffDesk:
     async def act(self, name: str, command: StaffCommand) -> Answered:
         """Run one command of staff.DEEDS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
         return await self._services.once(command.inbox, _command_locks(command), actions.act, command, name)
+
+    async def console(self, query: Callable[..., Said], *args: Any) -> Said:
+        """Return `query(context, *args)`, a query of `staff.console`, read beside the writer and off the reactor."""
+        services = self._services
+        result: Said = await services.store.read(in_context, query, services.library, services.now(), *args)
+        return result
 
     async def place(self, ask: RequestTitle) -> Outcome:
         """Place a patron's request for staff; a second request for a title is allowed (R11a). `ask.staff` is set here."""

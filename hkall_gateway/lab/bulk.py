@@ -138,7 +138,7 @@ def _candidates(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
 
 def _outbox(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
     send = Notification.ASK_LENDER if one.side is Side.BORROWING else Notification.TELL_BORROWER_SHIPPED
-    told = PartnerMessage(send, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
+    told = PartnerMessage(send.value, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
     when = _text(one.placed)
     yield ("ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
 
@@ -181,7 +181,7 @@ KINDS: Final = (
 
 def fill(engine: Engine, plenty: Plenty, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:
     """Writes all rows into tables that have none of them. `tell` is called with the number of requests written so far."""
-    with _store(engine) as store:
+    with open_store(engine) as store:
         for first in range(0, plenty.requests, CHUNK):
             some = range(first, min(first + CHUNK, plenty.requests))
             store.now(_write, [at(plenty, number, now) for number in some], now)
@@ -190,7 +190,7 @@ def fill(engine: Engine, plenty: Plenty, now: datetime, tell: Callable[[int], No
 
 def furnish_directory(engine: Engine, partners: int, tell: Callable[[int], None] = lambda _done: None) -> None:
     """Adds so many further libraries, L0000000 and up, each with its own card at our counter."""
-    with _store(engine) as store:
+    with open_store(engine) as store:
         for first in range(0, partners, CHUNK * 4):
             some = range(first, min(first + CHUNK * 4, partners))
             store.now(Unit.write_partners, [partner(number) for number in some])
@@ -216,7 +216,7 @@ def _insert(kind: RowTemplate, dialect: str) -> str:
 
 
 @contextmanager
-def _store(engine: Engine) -> Iterator[Immediate]:
+def open_store(engine: Engine) -> Iterator[Immediate]:
     """A store with a page cache large enough for the upper levels of the large indexes."""
     store = Immediate(engine, lambda connection: Unit(connection, str))
     store.now(_more_memory)

@@ -46,6 +46,11 @@ def charges_for(unit: Unit, request: str, kind: str) -> tuple[Charged, ...]:
     return _found(unit, FINES.c.request == request, FINES.c.kind == kind)
 
 
+def charges_of(unit: Unit, request: str) -> tuple[Charged, ...]:
+    """Return all charges for one request, oldest first."""
+    return _found(unit, FINES.c.request == request)
+
+
 def charge_numbered(unit: Unit, number: int) -> Charged | None:
     """Return one charge by its number."""
     return next(iter(_found(unit, FINES.c.id == number)), None)

@@ -13,6 +13,7 @@ from sqlalchemy import Table, bindparam, delete, func, select, update
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side
 from hkall_gateway.store import former_cards
 from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over
@@ -99,6 +100,9 @@ def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Coll
         return
     written = [{**_values(row, _names(what)), "load": number} for row in rows]
     changed = [*_names(what, columns), "load"]
+    if what.table is HOLDINGS:
+        written = with_keys(written)
+        changed += ["shelving_key"] if "call_number" in changed else []
     unit.execute(insert_or_write_over(what.table, unit.dialect, changed), written)
 
 

@@ -266,16 +266,30 @@ class Outbox:
         return next(((state, attempts) for state, attempts in _STANDING.cells(self._connection, number=number)), None)
 
     def rows(
-        self, *, partner: str = "", request: str = "", error: str = "", states: Sequence[str] = UNSETTLED
+        self,
+        *,
+        partner: str = "",
+        request: str = "",
+        error: str = "",
+        states: Sequence[str] = UNSETTLED,
+        after: int = 0,
+        most: int | None = None,
     ) -> tuple[OutboxRow, ...]:
-        """Return rows in these states, oldest first; of one partner, of one request, or with this text in the last error."""
+        """Return rows in these states, oldest first; of one partner, of one request, or with this text in the last error.
+
+        At most `most` rows with a number above `after`.
+        """
+        # Not plain `id`: the database would scan the whole table in its order.
+        number = OUTBOX.c.id + 0
         wanted: list[Any] = [OUTBOX.c.state.in_(states)]
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
         wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
+        wanted += [number > after] if after else []
         apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
-        found = (self._connection.execute(select(OUTBOX).where(those, *wanted)).mappings() for those in apart)
-        return tuple(sorted((_row(r) for each in found for r in each), key=lambda row: row.id))
+        asked = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
+        found = (self._connection.execute(question).mappings() for question in asked)
+        return tuple(sorted((_row(r) for each in found for r in each), key=lambda row: row.id))[:most]
 
     def next_due(self) -> datetime | None:
         """Return the time of the courier's next work: when the first row of a key is due and its channel does not rest."""

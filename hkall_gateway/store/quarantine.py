@@ -52,10 +52,13 @@ def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why:
     return True
 
 
-def listed(unit: Unit, agency: str = "", *, settled: bool = False) -> tuple[Kept, ...]:
-    """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones."""
-    where = [*([Q.agency == agency] if agency else []), *([] if settled else [Q.state == KEPT])]
-    found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id)).mappings()
+def listed(unit: Unit, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None) -> tuple[Kept, ...]:
+    """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones.
+
+    At most `most` documents with a number above `after`.
+    """
+    where = [Q.id > after, *([Q.agency == agency] if agency else []), *([] if settled else [Q.state == KEPT])]
+    found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id).limit(most)).mappings()
     return tuple(Kept(**row) for row in found)
 
 

@@ -16,6 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine
 
+from hkall_gateway.store import shelving_keys
 from hkall_gateway.store.tables import METADATA
 
 _HERE = Path(__file__).parent / "migrations"
@@ -49,6 +50,19 @@ def upgrade(engine: Engine) -> None:
     """Bring the database to `revisions.head()`; of two at once one waits, and does nothing."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
+    _fill_shelving_keys(engine)
+
+
+def _fill_shelving_keys(engine: Engine) -> None:
+    """Fill in what an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
+    place: shelving_keys.Place | None = shelving_keys.START
+    # A transaction of SQLite that reads first cannot write once another process has written.
+    begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
+    with engine.connect() as connection:
+        while place is not None:
+            connection.exec_driver_sql(begin)
+            place = shelving_keys.fill(connection, place)
+            connection.exec_driver_sql("COMMIT")
 
 
 def drift(engine: Engine) -> list[Any]:

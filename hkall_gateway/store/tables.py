@@ -75,6 +75,11 @@ def _text(name: str, **extra: Any) -> Column[str]:
     return Column(name, Text, nullable=False, server_default="", **extra)
 
 
+def _sort_key(name: str) -> Column[str]:
+    """A text that sorts by code point in every database, as SQLite does by itself."""
+    return Column(name, Text().with_variant(Text(collation="C"), "postgresql"), nullable=False, server_default="")
+
+
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
 
@@ -106,6 +111,8 @@ def _at_its_stage() -> str:
 # They name the stage and not the position, so that a step of the life cycle within a stage does not update them.
 IS_OPEN = text(f"stage <> '{Stage.ENDED}'")
 IS_FORCED = text("event = 'FORCE'")
+IS_REFUSED = text("event = 'REFUSED'")
+IS_UNDELIVERABLE = text("state = 'undeliverable'")
 IS_UNPAID = text("cents > paid_cents + waived_cents")
 IS_CLOSED = text(f"stage = '{Stage.ENDED}'")
 IS_PERSONAL = text(f"{IS_CLOSED} AND NOT anonymised")
@@ -163,6 +170,7 @@ HOLDINGS = Table(
     Column("lendable", Boolean, nullable=False, server_default=text("true")),
     _text("material"),
     _number("load"),
+    _sort_key("shelving_key"),  # of the call number
     Index(None, "agency", "local_bib_id"),
     Index(None, "barcode"),
     Index(None, "title"),
@@ -293,6 +301,7 @@ JOURNAL = Table(
     _text("rule"),
     _text("outcome"),
     _text("detail"),
+    Index("ix_journal_refused", "at", sqlite_where=IS_REFUSED, postgresql_where=IS_REFUSED),
     Index("ix_journal_forced", "id", sqlite_where=IS_FORCED, postgresql_where=IS_FORCED),
     Index("ix_journal_alone", "at", sqlite_where=STANDS_ALONE, postgresql_where=STANDS_ALONE),
     Index("ix_journal_alone_patron", "at", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
@@ -385,6 +394,7 @@ NOTICES = Table(
     _instant("sent_at"),
     _text("error"),
     UniqueConstraint("request", "kind", "about"),
+    Index("ix_notices_undeliverable", "id", sqlite_where=IS_UNDELIVERABLE, postgresql_where=IS_UNDELIVERABLE),
     comment="One row a letter; (request, kind, about) is unique, so that one event never sends two.",
 )
 

@@ -1,24 +1,5 @@
-"""Roles of staff."""
+"""The roles of staff, which the desk's table of actions names too."""
 
 from __future__ import annotations
 
-from enum import IntEnum
-
-
-class StaffRole(IntEnum):
-    """What a member of staff may do; each role may do all that the one before it may."""
-
-    VIEWER = 1
-    CLERK = 2
-    SUPERVISOR = 3
-    SYSADMIN = 4
-
-    @classmethod
-    def of(cls, word: str) -> StaffRole:
-        """Return the role of a configuration's word, "clerk"."""
-        return cls[word.upper()]
-
-    @property
-    def word(self) -> str:
-        """The configuration's word for it."""
-        return self.name.lower()
+from hkall_gateway.rules.staff_roles import StaffRole as StaffRole

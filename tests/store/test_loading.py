@@ -8,13 +8,14 @@ from datetime import date
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
+from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
-from hkall_gateway.store import loading
+from hkall_gateway.store import loading, shelving_keys
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.loading import CHUNK, LoadReport
-from hkall_gateway.store.tables import JOBS, PATRONS
+from hkall_gateway.store.tables import HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 
 CHAN = Borrower(
@@ -222,3 +223,44 @@ def test_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bo
 def test_every_row_of_a_file_of_many_chunks_is_written_once(store: Immediate) -> None:
     _load(store, _many(2 * CHUNK + 1))
     assert store.now(lambda unit: unit.execute(select(func.count()).select_from(PATRONS)).scalar()) == 2 * CHUNK + 1
+
+
+# ---- the order on the shelf
+
+
+def _keys(store: Immediate) -> dict[str, str]:
+    asked = select(HOLDINGS.c.barcode, HOLDINGS.c.shelving_key)
+    return {barcode: key for barcode, key in store.now(lambda unit: unit.execute(asked).all())}  # noqa: C416
+
+
+def test_a_loaded_copy_has_the_sort_key_of_its_call_number(store: Immediate) -> None:
+    _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
+    assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
+    _load(store, [replace(DUNE, call_number="QA9 .B3")], kind="holdings")
+    assert _keys(store) == {"C1": shelving_key("QA9 .B3")}
+
+
+def test_a_file_without_call_numbers_leaves_number_and_key(store: Immediate) -> None:
+    _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
+    store.now(loading.write, "holdings", [replace(DUNE, call_number="", title="Dune!")], 2, {"agency", "barcode", "title"})
+    assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
+
+
+def _fill(unit: Unit, place: shelving_keys.Place) -> shelving_keys.Place | None:
+    return shelving_keys.fill(unit.connection, place, 2)
+
+
+def test_missing_keys_are_filled_in_batch_by_batch(store: Immediate) -> None:
+    copies = [replace(DUNE, barcode=f"C{n}", call_number=f"QA{n} .B3" if n else "") for n in range(6)]
+    _load(store, copies, kind="holdings")
+    wanted = _keys(store)
+    store.now(lambda unit: unit.execute(update(HOLDINGS).values(shelving_key="")))
+
+    place: shelving_keys.Place | None = shelving_keys.START
+    batches = 0
+    while place is not None:
+        place = store.now(_fill, place)
+        batches += 1
+
+    assert _keys(store) == wanted
+    assert batches == 4  # five copies with a call number, two at a time, and the end

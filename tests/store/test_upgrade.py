@@ -19,12 +19,13 @@ from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import METADATA
+from hkall_gateway.store.tables import HOLDINGS, METADATA
 from hkall_gateway.store.unit import Unit
 from tests.store.releases import RELEASES, VERSIONS, on_postgresql
 
@@ -127,3 +128,10 @@ def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) 
 def _position_after(store: Immediate, deed: str) -> Position:
     store.now(in_context, actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed)
     return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)
+
+
+def test_copies_of_an_earlier_release_get_their_sort_keys(upgraded: Immediate) -> None:
+    asked = select(HOLDINGS.c.call_number, HOLDINGS.c.shelving_key).where(HOLDINGS.c.call_number != "")
+    found = upgraded.now(lambda unit: unit.execute(asked).all())
+    assert found
+    assert [key for _, key in found] == [shelving_key(number) for number, _ in found]

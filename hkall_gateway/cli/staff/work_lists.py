@@ -37,22 +37,11 @@ class WorkList:
 
 
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
-    """What stands still, longest first, what a round could not do, and what a partner that refuses us is not told."""
+    """What stands still, what a round could not do, and what a partner that refuses us is not told; longest first."""
 
-    from hkall_gateway.desk import stalled
-    from hkall_gateway.store import rounds
+    from hkall_gateway.store.queries import work_lists, worklists
 
-    found = stalled.still(unit, stalled.stalled(unit, policy.waits, when), policy.waits, when)
-    still = sorted(found, key=lambda request: request.moved_at or when)
-    aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
-    untold = [unit.request(number) for number in _not_taken(unit)]
-    return tuple({request.id: request for request in (*still, *aside, *untold) if request}.values())
-
-
-def _not_taken(unit: Unit) -> dict[str, str]:
-    """Requests about which a partner refuses to hear anything, by number, each with the partner's fault."""
-    faults = [link for agency in unit.links.used() if (link := unit.links.one(agency)).fault]
-    return {row.request: link.fault for link in faults for row in unit.outbox.rows(partner=link.agency)}
+    return worklists.stuck(unit, work_lists.Moment(when, policy.waits))
 
 
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
@@ -91,12 +80,12 @@ QUESTIONS: tuple[WorkList, ...] = (
 def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, Any]]:
     """The requests with the round that could not do them, and the error."""
 
-    from hkall_gateway.store import rounds
+    from hkall_gateway.store.queries import work_lists
 
-    aside = {one.request: f"{one.round}: {one.error}" for one in rounds.all_aside(unit)}
-    faults = _not_taken(unit)
-    told = question.ask(unit, policy, when)
-    return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in told]
+    found = question.ask(unit, policy, when)
+    numbers = [request.id for request in found]
+    aside, faults = work_lists.set_aside(unit, numbers), work_lists.untold(unit, numbers)
+    return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in found]
 
 
 def _command(question: WorkList) -> click.Command:

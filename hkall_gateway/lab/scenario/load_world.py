@@ -8,6 +8,7 @@ from sqlalchemy import Connection, insert
 
 from hkall_gateway.lab.scenario.world_file import Start
 from hkall_gateway.rules.vocabulary import Actor, Sensitive
+from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 
@@ -16,7 +17,7 @@ def furnish(connection: Connection, start: Start) -> None:
     """Writes the people, the books, and the lender list of each request."""
     for table, rows in (
         (PATRONS, [_row(patron) for patron in start.patrons]),
-        (HOLDINGS, [_row(copy) for copy in start.holdings]),
+        (HOLDINGS, with_keys(_row(copy) for copy in start.holdings)),
         (CLOSURES, [{"agency": a, "day": day, "reason": why} for a, day, why in start.closures]),
         (CANDIDATES, [_row(candidate) for candidate in start.candidates]),
     ):

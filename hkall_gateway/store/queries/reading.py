@@ -95,7 +95,7 @@ class Reading:
         """Return the partner's row in the directory."""
         if agency not in self._partners:
             row = _PARTNER.first(self._connection, agency=agency)
-            self._partners[agency] = _entry(row["partner"]) if row and row["partner"] else None
+            self._partners[agency] = partner_of(row["partner"]) if row and row["partner"] else None
         return self._partners[agency]
 
     def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
@@ -106,7 +106,7 @@ class Reading:
     def partner_with_card(self, card: str) -> Partner | None:
         """Return the partner that uses this card at our counter; of several the first by name."""
         row = _PARTNER_CARD.first(self._connection, card=card) if card else None
-        return _entry(row["partner"]) if row else None
+        return partner_of(row["partner"]) if row else None
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """Return the days on which a library is closed."""
@@ -145,7 +145,7 @@ class Reading:
 
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
-        held = map(_request, _HELD_BY.cells(self._connection, barcode=barcode))
+        held = map(request_of, _HELD_BY.cells(self._connection, barcode=barcode))
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
@@ -188,24 +188,24 @@ class Reading:
         return owed or 0
 
     def _only(self, question: CompiledStatement, **named: str) -> Request | None:
-        return next(map(_request, question.cells(self._connection, **named)), None)
+        return next(map(request_of, question.cells(self._connection, **named)), None)
 
     def _many(self, *where: Any) -> tuple[Request, ...]:
         return self._requests(_oldest_first(*where))
 
     def _prepared(self, question: CompiledStatement, **named: Any) -> tuple[Request, ...]:
-        return tuple(map(_request, question.cells(self._connection, **named)))
+        return tuple(map(request_of, question.cells(self._connection, **named)))
 
     def _requests(self, question: Executable) -> tuple[Request, ...]:
-        return tuple(map(_request, self._connection.execute(question)))
+        return tuple(map(request_of, self._connection.execute(question)))
 
 
-_REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
+REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
 
 
 def requests(*where: Any) -> Select[Any]:
-    """Return a SELECT of the requests that fit, with the columns that `_request` reads."""
-    return select(*_REQUESTED).where(*where)
+    """Return a SELECT of the requests that fit, with the columns that `request_of` reads."""
+    return select(*REQUESTED).where(*where)
 
 
 def _oldest_first(*where: Any) -> Select[Any]:
@@ -275,12 +275,12 @@ def _quota(positions: frozenset[Position]) -> CompiledStatement:
 
 
 @lru_cache(maxsize=1024)
-def _entry(text: str) -> Partner:
+def partner_of(text: str) -> Partner:
     """Make a partner of its row in the directory. Cached: every request reads eight partners, and they hardly ever change."""
     found: Partner = from_json(text)
     return found
 
 
-def _request(cells: Sequence[Any]) -> Request:
+def request_of(cells: Sequence[Any]) -> Request:
     """Make a request of its cells, in the order of its fields: id, side, position and so on."""
     return Request(cells[0], _SIDES[cells[1]], patrons.POSITIONS[cells[2]], *cells[3:])

@@ -1,4 +1,4 @@
-"""The work lists of the morning check: each is a query on open work."""
+"""The lists of the command line: each is a query on open work, with the conditions of the work lists where there is one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, or_, select
 
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.store.queries import work_lists
 from hkall_gateway.store.queries.overview import Batch, Overview
 from hkall_gateway.store.tables import (
     CLOSURES,
     FINES,
-    IS_FLAGGED,
     IS_FORCED,
     IS_OPEN,
+    IS_UNDELIVERABLE,
     IS_UNPAID,
     JOBS,
     JOURNAL,
@@ -32,28 +33,27 @@ MOST = 10_000
 
 def pull_list(unit: Overview) -> tuple[Request, ...]:
     """Return our copies that partners wait for, oldest first; it can be repeated at any time."""
-    return _open(unit, R.position == P.PAGED, R.side == Side.LENDING)
+    return _open(unit, *work_lists.PULL)
 
 
 def expected(unit: Overview) -> tuple[Request, ...]:
     """Return the books on their way to our counter: from lenders, and our own copies coming home."""
-    coming = (R.position == P.IN_TRANSIT) | ((R.position == P.RETURN_TRANSIT) & (R.side == Side.LENDING))
-    return _open(unit, coming)
+    return _open(unit, *work_lists.EXPECTED)
 
 
 def expired_pickups(unit: Overview) -> tuple[Request, ...]:
     """Return the books to take off the hold shelf, which were not collected in time (R15)."""
-    return _open(unit, R.position == P.RECEIVED, R.expired_pickup.is_(True))
+    return _open(unit, *work_lists.EXPIRED)
 
 
 def overdues(unit: Overview, today: date) -> tuple[Request, ...]:
     """Return loans past their due date."""
-    return _open(unit, R.position == P.ON_LOAN, R.due < today)
+    return _open(unit, *work_lists.overdue(today))
 
 
 def recalls(unit: Overview) -> tuple[Request, ...]:
     """Return open requests with a recall."""
-    return _open(unit, R.recalled_on.is_not(None))
+    return _open(unit, *work_lists.RECALLS)
 
 
 def ended_with(unit: Overview, partner: str, since: datetime) -> tuple[Request, ...]:
@@ -94,12 +94,24 @@ def flagged(unit: Overview) -> tuple[Request, ...]:
     """Return the requests that staff should look at, for the reason in `flags`: work of a channel that was down, a book in the
     drop.
     """
-    return _open(unit, IS_FLAGGED)
+    return _open(unit, *work_lists.FLAGGED)
 
 
-def notices(unit: Overview, states: Sequence[str]) -> tuple[dict[str, Any], ...]:
-    """Return letters in these states, oldest first; never an address."""
-    return _rows(unit, select(NOTICES).where(NOTICES.c.state.in_(states)).order_by(NOTICES.c.id))
+def stuck(unit: Overview, at: work_lists.Moment) -> tuple[Request, ...]:
+    """Return the requests that do not move on by themselves, longest in their position first."""
+    return unit.batch(work_lists.stuck(unit, at), order=(R.moved_at, R.id), limit=MOST)
+
+
+def notices(unit: Overview, states: Sequence[str], after: int = 0, most: int | None = None) -> tuple[dict[str, Any], ...]:
+    """Return letters in these states, oldest first; never an address. At most `most`, with a number above `after`."""
+    wanted: list[Any] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
+    wanted += [IS_UNDELIVERABLE] if set(states) == {"undeliverable"} else []
+    return _rows(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
+
+
+def undelivered(unit: Overview) -> int:
+    """Return the number of letters that could not be delivered."""
+    return int(unit.execute(select(func.count()).select_from(NOTICES).where(IS_UNDELIVERABLE)).scalar_one())
 
 
 def charges(unit: Overview, card: str = "") -> tuple[dict[str, Any], ...]:

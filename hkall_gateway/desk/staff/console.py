@@ -1,0 +1,254 @@
+"""The queries of the staff console, each a function of a context: lists, one request, search, statistics, unsent messages.
+
+They change no data: `store.read(in_context, work_list, library, now, ListName.PULL)`. Commands of staff are those of `actions`;
+`permitted` selects them by position and role.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.staff import permitted
+from hkall_gateway.desk.staff.permitted import Action
+from hkall_gateway.desk.staff.pull_slips import printed_at
+from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.vocabulary import RULES, Borrower, Candidate, Holding, Partner, Reason, Request
+from hkall_gateway.store import former_cards, quarantine
+from hkall_gateway.store.fines import charges_of
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.patrons import Charged
+from hkall_gateway.store.quarantine import Kept
+from hkall_gateway.store.queries import request_history, request_search, statistics, work_lists, worklists
+from hkall_gateway.store.queries.request_history import JournalLine, NoticeLine, Try, Unplaced
+from hkall_gateway.store.queries.request_search import Match
+from hkall_gateway.store.queries.statistics import Period, Statistics
+from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, Order
+from hkall_gateway.store.unit import Unit
+
+ALL_STATES: Final = ("waiting", "unsure", "dead", "sent", "done", "dropped")
+DEAD: Final = ("dead",)
+LONGEST_DAYS: Final = 1_100
+"""The longest period of statistics: three years."""
+HIDDEN: Final = "•"
+
+Facts = Mapping[str, str]
+
+
+# ---- lists
+
+
+def work_list(context: Context, name: ListName, order: Order = work_lists.FIRST, only: Only = work_lists.ALL) -> ListPage:
+    """A page of a work list."""
+    return work_lists.page(context.unit, name, _moment(context), order, only)
+
+
+def list_counts(context: Context) -> Mapping[ListName, int]:
+    """The number of requests in each work list."""
+    return work_lists.counts(context.unit, _moment(context))
+
+
+def _moment(context: Context) -> Moment:
+    return Moment(context.now, context.library.policy.waits)
+
+
+# ---- what was not told
+
+
+def unsent_messages(
+    context: Context, partner: str = "", states: tuple[str, ...] = DEAD, after: int = 0, most: int = 50
+) -> tuple[OutboxRow, ...]:
+    """Messages that did not leave, by number, after `after`: dead ones, or those in these states."""
+    return context.unit.outbox.rows(partner=partner, states=states, after=after, most=most)
+
+
+def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[Kept, ...]:
+    """Documents that match no request and wait for a person, by number, after `after`; without their secrets."""
+    return quarantine.listed(context.unit, partner, after=after, most=most)
+
+
+def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
+    """Letters that did not reach their patrons, by number, after `after`; never an address."""
+    return worklists.notices(context.unit, ("undeliverable",), after, most)
+
+
+def unsent_counts(context: Context) -> Mapping[str, int]:
+    """The number of messages `waiting`, `unsure` and `dead`, of documents in `quarantine`, and of `undelivered` letters."""
+    found = dict.fromkeys(("waiting", "unsure", "dead"), 0)
+    for _recipient, state, count, _oldest in context.unit.outbox.depths():
+        found[state] += count
+    kept = sum(count for _agency, count, _oldest in quarantine.depths(context.unit))
+    return {**found, "quarantine": kept, "undelivered": worklists.undelivered(context.unit)}
+
+
+# ---- one request
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the journal; `facts` are what it says beside its columns, a secret as a dot."""
+
+    line: JournalLine
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A message about the request: its row in the outbox with the facts, how each try went, and when it was sent.
+
+    `partner` is its recipient, None for a letter and for the local system: who shows the document writes it as it would leave.
+    """
+
+    row: OutboxRow
+    partner: Partner | None
+    facts: Facts
+    tries: tuple[Try, ...]
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A document about the request that a partner or a discovery system sent.
+
+    `refused` is the reason of a refusal, with its rule; `answer` are the facts of the reply, as long as it is kept for a
+    repetition of the document.
+    """
+
+    at: datetime
+    sender: str
+    service: str
+    corr: str
+    refused: str = ""
+    rule: str = ""
+    answer: Facts | None = None
+    kept_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """Everything about one request. `copy` and `patron` are as last loaded; `former_cards` are earlier cards of the patron.
+
+    `set_aside` and `fault`: see the list of stuck requests. `printed_at`: when its pull slip was printed.
+    """
+
+    request: Request
+    days: int
+    actions: tuple[Action, ...]
+    events: tuple[Event, ...]
+    told: tuple[Told, ...]
+    heard: tuple[Heard, ...]
+    unplaced: tuple[Unplaced, ...]
+    candidates: tuple[Candidate, ...]
+    notices: tuple[NoticeLine, ...]
+    charges: tuple[Charged, ...]
+    copy: Holding | None
+    patron: Borrower | None
+    former_cards: tuple[str, ...]
+    printed_at: datetime | None
+    set_aside: str
+    fault: str
+
+
+def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
+    """Everything about one request, and what this role may do with it now."""
+    unit = context.unit
+    request = unit.request(number)
+    if request is None:
+        return Refused(Reason.UNKNOWN_REQUEST, RULES.get(Reason.UNKNOWN_REQUEST, ""))
+    lines, candidates = request_history.journal(unit, number), unit.candidates(number)
+    return RequestPage(
+        request=request,
+        days=work_lists.days_there(request, context.now),
+        actions=permitted.actions(request, role),
+        events=tuple(Event(line, facts_in(line.detail)) for line in lines),
+        told=_told(unit, number),
+        heard=_heard(unit, number, lines),
+        unplaced=request_history.unplaced(unit, request, candidates),
+        candidates=candidates,
+        notices=request_history.notices(unit, number),
+        charges=charges_of(unit, number),
+        copy=unit.holding(request.item) if request.item else None,
+        patron=unit.patron(request.patron) if request.patron else None,
+        former_cards=former_cards.cards_of(unit, request.patron)[1:] if request.patron else (),
+        printed_at=printed_at(unit, request),
+        set_aside=work_lists.set_aside(unit, (number,)).get(number, ""),
+        fault=work_lists.untold(unit, (number,)).get(number, ""),
+    )
+
+
+def _told(unit: Unit, number: str) -> tuple[Told, ...]:
+    rows = unit.outbox.rows(request=number, states=ALL_STATES)
+    tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
+    return tuple(
+        Told(row, unit.partner(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id))
+        for row in rows
+    )
+
+
+def _heard(unit: Unit, number: str, lines: tuple[JournalLine, ...]) -> tuple[Heard, ...]:
+    """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
+    kept = request_history.answered(unit, number, lines)
+    found: dict[tuple[str, str, datetime], Heard] = {}
+    for line in lines:
+        if line.channel == request_history.NCIP:
+            answer = kept.get((line.who, line.at))
+            refused = line.outcome if line.outcome != "ok" else ""
+            reply = (facts_in(answer.outcome), answer.keep_until) if answer else (None, None)
+            heard = Heard(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
+            found.setdefault((line.who, line.message, line.at), heard)
+    return tuple(found.values())
+
+
+# ---- search and statistics
+
+
+def search_requests(context: Context, words: str, most: int = request_search.MOST) -> tuple[Match, ...]:
+    """Requests with this number, barcode, card (also a former one) or these words in the title."""
+    cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() else ()
+    return request_search.search(context.unit, words, cards, context.library.agency, most)
+
+
+def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:
+    """The statistics of the days from `first` to `last`; at most LONGEST_DAYS."""
+    period = Period(first, last)
+    if not 0 < period.days <= LONGEST_DAYS:
+        return Refused(Reason.WRONG_DATE, detail={"on": last})
+    return statistics.statistics(context.unit, period, context.library.agency)
+
+
+# ---- facts in words
+
+
+def facts_in(text: str) -> Facts:
+    """The facts of a JSON record as text, without empty ones; a secret is a dot."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return _facts(found) if isinstance(found, dict) else {}
+
+
+def _facts(found: Mapping[str, Any]) -> Facts:
+    shown = {name: _shown(value) for name, value in found.items() if name != "_"}
+    return {name: value for name, value in shown.items() if value}
+
+
+def _shown(value: Any) -> str:
+    if value is None or value is False:
+        return ""
+    if isinstance(value, dict):
+        return HIDDEN if value.get("_") == "secret" else _in_one(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(filter(None, map(_shown, value)))
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _in_one(value: Mapping[str, Any]) -> str:
+    if "v" not in value:
+        return ", ".join(f"{name}: {said}" for name, said in _facts(value).items())
+    return "/".join(map(str, value["v"])) if value.get("_") == "item" else _shown(value["v"])

@@ -1,0 +1,99 @@
+"""Sort keys of call numbers: texts whose plain order is the order of the books on the shelf.
+
+A key has lower-case letters, digits, the full stop and the space. The space sorts before all others, so that a shorter call
+number stands before a longer one ("nothing before something"), and a digit sorts before every letter.
+
+Source: the published shelving guides of the libraries named in tests/rules/test_shelving.py.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+
+MOST: Final = 160
+"""The longest key, in characters; the rest of a longer call number does not count."""
+
+_TAKEN: Final = 400
+_LETTERS: Final = r"[^\W\d_]"
+_LC: Final = re.compile(r"([a-z]{1,3}) ?(\d{1,4})(?!\d)(?: ?\.(\d+))?")
+_DEWEY: Final = re.compile(r"(\d{3})(?!\d)(?:\.(\d+))?")
+_WORD_BEFORE: Final = re.compile(rf"{_LETTERS}+\.? ")
+_PART: Final = re.compile(rf"({_LETTERS}*)(\d+)((?:{_LETTERS}+(?![^\W_]))?)|({_LETTERS}+)")
+_MARKS: Final = re.compile(r"['\u2019\u2032]|/(?=\.\d)")
+"""Prime marks and the slash by which a Dewey number shows where it may be cut; they do not count."""
+
+_CUTTERS: Final = {"lc": 2, "dewey": 1, "": 0}
+"""How many book numbers a call number of each scheme has; their digits are decimals, all later ones are whole numbers."""
+
+
+def shelving_key(call_number: str) -> str:
+    """Return the sort key of a call number; "" if it has neither letters nor digits.
+
+    Library of Congress and Dewey are recognised, also after words such as "Ref."; in all other schemes letters compare as
+    letters, and digits as whole numbers. At most MOST characters. Keys compare by code point (PostgreSQL: COLLATE "C").
+    """
+    text = _plain(call_number)
+    before, scheme, head, rest = _split(text)
+    return " ".join([*before, *head, *_parts(rest, _CUTTERS[scheme])])[:MOST].rstrip()
+
+
+def _plain(call_number: str) -> str:
+    """Return the text with compatibility forms, case, blanks and digits of all scripts made equal."""
+    text = call_number[:_TAKEN]
+    text = text.lower() if text.isascii() else _plain_unicode(text)
+    return " ".join(_MARKS.sub("", text).split())
+
+
+def _plain_unicode(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", folded)[:_TAKEN]
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+
+
+def _split(text: str) -> tuple[list[str], str, list[str], str]:
+    """Return the words before the class, the scheme, the parts of the class, and the rest."""
+    place, before = 0, list[str]()
+    while place < len(text):
+        if found := _LC.match(text, place):
+            letters, whole, decimals = found.groups()
+            return before, "lc", [letters, _class(whole, decimals)], text[found.end() :]
+        if found := _DEWEY.match(text, place):
+            return before, "dewey", [_class(*found.groups())], text[found.end() :]
+        word = _WORD_BEFORE.match(text, place)
+        if word is None:
+            break
+        before.append(word[0].rstrip(". "))
+        place = word.end()
+    return [], "", [], text
+
+
+def _class(whole: str, decimals: str | None) -> str:
+    return _whole(whole) + (f".{decimals}" if decimals else "")
+
+
+def _parts(rest: str, cutters: int) -> Iterator[str]:
+    """Yield the parts after the class: book numbers as decimals, then dates, volumes and copies as whole numbers."""
+    dated = False
+    for found in _PART.finditer(rest):
+        letters, digits, suffix, word = found.groups()
+        if word:
+            yield word
+            continue
+        if letters and cutters and (not dated or rest[found.start() - 1] == "."):
+            cutters -= 1
+            yield letters + digits + suffix
+            continue
+        if letters:
+            yield letters
+        yield _whole(digits) + suffix
+        dated = True
+
+
+def _whole(digits: str) -> str:
+    """Return a whole number as text that sorts by value: the count of its digits, then the digits."""
+    value = digits.lstrip("0")[:99]
+    count = len(value)
+    return (str(count) if count < 9 else f"9{count:02d}") + value

@@ -1,0 +1,147 @@
+"""What happened to one request: its journal, and the documents and letters about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import or_, select
+
+from hkall_gateway.rules.vocabulary import Candidate, Request
+from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.tables import ATTEMPTS, INBOX, JOURNAL, NOTICES, OUTBOX, QUARANTINE
+
+MOST: Final = 1_000
+"""The longest journal of one request that is shown; the newest lines."""
+NCIP: Final = "ncip"
+"""The channel of the journal's lines about documents of partners and discovery systems."""
+
+J = JOURNAL.c
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """One line of the journal: who changed what, through which channel and message, by which rule. `detail` is JSON."""
+
+    id: int
+    at: datetime
+    who: str
+    channel: str
+    message: str
+    corr: str
+    event: str
+    source: str
+    target: str
+    rule: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try to send a message: what came of it, the partner's problem, and its words."""
+
+    at: datetime
+    kind: str
+    problem: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answered document as long as a repetition gets the same answer; `outcome` is the answer as a JSON record."""
+
+    agency: str
+    outcome: str
+    made_at: datetime
+    keep_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A document in the quarantine, which is stored without secrets."""
+
+    id: int
+    agency: str
+    service: str
+    document: str
+    why: str
+    state: str
+    times: int
+    last_at: datetime
+    settled_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeLine:
+    """One letter to the patron, and its state: queued, sent, undeliverable, not_needed or dropped."""
+
+    id: int
+    kind: str
+    about: str
+    state: str
+    made_at: datetime
+    sent_at: datetime | None
+    error: str
+
+
+def journal(unit: Overview, request: str) -> tuple[JournalLine, ...]:
+    """Return the newest MOST lines about a request, oldest first."""
+    newest = select(*_columns(JOURNAL, JournalLine)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
+    return tuple(JournalLine(*cells) for cells in reversed(_found(unit, newest).all()))
+
+
+def sent_at(unit: Overview, request: str) -> Mapping[int, datetime]:
+    """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
+    asked = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
+    return dict(_found(unit, asked).all())
+
+
+def tries(unit: Overview, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
+    """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
+    asked = select(ATTEMPTS.c.row, *_columns(ATTEMPTS, Try)).where(ATTEMPTS.c.row.in_(messages)).order_by(ATTEMPTS.c.id)
+    found: dict[int, tuple[Try, ...]] = {}
+    for number, *cells in _found(unit, asked):
+        found[number] = (*found.get(number, ()), Try(*cells))
+    return found
+
+
+def answered(unit: Overview, request: str, lines: Sequence[JournalLine]) -> Mapping[tuple[str, datetime], Kept]:
+    """Return the answers that are still kept for documents of these lines, by (agency, instant).
+
+    A document and its lines in the journal are written by one unit of work, at one instant.
+    """
+    instants = {line.at for line in lines if line.channel == NCIP}
+    if not instants:
+        return {}
+    asked = select(*_columns(INBOX, Kept)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
+    return {(kept.agency, kept.made_at): kept for kept in (Kept(*cells) for cells in _found(unit, asked))}
+
+
+def unplaced(unit: Overview, request: Request, candidates: Sequence[Candidate]) -> tuple[Unplaced, ...]:
+    """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
+    agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
+    words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
+    words |= {one.their_number.partition(":")[2] for one in candidates}
+    q = QUARANTINE.c
+    names = [q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
+    asked = select(*_columns(QUARANTINE, Unplaced)).where(q.agency.in_(sorted(agencies)), or_(*names)).order_by(q.id)
+    return tuple(Unplaced(*cells) for cells in _found(unit, asked))
+
+
+def notices(unit: Overview, request: str) -> tuple[NoticeLine, ...]:
+    """Return the letters about a request, oldest first; never an address."""
+    asked = select(*_columns(NOTICES, NoticeLine)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
+    return tuple(NoticeLine(*cells) for cells in _found(unit, asked))
+
+
+def _columns(table: Any, record: Any) -> Any:
+    return [table.c[field.name] for field in fields(record)]
+
+
+def _found(unit: Overview, question: Any) -> Any:
+    """Return the rows; the number of their columns is known to the caller only."""
+    return unit.execute(question)
