@@ -26,7 +26,7 @@ class StaffDesk:
         self._services = services
 
     async def act(self, name: str, command: StaffCommand) -> Answered:
-        """Run one command of staff.DEEDS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
+        """Run one command of STAFF_ACTIONS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
         return await self._services.once(command.inbox, _command_locks(command), actions.act, command, name)
 
     async def console(self, query: Callable[..., Said], *args: Any) -> Said:

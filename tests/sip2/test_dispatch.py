@@ -255,7 +255,8 @@ class Broken(Desk):
     """A desk with a bug."""
 
     def __init__(self) -> None:
-        pass
+        counter: Any = self
+        self.counter = counter
 
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         raise RuntimeError("the roof is leaking")

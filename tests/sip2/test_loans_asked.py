@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew
@@ -28,6 +29,8 @@ class Scripted(Desk):
     """A desk that notes what it is asked and answers as told."""
 
     def __init__(self, answer: Outcome) -> None:
+        counter: Any = self
+        self.counter = counter
         self.answer = answer
         self.asked: list[CheckIn | CheckOut | Renew] = []
 

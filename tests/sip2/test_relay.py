@@ -410,6 +410,9 @@ def test_a_card_that_nobody_knows_is_not_invalid(door: Sip2Services, make: str, 
 class Away:
     """A desk whose local system is away."""
 
+    def __init__(self) -> None:
+        self.counter = self
+
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         nothing = Sensitive("")
         return PatronSeen(
