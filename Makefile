@@ -36,9 +36,13 @@ catalogue: .venv/.test
 demo: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab demo
 
-# A file of tests stays with one core, so that what it starts is started once.
+# A file of tests stays with one worker, so that what it starts is started once; tests/side_by_side.py says which files begin.
+# Byte code is written even where the machine says not to: the suite starts hundreds of processes, each of which would compile.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
+
 test: .venv/.test
-	$(BIN)/pytest -n auto --dist loadfile
+	$(PYTEST) $(SIDE_BY_SIDE)
 
 # In Chromium, with the driver from Debian: apt install chromium chromium-driver fonts-noto-cjk
 test-browser: .venv/.test
@@ -49,13 +53,15 @@ attack: .venv/.test
 	$(BIN)/pytest tests/attacks -m attack -p no:randomly
 
 test-postgres: .venv/.test
-	HKALL_TEST_DATABASE=postgresql $(BIN)/pytest -n auto --dist loadfile
+	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)
 
 check: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
+	$(BIN)/vulture hkall_gateway bench
 	$(BIN)/python -m tests.house_style
 
 fmt: .venv/.test

@@ -113,9 +113,9 @@ class GatewaySubject:
 
     def groups(self, kind: Work) -> tuple[float, ...]:
         """The number of groups, and of units in them, that all processes have run so far in the worker of this work."""
-        lane = f'{{lane="{"writer" if kind.once else "reader"}"}}'
+        label = f'{{lane="{"writer" if kind.once else "reader"}"}}'
         told = [daemon.metrics() for daemon in self.daemons]
-        return tuple(sum(metrics.get(f"{GROUPS}_{what}{lane}", 0.0) for metrics in told) for what in ("count", "sum"))
+        return tuple(sum(metrics.get(f"{GROUPS}_{what}{label}", 0.0) for metrics in told) for what in ("count", "sum"))
 
     def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> Order:
         """Returns the load generator's order for all processes."""

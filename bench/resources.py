@@ -20,7 +20,7 @@ from bench.generator import Order, Question, write_order
 from bench.plan import Size
 from bench.processes import Broken, family_cpu_s, ports
 from bench.questions import WORKS, questions
-from bench.world import BenchWorld, furnish
+from bench.world import BenchWorld, fill
 from hkall_gateway.lab import postgres
 from hkall_gateway.lab.postgres import PostgresServer
 from hkall_gateway.store.engine.connect import open_engine
@@ -104,7 +104,7 @@ class Benchmark:
         """The SQLite file of the world."""
         file = self.folder / "template.db"
         if not file.exists():
-            self._furnish(f"sqlite:///{file}")
+            self._fill(f"sqlite:///{file}")
         return file
 
     @property
@@ -118,13 +118,13 @@ class Benchmark:
             raise Broken("there is no initdb here")
         server = self._closing.enter_context(postgres.server(programs, SERVER_SETTINGS))
         postgres.ask(server, f"CREATE DATABASE {TEMPLATE}")
-        self._furnish(server.url(TEMPLATE))
+        self._fill(server.url(TEMPLATE))
         postgres.ask(server, "VACUUM ANALYZE", TEMPLATE)
         return server
 
-    def _furnish(self, url: str) -> None:
+    def _fill(self, url: str) -> None:
         engine = open_engine(url)
-        furnish(engine, self.world)
+        fill(engine, self.world)
         engine.dispose()
 
     def database_cpu_s(self, url: str) -> Callable[[], float]:

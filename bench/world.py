@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Table, insert
 from bench.plan import COPIES_EACH, Size
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import schema
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -87,7 +87,7 @@ class BenchWorld:
             }
 
 
-def furnish(engine: Engine, world: BenchWorld) -> None:
+def fill(engine: Engine, world: BenchWorld) -> None:
     """Upgrades an empty database to the present revision and fills it, except for the history."""
     schema.upgrade(engine)
     store = Immediate(engine, lambda connection: Unit(connection, str))

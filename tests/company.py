@@ -69,7 +69,7 @@ class Gateway:
         self.path = demo_setup.write_config(folder, self.ports, policy, courier, keys, pages=pages)
         self.party = Party(reactor, self.ports)
         if beside is None:
-            demo_setup.furnish(self.path, self.environ)
+            databases.fill(self.path, self.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 

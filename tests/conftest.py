@@ -24,10 +24,10 @@ from hkall_gateway.lab import postgres
 from hkall_gateway.lab.databases import Schemas
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import METADATA, create_all
 from hkall_gateway.store.unit import Unit
-from tests import databases
+from tests import databases, side_by_side, temporary
 from tests.leaks import leaks
 
 DATABASES = ("postgresql",) if databases.ON_POSTGRESQL else ("sqlite", "postgresql")
@@ -41,9 +41,20 @@ SETTINGS = (
     "max_connections=100",
 )
 
+temporary.use_memory()
+
 # A machine that is busy is no failure: an example may take as long as it takes.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return side_by_side.workers()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    side_by_side.longest_first(items)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,22 @@
-"""The database of tests that may stand on either: SQLite, or PostgreSQL where HKALL_TEST_DATABASE=postgresql says so."""
+"""The database of tests that may stand on either: SQLite, or PostgreSQL where HKALL_TEST_DATABASE=postgresql says so.
+
+A demo site's SQLite file is made once in a process, since the revisions and the demo's files take longer than most tests.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
+from hkall_gateway.config import gateway
+from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.databases import Memory, Schemas
+from hkall_gateway.store.engine.private_files import private
 
 ON_POSTGRESQL = os.environ.get("HKALL_TEST_DATABASE") == "postgresql"
 SCHEMAS: Schemas | None = None
@@ -22,3 +32,21 @@ def empty() -> Engine:
 def url(otherwise: str) -> str:
     """The address of an empty database without tables: `otherwise`, where that is SQLite."""
     return SCHEMAS.fresh_url() if SCHEMAS else otherwise
+
+
+def fill(config: Path, environ: Mapping[str, str]) -> None:
+    """Bring the database of a configuration to the present revision, with the demo's patrons and holdings."""
+    place = make_url(gateway.load(config, environ).database.url)
+    if place.drivername != "sqlite" or place.database is None:
+        demo_setup.furnish(config, environ)
+        return
+    private(Path(place.database))
+    Path(place.database).write_bytes(_demo_file())
+
+
+@cache
+def _demo_file() -> bytes:
+    with TemporaryDirectory() as folder:
+        ports = demo_setup.Ports()
+        demo_setup.furnish(demo_setup.write_config(Path(folder), ports), demo_setup.environment(ports))
+        return (Path(folder) / "hkall.db").read_bytes()

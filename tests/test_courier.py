@@ -24,8 +24,8 @@ from hkall_gateway.rules.circuit import Patience, circuit
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Partner
-from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 from tests import databases

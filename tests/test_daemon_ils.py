@@ -22,6 +22,7 @@ from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.ils import IlsBook, IlsPatron, IlsServer, SimulatedIls, listening
 from hkall_gateway.lab.ils_ncip import IlsResponder, ResponderPage
 from hkall_gateway.lab.terminal import SocketTerminal, call
+from tests import databases
 from tests.company import SOON, gateway_ports, until
 from tests.ports import free_ports
 
@@ -81,7 +82,7 @@ def opened(
     environ = {**demo_setup.environment(ports), "HKALL_ILS": "s3cret"}
     own = {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}
     path = demo_setup.write_config(folder, ports, courier=SOON, keys={"ils": own})
-    demo_setup.furnish(path, environ)
+    databases.fill(path, environ)
     logins = {"gateway": "s3cret", "selfcheck-1": demo_setup.PASSWORD, "counter-1": demo_setup.PASSWORD}
     system = SimulatedIls("HKU", lambda: NOW, {CARD: IlsPatron(CARD, "Chan")}, {"L1": IlsBook("L1", "Emma")}, logins)
     listen: Any = serverFromString

@@ -20,7 +20,7 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.lab.scenario.scripted_partner import MANNERS
 from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import JOURNAL
 from hkall_gateway.store.unit import Unit
 from tests.company import Gateway, until

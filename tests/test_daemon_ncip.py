@@ -26,6 +26,7 @@ from hkall_gateway.lab import demo_setup
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from tests import databases
 from tests.ports import free_ports
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
@@ -72,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     said = path.read_text().replace(plain, doors).replace('agency = "HKUST"', 'agency = "HKUST"\ncertificate = "hkust"')
     path.write_text(said)
     environ = {**os.environ, **demo_setup.environment(ports)}
-    demo_setup.furnish(path, environ)
+    databases.fill(path, environ)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([COMMAND, "serve", "--config", path], stdout=log, stderr=log, env=environ)
     try:

@@ -20,6 +20,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.ncip.codec.documents import decode
+from tests import databases
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until
 from tests.ncip.test_signed_tokens import pem, private, public
 
@@ -70,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path = demo_setup.write_config(folder, ports)
     path.write_text(_config(path.read_text("utf-8"), publisher.server_address[1]), "utf-8")
     environ = {**os.environ, **demo_setup.environment(ports)}
-    demo_setup.furnish(path, environ)
+    databases.fill(path, environ)
     log = folder / "log.jsonl"
     with log.open("wb") as out:
         daemon = subprocess.Popen([COMMAND, "serve", "--config", path], stdout=out, stderr=out, env=environ)

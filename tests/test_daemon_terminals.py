@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hkall_gateway.lab import demo_setup
+from tests import databases
 from tests.ports import free_ports
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
@@ -101,7 +102,7 @@ dialect = "crlf"
 """
     config.write_text(config.read_text() + listeners)
     environ = {**os.environ, **demo_setup.environment(ports)}
-    demo_setup.furnish(config, environ)
+    databases.fill(config, environ)
     log = folder / "log.jsonl"
     with log.open("wb") as stream:
         process = subprocess.Popen([COMMAND, "serve", "--config", config], stdout=stream, stderr=stream, env=environ)

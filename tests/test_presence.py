@@ -15,7 +15,7 @@ from hkall_gateway.heartbeat import BEAT_S, BEHIND, ClockBehind, NameTaken, Pres
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store import instances
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.instances import GONE_S, Instance
 from hkall_gateway.store.unit import Unit
 from tests import databases

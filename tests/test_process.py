@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.lab import demo_setup
+from tests import databases
 from tests.company import COMMAND, gateway_ports
 
 PATIENCE_S = 30
@@ -34,7 +35,7 @@ class Site:
         self.ports = gateway_ports()
         self._environ = {**os.environ, **demo_setup.environment(self.ports)}
         self.path = demo_setup.write_config(folder, self.ports)
-        demo_setup.furnish(self.path, self._environ)
+        databases.fill(self.path, self._environ)
 
     def ends(self, *command: str | Path) -> tuple[int, bytes]:
         """The exit code and the log of a command that is expected to end by itself."""

@@ -18,7 +18,7 @@ from bench.processes import Broken
 from bench.questions import WORKS, line, login, questions, stamp
 from bench.resources import Benchmark
 from bench.tasks import Task
-from bench.world import BenchWorld, furnish
+from bench.world import BenchWorld, fill
 from hkall_gateway.lab import postgres
 from hkall_gateway.store.engine.connect import open_engine
 
@@ -107,7 +107,7 @@ def _fight(ground: Benchmark, size: Size, seconds: float) -> Fight:
     world = BenchWorld(size, ground.means.now())
     server, url = ground.server, ground.empty_database()
     engine = open_engine(url)
-    furnish(engine, world)
+    fill(engine, world)
     engine.dispose()
     with running(ground, "postgres_2", url) as gateway:
         task = Task("sip2_11", TERMINALS, seconds, size.open)

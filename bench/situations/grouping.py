@@ -24,7 +24,8 @@ from twisted.python.failure import Failure
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import BATCH_UNITS, Database, Immediate
+from hkall_gateway.store.engine.database import BATCH_UNITS, Database
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
 
@@ -89,7 +90,7 @@ def _make_unit(connection: Connection) -> Unit:
     return Unit(connection, str)
 
 
-def furnish(file: Path, checkouts: int) -> None:
+def fill(file: Path, checkouts: int) -> None:
     """A library with that many books on its hold shelf, BOOKS_EACH for every patron."""
     engine = open_engine(f"sqlite:///{file}")
     create_all(engine)
@@ -200,7 +201,7 @@ def compare(folder: Path, clients: int, checkouts: int, rounds: int, seconds: Se
     """Runs both designs in turns, each round on fresh copies of one database."""
     template = folder / "template.db"
     if not template.exists():
-        furnish(template, checkouts)
+        fill(template, checkouts)
     runs: dict[str, list[GroupingRun]] = {design: [] for design in DESIGNS}
     for _ in range(rounds):
         for design, batch in DESIGNS.items():

@@ -22,7 +22,7 @@ from bench.questions import WORKS
 from bench.resources import Benchmark
 from bench.situations.crowds import running
 from bench.tasks import Task
-from bench.world import BenchWorld, furnish
+from bench.world import BenchWorld, fill
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.store.engine.connect import open_engine
@@ -45,7 +45,7 @@ def midnight(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     url = f"sqlite:///{ground.fresh('midnight') / 'hkall.db'}"
     engine = open_engine(url)
     world = BenchWorld(replace(ground.world.size, patrons=max(due, 1), open=due), ground.means.now())
-    furnish(engine, world)
+    fill(engine, world)
     _lend_until_yesterday(engine, world)
     with running(ground, "gateway", url) as gateway:
         before = _waits(ground, gateway, IDLE_S)

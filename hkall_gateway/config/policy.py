@@ -41,9 +41,15 @@ def changed(site: Table, named: Path) -> Policy:
     whole, faults = model(_mirror(Policy), _overlaid(base, site), named)
     if whole is None:
         raise ConfigErrors(named, faults)
-    return TypeAdapter(Policy).validate_python(whole.model_dump())
+    return _adapter().validate_python(whole.model_dump())
 
 
+@cache
+def _adapter() -> TypeAdapter[Policy]:
+    return TypeAdapter(Policy)
+
+
+@cache
 def _published() -> Table:
     with as_file(files("hkall_gateway.rules") / "hkall.toml") as packaged:
         return read(packaged)

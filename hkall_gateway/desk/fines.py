@@ -11,12 +11,12 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.common.counts import closed_days, fine_cents
+from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.messages.results import ChargeEntry, Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.messages.json_records import from_json, to_json
-from hkall_gateway.rules.overdue_fine import CURRENCY
+from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
 from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
 from hkall_gateway.store import fines
 from hkall_gateway.store.fines import OVERDUE
@@ -36,7 +36,7 @@ def left_to_charge(unit: Unit, request: Request, day: date, library: Library) ->
     """The fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
         return 0
-    cents = fine_cents(request, day, library, closed_days(unit, library))
+    cents = fine_for(request, day, library.policy, closed_days(unit, library))
     return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
 
 

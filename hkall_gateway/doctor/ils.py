@@ -22,7 +22,7 @@ from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
 from hkall_gateway.sip2.upstream.client import Ask, Login, Upstream, dialled
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.wiring.local_system import connector_of

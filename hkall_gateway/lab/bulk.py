@@ -24,7 +24,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Partner, Position, Side
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.store.unit import Unit
 

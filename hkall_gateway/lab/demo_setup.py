@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from hkall_gateway.clock import now
@@ -16,7 +17,7 @@ from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.store import loading, schema
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.engine.private_files import private
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
@@ -173,8 +174,13 @@ def decided_policy() -> str:
 
 
 def _terminal(login: str, role: str, more: Mapping[str, object]) -> str:
-    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": hash_secret(PASSWORD), **DECISIONS[role]}
+    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": _password_hash(), **DECISIONS[role]}
     return _table("[[sip2.terminals]]", **{**own, **more})
+
+
+@cache
+def _password_hash() -> str:
+    return hash_secret(PASSWORD)
 
 
 def _partner(agency: str, port: int, rank: int) -> str:

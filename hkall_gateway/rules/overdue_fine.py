@@ -49,30 +49,22 @@ def fine(
     return total if most is None else min(total, most)
 
 
-def fine_for(
-    request: Request,
-    returned_on: date,
-    policy: Policy,
-    closures: Closures = ALWAYS_OPEN,
-    recall_cancelled_on: date | None = None,
-) -> int:
-    """Return the fine for a request's own dates, 0 if it was never on loan.
+def fine_for(request: Request, returned_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> int:
+    """Return the fine in cents for a request's own dates, charges already made included; 0 if it was never on loan.
 
-    `returned_on` is today for a book that is still out.
-
+    `returned_on` is today for a book that is still out. A cancelled recall counts only for its own days.
     Source: HKALL rules R40, R41.
     """
     if request.due is None:
         return 0
-    before = request.due_before_recall
     return fine(
         request.due,
         returned_on,
-        request.recalled_on,
-        before is not None and before > request.due,
+        request.recalled_on or request.recall_was_on,
+        request.due_before_recall is not None and request.due_before_recall != request.due,
         policy,
         closures,
-        recall_cancelled_on=recall_cancelled_on,
+        recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
         stopped_on=stopped_on(request, policy),
     )
 

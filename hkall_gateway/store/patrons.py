@@ -113,10 +113,6 @@ def _in_json(column: ColumnElement[str]) -> ColumnElement[bool]:
     return column.in_(text("SELECT value FROM json_each(:cards)"))
 
 
-def _as_json(cards: Collection[str]) -> str:
-    return json.dumps(list(cards))
-
-
 def _in_array(column: ColumnElement[str]) -> ColumnElement[bool]:
     return text(f"{column} = ANY(:cards)")  # type: ignore[return-value]  # a condition, to be combined with others
 

@@ -71,18 +71,6 @@ def drift(engine: Engine) -> list[Any]:
         return list(compare_metadata(MigrationContext.configure(connection), METADATA))
 
 
-def new_revision(engine: Engine, message: str) -> None:
-    """Write the next revision file by comparing the database with tables.py; for developers."""
-    config = _config()
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.revision(config, message=message, autogenerate=True, rev_id=f"{len(list(_versions())) + 1:04d}")
-
-
-def _versions() -> list[Path]:
-    return sorted((_HERE / "versions").glob("[0-9]*.py"))
-
-
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_HERE))

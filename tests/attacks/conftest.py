@@ -26,6 +26,7 @@ from hkall_gateway.lab import demo_setup
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from tests import databases
 from tests.attacks.certificates import Authority
 from tests.ports import free_ports
 
@@ -196,7 +197,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     logs = '\n[logs]\nfile = "gateway.log"\n'
     config.write_text(config.read_text() + EXTRA.format(sip2_tls=sip2_tls, balancer=BALANCER) + logs)
     environ = {**os.environ, **demo_setup.environment(ports)}
-    demo_setup.furnish(config, environ)
+    databases.fill(config, environ)
     site = Site(folder, config, sip2, ncip, ops, sip2_tls, ncip_tls, ils, authority)
     with (folder / "out").open("wb") as out:
         site.process = subprocess.Popen(

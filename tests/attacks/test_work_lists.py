@@ -15,7 +15,7 @@ from hkall_gateway.lab import bulk, open_work
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import request_search, statistics, work_lists
 from hkall_gateway.store.queries.statistics import Period
 from hkall_gateway.store.queries.work_lists import ListName, Moment, Order, SortKey

@@ -19,7 +19,7 @@ CHECKOUTS = 24
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A library with CHECKOUTS books on its hold shelf."""
-    grouping.furnish(tmp_path / "library.db", CHECKOUTS)
+    grouping.fill(tmp_path / "library.db", CHECKOUTS)
     return tmp_path / "library.db"
 
 

@@ -14,6 +14,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
+from tests import databases
 
 PORTS = demo_setup.Ports()
 HEAD = "barcode,name,category,expires,email,language,blocked,local_loans,total_quota,pin_hash\n"
@@ -24,7 +25,7 @@ KEPT = ("Chan Tai Man", date(2036, 8, 31), "chan@hku.test", "zh-Hant", True, 3, 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path / "site", PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     load(path, HEAD + CHAN)
     return path
 

@@ -13,6 +13,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import METADATA
+from tests import databases
 
 PORTS = demo_setup.Ports()
 REQUESTS = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,first_checkout,due\n"
@@ -21,7 +22,7 @@ REQUESTS = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = demo_setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     return path
 
 

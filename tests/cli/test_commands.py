@@ -20,15 +20,15 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 PORTS = demo_setup.Ports()
-CHINESE_NAME = 'place_names_zh = { HKU-MAIN-LENDING = "總館" }'
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = demo_setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     return path
 
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
 from hkall_gateway.lab import demo_setup
+from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, until
 from tests.ports import free_ports
 
@@ -36,7 +37,7 @@ def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def idle(tmp_path: Path) -> Path:
     """A site whose gateway does not run and whose partners are closed ports."""
     path = demo_setup.write_config(tmp_path, _ports())
-    demo_setup.furnish(path, ENVIRON)
+    databases.fill(path, ENVIRON)
     return path
 
 
@@ -178,7 +179,7 @@ def silent(tmp_path: Path) -> Iterator[Path]:
     names = ("CUHK", "HKUST", "LU")
     ports = {name: one.getsockname()[1] for name, one in zip(names, listening, strict=True)}
     path = demo_setup.write_config(tmp_path, demo_setup.Ports(sip2, ncip, ops, smtp, ports))
-    demo_setup.furnish(path, ENVIRON)
+    databases.fill(path, ENVIRON)
     yield path
     for one in listening:
         one.close()

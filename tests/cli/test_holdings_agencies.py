@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
 from hkall_gateway.lab import demo_setup
+from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1})
 HEAD = "agency,bib_id,title,barcode,status\n"
@@ -18,7 +19,7 @@ ROWS = "HKU,n1,Dune,N0,Available\nCUHK,n1,Dune,N1,Available\nCUKH,n1,Dune,N2,Ava
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path / "site", PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     return path
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from hkall_gateway.cli import ENTRIES, main
 from hkall_gateway.lab import demo_setup
+from tests import databases
 
 HEAVY = frozenset(
     {
@@ -56,7 +57,7 @@ def cpu_s(command: Sequence[str], environ: dict[str, str] | None = None) -> floa
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = demo_setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     return path
 
 

@@ -15,7 +15,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, sealed
 from hkall_gateway.sip2.upstream.client import NOBODY, Login
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 STANDARD = DIALECTS["standard"]
 LOOK = b"1720170301    100000AOHKU|AB1|AC|"

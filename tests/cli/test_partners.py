@@ -21,9 +21,10 @@ from hkall_gateway.lab import demo_setup
 from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.outbox import Attempt
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 SECRET = demo_setup.PASSWORD
@@ -33,7 +34,7 @@ SECRET = demo_setup.PASSWORD
 def config(tmp_path: Path) -> Path:
     """One wish of P0001's could not be told to its first lender, and is a dead letter that may have arrived."""
     path = demo_setup.write_config(tmp_path, PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     site = gateway.load(path, demo_setup.environment(PORTS))
     library = library_of(site)
     engine = open_engine(site.database.url)

@@ -24,10 +24,11 @@ from hkall_gateway.lab import demo_setup
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.privacy import erased, forgetting, leftovers
 from hkall_gateway.store.tables import CARD_BLOCKS, OUTBOX, PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
@@ -39,7 +40,7 @@ ERASE = ("erase", CARD, "--reason", "asked by letter", "--yes")
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path, PORTS, KEPT, keys={"privacy": {"erased_key_env": "HKALL_ERASED_KEY"}})
-    demo_setup.furnish(path, _environment())
+    databases.fill(path, _environment())
     return path
 
 

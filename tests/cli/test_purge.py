@@ -19,9 +19,10 @@ from hkall_gateway.lab import bulk, demo_setup
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import fines
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 STAFF = Actor("mei", "cli", "test")
@@ -33,7 +34,7 @@ OWED = bulk.at(MANY, 0, now()).id
 def config(tmp_path: Path) -> Path:
     """Twenty ended requests, placed over a thousand days; something is owed for the oldest."""
     path = demo_setup.write_config(tmp_path, PORTS, "[retention]\nanonymise_days = 0\n")
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     engine = open_engine(f"sqlite:///{next(tmp_path.glob('*.db'))}")
     bulk.fill(engine, MANY, now())
     _run(path, _charge_the_oldest)

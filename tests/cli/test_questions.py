@@ -18,7 +18,7 @@ from hkall_gateway.lab import bulk
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.store import fines, partners
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
@@ -43,7 +43,7 @@ ASKED: dict[str, Ask] = {
     "requests list --partner":   lambda unit, now: unit.open_list("", "CUHK"),
     "requests show":             lambda unit, now: unit.request("R1"),
     "requests trace":            lambda unit, now: unit.history("C00001"),
-    "overrides":                 lambda unit, now: worklists.overrides(unit),
+    "notices":                   lambda unit, now: worklists.notices(unit, ("queued", "sent")),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
     "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).read(unit),
     "what is due":               lambda unit, now: unit.outbox.next_due(),

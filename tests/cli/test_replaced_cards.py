@@ -14,6 +14,7 @@ from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import FORMER_CARDS, PATRONS
+from tests import databases
 
 PORTS = demo_setup.Ports()
 HEAD = "barcode,name,category,email,former_barcode\n"
@@ -23,7 +24,7 @@ NEW_CARD = "N1,Ho Wai Man,undergraduates,,P0001\n"
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path / "site", PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     return path
 
 

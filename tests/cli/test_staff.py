@@ -20,7 +20,8 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
+from tests import databases
 
 PORTS = demo_setup.Ports()
 P = Position
@@ -34,7 +35,7 @@ def today() -> date:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path, PORTS)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    databases.fill(path, demo_setup.environment(PORTS))
     config = gateway.load(path, demo_setup.environment(PORTS))
     store = Immediate(open_engine(config.database.url), make_unit(library_of(config)))
     store.now(lambda unit: unit.write_partners([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))

@@ -9,7 +9,7 @@ from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 RIGHT, WRONG = Sensitive("1234"), Sensitive("0000")
 

@@ -23,7 +23,7 @@ from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.ncip.systems import SYSTEMS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 

@@ -19,7 +19,7 @@ from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

@@ -10,7 +10,7 @@ from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.ports import LocalIls, Verb
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

@@ -20,7 +20,7 @@ from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.messages.staff_commands import Pay, StaffCommand
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
 from hkall_gateway.rules.circuit import Patience
-from hkall_gateway.rules.dates.calendar import civil, start_of
+from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
@@ -38,7 +38,7 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store import rounds
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.rounds import RoundState
 from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
@@ -118,10 +118,6 @@ class DeskWorld:
     def clock(self, text: str) -> datetime:
         """An instant of Hong Kong."""
         return hkt(text)
-
-    def go_to_day(self, day: date) -> None:
-        """Ten in the morning of that day."""
-        self.now = start_of(day) + timedelta(hours=10)
 
     def gateway(self, name: str, batch: int = 200) -> Rounds:
         """The rounds of a gateway of this name on the same database."""

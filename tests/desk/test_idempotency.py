@@ -14,7 +14,7 @@ from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import ItemKey, Reason
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 
 LIBRARY = Library("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))
 KEY = InboxKey("HKU-DISCOVERY", "d1", keep_s=900)

@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.lab.scenario.scripted_partner import manner
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"

@@ -22,7 +22,7 @@ from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Request, Side
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 
 P = Position

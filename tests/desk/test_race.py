@@ -33,7 +33,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.store import loading
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 from tests.readers import CATEGORY, POLICY
@@ -140,7 +140,7 @@ def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: 
     return answers
 
 
-def judge(url: str, turns: list[Turn]) -> None:
+def assert_one_wins_every_round(url: str, turns: list[Turn]) -> None:
     """Exactly one wins in every round, the other is told why and was truly in between, and the database says the same."""
     by_round = [sorted((turn.won, turn.why) for turn in turns if turn.number == number) for number in range(ROUNDS)]
     assert by_round == [[("lost", Reason.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
@@ -152,7 +152,7 @@ def judge(url: str, turns: list[Turn]) -> None:
 def test_r20_of_two_threads_one_gets_the_last_place_every_time(url: str) -> None:
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
 
-    judge(url, answers)
+    assert_one_wins_every_round(url, answers)
 
 
 def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> None:
@@ -160,7 +160,7 @@ def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> No
 
     answers = run(url, partial(forking.Process, daemon=True), forking.Event, forking.Barrier, forking.Queue())
 
-    judge(url, answers)
+    assert_one_wins_every_round(url, answers)
 
 
 def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,4 +169,4 @@ def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeyp
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
 
     with pytest.raises(AssertionError):
-        judge(url, answers)
+        assert_one_wins_every_round(url, answers)

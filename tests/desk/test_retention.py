@@ -23,7 +23,7 @@ from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines, inbox
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.outbox import Attempt
 from hkall_gateway.store.tables import (
     ATTEMPTS,

@@ -16,7 +16,7 @@ from hkall_gateway.rules.settings import Notices, Policy
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store import inbox
 from hkall_gateway.store import rounds as store_rounds
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.tables import INBOX
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hkall_gateway.lab.bulk import KINDS, Plenty
 from hkall_gateway.rules.lifecycle import FINAL, Event, step
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.store.unit import Unit

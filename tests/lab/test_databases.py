@@ -19,7 +19,7 @@ def _patrons(engine: Engine, new: str = "") -> int:
         return int(connection.execute(select(func.count()).select_from(PATRONS)).scalar_one())
 
 
-def _apart(ground: DatabaseFactory) -> None:
+def assert_apart(ground: DatabaseFactory) -> None:
     one, other = ground.fresh(), ground.fresh()
     assert (_patrons(one, "P1"), _patrons(other)) == (1, 0)
     one.dispose()
@@ -28,13 +28,13 @@ def _apart(ground: DatabaseFactory) -> None:
 
 
 def test_databases_in_memory_are_apart() -> None:
-    _apart(Memory())
+    assert_apart(Memory())
 
 
 def test_schemas_are_apart_and_gone_at_the_end(postgres_url: str) -> None:
     owner = open_engine(postgres_url)
     before = inspect(owner).get_schema_names()
-    _apart(Schemas(postgres_url))
+    assert_apart(Schemas(postgres_url))
     assert inspect(owner).get_schema_names() == before
     owner.dispose()
 

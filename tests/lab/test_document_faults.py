@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.lab.consortium.document_faults import LossyLine
 from hkall_gateway.lab.consortium.network_faults import FAULTS, FaultSource, damaged
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 BODY = b"<NCIPMessage/>"
 REPLY = HttpReply(200, "application/xml", b"<Reply/>", 0)

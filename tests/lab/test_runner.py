@@ -11,8 +11,10 @@ from hkall_gateway.lab.scenario.runner import Difference, Played, play, replay
 from hkall_gateway.lab.scenario.scenario_lines import BadLine
 from hkall_gateway.lab.scenario.steps import ScenarioTarget
 from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"
 
@@ -35,6 +37,11 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
+def position_of_r1(world: World) -> Position | None:
+    request = world.store.now(Unit.request, "R1")
+    return request.position if request else None
+
+
 def difference(file: Path) -> Difference:
     with pytest.raises(Difference) as caught:
         play(file)
@@ -44,7 +51,10 @@ def difference(file: Path) -> Difference:
 def test_what_agrees_passes(write: Write) -> None:
     file = write(CHECK_OUT, CHECKED_OUT, "expect ncip CUHK ItemCheckedOut due=2017-03-21", "state R1 ON_LOAN", "mail nothing")
 
-    play(file).close()
+    world = play(file)
+
+    assert position_of_r1(world) is Position.ON_LOAN
+    world.close()
 
 
 def test_a_wrong_reply_is_shown_beside_the_right_one(write: Write) -> None:
@@ -202,7 +212,10 @@ def test_a_world_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_comments_say_nothing(write: Write) -> None:
-    play(write("# a word before", "", "state R1 RECEIVED   # and one behind")).close()
+    world = play(write("# crash", "", "state R1 RECEIVED   # state R1 ON_LOAN"))
+
+    assert position_of_r1(world) is Position.RECEIVED
+    world.close()
 
 
 def test_a_round_is_run_by_its_name(write: Write) -> None:
@@ -214,14 +227,25 @@ def test_a_round_is_run_by_its_name(write: Write) -> None:
 
 
 def test_the_command_line_is_asked_and_heard(write: Write) -> None:
+    asked: list[list[str]] = []
+
     def command_line(told: ScenarioTarget, words: list[str]) -> str:
+        asked.append(words)
         return f"{told.request(words[-1]).position} and {len(words)} words"
 
     play(write("cli requests show R1", "< RECEIVED and 3"), command_line=command_line).close()
 
+    assert asked == [["requests", "show", "R1"]]
+    with pytest.raises(Difference):
+        play(write("cli requests show R1", "< ON_LOAN and 3"), command_line=command_line)
+
 
 def test_nothing_of_a_crashed_commit_remains(write: Write) -> None:
-    play(write("crash", CHECK_OUT, "restart", "state R1 RECEIVED due=none", "outbox nothing")).close()
+    world = play(write("crash", CHECK_OUT, "restart", "state R1 RECEIVED due=none", "outbox nothing"))
+
+    assert position_of_r1(world) is Position.RECEIVED
+    assert world.store.now(lambda unit: unit.outbox.rows()) == ()
+    world.close()
 
 
 def test_a_gateway_that_died_in_a_failed_scenario_holds_nothing_any_more(write: Write, tmp_path: Path) -> None:

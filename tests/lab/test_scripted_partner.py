@@ -12,7 +12,7 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 URL = "http://cuhk.test/ncip"
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)

@@ -31,7 +31,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import HOLDINGS, NOTICES, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import exim

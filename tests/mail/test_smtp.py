@@ -21,7 +21,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Sensitive, Side
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit

@@ -25,8 +25,8 @@ from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
-from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

@@ -106,7 +106,7 @@ def put(made: dict[str, Value], name: str, child: str, value: Value) -> None:
         made[path] = value
 
 
-def made_of(service: str, version: str, spelled: Spelled) -> None:
+def assert_it_comes_back(service: str, version: str, spelled: Spelled) -> None:
     @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(fields(service, version == NCIP_1_01))
     def comes_back(said: Fields) -> None:
@@ -120,12 +120,12 @@ def made_of(service: str, version: str, spelled: Spelled) -> None:
 
 @pytest.mark.parametrize("service", sorted(SERVICES - LATE))
 def test_a_message_of_1_0_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
-    made_of(service, NCIP_1_0, spelled)
+    assert_it_comes_back(service, NCIP_1_0, spelled)
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_a_message_of_1_01_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
-    made_of(service, NCIP_1_01, spelled)
+    assert_it_comes_back(service, NCIP_1_01, spelled)
 
 
 # Messages of NCIP 2, of which NCIP 1 can say a part

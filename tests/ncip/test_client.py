@@ -22,7 +22,7 @@ from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"

@@ -141,7 +141,7 @@ def test_a_refusal_knows_the_version_to_answer_in() -> None:
 
 @given(st.binary(max_size=300))
 def test_no_bytes_do_worse_than_a_refusal(body: bytes) -> None:
-    refusal(body)
+    assert refusal(body).problem == SYNTAX
 
 
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))

@@ -18,7 +18,7 @@ from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.innreach_flow import central_number, without_library
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.tables import FINES
 from hkall_gateway.store.unit import Unit
 

@@ -16,7 +16,7 @@ from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from tests.ncip.conftest import assert_valid
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)

@@ -16,7 +16,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.store.unit import Unit
 from tests.bounds import bounds

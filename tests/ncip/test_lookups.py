@@ -12,7 +12,7 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.profile import HANDLERS
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from tests.ncip.conftest import assert_valid
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store import quarantine
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.quarantine import Kept
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.tables import INBOX, REQUESTS
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
 C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")

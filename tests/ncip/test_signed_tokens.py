@@ -27,7 +27,7 @@ from hkall_gateway.ncip.authentication.signed_tokens import (
     published,
     signing_key,
 )
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 ISSUER, US = "https://dcb.example.org", "hku-gateway"

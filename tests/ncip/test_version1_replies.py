@@ -14,7 +14,7 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import fines
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

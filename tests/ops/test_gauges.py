@@ -16,7 +16,7 @@ from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges
 from hkall_gateway.rules.circuit import CircuitState, Patience, faulted, missed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Actor, Position
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from tests.desk.conftest import DeskWorld
 from tests.metrics import page, value

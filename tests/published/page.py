@@ -37,7 +37,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.leaks import leaks
 from tests.published.partners import Catalogue, Lender

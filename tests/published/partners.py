@@ -118,10 +118,6 @@ class Lender:
         """Say that the copy it was asked for will not come."""
         self._tell("ItemRequestCancelled", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}", "user=HKU-INST")
 
-    def receives(self, copy: Copy) -> None:
-        """Have the copy at home again."""
-        self._tell("ItemReceived", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}")
-
     def borrows(self, title: Title) -> Answer:
         """Ask for a title of HKU, for a user of its own."""
         me = self._library.agency

@@ -178,8 +178,9 @@ def test_fines_add_up_over_days(
 
 def test_r40_a_loan_s_fine_leaves_out_closed_days_and_the_days_after_a_recall_was_taken_back() -> None:
     free_days = replace(POLICY, fine=Fine(count_closed_days=False))
+    cancelled = replace(LOAN, recall_was_on=march(4), recall_cancelled_on=march(19))
     assert fine_for(LOAN, march(21), free_days, frozenset({march(18)})) == 800
-    assert fine_for(replace(LOAN, recalled_on=march(4)), march(21), POLICY, recall_cancelled_on=march(19)) == 2 * 400 + 3 * 200
+    assert fine_for(cancelled, march(21), POLICY) == 2 * 400 + 3 * 200
 
 
 @pytest.mark.parametrize(

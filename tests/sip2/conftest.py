@@ -35,7 +35,7 @@ from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.dispatch import Sip2Services, TerminalRow, respond
 from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.server import TerminalFactory
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

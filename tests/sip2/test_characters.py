@@ -12,7 +12,7 @@ from sqlalchemy import update
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import checksum, decode
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests.databases import ON_POSTGRESQL

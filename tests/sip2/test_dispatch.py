@@ -22,8 +22,8 @@ from hkall_gateway.sip2.codec.messages import BX, SHAPES
 from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond, too_many_logins
 from hkall_gateway.sip2.exchange import NEGATIVE
-from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.immediate import finished
 from tests.metrics import value
 
 STANDARD = DIALECTS["standard"]

@@ -11,7 +11,7 @@ import pytest
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.readers import POLICY
 

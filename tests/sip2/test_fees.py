@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.exchange import dollars
 from hkall_gateway.sip2.handlers.fees import cents_of
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.fines import charge
 from hkall_gateway.store.unit import Unit
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import HOLDINGS
 from hkall_gateway.store.unit import Unit
 

@@ -13,7 +13,7 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.items import AT_POSITION, ON_SHELF
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import HOLDINGS
 from hkall_gateway.store.unit import Unit
 

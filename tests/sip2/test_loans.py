@@ -12,7 +12,7 @@ import pytest
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.loans import SORT_BINS
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 
 P = Position

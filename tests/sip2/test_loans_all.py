@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import HOLDINGS
 from hkall_gateway.store.unit import Unit
 

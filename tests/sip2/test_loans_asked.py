@@ -15,7 +15,7 @@ from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 DATE = "20170301    100000"
 RENEWAL = f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|"

@@ -15,7 +15,7 @@ import pytest
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import checksum
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:

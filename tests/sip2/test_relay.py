@@ -26,7 +26,7 @@ from hkall_gateway.sip2.codec.session import Refuse, SendBytes, Session
 from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond
 from hkall_gateway.sip2.relay import RELAY_RULES
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Login
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from tests.metrics import value
 

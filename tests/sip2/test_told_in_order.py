@@ -18,7 +18,7 @@ from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 
 DATE = "20170301    100000"

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, Table, event, select
 
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 
 COPIES = "CUHK"

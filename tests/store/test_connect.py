@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine
 
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.engine.connect import Limits, open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 
 

@@ -171,8 +171,9 @@ def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
     assert _kept(shared_engine) == ["a", "c"]
 
 
+@pytest.mark.usefixtures("promises")
 def test_a_failing_commit_fails_every_waiter_also_those_that_had_run_well(
-    database: Database, reactor: Reactor, shared_engine: Engine, promises: None
+    database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
     waiters = [database.run(_write, "a"), database.run(_promise, "b"), database.run(_write, "c")]
@@ -181,9 +182,8 @@ def test_a_failing_commit_fails_every_waiter_also_those_that_had_run_well(
     assert _kept(shared_engine) == []
 
 
-def test_after_a_failing_commit_the_writer_goes_on(
-    database: Database, reactor: Reactor, shared_engine: Engine, promises: None
-) -> None:
+@pytest.mark.usefixtures("promises")
+def test_after_a_failing_commit_the_writer_goes_on(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     reactor.until([database.run(_promise, "a")])
     assert reactor.until([database.run(_write, "b")]) == ["b"]
     assert _kept(shared_engine) == ["b"]

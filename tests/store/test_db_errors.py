@@ -19,9 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import Limits, open_engine
-from hkall_gateway.store.engine.database import Database, Immediate
+from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.db_errors import STATES, DbErrorClass, Unavailable, fault_of
 from hkall_gateway.store.engine.group import TRIES
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import INBOX, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import turns

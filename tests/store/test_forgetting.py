@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import web_sessions
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.privacy import archive, forgetting, leftovers, persons
 from hkall_gateway.store.privacy.forgetting import ErasureResult

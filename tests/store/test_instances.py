@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store import instances, rounds
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.instances import FORGOTTEN, GONE_S, Instance
 
 LEASE_S = 600

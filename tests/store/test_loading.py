@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select, update
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 from hkall_gateway.store import loading, shelving_keys
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loading import CHUNK, LoadReport
 from hkall_gateway.store.tables import HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit

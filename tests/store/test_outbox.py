@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import LINKS, OUTBOX

@@ -16,7 +16,7 @@ from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.vocabulary import Partner
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import OUTBOX
 from hkall_gateway.store.unit import Unit
 from tests import databases

@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request, Side
 from hkall_gateway.store import partners
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.partners import CAME, WENT, RequestReplies
 from hkall_gateway.store.unit import Unit
 

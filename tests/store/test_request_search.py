@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from hkall_gateway.lab import bulk, open_work
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import request_search
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.privacy import retention
 
 

@@ -17,7 +17,7 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import METADATA, create_all
 from hkall_gateway.store.unit import Unit
 

@@ -29,7 +29,7 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store import loading
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import JOURNAL, OUTBOX
 from hkall_gateway.store.unit import Unit
 

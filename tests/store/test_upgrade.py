@@ -23,7 +23,7 @@ from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import HOLDINGS, METADATA
 from hkall_gateway.store.unit import Unit

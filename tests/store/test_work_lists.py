@@ -19,7 +19,7 @@ from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Side
 from hkall_gateway.store import loading, rounds
-from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import work_lists, worklists
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, Order, SortKey
 from hkall_gateway.store.unit import Unit

@@ -179,13 +179,14 @@ def fine(site: Site, item: str, at: str, as_json: bool) -> None:
 
 
 def _fine(unit: Unit, item: tuple[str, str], site: Site, day: date) -> dict[str, Any]:
-    from hkall_gateway.desk.common import counts
+    from hkall_gateway.desk.common.counts import closed_days
+    from hkall_gateway.rules.overdue_fine import fine_for
 
     agency, barcode = item
     loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
     if len(loans) != 1:
         raise Ending(f"{barcode}: not on loan")
-    cents = counts.fine_cents(loans[0], day, site.library, counts.closed_days(unit, site.library))
+    cents = fine_for(loans[0], day, site.library.policy, closed_days(unit, site.library))
     return {"answer": f"{cents} cents", "cents": cents, "request": loans[0].id, "day": day}
 
 

@@ -45,18 +45,18 @@ def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
 
 
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
-    from hkall_gateway.store.queries import worklists as lists
+    from hkall_gateway.store.queries import worklists
 
-    return lists.overdues(unit, calendar.civil(when))
+    return worklists.overdues(unit, calendar.civil(when))
 
 
 def _now(name: str) -> Ask:
     """Return a query that calls the function of `store.queries.worklists` with this name."""
 
     def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
-        from hkall_gateway.store.queries import worklists as lists
+        from hkall_gateway.store.queries import worklists
 
-        found: tuple[Request, ...] = getattr(lists, name)(unit)
+        found: tuple[Request, ...] = getattr(worklists, name)(unit)
         return found
 
     return ask
@@ -110,9 +110,9 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
     Example: hkall-gateway notices --failed
     """
 
-    from hkall_gateway.store.queries import worklists as lists
+    from hkall_gateway.store.queries import worklists
 
     states = ("undeliverable",) if failed else ("queued", "sent", "not_needed", "undeliverable")
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
-    rows: tuple[dict[str, Any], ...] = site.run(lists.notices, states)
+    rows: tuple[dict[str, Any], ...] = site.run(worklists.notices, states)
     show(rows, as_json, columns)

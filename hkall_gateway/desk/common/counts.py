@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.rules import overdue_fine, policy
+from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates.calendar import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestEntry
@@ -20,25 +18,6 @@ def counts(unit: Unit, borrower: Borrower, library: Library, without: str = "") 
         local_loans=borrower.local_loans,
         total_quota=borrower.total_quota,
         ils_counts_hkall=library.policy.quota.ils_counts_hkall,
-    )
-
-
-def fine_cents(request: Request, day: date, library: Library, closures: Closures) -> int:
-    """The total fine of a loan that comes back on `day`, in cents, including charges already made (R40, R41).
-
-    A cancelled recall counts only for its own days.
-    """
-    if request.due is None:
-        return 0
-    return overdue_fine.fine(
-        request.due,
-        day,
-        request.recalled_on or request.recall_was_on,
-        request.due_before_recall is not None and request.due_before_recall != request.due,
-        library.policy,
-        closures,
-        recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
-        stopped_on=overdue_fine.stopped_on(request, library.policy),
     )
 
 

@@ -119,6 +119,3 @@ class PropertiesNoted:
     item: ItemKey
     title: str
     text: str
-
-
-SlipOutcome = Refused | CardSet | Held | AllRenewed | PropertiesNoted

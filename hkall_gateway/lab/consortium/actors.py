@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.lab.consortium.gateways import Consortium
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.unit import Unit
 
 T = TypeVar("T")

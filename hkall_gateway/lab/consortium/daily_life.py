@@ -15,7 +15,7 @@ from hkall_gateway.lab.consortium.staff import FUMBLED, Staff
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.unit import Unit
 
 P = Position

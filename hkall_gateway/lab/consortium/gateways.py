@@ -25,7 +25,7 @@ from hkall_gateway.lab.scenario.world import Died, World
 from hkall_gateway.lab.scenario.world_file import Start, secret_of
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import Patience
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import JOURNAL

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hkall_gateway.lab.consortium.daily_life import People
 from hkall_gateway.lab.consortium.gateways import Consortium
 from hkall_gateway.rules.vocabulary import Request, Side
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 

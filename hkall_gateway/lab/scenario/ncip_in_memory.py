@@ -18,7 +18,7 @@ from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer
 from hkall_gateway.ncip.transport.client import NcipClient, Post
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 
 HERE: Final = "127.0.0.1"

@@ -21,7 +21,7 @@ from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.sip2.codec.session import Close, SendBytes, Session
 from hkall_gateway.sip2.upstream.client import UpstreamInterface
 from hkall_gateway.sip2.upstream.last_known import LastKnown
-from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.immediate import finished
 
 HERE: Final = "127.0.0.1"
 LOOPBACK: Final = AllowList(("127.0.0.0/8",))

@@ -60,7 +60,7 @@ from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.queued_messages import Retelling
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import create_all

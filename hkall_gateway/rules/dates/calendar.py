@@ -83,12 +83,6 @@ def after_working_days(day: date, count: int, work_days: Iterable[str], closures
     return day
 
 
-def working_days(first: date, last: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> int:
-    """Count the working days after `first`, up to and including `last`."""
-    worked = tuple(work_days)
-    return sum(is_working_day(day, worked, closures) for day in days_after(first, last))
-
-
 def _rolled(day: date, closures: Closures, how: How) -> date:
     if how == "keep":
         return day

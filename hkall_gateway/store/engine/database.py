@@ -16,8 +16,6 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import BUSY_MS
 from hkall_gateway.store.engine.group import End, begin_group, read_group, refuse, run_group, steady
-from hkall_gateway.store.engine.immediate import Immediate as Immediate
-from hkall_gateway.store.engine.immediate import finished as finished
 from hkall_gateway.store.engine.job import GroupResult, Job
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter

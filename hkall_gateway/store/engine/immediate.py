@@ -26,8 +26,8 @@ class _Now(Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         if self.error is not None:
             raise self.error
+        yield from ()  # makes this function a generator that never waits
         return self.value  # type: ignore[return-value]  # no error: the value is a T, which may itself be None
-        yield  # makes this function a generator
 
 
 class Immediate:

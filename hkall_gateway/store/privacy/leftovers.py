@@ -24,20 +24,15 @@ def file_of(engine: Engine) -> Path | None:
     return Path(engine.url.database)
 
 
-def empty_the_log(engine: Engine) -> bool:
-    """Move the log's content into the file and truncate the log; False if a reader holds it for too long."""
-    with engine.connect() as connection:
-        return _empty_the_log(connection)
-
-
 def vacuum(engine: Engine) -> bool:
     """Write the file anew, without free space, and empty the log. Raises OperationalError if another process writes."""
     with engine.connect() as connection:
         connection.exec_driver_sql("VACUUM")
-        return _empty_the_log(connection)
+        return empty_the_log(connection)
 
 
-def _empty_the_log(connection: Connection) -> bool:
+def empty_the_log(connection: Connection) -> bool:
+    """Move the log's content into the file and truncate the log; False if a reader holds it for too long."""
     busy, _frames, _moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
 

@@ -16,12 +16,10 @@ from hkall_gateway.store.queries.overview import Batch, Overview
 from hkall_gateway.store.tables import (
     CLOSURES,
     FINES,
-    IS_FORCED,
     IS_OPEN,
     IS_UNDELIVERABLE,
     IS_UNPAID,
     JOBS,
-    JOURNAL,
     NOTICES,
     REQUESTS,
 )
@@ -135,11 +133,6 @@ def last_closure(unit: Overview, agency: str) -> date | None:
 def jobs(unit: Overview) -> tuple[dict[str, Any], ...]:
     """Return the last runs of rounds and imports."""
     return _rows(unit, select(JOBS).order_by(JOBS.c.name))
-
-
-def overrides(unit: Overview) -> tuple[dict[str, Any], ...]:
-    """Return the journal lines of forced moves, newest first."""
-    return _rows(unit, select(JOURNAL).where(IS_FORCED).order_by(JOURNAL.c.id.desc()))
 
 
 def _open(unit: Overview, *where: Any) -> tuple[Request, ...]:

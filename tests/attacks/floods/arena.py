@@ -21,6 +21,7 @@ from hkall_gateway.lab.demo_setup import DISCOVERY, PASSWORD
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from tests import databases
 from tests.company import gateway_ports, until
 from tests.ports import free_ports
 from tests.test_daemon_ncip import identity
@@ -62,7 +63,7 @@ class Arena:
         }
         self.environ = {**os.environ, **demo_setup.environment(self.ports), "HKALL_INSTANCE": "1"}
         self.path = demo_setup.write_config(folder, self.ports, keys=keys)
-        demo_setup.furnish(self.path, self.environ)
+        databases.fill(self.path, self.environ)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ

@@ -71,7 +71,7 @@ class Hostile:
     def __init__(self, kind: Kind, port: int, source: str, picker: selectors.BaseSelector) -> None:
         self._kind, self._where, self._source, self._picker = kind, (HOST, port), source, picker
         self.line: socket.socket | None = None
-        self.due_s, self._left, self._sent_first = 0.0, memoryview(b""), False
+        self.due_s, self._left = 0.0, memoryview(b"")
 
     def tick(self, now_s: float) -> None:
         """Open it, or send the next drip, if it is time."""

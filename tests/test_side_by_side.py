@@ -1,0 +1,21 @@
+"""The files that take longest begin first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.side_by_side import HERE, LONG, longest_first
+
+
+def test_every_long_file_is_there_and_named_once() -> None:
+    assert [name for name in LONG if not (HERE / name).is_file()] == []
+    assert len(set(LONG)) == len(LONG)
+
+
+def test_long_files_begin_and_the_others_keep_their_order(request: pytest.FixtureRequest) -> None:
+    items = list(request.session.items)
+    longest_first(items)
+    known = [item.path for item in items if item.path in {HERE / name for name in LONG}]
+    rest = items[len(known) :]
+    assert known == sorted(known, key=[HERE / name for name in LONG].index)
+    assert rest == [item for item in request.session.items if item in set(rest)]
