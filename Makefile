@@ -1,10 +1,10 @@
-# One word each. `make run` and `make test` are all that a new user needs.
+# A new user needs `make run` and `make test` only.
 PYTHON ?= python3
 BIN    := .venv/bin
 
 .PHONY: run free-ports demo catalogue test test-browser attack test-postgres check fmt docs bench mutate mutate-desk
 
-# Added to every port of the demo, where another program has one of them: make run SHIFT=100
+# Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
 
 .venv/.run: pyproject.toml
@@ -25,7 +25,7 @@ SHIFT ?= 0
 run: free-ports .venv/.run
 	$(BIN)/python -m hkall_gateway.lab run --shift $(SHIFT)
 
-# Before anything is built, by the machine's own Python.
+# Runs before the installation, with the machine's own Python.
 free-ports:
 	@$(PYTHON) -P hkall_gateway/lab/demo_ports.py $(SHIFT)
 
@@ -36,7 +36,7 @@ catalogue: .venv/.test
 demo: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab demo
 
-# A file of tests stays with one worker, so that what it starts is started once; tests/side_by_side.py says which files begin.
+# Each file of tests stays with one worker, so that its servers start once; tests/side_by_side.py lists the files that begin.
 # Byte code is written even where the machine says not to: the suite starts hundreds of processes, each of which would compile.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
@@ -48,7 +48,7 @@ test: .venv/.test
 test-browser: .venv/.test
 	$(BIN)/pytest tests/web -m browser -p no:randomly
 
-# Long attacks on a daemon of this machine, one after the other, since they measure how long others wait.
+# Long attacks on a daemon of this machine, one after the other, because they measure the waiting times of other callers.
 attack: .venv/.test
 	$(BIN)/pytest tests/attacks -m attack -p no:randomly
 
@@ -71,12 +71,12 @@ fmt: .venv/.test
 docs: .venv/.test
 	$(BIN)/python -m hkall_gateway.cli.pages.build docs
 
-# Single changes to the rules, each of which their own tests must notice. Ten minutes; `.venv/bin/mutmut results` lists what lives.
+# Mutation tests of the rules: about ten minutes; `.venv/bin/mutmut results` lists the mutants that no test notices.
 mutate: .venv/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/mutmut run --max-children 2
 
-# Three hundred changes to the desk, drawn by a seed: a quarter of an hour.
+# Three hundred mutants of the desk, drawn by a seed: about a quarter of an hour.
 mutate-desk: .venv/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutation_sample 300 1

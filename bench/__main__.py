@@ -42,16 +42,18 @@ QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000), idle_s=5, soak_s=0
 @click.option("--closed", type=int, help=f"Closed requests of growth; {USUAL.size.closed}, with --quick {QUICK.size.closed}.")
 @click.option("--idle", type=float, help=f"Seconds of idle_500; {USUAL.idle_s}, with --quick {QUICK.idle_s}.")
 @click.option("--soak", default=0.0, metavar="MINUTES", help="Measure the rows of soak too, for so many minutes.")
-@click.option("--quick", is_flag=True, help="A look in about two minutes: fewer and shorter rounds, fewer cells.")
-@click.option("--check", is_flag=True, help="Exit 1 and name the rows that fall short of what is demanded.")
+@click.option("--quick", is_flag=True, help="A short run: fewer and shorter rounds, fewer cells.")
+@click.option("--check", is_flag=True, help="Exit 1 and name the rows that miss their demand.")
 @click.option("--json", "as_json", is_flag=True, help="Print records instead of tables.")
-@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.svg", help="Draw them; needs matplotlib.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False), metavar="FILE.svg", help="Draw the results into FILE; needs matplotlib."
+)
 @click.option(
     "--write",
     "page",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE.md",
-    help="Put the tables into this page, between its two marks.",
+    help="Write the tables into this page, between its two marks.",
 )
 @click.option(
     "--from",
@@ -127,7 +129,7 @@ def _judge(records: Records, check: bool) -> None:
     if records["failed"]:
         raise Ending(f"the benchmark itself failed at: {', '.join(records['failed'])}", 3)
     if check and (lacking := short(records)):
-        raise Ending(f"these fall short: {', '.join(lacking)}")
+        raise Ending(f"these rows miss their demand: {', '.join(lacking)}")
 
 
 def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:
@@ -151,7 +153,7 @@ def _measured(chosen: Sequence[Row], how: Plan) -> BenchReport:
 
 @contextmanager
 def _ended_as_by_hand() -> Iterator[None]:
-    """Who is told to end (SIGTERM) ends its servers first, as with Ctrl-C."""
+    """Let SIGTERM stop the servers first, as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -119,7 +119,7 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="HKALL_CONFIG",
         default=Path("gateway.toml"),
         show_default=True,
-        help="The configuration file; HKALL_CONFIG names it too.",
+        help="The configuration file; or set HKALL_CONFIG.",
     )(command)
 
 
@@ -165,7 +165,7 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Ending("--yes is needed where nobody can be asked", WRONG)
+        raise Ending("--yes is needed if standard input is no terminal", WRONG)
     click.confirm(question, abort=True, err=True)
 
 

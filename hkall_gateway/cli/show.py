@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 GAP: Final = 2
 """Blanks between columns."""
 TEXT: Final = 24
-"""So narrow a column of words may become on a terminal, where its words are folded."""
+"""Least width of a column of words on a terminal, where its words are folded."""
 _INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z\b)")
 
 

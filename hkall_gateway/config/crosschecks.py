@@ -130,9 +130,9 @@ def _listeners(tables: Table) -> Iterator[Fault]:
         if named and named not in logins:
             yield where, f"{named!r} is no login of sip2.terminals"
         elif named and row.get("login", "required") not in ("optional", "by-address"):
-            yield where, "has no use where everybody must log in"
+            yield where, "has no use if every terminal must log in"
         elif not named and row.get("login") == "optional":
-            yield where, "is missing; who does not log in must be somebody"
+            yield where, "is missing; it names the login of terminals that do not log in"
 
 
 def _proofs(tables: Table) -> Iterator[Fault]:

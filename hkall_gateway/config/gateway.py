@@ -52,7 +52,7 @@ class LibraryConfig(Strict):
     """Ourselves."""
 
     agency: Agency = Field(description="our AgencyId and SIP2 institution id")
-    name: Text = Field(description="our name, for people")
+    name: Text = Field(description="our name as people call it")
     timezone: Literal["Asia/Hong_Kong"] = Field(
         default="Asia/Hong_Kong", description="our time zone: all rules count days in it"
     )
@@ -79,7 +79,7 @@ class DatabaseConfig(Strict):
     idle_timeout_s: Seconds = Field(
         default=10.0, description="PostgreSQL: how long a gateway that has stopped may keep its rows locked"
     )
-    connect_timeout_s: Natural = Field(default=3, description="PostgreSQL: until a server has answered at all, at least 2")
+    connect_timeout_s: Natural = Field(default=3, description="PostgreSQL: time limit for connecting to a server, at least 2")
 
     def limits(self) -> Limits:
         """Timeouts of the database."""
@@ -125,11 +125,11 @@ class TerminalConfig(Strict):
     location: Text = Field(description="its location code")
     dialect: Text = Field(default="standard", description="row of sip2/codec/dialects.py, or of [[sip2.dialects]]")
     language: Language | None = Field(
-        default=None, description="its screen's, where neither message nor patron names one; without it our usual one"
+        default=None, description="language of its screen if neither message nor patron names one; default: our first language"
     )
-    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks that it calls from")
     takes_money: bool | None = Field(
-        default=None, description="selfcheck: it has a till, and may send 37 (fee paid); not said means no"
+        default=None, description="selfcheck: it has a till, and may send 37 (fee paid); default: no"
     )
     wrong_pins: Natural | None = Field(
         default=None, description="as `wrong_pins` of `[sip2]`, for this terminal: many patrons log in by an e-book platform"
@@ -137,7 +137,7 @@ class TerminalConfig(Strict):
     offline: bool | None = Field(
         default=None,
         description="counter, selfcheck: it goes on while the connection is down; what it reports as done (no block) is taken, "
-        "for the holder alone and never for longer than the policy; not said means no",
+        "for the holder alone and never for longer than the policy; default: no",
     )
     max_connections: Natural = Field(default=100, description="open connections that are logged in with it")
 
@@ -157,7 +157,7 @@ class ListenerConfig(Strict):
 class FramingConfig(Strict):
     """Callers with lines framed in a way of their own, on every port."""
 
-    callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks from which they come")
+    callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks that they call from")
     dialect: Text = Field(description="row that frames their lines")
 
 
@@ -173,7 +173,7 @@ class Sip2Config(EndpointConfig):
     wrong_pins_per_address: Natural = Field(
         default=OF_AN_ADDRESS, description="the same for all terminals of one address together"
     )
-    listeners: tuple[ListenerConfig, ...] = Field(default=(), description="further ports with settings of their own")
+    listeners: tuple[ListenerConfig, ...] = Field(default=(), description="further ports with their own settings")
     framings: tuple[FramingConfig, ...] = Field(default=(), description="framing by address")
     terminals: tuple[TerminalConfig, ...] = Field(default=(), description="terminals that may log in")
     dialects: tuple[DialectConfig, ...] = Field(default=(), description="makes of terminals that no packaged row fits")
@@ -268,7 +268,7 @@ class PartnerConfig(Strict):
         description="Argon2id hash of a secret that it sends as `Authorization: Bearer`, from `hash-secret`",
     )
     jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
-    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks that it calls from")
     priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
     courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days of transport for a book")
     timezone: Zone = Field(default="Asia/Hong_Kong", description="the zone of its dates without one")
@@ -281,7 +281,7 @@ class PartnerConfig(Strict):
     can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
     can_lookup_items: bool = Field(default=False, description="it answers LookupItemSet")
     in_flight: Natural = Field(default=4, description="documents sent to it at the same time")
-    attempts: Natural | None = Field(default=None, description="tries of one message, if not those of [courier]")
+    attempts: Natural | None = Field(default=None, description="attempts at one message; default: those of [courier]")
     work_days: tuple[Weekday, ...] = Field(
         default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
     )
@@ -314,8 +314,7 @@ class PartnerConfig(Strict):
     )
     sees_patrons: bool | None = Field(
         default=None,
-        description="a broker: it sees names, addresses, loans and debts also without a PIN or an open request; "
-        "not said means no",
+        description="a broker: it gets names, addresses, loans and debts also without a PIN or an open request; default: no",
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this partner")
     charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
@@ -348,7 +347,7 @@ class ClientConfig(Strict):
         description="Argon2id hash of a secret that it sends as `Authorization: Bearer`, from `hash-secret`",
     )
     jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
-    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks that it calls from")
     request_status: Literal["niso", "label"] = Field(
         default="niso",
         description="RequestStatusType: NISO's value with the record's word (HKALL REQUESTD …) in Ext, or that word itself",
@@ -362,7 +361,7 @@ class ClientConfig(Strict):
     pin: Literal["checked", "optional", "required"] = Field(
         default="checked",
         description="checked: a PIN that it sends is compared, an empty one too; optional: an empty one counts as none; "
-        "required: none of its readers does anything without a PIN",
+        "required: no action of its readers without a PIN",
     )
     without_header: bool = Field(
         default=False, description="a document without InitiationHeader is its own; it must still prove its identity"
@@ -377,7 +376,7 @@ class Smtp(Strict):
     host: Text = Field(default="127.0.0.1", description="the mail server")
     port: PortNumber = Field(default=25, description="its port")
     sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = Field(alias="from", description="the letters' From address")
-    login: str = Field(default="", description="our login there, if it wants one")
+    login: str = Field(default="", description="our login there, if it requires one")
     password_env: Variable | None = Field(default=None, description="variable with our password there")
     starttls: bool = Field(default=False, description="encrypt after the greeting")
     bounce_key_env: Variable | None = Field(
@@ -400,16 +399,18 @@ class CourierConfig(Strict):
     attempts: Natural = Field(default=12, description="then the message is a dead letter")
     first_wait_s: Natural = Field(default=30, description="after the first failure")
     longest_wait_s: Natural = Field(default=21_600, description="between two attempts")
-    breaker_failures: Natural = Field(default=5, description="in a row, and the channel to a partner counts as down")
-    probe_s: Natural = Field(default=60, description="then one message in so many seconds tries it")
+    breaker_failures: Natural = Field(
+        default=5, description="failures in a row after which the channel to a partner counts as down"
+    )
+    probe_s: Natural = Field(default=60, description="seconds between two attempts while it is down")
     give_up_s: Natural = Field(default=259_200, description="a channel down for longer costs each such trial one attempt")
 
 
 class Logs(Strict):
     """The log's level, destination and contents."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="from here upward")
-    file: File | None = Field(default=None, description="instead of standard output")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="lowest level that is written")
+    file: File | None = Field(default=None, description="log file; default: standard output")
     patron_key_env: Variable | None = Field(
         default=None, description="variable with the key of patron_ref; without it each start has its own"
     )

@@ -58,7 +58,7 @@ class IlsConfig(Strict):
         default="allow", description="while it is away: decide by cached and loaded facts and flag it, or answer 'try again'"
     )
     keep_s: Annotated[float, Field(ge=0)] = Field(
-        default=900.0, description="while it is away: greatest age of its own answer, before the loaded file is used"
+        default=900.0, description="while it is away: greatest age of its last answer; then the loaded file is used"
     )
     pin: Literal["refuse", "loaded", "unchecked"] = Field(
         default="refuse",
@@ -66,15 +66,14 @@ class IlsConfig(Strict):
     )
     answered_card: Literal["follow", "ignore"] = Field(
         default="follow",
-        description="sip2, ncip: another card in the answer than was asked about is the one that the reader has now, or it "
-        "is no card",
+        description="sip2, ncip: follow: another card number in its answer is the reader's new card; ignore: it is no card",
     )
     relay: bool = Field(default=False, description="messages of terminals that are not about HKALL go to its SIP2 server")
     relay_login: Literal["terminal", "gateway"] = Field(
         default="terminal", description="relay: each terminal's own login and password there, or `login` for all"
     )
     unanswered_checkout: Literal["list", "undo"] = Field(
-        default="list", description="relay: a checkout that it did without an answer is shown to staff, or cancelled there"
+        default="list", description="relay: an unanswered checkout that it carried out is shown to staff, or cancelled there"
     )
 
     @property

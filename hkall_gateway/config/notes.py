@@ -70,11 +70,11 @@ def _silent(role: str, terminals: Sequence[TerminalConfig]) -> Iterator[Fault]:
     if tills:
         yield (
             _named(tills),
-            "takes_money is not said: payments (37) are refused; true for a kiosk with a till, false ends this note",
+            "takes_money is not set: payments (37) are refused; true for a kiosk with a till, false ends this note",
         )
     going = [row for row in terminals if row.offline is None and role in GOES_ON]
     if going:
-        what = "offline is not said: what is told as done while the line was down (no block) is decided as if asked now"
+        what = "offline is not set: transactions made off line (no block) are decided as if asked now"
         yield _named(going), f"{what}; true for a terminal that goes on off line, false ends this note"
 
 
@@ -90,8 +90,8 @@ def _rows(tables: Table, key: str) -> list[Table]:
 # ---- brokers
 
 BROKER: Final = (
-    "sees_patrons is not said: without a PIN or an open request it is told eligibility and blocks alone; "
-    "true tells it names, addresses, loans and debts, false ends this note"
+    "sees_patrons is not set: without a PIN or an open request it gets eligibility and blocks only; "
+    "true gives it names, addresses, loans and debts, false ends this note"
 )
 
 
@@ -107,7 +107,10 @@ def _keys_in_the_clear(config: GatewayConfig) -> Iterator[Fault]:
     tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]
     for where, jwt in tokens:
         if jwt and jwt.jwks_url and jwt.jwks_url.startswith("http:"):
-            yield dotted((*where, "jwt", "jwks_url")), "is fetched without TLS; who changes it on its way signs as the peer"
+            yield (
+                dotted((*where, "jwt", "jwks_url")),
+                "is fetched without TLS: a change on the way lets a third party sign as the peer",
+            )
 
 
 # ---- how long patrons are remembered
@@ -118,7 +121,7 @@ def _retention(site: Table, policy: Policy) -> Iterator[Fault]:
     for key in DAYS:
         days = getattr(policy.retention, key)
         if not days:
-            yield f"retention.{key}", "is 0: patrons are remembered for ever; Hong Kong's PDPO wants a period"
+            yield f"retention.{key}", "is 0: patron data are kept for ever; Hong Kong's PDPO requires a period"
         elif key == "anonymise_days" and key not in site.get("retention", {}):
             what = f"is not set: {days} days after its end a request forgets its patron, also what ended before the upgrade"
             yield f"retention.{key}", f"{what}; setting it in the policy file ends this note"

@@ -16,7 +16,7 @@ MOST_S: Final = 300
 def compared(sheet: Sheet, theirs: datetime | None, before: datetime, after: datetime) -> None:
     """The finding about an instant that the peer said between two instants of ours; None where it said none."""
     if theirs is None:
-        sheet.skip("clock", "the peer does not say what time it is")
+        sheet.skip("clock", "the peer does not send its time")
         return
     off_s = (theirs - (before + (after - before) / 2)).total_seconds()
     if abs(off_s) <= USUAL_S:

@@ -22,7 +22,7 @@ from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.tables import INSTANCES, PATRONS
 
 UPGRADE: Final = "Run `hkall-gateway db upgrade`."
-NEWER: Final = "Install the newer version of the program here too; gateways that run already may finish their day."
+NEWER: Final = "Install the newer version of the program here too; gateways that run already may go on until then."
 
 
 @dataclass(frozen=True, slots=True)

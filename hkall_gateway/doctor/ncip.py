@@ -38,7 +38,7 @@ STATUSES: Final[Mapping[int, str]] = {
 }
 """Advice for each HTTP status that came without an NCIP document."""
 REDIRECT: Final = "The gateway follows no redirects: put the new address into `url`."
-NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows what it did with our document."
+NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows how it handled our document."
 OF_PARTNER, OF_ILS = "can_lookup_items", "looks_up_items"
 """The keys that say whether look-ups of items are used."""
 BROKEN: Final = "The peer's server is out of order: ask the peer to look at its log, and try again."
@@ -131,7 +131,7 @@ async def _way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[s
     addresses = await reached(sheet, tools, host, port)
     if not addresses or secure:
         return addresses, bool(addresses) and await tls.secured(sheet, tools, host, port)
-    tls.plain(sheet, host, "an https:// URL", "the secret and what is said of patrons")
+    tls.plain(sheet, host, "an https:// URL", "the secret and the data of patrons")
     return addresses, True
 
 
@@ -226,7 +226,7 @@ def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) 
     elif said and not {problem.casefold() for problem in said} & UNKNOWN:
         sheet.warn("lookup.item", f"{service} of an unknown item: {', '.join(said) or 'an empty Problem'}")
     elif statuses:
-        sheet.warn("lookup.item", f"{service} of an unknown item says {', '.join(statuses)}: what it says cannot be relied on")
+        sheet.warn("lookup.item", f"{service} of an unknown item says {', '.join(statuses)}: its answers cannot be relied on")
     else:
         sheet.ok("lookup.item", f"{service}: {', '.join(said) or 'nothing is known of the item'}")
 

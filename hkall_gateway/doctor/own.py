@@ -96,9 +96,9 @@ def files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
     yield path, "hashes of passwords"
     yield from ((file, "a private key") for file in dict.fromkeys(_keys(config)))
     if (file := database.file_of(config.database)) is not None:
-        yield from ((Path(f"{file}{end}"), "what patrons borrow") for end in ("", "-wal", "-shm"))
+        yield from ((Path(f"{file}{end}"), "the loans of patrons") for end in ("", "-wal", "-shm"))
     if config.logs.file is not None:
-        yield config.logs.file, "who borrows when"
+        yield config.logs.file, "patrons and their loans"
 
 
 def _keys(config: GatewayConfig) -> Iterator[Path]:

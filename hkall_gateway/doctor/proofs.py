@@ -35,9 +35,9 @@ def judged(sheet: Sheet, caller: Caller, doors: Doors, addresses: Sequence[str],
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
     proofs = _proofs(caller)
     if not proofs:
-        sheet.fail(CHECK, "the row has no proof: whatever the peer sends is refused")
+        sheet.fail(CHECK, "the row has no proof: every document of the peer is refused")
     elif keyless:
-        sheet.fail(CHECK, "no JSON Web Key Set comes from `jwks_url`: no token of the peer is believed", NO_KEYS)
+        sheet.fail(CHECK, "no JSON Web Key Set comes from `jwks_url`: every token of the peer is refused", NO_KEYS)
     elif proofs == [CERTIFICATE] and not (doors.tls and doors.client_ca):
         advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
         sheet.fail(CHECK, "its certificate is never asked for", advice)

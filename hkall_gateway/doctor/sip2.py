@@ -71,7 +71,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
     if not await reached(sheet, tools, ils.host, ils.port):
         return
     if not ils.tls:
-        tls.plain(sheet, ils.host, "`tls = true`", "the password and what is said of patrons")
+        tls.plain(sheet, ils.host, "`tls = true`", "the password and the data of patrons")
     elif not await tls.secured(sheet, tools, ils.host, ils.port):
         return
     if await _logged_in(sheet, tools, server):

@@ -89,21 +89,21 @@ class Metrics:
             return Labelled(Histogram(name, text, labels.split(), buckets=buckets, **own))
 
         # fmt: off
-        self.requests            = counter("requests_total", "side partner outcome", "Requests by how they ended.")
+        self.requests            = counter("requests_total", "side partner outcome", "Ended requests by outcome.")
         self.transitions         = counter("transitions_total", "from to", "Moves of requests between positions.")
         self.ages                = histogram("age_seconds", "position", "How long requests stood in a position.", _DAYS_S)
         self.declines            = counter("decline_total", "partner reason", "Requests that a lender declined.")
-        self.notices             = counter("notices_total", "kind result", "Letters by what became of them.")
+        self.notices             = counter("notices_total", "kind result", "Letters by outcome.")
         self.ncip_latency        = histogram("ncip_latency_seconds", "partner service dir", "From a document to its answer.")
         self.ncip_errors         = counter("ncip_errors_total", "partner class", "Dns connect tls timeout http xml problem.")
         self.wrong_proofs        = counter("wrong_proofs_total", "partner", "Documents with a wrong secret.")
-        self.patron_lookups      = counter("patron_lookups_total", "partner told", "Patrons told whole, or eligibility alone.")
+        self.patron_lookups      = counter("patron_lookups_total", "partner told", "Patron answers in full, or eligibility.")
         self.sip2_sessions       = Gauge("sip2_sessions", "Terminals connected.", **own)
         self.sip2_latency        = histogram("sip2_latency_seconds", "msg", "From a SIP2 message to its answer.")
         self.sip2_messages       = counter("sip2_messages_total", "terminal msg outcome", "SIP2 messages by their outcome.")
         self.sip2_events         = counter("sip2_events_total", "event", "Lines received, replayed, too long and so on.")
         self.wrong_pins          = counter("wrong_pins_total", "door who", "Wrong PINs by terminal, partner or client.")
-        self.connections_refused = counter("connections_refused_total", "door why", "Connections that were not let in.")
+        self.connections_refused = counter("connections_refused_total", "door why", "Connections refused.")
         self.ils_up              = gauge("ils_up", "channel", "1 while the local system answers; by connector or relay.")
         self.ils_calls           = counter("ils_calls_total", "channel msg outcome", "Ok unreachable hung_up resting.")
         self.ils_hang_ups        = counter("ils_hang_ups_total", "terminal msg", "Messages that the local system hung up on.")
@@ -112,10 +112,10 @@ class Metrics:
         self.web_latency         = histogram("web_latency_seconds", "page code", "From a browser's request to its answer.")
         self.web_logins          = counter("web_logins_total", "who outcome", "Logins on the web: admitted, wrong, throttled.")
         self.gateways            = gauge("gateways", "state", "Gateways on this database: up, left, gone.")
-        self.db_latency          = histogram("db_latency_seconds", "lane", "From the begin of a group of units to its commit.")
+        self.db_latency          = histogram("db_latency_seconds", "lane", "From the start of a group of units to its commit.")
         self.group_units         = histogram("group_units", "lane", "Units of work in one group, with one commit.", _UNITS)
         self.reactor_lag         = Histogram("reactor_lag_seconds", "How late a timer fired.", buckets=_LAG_S, **own)
-        self.log_dropped         = Counter("log_dropped_total", "Log lines dropped since their reader was too slow.", **own)
+        self.log_dropped         = Counter("log_dropped_total", "Log lines dropped because the log could not keep up.", **own)
         # fmt: on
 
     def before_collection(self, source: Callable[[], None]) -> None:

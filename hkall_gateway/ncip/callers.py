@@ -31,7 +31,7 @@ async def authenticated(door: NcipServices, message: NcipMessage, peer: Peer) ->
     claimed, credentials = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
     rows = _claimants(door, claimed, credentials, peer)
     if not claimed and not rows and credentials is None:
-        missing = Problem(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
+        missing = Problem(problems.NEEDED_DATA_MISSING, "the header names no sender", "FromAgencyId")
         return replace(missing, challenge=challenge(_schemes(door, peer)))
     guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
     ways = _ways(peer, guessed)

@@ -32,7 +32,7 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
     pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
     if not pin and call.caller.pin == "required":
-        return Problem(NEEDED_DATA_MISSING, "a reader of this client proves who it is by a PIN", "AuthenticationInput")
+        return Problem(NEEDED_DATA_MISSING, "this client must send the PIN of the reader", "AuthenticationInput")
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
     if not card or agency not in ("", call.door.agency):

@@ -28,7 +28,7 @@ class Basis(StrEnum):
     """The kind of evidence for a statement about a system."""
 
     RUN = "run"
-    """The system's own program spoke to a gateway."""
+    """Tested with the system's own program."""
     PLAYED = "played"
     """Its program was read, and the test suite plays documents of the same shape (`fixtures/scenarios/system-…`)."""
     READ = "read"
@@ -75,7 +75,7 @@ class System:
 _AGENCY, _ADDRESS = "FromAgencyAuthentication", "address"
 
 STAND_IN: Final = "on a stand-in for Koha's own modules, with readers and books in memory"
-UNANNOUNCED: Final = "that it has sent a book: our counter receives it unannounced"
+UNANNOUNCED: Final = "shipments: our counter receives its books unannounced"
 
 _KOHA: Final[Keys] = MappingProxyType({"dialect": "koha", "problems": {"Unknown User": "fault"}})
 """Koha places the hold for our institutional user; if it does not know that user, no request of ours can succeed."""
@@ -94,11 +94,11 @@ _ROWS: Final = (
         needs=(
             "RequestedItem/RequestType Hold or Recall, else a hold is not shown",
             "LoanedItem/Ext/BibliographicDescription/BibliographicRecordId: the record that a loan links to",
-            "UserFiscalAccount/AccountDetails: one a charge; the balance alone shows nothing",
+            "UserFiscalAccount/AccountDetails: one for each charge; a balance alone is not shown",
             "StructuredPersonalUserName: GivenName and Surname (`[library] name_order` divides our names)",
             "LookupAgencyResponse/Ext/LocationName: pickup locations; it sends a LocationNameLevel back as PickupLocation",
         ),
-        never_tells=(_AGENCY, "a RequestId of its own", "InitiationHeader, where it has no fromAgency"),
+        never_tells=(_AGENCY, "a RequestId of its own", "InitiationHeader, if it has no fromAgency"),
         evidence=(
             Evidence(SystemRole.CLIENT, "patronLogin, getMyProfile, getMyTransactions, getMyHolds, getMyFines, "
                      "getPickUpLocations, getStatuses, getHolding, getAccountBlocks, placeHold (again after a cancellation), "
@@ -188,7 +188,7 @@ _ROWS: Final = (
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=(_ADDRESS,),
         needs=("ItemRequested, ItemShipped: title, author and call number in ItemOptionalFields",),
-        never_tells=("anything but LookupUser",),
+        never_tells=("any service but LookupUser",),
         evidence=(Evidence(SystemRole.PARTNER, "its events", Basis.READ, "iNCIPit 236a8b7"),),
     ),
     System(
@@ -197,7 +197,7 @@ _ROWS: Final = (
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=(_ADDRESS, "partner code in ApplicationProfileType"),
         needs=("ApplicationProfileType: the code of its partner record of us (`application_profile`)",),
-        never_tells=("which event it answers: its reply is a generic `Response`",),
+        never_tells=("the event that it answers: its reply is a generic `Response`",),
         evidence=(
             Evidence(SystemRole.PARTNER, "ItemReceived and the other events, by its replies", Basis.PLAYED,
                      "csusm-library/NCIP-Relay 2b88f3e"),
@@ -236,7 +236,7 @@ _ROWS: Final = (
         "wms", "WorldShare Management Services", "library system",
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=("login",),
-        never_tells=("anything to NCIP without HMAC or OAuth 2, which are not spoken here",),
+        never_tells=("any NCIP answer without HMAC or OAuth 2, which the gateway does not support",),
         evidence=(Evidence(SystemRole.ILS, "SIP2 63, 17", Basis.READ, "OCLC's documentation"),),
     ),
     System(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 SENTENCES: Mapping[str, tuple[str, str]] = {
     "R1": (
-        "On the days of a suspension no book is requested; people are sent to Interlibrary Loans.",
+        "On the days of a suspension no book is requested; patrons are referred to Interlibrary Loans.",
         "暫停服務期間不接受任何預約；讀者可改用館際互借服務。",
     ),
     "R2": (
@@ -42,7 +42,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "只有本館讀者可由借入一方提出預約；其他圖書館的讀者則由本館借出圖書。",
     ),
     "R10": (
-        "Who asks is known before anything is recorded.",
+        "The requester is identified before a request is recorded.",
         "任何紀錄作出之前，必先確認預約者的身分。",
     ),
     "R11": (
@@ -54,7 +54,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "同一讀者不可重複預約同一書名。",
     ),
     "R12": (
-        "One letter tells the patron that the book is here.",
+        "One letter informs the patron that the book has arrived.",
         "圖書到館後，讀者會收到一封通知信。",
     ),
     "R13": (
@@ -66,7 +66,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "圖書由發出通知信起保留五個曆日。",
     ),
     "R15": (
-        "What is not collected goes back, without a letter.",
+        "An uncollected book goes back, without a letter.",
         "逾期未領的圖書會退回，不另發信通知。",
     ),
     "R16": (
@@ -86,7 +86,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "每類讀者的借閱期以曆日計算。",
     ),
     "R20": (
-        "HKALL books take places of the patron's own quota.",
+        "HKALL books count towards the patron's own quota.",
         "HKALL 圖書計入讀者本身的借書限額。",
     ),
     "R21": (
@@ -94,7 +94,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "包括本館借書在內的總限額同樣適用。",
     ),
     "R22": (
-        "Nobody queues for a book that is out.",
+        "There is no queue for a book that is on loan.",
         "已借出的圖書不設輪候。",
     ),
     "R23": (
@@ -102,7 +102,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "只有藏書館可以催還，並可隨時催還。",
     ),
     "R24": (
-        "A recall is told to the patron once.",
+        "The patron gets one letter about a recall.",
         "催還只通知讀者一次。",
     ),
     "R25": (
@@ -158,7 +158,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "借出館可以拒絕：不在架上、已由該館讀者借出，或不宜外借。",
     ),
     "R38": (
-        "The patron is told when no library can lend.",
+        "The patron gets a letter when no library can lend.",
         "如沒有圖書館可以借出，讀者會獲通知。",
     ),
     "R39": (
@@ -174,7 +174,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "被催還的圖書逾期每日罰款港幣 4 元。",
     ),
     "R42": (
-        "A current e-mail address is the patron's duty.",
+        "Patrons are responsible for a current e-mail address.",
         "讀者有責任提供有效的電郵地址。",
     ),
     "R43": (
@@ -182,7 +182,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "未經藏書館許可，不得將圖書帶往海外。",
     ),
     "R44": (
-        "The patron answers for loss and damage.",
+        "The patron is liable for loss and damage.",
         "圖書如有遺失或損毀，由讀者負責。",
     ),
     "R45": (

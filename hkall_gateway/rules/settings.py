@@ -37,7 +37,7 @@ class Window:
     start: date = field(metadata=_must("R1", "First day, in Hong Kong."))
     end: date = field(metadata=_must("R1", "Last day, in Hong Kong."))
     inclusive: bool = _key(True, "R1", "Whether the last day is suspended too.")
-    message: str = _key("", "R1", "The message to patrons: the alternative to use.")
+    message: str = _key("", "R1", "The message to patrons: which service to use instead.")
     message_zh: str = _key("", "R1", "The same in Chinese; empty = as above.")
     partner: str = _key("", "R1", "The only partner concerned; empty = all.")
 
@@ -153,7 +153,7 @@ class Renewal:
     )
     cap_to_lender_due: bool = _key(False, "R32", "Whether a renewal ends with the lender's own date.")
     repeat_window_s: int = _key(
-        600, "R27", "Seconds within which the same renewal gets the same answer, if nothing else happened."
+        600, "R27", "Seconds within which the same renewal gets the same answer, if the loan did not change in between."
     )
     on_lender_refusal: Literal["keep", "revert"] = _key(
         "keep", "R28", "Whether a renewal that the lender refuses without a recall stays in force, or the old date returns."

@@ -59,7 +59,7 @@ def test_what_was_measured_before_is_judged_and_written_without_measuring_again(
     said["ratios"]["codec_vs_pysip2"] |= {"median": 1.5, "met": False}
     records.write_text(json.dumps(said), encoding="utf-8")
     done = bench("--from", str(records), "--check", "--write", str(page))
-    assert (done.exit_code, "fall short: codec_vs_pysip2" in done.output) == (1, True)
+    assert (done.exit_code, "miss their demand: codec_vs_pysip2" in done.output) == (1, True)
     assert "| `codec_vs_pysip2` | ≥ 4 | 1.5 |" in page.read_text(encoding="utf-8")
     assert bench("--from", str(records)).exit_code == 0
 

@@ -312,7 +312,7 @@ def test_under_another_key_nothing_is_restored(site: Site, tmp_path: Path) -> No
 def test_a_database_with_work_in_it_is_not_replaced_by_accident(site: Site, tmp_path: Path) -> None:
     site.done("backup", str(tmp_path / "copy"))
     site.do(placed)
-    assert "it holds requests" in site.refused("restore", str(tmp_path / "copy"))
+    assert "it contains requests" in site.refused("restore", str(tmp_path / "copy"))
     assert site.do(Unit.request, "R1") is not None
 
 

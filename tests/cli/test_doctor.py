@@ -228,4 +228,4 @@ def test_a_name_server_that_never_answers_does_not_keep_the_command_from_ending(
         until(lambda: b"resolving" in output.read_bytes(), "the look-up of a name")
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 1
-    assert output.read_text().splitlines()[1:] == ["nothing was checked", "interrupted; not examined: CUHK"]
+    assert output.read_text().splitlines()[1:] == ["no check was made", "interrupted; not examined: CUHK"]

@@ -204,8 +204,8 @@ WHY = {
     "request":    ("request", "ON_LOAN: it has not ended"),
     "fine":       ("request", "CLOSED: money is open"),
     "claim":      ("request", "CLOSED: the patron claims to have returned it"),
-    "message":    ("request", "CLOSED: a message about it is not told yet"),
-    "letter":     ("message", "dead: it is not told yet"),
+    "message":    ("request", "CLOSED: a message about it is not sent yet"),
+    "letter":     ("message", "dead: it is not sent yet"),
     "quarantine": ("quarantine", "it waits to be judged"),
     "card_block": ("card_block", "a terminal blocked the card"),
 }
@@ -226,7 +226,7 @@ def test_what_is_open_stays_and_is_listed_with_the_reason(config: Path, what: st
     found = stays(told(config, *ERASE))
 
     kind, why = WHY[what]
-    assert found == {kind: why, "patron": "name and address are needed for what stays"}
+    assert found == {kind: why, "patron": "open matters need name and address"}
     assert json.loads(run(config, "export", CARD).stdout)["tables"]["patrons"][0]["email"] == EMAIL
 
 
@@ -328,7 +328,7 @@ def test_beside_another_writer_it_is_told_that_the_file_was_not_written_anew(con
 def test_nobody_can_be_asked_without_yes(config: Path) -> None:
     do(config, known)
     done = run(config, *ERASE[:-1])
-    assert (done.exit_code, done.stderr) == (2, "--yes is needed where nobody can be asked\n")
+    assert (done.exit_code, done.stderr) == (2, "--yes is needed if standard input is no terminal\n")
     assert run(config, "export", CARD).exit_code == 0
 
 

@@ -112,11 +112,11 @@ def test_a_file_that_is_no_archive_is_named_and_nothing_is_deleted(config: Path,
 def test_while_a_gateway_is_at_it_the_command_says_so(config: Path) -> None:
     _run(config, begin, "purge", "gateway-1", now() - timedelta(seconds=1), False)
     done = run(config, "--older-than", "1")
-    assert (done.exit_code, done.stderr) == (1, "a gateway is at it at this moment\n")
+    assert (done.exit_code, done.stderr) == (1, "a gateway is purging at this moment\n")
 
 
 def test_purge_asks_first_and_does_nothing_where_nobody_can_be_asked(config: Path) -> None:
     words = ["purge", "--older-than", "1", "--config", str(config)]
     done = CliRunner().invoke(main, words, env=demo_setup.environment(PORTS))
-    assert (done.exit_code, done.stderr) == (2, "--yes is needed where nobody can be asked\n")
+    assert (done.exit_code, done.stderr) == (2, "--yes is needed if standard input is no terminal\n")
     assert left(config, REQUESTS.c.anonymised) == 0

@@ -62,10 +62,10 @@ def test_a_port_without_settings_is_as_strict_as_a_plain_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("row", "key", "said"),
     [
-        ('login = "optional"', "terminal", "is missing; who does not log in must be somebody"),
+        ('login = "optional"', "terminal", "is missing; it names the login of terminals that do not log in"),
         ('login = "optional"\nterminal = "counter-9"', "terminal", "'counter-9' is no login of sip2.terminals"),
-        ('terminal = "counter-1"', "terminal", "has no use where everybody must log in"),
-        ('login = "telnet"\nterminal = "counter-1"', "terminal", "has no use where everybody must log in"),
+        ('terminal = "counter-1"', "terminal", "has no use if every terminal must log in"),
+        ('login = "telnet"\nterminal = "counter-1"', "terminal", "has no use if every terminal must log in"),
         ('login = "maybe"', "login", "must be"),
         ('dialect = "klingon"', "dialect", "must be"),
         ('proxy_from = ["10.0.0.300"]', "proxy_from[0]", "is not a network"),

@@ -31,10 +31,10 @@ def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(
     told = noted(tmp_path, DAYS, *UNSAID)
     heads = [line.partition(" ")[2].split("; ")[0] for line in told]
     assert heads == [
-        "counter-1: offline is not said: what is told as done while the line was down (no block) is decided as if asked now",
+        "counter-1: offline is not set: transactions made off line (no block) are decided as if asked now",
         "selfcheck-1: selfcheck: 01 19 25 37 are refused, also about the library's own books",
-        "selfcheck-1: takes_money is not said: payments (37) are refused",
-        "selfcheck-1: offline is not said: what is told as done while the line was down (no block) is decided as if asked now",
+        "selfcheck-1: takes_money is not set: payments (37) are refused",
+        "selfcheck-1: offline is not set: transactions made off line (no block) are decided as if asked now",
         "bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused, also about the library's own books",
     ]
 
@@ -79,4 +79,4 @@ def test_a_site_that_has_decided_hears_nothing(tmp_path: Path, days: int) -> Non
 def test_for_ever_is_noted(tmp_path: Path, key: str) -> None:
     others = "" if key == "anonymise_days" else "anonymise_days = 180\n"
     told = retention(tmp_path, f"[retention]\n{others}{key} = 0\n")
-    assert told[f"retention.{key}"].startswith("is 0: patrons are remembered for ever")
+    assert told[f"retention.{key}"].startswith("is 0: patron data are kept for ever")

@@ -71,7 +71,7 @@ NOON = datetime(2017, 3, 1, 4, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("theirs_s", "word", "detail"),
     [
-        (None, "skip", "the peer does not say what time it is"),
+        (None, "skip", "the peer does not send its time"),
         (60, "ok", "agrees with ours"),
         (-61, "warn", "61 s behind ours"),
         (300, "warn", "5 min ahead of ours"),

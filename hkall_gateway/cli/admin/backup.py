@@ -13,13 +13,14 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.command()
 @_FILE
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @with_site
 @json_option
 def backup(site: Site, file: Path, force: bool, as_json: bool) -> None:
     """Copy the database into FILE while gateways work: an SQLite file, or pg_dump's custom format.
 
-    The marks of the erased go into hkall.erased beside it. Example: hkall-gateway backup /backup/hkall-2026-11-27.db
+    The marks of erased patrons are written to hkall.erased in the same folder.
+    Example: hkall-gateway backup /backup/hkall-2026-11-27.db
     """
     from hkall_gateway.cli.work import backup as work
 
@@ -28,16 +29,16 @@ def backup(site: Site, file: Path, force: bool, as_json: bool) -> None:
 
 @click.command()
 @_FILE
-@click.option("--force", is_flag=True, help="Replace a database that holds something, or whose gateways fell silent lately.")
+@click.option("--force", is_flag=True, help="Replace a database that is not empty, or that a gateway used in the last minute.")
 @click.option(
-    "--erased", "further", type=click.Path(path_type=Path, exists=True), help="A further file with marks of the erased."
+    "--erased", "further", type=click.Path(path_type=Path, exists=True), help="A further file with marks of erased patrons."
 )
 @config_option
 @json_option
 def restore(file: Path, force: bool, further: Path | None, config: Path, as_json: bool) -> None:
-    """Put a backup in the database's place and erase those again who were erased since; stop all gateways first.
+    """Replace the database by a backup and repeat the erasures made since then; stop all gateways first.
 
-    Whatever ends it early leaves the old database. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
+    If it fails or is interrupted, the old database stays. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
     """
     from hkall_gateway.cli.work import backup as work
 

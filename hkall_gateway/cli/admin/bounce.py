@@ -14,10 +14,10 @@ MOST_BYTES = 10_000_000
 @click.command()
 @with_site
 def bounce(site: Site) -> None:
-    """Read one bounce (RFC 3464) from standard input, and mark the letter that came back as undeliverable.
+    """Read one bounce (RFC 3464) from standard input and mark its letter as undeliverable.
 
-    For an alias of the mail server, on the address from which letters are sent. Only a letter that this library has signed
-    is marked (smtp.bounce_key_env); a delay changes nothing.
+    Call it from an alias of the mail server, on the sender address of the letters. It marks only a letter that this library
+    has signed (smtp.bounce_key_env); a report of a delay changes no letter.
 
     Example: hkall-gateway bounce < MESSAGE
     """
@@ -28,7 +28,7 @@ def bounce(site: Site) -> None:
     from hkall_gateway.store import notices
 
     if not site.bounce_key:
-        raise Ending("smtp.bounce_key_env is missing: without a key no bounce can be believed", WRONG)
+        raise Ending("smtp.bounce_key_env is missing: without a key no bounce can be verified", WRONG)
     try:
         back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
     except NotABounce as why:

@@ -20,7 +20,7 @@ def db() -> None:
 @db.command()
 @config_option
 def upgrade(config: Path) -> None:
-    """Bring the database to the revision that this program needs; forward only, and beside running gateways.
+    """Upgrade the database to the revision that this program needs; forward only, while gateways may run.
 
     Example: hkall-gateway db upgrade
     """
@@ -43,7 +43,7 @@ def upgrade(config: Path) -> None:
 @db.command()
 @config_option
 def check(config: Path) -> None:
-    """Say whether the database has the revision and the tables that this program needs.
+    """Check that the database has the revision and the tables that this program needs.
 
     Example: hkall-gateway db check
     """
@@ -60,7 +60,7 @@ def check(config: Path) -> None:
 @db.command()
 @config_option
 def vacuum(config: Path) -> None:
-    """Write an SQLite file anew, so that its free space holds no copies of rows that are gone; terminals wait meanwhile.
+    """Rewrite an SQLite file, so that its free space holds no copies of deleted rows; terminals wait meanwhile.
 
     Example: hkall-gateway db vacuum
     """
@@ -73,12 +73,12 @@ def vacuum(config: Path) -> None:
     engine = open_database(config)
     file = leftovers.file_of(engine)
     if file is None:
-        raise Ending("only an SQLite file is written anew; on PostgreSQL: VACUUM FULL, in a quiet hour")
+        raise Ending("only an SQLite file can be rewritten; on PostgreSQL run VACUUM FULL in a quiet hour")
     before = file.stat().st_size
     try:
         emptied = leftovers.vacuum(engine)
     except OperationalError as error:
         raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
     if not emptied:
-        raise Ending("the file is written anew, but a reader holds on to the log: run it again")
+        raise Ending("the file is rewritten, but another reader keeps the write-ahead log: run it again")
     click.echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")

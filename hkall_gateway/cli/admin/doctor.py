@@ -21,14 +21,14 @@ More:
 
 @click.command(epilog=EXAMPLE)
 @click.argument("who", required=False)
-@click.option("--to", default="", help="smtp: the recipient that is tried, without a letter; without it our own address.")
+@click.option("--to", default="", help="smtp: the recipient to try, without a letter; the default is our own address.")
 @config_option
 @json_option
 def doctor(who: str | None, to: str, config: Path, as_json: bool) -> None:
-    """Check whether everything is ready to go live, and say what to do where it is not.
+    """Check whether everything is ready to go live, and name the remedy for each failed check.
 
-    WHO is the AgencyId of a partner or client, `ils`, `smtp` or `gateway`; without it all are checked, side by side, in ten
-    seconds. Nothing is changed anywhere: only look-ups are sent, and no letter. The gateway may run meanwhile or not.
+    WHO is the AgencyId of a partner or client, `ils`, `smtp` or `gateway`; without it all are checked in parallel, in ten
+    seconds. The checks change no data anywhere: they send look-ups only, and no letter. The gateway may run meanwhile.
     Exit code 1: a check failed; warnings do not count. docs/doctor.md lists all checks.
     """
     from hkall_gateway.cli.work import doctor as work

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NO_CARDS: Final = Replacements()
 REPLACING: Final = 50
-"""Rows of a transaction in which cards are replaced: each of them moves all that is kept of a person."""
+"""Rows of a transaction in which cards are replaced: each of them moves all data of one person."""
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -38,9 +38,9 @@ def load() -> None:
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--force", is_flag=True, help="Let more than 20 % vanish."),
-        click.option("--full", is_flag=True, help="The file is complete: what it does not name vanishes."),
-        click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing."),
+        click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
+        click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
+        click.option("--dry-run", is_flag=True, help="Show what would change, without changing it."),
         FILE,
     ):
         command = option(command)
@@ -78,8 +78,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 @load.command()
 @_options
 def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
-    """Read holdings.csv. Agencies that are no partners and words for a copy's state that are not known are warned of, with
-    their lines.
+    """Read holdings.csv. Warnings name, with their lines, agencies that are no partners and unknown words for a copy's state.
 
     Example: hkall-gateway load holdings holdings.csv
     """
@@ -96,10 +95,10 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> 
 
 @load.command()
 @FILE
-@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the file, without loading it.")
 @with_site
 def closures(site: Site, file: Path, dry_run: bool) -> None:
-    """Read closures.csv: it replaces what is known of the libraries that it names.
+    """Read closures.csv: it replaces the closed days of the libraries that it names.
 
     Example: hkall-gateway load closures closures.csv
     """
@@ -115,7 +114,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
 @load.command()
 @FILE
-@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the file, without loading it.")
 @with_site
 def partners(site: Site, file: Path, dry_run: bool) -> None:
     """Read partners.csv into the directory; rows of the configuration file win at the next start.
@@ -135,10 +134,10 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
 @load.command("requests")
 @FILE
-@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the file, without loading it.")
 @with_site
 def requests_(site: Site, file: Path, dry_run: bool) -> None:
-    """Read requests.csv: what was open when the gateway took over. What is here already is left alone.
+    """Read requests.csv: the requests open when the gateway took over. Existing requests stay as they are.
 
     Example: hkall-gateway load requests requests.csv --dry-run
     """

@@ -11,7 +11,7 @@ from hkall_gateway.cli.options import WRONG, Ending
 
 @click.group()
 def policy() -> None:
-    """The rules of the consortium, as data.
+    """Check a policy file: the rules of the consortium as data.
 
     Example: hkall-gateway policy check policy.toml
     """
@@ -20,7 +20,7 @@ def policy() -> None:
 @policy.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Name every error of a policy file; what is right is said in one line.
+    """Name every error of a policy file; print one line if there is none.
 
     Example: hkall-gateway policy check policy.toml
     """

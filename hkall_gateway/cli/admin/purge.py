@@ -23,16 +23,19 @@ ROUND = "purge"
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Say how many it would be, and change nothing.")
-@click.option("--older-than", type=click.IntRange(min=1), help="Days since they ended, instead of the policy's.")
-@click.option("--archive", type=click.Path(path_type=Path, dir_okay=False), help="Move them into this file, *.jsonl.gz.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show how many requests it would be, without changing them.")
+@click.option("--older-than", type=click.IntRange(min=1), help="Days since the requests ended; the default is the policy's.")
+@click.option(
+    "--archive", type=click.Path(path_type=Path, dir_okay=False), help="Move the requests into this file, *.jsonl.gz."
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @with_site
 @json_option
 def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | None, yes: bool, as_json: bool) -> None:
     """Make ended requests anonymous after the policy's days; with --archive, move them out of the database.
 
-    What is not paid, claimed or not told yet stays. Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz --yes
+    A request that is unpaid, claimed or has a message to send stays.
+    Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz --yes
     """
     terms = _terms(site.library.policy.retention, older_than, archive)
     if dry_run:
@@ -45,7 +48,7 @@ def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | Non
 
 def _question(would: Sequence[Mapping[str, object]]) -> str:
     counts = ", ".join(f"{row['what']} {row['requests']}" for row in would)
-    return f"Ended requests: {counts or 'none'}. Nothing brings back what is forgotten. Go on?"
+    return f"Ended requests: {counts or 'none'}. This cannot be undone. Go on?"
 
 
 def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> Retention:
@@ -82,7 +85,7 @@ def _do(site: Site, library: Library) -> int:
     who = f"cli {by_staff(ROUND).who}"
     going: RoundState | None = site.run(begin, ROUND, who, site.now(), False)
     if going is None:
-        raise Ending("a gateway is at it at this moment")
+        raise Ending("a gateway is purging at this moment")
     count = 0
     try:
         while going is not None:
@@ -90,5 +93,5 @@ def _do(site: Site, library: Library) -> int:
             if sys.stderr.isatty():
                 click.echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:
-        raise Ending(f"{error}\nnothing of this batch was deleted") from None
+        raise Ending(f"{error}\nno row of this batch was deleted") from None
     return count

@@ -25,7 +25,7 @@ WEB = click.Choice(["web"])
 def serve(config: Path, only: str | None, without: str | None) -> None:
     """Run the daemon in the foreground, with JSON lines on standard output.
 
-    SIGTERM finishes what is in hand and leaves; SIGHUP reads the configuration again.
+    SIGTERM: finish the messages in hand, then end. SIGHUP: read the configuration again.
 
     \b
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
@@ -54,7 +54,7 @@ def _serving(only: str | None, without: str | None) -> Serving:
 def check_config(config: Path) -> None:
     """Name every error of the configuration and of the policy file at once.
 
-    Notes say what people would stumble over and what the site has still to decide; they are no errors.
+    Notes name pitfalls and decisions that the site has still to take; they are no errors.
     Example: hkall-gateway check-config --config gateway.toml
     """
 
@@ -73,7 +73,7 @@ def hash_secret(*, new: bool) -> None:
     """Read a password and print the hash to put into the configuration: the `secret_hash` of a terminal or of a member
     of staff, a client's or partner's `basic_hash` or `bearer_hash`.
 
-    A terminal is asked twice; where standard input is none, its first line is the password.
+    On a terminal it asks twice; else the first line of standard input is the password.
 
     \b
     Example: hkall-gateway hash-secret --new

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from hkall_gateway.store.unit import Unit
 
 NOBODY = "HKALL-STATUS"
-"""A card that nobody has: the question alone is what matters."""
+"""A card that does not exist: only whether an answer comes matters."""
 
 
 @click.command()
 @with_site
 @json_option
 def status(site: Site, as_json: bool) -> None:
-    """Which gateways run, what is open, what waits to be sent, which partners are configured or were ever told anything.
+    """Show running gateways, open requests, messages to send, rounds, and partners that are configured or were ever sent one.
 
     Example: hkall-gateway status --json
     """

@@ -39,9 +39,9 @@ WRITTEN = "<!-- written by `make docs`; change the table in the code instead -->
 
 
 ABOUT_CALLERS = (
-    "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says who may"
-    " call a service there. One that nobody may call gets its own response with a Problem: `Unsupported Service` where nobody"
-    " at all may, `Unauthorized Service For Agency` where others may. Versions: "
+    "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says"
+    " which callers may use a service. A service that the flow does not allow gets its own response with a Problem:"
+    " `Unsupported Service` if no caller may use it, `Unauthorized Service For Agency` if others may. Versions: "
 )
 
 
@@ -49,28 +49,29 @@ ABOUT_STATUS = (
     "RequestedItem of LookupUserResponse, and LookupRequestResponse. RequestStatusType is of NISO's list; the word of the"
     " patron's record (the policy's `[labels]`) stands beside it as Ext/RequestStatusType with the Scheme "
     f'`{LABELS_SCHEME}`. A client whose row says `request_status = "label"` gets that word, with that Scheme, in'
-    " RequestStatusType itself, and no Ext. NCIP 1 has no Ext there. LookupUser tells the requests that wait; the others are"
-    " told by LookupRequest."
+    " RequestStatusType itself, and no Ext. NCIP 1 has no Ext there. LookupUser lists the requests that wait; LookupRequest"
+    " answers for the others."
 )
 
 ABOUT_SYSTEMS = (
-    'A row of `[[partners]]` or `[[clients]]`, or the `[ils]` table, may say `system = "folio"`: each key that it does not have'
-    " is then as below, and every key may still be set ([configuration](config.md)). Entries of `problems` stand beside those"
-    " below, or replace the one of the same words. A system that is not here needs no row: leave `system` out and set the keys."
+    'A row of `[[partners]]` or `[[clients]]`, or the `[ils]` table, may set `system = "folio"`: then the defaults'
+    " below apply to its missing keys, and every key may still be set ([configuration](config.md)). Entries of"
+    " `problems` are added to those below, or replace the one of the same words. For a system that is not listed, leave"
+    " `system` out and set the keys."
 )
 
 ABOUT_EVIDENCE = (
-    "*run*: the system's own program spoke to a gateway. *played*: its program was read, and the test suite plays documents of"
-    " the same shape. *read*: its program, schema or documentation was read, and no more; try it with a test system of yours"
-    " first. *partners*: it lends to us, borrows from us, or asks for those who do. *clients*: our discovery system. *ils*: our"
-    " own library system."
+    "*run*: tested with the system's own program. *played*: its program was read, and the test suite replays documents"
+    " of the same shape. *read*: only its program, schema or documentation was read; try it with a test system of yours"
+    " first. *partners*: it lends to us, borrows from us, or acts for libraries that do. *clients*: our discovery"
+    " system. *ils*: our own library system."
 )
 
 ABOUT_ROLES = (
-    "`[[roles]]` of the [policy](policy.md) changes it. What a role may not send is refused by the message's own reply before"
-    " the library's own system is asked, and is N in 98. *R16*, *R17*: books of HKALL as those rules say. *till*: where the"
-    " terminal's row says `takes_money = true`. No block: where its row says `offline = true`, for the reader for whom the book"
-    " waits alone, and never for longer than the policy."
+    "Change it by `[[roles]]` of the [policy](policy.md). A message that a role may not send is refused in its own"
+    " reply before the library's own system is queried, and is N in 98. *R16*, *R17*: HKALL books by those rules."
+    " *till*: if the terminal's row has `takes_money = true`. No block: if its row has `offline = true`, only for the"
+    " reader for whom the book waits, and never past the policy's date."
 )
 
 
@@ -78,38 +79,38 @@ def lifecycle() -> str:
     """docs/lifecycle.md: the diagrams and every row of the table."""
     rows = [(s.source, s.event, s.target, ", ".join(s.sends), side_of(s.event)) for s in TABLE]
     tables = [
-        f"### Rows: {side.name.lower()}\n\n" + _table(("from", "when", "to", "tells"), [r[:4] for r in rows if r[4] is side])
+        f"### Rows: {side.name.lower()}\n\n" + _table(("from", "when", "to", "sends"), [r[:4] for r in rows if r[4] is side])
         for side in Side
     ]
-    return "\n\n".join(["# Where a request can go", WRITTEN, diagram().strip(), *tables]) + "\n"
+    return "\n\n".join(["# The life cycle of a request", WRITTEN, diagram().strip(), *tables]) + "\n"
 
 
 def profile() -> str:
-    """docs/profile.md: which messages of both protocols are answered."""
+    """docs/profile.md: the supported messages of both protocols."""
     sip2 = [(s.code, s.name, s.reply, sip2_profile.MESSAGES[s.code].use, sip2_profile.MESSAGES[s.code].why) for s in _SIP2]
     tags = [(t.tag, t.name, _marks(t), sip2_profile.FIELDS[t.tag].use, sip2_profile.FIELDS[t.tag].why) for t in TAGS.values()]
     ncip = [(name, _class(name), *_by_flow(name), why) for name, why in ncip_profile.WHY.items()]
     parts = [
-        "# What is supported",
+        "# Supported messages",
         WRITTEN,
         "## SIP2 2.00 messages",
-        _table(("code", "message", "reply", "supported", "how, and why so"), sip2),
-        "What a dialect withholds from its terminals gets its own negative reply; 98 says so in BX and its flags.",
-        "## What each kind of terminal may send",
+        _table(("code", "message", "reply", "supported", "how, or why not"), sip2),
+        "A message that the dialect withholds gets its own negative reply, and is N in the BX and flags of 98.",
+        "## Messages of each kind of terminal",
         _table(("message", *(row.role for row in ROLES)), list(_roles())),
         ABOUT_ROLES,
         "## SIP2 fields",
-        _table(("tag", "field", "", "supported", "how, and why so"), tags),
-        f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only where the dialect lists it.",
+        _table(("tag", "field", "", "supported", "how, or why not"), tags),
+        f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only if the dialect lists it.",
         "## NCIP services, as responder",
-        _table(("service", "class", *ncip_profile.FLOWS, "what for, and why so"), ncip),
+        _table(("service", "class", *ncip_profile.FLOWS, "purpose, or why not"), ncip),
         ABOUT_CALLERS + ", ".join(SUPPORTED) + ".",
-        "## Where a request stands, in NCIP",
+        "## Positions of a request in NCIP",
         ABOUT_STATUS,
         _table(("position", "RequestStatusType", "the record's word"), _status_words()),
         "## NCIP services, as initiator",
-        _table(("what is told", *FLOWS), [(send, *_documents(send)) for send in DOCUMENTS]),
-        "A dash: the flow has no document for it, and it counts as told.",
+        _table(("notification", *FLOWS), [(send, *_documents(send)) for send in DOCUMENTS]),
+        "A dash: the flow has no document for it, and the notification counts as sent.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -139,13 +140,13 @@ def _marks(tag: Tag) -> str:
 
 
 def systems() -> str:
-    """docs/systems.md: what works with which system, how that is known, and what `system = "…"` sets."""
+    """docs/systems.md: the tested parts of each system, the evidence, and the defaults of `system = "…"`."""
     tested = [
         (row.title, f"`{row.name}`", one.use.value, one.what, one.seen.value, one.version, one.note)
         for row in SYSTEMS.values()
         for one in row.evidence
     ]
-    heads = ("system", "name", "table", "what works", "how known", "version", "note")
+    heads = ("system", "name", "table", "what works", "evidence", "version", "note")
     parts = ["# Other systems", WRITTEN, ABOUT_SYSTEMS, "## What works", _table(heads, tested), ABOUT_EVIDENCE]
     return "\n\n".join([*parts, *map(_system, SYSTEMS.values())]) + "\n"
 
@@ -153,11 +154,11 @@ def systems() -> str:
 def _system(row: System) -> str:
     """The section of one system."""
     facts = [
-        ("is", row.kind),
-        ("shows who it is by", ", ".join(row.proofs)),
-        ("RequestItem is answered with", f"{row.numbers} RequestId" if row.partners is not None else ""),
+        ("kind", row.kind),
+        ("authenticates by", ", ".join(row.proofs)),
+        ("RequestItem returns", f"{row.numbers} RequestId" if row.partners is not None else ""),
         ("needs", "; ".join(row.needs)),
-        ("never tells", "; ".join(row.never_tells)),
+        ("never sends", "; ".join(row.never_tells)),
         *((f"`{_HEADS[use]}` defaults", _keys(row.defaults(use))) for use in SystemRole),
     ]
     told = [(name, text) for name, text in facts if text]
@@ -170,11 +171,11 @@ _HEADS = {SystemRole.PARTNER: "[[partners]]", SystemRole.CLIENT: "[[clients]]", 
 def _keys(keys: Mapping[str, object] | None) -> str:
     if keys is None:
         return ""
-    return ", ".join(f"`{name} = {_toml(value)}`" for name, value in keys.items()) or "those of any row"
+    return ", ".join(f"`{name} = {_toml(value)}`" for name, value in keys.items()) or "those of every row"
 
 
 def _toml(value: object) -> str:
-    """A value as it would stand in gateway.toml."""
+    """A value as written in gateway.toml."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + " }"
     if isinstance(value, tuple):
@@ -203,14 +204,14 @@ def _class(service: str) -> str:
 
 
 def _by_flow(service: str) -> tuple[str, ...]:
-    """Who may call a service, in each flow."""
+    """The callers of a service, in each flow."""
     if service == ncip_handlers.ABOUT_VERSIONS:
-        return ("anybody",) * len(ncip_profile.FLOWS)
+        return ("every caller",) * len(ncip_profile.FLOWS)
     return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in ncip_profile.FLOWS)
 
 
 def _documents(send: Notification) -> tuple[str, ...]:
-    """The service that says a thing, in each flow, for a request of our own making."""
+    """The service that carries a notification, in each flow, for a request of our own."""
     partner = Partner("THEM", "Them")
     telling = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
     made = (flow[send](telling, partner, "US") for flow in FLOWS.values())

@@ -12,12 +12,12 @@ from hkall_gateway.doctor.table import ROWS
 from hkall_gateway.doctor.tls import SOON_DAYS
 
 INTRODUCTION: Final = f"""\
-# Is everything ready?
+# The readiness check
 
 <!-- written by `make docs`; change the table in the code instead -->
 
-Run `hkall-gateway doctor` before you go live, after every change of a firewall, a certificate or a password, and when a peer is
-silent. It tries what the gateway itself does, by the gateway's own clients, and says what to do about each check that fails:
+Run `hkall-gateway doctor` before you go live, after every change of a firewall, a certificate or a password, and when a peer
+does not answer. It uses the gateway's own clients, as the gateway does, and names the remedy for each check that fails:
 
 ```
 CUHK  https://ncip.lib.cuhk.example/ncip
@@ -41,13 +41,14 @@ hkall-gateway doctor ils --json                             # the library's own 
 hkall-gateway doctor smtp --to someone@lib.example.edu.hk   # the mail server, with another recipient
 ```
 
-- Nothing is changed anywhere. Only look-ups of a card, an item, a title and a request `HKALL-DOCTOR-0` are sent, which nobody
-  has. The mail server hears no DATA. No secret is sent over a connection whose certificate is wrong. The gateway may run.
+- The checks change no data. They look up a card, an item, a title and a request `HKALL-DOCTOR-0`, which do not exist. They
+  send no DATA to the mail server, and no secret over a connection whose certificate is wrong. The gateway may run.
 - A wrong secret or password counts at the peer as one failed attempt, as it would if the gateway used it.
-- All peers are examined side by side; each has {PEER_S:.0f} seconds. Ctrl-C ends it and shows what was found.
-- Exit code 0: nothing failed (warnings do not count), 1: something failed, 2: wrong usage or configuration.
-- `--json` prints an array with one object a check: `peer`, `check`, `status` (`ok`, `warn`, `fail`, `skip`), `detail`, `advice`
-  and `about` (the file, port or key, where a check looks at several). Names of checks stay; details and advice are for people.
+- All peers are examined in parallel; each has {PEER_S:.0f} seconds. Ctrl-C ends it and shows what was found.
+- Exit code 0: no check failed (warnings do not count), 1: a check failed, 2: wrong usage or configuration.
+- `--json` prints an array with one object for each check: `peer`, `check`, `status` (`ok`, `warn`, `fail`, `skip`), `detail`,
+  `advice` and `about` (the file, port or key, if a check examines several). Names of checks stay; details and advice are for
+  people.
 - Trusted authorities are those of OpenSSL on this machine, as for the gateway; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
 
 | a warning | a failure |
@@ -60,7 +61,7 @@ hkall-gateway doctor smtp --to someone@lib.example.edu.hk   # the mail server, w
 
 ## All checks
 
-| check | of | what it does | when it fails |
+| check | of | action | remedy |
 |---|---|---|---|
 """
 

@@ -34,17 +34,18 @@ HEAD: Final = """\
 
 <!-- written by `make docs`; change the templates in the code instead -->
 
-The gateway writes these letters, in the language of the patron's record (`en` or `zh-Hant`; what a record says in BCP 47 or in
-MARC codes is mapped, and `load patrons` names what is neither). Each is plain text with the same words in HTML. `[notices]` of
-the policy file says which are sent; `[smtp]` of gateway.toml says how. A letter is held against its request at the moment it
-leaves: one whose reason is gone is not sent, and `hkall-gateway notices` shows it as `not_needed`.
+The gateway writes these letters, in the language of the patron's record (`en` or `zh-Hant`; BCP 47 tags and MARC codes of a
+record are mapped, and `load patrons` names other ones). Each is plain text with the same words in HTML. Choose the letters in
+`[notices]` of the policy file, and the mail server in `[smtp]` of gateway.toml. Each letter is checked against its request
+when it is sent: if its reason is gone it is not sent, and `hkall-gateway notices` shows it as `not_needed`.
 
-Titles and names are data: control characters and line ends in them become blanks, everything else stands as it is.
+Titles and names are data: control characters and line ends in them become blanks; other characters are unchanged.
 
-## A letter that comes back
+## Bounces
 
-Let the mail server hand what comes to the address in `smtp.from` to `hkall-gateway bounce`. It needs the daemon's environment:
-put a key into `/etc/hkall/environment` (`openssl rand -hex 32`), name its variable in `smtp.bounce_key_env`, and write a script
+Let the mail server pipe mail to the address in `smtp.from` into `hkall-gateway bounce`. The command needs the daemon's
+environment: put a key into `/etc/hkall/environment` (`openssl rand -hex 32`), name its variable in `smtp.bounce_key_env`, and
+write a script
 
 ```sh
 #!/bin/sh
@@ -53,12 +54,13 @@ set -a
 hkall-gateway bounce --config /etc/hkall/gateway.toml
 ```
 
-that an alias of exim or postfix names, `lending: "|/etc/hkall/bounce"`. The script must run as the daemon's user: `user =` of
-exim's pipe transport, the owner of postfix's file of aliases.
+and name it in an alias of exim or postfix, `lending: "|/etc/hkall/bounce"`. The script must run as the daemon's user: the
+`user =` of exim's pipe transport, the owner of postfix's file of aliases.
 
-The Message-ID of every letter holds its number and a check that is made with the key, so that nobody else can mark a letter.
-A final failure marks the letter undeliverable (`hkall-gateway notices --failed`); the request goes on as before (R42). Word of
-a delay marks nothing. The same bounce twice is no error. Exit code 1: nothing was marked, and one line says why.
+The Message-ID of every letter contains its number and a code made with the key, so that only real bounces can mark a letter.
+A final failure marks the letter undeliverable (`hkall-gateway notices --failed`); the request goes on as before (R42). A
+report of a delay marks no letter. The same bounce twice is no error. Exit code 1: no letter was marked, and one line gives
+the reason.
 """
 
 

@@ -29,7 +29,7 @@ TAIL = """.SH EXIT STATUS
 done
 .TP
 .B 1
-refused by a rule, not found, or the world was in the way
+refused by a rule, not found, or a failure of the network, a disk or a database
 .TP
 .B 2
 wrong usage or configuration
@@ -39,10 +39,10 @@ wrong usage or configuration
 The configuration file, as \\-\\-config names it.
 .TP
 .B HKALL_INSTANCE
-The number of this gateway among those of the machine; 1 if it is not set.
+The number of this gateway on the machine; the default is 1.
 .TP
 .B HKALL_TRUST_CLOCK
-If set, `serve` starts although another gateway was seen later than it is now by this machine's clock.
+If set, `serve` starts although the last sign of another gateway is later than this machine's clock.
 .SH FILES
 .TP
 .I gateway.toml

@@ -24,16 +24,16 @@ def rules_page() -> str:
     """The page; it needs the project's own checkout, since tests are not installed."""
     functions, tests = _by_rule(_functions()), _by_rule(_tests())
     rows = [_row(number, said, functions, tests) for number, said in PUBLISHED.items()]
-    head = "| rule | what it says | where | policy keys | held by |\n| --- | --- | --- | --- | --- |"
+    head = "| rule | statement | functions | policy keys | tests |\n| --- | --- | --- | --- | --- |"
     top = ["# The rules", "", "<!-- written by `make docs`; change the code instead -->", ""]
     return "\n".join([*top, head, *rows, "", *_readings()]) + "\n"
 
 
 def _readings() -> Iterator[str]:
-    """Where the published page leaves a choice: which key makes it, and what else a site may say."""
-    yield from ("## Where the page leaves a choice", "")
-    yield "The default is the reading of the published page. Which letters are sent is in [policy.md](policy.md)."
-    yield from ("", "| key | rule | default | or | what it decides |", "| --- | --- | --- | --- | --- |")
+    """The choices that the published page leaves open: the key of each, and its other values."""
+    yield from ("## Choices that the page leaves open", "")
+    yield "The default is the reading of the published page. [policy.md](policy.md) lists the keys of the letters."
+    yield from ("", "| key | rule | default | or | meaning |", "| --- | --- | --- | --- | --- |")
     for one in choices():
         if not one.key.startswith(LETTERS):
             yield f"| `{one.key}` | {one.rule} | {one.default} | {', '.join(one.others)} | {one.doc} |"

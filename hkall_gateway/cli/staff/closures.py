@@ -22,7 +22,7 @@ BATCH = 200
 
 @click.group()
 def closures() -> None:
-    """Days on which libraries are closed; `load closures` reads them.
+    """List and move the closed days of libraries; `load closures` reads them.
 
     Example: hkall-gateway closures move --reason "typhoon" --dry-run
     """
@@ -32,7 +32,7 @@ def closures() -> None:
 @with_site
 @json_option
 def list_(site: Site, as_json: bool) -> None:
-    """The closed days of every library, from today on.
+    """List the closed days of every library, from today on.
 
     Example: hkall-gateway closures list
     """
@@ -44,11 +44,11 @@ def list_(site: Site, as_json: bool) -> None:
 
 @closures.command()
 @click.option("--reason", default="", help="Why, for the journal.")
-@click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would move, without moving it.")
 @with_site
 @json_option
 def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
-    """Move what falls on a closed day of ours, from today on, to the next open one: due dates, and last days to collect.
+    """Move due dates and last days to collect that fall on a closed day of ours, from today on, to the next open day.
 
     Example: hkall-gateway closures move --reason "typhoon"
     """

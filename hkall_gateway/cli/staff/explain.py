@@ -51,7 +51,7 @@ class ExplainQuestion:
 
 @click.group()
 def explain() -> None:
-    """What would be answered, by which rule and from which facts; nothing is changed.
+    """Show the answer to a question, its rule and its facts; change no data.
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-08T23:59:59+08:00
     """
@@ -63,7 +63,7 @@ RENEW = ("R2", "R27", "R28", "R29", "R32")
 RECALL = ("R23", "R24", "R25", "R26")
 FINE = ("R40", "R41")
 
-AT = click.option("--at", "at", default="", help="As if it were this instant, such as 2017-03-09T00:00:00+08:00.")
+AT = click.option("--at", "at", default="", help="Decide as of this instant, such as 2017-03-09T00:00:00+08:00.")
 PATRON = click.option("--patron", required=True, help="The card's barcode.")
 ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY/BARCODE.")
 
@@ -72,13 +72,13 @@ ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY
 @PATRON
 @click.option("--bib", required=True, help="The title's number in the union catalogue.")
 @click.option("--volume", default="", help="The volume wanted.")
-@click.option("--pickup", default="", help="Where it will be collected.")
-@click.option("--hold", is_flag=True, help="As a hold: also where no copy can be sent now.")
+@click.option("--pickup", default="", help="The code of the pickup location.")
+@click.option("--hold", is_flag=True, help="Decide as a hold: also if no copy can be sent now.")
 @AT
 @with_site
 @json_option
 def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: bool, at: str, as_json: bool) -> None:
-    """May this patron request this title, and who would be asked?
+    """Show whether this patron may request this title, and which lenders would be asked.
 
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
@@ -98,7 +98,7 @@ def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: b
 @with_site
 @json_option
 def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool) -> None:
-    """May this patron borrow this copy, and until when?
+    """Show whether this patron may borrow this copy, and until when.
 
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
@@ -113,13 +113,13 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
 
 @explain.command()
 @ITEM
-@click.option("--patron", default="", help="The card that asks; without it, whoever has the copy.")
-@click.option("--staff", is_flag=True, help="As staff at the counter.")
+@click.option("--patron", default="", help="The card that asks; the default is the borrower of the copy.")
+@click.option("--staff", is_flag=True, help="Decide as for staff at the counter.")
 @AT
 @with_site
 @json_option
 def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: bool) -> None:
-    """May this loan be renewed, and until when?
+    """Show whether this loan may be renewed, and until when.
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
@@ -133,7 +133,7 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
 
 @explain.command()
 @ITEM
-@click.option("--by", "sender", default="", help="The library that recalls; without it, the copy's owner.")
+@click.option("--by", "sender", default="", help="The library that recalls; the default is the copy's owner.")
 @click.option(
     "--owner-says", default=None, type=click.DateTime(["%Y-%m-%d"]), help="The date that the owner names, YYYY-MM-DD."
 )
@@ -141,7 +141,7 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
 @with_site
 @json_option
 def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: str, as_json: bool) -> None:
-    """If the owner recalled this copy: until when could the patron keep it?
+    """Show until when the patron could keep this copy if its owner recalled it now.
 
     Example: hkall-gateway explain recall --item CUHK/C00001
     """
@@ -166,7 +166,7 @@ def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: 
 @with_site
 @json_option
 def fine(site: Site, item: str, at: str, as_json: bool) -> None:
-    """What would it cost if this copy came back now?
+    """Show the fine if this copy came back now.
 
     Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
     """

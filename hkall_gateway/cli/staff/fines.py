@@ -19,18 +19,18 @@ LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cent
 
 @click.group()
 def fines() -> None:
-    """What patrons owe.
+    """List, pay and waive the charges of patrons.
 
     Example: hkall-gateway fines list --patron P1
     """
 
 
 @fines.command("list")
-@click.option("--patron", default="", help="Only this card, or the one that replaced it.")
+@click.option("--patron", default="", help="List only the charges of this card, or of the one that replaced it.")
 @with_site
 @json_option
 def list_(site: Site, patron: str, as_json: bool) -> None:
-    """Charges that are not settled, oldest first.
+    """List charges that are not settled, oldest first.
 
     Example: hkall-gateway fines list
     """
@@ -44,12 +44,12 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 @fines.command()
 @click.argument("patron")
 @click.argument("cents", type=click.IntRange(min=1))
-@click.option("--fine", type=int, default=None, help="One charge; otherwise the oldest first.")
-@click.option("--transaction", default="", help="The cash box's number; the same one is taken once.")
+@click.option("--fine", type=int, default=None, help="The number of one charge; the default is the oldest first.")
+@click.option("--transaction", default="", help="The number of the payment in the cash box; each number is taken once.")
 @with_site
 @json_option
 def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str, as_json: bool) -> None:
-    """Take money for what a patron owes.
+    """Record a payment of a patron's charges.
 
     Example: hkall-gateway fines pay P1 600
     """
@@ -64,11 +64,11 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 @fines.command()
 @click.argument("fine", type=int)
 @click.option("--reason", required=True, help="Why, for the journal.")
-@click.option("--cents", type=click.IntRange(min=1), default=None, help="Only so much of it.")
+@click.option("--cents", type=click.IntRange(min=1), default=None, help="Waive only this part of it.")
 @with_site
 @json_option
 def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) -> None:
-    """Let a patron off a charge, or a part of it.
+    """Waive a charge, or a part of it.
 
     Example: hkall-gateway fines waive 17 --reason "typhoon"
     """

@@ -27,20 +27,20 @@ Ended: TypeAlias = "Callable[[Unit, int], Any]"
 
 @click.group()
 def outbox() -> None:
-    """What waits to be told to partners and patrons.
+    """List, retry and settle messages to partners and patrons.
 
     Example: hkall-gateway outbox list --partner CUHK
     """
 
 
 @outbox.command("list")
-@click.option("--partner", default="", help="Only what this partner must hear.")
-@click.option("--error", default="", help="Only where the last error has this text.")
-@click.option("--dead", is_flag=True, help="Only what was given up.")
+@click.option("--partner", default="", help="Only rows for this partner.")
+@click.option("--error", default="", help="Only rows whose last error contains this text.")
+@click.option("--dead", is_flag=True, help="Only dead rows: those that are no longer tried.")
 @with_site
 @json_option
 def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> None:
-    """Undelivered rows, oldest first.
+    """List undelivered rows, oldest first.
 
     Example: hkall-gateway outbox list --dead
     """
@@ -69,7 +69,7 @@ def _line(row: OutboxRow) -> dict[str, Any]:
 @with_site
 @json_option
 def show_(site: Site, row: int, as_json: bool) -> None:
-    """Everything needed to judge one row: the document without its secrets, and how every try went.
+    """Show one row: its document without secrets, and the result of each attempt.
 
     Example: hkall-gateway outbox show 17
     """
@@ -118,7 +118,7 @@ def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
 
 _ROWS = click.argument("rows", nargs=-1, type=int)
 _PARTNER = click.option("--partner", default="", help="Every undelivered row of this partner.")
-_ERROR = click.option("--error", default="", help="Every undelivered row whose last error has this text.")
+_ERROR = click.option("--error", default="", help="Every undelivered row whose last error contains this text.")
 _REASON = click.option("--reason", required=True, help="Why, for the journal.")
 
 
@@ -147,7 +147,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 @_REASON
 @with_site
 def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
-    """It was told by other means: the request goes on as if the partner had answered. In bulk, dead rows only.
+    """Settle rows that were told by other means: the request goes on as if the partner had answered. In bulk, dead rows only.
 
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
@@ -172,7 +172,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 @_REASON
 @with_site
 def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
-    """It is not to be told at all: a wish goes to the next lender. In bulk, dead rows only.
+    """Drop rows that shall not be sent: a request goes to the next lender. In bulk, dead rows only.
 
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """

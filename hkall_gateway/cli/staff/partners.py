@@ -26,8 +26,8 @@ RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days
 @with_site
 @json_option
 def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
-    """The partners named, else those that are configured or were ever told anything: line, breaker, undelivered and dead
-    messages, balance of 30 days and days from the wish to our shelf, answers of 7 days.
+    """Show the partners named, else those that are configured or were ever sent a message: channel, breaker, undelivered and
+    dead messages, balance of 30 days and days from the request to our shelf, answers of 7 days.
 
     Example: hkall-gateway partners CUHK --json
     """

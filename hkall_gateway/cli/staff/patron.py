@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from hkall_gateway.store.unit import Unit
 
 SMALL: Final = 256 << 20
-"""A file of so many bytes is written anew within seconds; terminals wait meanwhile."""
+"""Largest file, in bytes, that is rewritten without being asked: it takes seconds, and terminals wait meanwhile."""
 COLUMNS: Final = ("what", "which", "state", "count", "why", "then")
 
 _FORMER = click.option(
-    "--former", multiple=True, metavar="CARD", help="An earlier card of the same person that no load told of; may be repeated."
+    "--former", multiple=True, metavar="CARD", help="An earlier card of the same person that no load named; may be repeated."
 )
 _ARCHIVES = click.option(
     "--archive", "archives", multiple=True, type=click.Path(path_type=Path), help="A further archive; may be repeated."
@@ -37,7 +37,7 @@ _ARCHIVES = click.option(
 
 @click.group()
 def patron() -> None:
-    """What is known of one person: all of it as JSON, or forgotten.
+    """Export or erase the data of one person.
 
     Example: hkall-gateway patron export P0001
     """
@@ -49,7 +49,7 @@ def patron() -> None:
 @_ARCHIVES
 @with_site
 def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path]) -> None:
-    """Print everything that any table or archive has about the person with this CARD, as one JSON object.
+    """Print all data of the person with this CARD, from every table and archive, as one JSON object.
 
     Example: hkall-gateway patron export P0001 > p0001.json
     """
@@ -86,8 +86,8 @@ def _in_archives(who: Person, files: Sequence[Path]) -> dict[str, list[Row]]:
 @click.option("--reason", required=True, help="Why, for the journal; without the person's name.")
 @_FORMER
 @_ARCHIVES
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--vacuum/--no-vacuum", default=None, help="Write the SQLite file anew; without it where it is below 256 MB.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--vacuum/--no-vacuum", default=None, help="Rewrite the SQLite file; by default if it is below 256 MB.")
 @with_site
 @json_option
 def erase(
@@ -100,7 +100,7 @@ def erase(
     vacuum: bool | None,
     as_json: bool,
 ) -> None:
-    """Forget the person with this CARD; what is open stays and is listed, with what ends it.
+    """Erase the person with this CARD; open matters stay and are listed with the command that settles each.
 
     Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
     """

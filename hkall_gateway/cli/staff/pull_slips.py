@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @with_site
 def slips(site: Site) -> None:
-    """A slip for every book of the pull list; one that was printed before says when.
+    """Print a slip for every book of the pull list; a slip printed before shows its date.
 
     Example: hkall-gateway slips | lp
     """

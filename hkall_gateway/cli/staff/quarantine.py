@@ -22,19 +22,19 @@ _REASON = click.option("--reason", required=True, help="Why, for the record.")
 
 @click.group()
 def quarantine() -> None:
-    """News of partners about requests or copies that we did not know: they heard a no, and the document is kept.
+    """Judge partners' documents about unknown requests or copies: each was refused, and kept without its secrets.
 
     Example: hkall-gateway quarantine list --partner CUHK
     """
 
 
 @quarantine.command("list")
-@click.option("--partner", default="", help="Only what this partner told.")
-@click.option("--all", "settled", is_flag=True, help="Also what was judged.")
+@click.option("--partner", default="", help="Only documents of this partner.")
+@click.option("--all", "settled", is_flag=True, help="Also documents that are judged already.")
 @with_site
 @json_option
 def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
-    """What waits to be judged, oldest first.
+    """List documents that wait to be judged, oldest first.
 
     Example: hkall-gateway quarantine list
     """
@@ -52,7 +52,7 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
 @with_site
 @json_option
 def show_(site: Site, number: int, as_json: bool) -> None:
-    """The document, a dot for everything secret or personal.
+    """Show a document, with a dot in place of each secret or personal value.
 
     Example: hkall-gateway quarantine show 4
     """
@@ -70,7 +70,7 @@ def show_(site: Site, number: int, as_json: bool) -> None:
 @_REASON
 @with_site
 def replay(site: Site, number: int, reason: str) -> None:
-    """Hear it again, as if it came now: once its request is known, it takes effect.
+    """Process a document again, as if it came now: it takes effect once its request is known.
 
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
@@ -94,7 +94,7 @@ def replay(site: Site, number: int, reason: str) -> None:
 @_REASON
 @with_site
 def drop(site: Site, number: int, reason: str) -> None:
-    """It means nothing here.
+    """Drop a document that does not concern this library.
 
     Example: hkall-gateway quarantine drop 4 --reason "meant for another library"
     """

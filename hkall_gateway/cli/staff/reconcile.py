@@ -28,18 +28,23 @@ NEEDED = frozenset({"request_id", "position"})
 @click.command()
 @click.argument("partner")
 @click.option("--file", "path", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The partner's list, CSV.")
-@click.option("--apply", "applied", is_flag=True, help="Do what mends, with --reason.")
+@click.option("--apply", "applied", is_flag=True, help="Carry out the corrections, with --reason.")
 @click.option("--reason", default="", help="Why, for the journal.")
-@click.option("--days", default=60, show_default=True, help="Without a list: how far back to ask about what has ended.")
+@click.option(
+    "--days",
+    default=60,
+    show_default=True,
+    help="Without a list: also ask about requests placed in so many days that have ended.",
+)
 @with_site
 @json_option
 def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, days: int, as_json: bool) -> None:
-    """Compare what is open between us and PARTNER with its own list: request_id,position[,barcode], where
-    request_id is AGENCY:VALUE (ours, or a lender's own) and position is the one of its own side (a lender's PAGED, a
+    """Compare the open requests between us and PARTNER with its own list: request_id,position[,barcode], where
+    request_id is AGENCY:VALUE (ours, or a lender's own) and position is that of its own side (a lender's PAGED, a
     borrower's ON_LOAN …).
 
-    Without a list the partner is asked by LookupRequest, else by LookupItem, as its row says that it can, also about what was
-    placed in the last --days and has ended here. Such an answer may fit several positions; then all of them are shown.
+    Without a list it asks the partner by LookupRequest, else by LookupItem, as its row allows, also about requests placed in
+    the last --days that have ended here. Such an answer may fit several positions; then all of them are shown.
 
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
@@ -124,7 +129,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
-        click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
+        click.echo(f"{partner.agency} gave no usable answer about {silent} of {len(said)}", err=True)
     return {line.wire_id: line for line in said}
 
 

@@ -34,48 +34,48 @@ class Command:
 
 # fmt: off
 COMMANDS: tuple[Command, ...] = (
-    Command("receive",       "The copy is here, announced by its lender or not.", ("item",)),
-    Command("lend",          "Its reader takes it at the counter, while no terminal works."),
-    Command("return",        "The patron has returned it; --on an earlier day needs a --reason.", ("on",)),
-    Command("renew",         "The patron keeps it longer, also when it is overdue; the fine until today is charged."),
-    Command("return_unused", "It goes home from the hold shelf; nobody collected it."),
-    Command("dispatch",      "It leaves for its owner."),
-    Command("cancel",        "The patron no longer wants it."),
-    Command("decline",       "We do not lend it: --reason not_on_shelf, checked_out_locally or not_suitable."),
-    Command("ship",          "Our paged copy leaves for the borrowing library."),
-    Command("substitute",    "Another copy of ours, --item AGENCY/BARCODE, goes instead; --reason as for decline.", ("item",)),
-    Command("recall",        "A patron of ours wants our lent copy back.", ("on",)),
-    Command("cancel_recall", "Our patron no longer wants it back."),
-    Command("lost",          "The patron has lost it; the owner's price list says what it costs.", ("cents", "on")),
-    Command("damaged",       "It came back damaged.", ("cents",)),
-    Command("claim",         "The patron says that it was returned; the fine stops.", ("on",)),
-    Command("seen",          "What `flagged` says of it is looked at and settled."),
-    Command("settle",        "It is settled with the owner; the request ends."),
-    Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on.", ("on",)),
-    Command("extend",        "More time, until --on.", ("on",)),
-    Command("force",         "Put it --to a position where no step leads; nobody is told.", ("to",)),
+    Command("receive",       "Receive the copy, announced by its lender or not.", ("item",)),
+    Command("lend",          "Lend the copy to its patron at the counter, while no terminal works."),
+    Command("return",        "Take the copy back from the patron; --on an earlier day needs a --reason.", ("on",)),
+    Command("renew",         "Renew the loan, also when it is overdue; the fine until today is charged."),
+    Command("return_unused", "Send an uncollected copy home from the hold shelf."),
+    Command("dispatch",      "Send the returned copy home to its owner."),
+    Command("cancel",        "Cancel the request for its patron."),
+    Command("decline",       "Decline to lend our copy: --reason not_on_shelf, checked_out_locally or not_suitable."),
+    Command("ship",          "Ship our paged copy to the borrowing library."),
+    Command("substitute",    "Lend another copy of ours instead, --item AGENCY/BARCODE; --reason as for decline.", ("item",)),
+    Command("recall",        "Recall our lent copy for a patron of ours.", ("on",)),
+    Command("cancel_recall", "Cancel our recall of the copy."),
+    Command("lost",          "Record that the patron lost the copy; the owner's price list sets the price.", ("cents", "on")),
+    Command("damaged",       "Record that the copy came back damaged.", ("cents",)),
+    Command("claim",         "Record the patron's claim that the copy was returned; the fine stops.", ("on",)),
+    Command("seen",          "Clear the flags of the request, so that `flagged` no longer lists it."),
+    Command("settle",        "Record that the loss is settled with the owner; the request ends."),
+    Command("overseas",      "Record the owner's leave to take the copy overseas until --on; --reason quotes it.", ("on",)),
+    Command("extend",        "Extend the time to collect, until --on.", ("on",)),
+    Command("force",         "Set the position --to one that no step leads to; no message or letter is sent.", ("to",)),
 )
 
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "cents": click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
-    "on":    click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
+    "on":    click.option("--on", default="", help="The day of the event, YYYY-MM-DD."),
     "to":    click.option("--to", default="", help="The position."),
     "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
 }
 
 CHOICES: tuple[Command, ...] = (
-    Command("pin",           "Keep to one lender: nobody else is asked, also when it declines."),
-    Command("skip",          "Not this lender: it is told to stop if it is asked now, and the next one is asked."),
-    Command("insert",        "Ask for this copy next, AGENCY/BARCODE, whatever its rank was."),
+    Command("pin",           "Ask this lender only: no other one is asked, even if it declines."),
+    Command("skip",          "Skip this lender: if it has been asked, its request is cancelled, and the next lender is asked."),
+    Command("insert",        "Ask for this copy next, AGENCY/BARCODE, regardless of its rank."),
 )
-"""Deeds about the lenders of one request; `requests show` lists them."""
+"""Actions on the lenders of one request; `requests show` lists them."""
 
 # fmt: on
 
 
 @click.group()
 def request() -> None:
-    """What staff may do by hand; WHAT is a request's number, a barcode, or AGENCY/BARCODE.
+    """Carry out by hand a step of a request; WHAT is a request's number, a barcode, or AGENCY/BARCODE.
 
     Example: hkall-gateway request return C00001 --on 2017-03-15 --reason "found in the drop"
     """
@@ -172,7 +172,7 @@ def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
 @click.option("--patron", required=True, help="The card's barcode.")
 @click.option("--bib", required=True, help="The title's number in the union catalogue.")
 @click.option("--volume", default="", help="The volume wanted.")
-@click.option("--pickup", default="", help="Where it will be collected.")
+@click.option("--pickup", default="", help="The code of the pickup location.")
 @with_site
 @json_option
 def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: bool) -> None:
@@ -202,7 +202,7 @@ def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> A
 @with_site
 @json_option
 def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
-    """The wish of a request that has ended, again, as a new request.
+    """Place the request of an ended request again, as a new one.
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """

@@ -20,19 +20,19 @@ TRACED = ("at", "request", "who", "channel", "message", "event", "source", "targ
 
 @click.group()
 def requests() -> None:
-    """Requests of both sides.
+    """List, show and trace requests, as borrower and as lender.
 
     Example: hkall-gateway requests trace C00001
     """
 
 
 @requests.command("list")
-@click.option("--position", default="", help="Only those that stand here, such as RECEIVED.")
-@click.option("--partner", default="", help="Only those with this partner.")
+@click.option("--position", default="", help="Only requests at this position, such as RECEIVED.")
+@click.option("--partner", default="", help="Only requests with this partner.")
 @with_site
 @json_option
 def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
-    """Open requests, oldest first.
+    """List open requests, oldest first.
 
     Example: hkall-gateway requests list --position RECEIVED
     """
@@ -52,7 +52,7 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 @with_site
 @json_option
 def show_(site: Site, request: str, as_json: bool) -> None:
-    """Everything about one request, and the lenders that were or can be asked: by rank and why, or why not.
+    """Show one request, and the lenders that were or can be asked: the rank of each with its reasons.
 
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
@@ -82,7 +82,7 @@ def _print_one(found: Request, former: Sequence[str], candidates: Sequence[Candi
 @with_site
 @json_option
 def trace(site: Site, what: str, as_json: bool) -> None:
-    """The whole history of a request, a barcode or a patron's card, a former one too, with the rules behind every no.
+    """Show the history of a request, a barcode or a patron's card (a former one too), with the rule behind each refusal.
 
     Example: hkall-gateway requests trace P1
     """

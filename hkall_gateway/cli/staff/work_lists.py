@@ -62,19 +62,22 @@ def _now(name: str) -> Ask:
     return ask
 
 
-# fmt: off
 QUESTIONS: tuple[WorkList, ...] = (
-    WorkList("pull-list",       _now("pull_list"),       ("moved_at",),              "What to fetch from our shelves now."),
-    WorkList("expected",        _now("expected"),        ("moved_at",),              "What is on its way to our counter."),
-    WorkList("expired-pickups", _now("expired_pickups"), ("patron", "pickup_last"),  "What leaves the hold shelf (R15)."),
-    WorkList("overdues",        _overdues,                   ("patron", "due"),          "Loans whose due date is over (R39)."),
-    WorkList("recalls",         _now("recalls"),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
-    WorkList("renewals",        _now("renewals"),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
-    WorkList("lender-dates",    _now("lender_dates"),    LENT,                       "Loans past a lender's date (R32)."),
-    WorkList("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
-    WorkList("flagged",         _now("flagged"),         FLAGGED,                    "What staff should look at, and why."),
+    WorkList("pull-list", _now("pull_list"), ("moved_at",), "List the copies to fetch from our shelves now."),
+    WorkList("expected", _now("expected"), ("moved_at",), "List the copies on their way to our counter."),
+    WorkList(
+        "expired-pickups",
+        _now("expired_pickups"),
+        ("patron", "pickup_last"),
+        "List the copies to take off the hold shelf (R15).",
+    ),
+    WorkList("overdues", _overdues, ("patron", "due"), "List loans whose due date is over (R39)."),
+    WorkList("recalls", _now("recalls"), ("patron", "recalled_on"), "List the copies that their owner recalls (R23)."),
+    WorkList("renewals", _now("renewals"), ("patron", "renewal_sync"), "List pending or denied renewals (R28)."),
+    WorkList("lender-dates", _now("lender_dates"), LENT, "List loans past a lender's date (R32)."),
+    WorkList("stuck", _stuck, STANDING, "List requests that stand still for too long."),
+    WorkList("flagged", _now("flagged"), FLAGGED, "List requests for staff to look at, and why."),
 )
-# fmt: on
 
 
 def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, Any]]:
@@ -101,7 +104,7 @@ COMMANDS: dict[str, click.Command] = {question.name: _command(question) for ques
 
 
 @click.command()
-@click.option("--failed", is_flag=True, help="Only those that could not be delivered (R42).")
+@click.option("--failed", is_flag=True, help="List only letters that could not be delivered (R42).")
 @with_site
 @json_option
 def notices(site: Site, failed: bool, as_json: bool) -> None:

@@ -34,26 +34,28 @@ More:
 @click.argument("url")
 @click.argument("what")
 @click.argument("words", nargs=-1)
-@click.option("--from", "speaker", default="", help="Who asks: the FromAgencyId. Needed to build a document.")
-@click.option("--to", "listener", default="", help="Who is asked: the ToAgencyId. Needed to build a document.")
-@click.option("--secret-env", default="", help="Name of the variable with the secret.")
+@click.option("--from", "speaker", default="", help="The FromAgencyId: the agency that asks. Needed to build a document.")
+@click.option("--to", "listener", default="", help="The ToAgencyId: the agency that is asked. Needed to build a document.")
+@click.option("--secret-env", default="", help="Name of the environment variable with the secret.")
 @click.option(
     "--proof",
     default="document",
     type=click.Choice(["document", "basic", "bearer"]),
     show_default=True,
-    help="Where the secret goes: FromAgencyAuthentication, or the Authorization header.",
+    help="Where to put the secret: in FromAgencyAuthentication, or in the Authorization header.",
 )
 @click.option("--login", default="", help="HTTP Basic: the name, if it is not the FromAgencyId.")
-@click.option("--dialect", default="direct", type=click.Choice(list(DIALECTS)), help="How the document is written.")
-@click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds until nobody is waited for.")
-@click.option("--show", "shown", is_flag=True, help="Print the document that is sent, too.")
+@click.option(
+    "--dialect", default="direct", type=click.Choice(list(DIALECTS)), help="Dialect in which the document is written."
+)
+@click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds to wait for the reply.")
+@click.option("--show", "shown", is_flag=True, help="Print the sent document, too.")
 @json_option
 def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     """Send the document in a file, or one built from SERVICE key=value …, to URL and print the reply.
 
     Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
-    Exit code 1: a Problem, or nothing readable, came back.
+    Exit code 1: the reply was a Problem, or unreadable.
     """
 
     from hkall_gateway.ncip.codec.documents import BadDocument, decode
@@ -78,7 +80,7 @@ def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
     if file.is_file():
         return file.read_bytes()
     if not options["speaker"] or not options["listener"]:
-        raise Ending(f"{what}: no such file; and to build a {what}, --from and --to must say who asks whom", WRONG)
+        raise Ending(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
     secret = _secret(options) if options["proof"] == "document" else ""
     return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--live", is_flag=True, help="Play them against the gateway that runs with this configuration.")
-@click.option("--sip2", "terminals_at", metavar="HOST:PORT", help="--live: where terminals call.", default="127.0.0.1:6001")
-@click.option("--ncip", "partners_at", metavar="URL", help="--live: where documents go.", default="http://127.0.0.1:8080/ncip")
-@click.option("--password-env", help="--live: the variable with the terminals' password; without it you are asked.")
+@click.option("--live", is_flag=True, help="Run the files against the gateway that runs with this configuration.")
+@click.option("--sip2", "terminals_at", metavar="HOST:PORT", help="--live: address of the SIP2 port.", default="127.0.0.1:6001")
+@click.option(
+    "--ncip", "partners_at", metavar="URL", help="--live: URL of the NCIP port.", default="http://127.0.0.1:8080/ncip"
+)
+@click.option("--password-env", help="--live: environment variable with the terminals' password; the default is to ask for it.")
 @click.option(
     "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="--live: seconds to wait for a reply."
 )
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     """Run scenario files, each in a gateway of its own inside this process; or all against one that runs.
 
-    A running gateway keeps its own time and partners: such files speak (sip2, ncip, cli) and look (<, state, outbox), and
-    what they do there is done for good.
+    A running gateway keeps its own time and partners: such files may send (sip2, ncip, cli) and check (<, state, outbox), and
+    their effects stay.
 
     \b
     Example: hkall-gateway replay fixtures/scenarios/the-story.txt

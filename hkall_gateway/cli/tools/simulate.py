@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--libraries", type=click.IntRange(2, len(AGENCIES)), default=3, show_default=True, help="How many libraries.")
+@click.option("--libraries", type=click.IntRange(2, len(AGENCIES)), default=3, show_default=True, help="Number of libraries.")
 @click.option("--days", type=click.IntRange(1), default=10, show_default=True, help="Days with new requests.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same story, byte for byte.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="So many stories, from --seed on.")
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of documents that go wrong.")
-@click.option("--crash", is_flag=True, help="Gateways die at random commits.")
-@click.option("--requests", type=click.IntRange(1), default=5, show_default=True, help="Requests a library and day.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Stories at a time.")
-@click.option("--database", default="", metavar="URL", help="Play in schemas of this PostgreSQL database, not in memory.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run, byte for byte.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs, with seeds from --seed on."
+)
+@click.option(
+    "--loss", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of documents that are lost or damaged."
+)
+@click.option("--crash", is_flag=True, help="Kill gateways at random commits.")
+@click.option("--requests", type=click.IntRange(1), default=5, show_default=True, help="Requests for each library and day.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--database", default="", metavar="URL", help="Use schemas of this PostgreSQL database instead of memory.")
 def simulate(
     libraries: int, days: int, seed: int, seeds: int, loss: float, crash: bool, requests: int, jobs: int, database: str
 ) -> None:
-    """Let libraries borrow from each other while everything goes wrong; exit 1 if anything is lost.
+    """Let simulated libraries borrow from each other over faulty links; exit 1 if a book or a message is lost.
 
     Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
     """
@@ -55,7 +59,7 @@ def _told(report: SimulationReport) -> bool:
     """Print one story's line, and everything that was lost in it; whether nothing was."""
     ends, faults = _counted(report.ends), sum(report.faults.values())
     click.echo(
-        f"seed {report.setting.seed}: {report.placed} of {report.asked} wishes placed; {ends}; {faults} faults,"
+        f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"
         f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
     )
     for line in report.broken:

@@ -52,12 +52,18 @@ class TerminalSession:
 @click.command()
 @click.argument("address")
 @click.argument("lines", nargs=-1)
-@click.option("--login", help="93 CN; without it no login is sent.")
-@click.option("--password-env", help="The variable with the password; without it you are asked.")
-@click.option("--tls", is_flag=True, help="Speak TLS, and believe only certificates of known authorities.")
-@click.option("--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS: the authority to believe.")
+@click.option("--login", help="Login name (93 CN); without it no login is sent.")
+@click.option("--password-env", help="Environment variable with the password; the default is to ask for it.")
+@click.option("--tls", is_flag=True, help="Use TLS, and accept only certificates of known authorities.")
 @click.option(
-    "--dialect", type=click.Choice(sorted(DIALECTS)), default="standard", show_default=True, help="How lines are framed."
+    "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS: a file with a further trusted authority."
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(sorted(DIALECTS)),
+    default="standard",
+    show_default=True,
+    help="Dialect that frames the lines.",
 )
 @click.option("--plain", is_flag=True, help="Send neither sequence numbers nor checksums.")
 @click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds to wait for a reply.")
@@ -65,10 +71,10 @@ class TerminalSession:
 def sip2(
     address: str, lines: tuple[str, ...], as_json: bool, plain: bool, dialect: str, timeout_s: float, **options: Any
 ) -> None:
-    """Be a terminal: log in, send LINES (or those of standard input), print each reply taken apart.
+    """Log in as a terminal, send LINES (or those of standard input), and print each reply field by field.
 
     A line is SIP2 as it goes on the wire, without AY and AZ, or its code and KEY=VALUE words: a field's two letters, or the
-    name of a fixed part; what is left out is blank, "no", or now.
+    name of a fixed part; omitted parts are blank, "no", or now.
 
     \b
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'

@@ -32,7 +32,7 @@ from hkall_gateway.store.privacy.erased import Mark
 from hkall_gateway.store.unit import Unit
 
 BESIDE: Final = "hkall.erased"
-"""The marks of the erased in the folder of the backups: an older backup there finds those of later erasures."""
+"""File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""
 
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
@@ -115,7 +115,7 @@ def _require_free(target: _Target) -> None:
     if target.force or _is_new(target.engine):
         return
     why = _reading(target, _in_use, now()) or (
-        _reading(target, restoring.holds_something) and "it holds requests, patrons or a journal"
+        _reading(target, restoring.holds_something) and "it contains requests, patrons or a journal"
     )
     target.engine.dispose()
     if why:

@@ -35,7 +35,7 @@ from hkall_gateway.mail.smtp import is_address
 from hkall_gateway.wiring.resources import Resources
 
 THREADS: Final = 8
-"""Beside two for each peer, so that a name server that never answers keeps nobody else waiting."""
+"""Threads beside two for each peer, so that a name server that never answers delays no other peer."""
 WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIP: "skip"}
 COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
@@ -145,7 +145,7 @@ def summary(findings: Sequence[Finding]) -> str:
     """The last line: how many checks ended how."""
     counted = Counter(finding.status for finding in findings)
     told = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
-    return f"{told or 'nothing was checked'}"
+    return f"{told or 'no check was made'}"
 
 
 def as_objects(findings: Sequence[Finding]) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOADED_ONLY = ("snapshot", "manual")
-"""Connectors that ask nobody."""
+"""Connectors that query no other system."""
 
 
 def load_config(path: Path) -> tuple[GatewayConfig, Library]:
@@ -141,6 +141,6 @@ def require_known(found: str) -> None:
     if not revisions.knows(found):
         raise Ending(
             f"the database is at revision {found}, and this program knows none after {revisions.head()}: "
-            "install the newer version here too; gateways that run already may finish their day",
+            "install the newer version here too; gateways that run already may go on until then",
             WRONG,
         )

@@ -156,7 +156,7 @@ def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> boo
 
 def _patron(unit: Unit, table: Table, row: Row, _who: Person, stays: Sequence[Stays]) -> Stays | None:
     if stays:
-        return Stays("patron", "", "name and address are needed for what stays", "patron erase, once it is settled")
+        return Stays("patron", "", "open matters need name and address", "patron erase, once it is settled")
     _gone(unit, table, row)
     return None
 
@@ -166,14 +166,14 @@ def _former(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Sta
         _scrub(unit, table, row, who, stays)
         return None
     if stays:
-        return Stays("former_card", "", "what stays is found by it too", "patron erase, once it is settled")
+        return Stays("former_card", "", "open matters are found by it too", "patron erase, once it is settled")
     _gone(unit, table, row)
     return None
 
 
 def _message(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[Stays]) -> Stays | None:
     if row["state"] in UNSETTLED:
-        return Stays("message", str(row["id"]), f"{row['state']}: it is not told yet", f"outbox show {row['id']}")
+        return Stays("message", str(row["id"]), f"{row['state']}: it is not sent yet", f"outbox show {row['id']}")
     unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
     _gone(unit, table, row)
     return None

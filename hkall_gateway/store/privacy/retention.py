@@ -67,7 +67,7 @@ _HOLDS: Final[Mapping[str, Any]] = {
     "it has not ended": IS_OPEN,
     "money is open": exists().where(_UNPAID),
     "the patron claims to have returned it": _CLAIMED,
-    "a message about it is not told yet": exists().where(_UNTOLD),
+    "a message about it is not sent yet": exists().where(_UNTOLD),
 }
 
 
