@@ -33,18 +33,18 @@ def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
     return {login: replace(row, wrong_pins=allowed[login]) for login, row in rows.items()}
 
 
-def makes_of_terminals(door: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
+def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
     """The packaged dialects and the site's own, by name."""
-    return DIALECTS | {row.name: _make(row) for row in door.dialects}
+    return DIALECTS | {row.name: _make(row) for row in endpoint.dialects}
 
 
-def listeners(door: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
+def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
     """The plain ports of `listen`, then those with settings of their own."""
-    makes = makes_of_terminals(door)
-    framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in door.framings)
-    plain = Listener(framings=framings, proxy_from=AllowList(door.proxy_from))
-    yield from ((endpoint, plain) for endpoint in door.listen)
-    for row in door.listeners:
+    makes = makes_of_terminals(endpoint)
+    framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in endpoint.framings)
+    plain = Listener(framings=framings, proxy_from=AllowList(endpoint.proxy_from))
+    yield from ((endpoint, plain) for endpoint in endpoint.listen)
+    for row in endpoint.listeners:
         framing = makes[row.dialect] if row.dialect else None
         yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
 

@@ -93,8 +93,8 @@ def _as_it_is(factory: Any) -> Any:
     return factory
 
 
-def _limit(door: gateway.EndpointConfig) -> ConnectionLimit:
-    return ConnectionLimit(door.max_connections, door.max_connections_per_address, door.max_unproven_per_address)
+def _limit(services: gateway.EndpointConfig) -> ConnectionLimit:
+    return ConnectionLimit(services.max_connections, services.max_connections_per_address, services.max_unproven_per_address)
 
 
 def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
@@ -231,21 +231,21 @@ class Daemon:
 
     def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
         """Returns each terminal port with the factory of its connections; all ports share one limit."""
-        door = self.config.sip2
-        limit, refusals = _limit(door), self._refusals("sip2")
+        services = self.config.sip2
+        limit, refusals = _limit(services), self._refusals("sip2")
 
         def port(listener: Listener) -> TerminalFactory:
-            waits = float(door.idle_timeout_s), float(door.login_timeout_s)
+            waits = float(services.idle_timeout_s), float(services.login_timeout_s)
             return TerminalFactory(lambda: self._sip2_door, limit, refusals, self._reactor, *waits, listener)
 
-        return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(door)]
+        return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipLines]:
         """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
-        door = self.config.ncip
-        bodies = BodyBudget(door.max_unfinished_bytes)
-        bounds = Bounds(_limit(door), bodies, self._refusals("ncip"), door.max_body_bytes)
-        site = NcipSite(first, bounds, self._reactor, AllowList(door.proxy_from))
+        services = self.config.ncip
+        bodies = BodyBudget(services.max_unfinished_bytes)
+        bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
+        site = NcipSite(first, bounds, self._reactor, AllowList(services.proxy_from))
         return site, NcipLines(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
@@ -329,12 +329,12 @@ class Daemon:
         listens, plain, bounds = self.config.ncip, not text.startswith(tls.KIND), factory.bounds
         balancers = AllowList(listens.proxy_from)
         around = self._behind(balancers, "ncip") if listens.proxy_from else _as_it_is
-        judge = _judge(lambda address: factory.door.admits(address), bounds.connections, balancers)
+        judge = _judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
         named: dict[str, Any] = {"guard": (judge, bounds.refusals), "authorities": listens.client_ca, "around": around}
         await self._listen(text, around(factory) if plain else factory, shared=listens.share_ports, **named)
 
-    def _behind(self, balancers: AllowList, door: str) -> Callable[[Any], Any]:
-        return lambda factory: ProxyProtocolFactory(factory, balancers, door, self.metrics, self._reactor)
+    def _behind(self, balancers: AllowList, services: str) -> Callable[[Any], Any]:
+        return lambda factory: ProxyProtocolFactory(factory, balancers, services, self.metrics, self._reactor)
 
     async def _listen(
         self, text: str, factory: Any, *, shared: bool = False, guard: Guard | None = None, **of_tls: Any
@@ -366,8 +366,8 @@ class Daemon:
             LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
             return
         self.config, self.library = config, library
-        self._sip2_door, self._partners.door = self._doors()
-        self._lines.door = self._partners.door
+        self._sip2_door, self._partners.services = self._doors()
+        self._lines.services = self._partners.services
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
 
     async def stop(self) -> None:

@@ -49,8 +49,8 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("door", ["sip2", "ncip", "ops"])
-def test_a_door_whose_port_is_taken(site: Site, door: str) -> None:
-    with socket.create_server(("127.0.0.1", getattr(site.ports, door))):
+def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
+    with socket.create_server(("127.0.0.1", getattr(site.ports, services))):
         code, log = site.ends(COMMAND, "serve", "--config", site.path)
     assert (code, log.count(b"daemon.not_started")) == (1, 1), log
 

@@ -10,8 +10,8 @@ import pytest
 
 from hkall_gateway.cli.pages.letters_page import SAMPLES
 from hkall_gateway.mail.letters import LANGUAGES
-from hkall_gateway.ncip.flows import FLOWS
-from hkall_gateway.ncip.problems import trouble
+from hkall_gateway.ncip.tables.flows import FLOWS
+from hkall_gateway.ncip.tables.problems import trouble
 from hkall_gateway.rules.lifecycle import FINAL, TABLE, Notification, side_of
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import is_letter

@@ -27,7 +27,7 @@ from hkall_gateway.lab.scenario.scripted_partner import MANNERS
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.problems import TRY_LATER
+from hkall_gateway.ncip.tables.problems import TRY_LATER
 from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until
 
 FIGHTS = int(os.environ.get("HKALL_FIGHTS", "1"))

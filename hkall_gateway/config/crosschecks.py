@@ -180,9 +180,9 @@ def _terminals(tables: Table) -> Iterator[Fault]:
 def _limits(tables: Table) -> Iterator[Fault]:
     """Limits of connections and bytes that cannot be reached, since a smaller limit applies first."""
     for kind in ("sip2", "ncip"):
-        door = _table(tables, kind)
-        most = _whole(door.get("max_connections"))
-        if most and (own := _whole(door.get("max_unproven_per_address"))) and own > most:
+        endpoint = _table(tables, kind)
+        most = _whole(endpoint.get("max_connections"))
+        if most and (own := _whole(endpoint.get("max_unproven_per_address"))) and own > most:
             yield dotted((kind, "max_unproven_per_address")), f"must be at most max_connections ({most})"
     ncip = _table(tables, "ncip")
     body, held = _whole(ncip.get("max_body_bytes")), _whole(ncip.get("max_unfinished_bytes", 16_777_216))

@@ -1,4 +1,4 @@
-"""`system = "folio"`: the keys of a row that the file does not have are those of the system's row in ncip/systems.py."""
+"""`system = "folio"`: the keys of a row that the file does not have are those of the system's row in ncip/tables/systems.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hkall_gateway.config.loading import Table
-from hkall_gateway.ncip.systems import SYSTEMS, SystemRole
+from hkall_gateway.ncip.tables.systems import SYSTEMS, SystemRole
 
 
 def with_defaults(tables: Table) -> Table:

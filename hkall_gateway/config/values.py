@@ -16,7 +16,7 @@ from hkall_gateway.edge.gateway_number import NUMBER
 from hkall_gateway.edge.hashes import is_hash
 from hkall_gateway.edge.limits.allow_list import network
 from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
-from hkall_gateway.ncip.systems import SystemRole, names
+from hkall_gateway.ncip.tables.systems import SystemRole, names
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""

@@ -16,7 +16,7 @@ from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
-from hkall_gateway.ncip.notifications import item_id, user_id
+from hkall_gateway.ncip.tables.notifications import item_id, user_id
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.dates.calendar import HONG_KONG, civil
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status

@@ -20,7 +20,7 @@ from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
 from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
 from hkall_gateway.store import fines
 from hkall_gateway.store.fines import OVERDUE
-from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.unit import Unit
 

@@ -40,7 +40,7 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Actor, Reason
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.outbox import OutboxRow
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})

@@ -27,7 +27,7 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store.cards import properties_of
-from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.unit import Unit
 
 P = Position

@@ -17,7 +17,8 @@ from typing import Any, Final
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.desk import borrowing, stalled
+from hkall_gateway.desk import borrowing
+from hkall_gateway.desk.common import stalled
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.partner_commands import MIRRORED

@@ -12,10 +12,10 @@ from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.their_numbers import as_ours
 from hkall_gateway.desk.ils.local_system import USUAL, LocalSystem, OfflineRules
+from hkall_gateway.desk.ils.unknown_words import UnknownWords
 from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
-from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.rules.vocabulary import RULES, Reason, Sensitive
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.locks import LockSet

@@ -20,9 +20,9 @@ from hkall_gateway.ncip.authentication.our_proofs import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, Fields, NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
-from hkall_gateway.ncip.notifications import CATALOGUE, item_id, request_id, user_id
-from hkall_gateway.ncip.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
 from hkall_gateway.ncip.shelf_check import STATUS, UNKNOWN_ITEM, copies_in
+from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, request_id, user_id
+from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
 from hkall_gateway.ncip.transport.client import NcipClient, read
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
 

@@ -15,10 +15,11 @@ from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.lab.demo_ports import Ports as Ports
 from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.settings import ROLES, Retention
-from hkall_gateway.store import loading, schema
+from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.engine.private_files import private
+from hkall_gateway.store.loads import loading
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
 LOCATION = "HKU-MAIN-LENDING"

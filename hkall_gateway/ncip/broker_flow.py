@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import BrokerCommand
 from hkall_gateway.ncip.codec.messages import instant
-from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.ncip.reply_payload import Payload, answer
 from hkall_gateway.ncip.service_request import ServiceRequest, bib_id, day, request_id, strange_number
+from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.vocabulary import ItemKey
 
 TITLES = ("ItemOptionalFields/BibliographicDescription/Title", "BibliographicDescription/Title")
@@ -61,19 +61,19 @@ def sends(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.door.desk.partners.command(name, ask))
+        return answer(call, await call.services.desk.partners.command(name, ask))
 
     return handle
 
 
 async def recalled(call: ServiceRequest) -> Payload:
     """Handles a recall by the lender of the book."""
-    return answer(call, await call.door.desk.partners.recalled(_of_the_book(call)))
+    return answer(call, await call.services.desk.partners.recalled(_of_the_book(call)))
 
 
 async def recall_cancelled(call: ServiceRequest) -> Payload:
     """Handles the cancellation of a recall by the lender of the book."""
-    return answer(call, await call.door.desk.partners.recall_cancelled(_of_the_book(call)))
+    return answer(call, await call.services.desk.partners.recall_cancelled(_of_the_book(call)))
 
 
 def _of_the_book(call: ServiceRequest) -> PartnerNotice:
@@ -90,6 +90,6 @@ def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
         if strange := strange_number(call):
             return strange
-        return answer(call, await call.door.desk.partners.command(name, ask))
+        return answer(call, await call.services.desk.partners.command(name, ask))
 
     return handle

@@ -7,12 +7,12 @@ from typing import Final
 
 from hkall_gateway.edge.limits.guesses import Ways
 from hkall_gateway.edge.secrets import DECOY, same
-from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, shown
 from hkall_gateway.ncip.authentication.signed_tokens import accepted, issuer
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.problems import Problem
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, admitted
+from hkall_gateway.ncip.tables import problems
+from hkall_gateway.ncip.tables.problems import Problem
 
 WRONG_PROOFS: Final = 10
 """Wrong proofs for one agency from one address within a quarter of an hour; then none is looked at."""
@@ -21,27 +21,27 @@ LONGEST_CLAIM: Final = 40
 """Characters of a claimed agency that are kept and logged, so that a wrongly configured partner can be recognised."""
 
 
-async def authenticated(door: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
+async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
     """Return the caller that a document authenticates as, or the Problem to answer with.
 
     The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
     agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
     answer; they are counted by address, and by address and claimed agency.
     """
-    claimed, credentials = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
-    rows = _claimants(door, claimed, credentials, peer)
+    claimed, credentials = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
+    rows = _claimants(services, claimed, credentials, peer)
     if not claimed and not rows and credentials is None:
         missing = Problem(problems.NEEDED_DATA_MISSING, "the header names no sender", "FromAgencyId")
-        return replace(missing, challenge=challenge(_schemes(door, peer)))
+        return replace(missing, challenge=challenge(_schemes(services, peer)))
     guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
     ways = _ways(peer, guessed)
-    if door.proofs.shut(ways, door.now()):
+    if services.proofs.shut(ways, services.now()):
         return Problem(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
     offered = Offered(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
-    found = await _proven(door, claimed, rows, offered)
+    found = await _proven(services, claimed, rows, offered)
     if isinstance(found, Problem) and _was_wrong(found, offered):
-        door.proofs.count(ways, door.now())
-        door.metrics.wrong_proofs.labels(guessed if guessed in door.callers else "unknown").inc()
+        services.proofs.count(ways, services.now())
+        services.metrics.wrong_proofs.labels(guessed if guessed in services.callers else "unknown").inc()
     return found
 
 
@@ -63,12 +63,12 @@ def _was_wrong(no: Problem, offered: Offered) -> bool:
     return no.problem != problems.TRY_LATER and not (no.challenge and nothing)
 
 
-def _claimants(door: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
+def _claimants(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
     """The rows of callers that may have sent a document: the one that it names, else those that its HTTP credentials name,
     else those with `without_header`."""
     if claimed:
-        return tuple(filter(None, [door.callers.get(claimed)]))
-    near = [row for row in door.callers.values() if admitted(row.allow_from, peer.address)]
+        return tuple(filter(None, [services.callers.get(claimed)]))
+    near = [row for row in services.callers.values() if admitted(row.allow_from, peer.address)]
     named = tuple(row for row in near if http is not None and _named_by(row, http))
     return named or tuple(row for row in near if row.without_header)
 
@@ -84,9 +84,9 @@ def _login(row: Caller) -> str:
     return row.http.login or row.agency
 
 
-def _schemes(door: NcipServices, peer: Peer) -> frozenset[str]:
+def _schemes(services: NcipServices, peer: Peer) -> frozenset[str]:
     """The HTTP authentication schemes that callers at this address may use."""
-    return _of(tuple(row for row in door.callers.values() if admitted(row.allow_from, peer.address)))
+    return _of(tuple(row for row in services.callers.values() if admitted(row.allow_from, peer.address)))
 
 
 def _ways(peer: Peer, claimed: str) -> Ways:
@@ -96,9 +96,9 @@ def _ways(peer: Peer, claimed: str) -> Ways:
     }
 
 
-async def _proven(door: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: Offered) -> Caller | Problem:
+async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: Offered) -> Caller | Problem:
     # Every caller's secret is tried, so that the time does not tell which agency came close.
-    owners = {row.agency for row in door.callers.values() if _proved(row, offered)}
+    owners = {row.agency for row in services.callers.values() if _proved(row, offered)}
     if claimed and not rows:
         return Problem(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
     unknown = False
@@ -107,16 +107,16 @@ async def _proven(door: NcipServices, claimed: str, rows: tuple[Caller, ...], of
             continue
         if row.agency in owners or _by_address(row, offered):
             return row
-        proved = await _proved_by_http(door, row, offered)
+        proved = await _proved_by_http(services, row, offered)
         if proved:
             return row
         unknown = unknown or proved is None
     if not rows and offered.http is not None:
-        await _compared_with_nobodys(door, offered.http, offered.peer)
+        await _compared_with_nobodys(services, offered.http, offered.peer)
     if unknown:
         return Problem(problems.TRY_LATER, "the keys that would prove this token cannot be had now; ask again later")
     refused = Problem(problems.AUTHENTICATION_FAILED, FITS_NOT, "FromAgencyId")
-    return replace(refused, challenge=challenge(_schemes(door, offered.peer) if not claimed else _of(rows)))
+    return replace(refused, challenge=challenge(_schemes(services, offered.peer) if not claimed else _of(rows)))
 
 
 def _of(rows: tuple[Caller, ...]) -> frozenset[str]:
@@ -139,39 +139,39 @@ def _by_address(caller: Caller, offered: Offered) -> bool:
     return caller.by_address and not offered.secret and offered.http is None
 
 
-async def _proved_by_http(door: NcipServices, caller: Caller, offered: Offered) -> bool | None:
+async def _proved_by_http(services: NcipServices, caller: Caller, offered: Offered) -> bool | None:
     """Whether the Authorization header authenticates this caller; None if the keys to verify it are not available now."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False
     subject = f"ncip {caller.agency} at {offered.peer.address}"
     if http.scheme == BASIC and _login(caller) != http.name:
-        return await _compared_with_nobodys(door, http, offered.peer)
+        return await _compared_with_nobodys(services, http, offered.peer)
     if http.scheme == BASIC:
-        return await door.verify(subject, proof.password_hash, http.secret)
-    signed = await accepted(http.secret, proof.token, door.now()) if proof.token else False
+        return await services.verify(subject, proof.password_hash, http.secret)
+    signed = await accepted(http.secret, proof.token, services.now()) if proof.token else False
     if signed is not False or not proof.bearer_hash:
         return signed
-    return await door.verify(subject, proof.bearer_hash, http.secret)
+    return await services.verify(subject, proof.bearer_hash, http.secret)
 
 
-async def _compared_with_nobodys(door: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
+async def _compared_with_nobodys(services: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
     """Returns False after verifying a decoy hash, so that the response time does not reveal which names exist."""
-    await door.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
+    await services.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
     return False
 
 
-def misaddressed(door: NcipServices, message: NcipMessage) -> Problem | None:
+def misaddressed(services: NcipServices, message: NcipMessage) -> Problem | None:
     """The Problem for a document that is addressed to another agency; None if it names us or no agency."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
-    ours = {name.casefold() for name in (door.agency, *door.other_names)}
+    ours = {name.casefold() for name in (services.agency, *services.other_names)}
     if not named or any(name.casefold() in ours for name in named):
         return None
-    return Problem(problems.UNKNOWN_AGENCY, f"this is {door.agency}, and the document is for another agency", "ToAgencyId")
+    return Problem(problems.UNKNOWN_AGENCY, f"this is {services.agency}, and the document is for another agency", "ToAgencyId")
 
 
-def overdone(door: NcipServices, caller: Caller, service: str) -> Problem | None:
+def overdone(services: NcipServices, caller: Caller, service: str) -> Problem | None:
     """The Problem for a look-up above the caller's limit per minute; None if it may be answered."""
-    if SHAPES[service].kind != "L" or door.rate.admits(caller.agency, caller.lookups_per_minute, door.now()):
+    if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, caller.lookups_per_minute, services.now()):
         return None
     return Problem(problems.TRY_LATER, f"{caller.lookups_per_minute} look-ups a minute are agreed; ask again in a minute")

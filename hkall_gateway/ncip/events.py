@@ -17,9 +17,9 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.patron_credentials import patron
-from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.ncip.reply_payload import Payload, answer
 from hkall_gateway.ncip.service_request import ServiceRequest, day, heard, item, refused, request_id
+from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.vendor_words import availability
 from hkall_gateway.rules.vocabulary import Reason
 
@@ -40,22 +40,22 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
 
 async def item_shipped(call: ServiceRequest) -> Payload:
     """The lender sends us a copy, or the borrower sends ours back."""
-    return answer(call, await call.door.desk.partners.shipped(heard(call, BORROWED_DUE)))
+    return answer(call, await call.services.desk.partners.shipped(heard(call, BORROWED_DUE)))
 
 
 async def accept_item(call: ServiceRequest) -> Payload:
     """The lender hands its copy over to us, for the request named: it is on the way."""
-    return answer(call, await call.door.desk.partners.shipped(heard(call, "DateForReturn")))
+    return answer(call, await call.services.desk.partners.shipped(heard(call, "DateForReturn")))
 
 
 async def item_received(call: ServiceRequest) -> Payload:
     """The borrower has our copy, or the lender has its own again."""
-    return answer(call, await call.door.desk.partners.received(heard(call)))
+    return answer(call, await call.services.desk.partners.received(heard(call)))
 
 
 async def item_request_cancelled(call: ServiceRequest) -> Payload:
     """The lender declines, or the borrower withdraws."""
-    return answer(call, await call.door.desk.partners.request_cancelled(heard(call)))
+    return answer(call, await call.services.desk.partners.request_cancelled(heard(call)))
 
 
 # ---- on loan
@@ -64,12 +64,12 @@ async def item_request_cancelled(call: ServiceRequest) -> Payload:
 async def checked_out(call: ServiceRequest) -> Payload:
     """The lender has charged its copy to us, or the borrower's reader has ours."""
     due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    return answer(call, await call.door.desk.partners.checked_out(heard(call, due)))
+    return answer(call, await call.services.desk.partners.checked_out(heard(call, due)))
 
 
 async def checked_in(call: ServiceRequest) -> Payload:
     """The lender has its copy home, or the borrower's reader has returned ours."""
-    return answer(call, await call.door.desk.partners.checked_in(heard(call)))
+    return answer(call, await call.services.desk.partners.checked_in(heard(call)))
 
 
 async def renewed(call: ServiceRequest) -> Payload:
@@ -77,19 +77,19 @@ async def renewed(call: ServiceRequest) -> Payload:
     granted = call.message.has("DateDue")
     told = replace(heard(call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
     # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
-    default = call.door.agency if call.message.service == "RenewItem" else call.caller.agency
-    return answer(call, await call.door.desk.partners.renewed(replace(told, item=item(call, default))))
+    default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
+    return answer(call, await call.services.desk.partners.renewed(replace(told, item=item(call, default))))
 
 
 async def recalled(call: ServiceRequest) -> Payload:
     """The owner of a book that we borrow wants it back."""
     due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    return answer(call, await call.door.desk.partners.recalled(of_the_owner(call, due)))
+    return answer(call, await call.services.desk.partners.recalled(of_the_owner(call, due)))
 
 
 async def recall_cancelled(call: ServiceRequest) -> Payload:
     """The owner does not need it any more."""
-    return answer(call, await call.door.desk.partners.recall_cancelled(of_the_owner(call)))
+    return answer(call, await call.services.desk.partners.recall_cancelled(of_the_owner(call)))
 
 
 def of_the_owner(call: ServiceRequest, due: str = "") -> PartnerNotice:
@@ -102,20 +102,20 @@ def of_the_owner(call: ServiceRequest, due: str = "") -> PartnerNotice:
 
 async def circulation_status(call: ServiceRequest) -> Payload:
     """Sets the circulation status of a copy: a partner for its own copies, our own system for ours."""
-    owner = call.door.agency if call.from_client else call.caller.agency
+    owner = call.services.agency if call.from_client else call.caller.agency
     named, said = item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(said)
     if not status:
         return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
     if named is None or named.agency != owner:
         return refused(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
-    return answer(call, await call.door.desk.partners.set_status(SetStatus(call.by, named, status, call.inbox)))
+    return answer(call, await call.services.desk.partners.set_status(SetStatus(call.by, named, status, call.inbox)))
 
 
 async def reported(call: ServiceRequest) -> Payload:
     """Handles a report that a book was returned or is lost, from the borrower of our copy or for one of our patrons."""
     what = next((name for name in REPORTED if call.message.has(name)), "")
-    named = item(call, "" if call.from_client else call.door.agency)
+    named = item(call, "" if call.from_client else call.services.agency)
     card = await patron(call) if call.from_client else ""
     if isinstance(card, Refused | Problem):
         return card
@@ -124,7 +124,7 @@ async def reported(call: ServiceRequest) -> Payload:
     on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
     ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on, inbox=call.inbox)
-    return answer(call, await call.door.desk.partners.report(ask))
+    return answer(call, await call.services.desk.partners.report(ask))
 
 
 # ---- money
@@ -141,14 +141,14 @@ async def fiscal_transaction(call: ServiceRequest) -> Payload:
     action = about.text("FiscalActionType").casefold()
     if action == "payment":
         pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD", inbox=call.inbox)
-        return answer(call, await call.door.desk.staff.pay(pay))
+        return answer(call, await call.services.desk.staff.pay(pay))
     if action not in CHARGING:
         return Problem("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
     agency, value = request_id(call)
     number = about.text("RequestId/RequestIdentifierValue") or value
     kind = about.text("FiscalTransactionType").casefold() or "fee"
     ask = Bill(call.by, card, cents, kind, reference(about), agency, number, item(call, ""), call.inbox)
-    return answer(call, await call.door.desk.partners.bill(ask))
+    return answer(call, await call.services.desk.partners.bill(ask))
 
 
 CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})

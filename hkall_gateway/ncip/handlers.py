@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.limits.timeout import TooLate
 from hkall_gateway.edge.log_context import log_context
-from hkall_gateway.ncip import problems, quarantine
+from hkall_gateway.ncip import quarantine
 from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone
 from hkall_gateway.ncip.codec.dialects import NCIP_2_02, minor
 from hkall_gateway.ncip.codec.document_limits import QUESTION
@@ -24,10 +24,11 @@ from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage
 from hkall_gateway.ncip.lookups import versions
-from hkall_gateway.ncip.problems import Problem
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Payload
 from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest, spelled
+from hkall_gateway.ncip.tables import problems
+from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.db_errors import Unavailable
 
@@ -56,7 +57,7 @@ class ReceivedDocument:
 
 
 def respond(
-    door: NcipServices,
+    services: NcipServices,
     body: bytes,
     charset: str | None,
     peer: Peer,
@@ -68,14 +69,14 @@ def respond(
     `proven` is called with the caller once it is authenticated; `challenge` with the WWW-Authenticate headers for a caller
     that is not.
     """
-    began = door.now()
+    began = services.now()
     asked, unread = _read(body, charset)
-    turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
+    turn = _Turn(services, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
     if unread:
         return succeed(turn.reply(unread))
     with turn.told():  # the coroutine copies this log context when it starts
-        work = _answered(door, asked.message, turn.mark, peer, turn.prove)
-        said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
+        work = _answered(services, asked.message, turn.mark, peer, turn.prove)
+        said = services.deadline.hold(work) if services.deadline else Deferred.fromCoroutine(work)
     return said.addCallbacks(turn.reply, turn.too_late)
 
 
@@ -83,7 +84,7 @@ def respond(
 class _Turn:
     """A document being answered: `mark` is its digest, `size` its bytes, `caller` the authenticated sender or ""."""
 
-    door: NcipServices
+    services: NcipServices
     asked: ReceivedDocument
     mark: str
     peer: Peer
@@ -106,13 +107,13 @@ class _Turn:
         if isinstance(said, Problem) and said.challenge:
             self.challenge(said.challenge)
         with self.told():
-            written = _written(self.door, self.asked, said, self.sender)
-        self.door.soon(partial(self._note, said, (self.door.now() - self.began).total_seconds()))
+            written = _written(self.services, self.asked, said, self.sender)
+        self.services.soon(partial(self._note, said, (self.services.now() - self.began).total_seconds()))
         return written
 
     def _note(self, said: Fields | Problem, seconds: float) -> None:
         with self.told():
-            _tell(self.door, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
+            _tell(self.services, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
 
     def too_late(self, failure: Failure) -> bytes:
         failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
@@ -168,9 +169,9 @@ def _try_again() -> Problem:
 # ---- answering
 
 
-async def _answered(door: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Fields | Problem:
+async def _answered(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Fields | Problem:
     try:
-        said = await _said(door, message, mark, peer, proven)
+        said = await _said(services, message, mark, peer, proven)
     except Unavailable:  # the store has said why
         return _try_again()
     except Exception:
@@ -179,23 +180,23 @@ async def _answered(door: NcipServices, message: NcipMessage, mark: str, peer: P
     return _trouble(said, message) if isinstance(said, Refused | Problem) else said
 
 
-async def _said(door: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
+async def _said(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
     if message.service == ABOUT_VERSIONS:
         return versions((ABOUT_VERSIONS, *HANDLERS))
-    caller = await authenticated(door, message, peer)
+    caller = await authenticated(services, message, peer)
     if isinstance(caller, Problem):
         return caller
     proven(caller)
-    if elsewhere := misaddressed(door, message):
+    if elsewhere := misaddressed(services, message):
         return elsewhere
-    service = service_for(door, caller, message.service)
+    service = service_for(services, caller, message.service)
     if service is None:
         return Problem(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
     if caller.kind not in service.who:
         return Problem(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
-    if too_much := overdone(door, caller, message.service):
+    if too_much := overdone(services, caller, message.service):
         return too_much
-    call = ServiceRequest(door, caller, spelled(door, message), mark)
+    call = ServiceRequest(services, caller, spelled(services, message), mark)
     return await quarantine.held(call, await service.handle(call))
 
 
@@ -209,23 +210,23 @@ def _trouble(no: Refused | Problem, message: NcipMessage) -> Problem:
 # ---- writing
 
 
-def _written(door: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> bytes:
-    dialect = door.dialect(sender)
+def _written(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> bytes:
+    dialect = services.dialect(sender)
     try:
-        return encode(_reply(door, asked, said, sender), dialect)
+        return encode(_reply(services, asked, said, sender), dialect)
     except Exception:
         LOG.exception("ncip.writing_failed", service=asked.service)
-        return encode(_reply(door, ReceivedDocument(asked.service), _try_again(), sender), dialect)
+        return encode(_reply(services, ReceivedDocument(asked.service), _try_again(), sender), dialect)
 
 
-def _reply(door: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
+def _reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
     """The reply, in the version, the namespace style and the place (inside Ext or not) of the question."""
     problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Problem) else said
     was, manner = asked.message, (asked.message.namespaced, asked.message.extension)
     if asked.service is None:
         return NcipMessage("Problem", problem, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
-    fields = {**_swapped(door, asked.header), **problem, **_extras(door, asked, problem, sender)}
+    fields = {**_swapped(services, asked.header), **problem, **_extras(services, asked, problem, sender)}
     return NcipMessage(service, fields, _version(was, service), *manner)
 
 
@@ -238,7 +239,7 @@ def _version(asked: NcipMessage, reply: str) -> str:
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _extras(door: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
+def _extras(services: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
     """The Ext of the reply: NCIP's own elements of the question's Ext, by which NNCIPP and crosslink identify their requests,
     with those in `said`.
 
@@ -251,21 +252,21 @@ def _extras(door: NcipServices, asked: ReceivedDocument, said: Fields, sender: s
         return {}
     kept = {name: value for name, value in theirs.items() if name != "Ext"}
     number = asked.message.fields.get("RequestId")
-    if number and _by_number_in_ext(door, sender):
+    if number and _by_number_in_ext(services, sender):
         kept = {"RequestId": [number], **kept}
     return {"Ext": {**kept, **ours}} if kept else {}
 
 
-def _by_number_in_ext(door: NcipServices, sender: str) -> bool:
-    caller = door.callers.get(door.known(sender))
+def _by_number_in_ext(services: NcipServices, sender: str) -> bool:
+    caller = services.callers.get(services.known(sender))
     return caller is not None and caller.request_id_in_ext
 
 
-def _swapped(door: NcipServices, header: Header) -> Fields:
+def _swapped(services: NcipServices, header: Header) -> Fields:
     """The ResponseHeader, with the agencies of the InitiationHeader exchanged; empty if the question names no sender."""
     if not header.from_agency:
         return {}
-    us = header.to_agency or door.agency
+    us = header.to_agency or services.agency
     return {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": header.from_agency}}}
 
 
@@ -282,7 +283,7 @@ def _problem(said: Problem, service: str) -> Fields:
 
 
 def _tell(
-    door: NcipServices,
+    services: NcipServices,
     asked: ReceivedDocument,
     said: Fields | Problem,
     peer: Peer,
@@ -296,13 +297,13 @@ def _tell(
 
     For an unreadable document the line has the size and the reason, never the body.
     """
-    named = door.known(sender)
-    known = named if named in door.callers else "unknown"
+    named = services.known(sender)
+    known = named if named in services.callers else "unknown"
     service = asked.service or "unknown"
-    door.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
+    services.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
     if isinstance(said, Problem):
-        door.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
-    left_out = 0 if proven else door.unproven.left_out(known, door.now())
+        services.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
+    left_out = 0 if proven else services.unproven.left_out(known, services.now())
     if left_out is None:
         return
     facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": size}

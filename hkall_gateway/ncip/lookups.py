@@ -10,11 +10,11 @@ from hkall_gateway.desk.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-from hkall_gateway.ncip.notifications import request_id as written_request
 from hkall_gateway.ncip.patron_credentials import credentials, seen_with
-from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, Problem
 from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
+from hkall_gateway.ncip.tables.notifications import request_id as written_request
+from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
 from hkall_gateway.rules.vocabulary import ItemKey, Reason
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
@@ -50,8 +50,8 @@ async def _told(call: ServiceRequest, seen: PatronSeen) -> Fields:
     an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
-    whole = whole or await call.door.desk.partners.serves(call.caller.agency, seen.card)
-    call.door.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
+    whole = whole or await call.services.desk.partners.serves(call.caller.agency, seen.card)
+    call.services.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:
         wanted, flags = wanted & ELIGIBILITY, frozenset()
     return replies.patron(seen, wanted, flags, frame(call))
@@ -62,7 +62,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
     agency, value = request_id(call)
     wanted = item(call, "")
     if wanted is None:
-        seen = await call.door.desk.partners.see_copy_of(seen_by(call))
+        seen = await call.services.desk.partners.see_copy_of(seen_by(call))
     else:
         seen = await _copy(call, wanted)
     if isinstance(seen, Refused):
@@ -73,20 +73,20 @@ async def lookup_item(call: ServiceRequest) -> Payload:
 
 async def _copy(call: ServiceRequest, wanted: ItemKey) -> ItemSeen | Refused:
     """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
-    seen = await call.door.desk.counter.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
+    seen = await call.services.desk.counter.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
     unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
-    if unknown and call.from_client and wanted.agency == call.door.agency:
-        return await call.door.desk.counter.see_item(SeeItem(call.by, wanted.barcode, ""))
+    if unknown and call.from_client and wanted.agency == call.services.agency:
+        return await call.services.desk.counter.see_item(SeeItem(call.by, wanted.barcode, ""))
     return seen
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
     """The state of a request, for the system that placed it and for the partner library of the request."""
     agency, value = request_id(call)
-    seen = await call.door.desk.partners.see_request(seen_by(call))
+    seen = await call.services.desk.partners.see_request(seen_by(call))
     if isinstance(seen, Refused):
         return seen
-    number = written_request(agency, value) if value else written_request(call.door.agency, seen.request)
+    number = written_request(agency, value) if value else written_request(call.services.agency, seen.request)
     return shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
 
 
@@ -115,7 +115,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
         limit=_limit(call.message.text("MaximumItemsCount")),
         token=call.message.text("NextItemToken"),
     )
-    seen = await call.door.desk.partners.see_shelves(ask)
+    seen = await call.services.desk.partners.see_shelves(ask)
     if isinstance(seen, Refused):
         return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
     return shelves.item_set(seen, desired(call, "ItemElementType"), frame(call))
@@ -130,7 +130,7 @@ def _titles(message: NcipMessage) -> tuple[str, ...]:
 
 def _items(call: ServiceRequest) -> tuple[ItemKey, ...]:
     named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in call.message.each("ItemId"))
-    return tuple(ItemKey(agency or call.door.agency, value) for agency, value in named if value)
+    return tuple(ItemKey(agency or call.services.agency, value) for agency, value in named if value)
 
 
 def _limit(text: str) -> int:
@@ -144,10 +144,12 @@ def _limit(text: str) -> int:
 async def lookup_agency(call: ServiceRequest) -> Payload:
     """Our own name, consortium and profiles; another agency gets a Problem."""
     named = call.message.text("AgencyId")
-    if named.casefold() != call.door.agency.casefold():
+    if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
-    told = shelves.agency(call.door.agency, call.door.desk.library.name, desired(call, "AgencyElementType"))
-    return {**told, **shelves.places(tuple(call.door.places.values()))} if call.from_client and call.door.places else told
+    told = shelves.agency(call.services.agency, call.services.desk.library.name, desired(call, "AgencyElementType"))
+    return (
+        {**told, **shelves.places(tuple(call.services.places.values()))} if call.from_client and call.services.places else told
+    )
 
 
 def versions(services: tuple[str, ...]) -> Fields:

@@ -14,7 +14,7 @@ LOG = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class PartnerExchange:
     """One document to one partner, and its result.
 
     `failure` is dns, connect, tls, timeout or http where no reply came, xml for one that cannot be read, problem for a no,
@@ -28,10 +28,10 @@ class Exchange:
     notes: tuple[str, ...] = ()
 
 
-Told = Callable[[Exchange], None]
+Told = Callable[[PartnerExchange], None]
 
 
-def to_nobody(_one: Exchange) -> None:
+def to_nobody(_one: PartnerExchange) -> None:
     """Ignores the exchange; the default without metrics."""
 
 
@@ -40,14 +40,14 @@ def untimed() -> float:
     return 0.0
 
 
-def replied(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> Exchange:
+def replied(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
     """The exchange that ended with this reply; None is one that cannot be read."""
     if reply is None:
-        return Exchange(partner, service, seconds, "xml")
-    return Exchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
+        return PartnerExchange(partner, service, seconds, "xml")
+    return PartnerExchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
 
 
-def note(metrics: Metrics, one: Exchange) -> None:
+def note(metrics: Metrics, one: PartnerExchange) -> None:
     """Count an exchange in the metrics, and log the tolerances that reading its reply needed."""
     metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
     if one.failure:

@@ -10,8 +10,8 @@ import structlog
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.ncip.service_request import ServiceRequest, refused
+from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.rules.vocabulary import Reason, Sensitive
 
 LOG = structlog.get_logger()
@@ -35,7 +35,7 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
         return Problem(NEEDED_DATA_MISSING, "this client must send the PIN of the reader", "AuthenticationInput")
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
-    if not card or agency not in ("", call.door.agency):
+    if not card or agency not in ("", call.services.agency):
         return refused(Reason.UNKNOWN_BORROWER)
     return card, None if not pin and call.caller.pin == "optional" else pin
 
@@ -61,13 +61,13 @@ async def patron(call: ServiceRequest) -> str | Refused | Problem:
 async def seen_with(call: ServiceRequest, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
     """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
-    if pin is not None and call.door.guesses.shut(ways, call.door.now()):
+    if pin is not None and call.services.guesses.shut(ways, call.services.now()):
         return refused(Reason.TOO_MANY_WRONG_PINS)
-    seen = await call.door.desk.counter.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    seen = await call.services.desk.counter.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
     away = seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
     if pin is not None and not seen.pin_ok and not away:
-        call.door.guesses.count(ways, call.door.now())
-        call.door.metrics.wrong_pins.labels("ncip", call.caller.agency).inc()
+        call.services.guesses.count(ways, call.services.now())
+        call.services.metrics.wrong_pins.labels("ncip", call.caller.agency).inc()
         LOG.warning("ncip.pin_wrong", peer=call.caller.agency, service=call.message.service, card=card)
     return seen
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip import broker_flow, events, lookups, services
+from hkall_gateway.ncip import broker_flow, events, lookups, requests
 from hkall_gateway.ncip.broker_flow import accepts, sends
 from hkall_gateway.ncip.innreach_flow import mirrors
 from hkall_gateway.ncip.reply_payload import Payload
@@ -33,13 +33,13 @@ HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
     "LookupItemSet":                   Service(BOTH,    lookups.lookup_item_set),
     "LookupRequest":                   Service(BOTH,    lookups.lookup_request),
     "LookupAgency":                    Service(BOTH,    lookups.lookup_agency),
-    "RequestItem":                     Service(BOTH,    services.request_item),
-    "ItemRequested":                   Service(BOTH,    services.request_item),
-    "CancelRequestItem":               Service(BOTH,    services.cancel_request_item),
+    "RequestItem":                     Service(BOTH,    requests.request_item),
+    "ItemRequested":                   Service(BOTH,    requests.request_item),
+    "CancelRequestItem":               Service(BOTH,    requests.cancel_request_item),
     "ItemRequestCancelled":            Service(PARTNER, events.item_request_cancelled),
-    "UpdateRequestItem":               Service(BOTH,    services.update_request_item),
-    "ItemRequestUpdated":              Service(BOTH,    services.update_request_item),
-    "RenewItem":                       Service(BOTH,    services.renew_item),
+    "UpdateRequestItem":               Service(BOTH,    requests.update_request_item),
+    "ItemRequestUpdated":              Service(BOTH,    requests.update_request_item),
+    "RenewItem":                       Service(BOTH,    requests.renew_item),
     "ItemRenewed":                     Service(PARTNER, events.renewed),
     "ItemShipped":                     Service(PARTNER, events.item_shipped),
     "AcceptItem":                      Service(PARTNER, events.accept_item),
@@ -178,9 +178,9 @@ has no row above."""
 # fmt: on
 
 
-def service_for(door: NcipServices, caller: Caller, name: str) -> Service | None:
+def service_for(services: NcipServices, caller: Caller, name: str) -> Service | None:
     """The service in this caller's flow; None if it is not supported there. Clients use the direct flow."""
-    flow = DIRECT if caller.kind == "client" else door.dialect(caller.agency).flow
+    flow = DIRECT if caller.kind == "client" else services.dialect(caller.agency).flow
     return FLOWS[flow].get(name)
 
 

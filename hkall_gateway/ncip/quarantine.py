@@ -32,7 +32,7 @@ async def held(call: ServiceRequest, said: Payload) -> Payload:
     """Return the answer unchanged, after storing a partner's notification that matches no request or copy."""
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     if told and not call.from_client and isinstance(said, Refused) and said.why in UNPLACED:
-        kept = await call.door.desk.partners.keep_unplaced(call.by, call.digest, document(call.message), said.why)
+        kept = await call.services.desk.partners.keep_unplaced(call.by, call.digest, document(call.message), said.why)
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
     return said
 
@@ -43,9 +43,9 @@ def document(message: NcipMessage) -> str:
     return encode(NcipMessage(message.service, fields), DIALECTS["direct"]).decode()
 
 
-async def heard_again(door: NcipServices, agency: str, digest: str, kept: str) -> Payload:
+async def heard_again(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
     """Replay a stored document as if its partner had sent it now, and return the answer."""
     message = decode(kept.encode())
-    caller = door.callers.get(agency) or Caller(agency, "", "partner", ())
-    service = service_for(door, caller, message.service)
-    return await service.handle(ServiceRequest(door, caller, message, digest)) if service else Refused(Reason.NOT_SUPPORTED)
+    caller = services.callers.get(agency) or Caller(agency, "", "partner", ())
+    service = service_for(services, caller, message.service)
+    return await service.handle(ServiceRequest(services, caller, message, digest)) if service else Refused(Reason.NOT_SUPPORTED)

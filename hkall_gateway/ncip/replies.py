@@ -23,8 +23,8 @@ from hkall_gateway.desk.messages.results import (
     Requested,
 )
 from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
-from hkall_gateway.ncip.notifications import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
-from hkall_gateway.ncip.status_words import request_status
+from hkall_gateway.ncip.tables.notifications import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
+from hkall_gateway.ncip.tables.status_words import request_status
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, circulation_status
 from hkall_gateway.rules.vocabulary import Position

@@ -15,10 +15,10 @@ from hkall_gateway.desk.messages.staff_commands import Answered, Done, Paid, Rec
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, Value
-from hkall_gateway.ncip.notifications import BARCODE, INSTITUTION, item_id, user_id
-from hkall_gateway.ncip.problems import Problem
 from hkall_gateway.ncip.replies import Frame
 from hkall_gateway.ncip.service_request import ServiceRequest
+from hkall_gateway.ncip.tables.notifications import BARCODE, INSTITUTION, item_id, user_id
+from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.rules.vocabulary import ItemKey
 
 Payload = Fields | Refused | Problem
@@ -46,11 +46,13 @@ def frame(call: ServiceRequest) -> Frame:
     The RequestType of the reply is that of the question, or if it has none, the default of the caller's row.
     """
     named = call.message.text("UserId/UserIdentifierValue")
-    agency = call.message.text("UserId/AgencyId") or call.door.agency
-    institution = user_id(agency, named) if named else user_id(call.door.agency, INSTITUTION.format(call.caller.agency))
+    agency = call.message.text("UserId/AgencyId") or call.services.agency
+    institution = user_id(agency, named) if named else user_id(call.services.agency, INSTITUTION.format(call.caller.agency))
     described = call.message.has("ItemElementType")
     told = call.message.text("RequestType") or call.caller.request_type
-    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels, described, told, call.door.name_order)
+    return Frame(
+        call.services.agency, call.services.timezone, institution, call.caller.labels, described, told, call.services.name_order
+    )
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:

@@ -6,8 +6,8 @@ from typing import Final
 
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-from hkall_gateway.ncip.notifications import item_id, request_id
-from hkall_gateway.ncip.status_words import IN_PROCESS, STATUS, status_of
+from hkall_gateway.ncip.tables.notifications import item_id, request_id
+from hkall_gateway.ncip.tables.status_words import IN_PROCESS, STATUS, status_of
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
 

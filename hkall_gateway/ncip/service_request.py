@@ -24,8 +24,8 @@ from hkall_gateway.ncip.authentication.http_proofs import NO_HTTP_PROOF, HttpPro
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
-from hkall_gateway.ncip.notifications import BARCODE, LOAN, NameOrder
-from hkall_gateway.ncip.problems import UNAUTHORIZED_VALUES, Problem
+from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
+from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import RULES, Actor, ItemKey, Reason
 
@@ -172,7 +172,7 @@ class ServiceRequest:
     """A message, its authenticated sender, and the digest by which a repetition is recognised; for a look-up, which is never
     replayed, a time stamp instead of a digest."""
 
-    door: NcipServices
+    services: NcipServices
     caller: Caller
     message: NcipMessage
     digest: str
@@ -210,19 +210,19 @@ def digest(message: NcipMessage) -> str:
 _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
-def spelled(door: NcipServices, message: NcipMessage) -> NcipMessage:
+def spelled(services: NcipServices, message: NcipMessage) -> NcipMessage:
     """The message with every agency as we write it: peers differ in case (reference page ncip.md 2.3)."""
-    if message.agencies is not None and all(door.known(agency) == agency for agency in message.agencies):
+    if message.agencies is not None and all(services.known(agency) == agency for agency in message.agencies):
         return message
-    return replace(message, fields={name: _spelled(door, name, value) for name, value in message.fields.items()})
+    return replace(message, fields={name: _spelled(services, name, value) for name, value in message.fields.items()})
 
 
-def _spelled(door: NcipServices, name: str, value: Value) -> Value:
+def _spelled(services: NcipServices, name: str, value: Value) -> Value:
     if isinstance(value, str):
-        return Coded(door.known(value), getattr(value, "scheme", None)) if name == "AgencyId" else value
+        return Coded(services.known(value), getattr(value, "scheme", None)) if name == "AgencyId" else value
     if isinstance(value, STRUCTURE):
-        return {inner: _spelled(door, inner, part) for inner, part in value.items()}
-    return value if isinstance(value, bool) else [_spelled(door, name, one) for one in value]
+        return {inner: _spelled(services, inner, part) for inner, part in value.items()}
+    return value if isinstance(value, bool) else [_spelled(services, name, one) for one in value]
 
 
 def _open(value: Value) -> object:
@@ -253,9 +253,9 @@ def strange_number(call: ServiceRequest) -> Problem | None:
     agencies that are not configured here, but not ours nor those of another caller.
     """
     agency, _value = request_id(call)
-    named, door = call.caller, call.door
-    broker = named.kind == "partner" and door.dialect(named.agency).flow != DIRECT
-    if agency in ("", named.agency, *named.request_agencies) or (broker and agency not in (door.agency, *door.callers)):
+    named, services = call.caller, call.services
+    broker = named.kind == "partner" and services.dialect(named.agency).flow != DIRECT
+    if agency in ("", named.agency, *named.request_agencies) or (broker and agency not in (services.agency, *services.callers)):
         return None
     return Problem(UNAUTHORIZED_VALUES, f"{named.agency} numbers its requests under its own AgencyId", "RequestId", agency)
 
@@ -280,7 +280,7 @@ def pickup(call: ServiceRequest, path: str = "PickupLocation") -> str:
 
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
     """
-    said, codes = call.message.text(path), call.door.desk.library.pickup_locations
+    said, codes = call.message.text(path), call.services.desk.library.pickup_locations
     if said in codes or not (said.isascii() and said.isdigit() and len(said) < 5):
         return said
     return codes[int(said) - 1] if 1 <= int(said) <= len(codes) else said
@@ -298,7 +298,7 @@ def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
     an agency is the lender's: ours where the request is the partner's own, else the partner's.
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
-    owner = call.door.agency if agency == call.caller.agency else call.caller.agency
+    owner = call.services.agency if agency == call.caller.agency else call.caller.agency
     return PartnerNotice(
         by=call.by,
         partner=call.caller.agency,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-from hkall_gateway.ncip.notifications import item_id, record_id
+from hkall_gateway.ncip.tables.notifications import item_id, record_id
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
 from hkall_gateway.rules.vocabulary import ItemKey, Partner

@@ -7,9 +7,9 @@ from typing import Final
 
 from hkall_gateway.desk.messages.partner_commands import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
-from hkall_gateway.ncip.notifications import CATALOGUE, item_id, user_id
 from hkall_gateway.ncip.replies import Frame, copy, until
-from hkall_gateway.ncip.status_words import request_status
+from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, user_id
+from hkall_gateway.ncip.tables.status_words import request_status
 
 SCHEME: Final = "Permanent Location"
 PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")

@@ -14,7 +14,8 @@ from hkall_gateway.edge.metrics import NAMESPACE
 from hkall_gateway.rules.circuit import UP, CircuitState, circuit
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store import loading, partners, rounds
+from hkall_gateway.store import partners, rounds
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
 

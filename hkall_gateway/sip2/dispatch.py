@@ -66,7 +66,7 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 async def respond(
-    door: Sip2Services, session: Session, piece: Sip2Message | Refuse, peer: str, beyond: UpstreamInterface | None = None
+    services: Sip2Services, session: Session, piece: Sip2Message | Refuse, peer: str, beyond: UpstreamInterface | None = None
 ) -> bytes:
     """Returns the complete reply line to one message, ready to be written. Never raises, for any bytes of a peer.
 
@@ -74,8 +74,8 @@ async def respond(
     store that failed: it is logged once with its traceback, the message gets its negative reply, the connection stays open.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
-    exchange = _turn(door, session, message, peer, beyond)
-    with log_context(**_told(exchange)), budget(door.budget_until()):
+    exchange = _turn(services, session, message, peer, beyond)
+    with log_context(**_told(exchange)), budget(services.budget_until()):
         try:
             answer = await _answer(exchange, piece)
             line = _line(exchange, answer)
@@ -86,13 +86,13 @@ async def respond(
             LOG.exception("sip2.failed", code=message.code)
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
-    door.soon(partial(_note, exchange, answer, door.now() - exchange.now))
+    services.soon(partial(_note, exchange, answer, services.now() - exchange.now))
     return line
 
 
-def welcome(door: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
+def welcome(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
     """Log the session in by the address `peer` if the listener identifies terminals by address; otherwise do not log it in."""
-    row = _known_by_address(door, listener, peer)
+    row = _known_by_address(services, listener, peer)
     if row is not None:
         session.log_in(row.login, row.dialect)
 
@@ -108,10 +108,12 @@ def _line(exchange: Exchange, answer: Reply) -> bytes:
     return exchange.session.reply(exchange.message, exchange.reply_code, answer.fields)
 
 
-def _turn(door: Sip2Services, session: Session, message: Sip2Message, peer: str, beyond: UpstreamInterface | None) -> Exchange:
-    terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
+def _turn(
+    services: Sip2Services, session: Session, message: Sip2Message, peer: str, beyond: UpstreamInterface | None
+) -> Exchange:
+    terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
     corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
-    return Exchange(door, session, message, terminal, peer, now, corr, beyond)
+    return Exchange(services, session, message, terminal, peer, now, corr, beyond)
 
 
 @lru_cache(maxsize=4)
@@ -136,13 +138,13 @@ async def _answer(exchange: Exchange, piece: Sip2Message | Refuse) -> Reply:
 
 async def _with_pin(exchange: Exchange) -> Reply:
     """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
-    guesses = exchange.door.guesses
+    guesses = exchange.services.guesses
     if guesses.shut(exchange.ways, exchange.now):
         return refuse_by(exchange, Reason.TOO_MANY_WRONG_PINS)
     answer = await relay.answer(exchange, HANDLERS[exchange.message.code])
     if _found_wrong(answer):
         guesses.count(exchange.ways, exchange.now)
-        exchange.door.metrics.wrong_pins.labels("sip2", exchange.terminal.login).inc()
+        exchange.services.metrics.wrong_pins.labels("sip2", exchange.terminal.login).inc()
         LOG.warning(
             "sip2.pin_wrong", code=exchange.message.code, card=Sensitive(exchange.message.get("AA")), peer=exchange.peer
         )
@@ -155,7 +157,7 @@ def _found_wrong(answer: Reply) -> bool:
 
 
 def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
-    code, no, metrics = exchange.message.code, answer.no, exchange.door.metrics
+    code, no, metrics = exchange.message.code, answer.no, exchange.services.metrics
     metrics.sip2_latency.labels(code).observe(took.total_seconds())
     outcome = no.why.value if no else "relayed" if answer.body else "ok"
     metrics.sip2_messages.labels(exchange.terminal.login, code, outcome).inc()
@@ -183,18 +185,18 @@ _MS: Final = timedelta(milliseconds=1)
 # ---- the line itself
 
 
-def _known_by_address(door: Sip2Services, listener: Listener, peer: str) -> TerminalRow | None:
+def _known_by_address(services: Sip2Services, listener: Listener, peer: str) -> TerminalRow | None:
     if listener.login not in ("optional", "by-address"):
         return None
-    wanted = [listener.terminal] if listener.terminal else list(door.terminals) if listener.login == "by-address" else []
-    rows = [door.terminals[login] for login in wanted if login in door.terminals]
+    wanted = [listener.terminal] if listener.terminal else list(services.terminals) if listener.login == "by-address" else []
+    rows = [services.terminals[login] for login in wanted if login in services.terminals]
     admitted = [row for row in rows if row.allow_from.admits(peer)]
     return admitted[0] if len(admitted) == 1 else None
 
 
 async def _log_in(exchange: Exchange) -> Reply:
     """94. A correct login binds the connection to that terminal; the reply contains only success or failure."""
-    row = exchange.door.terminals.get(exchange.message.get("CN").strip(), NOBODY)
+    row = exchange.services.terminals.get(exchange.message.get("CN").strip(), NOBODY)
     reason = await _login_refused(exchange, row)
     if not reason:
         exchange.session.log_in(row.login, row.dialect)
@@ -207,7 +209,7 @@ async def _log_in(exchange: Exchange) -> Reply:
 
 def _log_in_beyond(exchange: Exchange) -> None:
     """Sets the terminal's login on its connection to the local system, which sends it with the first message."""
-    if exchange.beyond is None or not exchange.door.own_logins:
+    if exchange.beyond is None or not exchange.services.own_logins:
         return
     exchange.beyond.close()
     told = exchange.message
@@ -225,7 +227,7 @@ async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:
     # An unknown name, or a name not allowed from this address, costs a hash too: timing does not reveal existing names.
     stored, secret = DECOY if why else row.secret_hash, exchange.message.get("CO")
     name = f"terminal {exchange.message.get('CN').strip()[:LONGEST_NAME]} at {exchange.peer}"
-    right = await exchange.door.logins.run(exchange.peer, lambda: exchange.door.secrets.verify(name, stored, secret))
+    right = await exchange.services.logins.run(exchange.peer, lambda: exchange.services.secrets.verify(name, stored, secret))
     return why or ("" if right else "secret")
 
 
@@ -240,7 +242,7 @@ async def _status(exchange: Exchange) -> Reply:
         "retries_allowed": f"{dialect.retries}",
         "date_time_sync": exchange.date18(exchange.now),
         "protocol_version": "2.00",
-        "AM": exchange.door.library_name,
+        "AM": exchange.services.library_name,
         "BX": "".join("Y" if _offered(exchange, code) else "N" for code in BX),
         "AN": exchange.terminal.location,
     }

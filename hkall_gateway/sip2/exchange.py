@@ -114,7 +114,7 @@ class Exchange:
     correlation id, since a terminal sends one request at a time.
     """
 
-    door: Sip2Services
+    services: Sip2Services
     session: Session
     message: Sip2Message
     terminal: TerminalRow
@@ -126,13 +126,13 @@ class Exchange:
     @property
     def institution(self) -> str:
         """The AO of our replies: one institution on a connection, the local system's if messages are relayed to it."""
-        return (self.door.institution if self.beyond is not None else "") or self.door.agency
+        return (self.services.institution if self.beyond is not None else "") or self.services.agency
 
     def remember(self, *, valid: bool, pin_ok: bool) -> None:
         """Cache the local system's answer about this message's card, for use while that system is away."""
-        if self.door.known is None:
+        if self.services.known is None:
             return
-        self.door.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
+        self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
 
     def last_known(self, *, known: bool) -> KnownFlags:
         """Returns BL and CQ while the local system is away: as last known, else left out, or N if the dialect needs them.
@@ -140,7 +140,7 @@ class Exchange:
         `known`: the loaded file has the card. A client that only checks membership (role `lookup`) might read a missing field
         as a yes, and always gets N.
         """
-        kept = self.door.known
+        kept = self.services.known
         told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN
         leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
         unsaid = "" if leaves_out else "N"
@@ -181,7 +181,7 @@ class Exchange:
     def ways(self) -> Ways:
         """The sources of a PIN and their limits of wrong PINs; an address allows at least as many as its terminal."""
         most = self.terminal.wrong_pins
-        return {f"terminal {self.terminal.login}": most, f"address {self.peer}": max(most, self.door.wrong_pins)}
+        return {f"terminal {self.terminal.login}": most, f"address {self.peer}": max(most, self.services.wrong_pins)}
 
     def says(self, flag: str) -> bool:
         """Whether the terminal said Y."""
@@ -203,15 +203,15 @@ class Exchange:
 
     def due(self, day: date | None) -> str:
         """A due date as this terminal shows it, the last second of the day; "" where there is none."""
-        return self.session.dialect.due_text(end_of(day), self.door.timezone) if day else ""
+        return self.session.dialect.due_text(end_of(day), self.services.timezone) if day else ""
 
     def date18(self, instant: datetime | None) -> str:
         """An instant in local time, "" where there is none."""
-        return date18(instant, self.door.timezone) if instant else ""
+        return date18(instant, self.services.timezone) if instant else ""
 
     def instant(self, name: str) -> datetime | None:
         """Returns a date field of the message as a UTC instant; None if it is blank or invalid."""
-        return parse_date18(self.message.get(name), self.door.timezone)
+        return parse_date18(self.message.get(name), self.services.timezone)
 
     def happened(self, *names: str) -> datetime | None:
         """The first usable instant among these fields; an instant in the future means a wrong clock and is ignored."""

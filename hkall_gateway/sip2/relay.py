@@ -93,7 +93,7 @@ async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> Whose:
     if not barcode:
         return Whose.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
     arriving = exchange.message.code == "09"
-    whose = await exchange.door.desk.ils.whose_copy(
+    whose = await exchange.services.desk.ils.whose_copy(
         barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving=arriving
     )
     if whose is Whose.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
@@ -113,7 +113,7 @@ def _has(seen: Sip2Message) -> bool:
 
 async def _of_title(exchange: Exchange) -> Whose:
     """A renewal by title: ours if the patron has such a book of ours."""
-    had = await exchange.door.desk.counter.had(exchange.message.get("AA"))
+    had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
     mine = any(
         line.request.title == exchange.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines
     )
@@ -135,7 +135,7 @@ async def _told_to_both(exchange: Exchange, beyond: UpstreamInterface, handler: 
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in ("09", "11"):
         return ours
-    desk, message = exchange.door.desk, _message(exchange, LATER[exchange.message.code], ours.request)
+    desk, message = exchange.services.desk, _message(exchange, LATER[exchange.message.code], ours.request)
     number = await desk.ils.tell_local_system(message, exchange.by)
     if number is None:
         return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
@@ -153,7 +153,7 @@ async def _told_to_both(exchange: Exchange, beyond: UpstreamInterface, handler: 
 
 async def _told_later(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
-    await exchange.door.desk.ils.local_system_not_told(number, message, exchange.by, unsure=unsure)
+    await exchange.services.desk.ils.local_system_not_told(number, message, exchange.by, unsure=unsure)
     return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
 
 
@@ -219,7 +219,7 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
 async def _had(exchange: Exchange, record: Sip2Message) -> Had:
     """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
-    found = [await exchange.door.desk.counter.had(card) for card in cards if card]
+    found = [await exchange.services.desk.counter.had(card) for card in cards if card]
     return next((had for had in found if had.lines or had.charges), Had())
 
 
@@ -246,7 +246,7 @@ def _owed(exchange: Exchange, cents: int) -> str:
 
 def _counted_there(exchange: Exchange) -> bool:
     """Whether the local system has HKALL books among its own loans; then only money is ours to add."""
-    return exchange.door.desk.library.policy.quota.ils_counts_hkall
+    return exchange.services.desk.library.policy.quota.ils_counts_hkall
 
 
 def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequence[RecordEntry]:
@@ -257,7 +257,7 @@ def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequ
 
 async def _renew_all(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
-    had = await exchange.door.desk.counter.had(exchange.message.get("AA"))
+    had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
     theirs = await _reached(exchange, beyond)
     if theirs is None:
         return _with_text(await handler(exchange), tell(Notice.ILS_AWAY, exchange.language()))
@@ -285,7 +285,7 @@ async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler)
     if ours.no is not None or exchange.message.code not in LATER:
         theirs = await _reached(exchange, beyond)
         return ours if theirs is None else Reply({}, body=theirs)
-    desk, message = exchange.door.desk, _message(exchange, LATER[exchange.message.code])
+    desk, message = exchange.services.desk, _message(exchange, LATER[exchange.message.code])
     number = await desk.ils.tell_local_system(message, exchange.by)
     if number is None:
         return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
@@ -302,7 +302,7 @@ async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler)
 async def _hold(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
-    if mode is None or await exchange.door.desk.counter.is_our_request(await asked_hold(exchange, mode[0])):
+    if mode is None or await exchange.services.desk.counter.is_our_request(await asked_hold(exchange, mode[0])):
         return await handler(exchange)
     return await _passed_on(exchange, beyond)
 
@@ -349,7 +349,7 @@ async def _passed_on(exchange: Exchange, beyond: UpstreamInterface) -> Reply:
     A checkout or a payment without a reply may have been executed: the screen says so, and the result is checked later. A
     message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
-    code, desk, barcode = exchange.message.code, exchange.door.desk, exchange.message.get("AB")
+    code, desk, barcode = exchange.message.code, exchange.services.desk, exchange.message.get("AB")
     waits = code in CHANGES_A_COPY and await desk.ils.copy_waits(barcode)
     if waits and not await desk.ils.put_off(barcode):
         return refuse_by(exchange, Reason.TRY_AGAIN)
@@ -367,7 +367,7 @@ async def _passed_on(exchange: Exchange, beyond: UpstreamInterface) -> Reply:
 async def _may_be_done(exchange: Exchange) -> Reply:
     code = exchange.message.code
     LOG.warning("sip2.ils_did_not_answer", code=code)
-    await exchange.door.desk.ils.tell_local_system_later(_message(exchange, UNSURE[code]), exchange.by)
+    await exchange.services.desk.ils.tell_local_system_later(_message(exchange, UNSURE[code]), exchange.by)
     return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), tell(Notice.NO_ANSWER, exchange.language()))
 
 
@@ -401,7 +401,7 @@ async def _exchanged(exchange: Exchange, beyond: UpstreamInterface, body: bytes)
         return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
     except HungUp:
         code = exchange.message.code
-        exchange.door.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()
+        exchange.services.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()
         LOG.warning("sip2.ils_hung_up", code=code, asked=body[:2].decode("latin-1"))
         raise
 

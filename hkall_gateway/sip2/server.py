@@ -28,7 +28,7 @@ DRAIN_S: Final = 4.0
 class TerminalFactory(Factory):
     """Makes the connections of one port and counts them.
 
-    `door` returns the current services, so that a reload applies from the next message; `limit` may be shared by several
+    `services` returns the current services, so that a reload applies from the next message; `limit` may be shared by several
     ports; `idle_s` is the idle timeout of a logged-in terminal in seconds, `login_s` the time to log in, in seconds.
     """
 
@@ -36,7 +36,7 @@ class TerminalFactory(Factory):
 
     def __init__(
         self,
-        door: Callable[[], Sip2Services],
+        services: Callable[[], Sip2Services],
         limit: ConnectionLimit,
         refusals: Refusals,
         clock: Clock,
@@ -44,13 +44,13 @@ class TerminalFactory(Factory):
         login_s: float = LOGIN_S,
         listener: Listener = PLAIN,
     ) -> None:
-        self.door, self.limit, self.refusals, self.clock = door, limit, refusals, clock
+        self.services, self.limit, self.refusals, self.clock = services, limit, refusals, clock
         self.idle_s, self.login_s, self.listener = idle_s, login_s, listener
         self.without_header = without_header()
         self.lines: set[TerminalConnection] = set()
         self._drained: Deferred[None] | None = None
         self._patience: Any = None
-        door().metrics.before_collection(self._tally)
+        services().metrics.before_collection(self._tally)
 
     @property
     def draining(self) -> bool:
@@ -81,7 +81,7 @@ class TerminalFactory(Factory):
 
     def count(self) -> None:
         """Set the metric of connected terminals."""
-        self.door().metrics.sip2_sessions.set(self.limit.inside)
+        self.services().metrics.sip2_sessions.set(self.limit.inside)
 
     def _tally(self) -> None:
         for line in self.lines:

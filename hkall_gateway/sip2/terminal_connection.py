@@ -62,7 +62,7 @@ class Socket(Protocol):
 class ListeningPort(Protocol):
     """Interface of the listening port that accepted a connection; `server.Terminals` implements it."""
 
-    door: Callable[[], Sip2Services]
+    services: Callable[[], Sip2Services]
     limit: ConnectionLimit
     without_header: ConnectionLimit
     refusals: Refusals
@@ -164,7 +164,7 @@ class TerminalConnection(TwistedProtocol):
         for event, count in self._session.counters.items():
             told = self._counted.get(event, 0)
             if count > told:
-                self._port.door().metrics.sip2_events.labels(event).inc(count - told)
+                self._port.services().metrics.sip2_events.labels(event).inc(count - told)
                 self._counted[event] = count
 
     # ---- called by the transport: whether the peer reads the written data
@@ -216,9 +216,9 @@ class TerminalConnection(TwistedProtocol):
         self._port.count()
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
-        opens = self._port.door().beyond
+        opens = self._port.services().beyond
         self._beyond = opens() if opens is not None else None
-        welcome(self._port.door(), self._session, self._port.listener, self._peer)
+        welcome(self._port.services(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
         if known and not self._prove():
             return False
@@ -233,7 +233,7 @@ class TerminalConnection(TwistedProtocol):
         """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
         if self._port.draining:
             return "draining"
-        if not self._port.door().admits(self._peer):
+        if not self._port.services().admits(self._peer):
             return "address"
         self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"))
         return "" if self._seat else "full"
@@ -241,7 +241,7 @@ class TerminalConnection(TwistedProtocol):
     def _prove(self) -> bool:
         """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
         terminal = self._session.terminal or ""
-        row = self._port.door().terminals.get(terminal)
+        row = self._port.services().terminals.get(terminal)
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
             self._turn_away("terminal", f"{terminal} has as many connections as it may")
             return False
@@ -294,7 +294,7 @@ class TerminalConnection(TwistedProtocol):
                     self.hang(event.why)
                 else:
                     known = self._session.terminal
-                    self._answered(await respond(self._port.door(), self._session, event, self._peer, self._beyond), known)
+                    self._answered(await respond(self._port.services(), self._session, event, self._peer, self._beyond), known)
                 self._hold_back()
                 served += 1
                 if self._waiting and not served % AT_ONCE:

@@ -8,9 +8,9 @@ from functools import cache
 from sqlalchemy import bindparam, delete, select
 
 from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 
 def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:

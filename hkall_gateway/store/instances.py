@@ -8,10 +8,10 @@ from typing import Final
 
 from sqlalchemy import delete, or_, select, update
 
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import INSTANCES, JOBS, OUTBOX
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 I = INSTANCES.c  # noqa: E741  # as the other tables' columns are named
 

@@ -15,10 +15,10 @@ from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, updat
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
+from hkall_gateway.store.engine.upsert import insert_or_leave, insert_or_write_over
 from hkall_gateway.store.queries.overview import Batch, Overview
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
 
 P = Position
 R = REQUESTS.c

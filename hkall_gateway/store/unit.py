@@ -29,6 +29,7 @@ from hkall_gateway.rules.vocabulary import (
 from hkall_gateway.store.changed_fields import BLANK, NAMES, changed_fields, facts_of, shown, with_facts
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
 from hkall_gateway.store.engine.locks import LockSet, take
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.journal_entry import JournalEntry, nobody_listens
 from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.outbox import Outbox
@@ -43,7 +44,6 @@ from hkall_gateway.store.tables import (
     NOTICES,
     REQUESTS,
 )
-from hkall_gateway.store.upsert import insert_or_write_over
 
 NO_PERSON: Final[Mapping[str, Any]] = {
     "patron": "",

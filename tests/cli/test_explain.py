@@ -22,7 +22,7 @@ from hkall_gateway.rules.rule_index import names_of
 from hkall_gateway.rules.vocabulary import RULES, Actor, Position, Reason, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.former_cards import replace_card
+from hkall_gateway.store.loads.former_cards import replace_card
 from hkall_gateway.store.tables import JOURNAL, METADATA
 from hkall_gateway.store.unit import Unit
 

@@ -20,7 +20,7 @@ from hkall_gateway.lab.ils_ncip import URL, IlsResponder
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.http_post import HttpReply
-from hkall_gateway.ncip.systems import SYSTEMS
+from hkall_gateway.ncip.tables.systems import SYSTEMS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate, finished

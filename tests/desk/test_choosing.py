@@ -20,7 +20,8 @@ from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Request, Side
-from hkall_gateway.store import loading, partners
+from hkall_gateway.store import partners
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS
 from hkall_gateway.store.unit import Unit
 

@@ -19,7 +19,8 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Sensitive, Side
-from hkall_gateway.store import fines, former_cards, quarantine
+from hkall_gateway.store import fines, quarantine
+from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.queries.request_search import FoundBy
 from hkall_gateway.store.queries.work_lists import ListName, Order, SortKey
 from hkall_gateway.store.tables import OUTBOX

@@ -16,7 +16,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason
-from hkall_gateway.store.former_cards import replace_cards
+from hkall_gateway.store.loads.former_cards import replace_cards
 from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:

@@ -31,9 +31,9 @@ from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Reason, Request, Sensitive, Side
-from hkall_gateway.store import loading
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 from tests.readers import CATEGORY, POLICY

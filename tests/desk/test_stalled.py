@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk.stalled import NOTED
+from hkall_gateway.desk.common.stalled import NOTED
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.queries.overview import Overview
 

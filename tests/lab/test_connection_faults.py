@@ -154,7 +154,7 @@ class Lender:
     def open(cls, loss: float, seed: int) -> Lender:
         start = read_world(WORLDS / "consortium.toml")
         world, clock, trouble = World(replace(start, holdings=_copies())), Clock(), FaultSource(loss, Random(seed))
-        site = NcipSite(world.door, bounds(100_000), clock)
+        site = NcipSite(world.services, bounds(100_000), clock)
         line = LossyEndpoint(MemoryEndpoint(site, clock), trouble, clock)
         pool: Any = HTTPConnectionPool(clock, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types
         agent: Any = Agent.usingEndpointFactory(clock, _Everywhere(line), pool)  # type: ignore[no-untyped-call]

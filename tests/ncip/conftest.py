@@ -166,18 +166,18 @@ class World:
             Caller(CENTRAL, "i-key", "partner", net),
         )
         callers = {row.agency: row for row in rows} | {"MUTE": Caller("MUTE", "", "partner", net)}
-        self.door = NcipServices(desk, callers, "HKU", HONG_KONG, PARTNERS, Metrics(), lambda: self.now)
+        self.services = NcipServices(desk, callers, "HKU", HONG_KONG, PARTNERS, Metrics(), lambda: self.now)
 
     def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
         """A document of an agency, with the agency's own secret unless another is given."""
-        caller = self.door.callers.get(agency)
+        caller = self.services.callers.get(agency)
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": "HKU"}}
         header["FromAgencyAuthentication"] = secret or (caller.secret if caller else "")
         return encode(NcipMessage(service, {"InitiationHeader": header, **fields}), DIALECTS["direct"])
 
     def send(self, body: bytes, peer: Peer = HERE) -> NcipMessage:
         """The reply to a document; it must be valid."""
-        return read(finished(respond(self.door, body, None, peer)))
+        return read(finished(respond(self.services, body, None, peer)))
 
     def ask(self, agency: str, service: str, **fields: Any) -> NcipMessage:
         return self.send(self.document(agency, service, **fields))

@@ -19,8 +19,8 @@ COPY = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
 
 
 def admit(world: World, agency: str, **facts: object) -> None:
-    rows = {**world.door.callers, agency: replace(world.door.callers[agency], **facts)}  # type: ignore[arg-type]  # by name
-    world.door = replace(world.door, callers=rows)
+    rows = {**world.services.callers, agency: replace(world.services.callers[agency], **facts)}  # type: ignore[arg-type]  # by name
+    world.services = replace(world.services, callers=rows)
 
 
 def says(world: World, agency: str, peer: Peer, secret: str = "-") -> str:

@@ -217,5 +217,5 @@ def test_a_number_in_the_ext_of_a_notification_goes_back_and_nothing_foreign_wit
     told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
     told["Ext"] = ext(shipped_by) | {"RequestId": [wire]}
     body = world.document(CUHK, "ItemRequestCancelled", **told)
-    reply = decode(finished(respond(world.door, body, None, Peer("10.0.0.7"))))
+    reply = decode(finished(respond(world.services, body, None, Peer("10.0.0.7"))))
     assert reply.fields["Ext"] == {"RequestId": [wire]}

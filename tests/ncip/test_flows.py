@@ -10,8 +10,8 @@ import pytest
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
-from hkall_gateway.ncip.flows import FLOWS
-from hkall_gateway.ncip.notifications import DOCUMENTS
+from hkall_gateway.ncip.tables.flows import FLOWS
+from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

@@ -194,7 +194,7 @@ def test_strangers_cannot_fill_the_log_and_all_they_send_is_counted(world: World
     assert Counter(line["peer"] for line in logs) == {"unknown": LINES_A_MINUTE, CUHK: LINES_A_MINUTE + 1}
     assert problem(forged[0])
     assert logs[-1]["outcome"] == "ok"
-    metrics = world.door.metrics
+    metrics = world.services.metrics
     assert value(metrics, "ncip_errors_total", "unknown", "problem") == LINES_A_MINUTE + 20
     assert value(metrics, "ncip_errors_total", "unknown", "xml") == LINES_A_MINUTE + 20
 
@@ -227,8 +227,8 @@ def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None
 
 
 def test_where_its_row_says_so_a_caller_finds_its_number_in_every_answer(world: World) -> None:
-    callers = {**world.door.callers, CUHK: replace(world.door.callers[CUHK], request_id_in_ext=True)}
-    world.door = replace(world.door, callers=callers)
+    callers = {**world.services.callers, CUHK: replace(world.services.callers[CUHK], request_id_in_ext=True)}
+    world.services = replace(world.services, callers=callers)
     wire = number(CUHK, "7:SUPPLIER")
 
     wish = {"UserId": {"UserIdentifierValue": "X"}, "ItemId": [copy("HKU", "?")], **LOAN}

@@ -34,8 +34,8 @@ class Door:
 
     def __init__(self, world: World, proof: HttpProof, agency: str = DISCOVERY, **facts: Any) -> None:
         self.world, self.compared, self.challenges = world, list[str](), list[tuple[str, ...]]()
-        row = replace(world.door.callers[agency], http=proof, **{"secret": "", **facts})
-        world.door = replace(world.door, callers={**world.door.callers, agency: row}, verify=self.verify)
+        row = replace(world.services.callers[agency], http=proof, **{"secret": "", **facts})
+        world.services = replace(world.services, callers={**world.services.callers, agency: row}, verify=self.verify)
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
         self.compared.append(subject)
@@ -46,7 +46,7 @@ class Door:
         header = {"InitiationHeader": {"FromAgencyId": {"AgencyId": sender}}} if sender else {}
         document = encode(NcipMessage("LookupItem", {**header, "ItemId": COPY}), DIALECTS["direct"])
         peer = Peer(address, authorization=authorization)
-        reply = finished(respond(self.world.door, document, None, peer, challenge=self.challenges.append))
+        reply = finished(respond(self.world.services, document, None, peer, challenge=self.challenges.append))
         return read(reply).text("Problem/ProblemType")
 
 
@@ -123,25 +123,25 @@ def test_a_bearers_secret_proves_its_row(world: World) -> None:
     ],
 )
 def test_a_wrong_proof_is_answered_alike_with_a_challenge(world: World, header: str) -> None:
-    door = Door(world, NAMED)
+    services = Door(world, NAMED)
     with capture_logs() as lines:
-        assert door.ask(header) == FAILED
-    assert door.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
+        assert services.ask(header) == FAILED
+    assert services.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
     told = {(line["reason"]) for line in lines if line["event"] == "ncip.answered"}
     assert told == {"the secret, the token, the certificate or the address does not fit"}
     assert "s3cret" not in repr(lines)
 
 
 def test_a_proof_that_fits_is_not_challenged(world: World) -> None:
-    door = Door(world, NAMED)
-    door.ask(basic("vufind", "s3cret"))
-    assert door.challenges == []
+    services = Door(world, NAMED)
+    services.ask(basic("vufind", "s3cret"))
+    assert services.challenges == []
 
 
 def test_who_may_not_prove_it_by_http_is_not_challenged(world: World) -> None:
-    door = Door(world, NAMED)
-    assert door.ask("", sender=CUHK) == FAILED
-    assert door.challenges == []
+    services = Door(world, NAMED)
+    assert services.ask("", sender=CUHK) == FAILED
+    assert services.challenges == []
 
 
 def test_a_proof_speaks_for_no_other_agency(world: World) -> None:
@@ -149,9 +149,9 @@ def test_a_proof_speaks_for_no_other_agency(world: World) -> None:
 
 
 def test_a_proof_from_another_network_is_not_even_compared(world: World) -> None:
-    door = Door(world, NAMED)
-    assert door.ask(basic("vufind", "s3cret"), address="192.0.2.1") == FAILED
-    assert door.compared == []
+    services = Door(world, NAMED)
+    assert services.ask(basic("vufind", "s3cret"), address="192.0.2.1") == FAILED
+    assert services.compared == []
 
 
 def test_the_secret_inside_the_document_proves_it_as_before(world: World) -> None:
@@ -160,63 +160,63 @@ def test_the_secret_inside_the_document_proves_it_as_before(world: World) -> Non
 
 
 def test_an_address_is_no_proof_where_a_wrong_one_came(world: World) -> None:
-    door = Door(world, NAMED, by_address=True)
-    assert [door.ask(""), door.ask(basic("vufind", "wrong"))] == ["", FAILED]
+    services = Door(world, NAMED, by_address=True)
+    assert [services.ask(""), services.ask(basic("vufind", "wrong"))] == ["", FAILED]
 
 
 def test_wrong_proofs_are_counted_and_after_ten_not_even_a_right_one_is_looked_at(world: World) -> None:
-    door = Door(world, NAMED)
+    services = Door(world, NAMED)
     for _ in range(10):
-        assert door.ask(basic("vufind", "wrong")) == FAILED
-    assert door.ask(basic("vufind", "s3cret")) == BUSY
-    assert door.ask(basic("vufind", "s3cret"), address="10.0.0.8") == ""
+        assert services.ask(basic("vufind", "wrong")) == FAILED
+    assert services.ask(basic("vufind", "s3cret")) == BUSY
+    assert services.ask(basic("vufind", "s3cret"), address="10.0.0.8") == ""
     world.now += timedelta(minutes=16)
-    assert door.ask(basic("vufind", "s3cret")) == ""
-    assert value(world.door.metrics, "wrong_proofs_total", DISCOVERY) == 10
+    assert services.ask(basic("vufind", "s3cret")) == ""
+    assert value(world.services.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
 def test_wrong_proofs_count_alike_by_whatever_name_the_row_is_found(world: World) -> None:
-    door = Door(world, NAMED)
+    services = Door(world, NAMED)
     for turn in range(10):
-        assert door.ask(basic("vufind", f"guess {turn}"), sender=DISCOVERY if turn % 2 else "") == FAILED
-    assert [door.ask(basic("vufind", "s3cret"), sender=sender) for sender in (DISCOVERY, "")] == [BUSY, BUSY]
-    assert value(world.door.metrics, "wrong_proofs_total", DISCOVERY) == 10
+        assert services.ask(basic("vufind", f"guess {turn}"), sender=DISCOVERY if turn % 2 else "") == FAILED
+    assert [services.ask(basic("vufind", "s3cret"), sender=sender) for sender in (DISCOVERY, "")] == [BUSY, BUSY]
+    assert value(world.services.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
 def test_who_waits_for_the_challenge_has_guessed_nothing(world: World) -> None:
-    door = Door(world, NAMED)
+    services = Door(world, NAMED)
     for _ in range(12):
-        assert [door.ask(""), door.ask(basic("vufind", "s3cret"))] == [FAILED, ""]
+        assert [services.ask(""), services.ask(basic("vufind", "s3cret"))] == [FAILED, ""]
 
 
 # ---- without InitiationHeader
 
 
 def test_a_login_names_the_sender_where_the_document_does_not(world: World) -> None:
-    door = Door(world, NAMED)
+    services = Door(world, NAMED)
     with capture_logs() as lines:
-        assert door.ask(basic("vufind", "s3cret"), sender="") == ""
+        assert services.ask(basic("vufind", "s3cret"), sender="") == ""
     assert [line["peer"] for line in lines if line["event"] == "ncip.answered"] == [DISCOVERY]
 
 
 @pytest.mark.parametrize("header", [basic("vufind", "wrong"), basic("nobody", "s3cret"), "Bearer s3cret"])
 def test_a_login_that_does_not_fit_names_nobody(world: World, header: str) -> None:
-    door = Door(world, NAMED)
-    assert door.ask(header, sender="") == FAILED
-    assert door.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
+    services = Door(world, NAMED)
+    assert services.ask(header, sender="") == FAILED
+    assert services.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
 
 
 @pytest.mark.parametrize("sender", ["", DISCOVERY])
 def test_an_unknown_login_costs_a_comparison_as_a_known_one_does(world: World, sender: str) -> None:
-    door = Door(world, NAMED)
-    door.ask(basic("nobody", "s3cret"), sender=sender)
-    assert door.compared == ["ncip nobody at 10.0.0.7"]
+    services = Door(world, NAMED)
+    services.ask(basic("nobody", "s3cret"), sender=sender)
+    assert services.compared == ["ncip nobody at 10.0.0.7"]
 
 
 def test_who_says_nothing_is_asked_for_a_proof_where_one_is_known_at_its_address(world: World) -> None:
-    door = Door(world, NAMED)
-    assert [door.ask("", sender=""), door.ask("", sender="", address="192.0.2.1")] == ["Needed Data Missing"] * 2
-    assert door.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
+    services = Door(world, NAMED)
+    assert [services.ask("", sender=""), services.ask("", sender="", address="192.0.2.1")] == ["Needed Data Missing"] * 2
+    assert services.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
 
 
 def test_a_document_without_sender_is_of_the_row_that_says_so(world: World) -> None:
@@ -225,9 +225,9 @@ def test_a_document_without_sender_is_of_the_row_that_says_so(world: World) -> N
 
 
 def test_it_proves_who_it_is_all_the_same(world: World) -> None:
-    door = Door(world, TOKEN, without_header=True)
-    assert [door.ask("Bearer wrong", sender=""), door.ask("", sender="")] == [FAILED, FAILED]
-    assert door.challenges == [('Bearer realm="NCIP"',)] * 2
+    services = Door(world, TOKEN, without_header=True)
+    assert [services.ask("Bearer wrong", sender=""), services.ask("", sender="")] == [FAILED, FAILED]
+    assert services.challenges == [('Bearer realm="NCIP"',)] * 2
 
 
 # ---- signed tokens
@@ -246,35 +246,35 @@ def later(world: World) -> World:
 
 
 def test_a_signed_token_proves_its_row_and_names_it(later: World) -> None:
-    door = Door(later, signed(peer.public("rsa", "k1")), CUHK)
-    assert [door.ask(f"Bearer {peer.token()}", sender=CUHK), door.ask(f"Bearer {peer.token()}", sender="")] == ["", ""]
+    services = Door(later, signed(peer.public("rsa", "k1")), CUHK)
+    assert [services.ask(f"Bearer {peer.token()}", sender=CUHK), services.ask(f"Bearer {peer.token()}", sender="")] == ["", ""]
 
 
 @pytest.mark.parametrize("more", [{"aud": ["x"]}, {"iss": "x"}, {"exp": peer.NOW - timedelta(hours=1)}])
 def test_a_token_that_is_not_for_us_is_challenged(later: World, more: dict[str, Any]) -> None:
-    door = Door(later, signed(peer.public("rsa", "k1")), CUHK)
-    assert door.ask(f"Bearer {peer.token(**more)}", sender=CUHK) == FAILED
-    assert door.challenges == [('Bearer realm="NCIP"',)]
+    services = Door(later, signed(peer.public("rsa", "k1")), CUHK)
+    assert services.ask(f"Bearer {peer.token(**more)}", sender=CUHK) == FAILED
+    assert services.challenges == [('Bearer realm="NCIP"',)]
 
 
 def test_a_token_whose_keys_cannot_be_had_is_no_wrong_proof(later: World) -> None:
-    door = Door(later, signed(), CUHK)
-    assert [door.ask(f"Bearer {peer.token()}", sender=CUHK) for _ in range(12)] == [BUSY] * 12
-    assert value(later.door.metrics, "wrong_proofs_total", CUHK) == 0
-    assert door.challenges == []
+    services = Door(later, signed(), CUHK)
+    assert [services.ask(f"Bearer {peer.token()}", sender=CUHK) for _ in range(12)] == [BUSY] * 12
+    assert value(later.services.metrics, "wrong_proofs_total", CUHK) == 0
+    assert services.challenges == []
 
 
 def test_a_row_may_take_signed_tokens_and_a_plain_secret(later: World) -> None:
-    door = Door(later, signed(peer.public("rsa", "k1"), bearer_hash="hash of t0ken"), CUHK)
-    assert [door.ask("Bearer t0ken", sender=CUHK), door.ask(f"Bearer {peer.token()}", sender=CUHK)] == ["", ""]
+    services = Door(later, signed(peer.public("rsa", "k1"), bearer_hash="hash of t0ken"), CUHK)
+    assert [services.ask("Bearer t0ken", sender=CUHK), services.ask(f"Bearer {peer.token()}", sender=CUHK)] == ["", ""]
 
 
 def test_who_is_named_by_its_token_alone_finds_its_number_in_the_answer_too(later: World) -> None:
-    door = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.door
+    services = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.services
     number = {"AgencyId": CUHK, "RequestIdentifierValue": "7:SUPPLIER"}
     document = encode(NcipMessage("LookupRequest", {"RequestId": number}), DIALECTS["direct"])
 
-    reply = finished(respond(door, document, None, Peer("10.0.0.7", authorization=f"Bearer {peer.token()}")))
+    reply = finished(respond(services, document, None, Peer("10.0.0.7", authorization=f"Bearer {peer.token()}")))
 
     assert read(reply).text("Problem/ProblemType") == "Unknown Request"
     assert read(reply).text("Ext/RequestId/RequestIdentifierValue") == "7:SUPPLIER"

@@ -101,9 +101,9 @@ def test_the_same_document_again_has_one_effect_and_the_same_reply(world: World,
     set_up, agency, service, fields = ROWS[name]
     set_up(world)
     body = world.document(agency, service, **fields)
-    first = finished(respond(world.door, body, None, HERE))
+    first = finished(respond(world.services, body, None, HERE))
     after = effects(world)
-    again = {finished(respond(world.door, body, None, HERE)) for _ in range(times - 1)}
+    again = {finished(respond(world.services, body, None, HERE)) for _ in range(times - 1)}
     assert b"Problem" not in first
     assert (again, effects(world)) == ({first}, after)
 
@@ -139,7 +139,7 @@ class Lines:
     """Connections of one site."""
 
     def __init__(self, world: World) -> None:
-        self._site = NcipSite(world.door, bounds(65_536), Clock())
+        self._site = NcipSite(world.services, bounds(65_536), Clock())
 
     def connect(self) -> Any:
         address = IPv4Address("TCP", "10.0.0.7", 40000)
@@ -189,7 +189,7 @@ class Twin:
         twin = type(world)()
         set_up, agency, service, fields = ROWS[name]
         set_up(twin)
-        self.reply = finished(respond(twin.door, twin.document(agency, service, **fields), None, HERE))
+        self.reply = finished(respond(twin.services, twin.document(agency, service, **fields), None, HERE))
         self.requests, self.told = len(twin.rows(REQUESTS)), len(twin.rows(OUTBOX))
         twin.store.close()
 

@@ -32,8 +32,8 @@ NAME = "UserOptionalFields/NameInformation/PersonalNameInformation/UnstructuredP
 
 
 def admit(world: World, agency: str, **facts: Any) -> None:
-    rows = {**world.door.callers, agency: replace(world.door.callers[agency], **facts)}
-    world.door = replace(world.door, callers=rows)
+    rows = {**world.services.callers, agency: replace(world.services.callers[agency], **facts)}
+    world.services = replace(world.services, callers=rows)
 
 
 def problem(reply: NcipMessage) -> str:
@@ -125,7 +125,7 @@ def to(world: World, *agencies: str) -> NcipMessage:
 
 @pytest.mark.parametrize("agencies", [("HKU",), ("hku",), (), ("HKU-ILL",)])
 def test_a_document_for_us_is_answered_by_whichever_of_our_names(world: World, agencies: tuple[str, ...]) -> None:
-    world.door = replace(world.door, other_names=("hku-ill",))
+    world.services = replace(world.services, other_names=("hku-ill",))
     assert problem(to(world, *agencies)) == ""
 
 
@@ -173,7 +173,7 @@ def test_wrong_pins_are_events_and_beyond_a_number_none_is_looked_at(world: Worl
     assert found == [wrong, "", wrong, wrong, LATER]
     seen = [(log["log_level"], log["peer"]) for log in logs if log["event"] == "ncip.pin_wrong"]
     assert seen == [("warning", DISCOVERY)] * 3
-    assert value(world.door.metrics, "wrong_pins_total", "ncip", DISCOVERY) == 3
+    assert value(world.services.metrics, "wrong_pins_total", "ncip", DISCOVERY) == 3
     assert problem(world.ask(DISCOVERY, "LookupUser", UserId=UG1)) == ""
     world.now += timedelta(minutes=15)
     assert problem(with_pin(world, "1234")) == ""
@@ -197,7 +197,7 @@ def test_a_broker_without_a_pin_or_an_open_request_hears_eligibility_and_blocks_
     assert next(iter(reply.each("UserOptionalFields"))).fields.keys() == {"UserPrivilege"}
     barred = seen_by(world, agency, UserId={**UG1, "UserIdentifierValue": "LATE"})
     assert barred.text("UserOptionalFields/BlockOrTrap/BlockOrTrapType") == "Block Request Item"
-    assert value(world.door.metrics, "patron_lookups_total", agency, "eligibility") == 2
+    assert value(world.services.metrics, "patron_lookups_total", agency, "eligibility") == 2
 
 
 def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears_the_name(world: World) -> None:
@@ -208,7 +208,7 @@ def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears
     assert "Chan Tai Man" in with_name(world)
     admit(world, CENTRAL, sees_patrons=True)
     assert "Chan Tai Man" in seen_by(world, CENTRAL).text(NAME)
-    assert value(world.door.metrics, "patron_lookups_total", BROKER, "whole") == 2
+    assert value(world.services.metrics, "patron_lookups_total", BROKER, "whole") == 2
 
 
 def with_name(world: World, **more: Any) -> str:
@@ -238,7 +238,7 @@ def test_after_too_many_wrong_proofs_from_an_address_none_for_that_agency_is_loo
     assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
     world.now += timedelta(minutes=15)
     assert problem(guess(world, CUHK, "c-key")) == ""
-    assert value(world.door.metrics, "wrong_proofs_total", CUHK) == WRONG_PROOFS
+    assert value(world.services.metrics, "wrong_proofs_total", CUHK) == WRONG_PROOFS
 
 
 def test_an_address_that_tries_many_agencies_is_shut_out_as_a_whole(world: World) -> None:

@@ -161,7 +161,7 @@ VERSIONS = b"""<NCIPVersionMessage version="http://www.niso.org/ncip/v1_0/imp1/x
 
 @pytest.mark.parametrize("body", [VERSIONS, b"<NCIPMessage><LookupVersion/></NCIPMessage>"], ids=["standard", "Koha"])
 def test_anybody_may_ask_which_versions_are_spoken_here(world: World, body: bytes) -> None:
-    reply = finished(respond(world.door, body, None, Peer("192.0.2.1")))
+    reply = finished(respond(world.services, body, None, Peer("192.0.2.1")))
     assert_valid(reply)
     said = decode(reply)
     assert said.service == "LookupVersionResponse"

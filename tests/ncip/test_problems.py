@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
+from hkall_gateway.ncip.tables import problems
+from hkall_gateway.ncip.tables.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
 from hkall_gateway.rules.vocabulary import RULES, Reason
 
 CODES = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"

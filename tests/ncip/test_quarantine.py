@@ -60,7 +60,7 @@ def test_what_is_secret_or_personal_is_not_kept(world: World) -> None:
 
     (one,) = kept(world)
     assert "their-reader" not in one.document
-    assert world.door.callers[CUHK].secret not in one.document
+    assert world.services.callers[CUHK].secret not in one.document
     assert "nobody-1" in one.document
 
 
@@ -89,7 +89,7 @@ def test_what_is_heard_again_takes_effect_once_its_request_is_known(world: World
     (one,) = kept(world)
     world.put(Position.SHIPPED, **LENT, item_agency="HKU", item_barcode="K9")
 
-    said = finished(heard_again(world.door, one.agency, one.digest, one.document))
+    said = finished(heard_again(world.services, one.agency, one.digest, one.document))
 
     assert not NcipMessage("", dict(said) if isinstance(said, dict) else {}).has("Problem")
     assert world.request("R1").position is Position.AT_BORROWER

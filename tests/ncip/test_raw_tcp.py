@@ -33,7 +33,7 @@ class Raw:
 
     def __init__(self, world: World, within: Bounds | None = None) -> None:
         self.clock = Clock()
-        self.lines = NcipLines(world.door, within or bounds(LIMIT), self.clock)
+        self.lines = NcipLines(world.services, within or bounds(LIMIT), self.clock)
 
     def connect(self) -> Any:
         address = IPv4Address("TCP", "10.0.0.7", 40000)

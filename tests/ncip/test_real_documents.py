@@ -173,7 +173,7 @@ def test_a_service_that_lacks_something_is_answered_by_its_own_response(world: W
 def test_the_reply_is_written_in_the_version_that_was_asked_in(world: World) -> None:
     body = presented((OURS / "lookup-user.xml").read_bytes(), "HKU-DISCOVERY", "d-key").replace(b"v2_02", b"v2_01")
     assert b'ns1:version="http://www.niso.org/schemas/ncip/v2_01/ncip_v2_01.xsd"' in finished(
-        respond(world.door, body, None, HERE)
+        respond(world.services, body, None, HERE)
     )
 
 
@@ -181,12 +181,12 @@ def test_a_service_inside_ext_is_answered_inside_ext(world: World) -> None:
     root = etree.fromstring(presented((OURS / "lookup-user.xml").read_bytes(), "HKU-DISCOVERY", "d-key"))
     wrap = etree.SubElement(root, "{http://www.niso.org/2008/ncip}Ext")
     wrap.append(root[0])
-    reply = decode(finished(respond(world.door, etree.tostring(root), None, HERE)))
+    reply = decode(finished(respond(world.services, etree.tostring(root), None, HERE)))
     assert (reply.service, reply.extension) == ("LookupUserResponse", True)
 
 
 def test_the_charset_of_the_transport_goes_before_the_documents_own(world: World) -> None:
     body = world.document("HKU-DISCOVERY", "LookupUser", UserId={"UserIdentifierValue": "貓"})
     mistaken = body.replace(b"encoding='UTF-8'", b"encoding='ISO-8859-1'")
-    reply = decode(finished(respond(world.door, mistaken, "utf-8", HERE)))
+    reply = decode(finished(respond(world.services, mistaken, "utf-8", HERE)))
     assert reply.text("Problem/ProblemValue") == "貓"

@@ -65,10 +65,10 @@ class House:
         self.clock, self.desk, self.now = Clock(), SlowDesk(), NOW
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
-        self.door = NcipServices(
+        self.services = NcipServices(
             desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, deadline=Timeout(self.clock, 20)
         )
-        self.site = NcipSite(self.door, within or bounds(LIMIT), self.clock)
+        self.site = NcipSite(self.services, within or bounds(LIMIT), self.clock)
 
     def connect(self, source: str = "127.0.0.1") -> Any:
         """A transport from an address, the client's own, with its protocol."""
@@ -451,7 +451,7 @@ def test_a_connection_from_where_no_caller_is_is_closed_before_it_is_read(librar
 
 
 def test_a_balancer_may_look_for_itself_whether_the_gateway_lives(library: House) -> None:
-    library.site = NcipSite(library.door, bounds(LIMIT), library.clock, AllowList(("192.0.2.0/24",)))
+    library.site = NcipSite(library.services, bounds(LIMIT), library.clock, AllowList(("192.0.2.0/24",)))
     line = library.connect("192.0.2.9")
     line.protocol.dataReceived(request(b"", method=b"GET"))
     assert line.value().startswith(b"HTTP/1.1 200")

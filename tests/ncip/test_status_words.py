@@ -11,7 +11,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.replies import WAITING
-from hkall_gateway.ncip.status_words import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
+from hkall_gateway.ncip.tables.status_words import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
 from hkall_gateway.rules.settings import LABELS
 from hkall_gateway.rules.vocabulary import Position
 
@@ -31,8 +31,8 @@ WAITS = sorted(WAITING)
 
 def shown(world: World) -> None:
     """From here on the discovery system's row says request_status = "label"."""
-    callers = {**world.door.callers, DISCOVERY: replace(world.door.callers[DISCOVERY], labels=True)}
-    world.door = replace(world.door, callers=callers)
+    callers = {**world.services.callers, DISCOVERY: replace(world.services.callers[DISCOVERY], labels=True)}
+    world.services = replace(world.services, callers=callers)
 
 
 def record(world: World) -> NcipMessage:

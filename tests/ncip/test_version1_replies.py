@@ -32,7 +32,7 @@ def reply(world: World, name: str, who: tuple[str, str]) -> bytes:
         header, end, rest = body.partition(b"</InitiationHeader>")
         header = header.replace(agency, who[0].encode()).replace(secret, who[1].encode())
         body = header + end + rest
-    return finished(respond(world.door, body, None, HERE))
+    return finished(respond(world.services, body, None, HERE))
 
 
 @pytest.mark.parametrize("who", [CLIENT, PARTNER, STRANGER], ids=["client", "partner", "stranger"])
@@ -65,7 +65,7 @@ def test_loans_charges_and_names_are_valid_in_ncip_1_too(world: World, dtd: etre
         (b"<LoanedItemsDesired/>", b"<LoanedItemsDesired/><UserFiscalAccountDesired/>"),
     ):
         body = body.replace(old, new)
-    root = etree.fromstring(finished(respond(world.door, body, None, HERE)))
+    root = etree.fromstring(finished(respond(world.services, body, None, HERE)))
     assert dtd.validate(root), dtd.error_log
     assert (len(root.findall(".//LoanedItem")), len(root.findall(".//AccountDetails"))) == (1, 1)
 

@@ -23,8 +23,8 @@ HERE = Peer("10.0.0.7")
 
 def vufind(world: World, **facts: Any) -> None:
     """The discovery system of the world is a VuFind that names no sender."""
-    row = replace(world.door.callers[DISCOVERY], by_address=True, without_header=True, request_type="Hold", **facts)
-    world.door = replace(world.door, callers={**world.door.callers, DISCOVERY: row})
+    row = replace(world.services.callers[DISCOVERY], by_address=True, without_header=True, request_type="Hold", **facts)
+    world.services = replace(world.services, callers={**world.services.callers, DISCOVERY: row})
 
 
 def says(world: World, file: str, *swaps: tuple[str, str]) -> NcipMessage:
@@ -114,7 +114,7 @@ PLACES = {"HKU-MAIN-LENDING": "Main Library, Lending Services", "HKU-MUSIC": "Mu
 
 def test_pickup_locations_are_numbered_and_a_number_is_understood(world: World) -> None:
     vufind(world)
-    world.door = replace(world.door, places=PLACES)
+    world.services = replace(world.services, places=PLACES)
     at = "Ext/LocationName/LocationNameInstance"
     seen = says(world, "lookup-agency.xml")
     assert seen.texts(f"{at}/LocationNameLevel") == ("1", "2")
@@ -131,7 +131,7 @@ def test_a_place_that_is_none_of_ours_is_refused_by_the_rules(world: World, said
 
 
 def test_partners_are_not_told_where_our_patrons_collect(world: World) -> None:
-    world.door = replace(world.door, places=PLACES)
+    world.services = replace(world.services, places=PLACES)
     assert not world.ask("CUHK", "LookupAgency", AgencyId="HKU").has("Ext")
 
 
@@ -141,7 +141,7 @@ def test_partners_are_not_told_where_our_patrons_collect(world: World) -> None:
 )
 def test_a_name_is_divided_as_the_library_writes_it(world: World, order: Any, given: str, surname: str) -> None:
     vufind(world)
-    world.door = replace(world.door, name_order=order)
+    world.services = replace(world.services, name_order=order)
     seen = says(world, "lookup-user.xml")
     parts = tuple(seen.text(f"{NAME}/StructuredPersonalUserName/{part}") for part in ("GivenName", "Surname"))
     assert (parts, seen.text(f"{NAME}/UnstructuredPersonalUserName")) == ((given, surname), "Chan Tai Man")

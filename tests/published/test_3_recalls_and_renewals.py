@@ -168,11 +168,11 @@ def test_a_recalled_book_is_not_renewed(page: Page) -> None:
 
 
 @pytest.mark.parametrize("door", ["terminal", "catalogue"])
-def test_a_renewal_that_is_repeated_after_a_recall_is_refused(page: Page, door: str) -> None:
+def test_a_renewal_that_is_repeated_after_a_recall_is_refused(page: Page, services: str) -> None:
     """R28. The lender recalled it a minute after the renewal: the first answer holds no more."""
     reader = page.reader()
     book = page.lent(reader)
-    renew: Callable[[Reader, Copy], Any] = {"terminal": page.counter.renew, "catalogue": page.catalogue.renew}[door]
+    renew: Callable[[Reader, Copy], Any] = {"terminal": page.counter.renew, "catalogue": page.catalogue.renew}[services]
     page.clock("2017-03-09 10:00:00")
     assert renew(reader, book).ok
     page.clock("2017-03-09 10:01:00")

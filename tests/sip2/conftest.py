@@ -188,7 +188,7 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def door(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
+def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
     library = Library("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
     return Sip2Services(
         desk=Desk(store, LocalIls(store), lambda: library, lambda: clock[0]),
@@ -215,15 +215,15 @@ def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
 
 
 @pytest.fixture
-def ask(door: Sip2Services) -> Callable[[str, str], str]:
+def ask(services: Sip2Services) -> Callable[[str, str], str]:
     """The reply to a line of a terminal that is logged in, without terminator."""
 
     def asked(login: str, line: str) -> str:
         session = Session(DIALECTS["standard"])
-        session.log_in(login, door.terminals[login].dialect)
+        session.log_in(login, services.terminals[login].dialect)
         (piece,) = session.receive(line.encode(session.dialect.encoding) + b"\r")
         assert isinstance(piece, Sip2Message | Refuse)
-        reply = finished(respond(door, session, piece, "10.0.0.7"))
+        reply = finished(respond(services, session, piece, "10.0.0.7"))
         return reply.decode(session.dialect.encoding).rstrip("\r\n")
 
     return asked
@@ -262,7 +262,7 @@ class SlowDesk:
 class Port:
     """A listening port: `call` connects a terminal."""
 
-    door: Sip2Services
+    services: Sip2Services
     per_address: int = 100
     in_all: int = 100
     unproven: int = 100
@@ -273,10 +273,10 @@ class Port:
 
     def __post_init__(self) -> None:
         slow: Any = self.desk
-        door = replace(self.door, desk=slow) if self.slow else self.door
+        services = replace(self.services, desk=slow) if self.slow else self.services
         self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven)
-        refused = refusals("sip2", door.metrics)
-        self.terminals = TerminalFactory(lambda: door, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
+        refused = refusals("sip2", services.metrics)
+        self.terminals = TerminalFactory(lambda: services, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
 
     def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:
         caller = Caller(self, address)
@@ -310,5 +310,5 @@ class Caller:
 
 
 @pytest.fixture
-def port(door: Sip2Services) -> Port:
-    return Port(door)
+def port(services: Sip2Services) -> Port:
+    return Port(services)

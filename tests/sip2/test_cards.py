@@ -110,10 +110,10 @@ def test_a_known_card_stays_known_when_it_is_enabled_with_a_wrong_pin(fields: Fi
     assert fields("counter-1", _25("NOBODY", "AD9999|")).get("BL") == "N"
 
 
-def test_a_wrong_pin_that_comes_with_25_is_counted(door: Sip2Services, fields: Fields) -> None:
+def test_a_wrong_pin_that_comes_with_25_is_counted(services: Sip2Services, fields: Fields) -> None:
     fields("counter-1", _25(more="AD9999|"))
     fields("counter-1", _25(more="AD1234|"))
-    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
+    assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
 
 
 def test_a_blocked_card_renews_nothing(place: Place, fields: Fields) -> None:

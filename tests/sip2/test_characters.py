@@ -30,7 +30,7 @@ def _heard(port: Port, login: str, line: str) -> bytes:
     """The bytes of the reply to a line with sequence number and checksum."""
     caller = replace(port, slow=False).call(log_in=False)
     assert caller.hears(f"9300CN{login}|CO{login}-pw|\r".encode()).startswith(b"941")
-    data = f"{line}AY5AZ".encode(port.door.terminals[login].dialect.encoding)
+    data = f"{line}AY5AZ".encode(port.services.terminals[login].dialect.encoding)
     return caller.hears(data + checksum(data) + b"\r")
 
 
@@ -53,14 +53,14 @@ def test_a_chinese_title_reaches_the_terminal_as_far_as_it_can_show_it(
     place(P.RECEIVED, title=TITLE)
     reply = _heard(port, login, f"17{DATE}AOHKU|ABC1|")
     assert _sum_is_right(reply)
-    assert decode(reply, port.door.terminals[login].dialect).get("AJ") == title
+    assert decode(reply, port.services.terminals[login].dialect).get("AJ") == title
 
 
 @pytest.mark.parametrize(("login", "name"), [("utf8-1", "王美"), ("big5-1", "王美"), ("ascii-1", "Wong Mei")])
 def test_a_chinese_name_is_shown_in_chinese_or_in_its_romanised_form(port: Port, login: str, name: str) -> None:
     reply = _heard(port, login, f"63019{DATE}          AOHKU|AAP2|")
     assert _sum_is_right(reply)
-    assert decode(reply, port.door.terminals[login].dialect).get("AE") == name
+    assert decode(reply, port.services.terminals[login].dialect).get("AE") == name
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_reason_is_given_in_chinese_only_where_it_can_be_read(port: Port, plac
     place(P.IN_TRANSIT, patron="P2")
     reply = _heard(port, login, f"11NN{DATE}{'':18}AOHKU|AAP2|ABC1|AC|")
     assert _sum_is_right(reply)
-    assert decode(reply, port.door.terminals[login].dialect).all("AF") == (words,)
+    assert decode(reply, port.services.terminals[login].dialect).all("AF") == (words,)
 
 
 def test_what_a_big5_terminal_sends_is_read_as_chinese(port: Port, place: Place) -> None:

@@ -51,10 +51,10 @@ def samples(lines: dict[str, bytes]) -> dict[str, str]:
     return {code: found[code] for code in ASKED}
 
 
-def _said(door: Sip2Services, session: Session, line: str, peer: str = HOME) -> str:
+def _said(services: Sip2Services, session: Session, line: str, peer: str = HOME) -> str:
     (piece,) = session.receive(line.encode() + b"\r")
     assert isinstance(piece, Sip2Message | Refuse)
-    return finished(respond(door, session, piece, peer)).decode().rstrip("\r")
+    return finished(respond(services, session, piece, peer)).decode().rstrip("\r")
 
 
 def _no_in(reply: Sip2Message) -> bool:
@@ -67,14 +67,14 @@ def _no_in(reply: Sip2Message) -> bool:
 # ---- logging in
 
 
-def test_a_right_login_is_accepted_and_makes_the_connection_that_terminal(door: Sip2Services, session: Session) -> None:
-    assert _said(door, session, "9300CNpin-1|COpin-1-pw|") == "941"
+def test_a_right_login_is_accepted_and_makes_the_connection_that_terminal(services: Sip2Services, session: Session) -> None:
+    assert _said(services, session, "9300CNpin-1|COpin-1-pw|") == "941"
     assert (session.terminal, session.dialect.name) == ("pin-1", "pin")
 
 
-def test_a_wrong_login_may_be_tried_again(door: Sip2Services, session: Session) -> None:
-    assert _said(door, session, "9300CNcounter-1|COwrong|") == "940"
-    assert _said(door, session, LOGIN) == "941"
+def test_a_wrong_login_may_be_tried_again(services: Sip2Services, session: Session) -> None:
+    assert _said(services, session, "9300CNcounter-1|COwrong|") == "940"
+    assert _said(services, session, LOGIN) == "941"
     assert not too_many_logins(session)
 
 
@@ -93,10 +93,10 @@ def test_a_wrong_login_may_be_tried_again(door: Sip2Services, session: Session) 
     ],
 )
 def test_a_wrong_login_is_refused_and_its_reason_goes_to_the_log_alone(
-    door: Sip2Services, session: Session, said: str, peer: str, reason: str
+    services: Sip2Services, session: Session, said: str, peer: str, reason: str
 ) -> None:
     with capture_logs() as logs:
-        reply = _said(door, session, said, peer)
+        reply = _said(services, session, said, peer)
     assert (reply, session.terminal) == ("940", None)
     assert [log["reason"] for log in logs if log["event"] == "sip2.login_refused"] == [reason]
 
@@ -122,50 +122,50 @@ class Watched:
     ],
 )
 def test_each_login_costs_one_comparison_by_name_and_address_whether_the_name_is_known_or_not(
-    door: Sip2Services, session: Session, name: str, peer: str, stored: str
+    services: Sip2Services, session: Session, name: str, peer: str, stored: str
 ) -> None:
     watched = Watched()
-    _said(replace(door, secrets=watched), session, f"9300CN{name}|COguess|", peer)
+    _said(replace(services, secrets=watched), session, f"9300CN{name}|COguess|", peer)
     assert watched.asked == [(f"terminal {name} at {peer}", stored)]
 
 
-def test_a_long_name_that_nobody_has_is_not_remembered_whole(door: Sip2Services, session: Session) -> None:
+def test_a_long_name_that_nobody_has_is_not_remembered_whole(services: Sip2Services, session: Session) -> None:
     watched = Watched()
-    _said(replace(door, secrets=watched), session, f"9300CN{'x' * 5000}|COguess|")
+    _said(replace(services, secrets=watched), session, f"9300CN{'x' * 5000}|COguess|")
     assert len(watched.asked[0][0]) < 200
 
 
-def test_the_third_wrong_login_strikes_the_terminal_out(door: Sip2Services, session: Session) -> None:
+def test_the_third_wrong_login_strikes_the_terminal_out(services: Sip2Services, session: Session) -> None:
     wrong = "9300CNcounter-1|COwrong|"
-    states = [(_said(door, session, wrong), too_many_logins(session)) for _ in range(3)]
+    states = [(_said(services, session, wrong), too_many_logins(session)) for _ in range(3)]
     assert states == [("940", False), ("940", False), ("940", True)]
 
 
-def test_a_blank_algorithm_is_plain_text(door: Sip2Services, session: Session) -> None:
-    assert _said(door, session, "93  CNcounter-1|COcounter-1-pw|") == "941"
+def test_a_blank_algorithm_is_plain_text(services: Sip2Services, session: Session) -> None:
+    assert _said(services, session, "93  CNcounter-1|COcounter-1-pw|") == "941"
 
 
 @pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
 def test_before_the_login_a_message_gets_its_own_no(
-    door: Sip2Services, session: Session, samples: dict[str, str], code: str
+    services: Sip2Services, session: Session, samples: dict[str, str], code: str
 ) -> None:
-    reply = decode(_said(door, session, samples[code]).encode(), STANDARD)
+    reply = decode(_said(services, session, samples[code]).encode(), STANDARD)
     assert reply.code == SHAPES[code].reply
     assert _no_in(reply)
     assert reply.all("AF") == ("The terminal must log in first",)
 
 
-def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(door: Sip2Services, session: Session) -> None:
-    _said(door, session, LOGIN)
-    reply = _said(replace(door, terminals={}), session, f"35{DATE}AOHKU|AAP1|")
+def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(services: Sip2Services, session: Session) -> None:
+    _said(services, session, LOGIN)
+    reply = _said(replace(services, terminals={}), session, f"35{DATE}AOHKU|AAP1|")
     assert reply == f"36N{DATE}AOHKU|AAP1|AFThe terminal must log in first|"
 
 
 # ---- the status
 
 
-def test_the_status_is_answered_before_the_login(door: Sip2Services, session: Session) -> None:
-    reply = _said(door, session, "9900302.00")
+def test_the_status_is_answered_before_the_login(services: Sip2Services, session: Session) -> None:
+    reply = _said(services, session, "9900302.00")
     assert reply == (f"98YYYYYN100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYYYYYYYYYYYYYY|")
 
 
@@ -247,8 +247,8 @@ def test_a_status_that_is_cut_short_is_answered_all_the_same(ask: Ask) -> None:
     assert ask("counter-1", "990").startswith("98YYYY")
 
 
-def test_a_login_that_is_cut_short_is_refused(door: Sip2Services, session: Session) -> None:
-    assert _said(door, session, "93") == "940"
+def test_a_login_that_is_cut_short_is_refused(services: Sip2Services, session: Session) -> None:
+    assert _said(services, session, "93") == "940"
 
 
 class Broken(Desk):
@@ -262,10 +262,10 @@ class Broken(Desk):
         raise RuntimeError("the roof is leaking")
 
 
-def test_a_bug_of_ours_is_answered_politely_and_logged_once(door: Sip2Services, session: Session) -> None:
+def test_a_bug_of_ours_is_answered_politely_and_logged_once(services: Sip2Services, session: Session) -> None:
     session.log_in("counter-1")
     with capture_logs() as logs:
-        reply = _said(replace(door, desk=Broken()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+        reply = _said(replace(services, desk=Broken()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
     again = "AFNot possible at the moment. Please try again|"
     assert reply == f"24YYYY          001{DATE}AOHKU|AAP1|{again}AE|"
     assert [(log["log_level"], log["exc_info"]) for log in logs if log["event"] == "sip2.failed"] == [("error", True)]
@@ -279,11 +279,11 @@ class Away(Broken):
 
 
 def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_is_logged(
-    door: Sip2Services, session: Session
+    services: Sip2Services, session: Session
 ) -> None:
     session.log_in("counter-1")
     with capture_logs() as logs:
-        reply = _said(replace(door, desk=Away()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+        reply = _said(replace(services, desk=Away()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
     assert reply.endswith("AFNot possible at the moment. Please try again|AE|")
     assert [(log["event"], log["log_level"], log["refused"]) for log in logs] == [("sip2.answered", "info", "try_again")]
 
@@ -296,21 +296,21 @@ def test_the_reply_has_the_sequence_of_its_question_and_a_checksum(ask: Ask) -> 
     assert (reply.sequence, reply.checked) == ("1", True)
 
 
-def _answered(door: Sip2Services, line: str) -> dict[str, Any]:
+def _answered(services: Sip2Services, line: str) -> dict[str, Any]:
     session = Session(STANDARD)
     session.log_in("selfcheck-1")
     with capture_logs() as logs:
-        _said(door, session, line)
+        _said(services, session, line)
     (answered,) = [dict(log) for log in logs if log["event"] == "sip2.answered"]
     return answered
 
 
 def test_one_log_line_says_how_a_message_was_answered(
-    door: Sip2Services, clock: list[datetime], place: Callable[..., Request]
+    services: Sip2Services, clock: list[datetime], place: Callable[..., Request]
 ) -> None:
     place(Position.RECEIVED)
     steps = iter((clock[0], clock[0] + timedelta(milliseconds=14)))
-    line = _answered(replace(door, now=lambda: next(steps)), f"11YN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|ACsecret|AD1234|")
+    line = _answered(replace(services, now=lambda: next(steps)), f"11YN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|ACsecret|AD1234|")
     assert {key: line[key] for key in ("code", "ok", "ms", "refused", "rule", "peer")} == {
         "code": "12",
         "ok": False,
@@ -319,17 +319,17 @@ def test_one_log_line_says_how_a_message_was_answered(
         "rule": "R16",
         "peer": HOME,
     }
-    assert value(door.metrics, "sip2_latency_seconds", "11") == 1
+    assert value(services.metrics, "sip2_latency_seconds", "11") == 1
 
 
 @pytest.mark.parametrize("code", ["11", "23", "63"])
-def test_no_pin_name_or_card_is_in_the_log(door: Sip2Services, samples: dict[str, str], code: str) -> None:
+def test_no_pin_name_or_card_is_in_the_log(services: Sip2Services, samples: dict[str, str], code: str) -> None:
     session = Session(STANDARD)
     session.log_in("counter-1")
     pieces = samples[code].split("|")
     line = "|".join(["ADsecret-pin" if piece.startswith("AD") else piece for piece in pieces if "AZ" not in piece])
     with capture_logs() as logs:
-        _said(door, session, line.replace("AAP1", "AAP2") + "|ACsecret-ac|")
+        _said(services, session, line.replace("AAP1", "AAP2") + "|ACsecret-ac|")
     assert logs
     for secret in ("secret-pin", "secret-ac", "Wong", "王", "P2"):
         assert secret not in str(logs)

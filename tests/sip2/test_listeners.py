@@ -58,9 +58,9 @@ def test_where_a_login_is_optional_who_sends_one_is_that_terminal(port: Port) ->
 
 
 def test_by_address_the_one_terminal_that_may_come_from_there_is_meant(port: Port) -> None:
-    row = replace(port.door.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
-    known = replace(port, door=replace(port.door, terminals={**port.door.terminals, "counter-1": row}))
-    alone = replace(known, door=replace(known.door, terminals={"counter-1": row}))
+    row = replace(port.services.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
+    known = replace(port, services=replace(port.services, terminals={**port.services.terminals, "counter-1": row}))
+    alone = replace(known, services=replace(known.services, terminals={"counter-1": row}))
     assert _call(alone, Listener("by-address"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
 
 
@@ -71,9 +71,9 @@ def test_by_address_who_could_be_several_terminals_must_log_in(port: Port) -> No
 
 
 def test_by_address_the_named_terminal_comes_only_from_where_it_may(port: Port) -> None:
-    row = replace(port.door.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
-    door = replace(port.door, terminals={**port.door.terminals, "counter-1": row})
-    there = replace(port, door=door)
+    row = replace(port.services.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
+    services = replace(port.services, terminals={**port.services.terminals, "counter-1": row})
+    there = replace(port, services=services)
     assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
     assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.6", 1)).hears(END) == LOG_IN_FIRST
 
@@ -144,8 +144,8 @@ def test_the_framing_of_the_port_outlasts_the_login(port: Port) -> None:
 
 
 def test_without_a_framing_of_the_port_the_login_brings_its_own(port: Port) -> None:
-    row = replace(port.door.terminals["counter-1"], dialect=DIALECTS["crlf"])
-    there = replace(port, door=replace(port.door, terminals={"counter-1": row}))
+    row = replace(port.services.terminals["counter-1"], dialect=DIALECTS["crlf"])
+    there = replace(port, services=replace(port.services, terminals={"counter-1": row}))
     assert _call(there, Listener()).hears(LOGIN + END) == b"941\r\n" + ENDED + b"\n"
 
 
@@ -177,14 +177,14 @@ def test_a_caller_behind_the_balancer_must_be_allowed_itself(port: Port) -> None
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(V1.replace(b"10.0.0.7", b"192.0.2.1") + LOGIN) == b""
     assert caller.hung_up
-    assert value(port.door.metrics, "connections_refused_total", "sip2", "address") == 1
+    assert value(port.services.metrics, "connections_refused_total", "sip2", "address") == 1
 
 
 def test_a_balancer_that_sends_no_header_is_hung_up_on(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(LOGIN) == b""
     assert caller.hung_up
-    assert value(port.door.metrics, "connections_refused_total", "sip2", "proxy") == 1
+    assert value(port.services.metrics, "connections_refused_total", "sip2", "proxy") == 1
 
 
 def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) -> None:
@@ -220,7 +220,7 @@ def test_a_balancer_may_have_so_many_connections_without_a_header(port: Port) ->
     there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
     waiting = [there.call(BALANCER, log_in=False) for _ in range(WITHOUT_HEADER)]
     assert there.call(BALANCER, log_in=False).hung_up
-    assert value(there.door.metrics, "connections_refused_total", "sip2", "full") == 1
+    assert value(there.services.metrics, "connections_refused_total", "sip2", "full") == 1
 
     assert waiting[0].hears(V1 + LOGIN) == b"941\r"
     waiting[1].goes()

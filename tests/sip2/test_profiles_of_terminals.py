@@ -22,16 +22,16 @@ Place = Callable[..., Request]
 
 
 @pytest.fixture
-def told(door: Sip2Services) -> Callable[..., Sip2Message]:
+def told(services: Sip2Services) -> Callable[..., Sip2Message]:
     """The reply to a line of a counter whose make is the standard one, but for what is said."""
 
     def ask(line: str, **make: Any) -> Sip2Message:
         dialect = replace(DIALECTS["standard"], name=f"made of {make}", **make)
-        row = replace(door.terminals["counter-1"], dialect=dialect)
+        row = replace(services.terminals["counter-1"], dialect=dialect)
         session = Session(dialect)
         session.log_in(row.login, dialect)
         (piece,) = session.receive(line.encode() + b"\r")
-        made = replace(door, terminals={row.login: row})
+        made = replace(services, terminals={row.login: row})
         return decode(finished(respond(made, session, piece, "10.0.0.7")), dialect)  # type: ignore[arg-type]  # a message
 
     return ask

@@ -56,12 +56,12 @@ class Beyond:
         self.closed += 1
 
 
-def ask(door: Sip2Services, line: bytes, beyond: Beyond, login: str = "selfcheck-1") -> bytes:
+def ask(services: Sip2Services, line: bytes, beyond: Beyond, login: str = "selfcheck-1") -> bytes:
     session = Session(DIALECTS["standard"])
-    session.log_in(login, door.terminals[login].dialect)
+    session.log_in(login, services.terminals[login].dialect)
     (piece,) = session.receive(line + b"\r")
     assert isinstance(piece, Sip2Message | Refuse)
-    return finished(respond(door, session, piece, "10.0.0.7", beyond))
+    return finished(respond(services, session, piece, "10.0.0.7", beyond))
 
 
 def sealed(body: bytes, number: int) -> bytes:
@@ -72,40 +72,40 @@ def sealed(body: bytes, number: int) -> bytes:
 # ---- byte by byte
 
 
-def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(door: Sip2Services) -> None:
+def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(services: Sip2Services) -> None:
     beyond = Beyond(LENT.encode())
-    heard = ask(door, sealed(LOAN.encode(), 7), beyond)
+    heard = ask(services, sealed(LOAN.encode(), 7), beyond)
     assert beyond.asked == [LOAN.encode()]
     assert heard == sealed(LENT.encode(), 7) + b"\r"
 
 
-def test_who_sends_no_seal_hears_none(door: Sip2Services) -> None:
-    assert ask(door, LOAN.encode(), Beyond(LENT.encode())) == LENT.encode() + b"\r"
+def test_who_sends_no_seal_hears_none(services: Sip2Services) -> None:
+    assert ask(services, LOAN.encode(), Beyond(LENT.encode())) == LENT.encode() + b"\r"
 
 
-def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(door: Sip2Services) -> None:
+def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(services: Sip2Services) -> None:
     beyond = Beyond(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
-    heard = ask(door, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), beyond)
+    heard = ask(services, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), beyond)
     assert b"ABL\xe9|" in beyond.asked[0]
     assert heard.endswith(b"AF\xff\xfe|\r")
 
 
-def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(door: Sip2Services) -> None:
+def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(services: Sip2Services) -> None:
     beyond = Beyond(LENT.replace("Emma", "邊城").encode())
-    heard = ask(door, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), beyond, "big5-1")
+    heard = ask(services, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), beyond, "big5-1")
     assert "AB書1|".encode() in beyond.asked[0]
     assert heard == sealed(LENT.replace("Emma", "邊城").encode("big5hkscs"), 3) + b"\r"
 
 
-def test_a_system_with_another_delimiter_is_asked_with_it(door: Sip2Services) -> None:
+def test_a_system_with_another_delimiter_is_asked_with_it(services: Sip2Services) -> None:
     beyond = Beyond(LENT.replace("|", "^").encode(), replace(DIALECTS["standard"], delimiter="^"))
-    assert ask(door, LOAN.encode(), beyond) == LENT.encode() + b"\r"
+    assert ask(services, LOAN.encode(), beyond) == LENT.encode() + b"\r"
     assert beyond.asked == [LOAN.replace("|", "^").encode()]
 
 
 def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
     beyond = Beyond(LENT.encode())
-    port.slow, port.door = False, replace(port.door, beyond=lambda: beyond)
+    port.slow, port.services = False, replace(port.services, beyond=lambda: beyond)
     port.__post_init__()
     caller = port.call()
     line = sealed(LOAN.encode(), 7) + b"\r"
@@ -117,7 +117,7 @@ def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
 
 
 @pytest.mark.parametrize("code", ["09", "11", "17", "29"])
-def test_an_hkall_book_is_never_passed_on(door: Sip2Services, place: Callable[..., Request], code: str) -> None:
+def test_an_hkall_book_is_never_passed_on(services: Sip2Services, place: Callable[..., Request], code: str) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     beyond = Beyond(LENT.encode())
     lines = {
@@ -126,29 +126,29 @@ def test_an_hkall_book_is_never_passed_on(door: Sip2Services, place: Callable[..
         "17": f"17{DATE}AOHKU|ABC1|AC|",
         "29": f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|AC|",
     }
-    assert b"ABC1|" in ask(door, lines[code].encode(), beyond, "counter-1")
+    assert b"ABC1|" in ask(services, lines[code].encode(), beyond, "counter-1")
     assert beyond.asked == []
 
 
 @pytest.mark.parametrize(("title", "asked"), [("Dune", 0), ("Emma", 1)])
 def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
-    door: Sip2Services, place: Callable[..., Request], title: str, asked: int
+    services: Sip2Services, place: Callable[..., Request], title: str, asked: int
 ) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     beyond = Beyond(b"300NNN" + DATE.encode() + b"AOHKU|AAP1|AB|AJEmma|AH|")
-    ask(door, f"29NN{DATE}{' ' * 18}AOHKU|AAP1|AJ{title}|AC|".encode(), beyond, "counter-1")
+    ask(services, f"29NN{DATE}{' ' * 18}AOHKU|AAP1|AJ{title}|AC|".encode(), beyond, "counter-1")
     assert len(beyond.asked) == asked
 
 
-def test_a_line_that_nobody_can_read_is_not_passed_on(door: Sip2Services) -> None:
+def test_a_line_that_nobody_can_read_is_not_passed_on(services: Sip2Services) -> None:
     beyond = Beyond(LENT.encode())
-    assert ask(door, b"11NN2017", beyond).startswith(b"120")
+    assert ask(services, b"11NN2017", beyond).startswith(b"120")
     assert beyond.asked == []
 
 
-def test_a_message_that_this_make_is_not_offered_is_not_passed_on(door: Sip2Services) -> None:
+def test_a_message_that_this_make_is_not_offered_is_not_passed_on(services: Sip2Services) -> None:
     beyond = Beyond(b"24" + b" " * 14 + b"001")
-    assert b"Not supported here" in ask(door, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), beyond, "public-1")
+    assert b"Not supported here" in ask(services, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), beyond, "public-1")
     assert beyond.asked == []
 
 
@@ -175,15 +175,15 @@ OURS_TOO = {
 
 
 @pytest.mark.parametrize("code", BARE)
-def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(door: Sip2Services, code: str) -> None:
-    heard = ask(door, BARE[code].encode(), Beyond(), "counter-1").decode()
+def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(services: Sip2Services, code: str) -> None:
+    heard = ask(services, BARE[code].encode(), Beyond(), "counter-1").decode()
     assert heard.startswith(SHAPES[code].reply)
     assert "AFNot possible at the moment. Please try again|" in heard
 
 
 @pytest.mark.parametrize("code", OURS_TOO)
-def test_what_is_ours_too_is_answered_without_them(door: Sip2Services, code: str) -> None:
-    assert ask(door, OURS_TOO[code].encode(), Beyond(), "counter-1").decode().startswith(SHAPES[code].reply)
+def test_what_is_ours_too_is_answered_without_them(services: Sip2Services, code: str) -> None:
+    assert ask(services, OURS_TOO[code].encode(), Beyond(), "counter-1").decode().startswith(SHAPES[code].reply)
 
 
 def test_every_message_but_the_login_has_its_way() -> None:
@@ -195,7 +195,7 @@ def test_every_message_but_the_login_has_its_way() -> None:
 
 def test_a_terminal_logs_in_there_as_it_did_here_and_its_line_ends_with_it(port: Port) -> None:
     beyond = Beyond()
-    port.door = replace(port.door, beyond=lambda: beyond)
+    port.services = replace(port.services, beyond=lambda: beyond)
     port.slow = False
     port.__post_init__()
     caller = port.call()
@@ -208,42 +208,42 @@ def test_a_terminal_logs_in_there_as_it_did_here_and_its_line_ends_with_it(port:
 def test_a_site_may_log_in_there_as_one(port: Port) -> None:
     beyond = Beyond()
     beyond.login = Login("gateway")
-    port.door = replace(port.door, beyond=lambda: beyond, own_logins=False)
+    port.services = replace(port.services, beyond=lambda: beyond, own_logins=False)
     port.__post_init__()
     port.call()
     assert beyond.login.name == "gateway"
 
 
-def test_a_login_that_was_refused_here_is_not_told_there(door: Sip2Services) -> None:
+def test_a_login_that_was_refused_here_is_not_told_there(services: Sip2Services) -> None:
     beyond = Beyond()
     session = Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9300CNcounter-1|COwrong|\r")
     assert not isinstance(piece, SendBytes)
-    finished(respond(door, session, piece, "10.0.0.7", beyond))  # type: ignore[arg-type]  # it is a message
+    finished(respond(services, session, piece, "10.0.0.7", beyond))  # type: ignore[arg-type]  # it is a message
     assert beyond.login is NOBODY
 
 
 # ---- what is joined
 
 
-def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(door: Sip2Services) -> None:
+def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(services: Sip2Services) -> None:
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|BDtheir own way|ZQ1|"
-    assert ask(door, OURS_TOO["63"].encode(), Beyond(theirs)) == theirs + b"\r"
+    assert ask(services, OURS_TOO["63"].encode(), Beyond(theirs)) == theirs + b"\r"
 
 
-def test_counts_that_they_left_blank_are_ours(door: Sip2Services, place: Callable[..., Request]) -> None:
+def test_counts_that_they_left_blank_are_ours(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY"
-    heard = ask(door, OURS_TOO["63"].encode(), Beyond(theirs))
+    heard = ask(services, OURS_TOO["63"].encode(), Beyond(theirs))
     assert heard == theirs[:37] + b"0001" + b"    " * 5 + b"AOX|AAP1|AEChan|BLY|AFHKALL books ready to collect: 1|\r"
 
 
 def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(
-    door: Sip2Services, place: Callable[..., Request]
+    services: Sip2Services, place: Callable[..., Request]
 ) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|"
-    assert ask(door, OURS_TOO["63"].encode(), Beyond(theirs), "pin-1") == theirs + b"\r"
+    assert ask(services, OURS_TOO["63"].encode(), Beyond(theirs), "pin-1") == theirs + b"\r"
 
 
 def test_a_body_is_changed_where_it_is_told_and_nowhere_else() -> None:
@@ -264,11 +264,11 @@ def test_what_came_is_kept_as_it_came() -> None:
 
 @pytest.mark.parametrize("code", ["23", "63", "65"])
 def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(
-    door: Sip2Services, place: Callable[..., Request], code: str
+    services: Sip2Services, place: Callable[..., Request], code: str
 ) -> None:
     place(Position.RECEIVED)
     theirs = SHAPES[code].reply.encode() + b"  "
-    assert ask(door, OURS_TOO[code].encode(), Beyond(theirs)) == theirs + b"\r"
+    assert ask(services, OURS_TOO[code].encode(), Beyond(theirs)) == theirs + b"\r"
 
 
 def test_a_make_that_hides_lists_is_not_given_ours() -> None:
@@ -283,47 +283,47 @@ def test_a_make_that_hides_lists_is_not_given_ours() -> None:
 STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
 
 
-def test_98_says_what_both_sides_offer(door: Sip2Services) -> None:
+def test_98_says_what_both_sides_offer(services: Sip2Services) -> None:
     """The local system withholds 37 and 19, takes no check-in, and says nothing of 65; 93, 97 and 99 are ours."""
     theirs = STATUS.format("YNYYYY", "UWOLS", "YYYYNNNYYNYNYYY")
-    said = decode(ask(door, b"9900802.00", Beyond(theirs.encode()), "counter-1"), DIALECTS["standard"])
+    said = decode(ask(services, b"9900802.00", Beyond(theirs.encode()), "counter-1"), DIALECTS["standard"])
     assert [said.get(name) for name in ("on_line_status", "checkin_ok", "checkout_ok", "status_update_ok")] == list("YNYY")
     assert said.get("BX") == "YYYYYYYYYNYNYYYY"
 
 
-def test_98_says_so_where_the_local_system_says_that_it_is_off_line(door: Sip2Services) -> None:
+def test_98_says_so_where_the_local_system_says_that_it_is_off_line(services: Sip2Services) -> None:
     theirs = STATUS.format("NNNNNN", "UWOLS", "N" * 16)
-    said = ask(door, b"9900802.00", Beyond(theirs.encode()), "counter-1")
+    said = ask(services, b"9900802.00", Beyond(theirs.encode()), "counter-1")
     assert said.startswith(b"98YYYY")
     assert b"AFThe library's own system is away" in said
 
 
-def test_before_its_login_a_terminal_hears_of_us_alone(door: Sip2Services) -> None:
+def test_before_its_login_a_terminal_hears_of_us_alone(services: Sip2Services) -> None:
     beyond, session = Beyond(STATUS.format("NNNNNN", "UWOLS", "N" * 16).encode()), Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9900802.00\r")
-    assert finished(respond(door, session, piece, "10.0.0.7", beyond)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
+    assert finished(respond(services, session, piece, "10.0.0.7", beyond)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
     assert beyond.asked == []
 
 
-def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(door: Sip2Services) -> None:
+def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(services: Sip2Services) -> None:
     beyond = Beyond()
     beyond.refused = True
-    said = ask(door, b"9900802.00", beyond, "counter-1")
+    said = ask(services, b"9900802.00", beyond, "counter-1")
     assert said.startswith(b"98N")
     assert b"AFThe library's own system refuses this terminal's login" in said
 
 
-def test_ours_say_the_institution_that_theirs_say(door: Sip2Services, place: Callable[..., Request]) -> None:
+def test_ours_say_the_institution_that_theirs_say(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
-    door = replace(door, institution="UWOLS")
+    services = replace(services, institution="UWOLS")
     loan = f"11NN{DATE}{' ' * 18}AOUWOLS|AAP1|ABC1|AC|".encode()
-    assert b"AOUWOLS|" in ask(door, loan, Beyond(b"24"), "counter-1")
+    assert b"AOUWOLS|" in ask(services, loan, Beyond(b"24"), "counter-1")
 
 
-def test_our_books_stand_behind_the_last_of_theirs(door: Sip2Services, place: Callable[..., Request]) -> None:
+def test_our_books_stand_behind_the_last_of_theirs(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BLY|CQN|AU660|AU661|BV0.00|AFHello|ZZ1|"
-    said = ask(door, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()))
+    said = ask(services, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()))
     assert b"|CQN|AU660|AU661|AUC1|BV0.00|AFHello|ZZ1|" in said
 
 
@@ -340,10 +340,10 @@ def test_a_tag_goes_behind_the_last_of_its_kind(body: bytes, tag: str, changed: 
     assert patched(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
 
 
-def test_all_loans_renewed_are_counted_together_in_words_too(door: Sip2Services, place: Callable[..., Request]) -> None:
+def test_all_loans_renewed_are_counted_together_in_words_too(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"66100020000{DATE}AOUWOLS|BM1|BM2|"
-    said = ask(door, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()), "counter-1")
+    said = ask(services, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()), "counter-1")
     assert b"AFRenewed: 2|" in said
     assert b"AFRenewed: 0|" not in said
     assert said.startswith(b"66100020001")
@@ -358,10 +358,10 @@ class HangsUp(Beyond):
         raise HungUp("ConnectionDone")
 
 
-def test_a_hang_up_is_counted_by_terminal_and_message(door: Sip2Services) -> None:
+def test_a_hang_up_is_counted_by_terminal_and_message(services: Sip2Services) -> None:
     for _ in range(2):
-        ask(door, LOAN.encode(), HangsUp())
-    assert value(door.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
+        ask(services, LOAN.encode(), HangsUp())
+    assert value(services.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
 
 
 # ---- a barcode that two libraries have
@@ -381,11 +381,11 @@ SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
     ],
 )
 def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
-    door: Sip2Services, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
+    services: Sip2Services, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
 ) -> None:
     place(Position.RECEIVED)
     beyond = Beyond(theirs.encode())
-    ask(door, f"11NN{DATE}{' ' * 18}AO{institution}|AA{card}|ABC1|AC|".encode(), beyond, "counter-1")
+    ask(services, f"11NN{DATE}{' ' * 18}AO{institution}|AA{card}|ABC1|AC|".encode(), beyond, "counter-1")
     assert any(line.startswith(b"11") for line in beyond.asked) is (whose == "theirs")
 
 
@@ -396,15 +396,15 @@ def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
     ("make", "role", "said"),
     [("standard", "counter", b"AE|AF"), ("standard", "lookup", b"AE|BLN|CQN|AF"), ("needs-both", "counter", b"AE|BLN|CQN|AF")],
 )
-def test_a_card_that_nobody_knows_is_not_invalid(door: Sip2Services, make: str, role: str, said: bytes) -> None:
+def test_a_card_that_nobody_knows_is_not_invalid(services: Sip2Services, make: str, role: str, said: bytes) -> None:
     """But for who might read a missing field as a yes."""
     dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
-    row = replace(door.terminals["counter-1"], dialect=dialect, role=role)
-    door = replace(door, terminals={"counter-1": row}, desk=Away())  # type: ignore[arg-type]  # the part that is asked
-    heard = ask(door, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
+    row = replace(services.terminals["counter-1"], dialect=dialect, role=role)
+    services = replace(services, terminals={"counter-1": row}, desk=Away())  # type: ignore[arg-type]  # the part that is asked
+    heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
     assert said + b"Not possible at the moment. Please try again|AFNot known at the moment: whether this card is valid" in heard
     assert b"BV" not in heard
-    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
+    assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
 
 
 class Away:
@@ -424,7 +424,7 @@ class Away:
 # ---- what a message may take
 
 
-def test_a_message_has_one_budget(door: Sip2Services) -> None:
+def test_a_message_has_one_budget(services: Sip2Services) -> None:
     left: list[float] = []
 
     class Slow(Beyond):
@@ -432,17 +432,17 @@ def test_a_message_has_one_budget(door: Sip2Services) -> None:
             left.append(left_s(100.5, 3.0))
             return LENT.encode()
 
-    ask(replace(door, budget_until=lambda: 102.0), LOAN.encode(), Slow())
+    ask(replace(services, budget_until=lambda: 102.0), LOAN.encode(), Slow())
     assert left == [1.5]
 
 
 @pytest.mark.parametrize("pin", ["", "1234", "9999"])
-def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(door: Sip2Services, pin: str) -> None:
-    heard = ask(door, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), Beyond(), "counter-1")
+def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(services: Sip2Services, pin: str) -> None:
+    heard = ask(services, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), Beyond(), "counter-1")
     assert b"BLN" not in heard
     assert b"BV" not in heard
     assert b"AFNot known at the moment: whether this card is valid|" in heard
-    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
+    assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
 
 
 async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
@@ -451,14 +451,16 @@ async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 @pytest.mark.parametrize(("loaded", "guesses"), [("", 0), ("a hash", 1)])
 def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
-    door: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
+    services: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
 ) -> None:
     """It counts as a guess where there is a hash that it could find out."""
     store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
-    library = door.desk.library
-    door = replace(door, desk=Desk(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0]))
-    heard = ask(door, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
+    library = services.desk.library
+    services = replace(
+        services, desk=Desk(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0])
+    )
+    heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
     assert (
         b"AE|BLY|AFNot possible at the moment. Please try again|AFNot known at the moment: whether the PIN is right|" in heard
     )
-    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == guesses
+    assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == guesses

@@ -50,8 +50,8 @@ def test_a_sign_that_ends_a_field_there_and_not_here_is_no_field_there() -> None
 @pytest.mark.parametrize(("login", "told"), [("selfcheck-1", b"N"), ("offline-1", b"Y")])
 @pytest.mark.parametrize("said", [f"11NY{DATE}{DATE}AOHKU|AAP1|ABLOCAL1|AC|", f"09Y{DATE}{DATE}AP|AOHKU|ABLOCAL1|AC|"])
 def test_no_block_is_passed_on_for_a_terminal_that_may_be_off_line_and_for_no_other(
-    door: Sip2Services, login: str, told: bytes, said: str
+    services: Sip2Services, login: str, told: bytes, said: str
 ) -> None:
     beyond = Beyond(LENT.encode())
-    ask(door, said.encode(), beyond, login)
+    ask(services, said.encode(), beyond, login)
     assert beyond.asked == [said.encode().replace(b"Y", told, 1)]

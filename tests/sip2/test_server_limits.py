@@ -30,7 +30,7 @@ ITEM = f"17{DATE}AOHKU|ABI1|\r".encode()
 def test_an_address_that_no_terminal_comes_from_is_not_let_in(port: Port) -> None:
     caller = port.call(IPv4Address("TCP", "192.0.2.1", 50000), log_in=False)
     assert (caller.hung_up, caller.hears(LOGIN)) == (True, b"")
-    assert value(port.door.metrics, "connections_refused_total", "sip2", "address") == 1
+    assert value(port.services.metrics, "connections_refused_total", "sip2", "address") == 1
 
 
 def test_a_peer_without_an_address_is_not_let_in(port: Port) -> None:
@@ -150,7 +150,7 @@ def test_the_end_of_a_connection_is_logged_with_its_counts(port: Port) -> None:
 def test_the_counters_of_the_process_follow_every_message(port: Port) -> None:
     caller = port.call()
     caller.hears(END)
-    metrics = port.door.metrics
+    metrics = port.services.metrics
     assert value(metrics, "sip2_events_total", "answered") == 2
     assert value(metrics, "sip2_sessions") == 1
     caller.goes()
@@ -166,7 +166,7 @@ def test_strangers_of_one_address_are_few_and_terminals_are_not(port: Port) -> N
         small.call()  # logged in
     first, second, third = (small.call(log_in=False) for _ in range(3))
     assert (first.hung_up, second.hung_up, third.hung_up) == (False, False, True)
-    assert value(port.door.metrics, "connections_refused_total", "sip2", "full") == 1
+    assert value(port.services.metrics, "connections_refused_total", "sip2", "full") == 1
 
 
 def test_the_oldest_stranger_gives_way_to_a_terminal_that_comes_when_all_is_taken(port: Port) -> None:
@@ -177,13 +177,13 @@ def test_the_oldest_stranger_gives_way_to_a_terminal_that_comes_when_all_is_take
 
 
 def test_one_login_has_no_more_connections_than_its_row_says(port: Port) -> None:
-    row = replace(port.door.terminals["counter-1"], max_connections=1)
-    door = replace(port.door, terminals={**port.door.terminals, "counter-1": row})
-    small = replace(port, door=door)
+    row = replace(port.services.terminals["counter-1"], max_connections=1)
+    services = replace(port.services, terminals={**port.services.terminals, "counter-1": row})
+    small = replace(port, services=services)
     first, second = small.call(), small.call(log_in=False)
     assert (second.hears(LOGIN), second.hung_up) == (b"", True)
     assert first.hears(END) == ENDED
-    assert value(port.door.metrics, "connections_refused_total", "sip2", "terminal") == 1
+    assert value(port.services.metrics, "connections_refused_total", "sip2", "terminal") == 1
 
 
 def test_many_messages_in_one_piece_before_a_login_are_a_flood(port: Port) -> None:

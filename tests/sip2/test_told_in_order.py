@@ -63,16 +63,16 @@ def only_line(link: CircuitState, under_way: int) -> int:
 
 
 class World:
-    def __init__(self, door: Sip2Services, store: Immediate, clock: list[datetime]) -> None:
-        self.door, self.store, self.clock, self.beyond = door, store, clock, Beyond()
+    def __init__(self, services: Sip2Services, store: Immediate, clock: list[datetime]) -> None:
+        self.services, self.store, self.clock, self.beyond = services, store, clock, Beyond()
 
     def asks(self, line: str, fails: Exception | None = None) -> str:
         self.beyond.fails = fails
         session = Session(DIALECTS["standard"])
-        session.log_in("counter-1", self.door.terminals["counter-1"].dialect)
+        session.log_in("counter-1", self.services.terminals["counter-1"].dialect)
         (piece,) = session.receive(line.encode() + b"\r")
         assert isinstance(piece, Sip2Message)
-        return finished(respond(self.door, session, piece, "10.0.0.7", self.beyond)).decode()
+        return finished(respond(self.services, session, piece, "10.0.0.7", self.beyond)).decode()
 
     def waits(self, *states: str) -> list[str]:
         """What is not settled, in order."""
@@ -90,13 +90,13 @@ class World:
         while rows := self.claims():
             for row in rows:
                 told.append(row.send.value)
-                finished(self.door.desk.partners.delivered(row, DeliveryResult(kind), None, Patience()))
+                finished(self.services.desk.partners.delivered(row, DeliveryResult(kind), None, Patience()))
         return told
 
 
 @pytest.fixture
-def world(door: Sip2Services, store: Immediate, clock: list[datetime]) -> World:
-    return World(door, store, clock)
+def world(services: Sip2Services, store: Immediate, clock: list[datetime]) -> World:
+    return World(services, store, clock)
 
 
 def lent(place: Callable[..., Request], number: int = 0) -> Request:
@@ -161,7 +161,7 @@ def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
-    finished(world.door.desk.partners.delivered(row, DeliveryResult("refused"), None, Patience()))
+    finished(world.services.desk.partners.delivered(row, DeliveryResult("refused"), None, Patience()))
     assert (world.waits(), world.claims()) == (["tell_ils_blocked", "tell_ils_enabled"], ())
     world.asks(BLOCK)
     assert (world.beyond.heard, world.waits()) == (["01"], [])
@@ -184,7 +184,7 @@ def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, p
     (row,) = world.claims()
     assert world.asks(LOAN).startswith("120")
     assert world.beyond.heard == []
-    finished(world.door.desk.partners.delivered(row, DeliveryResult("accepted"), None, Patience()))
+    finished(world.services.desk.partners.delivered(row, DeliveryResult("accepted"), None, Patience()))
     assert world.asks(LOAN).startswith("121")
 
 

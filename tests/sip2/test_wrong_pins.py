@@ -43,13 +43,13 @@ def guess(fields: Fields, times: int, login: str = "counter-1") -> None:
     ],
 )
 def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(
-    door: Sip2Services, fields: Fields, said: str
+    services: Sip2Services, fields: Fields, said: str
 ) -> None:
     with capture_logs() as logs:
         fields("counter-1", said)
     (wrong,) = [log for log in logs if log["event"] == "sip2.pin_wrong"]
     assert (wrong["log_level"], wrong["card"], wrong["peer"]) == ("warning", Sensitive("P1"), "10.0.0.7")
-    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
+    assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
 
 
 @pytest.mark.parametrize("said", [_63("1234"), _63(""), _63("9999", "NOBODY"), f"35{DATE}AOHKU|AAP1|AC|AD9999|"])

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import web_sessions
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.former_cards import replace_card
+from hkall_gateway.store.loads.former_cards import replace_card
 from hkall_gateway.store.privacy import archive, forgetting, leftovers, persons
 from hkall_gateway.store.privacy.forgetting import ErasureResult
 from hkall_gateway.store.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal

@@ -15,10 +15,11 @@ from hkall_gateway.rules.messages.letters import letter
 from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
-from hkall_gateway.store import cards, fines, former_cards, loading
+from hkall_gateway.store import cards, fines
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.store.loads import former_cards, loading
 from hkall_gateway.store.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
 from hkall_gateway.store.unit import Unit
 from tests.store.test_database import Reactor

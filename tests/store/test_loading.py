@@ -12,9 +12,10 @@ from sqlalchemy import Engine, func, select, update
 
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
-from hkall_gateway.store import loading, shelving_keys
+from hkall_gateway.store import shelving_keys
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.loading import CHUNK, LoadReport
+from hkall_gateway.store.loads import loading
+from hkall_gateway.store.loads.loading import CHUNK, LoadReport
 from hkall_gateway.store.tables import HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, Engine, event
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Request, Sensitive
-from hkall_gateway.store import fines, loading
+from hkall_gateway.store import fines
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.patrons import Known
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit

@@ -24,8 +24,8 @@ from hkall_gateway.rules.vocabulary import (
     Sensitive,
     Side,
 )
-from hkall_gateway.store import loading
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import CLOSURES
 from hkall_gateway.store.unit import Unit
 

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from hkall_gateway.lab import bulk, open_work
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Reason, Refusal, Request, Sensitive, Side
-from hkall_gateway.store import loading
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.privacy import retention
 from hkall_gateway.store.queries import statistics as stats
 from hkall_gateway.store.queries.statistics import Count, DeclineCount, PairCount, Period, RefusalCount, Statistics, Turnaround

@@ -28,8 +28,8 @@ from hkall_gateway.rules.vocabulary import (
     Request,
     Side,
 )
-from hkall_gateway.store import loading
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import JOURNAL, OUTBOX
 from hkall_gateway.store.unit import Unit
 

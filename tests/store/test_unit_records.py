@@ -16,9 +16,10 @@ from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.letters import LETTERS, silent
 from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
-from hkall_gateway.store import inbox, loading, rounds
+from hkall_gateway.store import inbox, rounds
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.journal_entry import JournalEntry
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import INBOX, JOURNAL, NOTICES, OUTBOX
 from hkall_gateway.store.unit import Unit
 

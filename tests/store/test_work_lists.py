@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from hkall_gateway.desk import stalled
+from hkall_gateway.desk.common import stalled
 from hkall_gateway.lab import bulk, open_work
 from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import Notification
@@ -18,8 +18,9 @@ from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Side
-from hkall_gateway.store import loading, rounds
+from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.queries import work_lists, worklists
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, Order, SortKey
 from hkall_gateway.store.unit import Unit

@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding
 
 if TYPE_CHECKING:
     from hkall_gateway.connectors.exports import Export
-    from hkall_gateway.store.loading import LoadReport
+    from hkall_gateway.store.loads.loading import LoadReport
 
 NO_CARDS: Final = Replacements()
 REPLACING: Final = 50
@@ -59,7 +59,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 
     from hkall_gateway.connectors import exports
     from hkall_gateway.connectors.exports import Export
-    from hkall_gateway.store import former_cards
+    from hkall_gateway.store.loads import former_cards
 
     export = _checked(exports.read_patron_rows, file)
     rows = export.rows
@@ -104,7 +104,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
     """
 
     from hkall_gateway.connectors import exports
-    from hkall_gateway.store import loading
+    from hkall_gateway.store.loads import loading
 
     days = _checked(exports.read_closures, file)
     if not dry_run:
@@ -123,7 +123,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     """
 
     from hkall_gateway.connectors import exports
-    from hkall_gateway.store import loading
+    from hkall_gateway.store.loads import loading
     from hkall_gateway.store.unit import Unit
 
     rows = _checked(exports.read_partners, file)
@@ -143,7 +143,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     """
 
     from hkall_gateway.connectors import exports
-    from hkall_gateway.store import loading
+    from hkall_gateway.store.loads import loading
 
     rows = _checked(exports.read_requests, file)
     by = Actor(by_staff("load").who, "import", "load")
@@ -242,7 +242,7 @@ def _load(
     full: bool,
     force: bool,
 ) -> None:
-    from hkall_gateway.store import loading
+    from hkall_gateway.store.loads import loading
 
     report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
     click.echo(_told(kind, report, full=full))
@@ -267,7 +267,7 @@ def _told(kind: str, report: LoadReport, *, full: bool) -> str:
 def _write(site: Site, kind: str, export: Export[Any], number: int, cards: Replacements) -> None:
     """In short transactions; a card is replaced together with the row that says so."""
 
-    from hkall_gateway.store import loading
+    from hkall_gateway.store.loads import loading
 
     rows, columns = export.rows, export.columns
     step = REPLACING if cards.present else loading.CHUNK

@@ -35,7 +35,7 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
     Example: hkall-gateway fines list
     """
 
-    from hkall_gateway.store.former_cards import card_now
+    from hkall_gateway.store.loads.former_cards import card_now
     from hkall_gateway.store.queries import worklists
 
     show(site.run(worklists.charges, site.run(card_now, patron)), as_json, LISTED)
@@ -55,7 +55,7 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     """
 
     from hkall_gateway.desk import fines as desk
-    from hkall_gateway.store.former_cards import card_now
+    from hkall_gateway.store.loads.former_cards import card_now
 
     ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
     _tell(site.run(in_context, desk.pay, site.library, site.now(), ask), as_json)

@@ -76,8 +76,8 @@ def replay(site: Site, number: int, reason: str) -> None:
     """
 
     from hkall_gateway.cli.work.replay_endpoint import own_door
-    from hkall_gateway.ncip.problems import Problem, trouble
     from hkall_gateway.ncip.quarantine import heard_again
+    from hkall_gateway.ncip.tables.problems import Problem, trouble
     from hkall_gateway.store.engine.immediate import finished
 
     found = _one(site, number)

@@ -182,7 +182,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     """
 
     from hkall_gateway.desk.services import TRY_AGAIN, as_present
-    from hkall_gateway.store.former_cards import card_now
+    from hkall_gateway.store.loads.former_cards import card_now
 
     patron = site.run(card_now, patron)
     ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)

@@ -57,7 +57,7 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
 
-    from hkall_gateway.store import former_cards
+    from hkall_gateway.store.loads import former_cards
     from hkall_gateway.store.unit import Unit
 
     found = site.run(Unit.request, request)
@@ -87,7 +87,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
     Example: hkall-gateway requests trace P1
     """
 
-    from hkall_gateway.store import former_cards
+    from hkall_gateway.store.loads import former_cards
 
     lines = site.run(former_cards.history, what)
     if not lines:

@@ -11,9 +11,9 @@ from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import LOADED, loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.eligibility import category_of
-from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.in_use import copies_in_use
-from hkall_gateway.store.loading import loaded_at
+from hkall_gateway.store.loads.former_cards import card_now
+from hkall_gateway.store.loads.loading import loaded_at
 from hkall_gateway.store.unit import Unit
 
 OURS = "our record"

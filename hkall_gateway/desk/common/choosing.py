@@ -14,8 +14,8 @@ from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, Record
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, DESCRIBED, PartnerMessage
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
-from hkall_gateway.store import loading
 from hkall_gateway.store.in_use import copies_in_use
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.partners import records
 from hkall_gateway.store.unit import Unit
 

@@ -16,7 +16,7 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.locks import LockSet
-from hkall_gateway.store.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
+from hkall_gateway.store.loads.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
 from hkall_gateway.store.unit import Unit
 
 LOADED: Final = "snapshot"

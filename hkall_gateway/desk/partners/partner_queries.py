@@ -34,7 +34,7 @@ from hkall_gateway.desk.queries import not_theirs, see_item
 from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines
-from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 

@@ -19,8 +19,9 @@ from hkall_gateway.desk.staff.permitted import Action
 from hkall_gateway.desk.staff.pull_slips import printed_at
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.vocabulary import RULES, Borrower, Candidate, Holding, Partner, Reason, Request
-from hkall_gateway.store import former_cards, quarantine
+from hkall_gateway.store import quarantine
 from hkall_gateway.store.fines import charges_of
+from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.quarantine import Kept
@@ -90,7 +91,7 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TimelineEvent:
     """A line of the journal; `facts` are what it says beside its columns, a secret as a dot."""
 
     line: JournalLine
@@ -139,7 +140,7 @@ class RequestPage:
     request: Request
     days: int
     actions: tuple[Action, ...]
-    events: tuple[Event, ...]
+    events: tuple[TimelineEvent, ...]
     told: tuple[Told, ...]
     heard: tuple[Heard, ...]
     unplaced: tuple[Unplaced, ...]
@@ -165,7 +166,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         request=request,
         days=work_lists.days_there(request, context.now),
         actions=permitted.actions(request, role),
-        events=tuple(Event(line, facts_in(line.detail)) for line in lines),
+        events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
         told=_told(unit, number),
         heard=_heard(unit, number, lines),
         unplaced=request_history.unplaced(unit, request, candidates),

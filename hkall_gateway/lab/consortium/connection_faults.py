@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.lab.consortium.in_memory_transport import HERE, End
-from hkall_gateway.lab.consortium.network_faults import ErrorPage, FaultSource, NetworkFault, damaged
+from hkall_gateway.lab.consortium.network_faults import FaultSource, NetworkFault, ProxyErrorPage, damaged
 
 PATIENCE_S: Final = 20.0
 """Seconds that a client waits for a reply; a slow one takes up to twice as long."""
@@ -144,7 +144,7 @@ class _Leg(Protocol):
             self.line.ended()
 
 
-def _written(page: ErrorPage, wait_s: int) -> bytes:
+def _written(page: ProxyErrorPage, wait_s: int) -> bytes:
     """A page as an HTTP response."""
     wait = f"Retry-After: {wait_s}\r\n" if page.names_time else ""
     head = f"HTTP/1.1 {page.status} No\r\nContent-Type: text/html\r\n{wait}Content-Length: {len(page.body)}\r\n"

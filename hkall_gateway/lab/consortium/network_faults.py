@@ -23,7 +23,7 @@ connection at all."""
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorPage:
+class ProxyErrorPage:
     """An error page that a proxy returns in place of the peer. `names_time`: it has a Retry-After time."""
 
     status: int
@@ -39,13 +39,13 @@ class NetworkFault:
     arrives: tuple[Arrival, ...] = ("now",)
     reply: Reply = "whole"
     damaged: bool = False
-    page: ErrorPage | None = None
+    page: ProxyErrorPage | None = None
 
 
-_ERROR = ErrorPage(500, b"<html><body>Internal Server Error</body></html>")
-_LOST = ErrorPage(502, b"<html><body>Bad Gateway</body></html>")
-_WAITED = ErrorPage(504, b"<html><body>Gateway Time-out</body></html>")
-_BUSY = ErrorPage(503, b"busy", names_time=True)
+_ERROR = ProxyErrorPage(500, b"<html><body>Internal Server Error</body></html>")
+_LOST = ProxyErrorPage(502, b"<html><body>Bad Gateway</body></html>")
+_WAITED = ProxyErrorPage(504, b"<html><body>Gateway Time-out</body></html>")
+_BUSY = ProxyErrorPage(503, b"busy", names_time=True)
 
 # fmt: off
 FAULTS: Final[tuple[NetworkFault, ...]] = (
@@ -96,6 +96,6 @@ class FaultSource:
         """Draws the delay of a late message, in seconds."""
         return self.draw.random() * LATEST_S
 
-    def busy_s(self, page: ErrorPage) -> int:
+    def busy_s(self, page: ProxyErrorPage) -> int:
         """The Retry-After of a page in seconds; 0 if it has none."""
         return self.draw.randrange(BUSY_S) if page.names_time else 0

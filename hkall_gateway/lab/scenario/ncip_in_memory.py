@@ -25,7 +25,7 @@ HERE: Final = "127.0.0.1"
 
 
 class Documents:
-    """The responder and the initiator of a world; `door` is the NCIP server's services, `secret` is agreed with each agency."""
+    """The responder and the initiator of a world, with the NCIP server's `services`; `secret` is agreed with each agency."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Documents:
         secret: Callable[[str], str] = secret_of,
     ) -> None:
         self._store = store
-        self.door = NcipServices(
+        self.services = NcipServices(
             desk=desk,
             callers={caller.agency: caller for caller in _callers(start, secret)},
             agency=start.agency,
@@ -52,12 +52,12 @@ class Documents:
 
     def answer(self, body: bytes) -> bytes:
         """Returns the reply to a document that came from this machine."""
-        return finished(respond(self.door, body, None, Peer(HERE)))
+        return finished(respond(self.services, body, None, Peer(HERE)))
 
     async def carry(self, row: OutboxRow) -> DeliveryResult:
         """Sends the message in an outbox row to a partner."""
         assert isinstance(row.payload, PartnerMessage)
-        desk, now = self.door.desk, self.door.now()
+        desk, now = self.services.desk, self.services.now()
         telling, partner, look_for = await self._store.read(in_context, choosing.addressed, desk.library, now, row.payload)
         if partner is None:
             return DeliveryResult("refused", "Unknown Agency")

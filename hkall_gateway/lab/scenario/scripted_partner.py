@@ -16,7 +16,7 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
-from hkall_gateway.ncip.notifications import item_id
+from hkall_gateway.ncip.tables.notifications import item_id
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 

@@ -80,7 +80,7 @@ class InMemoryTerminals:
     ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, InMemoryTerminal] = {}
-        self._door = sip2.Sip2Services(
+        self._services = sip2.Sip2Services(
             desk=desk,
             terminals={login: _row(terminal, start.policy) for login, terminal in self._rows.items()},
             secrets=PlainSecrets(),
@@ -110,13 +110,13 @@ class InMemoryTerminals:
                 return data
             case Close(why):
                 raise ValueError(f"{line.terminal.login} was hung up on: {why}")
-        return finished(sip2.respond(self._door, line.session, piece, HERE, line.beyond))
+        return finished(sip2.respond(self._services, line.session, piece, HERE, line.beyond))
 
     def _connect(self, login: str) -> InMemoryTerminal:
         if login not in self._rows:
             raise ValueError(f"there is no terminal {login!r}")
         terminal = self._rows[login]
-        make, opens = DIALECTS[terminal.dialect], self._door.beyond
+        make, opens = DIALECTS[terminal.dialect], self._services.beyond
         line = InMemoryTerminal(terminal, Session(make), Seal(make.encoding), opens() if opens else None)
         if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
             raise ValueError(f"{login} could not log in")

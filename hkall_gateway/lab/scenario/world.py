@@ -160,9 +160,9 @@ class World:
         return reply
 
     @property
-    def door(self) -> NcipServices:
+    def services(self) -> NcipServices:
         """The services that an NCIP server needs to answer for this world."""
-        return self._documents.door
+        return self._documents.services
 
     def tell(self, agency: str, said: str) -> NcipMessage:
         """Returns the reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""

@@ -8,18 +8,19 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
 
+from hkall_gateway.desk.ils.unknown_words import UnknownWords
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.ncip import shelf_check
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, instant
-from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
-from hkall_gateway.ncip.metrics import Exchange, Told, replied, to_nobody, untimed
-from hkall_gateway.ncip.notifications import BARCODE, DOCUMENTS, theirs_or_ours
-from hkall_gateway.ncip.problems import (
+from hkall_gateway.ncip.metrics import PartnerExchange, Told, replied, to_nobody, untimed
+from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult
+from hkall_gateway.ncip.tables.flows import FLOWS
+from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
+from hkall_gateway.ncip.tables.problems import (
     AUTHENTICATION_FAILED,
     PROTOCOL_ERROR,
     SYNTAX_ERROR,
@@ -29,7 +30,6 @@ from hkall_gateway.ncip.problems import (
     own_meaning,
     spelled,
 )
-from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -154,7 +154,7 @@ class NcipClient:
             post = self._posts.get(partner.agency, self._post)
             posted = await post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
         except (NotSent, NoReply) as failed:
-            self._told(Exchange(*said, self._seconds() - began, failed.kind))
+            self._told(PartnerExchange(*said, self._seconds() - began, failed.kind))
             raise
         reply = read(posted)
         self._told(replied(*said, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))

@@ -147,7 +147,7 @@ class NcipLine(Protocol):
         answered = 0
         while self._waiting:
             document = self._waiting.popleft()
-            reply = await respond(self._lines.door, document, None, peer_of(self.transport), self._prove)
+            reply = await respond(self._lines.services, document, None, peer_of(self.transport), self._prove)
             if not self._gone:
                 self.transport.write(reply)
             self._hold_back()
@@ -220,8 +220,8 @@ class NcipLines(Factory):
 
     noisy = False
 
-    def __init__(self, door: NcipServices, bounds: Bounds, reactor: Any) -> None:
-        self.door, self.bounds, self.reactor = door, bounds, reactor
+    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any) -> None:
+        self.services, self.bounds, self.reactor = services, bounds, reactor
         self._lines, self._drained = set[NcipLine](), list[Deferred[None]]()
 
     def buildProtocol(self, addr: Any) -> NcipLine:  # noqa: ARG002, N802
@@ -230,7 +230,7 @@ class NcipLines(Factory):
     def enter(self, line: NcipLine) -> Seat | None:
         """A seat for this connection; None if no caller may connect from its address, or the limits are reached."""
         address = peer_of(line.transport).address
-        if not self.door.admits(address):
+        if not self.services.admits(address):
             self.bounds.refusals.note("address", address)
             return None
         seat = self.bounds.enter(address, line.transport)

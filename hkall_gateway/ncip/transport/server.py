@@ -78,8 +78,8 @@ class NcipSite(BoundedSite):
 
     protocol: Any = NcipChannel
 
-    def __init__(self, door: NcipServices, bounds: Bounds, reactor: Any, balancers: AllowList = NOBODY_ELSE) -> None:
-        self.door, self._balancers = door, balancers
+    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any, balancers: AllowList = NOBODY_ELSE) -> None:
+        self.services, self._balancers = services, balancers
         self._channels: set[NcipChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
         root: Any = _Root()
@@ -103,7 +103,7 @@ class NcipSite(BoundedSite):
 
     def enter(self, channel: NcipChannel) -> Seat | None:
         address = str(getattr(channel.transport.getPeer(), "host", ""))
-        if not self.door.admits(address) and not self._balancers.admits(address):
+        if not self.services.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)
             return None
         seat = super().enter(channel)
@@ -123,12 +123,12 @@ class NcipSite(BoundedSite):
         channel = request.channel
         authorization: bytes = request.getHeader(b"Authorization") or b""
         peer = replace(channel.peer, authorization=authorization.decode("latin-1")) if authorization else channel.peer
-        answering = respond(self.door, body, charset(content_type), peer, channel.prove, request.challenge)
+        answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge)
         answering.addCallback(self._give, request).addBoth(self._done)
 
     def _give(self, reply: bytes, request: NcipRequest) -> None:
         if not request.gone:
-            request.send(reply, self.door.now())
+            request.send(reply, self.services.now())
 
     def _done(self, result: Failure | None) -> Failure | None:
         self.in_hand -= 1
@@ -163,7 +163,7 @@ class PublicKeys(Resource):
         self._site = site
 
     def render_GET(self, request: Any) -> bytes:  # noqa: N802
-        if not (keys := self._site.door.public_keys):
+        if not (keys := self._site.services.public_keys):
             return _plain(request, http.NOT_FOUND, "This gateway signs nothing.\n")
         request.setHeader(b"Content-Type", b"application/json")
         request.setHeader(b"Cache-Control", b"max-age=3600")
@@ -181,7 +181,7 @@ class Responder(Resource):
 
     def render(self, request: Any) -> Any:
         if request.method in (b"GET", b"HEAD"):
-            return _plain(request, http.OK, ABOUT.format(agency=self._site.door.agency))
+            return _plain(request, http.OK, ABOUT.format(agency=self._site.services.agency))
         if request.method != b"POST":
             request.setHeader(b"Allow", METHODS)
             return _plain(request, http.NOT_ALLOWED, "Post an NCIP document.\n")

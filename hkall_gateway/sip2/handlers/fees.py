@@ -32,7 +32,7 @@ async def pay(exchange: Exchange) -> Reply:
     said, own = asked.get("currency_type").strip(), exchange.session.dialect.currency
     currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
     ask = Pay(exchange.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency)
-    return _paid(exchange, await exchange.door.desk.counter.pay_at_terminal(ask, exchange.pin))
+    return _paid(exchange, await exchange.services.desk.counter.pay_at_terminal(ask, exchange.pin))
 
 
 def cents_of(text: str) -> int | None:

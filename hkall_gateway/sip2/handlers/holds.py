@@ -36,7 +36,7 @@ async def hold(exchange: Exchange) -> Reply:
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
     mode, news = MODES[asked.get("hold_mode")]
-    outcome = await exchange.door.desk.counter.hold(await asked_hold(exchange, mode))
+    outcome = await exchange.services.desk.counter.hold(await asked_hold(exchange, mode))
     return refuse(exchange, outcome) if isinstance(outcome, Refused) else _held(exchange, outcome, news)
 
 
@@ -60,7 +60,7 @@ async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
 
 async def _told_before(exchange: Exchange) -> frozenset[str]:
     """Returns the patron's requests that a list of 64 shows with exactly the text that the terminal now sends in AB or AJ."""
-    had = await exchange.door.desk.counter.had(exchange.message.get("AA"))
+    had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
     sent = [exchange.message.get(tag).strip() for tag in ("AB", "AJ")]
     for text in filter(None, sent):
         if found := frozenset(line.request.id for line in had.lines if text in _as_told(exchange, line)):

@@ -128,7 +128,7 @@ async def end_session(exchange: Exchange) -> Reply:
 
 def _see(exchange: Exchange) -> Awaitable[PatronSeen]:
     pin = exchange.pin
-    return exchange.door.desk.counter.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
+    return exchange.services.desk.counter.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
 
 
 def lists_of(record: Record) -> Lists:
@@ -229,7 +229,7 @@ def _waiting(count: int, language: str) -> str:
 
 
 def _details(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    most = exchange.door.desk.library.policy.block.max_debt_cents
+    most = exchange.services.desk.library.policy.block.max_debt_cents
     said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
     if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
         said["BE"] = seen.email.reveal()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import revisions
 from hkall_gateway.store.changed_fields import BLANK
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.privacy import erased, forgetting, persons
 from hkall_gateway.store.privacy.erased import Mark
 from hkall_gateway.store.privacy.forgetting import ErasureResult
@@ -25,7 +26,6 @@ from hkall_gateway.store.privacy.leftovers import file_of
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 JOB: Final = "backup"
 REASON: Final = "erased after this backup was made"

@@ -22,11 +22,11 @@ from typing import Final
 
 from sqlalchemy import select
 
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.privacy.archive import sync_folder
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import ERASED
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 COST: Final = 2**12
 

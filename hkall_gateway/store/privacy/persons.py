@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
 
-from hkall_gateway.store.former_cards import cards_of
+from hkall_gateway.store.loads.former_cards import cards_of
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
 from hkall_gateway.store.unit import Unit

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, fu
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.outbox import UNSETTLED
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import (
@@ -35,7 +36,6 @@ from hkall_gateway.store.tables import (
     STANDS_ALONE,
 )
 from hkall_gateway.store.unit import NO_PERSON, Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 R = REQUESTS.c
 Place = tuple[datetime, str]

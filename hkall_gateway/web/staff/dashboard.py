@@ -9,7 +9,7 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
-from hkall_gateway.desk import stalled
+from hkall_gateway.desk.common import stalled
 from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.dates.calendar import civil, start_of
 from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S

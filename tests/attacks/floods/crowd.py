@@ -32,7 +32,7 @@ WRONG: Final = b"9300CNcounter-1|COwrong|\r"
 class Kind:
     """A kind of attack: what is sent first, what is sent again and again (by drips or as fast as it goes), who reads."""
 
-    door: str
+    services: str
     first: bytes = b""
     again: bytes = b""
     drips: bool = False
@@ -135,7 +135,8 @@ def main(plain: int, secure: int, ncip: int, raw: int, ops: int, number: int, se
     picker, refused, most = selectors.DefaultSelector(), 0, 0
     wanted = [(kind, source) for kind in KINDS.values() for source in ADDRESSES]
     crowd = [
-        Hostile(kind, doors[kind.door], source, picker) for _, (kind, source) in zip(range(number), cycle(wanted), strict=False)
+        Hostile(kind, doors[kind.services], source, picker)
+        for _, (kind, source) in zip(range(number), cycle(wanted), strict=False)
     ]
     end_s = time.monotonic() + seconds
     while (now_s := time.monotonic()) < end_s:

@@ -33,9 +33,9 @@ def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[soc
 
 
 @pytest.mark.parametrize("door", ["plain", "secure", "ncip", "raw"])
-def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, door: str) -> None:
+def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, services: str) -> None:
     with ExitStack() as stack:
-        lines = held_open(stack, getattr(arena, door), "127.0.0.2", 2 * UNPROVEN)
+        lines = held_open(stack, getattr(arena, services), "127.0.0.2", 2 * UNPROVEN)
         time.sleep(0.2)
         alive = len(select.select(lines, [], [], 0)[0])
         assert len(lines) - alive <= UNPROVEN  # what can be read is closed
@@ -201,7 +201,9 @@ LONGEST_S = 90
 @pytest.mark.attack
 def test_what_drips_is_hung_up_on_in_time(arena: Arena) -> None:
     with ExitStack() as stack:
-        alive = {name: stack.enter_context(closing(connected(getattr(arena, door)))) for name, (door, _, _) in DRIPS.items()}
+        alive = {
+            name: stack.enter_context(closing(connected(getattr(arena, services)))) for name, (services, _, _) in DRIPS.items()
+        }
         for name, line in alive.items():
             line.sendall(DRIPS[name][1])
         end = time.monotonic() + LONGEST_S

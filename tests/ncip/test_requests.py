@@ -53,7 +53,7 @@ def test_a_patrons_wish_is_placed_and_the_first_lender_is_asked(world: World) ->
 def test_the_same_document_again_is_one_request_and_the_same_reply(world: World, times: int) -> None:
     ask: dict[str, Any] = {"UserId": UG1, "BibliographicId": [DUNE], "RequestId": number(DISCOVERY, "d-77"), **LOAN}
     body = world.document(DISCOVERY, "RequestItem", **ask)
-    replies = {finished(respond(world.door, body, None, Peer("10.0.0.7"))) for _ in range(times)}
+    replies = {finished(respond(world.services, body, None, Peer("10.0.0.7"))) for _ in range(times)}
     assert (len(replies), len(world.rows(REQUESTS))) == (1, 1)
 
 
@@ -141,8 +141,8 @@ def test_a_shipment_is_noted_and_answered_by_an_empty_response(world: World) -> 
 
 @pytest.mark.parametrize(("meant", "day"), [("instant", date(2017, 4, 21)), ("date_only", date(2017, 4, 20))])
 def test_a_due_date_is_read_as_its_partner_means_it(world: World, meant: str, day: date) -> None:
-    callers = {**world.door.callers, CUHK: replace(world.door.callers[CUHK], date_semantics=meant)}
-    world.door = replace(world.door, callers=callers)
+    callers = {**world.services.callers, CUHK: replace(world.services.callers[CUHK], date_semantics=meant)}
+    world.services = replace(world.services, callers=callers)
     world.ask(CUHK, "ItemShipped", **shipped(asked(world), "2017-04-20T23:00:00Z"))
     assert world.request("R1").lender_due == day
 

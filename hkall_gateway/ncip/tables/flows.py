@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-from hkall_gateway.ncip.notifications import (
+from hkall_gateway.ncip.tables.notifications import (
     DOCUMENTS,
     LOAN,
     Document,

@@ -7,7 +7,6 @@ from hkall_gateway.desk.messages.partner_commands import ChangeRequest
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.patron_credentials import patron
-from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.ncip.reply_payload import Payload, answer
 from hkall_gateway.ncip.service_request import (
     ServiceRequest,
@@ -21,6 +20,7 @@ from hkall_gateway.ncip.service_request import (
     strange_number,
     volume,
 )
+from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.vocabulary import Reason
 
 # ---- requests
@@ -45,7 +45,7 @@ async def _place(call: ServiceRequest) -> Payload:
         patron=card,
         bib_id=title,
         volume=volume(call),
-        item=item(call, call.door.agency),
+        item=item(call, call.services.agency),
         pickup_location=pickup(call),
         placed_by=agency,
         placed_id=value,
@@ -53,7 +53,7 @@ async def _place(call: ServiceRequest) -> Payload:
         need_before=day(call.message.text("NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
-    return answer(call, await call.door.desk.counter.request_title(ask))
+    return answer(call, await call.services.desk.counter.request_title(ask))
 
 
 async def _borrow(call: ServiceRequest) -> Payload:
@@ -66,28 +66,28 @@ async def _borrow(call: ServiceRequest) -> Payload:
         wire_agency=agency,
         wire_id=value,
         bib_id=bib_id(call),
-        item=item(call, call.door.agency),
+        item=item(call, call.services.agency),
         volume=volume(call),
         pickup_location=call.message.text("PickupLocation"),
         need_before=day(call.message.text("NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
-    return answer(call, await call.door.desk.partners.borrow_from_us(ask))
+    return answer(call, await call.services.desk.partners.borrow_from_us(ask))
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
     """A client cancels for a patron; a partner withdraws its request, or declines ours."""
     if not call.from_client:
-        return answer(call, await call.door.desk.partners.request_cancelled(heard(call)))
+        return answer(call, await call.services.desk.partners.request_cancelled(heard(call)))
     card, (agency, value) = await patron(call), request_id(call)
     if isinstance(card, Refused | Problem):
         return card
     if not value:
         return Problem(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
-    ours = agency == call.door.agency
+    ours = agency == call.services.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
     ask = CancelRequest(by=call.by, patron=card, inbox=call.inbox, **named)
-    return answer(call, await call.door.desk.counter.cancel(ask))
+    return answer(call, await call.services.desk.counter.cancel(ask))
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
@@ -102,7 +102,7 @@ async def _renew_for_patron(call: ServiceRequest) -> Payload:
     if copy is None:
         return refused(Reason.UNKNOWN_ITEM)
     ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency, inbox=call.inbox)
-    return answer(call, await call.door.desk.counter.renew(ask))
+    return answer(call, await call.services.desk.counter.renew(ask))
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
@@ -118,12 +118,12 @@ async def update_request_item(call: ServiceRequest) -> Payload:
         caller=call.caller.agency,
         client=call.from_client,
         card=card,
-        item=item(call, "" if call.from_client else call.door.agency),
+        item=item(call, "" if call.from_client else call.services.agency),
         pickup_location=pickup(call, "AddRequestFields/PickupLocation"),
         need_before=day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
-    return answer(call, await call.door.desk.partners.change_request(ask))
+    return answer(call, await call.services.desk.partners.change_request(ask))
 
 
 def _names_user(call: ServiceRequest) -> bool:

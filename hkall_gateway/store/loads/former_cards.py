@@ -14,6 +14,7 @@ from hkall_gateway.store import patrons
 from hkall_gateway.store.cards import about_card, is_blocked
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.tables import (
     CARD_BLOCKS,
     FINES,
@@ -23,7 +24,6 @@ from hkall_gateway.store.tables import (
     PAYMENTS,
 )
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 F = FORMER_CARDS.c
 MOST_ASKED: Final = 500

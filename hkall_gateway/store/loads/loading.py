@@ -11,12 +11,12 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, delete, func, select, update
 
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side
-from hkall_gateway.store import former_cards
 from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.engine.upsert import insert_or_write_over
+from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_write_over
 
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2

@@ -1,0 +1,1 @@
+"""Tables of the protocol that a librarian can check: flows, documents, problems, status words, systems."""

@@ -1,0 +1,1 @@
+"""Files of patrons and copies, written into the database."""
