@@ -104,7 +104,7 @@ def _aged(ground: Benchmark, closed: int) -> str:
 def _age(ground: Benchmark, closed: int) -> str:
     url = ground.fresh_database("sqlite", ground.fresh(f"closed-{closed}"))
     engine = open_engine(url)
-    bulk.fill(engine, bulk.Plenty(requests=closed, lines=LINES), ground.means.now(), lambda done: _tell(ground, done, closed))
+    bulk.fill(engine, bulk.Amounts(requests=closed, lines=LINES), ground.means.now(), lambda done: _tell(ground, done, closed))
     engine.dispose()
     return url
 

@@ -51,7 +51,7 @@ def _languages() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
+class NcipAgreements:
     """What is agreed with those who speak NCIP to us.
 
     `secrets` is the FromAgencyAuthentication that each partner expects of us, `callers` are the proofs of partners and clients,
@@ -79,7 +79,7 @@ class Site:
     transact: Callable[..., Any]
     now: Callable[[], datetime]
     partners: tuple[Partner, ...]
-    agreed: Callable[[], Agreed]
+    agreed: Callable[[], NcipAgreements]
     post: Post
     local: Known | None = None
     languages: tuple[str, ...] = field(default_factory=_languages)

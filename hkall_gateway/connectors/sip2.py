@@ -23,7 +23,7 @@ from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.handlers.items import ON_SHELF
 from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
-from hkall_gateway.sip2.upstream.client import Ask, Ticking, written
+from hkall_gateway.sip2.upstream.client import Ask, ReactorClock, written
 
 MOST_WAITING: Final = 64
 """Queries that may wait for a free connection; further ones fail at once as Unreachable."""
@@ -89,7 +89,7 @@ class Sip2:
 class Lines:
     """A pool of connections to one system: each query takes the last one used, so that few are kept open."""
 
-    def __init__(self, line: Callable[[], Ask], most: int, clock: Ticking | None = None) -> None:
+    def __init__(self, line: Callable[[], Ask], most: int, clock: ReactorClock | None = None) -> None:
         self._free: deque[Ask] = deque(line() for _ in range(most))
         self._clock = clock
         self._turn = DeferredSemaphore(most)

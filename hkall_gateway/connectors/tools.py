@@ -12,14 +12,14 @@ from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
-from hkall_gateway.sip2.upstream.client import Ask, Ticking
+from hkall_gateway.sip2.upstream.client import Ask, ReactorClock
 from hkall_gateway.store.engine.database import Store
 
 VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class ConnectorServices:
     """Services for a connector that queries another system.
 
     `now` returns the aware UTC instant; `line()` opens one more connection to the system's SIP2 server, logged in as ourselves,
@@ -33,7 +33,7 @@ class Outside:
     post: Post
     dialect: Sip2Dialect = DIALECTS["standard"]
     password: Sensitive = NOTHING
-    clock: Ticking | None = None
+    clock: ReactorClock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class ConnectorTools:
     agency: str
     verify: VerifyPin
     settings: Mapping[str, Any] = field(default_factory=dict)
-    outside: Outside | None = None
+    outside: ConnectorServices | None = None
 
-    def abroad(self) -> Outside:
+    def abroad(self) -> ConnectorServices:
         """The services for outside queries. Raises ValueError where the gateway was given none."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")

@@ -16,9 +16,9 @@ from hkall_gateway.desk.messages.terminal_commands import (
     BlockCard,
     CardSet,
     EnableCard,
-    Held,
     Hold,
     HoldMode,
+    HoldResult,
     NoteProperties,
     PropertiesNoted,
     RenewAll,
@@ -59,14 +59,14 @@ def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> Card
 # ---- holds
 
 
-def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
+def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
         return _no(context.unit, facts.stranger, ask, context.now)
     return _HOLDS[ask.mode](context, ask, facts)
 
 
-def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
+def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     wanted = _wanted(context.unit, ask, context.library)
     if isinstance(wanted, Reason):
         return _no(context.unit, wanted, ask, context.now, _language(facts))
@@ -108,7 +108,7 @@ def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
     return bool(cards.titles(unit, ask.title))
 
 
-def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
+def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     request = _mine(context.unit, ask, context.library)
     if isinstance(request, Reason):
         return _no(context.unit, request, ask, context.now, _language(facts))
@@ -116,7 +116,7 @@ def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused
     return outcome if isinstance(outcome, Refused) else _held(context.unit.request(request.id) or request, facts)
 
 
-def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> Held | Refused:
+def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
     request = _mine(context.unit, ask, context.library)
     if isinstance(request, Reason):
@@ -150,15 +150,15 @@ def _means(ask: Hold, names: set[str], request: Request) -> bool:
     return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
 
 
-_HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], Held | Refused]] = {
+_HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], HoldResult | Refused]] = {
     HoldMode.PLACE: _place,
     HoldMode.CANCEL: _cancel,
     HoldMode.CHANGE: _change,
 }
 
 
-def _held(request: Request, facts: BorrowerFacts) -> Held:
-    return Held(
+def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
+    return HoldResult(
         request.id,
         request.title,
         request.item,

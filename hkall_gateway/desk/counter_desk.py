@@ -18,15 +18,15 @@ from hkall_gateway.desk.messages.commands import (
     SeeItem,
     SeePatron,
 )
-from hkall_gateway.desk.messages.results import Had, ItemSeen, Outcome, PatronSeen, Refused
+from hkall_gateway.desk.messages.results import HkallRecord, ItemSeen, Outcome, PatronSeen, Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.desk.messages.terminal_commands import (
     AllRenewed,
     BlockCard,
     CardSet,
     EnableCard,
-    Held,
     Hold,
+    HoldResult,
     NoteProperties,
     PropertiesNoted,
     RenewAll,
@@ -127,7 +127,7 @@ class CounterDesk:
         ask = as_present(ask, facts)
         return await self._services.once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
 
-    async def hold(self, ask: Hold) -> Held | Refused:
+    async def hold(self, ask: Hold) -> HoldResult | Refused:
         """Place, change or cancel a patron's hold."""
         if no := await self._services.pin_refused(ask.card, ask.pin):
             return no
@@ -161,7 +161,7 @@ class CounterDesk:
             return no
         return await self._services.once(ask.inbox, locks_for(patron=ask.card), fines.pay, ask)
 
-    async def had(self, card: str) -> Had:
+    async def had(self, card: str) -> HkallRecord:
         """The loans and charges of a card in HKALL, independent of the local system."""
         return await self._services.read(routing.had, card)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hkall_gateway.desk.ils import local_messages, routing
-from hkall_gateway.desk.messages.results import Whose
+from hkall_gateway.desk.messages.results import CopySystem
 from hkall_gateway.desk.services import DeskServices, locks_for
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.vocabulary import Actor
@@ -16,7 +16,7 @@ class IlsDesk:
     def __init__(self, services: DeskServices) -> None:
         self._services = services
 
-    async def whose_copy(self, barcode: str, card: str = "", institution: str = "", *, arriving: bool) -> Whose:
+    async def whose_copy(self, barcode: str, card: str = "", institution: str = "", *, arriving: bool) -> CopySystem:
         """Which system holds a copy: HKALL or the library's own. `card` is the patron that wants to borrow or renew it.
 
         `institution` is the library that the terminal names as the copy's owner, where it is not ours.

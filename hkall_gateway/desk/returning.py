@@ -12,7 +12,7 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days, waited_too_long
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
-from hkall_gateway.desk.common.unannounced import Awaited, awaited
+from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited
 from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import CheckIn
 from hkall_gateway.desk.messages.results import CheckedIn, Outcome, Refused
@@ -137,7 +137,7 @@ def arrive(context: Context, by: Actor, request: Request, event: Event = Event.A
     return taken(after, "received", alert=True)
 
 
-def arrive_unannounced(context: Context, by: Actor, coming: Awaited, **facts: Any) -> CheckedIn:
+def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Any) -> CheckedIn:
     """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:

@@ -32,7 +32,7 @@ from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
 from hkall_gateway.store import rounds as found
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.rounds import Aside, RoundState
+from hkall_gateway.store.rounds import FailedRequest, RoundState
 from hkall_gateway.store.savepoint import in_savepoint
 from hkall_gateway.store.unit import Unit
 
@@ -47,7 +47,7 @@ Work = Callable[[Context, str, int], Batch]
 """(context, cursor, limit): one batch of at most `limit` requests after `cursor`."""
 
 
-class Lost(Exception):
+class RoundTakenOver(Exception):
     """Another gateway took the round over while this one was slow: the batch is rolled back."""
 
 
@@ -173,7 +173,7 @@ def _one(unit: Unit, request: Request, by: Actor, now: datetime, do: Callable[[R
     error = in_savepoint(unit, do, request)
     if error is None:
         return True
-    found.set_aside(unit, Aside(by.message, request.id, now, f"{type(error).__name__}: {error}"))
+    found.set_aside(unit, FailedRequest(by.message, request.id, now, f"{type(error).__name__}: {error}"))
     LOG.error("timer.set_aside", job=by.message, request_id=request.id, exc_info=error)
     return False
 
@@ -223,7 +223,7 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
         after = replace(job, count=total, cursor=cursor, lease_until=context.now + timedelta(seconds=LEASE_S))
         kept = found.keep_on(context.unit, job, who, after)
     if not kept:
-        raise Lost(job.name)
+        raise RoundTakenOver(job.name)
     return after, total
 
 
@@ -288,7 +288,7 @@ class Rounds:
     async def _try(self, name: str) -> None:
         try:
             await self.do(name, due_only=True)
-        except Lost:
+        except RoundTakenOver:
             LOG.warning("timer.lost", job=name)
         except Unavailable:  # the store has logged the reason; the round goes on when its lease has run out
             LOG.warning("timer.waits", job=name)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from hkall_gateway import config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.connectors.tools import ConnectorServices
 from hkall_gateway.connectors.tools import ConnectorTools as ConnectorTools
-from hkall_gateway.connectors.tools import Outside
 from hkall_gateway.desk.ports import LocalIls, Unreachable
 from hkall_gateway.doctor import database, ncip, sip2
 from hkall_gateway.doctor.findings import Sheet
@@ -110,7 +110,7 @@ def _connector(tools: ExaminationTools, store: Immediate) -> LocalIls:
     def line() -> Ask:
         return Upstream(dial, tools.reactor, ils.timeout_s, framing, health, Login(ils.login, password, ils.location))
 
-    outside = Outside(means.clock, health, line, AgentPost(tools.reactor), framing, password)
+    outside = ConnectorServices(means.clock, health, line, AgentPost(tools.reactor), framing, password)
     return connector_of(ils.connector)(ConnectorTools(store, config.library.agency, _no_pin, ils.model_dump(), outside))
 
 

@@ -33,7 +33,7 @@ LOOKED: Final = {"sip2": "63"}
 
 
 @dataclass(frozen=True, slots=True)
-class There:
+class ServerSettings:
     """The server as the configuration describes it."""
 
     ils: IlsConfig
@@ -56,12 +56,12 @@ def plan(ils: IlsConfig) -> tuple[str, ...]:
     return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.item")
 
 
-def there(tools: ExaminationTools) -> There:
+def there(tools: ExaminationTools) -> ServerSettings:
     """The server of the configuration."""
     config = tools.means.config()
     ils = config.ils
     login = Login(ils.login, tools.means.secret(ils.password_env), ils.location)
-    return There(ils, config_mapping.framing_of_ils(config), login, config.library.agency)
+    return ServerSettings(ils, config_mapping.framing_of_ils(config), login, config.library.agency)
 
 
 async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
@@ -78,7 +78,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
         await _questions(sheet, tools, server)
 
 
-async def _logged_in(sheet: Sheet, tools: ExaminationTools, server: There) -> bool:
+async def _logged_in(sheet: Sheet, tools: ExaminationTools, server: ServerSettings) -> bool:
     """Whether the server accepts the login; True, with the check skipped, if none is configured."""
     if not server.login.name:
         sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if server.ils.relay else ""))
@@ -104,7 +104,7 @@ NO_LINE: Final = (
 )
 
 
-async def _questions(sheet: Sheet, tools: ExaminationTools, server: There) -> None:
+async def _questions(sheet: Sheet, tools: ExaminationTools, server: ServerSettings) -> None:
     line = _line(tools, server, server.login)
     try:
         if await _status(sheet, tools, line, server):
@@ -116,7 +116,7 @@ async def _questions(sheet: Sheet, tools: ExaminationTools, server: There) -> No
         line.close()
 
 
-def _unanswered(sheet: Sheet, server: There, failed: Exception) -> None:
+def _unanswered(sheet: Sheet, server: ServerSettings, failed: Exception) -> None:
     """A question got no usable reply: the first of the plan that has no finding."""
     check = next(one for one in sheet.plan if one not in {found.check for found in sheet.found})
     if not server.login.name and check == "status":
@@ -131,7 +131,7 @@ NO_LOGIN: Final = (
 )
 
 
-async def _status(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There) -> bool:
+async def _status(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: ServerSettings) -> bool:
     question = Sip2Message("99", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"})
     before = tools.means.clock()
     reply = await _said(sheet, tools, line, server, written(question, server.dialect))
@@ -162,7 +162,7 @@ def _supported(flags: str, code: str) -> bool:
     return len(flags) <= at or flags[at] == "Y"
 
 
-async def _patron(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There) -> None:
+async def _patron(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: ServerSettings) -> None:
     told: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if server.question == "23" else {})}
     reply = await _said(sheet, tools, line, server, _about(tools, server, server.question, told))
     judge_patron(sheet, server.question, reply)
@@ -178,7 +178,7 @@ def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
         sheet.fail("lookup.patron", f"{question}: an unknown card is answered as a reader's (BL {reply.get('BL')})")
 
 
-async def _item(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There) -> None:
+async def _item(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: ServerSettings) -> None:
     reply = await _said(sheet, tools, line, server, _about(tools, server, "17", {"AB": NOBODY}))
     if reply.get("circulation_status") == AVAILABLE:
         sheet.fail("lookup.item", "17: an unknown item is said to be available")
@@ -186,12 +186,12 @@ async def _item(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: T
         sheet.ok("lookup.item", f"17: an unknown item has the status {reply.get('circulation_status') or 'blank'}")
 
 
-def _about(tools: ExaminationTools, server: There, code: str, fields: Mapping[str, Value]) -> bytes:
+def _about(tools: ExaminationTools, server: ServerSettings, code: str, fields: Mapping[str, Value]) -> bytes:
     common: dict[str, Value] = {"transaction_date": date18(tools.means.clock(), HONG_KONG), "AO": server.institution, "AC": ""}
     return written(Sip2Message(code, {**common, **fields}), server.dialect)
 
 
-async def _said(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: There, body: bytes) -> Sip2Message:
+async def _said(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: ServerSettings, body: bytes) -> Sip2Message:
     """The reply to one question. Raises Unreachable or TooLong."""
     reply = await within(tools.reactor, sheet.left_s(), line(body))
     try:
@@ -200,7 +200,7 @@ async def _said(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: T
         raise Unreachable(f"the reply cannot be used: {bad}") from None
 
 
-def _line(tools: ExaminationTools, server: There, login: Login) -> Upstream:
+def _line(tools: ExaminationTools, server: ServerSettings, login: Login) -> Upstream:
     """One line, as the gateway opens it."""
     ils, reactor = server.ils, tools.reactor
     dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)

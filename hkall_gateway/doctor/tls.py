@@ -99,7 +99,7 @@ async def secured(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -
     recorder, left_s = Recorder(host), sheet.left_s()
     made: Any = recorder, HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
     endpoint: Any = wrapClientTLS(*made)
-    factory: Any = Factory.forProtocol(Looker)
+    factory: Any = Factory.forProtocol(HandshakeProbe)
     factory.noisy = False
     try:
         line = await within(tools.reactor, left_s, endpoint.connect(factory))
@@ -193,7 +193,7 @@ def reason(failed: BaseException) -> str:
 
 
 @implementer(IHandshakeListener)
-class Looker(Protocol):
+class HandshakeProbe(Protocol):
     """A connection that sends no data: `shaken` fires when the handshake is complete, or fails with NoHandshake."""
 
     def __init__(self) -> None:

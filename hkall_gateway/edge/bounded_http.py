@@ -13,7 +13,7 @@ from twisted.web.server import Request, Site
 
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.body_budget import BodyBudget
-from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
 
 IDLE_S: Final = 60.0
 MOST_PIPELINED: Final = 16
@@ -34,7 +34,7 @@ class Bounds:
     max_body_bytes: int
     idle_s: float = IDLE_S
 
-    def enter(self, address: str, transport: Any) -> Seat | None:
+    def enter(self, address: str, transport: Any) -> ConnectionSlot | None:
         """Returns a seat for one more connection; None if there is no room, which is counted."""
 
         def close() -> None:
@@ -126,7 +126,7 @@ class BoundedChannel(http.HTTPChannel):
     transport: Any
     site: Any
     persistent: Any
-    seat: Seat | None = None
+    seat: ConnectionSlot | None = None
     _begun = _choked = _reading = False
     _finished = 0
     _closing: Any = None
@@ -205,7 +205,7 @@ class BoundedSite(Site):
             root, requestFactory=request, timeout=bounds.idle_s, reactor=reactor, parsePOSTFormSubmission=False
         )
 
-    def enter(self, channel: Any) -> Seat | None:
+    def enter(self, channel: Any) -> ConnectionSlot | None:
         """Returns a seat for this connection, None if there is no room."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         return self.bounds.enter(address, channel.transport)

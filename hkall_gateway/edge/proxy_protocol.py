@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_header import BadHeader, ProxyHeader, strip
 
@@ -51,7 +51,7 @@ class _Connection(ProtocolWrapper):
     _header: bytearray | None = None
     _caller: IPv4Address | IPv6Address | None = None
     _patience: Any = None
-    _seat: Seat | None = None
+    _seat: ConnectionSlot | None = None
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own name
         address = str(getattr(transport.getPeer(), "host", ""))

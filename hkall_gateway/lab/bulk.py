@@ -45,7 +45,7 @@ FIRST: Final = {Side.BORROWING: P.NEW, Side.LENDING: P.PAGED}
 
 
 @dataclass(frozen=True, slots=True)
-class Plenty:
+class Amounts:
     """The amounts: `requests` that are closed, `lines` of the journal each, placed evenly over `days` up to now.
 
     Half of them are borrowed, by `patrons` readers and by more readers without a row in the table of patrons, AT_A_TIME of
@@ -60,13 +60,13 @@ class Plenty:
 
 
 @dataclass(frozen=True, slots=True)
-class One:
+class ClosedRequest:
     """One closed request: the values from which its rows are made."""
 
     number: int
     side: Side
     placed: datetime
-    plenty: Plenty
+    plenty: Amounts
 
     @property
     def id(self) -> str:
@@ -99,16 +99,16 @@ class One:
         return civil(self.placed) + timedelta(days=after)
 
 
-def at(plenty: Plenty, number: int, now: datetime) -> One:
+def at(plenty: Amounts, number: int, now: datetime) -> ClosedRequest:
     """The request with this number, 0 the oldest."""
     left = timedelta(days=plenty.days) * ((plenty.requests - number) / plenty.requests)
-    return One(number, Side.LENDING if number % 2 else Side.BORROWING, now - left, plenty)
+    return ClosedRequest(number, Side.LENDING if number % 2 else Side.BORROWING, now - left, plenty)
 
 
 # ---- rows, in the order of their columns
 
 
-def _requests(one: One, now: datetime) -> Iterator[Sequence[Any]]:
+def _requests(one: ClosedRequest, now: datetime) -> Iterator[Sequence[Any]]:
     ended = min(now, one.placed + timedelta(days=STEP_DAYS * len(LIVES[one.side])))
     stands = (one.side.value, P.CLOSED.value, STAGES[P.CLOSED].value)
     named = (one.patron, one.partner, one.borrower, f"w{one.number}")
@@ -117,7 +117,7 @@ def _requests(one: One, now: datetime) -> Iterator[Sequence[Any]]:
     yield (one.id, *stands, *named, *held, _text(one.placed), _text(ended), *days)
 
 
-def _journal(one: One, now: datetime) -> Iterator[Sequence[Any]]:
+def _journal(one: ClosedRequest, now: datetime) -> Iterator[Sequence[Any]]:
     life = LIVES[one.side]
     yield _line(one, now, 0, "OPEN", "", FIRST[one.side].value)
     for number in range(1, one.plenty.lines):
@@ -125,31 +125,31 @@ def _journal(one: One, now: datetime) -> Iterator[Sequence[Any]]:
         yield _line(one, now, number, happened.name, *_STEPS[happened])
 
 
-def _line(one: One, now: datetime, number: int, happened: str, source: str, target: str) -> Sequence[Any]:
+def _line(one: ClosedRequest, now: datetime, number: int, happened: str, source: str, target: str) -> Sequence[Any]:
     when = _text(min(now, one.placed + timedelta(days=STEP_DAYS * number)))
     facts = f'{{"position":{{"_":"Position","v":"{target}"}}}}'
     return (when, one.id, one.patron, "bulk", "import", "", f"c{one.number}", happened, source, target, "", "ok", facts)
 
 
-def _candidates(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+def _candidates(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     if one.side is Side.BORROWING:
         yield (one.id, 1, one.partner, one.barcode, f"w{one.number}", "accepted")
 
 
-def _outbox(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+def _outbox(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     send = Notification.ASK_LENDER if one.side is Side.BORROWING else Notification.TELL_BORROWER_SHIPPED
     told = PartnerMessage(send.value, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
     when = _text(one.placed)
     yield ("ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
 
 
-def _notices(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+def _notices(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     if one.side is Side.BORROWING:
         when = _text(one.placed + timedelta(days=12))
         yield (one.id, Notification.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, "sent", when, when)
 
 
-def _fines(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+def _fines(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     if one.number % 20 == 0:
         yield (one.id, one.patron, "overdue", 200, 200, "HKD", _text(one.placed), "R40", one.day(31).isoformat())
 
@@ -159,7 +159,7 @@ class RowTemplate:
     """One table's rows of a request, and their columns."""
 
     table: Table
-    rows: Callable[[One, datetime], Iterator[Sequence[Any]]]
+    rows: Callable[[ClosedRequest, datetime], Iterator[Sequence[Any]]]
     columns: str
 
 
@@ -179,7 +179,7 @@ KINDS: Final = (
 # ---- into the database
 
 
-def fill(engine: Engine, plenty: Plenty, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:
+def fill(engine: Engine, plenty: Amounts, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:
     """Writes all rows into tables that have none of them. `tell` is called with the number of requests written so far."""
     with open_store(engine) as store:
         for first in range(0, plenty.requests, CHUNK):
@@ -202,7 +202,7 @@ def partner(number: int) -> Partner:
     return Partner(f"L{number:07d}", f"Library {number}", institutional_card=f"L{number:07d}-INST")
 
 
-def _write(unit: Unit, some: Sequence[One], now: datetime) -> None:
+def _write(unit: Unit, some: Sequence[ClosedRequest], now: datetime) -> None:
     for kind in KINDS:
         rows = [tuple(row) for one in some for row in kind.rows(one, now)]
         if rows:
@@ -266,7 +266,7 @@ def main(url: str, requests: int, lines: int, days: int, partners: int, until: d
     """
     engine = open_engine(url)
     schema.upgrade(engine)
-    plenty = Plenty(requests, lines, days=days)
+    plenty = Amounts(requests, lines, days=days)
     fill(engine, plenty, until.replace(tzinfo=UTC), lambda done: _tell("requests", done, requests))
     furnish_directory(engine, partners, lambda done: _tell("partners", done, partners))
     engine.dispose()

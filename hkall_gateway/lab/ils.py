@@ -224,7 +224,7 @@ REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Valu
 # fmt: on
 
 
-class Direct:
+class DirectConnection:
     """A connection to a simulated system without a socket; time stands still while it answers."""
 
     dialect = DIALECTS["standard"]

@@ -14,7 +14,7 @@ from twisted.web import resource, server
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.clients.ncip_shorthand import written
-from hkall_gateway.lab.scenario.scripted_partner import MANNERS, Manner, reply
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS, PartnerBehaviour, reply
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -46,7 +46,7 @@ class PartnerLibrary:
     now: Callable[[], datetime]
     ships_after_s: float | None = None
     shelf: tuple[Holding, ...] = ()
-    script: deque[Manner] = field(default_factory=deque)
+    script: deque[PartnerBehaviour] = field(default_factory=deque)
     seen: list[NcipMessage] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ class PartnerLibrary:
         found: Any = server.Site
         return found(_Responder(self))
 
-    def treat(self, body: bytes) -> tuple[Manner, bytes]:
+    def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
         """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
         how = self.script.popleft() if self.script else ACCEPT
         message = documents.decode(body)

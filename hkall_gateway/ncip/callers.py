@@ -37,7 +37,7 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
     ways = _ways(peer, guessed)
     if services.proofs.shut(ways, services.now()):
         return Problem(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
-    offered = Offered(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
+    offered = OfferedProofs(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
     found = await _proven(services, claimed, rows, offered)
     if isinstance(found, Problem) and _was_wrong(found, offered):
         services.proofs.count(ways, services.now())
@@ -46,7 +46,7 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferedProofs:
     """The proofs that come with a document: its secret, the Authorization header of its request, and the peer."""
 
     secret: str = field(repr=False)
@@ -54,7 +54,7 @@ class Offered:
     peer: Peer
 
 
-def _was_wrong(no: Problem, offered: Offered) -> bool:
+def _was_wrong(no: Problem, offered: OfferedProofs) -> bool:
     """Whether a refusal counts as a wrong proof.
 
     A challenged request without credentials does not count: many HTTP clients send credentials only after a challenge.
@@ -96,7 +96,7 @@ def _ways(peer: Peer, claimed: str) -> Ways:
     }
 
 
-async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: Offered) -> Caller | Problem:
+async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs) -> Caller | Problem:
     # Every caller's secret is tried, so that the time does not tell which agency came close.
     owners = {row.agency for row in services.callers.values() if _proved(row, offered)}
     if claimed and not rows:
@@ -127,19 +127,19 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 """One sentence for every wrong proof."""
 
 
-def _proved(caller: Caller, offered: Offered) -> bool:
+def _proved(caller: Caller, offered: OfferedProofs) -> bool:
     told = same(caller.secret, offered.secret) and bool(caller.secret)
     peer = offered.peer
     seen = [same(caller.certificate, text) for text in (peer.fingerprint, peer.subject) if text] if caller.certificate else []
     return told or any(seen)
 
 
-def _by_address(caller: Caller, offered: Offered) -> bool:
+def _by_address(caller: Caller, offered: OfferedProofs) -> bool:
     """Whether the address alone authenticates this caller: `by_address` is set, and no other proof was sent."""
     return caller.by_address and not offered.secret and offered.http is None
 
 
-async def _proved_by_http(services: NcipServices, caller: Caller, offered: Offered) -> bool | None:
+async def _proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:
     """Whether the Authorization header authenticates this caller; None if the keys to verify it are not available now."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:

@@ -34,7 +34,7 @@ METRICS_EVERY_S: Final = 0.5
 """Shortest time between two pages, and between two of /metrics in one format: 1,900 lines hold up the main loop for 15 ms."""
 
 
-class Paced:
+class CachedPage:
     """A page that is made once in `every_s` seconds at most. Earlier requests wait, and all get the same fresh page."""
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, HttpPage]], clock: Clock, every_s: float = EVERY_S) -> None:
@@ -102,7 +102,7 @@ class Ready(resource.Resource):
     def __init__(self, store: Store, listening: Callable[[], bool], writable: Callable[[], bool], clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._listening, self._writable = store, listening, writable
-        self._page = Paced(self._answer, clock)
+        self._page = CachedPage(self._answer, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         return _later(request, self._page())
@@ -142,7 +142,7 @@ class MetricsPage(resource.Resource):
     def __init__(self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._registry, self._gauges = store, registry, gauges
-        self._text, self._openmetrics = (Paced(partial(self._answer, form), clock, METRICS_EVERY_S) for form in FORMATS)
+        self._text, self._openmetrics = (CachedPage(partial(self._answer, form), clock, METRICS_EVERY_S) for form in FORMATS)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         accepted = request.getHeader(b"accept") or b""

@@ -21,7 +21,7 @@ CHARGED: Final = "  Y       "
 DONE: Final = DeliveryResult("accepted")
 
 
-class Retelling:
+class QueuedMessages:
     """A carrier of the courier. `line` is a connection to the local system, logged in as the gateway; `zone` is local time.
 
     `undoes`: a checkout that it did without an answer is taken back (09 with BI), and not only shown to staff.
@@ -123,13 +123,13 @@ def _known(reply: Sip2Message) -> DeliveryResult:
 
 
 # fmt: off
-DELIVERIES: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaitable[DeliveryResult]]]] = {
-    LocalSend.TELL_ILS_BLOCKED:  Retelling._blocked,
-    LocalSend.TELL_ILS_ENABLED:  Retelling._enabled,
-    LocalSend.TELL_ILS_LENT:     Retelling._lent,
-    LocalSend.TELL_ILS_BACK:     Retelling._back,
-    LocalSend.CHECK_ILS_LOAN:    Retelling._loan,
-    LocalSend.CHECK_ILS_PAYMENT: Retelling._payment,
+DELIVERIES: Final[Mapping[LocalSend, Callable[[QueuedMessages, LocalMessage, bool], Awaitable[DeliveryResult]]]] = {
+    LocalSend.TELL_ILS_BLOCKED:  QueuedMessages._blocked,
+    LocalSend.TELL_ILS_ENABLED:  QueuedMessages._enabled,
+    LocalSend.TELL_ILS_LENT:     QueuedMessages._lent,
+    LocalSend.TELL_ILS_BACK:     QueuedMessages._back,
+    LocalSend.CHECK_ILS_LOAN:    QueuedMessages._loan,
+    LocalSend.CHECK_ILS_PAYMENT: QueuedMessages._payment,
 }
 """The handler of each message; its last argument says whether the message may have been received already."""
 # fmt: on

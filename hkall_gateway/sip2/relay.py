@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.messages.results import Had, Whose
+from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.vocabulary import Position, Reason
@@ -75,35 +75,35 @@ def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
 async def _copy(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
     """09, 11, 17, 19, 29: the side that has the copy answers. Our own book on loan to a partner is handled by both sides."""
     whose = await _whose(exchange, beyond)
-    if whose is Whose.THEIRS:
+    if whose is CopySystem.THEIRS:
         return await _passed_on(exchange, beyond)
-    if whose is Whose.EITHER:
+    if whose is CopySystem.EITHER:
         return refuse_by(exchange, Reason.AMBIGUOUS_ITEM)
-    if whose is Whose.LENT:
+    if whose is CopySystem.LENT:
         return await _told_to_both(exchange, beyond, handler)
     return await handler(exchange)
 
 
-async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> Whose:
+async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> CopySystem:
     """Returns the side that has the copy.
 
     A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous.
     """
     barcode = exchange.message.get("AB")
     if not barcode:
-        return Whose.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
+        return CopySystem.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
     arriving = exchange.message.code == "09"
     whose = await exchange.services.desk.ils.whose_copy(
         barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving=arriving
     )
-    if whose is Whose.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
-        return Whose.THEIRS
-    if whose not in (Whose.EITHER, Whose.NOT_FOR_CARD):
+    if whose is CopySystem.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
+        return CopySystem.THEIRS
+    if whose not in (CopySystem.EITHER, CopySystem.NOT_FOR_CARD):
         return whose
     seen = await _said(exchange, beyond, _look_at(exchange))
-    if whose is Whose.NOT_FOR_CARD:
-        return Whose.THEIRS if seen is not None and _has(seen) else Whose.OURS
-    return Whose.OURS if seen is not None and seen.get("circulation_status") not in OUT else Whose.EITHER
+    if whose is CopySystem.NOT_FOR_CARD:
+        return CopySystem.THEIRS if seen is not None and _has(seen) else CopySystem.OURS
+    return CopySystem.OURS if seen is not None and seen.get("circulation_status") not in OUT else CopySystem.EITHER
 
 
 def _has(seen: Sip2Message) -> bool:
@@ -111,13 +111,13 @@ def _has(seen: Sip2Message) -> bool:
     return bool(seen.get("AJ").strip()) or seen.get("circulation_status") not in NO_COPY
 
 
-async def _of_title(exchange: Exchange) -> Whose:
+async def _of_title(exchange: Exchange) -> CopySystem:
     """A renewal by title: ours if the patron has such a book of ours."""
     had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
     mine = any(
         line.request.title == exchange.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines
     )
-    return Whose.OURS if mine else Whose.THEIRS
+    return CopySystem.OURS if mine else CopySystem.THEIRS
 
 
 def _look_at(exchange: Exchange) -> bytes:
@@ -190,7 +190,7 @@ async def _patron(exchange: Exchange, beyond: UpstreamInterface, handler: Handle
         return Reply({}, body=theirs, wrong_pin=True)
     had = await _had(exchange, record)
     trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
-    return Reply({}, body=_joined(exchange, theirs, record, had if trusted else Had()))
+    return Reply({}, body=_joined(exchange, theirs, record, had if trusted else HkallRecord()))
 
 
 def _without_them(exchange: Exchange, ours: Reply) -> Reply:
@@ -216,14 +216,14 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
     return replace(ours, fields=fields)
 
 
-async def _had(exchange: Exchange, record: Sip2Message) -> Had:
+async def _had(exchange: Exchange, record: Sip2Message) -> HkallRecord:
     """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
     found = [await exchange.services.desk.counter.had(card) for card in cards if card]
-    return next((had for had in found if had.lines or had.charges), Had())
+    return next((had for had in found if had.lines or had.charges), HkallRecord())
 
 
-def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: Had) -> bytes:
+def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
     """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
     owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
     texts = [*texts_of(exchange, lists, exchange.language()), *([_owed(exchange, owed)] if owed else [])]

@@ -17,7 +17,7 @@ from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.coroutines import start_coroutine
 from hkall_gateway.edge.endpoints import vouch
 from hkall_gateway.edge.limits.accept_filter import Refusals
-from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
 from hkall_gateway.edge.proxy_header import BadHeader, strip
 from hkall_gateway.edge.proxy_protocol import HEADER_S
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -93,8 +93,8 @@ class TerminalConnection(TwistedProtocol):
         self._waiting: deque[Event] = deque()
         self._counted: dict[str, int] = {}
         self._serving = self._paused = self._choked = self._closing = False
-        self._seat: Seat | None = None
-        self._queued: Seat | None = None
+        self._seat: ConnectionSlot | None = None
+        self._queued: ConnectionSlot | None = None
         self._peer = self._why = ""
         self._timer: Any = None
 

@@ -65,7 +65,7 @@ class Attempt:
     detail: str
 
 
-class Newer(Exception):
+class NewerRow(Exception):
     """A row written by a newer version of the program: an unknown kind of message, or an unknown field."""
 
 
@@ -320,7 +320,7 @@ def _understood(found: Any) -> OutboxRow | None:
     """Return the row as a claimed one; None if a newer version wrote it."""
     try:
         return _row(found, claimed=1)
-    except Newer:
+    except NewerRow:
         return None
 
 
@@ -342,7 +342,7 @@ def _told(found: Any) -> tuple[Notification | LocalSend, Payload]:
         kind = LocalSend if found["kind"] == LOCAL else Notification
         return kind(found["send"]), from_json(found["payload"])
     except (KeyError, TypeError, ValueError):
-        raise Newer(f"row {found['id']} of the outbox was written by a newer version of this program") from None
+        raise NewerRow(f"row {found['id']} of the outbox was written by a newer version of this program") from None
 
 
 _TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")

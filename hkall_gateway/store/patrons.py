@@ -37,7 +37,7 @@ class Charged:
 
 
 @dataclass(slots=True)
-class Known:
+class CardRecord:
     """All data of one card. `borrower` is None for an unknown card; lines and charges are oldest first."""
 
     borrower: Borrower | None = None
@@ -60,10 +60,10 @@ def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
     return tuple(map(_charge, _CHARGES.cells(connection, card=card)))
 
 
-def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]:
+def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
     """Return all data of these cards, by three queries."""
     many, given = _MANY[connection.dialect.name], _GIVEN[connection.dialect.name](cards)
-    found = {card: Known(None, [], []) for card in cards}
+    found = {card: CardRecord(None, [], []) for card in cards}
     for cells in many.patrons.cells(connection, cards=given):
         found[cells[0]].borrower = _borrower(cells)
     for cells in many.lines.cells(connection, cards=given):

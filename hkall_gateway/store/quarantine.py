@@ -19,7 +19,7 @@ MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class QuarantinedDocument:
     """One document. `why` is the reason of the refusal, `times` the number of arrivals; `state`: kept, replayed or dropped."""
 
     id: int
@@ -36,7 +36,7 @@ class Kept:
     reason: str = ""
 
 
-_COLUMNS = tuple(Q[field.name] for field in fields(Kept))
+_COLUMNS = tuple(Q[field.name] for field in fields(QuarantinedDocument))
 
 
 def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
@@ -52,14 +52,16 @@ def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why:
     return True
 
 
-def listed(unit: Unit, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None) -> tuple[Kept, ...]:
+def listed(
+    unit: Unit, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None
+) -> tuple[QuarantinedDocument, ...]:
     """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones.
 
     At most `most` documents with a number above `after`.
     """
     where = [Q.id > after, *([Q.agency == agency] if agency else []), *([] if settled else [Q.state == KEPT])]
     found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id).limit(most)).mappings()
-    return tuple(Kept(**row) for row in found)
+    return tuple(QuarantinedDocument(**row) for row in found)
 
 
 def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
@@ -69,10 +71,10 @@ def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
     return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
 
 
-def one(unit: Unit, number: int) -> Kept | None:
+def one(unit: Unit, number: int) -> QuarantinedDocument | None:
     """Return the document with this number."""
     row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
-    return Kept(**row) if row else None
+    return QuarantinedDocument(**row) if row else None
 
 
 def settle(unit: Unit, number: int, state: str, who: str, reason: str) -> bool:

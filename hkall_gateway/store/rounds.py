@@ -110,7 +110,7 @@ _FORGET_DOCUMENTS = CompiledStatement(delete(INBOX).where(tuple_(INBOX.c.agency,
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class FailedRequest:
     """A request that failed in a round's last run, and a short text of the error."""
 
     round: str
@@ -119,7 +119,7 @@ class Aside:
     error: str
 
 
-def set_aside(unit: Unit, one: Aside) -> None:
+def set_aside(unit: Unit, one: FailedRequest) -> None:
     """Record a failed request until the next run of the round."""
     values = asdict(one)
     unit.execute(insert_or_write_over(SET_ASIDE, unit.dialect, values), values)
@@ -130,10 +130,10 @@ def forget_aside(unit: Unit, name: str) -> None:
     _FORGET_ASIDE.change(unit.connection, name=name)
 
 
-def all_aside(unit: Overview) -> tuple[Aside, ...]:
+def all_aside(unit: Overview) -> tuple[FailedRequest, ...]:
     """Return all failed requests, the oldest failure first."""
     rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
-    return tuple(Aside(**row) for row in rows)
+    return tuple(FailedRequest(**row) for row in rows)
 
 
 # ---- claiming rounds

@@ -18,7 +18,7 @@ from twisted.web.wsgi import WSGIResource
 
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.connection_limit import Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
 
@@ -73,7 +73,7 @@ class WebSite(BoundedSite):
         self._proxies, self._most_of_proxies = proxies, most
         self._channels: set[Any] = set()
 
-    def enter(self, channel: Any) -> Seat | None:
+    def enter(self, channel: Any) -> ConnectionSlot | None:
         seat = super().enter(channel)
         if seat is None:
             return None

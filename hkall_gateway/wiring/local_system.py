@@ -9,7 +9,7 @@ from typing import Any
 from hkall_gateway import config_mapping
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.connectors.guarded import Guarded
-from hkall_gateway.connectors.tools import Connector, ConnectorTools, Outside, VerifyPin
+from hkall_gateway.connectors.tools import Connector, ConnectorServices, ConnectorTools, VerifyPin
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.ports import Verb
@@ -17,7 +17,7 @@ from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.sip2.queued_messages import Retelling
+from hkall_gateway.sip2.queued_messages import QueuedMessages
 from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
 from hkall_gateway.sip2.upstream.last_known import LastKnown
 from hkall_gateway.store.engine.database import Store
@@ -44,7 +44,7 @@ class LocalSystemParts:
         means, ils = self._means, self._ils
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
-        out = Outside(means.clock, health, self._lines(health), post, framing, password, means.reactor)
+        out = ConnectorServices(means.clock, health, self._lines(health), post, framing, password, means.reactor)
         tools = ConnectorTools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
         asked = connector_of(ils.connector)(tools)
         # Hashes of our own are guarded where they are compared.
@@ -65,7 +65,7 @@ class LocalSystemParts:
         line, ils = self._lines(self._healths["relay"])(), self._ils
         institution = ils.institution or self._means.config().library.agency
         undoes = ils.unanswered_checkout == "undo"
-        return Retelling(line, institution, self._means.clock, HONG_KONG, undoes=undoes)
+        return QueuedMessages(line, institution, self._means.clock, HONG_KONG, undoes=undoes)
 
     def budget_until(self) -> float | None:
         """The reactor second until which a terminal's message that begins now may call other systems."""

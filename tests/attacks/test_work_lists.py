@@ -18,7 +18,7 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import request_search, statistics, work_lists
 from hkall_gateway.store.queries.statistics import Period
-from hkall_gateway.store.queries.work_lists import ListName, Moment, Order, SortKey
+from hkall_gateway.store.queries.work_lists import ListName, Moment, PageOrder, SortKey
 from hkall_gateway.store.unit import Unit
 
 pytestmark = pytest.mark.attack
@@ -35,7 +35,7 @@ def counter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     engine = open_engine(f"sqlite:///{file}" if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
     if request.param == "sqlite":
         schema.upgrade(engine)
-    bulk.fill(engine, bulk.Plenty(ENDED, lines=3), NOW)
+    bulk.fill(engine, bulk.Amounts(ENDED, lines=3), NOW)
     open_work.fill(engine, OPEN, NOW)
     store = Immediate(engine, lambda connection: Unit(connection, str))
     yield store
@@ -56,9 +56,9 @@ def best_s(store: Immediate, work: Callable[..., Any], *args: Any) -> float:
 def test_a_first_page_and_the_next_take_a_tenth_of_a_second(counter: Immediate) -> None:
     at, slow = Moment(NOW, Waits()), {}
     for name, key in itertools.product(ListName, SortKey):
-        place = counter.now(work_lists.page, name, at, Order(key)).next
+        place = counter.now(work_lists.page, name, at, PageOrder(key)).next
         for after in ("", place):
-            took_s = best_s(counter, work_lists.page, name, at, Order(key, after=after))
+            took_s = best_s(counter, work_lists.page, name, at, PageOrder(key, after=after))
             if took_s > PAGE_S:
                 slow[name, key, after] = took_s
     assert slow == {}

@@ -26,7 +26,7 @@ from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 STAFF = Actor("mei", "cli", "test")
-MANY = bulk.Plenty(requests=20, lines=3, days=1000)
+MANY = bulk.Amounts(requests=20, lines=3, days=1000)
 OWED = bulk.at(MANY, 0, now()).id
 
 

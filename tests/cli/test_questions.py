@@ -94,7 +94,7 @@ def test_a_step_reads_all_unless_it_is_a_search_or_among_open_work_alone(step: s
 
 @pytest.mark.parametrize("name", ASKED)
 def test_it_reads_no_large_table_from_end_to_end(engine: Engine, store: Immediate, now: datetime, name: str) -> None:
-    bulk.fill(engine, bulk.Plenty(requests=40, days=400), now)
+    bulk.fill(engine, bulk.Amounts(requests=40, days=400), now)
     found = plans(engine, store, ASKED[name], now)
     assert found
     assert [line for line in found if reads_all(line)] == []

@@ -114,7 +114,7 @@ def test_each_question_of_nine_o_clock_lists_what_it_is_about(config: Path, ques
 def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
     store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
-    store.now(rounds.set_aside, rounds.Aside("overdue", "R-LOAN", now(), "IntegrityError: broken"))
+    store.now(rounds.set_aside, rounds.FailedRequest("overdue", "R-LOAN", now(), "IntegrityError: broken"))
     store.close()
 
     counted = [line for line in json.loads(run(config, "status", "--json").output) if line["what"] == "set aside"]

@@ -12,10 +12,10 @@ from sqlalchemy import insert
 
 from hkall_gateway.connectors.ncip import Ncip, told
 from hkall_gateway.connectors.sip2 import Sip2
-from hkall_gateway.connectors.tools import ConnectorTools, Outside
+from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
-from hkall_gateway.lab.ils import Direct, IlsBook, IlsPatron, SimulatedIls
+from hkall_gateway.lab.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.lab.ils_ncip import URL, IlsResponder
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
@@ -60,7 +60,9 @@ def made(
     password: str = "key",
 ) -> LocalIls:
     health, responder = CircuitBreaker("connector", lambda: NOW), IlsResponder(system, "key")
-    outside = Outside(lambda: NOW, health, lambda: Direct(system, health), responder.post, password=Sensitive(password))
+    outside = ConnectorServices(
+        lambda: NOW, health, lambda: DirectConnection(system, health), responder.post, password=Sensitive(password)
+    )
     return connector(ConnectorTools(store, "HKU", never, {"url": URL}, outside))
 
 
@@ -255,7 +257,9 @@ class Keeper:
 
 def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     keeper, health = Keeper(reply), CircuitBreaker("connector", lambda: NOW)
-    outside = Outside(lambda: NOW, health, lambda: Direct(SimulatedIls("HKU", lambda: NOW), health), keeper.post)
+    outside = ConnectorServices(
+        lambda: NOW, health, lambda: DirectConnection(SimulatedIls("HKU", lambda: NOW), health), keeper.post
+    )
     return Ncip(ConnectorTools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import insert
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, Lines, Sip2, told
-from hkall_gateway.connectors.tools import ConnectorTools, Outside
+from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
-from hkall_gateway.lab.ils import Direct, IlsBook, IlsPatron, SimulatedIls
+from hkall_gateway.lab.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -65,7 +65,7 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
             connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
         connection.execute(insert(HOLDINGS), {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune"})
     store, health = Immediate(engine, lambda c: Unit(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
-    outside = Outside(lambda: NOW, health, lambda: Direct(system, health), nowhere)
+    outside = ConnectorServices(lambda: NOW, health, lambda: DirectConnection(system, health), nowhere)
     yield Sip2(ConnectorTools(store, "HKU", never, {"institution": "MAIN", **settings}, outside))
     store.close()
 

@@ -22,7 +22,7 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Sen
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.queries.request_search import FoundBy
-from hkall_gateway.store.queries.work_lists import ListName, Order, SortKey
+from hkall_gateway.store.queries.work_lists import ListName, PageOrder, SortKey
 from hkall_gateway.store.tables import OUTBOX
 from hkall_gateway.store.unit import Unit
 from tests.desk.conftest import DeskWorld
@@ -248,7 +248,7 @@ def test_a_list_of_the_console_follows_the_policy(desk: DeskWorld) -> None:
     for days, numbers in ((5, ["R1"]), (30, [])):
         waits = replace(desk.library.policy.waits, in_transit_days=days)
         desk.library = replace(desk.library, policy=replace(desk.library.policy, waits=waits))
-        rows = ask(desk, console.work_list, ListName.STUCK, Order(SortKey.TITLE)).rows
+        rows = ask(desk, console.work_list, ListName.STUCK, PageOrder(SortKey.TITLE)).rows
         assert [row.request.id for row in rows] == numbers
         assert ask(desk, console.list_counts)[ListName.STUCK] == len(numbers)
 

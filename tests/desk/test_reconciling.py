@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import reconciling
-from hkall_gateway.desk.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
+from hkall_gateway.desk.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
@@ -29,18 +29,18 @@ def world() -> Iterator[World]:
     made.close()
 
 
-def theirs(position: str, barcode: str = "C1") -> dict[str, Theirs]:
-    return {"HKU:R1-1": Theirs("HKU:R1-1", (position,), barcode)} if position else {}
+def theirs(position: str, barcode: str = "C1") -> dict[str, PartnerState]:
+    return {"HKU:R1-1": PartnerState("HKU:R1-1", (position,), barcode)} if position else {}
 
 
-def compared(world: World, said: dict[str, Theirs]) -> tuple[Pair, ...]:
+def compared(world: World, said: dict[str, PartnerState]) -> tuple[PositionPair, ...]:
     return world.store.now(reconciling.compare, "CUHK", said)
 
 
 def mend(world: World, position: str, reason: str = "their list of today") -> Outcome:
     said = theirs(position)
     (pair,) = compared(world, said)
-    line = said.get(pair.wire_id, Theirs(pair.wire_id, ()))
+    line = said.get(pair.wire_id, PartnerState(pair.wire_id, ()))
     done: Outcome = world.store.now(in_context, reconciling.apply, world.desk.library, world.now, pair, line, reason, STAFF)
     world.pump()
     return done
@@ -59,7 +59,7 @@ def number_it(world: World, number: str) -> None:
 
 def test_a_list_may_name_a_request_by_the_lenders_own_number(world: World) -> None:
     number_it(world, "CUHK:77")
-    own = {name: Theirs(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
+    own = {name: PartnerState(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
     said = world.store.now(reconciling.under_our_numbers, "CUHK", own, "HKU")
 
     assert {*said} == {"HKU:R1-1", "CUHK:78"}
@@ -109,12 +109,12 @@ def test_what_the_partner_does_not_know_is_listed(world: World) -> None:
 
 
 def test_what_only_the_partner_has_open_is_listed_and_mends_nothing_by_itself(world: World) -> None:
-    found = compared(world, theirs("PAGED") | {"HKU:R9-1": Theirs("HKU:R9-1", ("SHIPPED",))})
+    found = compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("SHIPPED",))})
     assert [(pair.wire_id, pair.ours, pair.mend) for pair in found] == [("HKU:R9-1", "unknown", "")]
 
 
 def test_what_has_ended_there_and_is_unknown_here_is_no_difference(world: World) -> None:
-    assert compared(world, theirs("PAGED") | {"HKU:R9-1": Theirs("HKU:R9-1", ("CLOSED",))}) == ()
+    assert compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("CLOSED",))}) == ()
 
 
 # ---- what mends it

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.rounds import LEASE_S, Lost, begin, one_batch
+from hkall_gateway.desk.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Refusal, Request, Side
@@ -415,7 +415,7 @@ def test_a_gateway_that_lost_the_round_deletes_nothing(library: DeskWorld, file:
     library.now += timedelta(seconds=LEASE_S + 1)
     assert library.store.now(begin, "purge", "gateway-2", library.now, True) is not None
 
-    with pytest.raises(Lost):
+    with pytest.raises(RoundTakenOver):
         library.store.now(in_context, one_batch, library.library, library.now, replace(slow, cursor="archive "), "gateway-1", 2)
 
     assert numbers(library) == ["R1"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Lost, Rounds, begin, one_batch
+from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
 from hkall_gateway.rules.dates.timetable import EVERY
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy
@@ -278,7 +278,7 @@ def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskW
     library.now += timedelta(seconds=LEASE_S + 1)
     library.store.now(begin, "overdue", "gateway-2", library.now, True)
 
-    with pytest.raises(Lost):
+    with pytest.raises(RoundTakenOver):
         library.store.now(in_context, one_batch, library.library, library.now, slow, "gateway-1", 2)
 
     assert library.told() == []

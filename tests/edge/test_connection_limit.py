@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
 
 
 def nothing() -> None:
     """A connection that closes."""
 
 
-def seats(limit: ConnectionLimit, address: str, number: int) -> list[Seat]:
+def seats(limit: ConnectionLimit, address: str, number: int) -> list[ConnectionSlot]:
     return [seat for seat in (limit.enter(address, nothing) for _ in range(number)) if seat]
 
 
@@ -72,14 +72,14 @@ def test_leaving_twice_counts_once() -> None:
 
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=60))
 def test_whatever_comes_and_goes_the_counts_are_those_of_the_open_connections(steps: list[tuple[int, int, bool]]) -> None:
-    limit, inside = ConnectionLimit(total=6, per_address=4, unproven=2), dict[Seat, None]()
+    limit, inside = ConnectionLimit(total=6, per_address=4, unproven=2), dict[ConnectionSlot, None]()
     for address, row, goes in steps:
         if goes and inside:
             gone = next(iter(inside))
             inside.pop(gone)
             gone.leave()
             continue
-        evicted: list[Seat] = []
+        evicted: list[ConnectionSlot] = []
         seat = limit.enter(f"10.0.0.{address}", lambda: evicted.append(made))  # noqa: B023
         if seat is None:
             continue

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from hkall_gateway.lab.consortium.simulate import Cast, Setting, cast
+from hkall_gateway.lab.consortium.simulate import PreparedSimulation, Setting, cast
 
 CALM = Setting(libraries=3, days=1, loss=0, crash=False)
 
 
 @pytest.fixture
-def story() -> Iterator[Cast]:
+def story() -> Iterator[PreparedSimulation]:
     """Three libraries whose lines are whole and whose gateways do not die; nothing has happened yet."""
     made = cast(CALM)
     yield made

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, Table, func, select
 
 from hkall_gateway.lab import bulk
-from hkall_gateway.lab.bulk import KINDS, Plenty
+from hkall_gateway.lab.bulk import KINDS, Amounts
 from hkall_gateway.rules.lifecycle import FINAL, Event, step
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.connect import open_engine
@@ -19,7 +19,7 @@ from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
-MANY = Plenty(requests=60, lines=10, patrons=7, days=600)
+MANY = Amounts(requests=60, lines=10, patrons=7, days=600)
 
 
 def count(store: Immediate, table: Table) -> int:

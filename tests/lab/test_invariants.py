@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.lab.consortium.actors import SimulatedCopy
 from hkall_gateway.lab.consortium.final_checks import AT_THE_END
-from hkall_gateway.lab.consortium.simulate import Cast, be_quiet
+from hkall_gateway.lab.consortium.simulate import PreparedSimulation, be_quiet
 from hkall_gateway.lab.consortium.step_checks import EACH_STEP
 from hkall_gateway.lab.scenario.world import LETTER_KEY, ReceivedLetter, World
 from hkall_gateway.mail.message_id import message_id
@@ -40,13 +40,13 @@ def _quiet() -> Iterator[None]:
 # ---- a wish and its way, without chance
 
 
-def step(story: Cast, what: Callable[[], object]) -> None:
+def step(story: PreparedSimulation, what: Callable[[], object]) -> None:
     """Something happens, with everything that follows at once."""
     story.consortium.after(timedelta(seconds=1), lambda: (what(), None)[1])
     story.consortium.run_until(story.consortium.now + timedelta(seconds=2))
 
 
-def write(story: Cast, agency: str, what: Callable[[Unit, World], object]) -> None:
+def write(story: PreparedSimulation, agency: str, what: Callable[[Unit, World], object]) -> None:
     """A defect, written into the database of a library."""
     world = story.consortium.worlds[agency]
     step(story, lambda: world.store.now(lambda unit: what(unit, world)))
@@ -58,7 +58,7 @@ def _asked_before(unit: Unit, _world: World, item: ItemKey) -> None:
     unit.mark(lender, wire_id="R2-0", outcome="refused: Item Not Available By Need Before Date")
 
 
-def asked(story: Cast) -> tuple[Request, SimulatedCopy]:
+def asked(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
     """A wish of HKU, its lender asked, and the copy that was asked for."""
     ours = {book.bib_id for book in story.people.books.values() if book.item.agency == HKU}
     title = next(book.bib_id for book in story.people.books.values() if book.bib_id not in ours)
@@ -69,14 +69,14 @@ def asked(story: Cast) -> tuple[Request, SimulatedCopy]:
     return wish, next(b for b in story.people.books.values() if b.bib_id == title and b.item.agency == wish.partner)
 
 
-def shipped(story: Cast) -> tuple[Request, SimulatedCopy]:
+def shipped(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
     wish, book = asked(story)
     step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
     book.place, book.holder = "desk", HKU
     return story.consortium.worlds[HKU].request(wish.id), book
 
 
-def at_home(story: Cast) -> Request:
+def at_home(story: PreparedSimulation) -> Request:
     """It was read and is at home again: both sides have closed it."""
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
@@ -90,20 +90,20 @@ def at_home(story: Cast) -> Request:
 # ---- the defects
 
 
-def it_stands_on_the_lenders_shelf(story: Cast) -> None:
+def it_stands_on_the_lenders_shelf(story: PreparedSimulation) -> None:
     _, book = shipped(story)
     book.place, book.holder = "shelf", book.item.agency
     step(story, lambda: story.people.check_in(HKU, book))
 
 
-def two_libraries_say_that_they_have_it(story: Cast) -> None:
+def two_libraries_say_that_they_have_it(story: PreparedSimulation) -> None:
     wish, book = shipped(story)
     third = next(agency for agency in story.consortium.worlds if agency not in {HKU, book.item.agency})
     write(story, third, lambda unit, world: unit.open(replace(wish, position=P.RECEIVED), world.now, DEFECT))
     step(story, lambda: story.people.check_in(HKU, book))
 
 
-def two_lenders_ship(story: Cast) -> None:
+def two_lenders_ship(story: PreparedSimulation) -> None:
     wish, book = asked(story)
     second = next(
         b for b in story.people.books.values() if b.bib_id == book.bib_id and b.item.agency not in {HKU, wish.partner}
@@ -116,13 +116,13 @@ def two_lenders_ship(story: Cast) -> None:
     step(story, lambda: story.people.check_out(second.item.agency, "HKU-INST", second))
 
 
-def the_next_is_asked_without_a_reason(story: Cast) -> None:
+def the_next_is_asked_without_a_reason(story: PreparedSimulation) -> None:
     wish, _ = asked(story)
     write(story, HKU, lambda unit, _: unit.mark(unit.candidates(wish.id)[1], wire_id="R1-2"))
     write(story, HKU, lambda unit, world: unit.advance(wish, Event.ASK_NEXT, world.now, DEFECT, wire_id="R1-2"))
 
 
-def a_loan_ends_with_the_owners_date(story: Cast) -> None:
+def a_loan_ends_with_the_owners_date(story: PreparedSimulation) -> None:
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     received = story.consortium.worlds[HKU].request(wish.id)
@@ -131,19 +131,19 @@ def a_loan_ends_with_the_owners_date(story: Cast) -> None:
     write(story, HKU, lambda unit, world: unit.advance(received, Event.CHECK_OUT, world.now, DEFECT, **cut))
 
 
-def one_book_too_many(story: Cast) -> None:
+def one_book_too_many(story: PreparedSimulation) -> None:
     wish, _ = asked(story)
     for number in range(40):
         more = replace(wish, id=f"X{number}", placed_id=f"x{number}", wire_id=f"X{number}-1")
         write(story, HKU, lambda unit, world, more=more: unit.open(more, world.now, DEFECT))  # type: ignore[misc]  # bound now
 
 
-def a_letter_comes_again(story: Cast) -> None:
+def a_letter_comes_again(story: PreparedSimulation) -> None:
     again = letter(story, 900, "letter_overdue")
     step(story, lambda: story.consortium.worlds[HKU].letters.extend([again, again]))
 
 
-def letter(story: Cast, number: int, kind: str) -> ReceivedLetter:
+def letter(story: PreparedSimulation, number: int, kind: str) -> ReceivedLetter:
     """A letter about R1 that the register knows."""
     world = story.consortium.worlds[HKU]
     row = {"id": number, "request": "R1", "kind": kind, "about": str(number), "state": "sent", "made_at": world.now}
@@ -151,39 +151,39 @@ def letter(story: Cast, number: int, kind: str) -> ReceivedLetter:
     return ReceivedLetter("HKU-P0", "Ready", "", message_id(number, kind, "R1", LETTER_KEY, "lib.test"))
 
 
-def there_are_two_letters_for_one_arrival(story: Cast) -> None:
+def there_are_two_letters_for_one_arrival(story: PreparedSimulation) -> None:
     two = [letter(story, number, "letter_pickup") for number in (901, 902)]
     step(story, lambda: story.consortium.worlds[HKU].letters.extend(two))
 
 
-def something_is_not_told(story: Cast) -> None:
+def something_is_not_told(story: PreparedSimulation) -> None:
     wish = at_home(story)
     world = story.consortium.worlds[HKU]
     said = partner_message(Notification.TELL_LENDER_RECEIVED, wish, world.now, None)
     world.store.now(lambda unit: unit.outbox.put(Notification.TELL_LENDER_RECEIVED, said, "", world.now))
 
 
-def a_bag_is_never_opened(story: Cast) -> None:
+def a_bag_is_never_opened(story: PreparedSimulation) -> None:
     at_home(story)
     next(iter(story.people.books.values())).place = "bag"
 
 
-def a_wish_stands_still(story: Cast) -> None:
+def a_wish_stands_still(story: PreparedSimulation) -> None:
     asked(story)
 
 
-def the_borrower_thinks_that_it_was_cancelled(story: Cast) -> None:
+def the_borrower_thinks_that_it_was_cancelled(story: PreparedSimulation) -> None:
     wish = at_home(story)
     write(story, HKU, lambda unit, world: unit.force(wish, P.CANCELLED, world.now, DEFECT, "defect"))
 
 
-def the_lender_thinks_that_it_declined(story: Cast) -> None:
+def the_lender_thinks_that_it_declined(story: PreparedSimulation) -> None:
     wish = at_home(story)
     lent = story.consortium.worlds[wish.partner].request("R1")
     write(story, wish.partner, lambda unit, world: unit.force(lent, P.DECLINED, world.now, DEFECT, "defect"))
 
 
-def a_letter_is_lost(story: Cast) -> None:
+def a_letter_is_lost(story: PreparedSimulation) -> None:
     wish, book = shipped(story)
     letters = story.consortium.worlds[HKU].letters
     story.consortium.watch = lambda _moved: letters.clear()
@@ -192,7 +192,7 @@ def a_letter_is_lost(story: Cast) -> None:
 
 
 # fmt: off
-DEFECTS: tuple[tuple[str, Callable[[Cast], None], str], ...] = (
+DEFECTS: tuple[tuple[str, Callable[[PreparedSimulation], None], str], ...] = (
     ("a book is in one place",            it_stands_on_the_lenders_shelf,            "says RECEIVED of"),
     ("a book is in one place",            two_libraries_say_that_they_have_it,       "both say that they have"),
     ("one lender ships for a wish",       two_lenders_ship,                          "and so does"),
@@ -212,7 +212,9 @@ DEFECTS: tuple[tuple[str, Callable[[Cast], None], str], ...] = (
 
 
 @pytest.mark.parametrize(("truth", "plant", "words"), DEFECTS)
-def test_a_planted_defect_is_noticed(story: Cast, truth: str, plant: Callable[[Cast], None], words: str) -> None:
+def test_a_planted_defect_is_noticed(
+    story: PreparedSimulation, truth: str, plant: Callable[[PreparedSimulation], None], words: str
+) -> None:
     plant(story)
     if truth in AT_THE_END:
         found = list(AT_THE_END[truth](story.watcher.look))
@@ -225,14 +227,14 @@ def test_every_truth_has_a_defect() -> None:
     assert {truth for truth, _, _ in DEFECTS} == {truth.name for truth in EACH_STEP} | AT_THE_END.keys() | {"each letter once"}
 
 
-def test_a_wish_that_went_well_breaks_nothing(story: Cast) -> None:
+def test_a_wish_that_went_well_breaks_nothing(story: PreparedSimulation) -> None:
     assert at_home(story).position is P.CLOSED
     assert story.watcher.settled()
     story.watcher.end()
     assert story.watcher.broken == []
 
 
-def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(story: Cast) -> None:
+def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(story: PreparedSimulation) -> None:
     wish, book = asked(story)
     said = f"RequestItem user=HKU-P1 bib={book.bib_id} request=d-2"
     step(story, lambda: story.consortium.worlds[HKU].tell("HKU-DISCOVERY", said))
@@ -249,7 +251,7 @@ def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(
     assert [*AT_THE_END["the borrower agrees"](story.watcher.look), *AT_THE_END["the lender agrees"](story.watcher.look)] == []
 
 
-def test_a_library_that_is_cut_off_may_be_the_last_to_hear_that_its_book_went_on(story: Cast) -> None:
+def test_a_library_that_is_cut_off_may_be_the_last_to_hear_that_its_book_went_on(story: PreparedSimulation) -> None:
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     step(story, lambda: story.people.check_out(HKU, wish.patron, book))

@@ -6,7 +6,7 @@ import pytest
 
 from hkall_gateway.lab.consortium.actors import SimulatedCopy
 from hkall_gateway.lab.consortium.patron_behaviour import BEHAVIOURS, Act, bring_to_its_owner, claim, damage, lose
-from hkall_gateway.lab.consortium.simulate import Cast
+from hkall_gateway.lab.consortium.simulate import PreparedSimulation
 from hkall_gateway.rules.lifecycle import FINAL, TABLE
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
@@ -27,7 +27,7 @@ def test_a_whim_is_about_something_that_is_open() -> None:
 
 @pytest.mark.parametrize("act", [bring_to_its_owner, claim, damage, lose])
 def test_nobody_loses_a_book_that_is_home_already_and_lent_to_another_library(
-    act: Act, story: Cast, monkeypatch: pytest.MonkeyPatch
+    act: Act, story: PreparedSimulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HKU has not heard yet that its owner has the book back, which lends it to CUHK meanwhile (seed 335)."""
     monkeypatch.setattr(story.people, "command", lambda *_: True)  # whatever they would tell the gateway, it takes

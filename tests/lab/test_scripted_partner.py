@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hkall_gateway.clients.ncip_shorthand import written
-from hkall_gateway.lab.scenario.scripted_partner import MANNERS, Manner, Peers, manner, reply
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS, PartnerBehaviour, Peers, manner, reply
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
@@ -120,7 +120,7 @@ def test_a_manner_is_named_by_its_row(name: str) -> None:
 
 
 def test_a_problem_of_several_words_may_come_several_times() -> None:
-    assert manner("Problem Unknown Item x2") == (Manner("Problem", taken=True, problem="Unknown Item"), 2)
+    assert manner("Problem Unknown Item x2") == (PartnerBehaviour("Problem", taken=True, problem="Unknown Item"), 2)
 
 
 def test_other_manners_are_refused() -> None:

@@ -11,7 +11,7 @@ from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.quarantine import Kept
+from hkall_gateway.store.quarantine import QuarantinedDocument
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -30,7 +30,7 @@ def number(agency: str, value: str = "nobody-1") -> dict[str, str]:
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
-def kept(world: World) -> tuple[Kept, ...]:
+def kept(world: World) -> tuple[QuarantinedDocument, ...]:
     return world.store.now(quarantine.listed)
 
 

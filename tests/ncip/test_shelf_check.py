@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.lab.scenario.scripted_partner import OK, Manner, Peers
+from hkall_gateway.lab.scenario.scripted_partner import OK, PartnerBehaviour, Peers
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult, seen
@@ -110,7 +110,7 @@ def asked(
     return answer, [decode(body) for body in peers.bodies]
 
 
-def peers(*statuses: str, manner: Manner = OK) -> Peers:
+def peers(*statuses: str, manner: PartnerBehaviour = OK) -> Peers:
     """CUHK with copies C1, C2 … that have these statuses; the first question is treated in that manner."""
     copies = [Holding("CUHK", f"C{n}", "b1", "Dune", status=s, local_bib_id="990001") for n, s in enumerate(statuses, 1)]
     made = Peers({CUHK.url: "CUHK"}, lambda _agency: "s", copies)
@@ -143,14 +143,14 @@ def test_a_lender_without_a_copy_is_not_asked() -> None:
 @pytest.mark.parametrize(
     "manner",
     [
-        Manner("503", taken=False),
-        Manner("cut", taken=False),
-        Manner("away", taken=False),
-        Manner("Problem", taken=False, problem="Unsupported Service"),
+        PartnerBehaviour("503", taken=False),
+        PartnerBehaviour("cut", taken=False),
+        PartnerBehaviour("away", taken=False),
+        PartnerBehaviour("Problem", taken=False, problem="Unsupported Service"),
     ],
     ids=lambda m: m.kind,
 )
-def test_a_shelf_that_cannot_be_seen_is_asked_all_the_same(manner: Manner) -> None:
+def test_a_shelf_that_cannot_be_seen_is_asked_all_the_same(manner: PartnerBehaviour) -> None:
     answer, told = asked(peers(OUT, manner=manner))
 
     assert (answer.kind, answer.looked, services(told)) == ("accepted", "the shelf could not be seen", ["RequestItem"])

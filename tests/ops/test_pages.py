@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.edge.bounded_http import BoundedSite
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ops.gauges import Gauges
-from hkall_gateway.ops.pages import EVERY_S, METRICS_EVERY_S, HttpPage, Paced, ops_site
+from hkall_gateway.ops.pages import EVERY_S, METRICS_EVERY_S, CachedPage, HttpPage, ops_site
 from tests.bounds import bounds
 
 NOW = datetime(2017, 3, 1, 4, tzinfo=UTC)
@@ -201,7 +201,7 @@ def test_all_who_ask_at_the_same_time_get_one_page_and_who_asks_soon_again_waits
         made.append(Deferred())
         return await made[-1]
 
-    page, heard = Paced(make, clock), list[bytes]()
+    page, heard = CachedPage(make, clock), list[bytes]()
     for _ in range(5):
         page().addCallback(lambda found: heard.append(found.body))
     made[0].callback(HttpPage(200, b"text/plain", b"one"))

@@ -24,7 +24,7 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway import logs
 from hkall_gateway.cli import main
-from hkall_gateway.cli.options import Agreed, Site
+from hkall_gateway.cli.options import NcipAgreements, Site
 from hkall_gateway.clients.ncip_post import post
 from hkall_gateway.config_mapping import agreed_secrets
 from hkall_gateway.connectors.exports import read_patrons
@@ -253,7 +253,7 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
             store.close()
 
     partners, secrets = (partner.plain() for partner in daemon.config.partners), agreed_secrets(daemon.config, premises.environ)
-    return engine, Site(daemon.library, transact, now, tuple(partners), lambda: Agreed(secrets), _post)
+    return engine, Site(daemon.library, transact, now, tuple(partners), lambda: NcipAgreements(secrets), _post)
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> HttpReply:

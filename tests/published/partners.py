@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from hkall_gateway.lab.partner import PartnerLibrary
-from hkall_gateway.lab.scenario.scripted_partner import Manner
+from hkall_gateway.lab.scenario.scripted_partner import PartnerBehaviour
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.rules.dates import calendar
 from tests.published.records import Copy, Reader, Title
@@ -133,7 +133,7 @@ class Lender:
 
     def will_answer(self, problem: str) -> None:
         """Answer the next document with this problem."""
-        self._library.script.append(Manner("Problem", taken=True, problem=problem))
+        self._library.script.append(PartnerBehaviour("Problem", taken=True, problem=problem))
 
     def say(self, service: str, *words: str) -> Answer:
         """Send a document."""

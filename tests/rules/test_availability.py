@@ -11,7 +11,7 @@ from hkall_gateway.rules.vendor_words.availability import (
     ON_SHELF,
     WORDS,
     Availability,
-    Word,
+    StatusWord,
     availability,
     circulation_status,
     folded,
@@ -27,7 +27,7 @@ def test_no_word_stands_there_twice() -> None:
 
 
 @pytest.mark.parametrize("row", WORDS, ids=lambda row: f"{row.system}: {row.word}")
-def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: Word) -> None:
+def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: StatusWord) -> None:
     said = row.word.replace("*", "03-16-17")
 
     assert row.status in CIRCULATION_STATUS

@@ -15,7 +15,7 @@ from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.sip2.codec.dialects import DIALECTS
-from hkall_gateway.sip2.queued_messages import DELIVERIES, Retelling
+from hkall_gateway.sip2.queued_messages import DELIVERIES, QueuedMessages
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
 from hkall_gateway.store.outbox import LOCAL, OutboxRow
 
@@ -54,7 +54,9 @@ def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "wai
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
     row = OutboxRow(1, LOCAL, send, LINE, LINE, message.ordering_key, message, "", state, NOW, NOW, 1, "")
     found: list[Any] = []
-    carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = Retelling(line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes)
+    carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = QueuedMessages(
+        line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes
+    )
     Deferred.fromCoroutine(carry(row)).addBoth(found.append)  # type: ignore[arg-type]  # it is a coroutine
     assert isinstance(found[0], DeliveryResult)
     return found[0]

@@ -15,7 +15,7 @@ from hkall_gateway.store import fines
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
-from hkall_gateway.store.patrons import Known
+from hkall_gateway.store.patrons import CardRecord
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests.store.test_database import Reactor
@@ -50,11 +50,11 @@ def asked(engine: Engine) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", listen)
 
 
-def _each(unit: Unit) -> dict[str, Known]:
-    return {card: Known(unit.patron(card), list(unit.open_lines(card)), list(unit.charges(card))) for card in CARDS}
+def _each(unit: Unit) -> dict[str, CardRecord]:
+    return {card: CardRecord(unit.patron(card), list(unit.open_lines(card)), list(unit.charges(card))) for card in CARDS}
 
 
-def _ahead(unit: Unit) -> dict[str, Known]:
+def _ahead(unit: Unit) -> dict[str, CardRecord]:
     unit.look_ahead(CARDS)
     return _each(unit)
 

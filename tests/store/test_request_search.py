@@ -17,7 +17,7 @@ from hkall_gateway.store.queries import request_search
 def test_a_search_reads_no_table_from_end_to_end(
     engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str], question: int
 ) -> None:
-    bulk.fill(engine, bulk.Plenty(requests=300, lines=2, days=600), now)
+    bulk.fill(engine, bulk.Amounts(requests=300, lines=2, days=600), now)
     open_work.fill(engine, 100, now)
     lines = plan(request_search.search, "Title", ("UG1", "OLD"), "HKU", question=question).splitlines()
     whole = [line for line in lines if "SCAN requests" in line or "SCAN candidates" in line or "Seq Scan on" in line]

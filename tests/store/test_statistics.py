@@ -197,7 +197,7 @@ def test_no_record_has_a_field_for_a_person() -> None:
 
 
 def test_nothing_outside_the_period_is_read(engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str]) -> None:
-    bulk.fill(engine, bulk.Plenty(requests=300, lines=3, days=600), now)
+    bulk.fill(engine, bulk.Amounts(requests=300, lines=3, days=600), now)
     open_work.fill(engine, 100, now)
     month = Period(now.date() - timedelta(days=30), now.date())
     for number in range(7):

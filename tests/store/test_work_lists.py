@@ -22,7 +22,7 @@ from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.queries import work_lists, worklists
-from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, Order, SortKey
+from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder, SortKey
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -39,7 +39,7 @@ def at(now: datetime) -> Moment:
 @pytest.fixture
 def counter(engine: Engine, store: Immediate, now: datetime) -> Immediate:
     """Open requests in every position beside ended ones."""
-    bulk.fill(engine, bulk.Plenty(requests=200, lines=2, days=600), now)
+    bulk.fill(engine, bulk.Amounts(requests=200, lines=2, days=600), now)
     open_work.fill(engine, OPEN, now)
     return store
 
@@ -53,7 +53,7 @@ def pages(
 ) -> Iterator[ListPage]:
     place = ""
     while True:
-        page = store.now(work_lists.page, name, at, Order(key, reverse, place, most))
+        page = store.now(work_lists.page, name, at, PageOrder(key, reverse, place, most))
         yield page
         place = page.next
         if not place:
@@ -162,7 +162,7 @@ def test_what_a_round_could_not_do_and_what_a_partner_refuses_are_stuck_too(
     store.now(Unit.write_partners, [Partner("LU", "Lingnan University")])
     aside, untold = standing(P.ON_LOAN, copy="C1"), standing(P.ON_LOAN, copy="C2", partner="LU")
     standing(P.ON_LOAN, copy="C3")
-    store.now(rounds.set_aside, rounds.Aside("overdue", aside.id, now, "no price"))
+    store.now(rounds.set_aside, rounds.FailedRequest("overdue", aside.id, now, "no price"))
     store.now(
         lambda unit: unit.outbox.put(
             Notification.TELL_LENDER_LOST, partner_message(Notification.TELL_LENDER_LOST, untold, now), "", now
@@ -194,17 +194,17 @@ def test_the_pages_of_a_list_have_each_request_once_and_in_order(counter: Immedi
 
 
 def _check_pages(counter: Immediate, at: Moment, key: SortKey, reverse: bool) -> None:
-    whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, Order(key, reverse, most=200)))
+    whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, reverse, most=200)))
     parts = [ids(page) for page in pages(counter, ListName.ON_LOAN, at, key, 7, reverse)]
     assert [number for part in parts for number in part] == whole
     assert len(set(whole)) == len(whole) == counter.now(work_lists.counts, at)[ListName.ON_LOAN]
     assert {len(part) for part in parts[:-1]} == {7}
-    other = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, Order(key, not reverse, most=200)))
+    other = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, not reverse, most=200)))
     assert other == whole[::-1]
 
 
 def test_a_list_by_call_number_stands_as_the_shelf_does(counter: Immediate, at: Moment) -> None:
-    rows = counter.now(work_lists.page, ListName.PULL, at, Order(SortKey.CALL_NUMBER, most=200)).rows
+    rows = counter.now(work_lists.page, ListName.PULL, at, PageOrder(SortKey.CALL_NUMBER, most=200)).rows
     numbers = [row.call_number for row in rows]
     known = [number for number in numbers if number]
     assert known == sorted(known, key=shelving_key)
@@ -216,14 +216,14 @@ def test_a_copy_without_a_call_number_comes_last(store: Immediate, standing: Sta
     store.now(loading.write, "holdings", [Holding("CUHK", c, "b1", "Dune", call_number=n) for c, n in copies.items()], 1)
     for copy in (*copies, "C6"):
         standing(P.ON_LOAN, copy=copy)
-    rows = store.now(work_lists.page, ListName.ON_LOAN, at, Order(SortKey.CALL_NUMBER)).rows
+    rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(SortKey.CALL_NUMBER)).rows
     assert [row.request.item_barcode for row in rows] == ["C4", "C1", "C3", "C5", "C2", "C6"]
 
 
 def test_a_list_by_title_takes_no_notice_of_capitals(store: Immediate, standing: Standing, at: Moment) -> None:
     for number, title in enumerate(("dune", "Dune Messiah", "Ada", "紅樓夢", "Zorba")):
         _amend(store, standing(P.ON_LOAN, copy=f"C{number}"), at.now, title=title)
-    rows = store.now(work_lists.page, ListName.ON_LOAN, at, Order(SortKey.TITLE)).rows
+    rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(SortKey.TITLE)).rows
     assert [row.request.title for row in rows] == ["Ada", "dune", "Dune Messiah", "Zorba", "紅樓夢"]
 
 
@@ -233,7 +233,7 @@ def test_the_date_of_a_list_is_the_one_that_counts_there(store: Immediate, stand
     loan = standing(P.ON_LOAN, copy="C2", due=day + timedelta(days=1), flags="drop")
     lent = standing(P.AT_BORROWER, copy="C3", side=LEND, due=None, lender_due=day + timedelta(days=3), flags="drop")
     none = standing(P.REQUESTED, due=None, flags="drop")
-    found = ids(store.now(work_lists.page, ListName.FLAGGED, at, Order(SortKey.DUE)))
+    found = ids(store.now(work_lists.page, ListName.FLAGGED, at, PageOrder(SortKey.DUE)))
     assert found == [loan.id, shelf.id, lent.id, none.id]
 
 
@@ -254,8 +254,8 @@ def test_days_in_position_are_days_of_the_library(store: Immediate, standing: St
     ],
 )
 def test_a_list_is_limited_to_what_is_asked_for(counter: Immediate, at: Moment, only: Only, fits: Callable[..., bool]) -> None:
-    everything = counter.now(work_lists.page, ListName.ON_LOAN, at, Order(most=200)).rows
-    found = counter.now(work_lists.page, ListName.ON_LOAN, at, Order(most=200), only).rows
+    everything = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(most=200)).rows
+    found = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(most=200), only).rows
     if only.partner and only.pickup:
         assert all((r.request.partner, r.request.pickup_location, r.material) == ("LU", "HKU-LAW", "dvd") for r in found)
         return
@@ -265,15 +265,15 @@ def test_a_list_is_limited_to_what_is_asked_for(counter: Immediate, at: Moment, 
 
 def test_a_place_names_no_title_and_no_call_number(counter: Immediate, at: Moment) -> None:
     for key in (SortKey.TITLE, SortKey.CALL_NUMBER):
-        page = counter.now(work_lists.page, ListName.ON_LOAN, at, Order(key, most=3))
+        page = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, most=3))
         assert page.next == f"~{page.rows[-1].request.id}"
 
 
 @pytest.mark.parametrize("place", ["?", "~", "yesterday~O1", "~O1", "2017-03-01~", "2017-03-01T02:00:00~O1"])
 def test_a_place_that_says_nothing_is_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
     for key in SortKey:
-        first = counter.now(work_lists.page, ListName.PULL, at, Order(key))
-        assert counter.now(work_lists.page, ListName.PULL, at, Order(key, after=place)) == first
+        first = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key))
+        assert counter.now(work_lists.page, ListName.PULL, at, PageOrder(key, after=place)) == first
 
 
 def test_a_request_that_moves_on_between_two_pages_skips_no_other(
@@ -281,18 +281,18 @@ def test_a_request_that_moves_on_between_two_pages_skips_no_other(
 ) -> None:
     all_of = [standing(P.TO_RETURN, copy=f"C{n}", moved_at=now - timedelta(hours=9 - n)) for n in range(6)]
     for key in (SortKey.DAYS, SortKey.TITLE):
-        first = store.now(work_lists.page, ListName.TO_RETURN, at, Order(key, most=2))
+        first = store.now(work_lists.page, ListName.TO_RETURN, at, PageOrder(key, most=2))
         last = first.rows[-1].request
         _amend(store, last, now, moved_at=now, flags="touched")
-        then = store.now(work_lists.page, ListName.TO_RETURN, at, Order(key, after=first.next))
+        then = store.now(work_lists.page, ListName.TO_RETURN, at, PageOrder(key, after=first.next))
         others = [r.id for r in all_of if r.id not in ids(first)]
         assert [number for number in ids(then) if number != last.id] == others
         _amend(store, last, now, moved_at=last.moved_at, flags="")
 
 
 def test_a_page_has_at_most_so_many_rows(counter: Immediate, at: Moment) -> None:
-    assert len(counter.now(work_lists.page, ListName.STUCK, at, Order(most=10_000)).rows) <= work_lists.MOST
-    assert len(counter.now(work_lists.page, ListName.PULL, at, Order(most=0)).rows) == 1
+    assert len(counter.now(work_lists.page, ListName.STUCK, at, PageOrder(most=10_000)).rows) <= work_lists.MOST
+    assert len(counter.now(work_lists.page, ListName.PULL, at, PageOrder(most=0)).rows) == 1
 
 
 def _amend(store: Immediate, request: Request, now: datetime, **facts: Any) -> None:
@@ -324,7 +324,7 @@ def full_scans(plan: str) -> list[str]:
 
 def test_no_page_reads_all_requests(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
     for name, key in itertools.product(ListName, SortKey):
-        order = Order(key, after=counter.now(work_lists.page, name, at, Order(key, most=2)).next)
+        order = PageOrder(key, after=counter.now(work_lists.page, name, at, PageOrder(key, most=2)).next)
         for number in range(len(asked(engine, counter, work_lists.page, name, at, order))):
             assert full_scans(plan(work_lists.page, name, at, order, question=number)) == []
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from hkall_gateway.store.privacy.erased import Mark
-    from hkall_gateway.store.privacy.forgetting import ErasureResult, Found, Stays
+    from hkall_gateway.store.privacy.forgetting import ErasureResult, Found, RemainingRow
     from hkall_gateway.store.privacy.persons import Person, Row
     from hkall_gateway.store.unit import Unit
 
@@ -207,10 +207,10 @@ def _from_archives(site: Site, further: Sequence[Path], who: Person) -> Counter[
 
 
 def _archive_row(file: Path, archived: Counter[Path]) -> dict[str, Any]:
-    from hkall_gateway.store.privacy.forgetting import Stays
+    from hkall_gateway.store.privacy.forgetting import RemainingRow
 
     if not file.exists():
-        return _stays(Stays("archive", str(file), "it is not here", "run this again with --archive FILE where it is"))
+        return _stays(RemainingRow("archive", str(file), "it is not here", "run this again with --archive FILE where it is"))
     return _forgot("archive", archived[file], str(file))
 
 
@@ -227,7 +227,7 @@ def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[s
     """The SQLite file, without what deleted rows left in its free space."""
 
     from hkall_gateway.store.privacy import leftovers
-    from hkall_gateway.store.privacy.forgetting import Stays
+    from hkall_gateway.store.privacy.forgetting import RemainingRow
 
     file = leftovers.file_of(engine) if engine else None
     if engine is None or file is None:
@@ -236,7 +236,7 @@ def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[s
     if (small if wanted is None else wanted) and _vacuumed(engine):
         return
     then = "hkall-gateway db vacuum, in a quiet hour"
-    yield _stays(Stays("file", str(file), "its free space may hold older copies of rows", then))
+    yield _stays(RemainingRow("file", str(file), "its free space may hold older copies of rows", then))
 
 
 def _vacuumed(engine: Engine) -> bool:
@@ -251,7 +251,7 @@ def _vacuumed(engine: Engine) -> bool:
 
 
 def _told(who: Person, done: ErasureResult, files: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    from hkall_gateway.store.privacy.forgetting import Stays
+    from hkall_gateway.store.privacy.forgetting import RemainingRow
 
     yield _forgot("requests", done.requests)
     yield _forgot("rows", done.rows)
@@ -259,12 +259,12 @@ def _told(who: Person, done: ErasureResult, files: Sequence[dict[str, Any]]) -> 
     yield from map(_stays, done.stays)
     if who.shared:
         why = "another patron has the same name or address"
-        yield _stays(Stays("texts", "", why, "look through patron export of both"))
+        yield _stays(RemainingRow("texts", "", why, "look through patron export of both"))
 
 
 def _forgot(what: str, count: int, which: str = "") -> dict[str, Any]:
     return {"what": what, "which": which, "state": "forgotten", "count": count, "why": "", "then": ""}
 
 
-def _stays(one: Stays) -> dict[str, Any]:
+def _stays(one: RemainingRow) -> dict[str, Any]:
     return {**asdict(one), "state": "stays", "count": 1}

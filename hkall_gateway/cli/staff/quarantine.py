@@ -12,7 +12,7 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.desk.messages.results import Refused
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.quarantine import Kept
+    from hkall_gateway.store.quarantine import QuarantinedDocument
 
 T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
@@ -102,10 +102,10 @@ def drop(site: Site, number: int, reason: str) -> None:
     _settle(site, number, "dropped", reason)
 
 
-def _one(site: Site, number: int) -> Kept:
+def _one(site: Site, number: int) -> QuarantinedDocument:
     from hkall_gateway.store import quarantine as kept
 
-    found: Kept | None = site.run(kept.one, number)
+    found: QuarantinedDocument | None = site.run(kept.one, number)
     if found is None or found.state != kept.KEPT:
         raise Ending(f"{number}: " + (f"{found.state} already" if found else "no such document"))
     return found

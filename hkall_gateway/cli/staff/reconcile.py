@@ -18,7 +18,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.desk.partners.reconciling import Pair, Theirs
+    from hkall_gateway.desk.partners.reconciling import PartnerState, PositionPair
     from hkall_gateway.ncip.transport.client import NcipClient
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
@@ -64,16 +64,16 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         _apply(site, pairs, theirs, reason)
 
 
-def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], reason: str) -> None:
+def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, PartnerState], reason: str) -> None:
     """Each in a transaction of its own; exit 1 if one that could be mended was not."""
 
     from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.desk.partners.reconciling import Theirs
+    from hkall_gateway.desk.partners.reconciling import PartnerState
 
     by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
     noes = []
     for pair in mended:
-        line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ()))
+        line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
         if isinstance(site.run(in_context, reconciling.apply, site.library, site.now(), pair, line, reason, by), Refused):
             noes.append(pair.request)
     click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
@@ -84,13 +84,13 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
 # ---- what they say
 
 
-def _listed(site: Site, partner: str, path: Path) -> dict[str, Theirs]:
+def _listed(site: Site, partner: str, path: Path) -> dict[str, PartnerState]:
     from hkall_gateway.desk.partners import reconciling
 
     return site.run(reconciling.under_our_numbers, partner, _read(path), site.library.agency)
 
 
-def _read(path: Path) -> dict[str, Theirs]:
+def _read(path: Path) -> dict[str, PartnerState]:
     """The partner's list by RequestId; a line that cannot be used is an ending that names it."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
@@ -100,9 +100,9 @@ def _read(path: Path) -> dict[str, Theirs]:
     return {line.wire_id: line for line in lines}
 
 
-def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
+def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerState:
     from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.desk.partners.reconciling import Theirs
+    from hkall_gateway.desk.partners.reconciling import PartnerState
 
     position = (row["position"] or "").strip().upper()
     if position not in reconciling.ANYWHERE:
@@ -110,10 +110,10 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
     named = (row["request_id"] or "").strip()
     if ":" not in named:
         raise Ending(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
-    return Theirs(named, (position,), (row.get("barcode") or "").strip())
+    return PartnerState(named, (position,), (row.get("barcode") or "").strip())
 
 
-def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
+def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
 
     from hkall_gateway.desk.partners import reconciling
@@ -133,9 +133,9 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     return {line.wire_id: line for line in said}
 
 
-def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> Theirs:
+def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> PartnerState:
     from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.desk.partners.reconciling import Theirs
+    from hkall_gateway.desk.partners.reconciling import PartnerState
     from hkall_gateway.ncip import request_status
     from hkall_gateway.store.engine.immediate import finished
 
@@ -143,4 +143,4 @@ def _look_up(client: NcipClient, request: Request, partner: Partner, number: str
     reply = finished(client.ask(*asked, partner)) if asked else None
     found = request_status.positions(reply, request.side) if reply else None
     barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
-    return Theirs(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)
+    return PartnerState(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import Agreed, Ending, Site, config_option
+from hkall_gateway.cli.options import Ending, NcipAgreements, Site, config_option
 from hkall_gateway.cli.tools.sip2 import password_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _site(world: World) -> Site:
     from hkall_gateway.store.engine.immediate import finished
 
     partners = tuple(world.start.partners)
-    agreed = Agreed({partner.agency: world.secret(partner.agency) for partner in partners})
+    agreed = NcipAgreements({partner.agency: world.secret(partner.agency) for partner in partners})
     asked = (
         None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.services.known(card, bib))
     )

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.cli.options import WRONG, Ending
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.outbox import Newer
+from hkall_gateway.store.outbox import NewerRow
 
 # fmt: off
 SQLITE: dict[int, str] = {
@@ -50,7 +50,7 @@ def ending_of(error: Exception) -> Ending | None:
     """Return the line for a fault of the world, None for a bug."""
     if isinstance(error, ConfigErrors):
         return Ending(str(error), WRONG)
-    if isinstance(error, Newer):
+    if isinstance(error, NewerRow):
         return Ending(f"{error}: use that one here too", WRONG)
     if isinstance(error, Unavailable):
         cause = ending_of(error.__cause__) if isinstance(error.__cause__, Exception) else None

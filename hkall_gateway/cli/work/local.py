@@ -14,7 +14,7 @@ from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.connectors.tools import ConnectorTools, Outside
+from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
@@ -76,7 +76,9 @@ def _local(config: GatewayConfig, store: Immediate, post: Post) -> LocalSystem:
     ils, dialect = config.ils, config_mapping.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
-    outside = Outside(now, CircuitBreaker("command", now), lambda: IlsConnection(ils, dialect, login), post, dialect, password)
+    outside = ConnectorServices(
+        now, CircuitBreaker("command", now), lambda: IlsConnection(ils, dialect, login), post, dialect, password
+    )
     tools = ConnectorTools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
     return LocalSystem(store, connector_of(ils.connector)(tools), now, lambda: OfflineRules(ils.fallback, ils.keep_s))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.cli.options import WRONG, Agreed, Ending, Site
+from hkall_gateway.cli.options import WRONG, Ending, NcipAgreements, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
@@ -79,13 +79,13 @@ def open_site(path: Path) -> Site:
     return Site(library, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key)
 
 
-def _agreed(config: GatewayConfig) -> Agreed:
+def _agreed(config: GatewayConfig) -> NcipAgreements:
     from hkall_gateway import config_mapping
 
     posts: dict[str, Post] = {
         a: partial(_post, proof=proof) for a, proof in config_mapping.our_proofs(config, os.environ).items()
     }
-    return Agreed(config_mapping.agreed_secrets(config, os.environ), config_mapping.callers(config, os.environ), posts)
+    return NcipAgreements(config_mapping.agreed_secrets(config, os.environ), config_mapping.callers(config, os.environ), posts)
 
 
 def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:

@@ -15,7 +15,7 @@ NO = ("declined", "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
+class AwaitedCopy:
     """The one request that waits for a copy, the lender that was asked for it, and the copy."""
 
     request: Request
@@ -23,7 +23,7 @@ class Awaited:
     item: ItemKey
 
 
-def awaited(unit: Unit, barcode: str, agency: str, library: Library) -> Awaited | Reason:
+def awaited(unit: Unit, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
@@ -33,7 +33,7 @@ def awaited(unit: Unit, barcode: str, agency: str, library: Library) -> Awaited 
     copies = found.copies_with(unit, barcode)
     ours = any(copy.agency == library.agency for copy in copies)
     waiting = [
-        Awaited(request, lender, ItemKey(lender.agency, barcode))
+        AwaitedCopy(request, lender, ItemKey(lender.agency, barcode))
         for request, lender in found.asked_by_barcode(unit, barcode) or _for_titles(unit, copies, library)
         if agency in {"", lender.agency}
     ]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.common.unannounced import Awaited, awaited
+from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited
 from hkall_gateway.desk.fines import charge_lines
-from hkall_gateway.desk.messages.results import Had, Whose
+from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
 from hkall_gateway.desk.queries import loan_line
 from hkall_gateway.rules.vocabulary import ItemKey, Reason, Side
 from hkall_gateway.store.unit import Unit
 
 
-def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, library: Library) -> Whose:
+def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, library: Library) -> CopySystem:
     """The system that holds a copy with this barcode; `arriving`: also match copies without a shipped message.
 
     Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
@@ -21,19 +21,19 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
     """
     held = unit.requests_with(barcode)
     if any(request.side is Side.LENDING for request in held):
-        return Whose.LENT
+        return CopySystem.LENT
     coming = awaited(unit, barcode, "", library) if arriving and not held else Reason.UNKNOWN_ITEM
-    if not held and not isinstance(coming, Awaited) and coming is not Reason.AMBIGUOUS_ITEM:
-        return Whose.THEIRS
+    if not held and not isinstance(coming, AwaitedCopy) and coming is not Reason.AMBIGUOUS_ITEM:
+        return CopySystem.THEIRS
     if any(request.item_agency == institution for request in held):
-        return Whose.OURS
+        return CopySystem.OURS
     for_another = bool(card) and all(request.patron != card for request in held)
     if unit.holding(ItemKey(library.agency, barcode)) is None:
-        return Whose.NOT_FOR_CARD if for_another else Whose.OURS
-    return Whose.THEIRS if for_another else Whose.EITHER
+        return CopySystem.NOT_FOR_CARD if for_another else CopySystem.OURS
+    return CopySystem.THEIRS if for_another else CopySystem.EITHER
 
 
-def had(context: Context, card: str) -> Had:
+def had(context: Context, card: str) -> HkallRecord:
     """The loans, requests and charges of a card here; empty for an unknown card."""
     lines = tuple(loan_line(context, line) for line in context.unit.open_lines(card))
-    return Had(lines, charge_lines(context.unit, context.unit.charges(card)))
+    return HkallRecord(lines, charge_lines(context.unit, context.unit.charges(card)))

@@ -60,7 +60,7 @@ class ChargeEntry:
     bib_id: str = ""
 
 
-class Whose(StrEnum):
+class CopySystem(StrEnum):
     """The system that a copy concerns: HKALL, the library's own system, both (lent to a partner), or either, still undecided.
 
     NOT_FOR_CARD: an HKALL copy that came for another patron; this patron can only have the local system's copy of the barcode.
@@ -74,7 +74,7 @@ class Whose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Had:
+class HkallRecord:
     """The loans, requests and charges of a card in HKALL."""
 
     lines: tuple[LoanEntry, ...] = ()

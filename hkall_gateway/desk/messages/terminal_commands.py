@@ -91,7 +91,7 @@ class CardSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HoldResult:
     """The request after the command."""
 
     request: str

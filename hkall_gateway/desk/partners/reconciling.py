@@ -24,7 +24,7 @@ Mend = Callable[[Context, PartnerNotice, Request], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Theirs:
+class PartnerState:
     """A partner's state of one request: the RequestId as AGENCY:VALUE, its position there, and its copy.
 
     A list names one position, an answer to a look-up all positions that it fits; an empty tuple = the partner knows of no such
@@ -37,7 +37,7 @@ class Theirs:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PositionPair:
     """The positions of a request here and there. `mend` is the action that would reconcile them, "" if none does."""
 
     request: str
@@ -48,10 +48,10 @@ class Pair:
     mend: str
 
 
-def compare(unit: Unit, partner: str, theirs: Mapping[str, Theirs]) -> tuple[Pair, ...]:
+def compare(unit: Unit, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
     """The pairs that differ, of all requests open with a partner here or in its list."""
     ours = {named(request): request for request in unit.open_list("", partner)}
-    pairs = [_pair(request, theirs.get(number, Theirs(number, ()))) for number, request in ours.items()]
+    pairs = [_pair(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
     only = [line for number, line in theirs.items() if number not in ours and _open_there(line)]
     return (*known, *(_ended(unit, partner, line) for line in only))
@@ -63,13 +63,13 @@ def their_number(unit: Unit, request: Request) -> str:
     return asked[1].their_number if asked else ""
 
 
-def under_our_numbers(unit: Unit, partner: str, theirs: Mapping[str, Theirs], agency: str) -> dict[str, Theirs]:
+def under_our_numbers(unit: Unit, partner: str, theirs: Mapping[str, PartnerState], agency: str) -> dict[str, PartnerState]:
     """The partner's list with what it numbers itself under the number that `agency`, we, gave it."""
     lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
     return {line.wire_id: line for line in lines}
 
 
-def _under_our_number(unit: Unit, partner: str, line: Theirs, agency: str) -> Theirs:
+def _under_our_number(unit: Unit, partner: str, line: PartnerState, agency: str) -> PartnerState:
     asked = unit.request_numbered(partner, line.wire_id)
     borrows = unit.request_lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
     return replace(line, wire_id=f"{agency}:{asked[1].wire_id}") if asked and borrows is None else line
@@ -80,26 +80,26 @@ def named(request: Request) -> str:
     return f"{request.wire_agency}:{request.wire_id}"
 
 
-def _open_there(line: Theirs) -> bool:
+def _open_there(line: PartnerState) -> bool:
     return bool(line.positions) and FINAL.isdisjoint(line.positions)
 
 
-def _pair(request: Request, theirs: Theirs) -> Pair:
+def _pair(request: Request, theirs: PartnerState) -> PositionPair:
     """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mend = AGREED if AGREED in mends else _only(mends - {NOTHING})
-    return Pair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
+    return PositionPair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
 
 
 def _only(mends: set[str]) -> str:
     return mends.pop() if len(mends) == 1 else NOTHING
 
 
-def _shown(theirs: Theirs) -> str:
+def _shown(theirs: PartnerState) -> str:
     return "/".join(theirs.positions) or "unknown"
 
 
-def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
+def _ended(unit: Unit, partner: str, line: PartnerState) -> PositionPair:
     """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
     asked = unit.request_asked(value) if agency != partner else None
@@ -107,10 +107,10 @@ def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
     if found and (found.partner, found.wire_id) == (partner, value):
         return _pair(found, line)
     where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
-    return Pair(*where, _shown(line), NOTHING)
+    return PositionPair(*where, _shown(line), NOTHING)
 
 
-def apply(context: Context, pair: Pair, theirs: Theirs, reason: str, by: Actor) -> Outcome:
+def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Outcome:
     """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
 
     The journal keeps the pair, the action and the reason, which is required.

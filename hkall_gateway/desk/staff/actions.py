@@ -12,7 +12,7 @@ from typing import Any
 
 from hkall_gateway.desk import borrowing, counter, lending, losses, recalls, renewing, returning
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.common.unannounced import Awaited
+from hkall_gateway.desk.common.unannounced import AwaitedCopy
 from hkall_gateway.desk.find_request import day_of, done, elsewhere, named, no
 from hkall_gateway.desk.messages.commands import CheckOut, Place, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Outcome, Refused
@@ -72,7 +72,7 @@ def _unannounced(context: Context, command: StaffCommand, request: Request) -> A
         return no(context.unit, Refusal(Reason.AGENCY_NOT_OWNER), command.by, context.now, request)
     if context.unit.requests_with(item.barcode, item.agency):
         return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
-    return arrive_unannounced(context, command.by, Awaited(request, lender, item), reason=command.reason)
+    return arrive_unannounced(context, command.by, AwaitedCopy(request, lender, item), reason=command.reason)
 
 
 def _without_a_word(context: Context, command: StaffCommand, request: Request) -> Answered:

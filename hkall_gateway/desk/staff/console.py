@@ -24,12 +24,12 @@ from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.patrons import Charged
-from hkall_gateway.store.quarantine import Kept
+from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.store.queries import request_history, request_search, statistics, work_lists, worklists
 from hkall_gateway.store.queries.request_history import JournalLine, NoticeLine, Try, Unplaced
 from hkall_gateway.store.queries.request_search import Match
 from hkall_gateway.store.queries.statistics import Period, Statistics
-from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, Order
+from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
 from hkall_gateway.store.unit import Unit
 
 ALL_STATES: Final = ("waiting", "unsure", "dead", "sent", "done", "dropped")
@@ -44,7 +44,7 @@ Facts = Mapping[str, str]
 # ---- lists
 
 
-def work_list(context: Context, name: ListName, order: Order = work_lists.FIRST, only: Only = work_lists.ALL) -> ListPage:
+def work_list(context: Context, name: ListName, order: PageOrder = work_lists.FIRST, only: Only = work_lists.ALL) -> ListPage:
     """A page of a work list."""
     return work_lists.page(context.unit, name, _moment(context), order, only)
 
@@ -68,7 +68,7 @@ def unsent_messages(
     return context.unit.outbox.rows(partner=partner, states=states, after=after, most=most)
 
 
-def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[Kept, ...]:
+def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[QuarantinedDocument, ...]:
     """Documents that match no request and wait for a person, by number, after `after`; without their secrets."""
     return quarantine.listed(context.unit, partner, after=after, most=most)
 

@@ -26,7 +26,7 @@ class ConnectionLimit:
         self._addresses: Counter[str] = Counter()
         self._strangers: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
-        self._waiting: OrderedDict[Seat, None] = OrderedDict()
+        self._waiting: OrderedDict[ConnectionSlot, None] = OrderedDict()
 
     @property
     def inside(self) -> int:
@@ -39,13 +39,13 @@ class ConnectionLimit:
             return False
         return self._inside < self._total or bool(self._waiting)
 
-    def enter(self, address: str, close: Callable[[], object]) -> Seat | None:
+    def enter(self, address: str, close: Callable[[], object]) -> ConnectionSlot | None:
         """Counts one more connection; None if there is no room. `close` must close it when a newer one takes its place."""
         if not self.has_room(address):
             return None
         if self._inside >= self._total:
             next(iter(self._waiting)).give_way()
-        seat = Seat(self, address, close)
+        seat = ConnectionSlot(self, address, close)
         self._inside += 1
         self._addresses[address] += 1
         self._strangers[address] += 1
@@ -54,19 +54,19 @@ class ConnectionLimit:
 
     # ---- called by seats
 
-    def proven(self, seat: Seat, row: str, most: int) -> bool:
+    def proven(self, seat: ConnectionSlot, row: str, most: int) -> bool:
         if self._rows[row] >= most:
             return False
         self._put_down(seat)
         self._rows[row] += 1
         return True
 
-    def left(self, seat: Seat) -> None:
+    def left(self, seat: ConnectionSlot) -> None:
         self._put_down(seat)
         self._inside -= 1
         _less(self._addresses, seat.address)
 
-    def _put_down(self, seat: Seat) -> None:
+    def _put_down(self, seat: ConnectionSlot) -> None:
         """Stops counting the seat under its row, or among the unauthenticated connections of its address."""
         if seat.row:
             _less(self._rows, seat.row)
@@ -75,7 +75,7 @@ class ConnectionLimit:
             _less(self._strangers, seat.address)
 
 
-class Seat:
+class ConnectionSlot:
     """The place of one connection. `row` is the configured row as which it is authenticated, "" before."""
 
     __slots__ = ("_close", "_limit", "_open", "address", "row")

@@ -74,7 +74,7 @@ class SimulationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class PreparedSimulation:
     """A simulation before its first day: the gateways, the people, and the invariants' checker."""
 
     consortium: Consortium
@@ -82,7 +82,7 @@ class Cast:
     watcher: Invariants
 
 
-def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
+def cast(setting: Setting, line: LineMaker = LossyLine) -> PreparedSimulation:
     """The libraries of a setting; `line` makes the faulty connection between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     books = _books(setting, draw)
@@ -91,7 +91,7 @@ def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
     people = People(consortium, books, setting.requests_a_day)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch
-    return Cast(consortium, people, watcher)
+    return PreparedSimulation(consortium, people, watcher)
 
 
 def simulate(setting: Setting, line: LineMaker = LossyLine) -> SimulationReport:
@@ -119,7 +119,7 @@ def be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def _play(setting: Setting, story: Cast) -> timedelta:
+def _play(setting: Setting, story: PreparedSimulation) -> timedelta:
     consortium, people = story.consortium, story.people
     world = next(iter(consortium.worlds.values()))
     for day in range(setting.days):
@@ -136,7 +136,7 @@ def _play(setting: Setting, story: Cast) -> timedelta:
     return consortium.now - healed
 
 
-def _report(setting: Setting, story: Cast, settled_after: timedelta) -> SimulationReport:
+def _report(setting: Setting, story: PreparedSimulation, settled_after: timedelta) -> SimulationReport:
     return SimulationReport(
         setting=setting,
         broken=tuple(story.watcher.broken),

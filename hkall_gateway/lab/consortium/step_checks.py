@@ -20,7 +20,7 @@ P = Position
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Invariant:
     """One invariant: after these events, `broken` yields a text for each violation."""
 
     name: str
@@ -123,11 +123,11 @@ IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "
 DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
 """Events at which our own rules set a reader's due date."""
 
-EACH_STEP: Final[tuple[Truth, ...]] = (
-    Truth("a book is in one place",            IN_HAND,                                                  in_one_place),
-    Truth("one lender ships for a wish",       frozenset({"LEND"}),                                      one_lender_ships),
-    Truth("a lender is given up for a reason", frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
-    Truth("a loan has its whole period",       DATED,                                                    whole_period),
-    Truth("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
+EACH_STEP: Final[tuple[Invariant, ...]] = (
+    Invariant("a book is in one place",            IN_HAND,                                                  in_one_place),
+    Invariant("one lender ships for a wish",       frozenset({"LEND"}),                                      one_lender_ships),
+    Invariant("a lender is given up for a reason", frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
+    Invariant("a loan has its whole period",       DATED,                                                    whole_period),
+    Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
 )
 # fmt: on

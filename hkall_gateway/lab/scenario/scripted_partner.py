@@ -25,7 +25,7 @@ _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class PartnerBehaviour:
     """How a partner treats a document.
 
     `taken`: it has read it, so that it takes effect there; `words`: the fields of its reply; `wait_s`: the Retry-After of its
@@ -40,20 +40,20 @@ class Manner:
     document: bytes = b""
 
 
-OK: Final = Manner("ok", taken=True)
+OK: Final = PartnerBehaviour("ok", taken=True)
 
-MANNERS: Final[Mapping[str, Manner]] = {
+MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
     "ok": OK,
-    "503": Manner("503", taken=False),
-    "504": Manner("504", taken=True),  # the proxy in front of the partner has not waited for its reply
-    "nonsense": Manner("nonsense", taken=True),  # it has read the document, and its reply is unreadable
-    "cut": Manner("cut", taken=True),  # the connection breaks after the document and before its reply
-    "silence": Manner("silence", taken=False),  # the document is lost on the way, no reply ever comes
-    "away": Manner("away", taken=False),  # the address has no listener: no byte is sent
+    "503": PartnerBehaviour("503", taken=False),
+    "504": PartnerBehaviour("504", taken=True),  # the proxy in front of the partner has not waited for its reply
+    "nonsense": PartnerBehaviour("nonsense", taken=True),  # it has read the document, and its reply is unreadable
+    "cut": PartnerBehaviour("cut", taken=True),  # the connection breaks after the document and before its reply
+    "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, no reply ever comes
+    "away": PartnerBehaviour("away", taken=False),  # the address has no listener: no byte is sent
 }
 
 
-def manner(text: str, folder: Path = Path()) -> tuple[Manner, int]:
+def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
     """Parses a partner's manner and its count: `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` …
 
     `folio/request-item.xml` is a reply as it stands in a file of `folder`. Raises ValueError for other words.
@@ -61,11 +61,11 @@ def manner(text: str, folder: Path = Path()) -> tuple[Manner, int]:
     found = _TIMES.fullmatch(text)
     name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
     if name.startswith("Problem "):
-        return Manner("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
+        return PartnerBehaviour("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
     if name.startswith("ok "):
-        return Manner("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
+        return PartnerBehaviour("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
     if name.endswith(".xml"):
-        return Manner("document", taken=True, document=(folder / name).read_bytes()), times
+        return PartnerBehaviour("document", taken=True, document=(folder / name).read_bytes()), times
     if waiting := _BUSY.fullmatch(name):
         return replace(MANNERS["503"], wait_s=int(duration(waiting[1]).total_seconds())), times
     if name not in MANNERS:
@@ -85,11 +85,11 @@ class Peers:
     def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str], holdings: Sequence[Holding] = ()) -> None:
         self._urls, self._secret, self._holdings = urls, secret, holdings
         self.shelves: dict[ItemKey, str] = {}
-        self._script: defaultdict[str, deque[Manner]] = defaultdict(deque)
+        self._script: defaultdict[str, deque[PartnerBehaviour]] = defaultdict(deque)
         self._arrived: defaultdict[str, deque[NcipMessage]] = defaultdict(deque)
         self.bodies: list[bytes] = []
 
-    def script(self, agency: str, manner: Manner, times: int = 1) -> None:
+    def script(self, agency: str, manner: PartnerBehaviour, times: int = 1) -> None:
         """Sets the manner of the next `times` documents; after them the partner accepts again."""
         self._script[agency].extend([manner] * times)
 

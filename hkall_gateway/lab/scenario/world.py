@@ -32,7 +32,7 @@ from hkall_gateway.connectors.manual import Manual
 from hkall_gateway.connectors.ncip import Ncip
 from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Connector, ConnectorTools, Outside
+from hkall_gateway.connectors.tools import Connector, ConnectorServices, ConnectorTools
 from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
@@ -42,7 +42,7 @@ from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.databases import DatabaseFactory, Memory
-from hkall_gateway.lab.ils import Direct, SimulatedIls
+from hkall_gateway.lab.ils import DirectConnection, SimulatedIls
 from hkall_gateway.lab.ils_ncip import URL, IlsResponder
 from hkall_gateway.lab.scenario.load_world import begin, furnish
 from hkall_gateway.lab.scenario.ncip_in_memory import Documents
@@ -59,7 +59,7 @@ from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
-from hkall_gateway.sip2.queued_messages import Retelling
+from hkall_gateway.sip2.queued_messages import QueuedMessages
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
@@ -261,16 +261,18 @@ class World:
     def _connector(self) -> LocalIls:
         health = CircuitBreaker("connector", lambda: self.now)
         told = self.start.ils
-        out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), IlsResponder(self.ils).post)
+        out = ConnectorServices(
+            lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
+        )
         more = {"url": URL, "institution": told.institution, **told.more}
         return CONNECTORS[told.connector](ConnectorTools(self.store, self.start.agency, _right_pin, more, out))
 
-    def _retelling(self, health: CircuitBreaker) -> Retelling:
+    def _retelling(self, health: CircuitBreaker) -> QueuedMessages:
         institution = self.start.ils.institution or self.start.agency
-        return Retelling(Direct(self.ils, health), institution, lambda: self.now, HONG_KONG)
+        return QueuedMessages(DirectConnection(self.ils, health), institution, lambda: self.now, HONG_KONG)
 
-    def _beyond(self, health: CircuitBreaker) -> Callable[[], Direct] | None:
-        return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None
+    def _beyond(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
+        return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.library.silent, self._listen)

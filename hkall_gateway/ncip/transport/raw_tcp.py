@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.endpoints import vouch
-from hkall_gateway.edge.limits.connection_limit import Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.ncip.transport.tls_peer import peer_of
 
@@ -46,7 +46,7 @@ class NcipLine(Protocol):
         self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
         self._choked = self._paused = False
         self._timer: Any = None
-        self._seat: Seat | None = None
+        self._seat: ConnectionSlot | None = None
 
     @property
     def busy(self) -> bool:
@@ -227,7 +227,7 @@ class NcipLines(Factory):
     def buildProtocol(self, addr: Any) -> NcipLine:  # noqa: ARG002, N802
         return NcipLine(self)
 
-    def enter(self, line: NcipLine) -> Seat | None:
+    def enter(self, line: NcipLine) -> ConnectionSlot | None:
         """A seat for this connection; None if no caller may connect from its address, or the limits are reached."""
         address = peer_of(line.transport).address
         if not self.services.admits(address):

@@ -18,7 +18,7 @@ from twisted.web.server import NOT_DONE_YET
 from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.edge.endpoints import vouch
 from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.connection_limit import Seat
+from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.ncip.transport.tls_peer import peer_of
@@ -101,7 +101,7 @@ class NcipSite(BoundedSite):
 
     # ---- called by channels and the resource
 
-    def enter(self, channel: NcipChannel) -> Seat | None:
+    def enter(self, channel: NcipChannel) -> ConnectionSlot | None:
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         if not self.services.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)

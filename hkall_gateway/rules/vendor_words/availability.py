@@ -124,7 +124,7 @@ def folded(word: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class StatusWord:
     """One row: the system, its word in its own spelling, and the CirculationStatus that the word means.
 
     A word that ends with " *" matches every text that begins so and continues with a digit: "DUE 03-16-17".
@@ -136,8 +136,8 @@ class Word:
 
 
 WORDS: Final = (
-    *(Word("niso", status, status) for status in CIRCULATION_STATUS),
-    *(Word(system, word, status) for system, status, words in _ROWS for word in words),
+    *(StatusWord("niso", status, status) for status in CIRCULATION_STATUS),
+    *(StatusWord(system, word, status) for system, status, words in _ROWS for word in words),
 )
 _BEGINNINGS: Final = {folded(row.word.removesuffix("*")): row.status for row in WORDS if row.word.endswith(" *")}
 _MEANT: Final[Mapping[str, str]] = MappingProxyType(

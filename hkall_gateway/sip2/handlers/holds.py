@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hkall_gateway.desk.messages.results import LoanEntry, Refused
-from hkall_gateway.desk.messages.terminal_commands import Held, Hold, HoldMode
+from hkall_gateway.desk.messages.terminal_commands import Hold, HoldMode, HoldResult
 from hkall_gateway.rules.dates.calendar import civil, end_of
 from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec.lines import Value
@@ -73,7 +73,7 @@ def _as_told(exchange: Exchange, line: LoanEntry) -> set[str]:
     return {as_sent(row.tag, line_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS}
 
 
-def _held(exchange: Exchange, held: Held, news: Notice) -> Reply:
+def _held(exchange: Exchange, held: HoldResult, news: Notice) -> Reply:
     said: dict[str, Value] = {
         "ok": "1",
         "available": "Y" if held.position is Position.RECEIVED else "N",

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import ChargeEntry, Had, LoanEntry, PatronSeen
+from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, reply
@@ -19,7 +19,7 @@ P = Position
 
 
 RecordEntry = LoanEntry | ChargeEntry
-Record = PatronSeen | Had
+Record = PatronSeen | HkallRecord
 Lists = Mapping[str, Sequence[RecordEntry]]
 
 

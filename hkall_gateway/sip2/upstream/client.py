@@ -65,7 +65,7 @@ class UpstreamInterface(Ask, Protocol):
     def close(self) -> None: ...
 
 
-class Ticking(Protocol):
+class ReactorClock(Protocol):
     """A reactor's clock: a timer and a stopwatch."""
 
     def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
@@ -167,7 +167,7 @@ class Upstream:
     """
 
     def __init__(
-        self, dial: Dial, clock: Ticking, timeout_s: float, dialect: Sip2Dialect, health: CircuitBreaker, login: Login
+        self, dial: Dial, clock: ReactorClock, timeout_s: float, dialect: Sip2Dialect, health: CircuitBreaker, login: Login
     ) -> None:
         self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
         self._health, self._login, self._first_login = health, login, login

@@ -71,7 +71,7 @@ def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
     replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
     former = {card for row in rows for card in row.former}
     named = sorted(former | {replaced[card] for card in former & replaced.keys()})
-    known: dict[str, patrons.Known] = {}
+    known: dict[str, patrons.CardRecord] = {}
     for start in range(0, len(named), MOST_ASKED):
         known.update(patrons.known(unit.connection, named[start : start + MOST_ASKED]))
     loaded = {card: one.borrower for card, one in known.items() if one.borrower}

@@ -47,7 +47,7 @@ ERASE: Final = "ERASE_PATRON"
 
 
 @dataclass(frozen=True, slots=True)
-class Stays:
+class RemainingRow:
     """One row that still names the person: its kind, its number, the reason, and the event that ends it."""
 
     what: str
@@ -64,7 +64,7 @@ class ErasureResult:
 
     requests: int
     rows: int
-    stays: tuple[Stays, ...]
+    stays: tuple[RemainingRow, ...]
 
     def and_then(self, more: ErasureResult) -> ErasureResult:
         """Add the result of another erasure of the same person."""
@@ -116,14 +116,14 @@ def forget(
 
 _ALL: Final = 1_000_000
 
-Way = Callable[[Unit, Table, Row, Person, Sequence[Stays]], Stays | None]
+Way = Callable[[Unit, Table, Row, Person, Sequence[RemainingRow]], RemainingRow | None]
 """Removes the person from one row, or returns why the row stays."""
 
 
-def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[Stays]:
+def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[RemainingRow]:
     for request in theirs:
         if request.id in held:
-            yield Stays("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
+            yield RemainingRow("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
 
 
 def _as_they_are(unit: Unit, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
@@ -154,41 +154,41 @@ def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> boo
     return row.get("request", "") in held
 
 
-def _patron(unit: Unit, table: Table, row: Row, _who: Person, stays: Sequence[Stays]) -> Stays | None:
+def _patron(unit: Unit, table: Table, row: Row, _who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
     if stays:
-        return Stays("patron", "", "open matters need name and address", "patron erase, once it is settled")
+        return RemainingRow("patron", "", "open matters need name and address", "patron erase, once it is settled")
     _gone(unit, table, row)
     return None
 
 
-def _former(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+def _former(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
     if not {row["card"], row["present"]} & set(who.cards):
         _scrub(unit, table, row, who, stays)
         return None
     if stays:
-        return Stays("former_card", "", "open matters are found by it too", "patron erase, once it is settled")
+        return RemainingRow("former_card", "", "open matters are found by it too", "patron erase, once it is settled")
     _gone(unit, table, row)
     return None
 
 
-def _message(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[Stays]) -> Stays | None:
+def _message(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[RemainingRow]) -> RemainingRow | None:
     if row["state"] in UNSETTLED:
-        return Stays("message", str(row["id"]), f"{row['state']}: it is not sent yet", f"outbox show {row['id']}")
+        return RemainingRow("message", str(row["id"]), f"{row['state']}: it is not sent yet", f"outbox show {row['id']}")
     unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
     _gone(unit, table, row)
     return None
 
 
-def _news(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[Stays]) -> Stays | None:
+def _news(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[RemainingRow]) -> RemainingRow | None:
     if row["state"] == quarantine.KEPT:
-        return Stays("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
+        return RemainingRow("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
     _gone(unit, table, row)
     return None
 
 
-def _block(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+def _block(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
     if row["card"] in who.cards:
-        return Stays("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
+        return RemainingRow("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
     _scrub(unit, table, row, who, stays)
     return None
 
@@ -197,7 +197,7 @@ def _gone(unit: Unit, table: Table, row: Row, *_more: object) -> None:
     unit.execute(delete(table).where(*persons.this(table, row)))
 
 
-def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Stays]) -> None:
+def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[RemainingRow]) -> None:
     """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
     if any(who.is_in(row[column.name], column.name) for column in table.primary_key):
         _gone(unit, table, row)
@@ -207,7 +207,7 @@ def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Sta
     unit.execute(update(table).where(*persons.this(table, row)).values(**new))
 
 
-def _blanked(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> None:
+def _blanked(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> None:
     """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
     blank = _BLANK[table.name]
     if row["patron"] in who.cards:
@@ -217,9 +217,9 @@ def _blanked(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[St
         _scrub(unit, table, row, who, stays)
 
 
-def _fine(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+def _fine(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
     if row["patron"] in who.cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
-        return Stays("fine", str(row["id"]), "money is open", "fines list")
+        return RemainingRow("fine", str(row["id"]), "money is open", "fines list")
     _scrub(unit, table, row, who, stays)
     return None
 

@@ -47,7 +47,7 @@ class Reading:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._partners: dict[str, Partner | None] = {}  # as this transaction saw them first
-        self._known: Mapping[str, patrons.Known] = {}
+        self._known: Mapping[str, patrons.CardRecord] = {}
 
     @property
     def dialect(self) -> str:

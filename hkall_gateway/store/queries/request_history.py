@@ -50,7 +50,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptAnswer:
     """An answered document as long as a repetition gets the same answer; `outcome` is the answer as a JSON record."""
 
     agency: str
@@ -109,7 +109,7 @@ def tries(unit: Overview, messages: Collection[int]) -> Mapping[int, tuple[Try, 
     return found
 
 
-def answered(unit: Overview, request: str, lines: Sequence[JournalLine]) -> Mapping[tuple[str, datetime], Kept]:
+def answered(unit: Overview, request: str, lines: Sequence[JournalLine]) -> Mapping[tuple[str, datetime], KeptAnswer]:
     """Return the answers that are still kept for documents of these lines, by (agency, instant).
 
     A document and its lines in the journal are written by one unit of work, at one instant.
@@ -117,8 +117,8 @@ def answered(unit: Overview, request: str, lines: Sequence[JournalLine]) -> Mapp
     instants = {line.at for line in lines if line.channel == NCIP}
     if not instants:
         return {}
-    asked = select(*_columns(INBOX, Kept)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
-    return {(kept.agency, kept.made_at): kept for kept in (Kept(*cells) for cells in _found(unit, asked))}
+    asked = select(*_columns(INBOX, KeptAnswer)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
+    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in _found(unit, asked))}
 
 
 def unplaced(unit: Overview, request: Request, candidates: Sequence[Candidate]) -> tuple[Unplaced, ...]:

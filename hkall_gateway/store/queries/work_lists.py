@@ -77,7 +77,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PageOrder:
     """A page's order, and where it begins: after `after`, the `next` of the page before; "" is the beginning."""
 
     key: SortKey = SortKey.DAYS
@@ -95,7 +95,7 @@ class Only:
     material: str = ""
 
 
-FIRST: Final = Order()
+FIRST: Final = PageOrder()
 ALL: Final = Only()
 
 
@@ -207,7 +207,7 @@ def conditions(unit: Overview, name: ListName, at: Moment) -> tuple[Any, ...]:
 # ---- pages
 
 
-def page(unit: Overview, name: ListName, at: Moment, order: Order = FIRST, only: Only = ALL) -> ListPage:
+def page(unit: Overview, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
     """Return a page of a list: at most `order.most` rows and MOST."""
     most = max(1, min(order.most, MOST))
     wanted = _page(unit, (*conditions(unit, name, at), *_only(only)), order, most + 1)
@@ -235,7 +235,7 @@ _LAST: Final = "\U0010ffff"
 _NEVER: Final = date.max
 
 
-def _page(unit: Overview, where: tuple[Any, ...], order: Order, most: int) -> Select[Any]:
+def _page(unit: Overview, where: tuple[Any, ...], order: PageOrder, most: int) -> Select[Any]:
     """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
     key = _key(order.key, unit.dialect)
     place = _after(unit, order, key)
@@ -280,7 +280,7 @@ def _place(key: SortKey, row: Any) -> str:
     return f"{shown}~{row.id}"
 
 
-def _after(unit: Overview, order: Order, key: ColumnElement[Any]) -> tuple[Any, str] | None:
+def _after(unit: Overview, order: PageOrder, key: ColumnElement[Any]) -> tuple[Any, str] | None:
     """Return the value of the sort key and the number after which a page begins; None at the beginning, or if unreadable."""
     shown, _, number = order.after.partition("~")
     if not number:
