@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import Run
-from bench.generator import Order
+from bench.generator import LoadOrder
 from bench.processes import COMMAND, HOST, PATIENCE_S, Process
 from bench.questions import WORKS, Work, login
 from bench.resources import Benchmark, Engine
@@ -117,13 +117,13 @@ class GatewaySubject:
         told = [daemon.metrics() for daemon in self.daemons]
         return tuple(sum(metrics.get(f"{GROUPS}_{what}{label}", 0.0) for metrics in told) for what in ("count", "sum"))
 
-    def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> Order:
+    def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> LoadOrder:
         """Returns the load generator's order for all processes."""
         kind = WORKS[task.work]
         line = kind.framing == "line"
         ports = [daemon.ports.sip2 if line else daemon.ports.ncip for daemon in self.daemons]
         hello = login() if line else b""
-        return Order(ports, task.connections, task.seconds, kind.framing, (kind.yes,), mine, hello, not kind.once)
+        return LoadOrder(ports, task.connections, task.seconds, kind.framing, (kind.yes,), mine, hello, not kind.once)
 
     def cpu_s(self) -> float:
         """CPU seconds of all processes so far."""

@@ -39,7 +39,7 @@ class WrongAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class LoadOrder:
     """The parameters of one run.
 
     `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the beginnings of good answers, in a
@@ -99,13 +99,13 @@ def whole_page(data: bytes) -> bool:
     return len(body) >= int(length.partition(b":")[2] or 0)
 
 
-def check_line(order: Order, wanted: bytes, data: bytes) -> None:
+def check_line(order: LoadOrder, wanted: bytes, data: bytes) -> None:
     """Raises WrongAnswer unless this line is the expected positive answer."""
     if not (data.startswith(order.yes) and wanted in data and checksum_holds(data)):
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
 
 
-def check_page(order: Order, wanted: bytes, data: bytes) -> None:
+def check_page(order: LoadOrder, wanted: bytes, data: bytes) -> None:
     """Raises WrongAnswer unless this page is the expected document, without a Problem."""
     right = data.startswith(b"HTTP/1.1 200") and any(yes in data for yes in order.yes)
     if not right or wanted not in data or b"Problem>" in data:
@@ -121,7 +121,7 @@ class AnswerFraming:
     """Functions that tell when an answer is complete, check it, and write a question after the previous one."""
 
     whole: Callable[[bytes], bool]
-    check: Callable[[Order, bytes, bytes], None]
+    check: Callable[[LoadOrder, bytes, bytes], None]
     said: Callable[[bytes, bytes], bytes]
 
 
@@ -158,7 +158,7 @@ class Talk:
             raise WrongAnswer("a question did not fit into the socket")
 
 
-def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[float]]:
+def drive(order: LoadOrder, seconds: Callable[[], float]) -> tuple[float, array[float]]:
     """Asks and checks until the time or the questions are over; (seconds that it took, each answer's waiting time).
 
     `seconds` returns a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
@@ -178,7 +178,7 @@ def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[floa
 class Loop:
     """The closed loop of one run. `waits` are the waiting times of the answers in seconds."""
 
-    def __init__(self, order: Order, seconds: Callable[[], float]) -> None:
+    def __init__(self, order: LoadOrder, seconds: Callable[[], float]) -> None:
         self._order, self._seconds, self._questions = order, seconds, order.asked()
         self._whole, self._check = FRAMINGS[order.framing].whole, FRAMINGS[order.framing].check
         self._gap_s = 1 / order.rate if order.rate else 0.0
@@ -250,20 +250,20 @@ class Loop:
 # ---- the order as a file, the result as a line
 
 
-def write_order(file: Path, order: Order) -> None:
+def write_order(file: Path, order: LoadOrder) -> None:
     """Writes an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
-    said = {name: getattr(order, name) for name in Order.__dataclass_fields__}
+    said = {name: getattr(order, name) for name in LoadOrder.__dataclass_fields__}
     said["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
     said |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
     file.write_text(json.dumps(said), encoding="utf-8")
 
 
-def read_order(file: Path) -> Order:
+def read_order(file: Path) -> LoadOrder:
     """Reads the order in a file."""
     said = json.loads(file.read_text(encoding="utf-8"))
     said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
     yes = tuple(text.encode("latin-1") for text in said.pop("yes"))
-    return Order(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
+    return LoadOrder(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
 
 
 def main(file: str) -> None:

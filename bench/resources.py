@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from bench.figures import Run, run_of
-from bench.generator import Order, Question, write_order
+from bench.generator import LoadOrder, Question, write_order
 from bench.plan import Size
 from bench.processes import Broken, family_cpu_s, ports
 from bench.questions import WORKS, questions
@@ -154,7 +154,7 @@ class Benchmark:
 
     # ---- load
 
-    def drive(self, order: Order) -> tuple[dict[str, Any], list[float]]:
+    def drive(self, order: LoadOrder) -> tuple[dict[str, Any], list[float]]:
         """Runs an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""
         file = self.folder / f"order{next(self._numbers)}.json"
         write_order(file, order)
@@ -166,7 +166,7 @@ class Benchmark:
         said = json.loads(done.stdout)
         return said, said.pop("waits_s")
 
-    def watch(self, order: Order, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _nothing) -> Run:
+    def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _nothing) -> Run:
         """Runs an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
         before, database_before = cpu_s(), database_cpu_s()
         said, waits_s = self.drive(order)

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from bench.baselines.transaction import STATEMENTS, for_pgbench
 from bench.figures import Run, run_of
-from bench.generator import Order
+from bench.generator import LoadOrder
 from bench.processes import Broken, Process
 from bench.questions import WORKS
 from bench.resources import Benchmark, Engine
@@ -47,7 +47,7 @@ class BaselineServer:
         kind, canned = WORKS[task.work], self._name == "canned"
         asked = [(text, b"" if canned else wanted) for text, wanted in self._ground.questions(task.work)]
         yes = b"" if self._name == "echo" else kind.yes
-        order = Order([self._port], task.connections, task.seconds, kind.framing, (yes,), asked, again=True)
+        order = LoadOrder([self._port], task.connections, task.seconds, kind.framing, (yes,), asked, again=True)
         return self._ground.watch(order, self.process.cpu_s)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.figures import quantile
 from bench.gateways import GatewaySubject
-from bench.generator import Order
+from bench.generator import LoadOrder
 from bench.plan import Plan
 from bench.processes import PATIENCE_S, Broken
 from bench.questions import line, login
@@ -42,5 +42,5 @@ def attacked(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 def _p99(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> float:
     ports = [gateway.daemons[0].ports.sip2]
-    order = Order(ports, TERMINALS, seconds, "line", (b"98",), QUESTIONS, login(), again=True, rate=A_SECOND)
+    order = LoadOrder(ports, TERMINALS, seconds, "line", (b"98",), QUESTIONS, login(), again=True, rate=A_SECOND)
     return quantile(sorted(ground.drive(order)[1]), 0.99)

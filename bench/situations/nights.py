@@ -16,7 +16,7 @@ from sqlalchemy import Engine, delete, func, insert, select, update
 
 from bench.figures import quantile
 from bench.gateways import GatewaySubject
-from bench.generator import Order, Question
+from bench.generator import LoadOrder, Question
 from bench.plan import Plan
 from bench.questions import WORKS
 from bench.resources import Benchmark
@@ -150,14 +150,14 @@ def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     }
 
 
-def _orders(ground: Benchmark, gateway: GatewaySubject) -> tuple[Order, Order]:
+def _orders(ground: Benchmark, gateway: GatewaySubject) -> tuple[LoadOrder, LoadOrder]:
     """The orders of the terminals and of the partners, at the highest possible rate."""
     terminals = gateway.order(Task("sip2_63", TERMINALS, MOST_S, 0), mixture(ground))
     partners = gateway.order(Task("lookup_user", PARTNERS, MOST_S, 0), ground.questions("lookup_user"))
     return replace(terminals, yes=tuple(WORKS[work].yes for work in MIXED)), partners
 
 
-def _driven(ground: Benchmark, order: Order) -> tuple[float, list[float]]:
+def _driven(ground: Benchmark, order: LoadOrder) -> tuple[float, list[float]]:
     """Returns answers a second, and each answer's waiting time."""
     said, waits_s = ground.drive(order)
     return len(waits_s) / said["took_s"], waits_s

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench import generator
 from bench.baselines.table import SERVING
-from bench.generator import Order, Question, WrongAnswer, check_page, checksum_holds, drive, numbered, whole_page
+from bench.generator import LoadOrder, Question, WrongAnswer, check_page, checksum_holds, drive, numbered, whole_page
 from bench.processes import Process, ports
 from bench.questions import line
 from hkall_gateway.sip2.codec.lines import checksum
@@ -38,8 +38,8 @@ def asked(number: int) -> Question:
     return line(f"35{number}", number), f"35{number}AY".encode()
 
 
-def order(port: int, *questions: Question, connections: int = 2, seconds: float = 1e9, again: bool = False) -> Order:
-    return Order([port], connections, seconds, "line", (b"35",), questions, again=again)
+def order(port: int, *questions: Question, connections: int = 2, seconds: float = 1e9, again: bool = False) -> LoadOrder:
+    return LoadOrder([port], connections, seconds, "line", (b"35",), questions, again=again)
 
 
 @pytest.mark.parametrize("connections", [1, 3, 8])
@@ -85,7 +85,7 @@ def test_a_port_where_nobody_listens_ends_the_run() -> None:
 
 def test_a_login_that_is_refused_ends_the_run(echo: int) -> None:
     with pytest.raises(WrongAnswer, match="login"):
-        drive(Order([echo], 1, 1.0, "line", (b"35",), [asked(1)], login=line("93", 0)), ticks())
+        drive(LoadOrder([echo], 1, 1.0, "line", (b"35",), [asked(1)], login=line("93", 0)), ticks())
 
 
 # fmt: off
@@ -101,7 +101,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("page", "right"), PAGES)
 def test_a_page_is_right_without_a_problem_and_with_what_was_asked(page: bytes, right: bool) -> None:
-    asks = Order([1], 1, 1.0, "http", (b"yes",), [])
+    asks = LoadOrder([1], 1, 1.0, "http", (b"yes",), [])
     if right:
         check_page(asks, b"d-1", page)
     else:
@@ -126,7 +126,7 @@ def test_a_page_is_whole_with_its_last_byte_and_not_before(body: bytes, data: st
 
 
 def test_an_order_survives_its_file(tmp_path: Path) -> None:
-    told = Order([1, 2], 3, 4.5, "line", (b"36\xff", b"1"), [(b"\x00\xe9", b"\xfe")], b"93", True)
+    told = LoadOrder([1, 2], 3, 4.5, "line", (b"36\xff", b"1"), [(b"\x00\xe9", b"\xfe")], b"93", True)
     generator.write_order(tmp_path / "order", told)
     read = generator.read_order(tmp_path / "order")
     assert read == told
