@@ -126,7 +126,7 @@ DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
 EACH_STEP: Final[tuple[Invariant, ...]] = (
     Invariant("a book is in one place",            IN_HAND,                                                  in_one_place),
     Invariant("one lender ships a request",        frozenset({"LEND"}),                                      one_lender_ships),
-    Invariant("a lender is given up for a reason",frozenset({"ASK_NEXT"}),                                went_on_with_reason),
+    Invariant("a lender is given up with reason",  frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
     Invariant("a loan has its whole period",       DATED,                                                    whole_period),
     Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
 )
