@@ -129,7 +129,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
-        click.echo(f"{partner.agency} gave no usable answer about {silent} of {len(said)}", err=True)
+        click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
     return {line.wire_id: line for line in said}
 
 
