@@ -48,7 +48,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-@pytest.mark.parametrize("door", ["sip2", "ncip", "ops"])
+@pytest.mark.parametrize("services", ["sip2", "ncip", "ops"])
 def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
     with socket.create_server(("127.0.0.1", getattr(site.ports, services))):
         code, log = site.ends(COMMAND, "serve", "--config", site.path)

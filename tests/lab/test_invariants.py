@@ -195,7 +195,7 @@ def a_letter_is_lost(story: PreparedSimulation) -> None:
 DEFECTS: tuple[tuple[str, Callable[[PreparedSimulation], None], str], ...] = (
     ("a book is in one place",            it_stands_on_the_lenders_shelf,            "says RECEIVED of"),
     ("a book is in one place",            two_libraries_say_that_they_have_it,       "both say that they have"),
-    ("one lender ships for a wish",       two_lenders_ship,                          "and so does"),
+    ("one lender ships a request",       two_lenders_ship,                          "and so does"),
     ("a lender is given up with reason", the_next_is_asked_without_a_reason,        "went on from"),
     ("a loan has its whole period",       a_loan_ends_with_the_owners_date,          "is lent for 15 days"),
     ("quotas hold",                       one_book_too_many,                         "has 40 books"),

@@ -167,7 +167,7 @@ def test_a_recalled_book_is_not_renewed(page: Page) -> None:
     assert page.catalogue.renew(reader, book).rule == "R28"
 
 
-@pytest.mark.parametrize("door", ["terminal", "catalogue"])
+@pytest.mark.parametrize("services", ["terminal", "catalogue"])
 def test_a_renewal_that_is_repeated_after_a_recall_is_refused(page: Page, services: str) -> None:
     """R28. The lender recalled it a minute after the renewal: the first answer holds no more."""
     reader = page.reader()

@@ -32,7 +32,7 @@ def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[soc
     return lines
 
 
-@pytest.mark.parametrize("door", ["plain", "secure", "ncip", "raw"])
+@pytest.mark.parametrize("services", ["plain", "secure", "ncip", "raw"])
 def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, services: str) -> None:
     with ExitStack() as stack:
         lines = held_open(stack, getattr(arena, services), "127.0.0.2", 2 * UNPROVEN)
