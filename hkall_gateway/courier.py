@@ -19,12 +19,13 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners.deliveries import PATIENCE, TOLD
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitState, Patience
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
@@ -80,7 +81,7 @@ def _after(made: int) -> RetryCallState:
     return state
 
 
-_WHOM = {"mail": "patron", "ils": "line"}
+_WHOM = {OutboxKind.MAIL: "patron", OutboxKind.ILS: "line"}
 """The log field that names a row's recipient, by the row's kind; the field of all other kinds is `partner`."""
 
 
@@ -94,7 +95,7 @@ class Courier:
         self,
         store: Store,
         desk: Desk,
-        carriers: Mapping[str, Carrier],
+        carriers: Mapping[OutboxKind, Carrier],
         schedule: Schedule,
         clock: Clock,
         now: Callable[[], datetime],
@@ -107,7 +108,7 @@ class Courier:
         self._under_way: dict[Deferred[None], int] = {}
         self._running = self._looking = self._again = self._unsure = False
         self._looked_s = self._timer_s = 0.0
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
         self._look_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
@@ -119,8 +120,7 @@ class Courier:
     async def stop(self) -> None:
         """Claims no more rows; waits for the deliveries under way."""
         self._running = False
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
         if self._look_under_way is not None:
             await self._look_under_way
         for waiting in list(self._under_way):
@@ -233,10 +233,10 @@ class Courier:
         try:
             return await self._carriers[row.kind](row)
         except Unavailable as away:
-            return DeliveryResult("unreachable", detail=f"the database: {away}", untold=True)
+            return DeliveryResult(DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
         except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
-            return DeliveryResult("unknown", detail="a bug; see the log")
+            return DeliveryResult(DeliveryKind.UNKNOWN, detail="a bug; see the log")
 
 
 def _give_back(unit: Unit, rows: Sequence[int]) -> None:
@@ -254,13 +254,13 @@ def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
 
 def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
-    if answer.kind == NOT_NEEDED:
+    if answer.kind is DeliveryKind.NOT_NEEDED:
         LOG.info("courier.not_needed", **facts, why=answer.detail)
-    elif answer.kind == "undeliverable":
+    elif answer.kind is DeliveryKind.UNDELIVERABLE:
         LOG.warning("courier.sent", **facts, problem=answer.problem, why=answer.detail)
     elif answer.kind in TOLD:
         LOG.info("courier.sent", **facts, problem=answer.problem)
-    elif answer.kind == "fault":  # a person must correct the secret, the agency, the version or the service
+    elif answer.kind is DeliveryKind.FAULT:  # a person must correct the secret, the agency, the version or the service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)
     elif retry_at is not None:
         LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=retry_at.isoformat())

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,7 @@ from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
-from hkall_gateway.sip2.listeners import NOBODY_ELSE, Listener
+from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import TerminalFactory
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
@@ -89,10 +89,6 @@ def the_reactor() -> Any:
     return reactor
 
 
-def _as_it_is(factory: Any) -> Any:
-    return factory
-
-
 def _limit(services: gateway.EndpointConfig) -> ConnectionLimit:
     return ConnectionLimit(services.max_connections, services.max_connections_per_address, services.max_unproven_per_address)
 
@@ -110,8 +106,18 @@ def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: All
     return judge
 
 
-Guard = tuple[Judge, Refusals]
-"""The admission check of a port, and the counter of its refusals."""
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may connect to a port.
+
+    `judge` checks an address at accept, `refusals` counts those that it refuses, `balancers` must send a PROXY header.
+    `client_ca` signs the certificates of clients, on an ssl: port.
+    """
+
+    judge: Judge
+    refusals: Refusals
+    balancers: AllowList
+    client_ca: Path | None = None
 
 
 class Daemon:
@@ -154,6 +160,7 @@ class Daemon:
         self._ops = self._make_ops()
         self._web = self._make_web()
         self._ports: list[Any] = []
+        self._header_readers: list[ProxyProtocolFactory] = []
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
 
@@ -316,36 +323,35 @@ class Daemon:
         return [*((text, self._partners) for text in listens.listen), *((text, self._lines) for text in listens.listen_v1_tcp)]
 
     async def _listen_to_terminals(self, text: str, terminals: TerminalFactory) -> None:
-        """Opens one terminal port. A PROXY header is read below TLS; without TLS the terminal's own connection reads it."""
         listens, balancers = self.config.sip2, terminals.listener.proxy_from
-        if text.startswith(tls.KIND):
-            terminals.listener = replace(terminals.listener, proxy_from=NOBODY_ELSE)
-        around = self._behind(balancers, "sip2")
         judge = _judge(lambda address: self._sip2_door.admits(address), terminals.limit, balancers)
-        named: dict[str, Any] = {"guard": (judge, terminals.refusals), "around": around}
-        await self._listen(text, terminals, shared=listens.share_ports, **named)
+        await self._listen(text, terminals, Admission(judge, terminals.refusals, balancers), shared=listens.share_ports)
 
     async def _listen_to_partners(self, text: str, factory: NcipSite | NcipLines) -> None:
-        listens, plain, bounds = self.config.ncip, not text.startswith(tls.KIND), factory.bounds
-        balancers = AllowList(listens.proxy_from)
-        around = self._behind(balancers, "ncip") if listens.proxy_from else _as_it_is
+        listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
         judge = _judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
-        named: dict[str, Any] = {"guard": (judge, bounds.refusals), "authorities": listens.client_ca, "around": around}
-        await self._listen(text, around(factory) if plain else factory, shared=listens.share_ports, **named)
+        admission = Admission(judge, bounds.refusals, balancers, listens.client_ca)
+        await self._listen(text, factory, admission, shared=listens.share_ports)
 
-    def _behind(self, balancers: AllowList, services: str) -> Callable[[Any], Any]:
-        return lambda factory: ProxyProtocolFactory(factory, balancers, services, self.metrics, self._reactor)
-
-    async def _listen(
-        self, text: str, factory: Any, *, shared: bool = False, guard: Guard | None = None, **of_tls: Any
-    ) -> None:
-        text = numbered(text, number())
-        made = tls.tls_entrance(self._reactor, text, shared=shared, **of_tls) if text.startswith(tls.KIND) else None
-        if made is not None:
-            self._certificates.append(made.certificates)
-        endpoint: Any = made or server_endpoint(self._reactor, text, shared=shared)
+    async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
+        """Opens one port. A PROXY header is read below TLS. Without `admission` each address may connect."""
+        text, around = numbered(text, number()), partial(self._behind, admission)
+        if text.startswith(tls.KIND):
+            authorities = admission.client_ca if admission else None
+            endpoint: Any = tls.tls_entrance(self._reactor, text, shared=shared, authorities=authorities, around=around)
+            self._certificates.append(endpoint.certificates)
+        else:
+            endpoint, factory = server_endpoint(self._reactor, text, shared=shared), around(factory)
         port = prompt(await endpoint.listen(factory), self._soon.first, self._fair)
-        self._ports.append(guarded(port, *guard) if guard else port)
+        self._ports.append(guarded(port, admission.judge, admission.refusals) if admission else port)
+
+    def _behind(self, admission: Admission | None, factory: Any) -> Any:
+        """Returns `factory`, behind the reader of PROXY headers if load balancers connect to its port."""
+        if admission is None or not admission.balancers:
+            return factory
+        reader = ProxyProtocolFactory(factory, admission.balancers, admission.refusals, self._reactor)
+        self._header_readers.append(reader)
+        return reader
 
     def _renew_certificates(self) -> None:
         for shown in self._certificates:
@@ -377,6 +383,9 @@ class Daemon:
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()
+        for reader in self._header_readers:
+            reader.close_waiting()
+        self._header_readers.clear()
         draining = [terminals.drain() for _, terminals in self._terminals]
         for drained in draining:
             await drained

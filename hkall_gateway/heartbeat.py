@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from twisted.internet.defer import ensureDeferred
 
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.store import instances
 from hkall_gateway.store.engine.database import Store
@@ -56,7 +56,7 @@ class Presence:
     ) -> None:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
         self._metrics, self._trust_clock = metrics, trust_clock
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
         self.written = True
         """Whether the database took the last of our signs of life: on a full disk it answers, and takes nothing."""
 
@@ -87,8 +87,7 @@ class Presence:
 
     async def stop(self) -> None:
         """Signs off; rows still claimed in our name become free."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
         self._timer = None
         now = self._now()
         try:

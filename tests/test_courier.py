@@ -18,15 +18,16 @@ from hkall_gateway.courier import APART_S, LEASE_S, ChannelTerms, Courier, Sched
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners.deliveries import PATIENCE, delivered
 from hkall_gateway.rules.circuit import Patience, circuit
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.store.unit import Unit
 from tests import databases
 
@@ -61,7 +62,7 @@ class Post:
     def beside(self, name: str) -> Courier:
         """The courier of a gateway of that name."""
         schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
-        agreed, carriers = self._terms, {"ncip": self.carry}
+        agreed, carriers = self._terms, {OutboxKind.NCIP: self.carry}
         return Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: agreed, self._patience)
 
     def now(self) -> datetime:
@@ -74,8 +75,8 @@ class Post:
             self.slow.append(waiting)
             return await waiting
         if row.recipient in self.down:
-            return DeliveryResult("unreachable")
-        return self.answers.pop(0) if self.answers else DeliveryResult("accepted")
+            return DeliveryResult(DeliveryKind.UNREACHABLE)
+        return self.answers.pop(0) if self.answers else DeliveryResult(DeliveryKind.ACCEPTED)
 
     def put(self, request: str, partner: str, send: Notification = Notification.ASK_LENDER) -> None:
         telling = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
@@ -97,7 +98,7 @@ class Post:
         return circuit(self.store.now(lambda unit: unit.links.one(agency)), self.now())
 
     def states(self) -> list[tuple[str, str]]:
-        rows = self.store.now(lambda unit: unit.outbox.rows(states=("waiting", "unsure", "dead", "sent")))
+        rows = self.store.now(lambda unit: unit.outbox.rows(states=(*UNSETTLED, OutboxState.SENT)))
         return [(row.request, row.state) for row in rows]
 
 
@@ -122,7 +123,7 @@ def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_ro
     two.one.pass_time(5)
     assert len(two.one.carried) == 3
     for answered in range(1, 6):
-        two.one.slow[answered - 1].callback(DeliveryResult("accepted"))
+        two.one.slow[answered - 1].callback(DeliveryResult(DeliveryKind.ACCEPTED))
         two.one.pass_time(1)
         assert len(two.one.carried) == 3 + answered
     assert len(set(two.one.carried)) == 8  # none twice
@@ -205,7 +206,7 @@ def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
 
 
 def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
-    post = Post(DeliveryResult("unreachable"))
+    post = Post(DeliveryResult(DeliveryKind.UNREACHABLE))
     post.put("R1", "CUHK")
     post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
     post.put("R2", "CUHK")
@@ -216,7 +217,7 @@ def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
 
 
 def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
-    post = Post(*[DeliveryResult("unreachable")] * 3)
+    post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 3)
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(14)
@@ -233,7 +234,7 @@ def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
 
 
 def test_a_partner_that_names_a_time_is_not_asked_before_it() -> None:
-    post = Post(DeliveryResult("later", retry_after_s=120))
+    post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120))
     post.put("R1", "CUHK")
     post.start()
     post.pass_time(119)
@@ -250,7 +251,7 @@ def test_no_more_than_the_limit_are_under_way_to_one_partner() -> None:
     post.put("R9", "LU")
     post.start()
     assert [c.split("/")[1] for c in post.carried] == ["CUHK", "CUHK", "LU"]
-    post.slow[0].callback(DeliveryResult("accepted"))
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
     assert len(post.carried) == 4
 
 
@@ -261,7 +262,7 @@ def test_a_bug_in_a_carrier_loses_nothing() -> None:
     async def broken(_row: OutboxRow) -> DeliveryResult:
         raise ZeroDivisionError
 
-    post.courier._carriers = {"ncip": broken}
+    post.courier._carriers = {OutboxKind.NCIP: broken}
     post.start()
     assert post.states() == [("R1", "unsure")]  # where the bug struck is not known
 
@@ -270,18 +271,18 @@ def test_a_bug_in_a_carrier_loses_nothing() -> None:
     ("answer", "line"),
     [
         (
-            DeliveryResult("unreachable", detail="smtp: no"),
+            DeliveryResult(DeliveryKind.UNREACHABLE, detail="smtp: no"),
             {"event": "courier.failed", "log_level": "warning", "why": "smtp: no"},
         ),
         (
-            DeliveryResult("undeliverable", detail="smtp 550"),
+            DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="smtp 550"),
             {"event": "courier.sent", "log_level": "warning", "why": "smtp 550"},
         ),
         (
-            DeliveryResult(NOT_NEEDED, detail="it is lent"),
+            DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it is lent"),
             {"event": "courier.not_needed", "log_level": "info", "why": "it is lent"},
         ),
-        (DeliveryResult("accepted"), {"event": "courier.sent", "log_level": "info"}),
+        (DeliveryResult(DeliveryKind.ACCEPTED), {"event": "courier.sent", "log_level": "info"}),
     ],
 )
 def test_the_log_says_why_something_was_not_sent(answer: DeliveryResult, line: dict[str, str]) -> None:
@@ -329,7 +330,7 @@ def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it
     flaky = Flaky(post.store)
     post.desk.services.store = flaky
     flaky.away = 3
-    post.slow[0].callback(DeliveryResult("accepted"))
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
     post.pass_time(2)
     assert post.states() == [("R1", "waiting")]
     post.pass_time(1)
@@ -356,7 +357,7 @@ def test_what_is_still_in_hand_after_its_lease_is_not_sent_once_more_by_the_same
     post.start()
     post.pass_time(LEASE_S + 5)
     assert post.carried == ["R1/CUHK/ask_lender"]
-    post.slow[0].callback(DeliveryResult("accepted"))
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
     assert post.states() == [("R1", "sent")]
 
 
@@ -366,7 +367,14 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
     (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
     for _ in range(2):
         post.store.now(
-            in_context, delivered, post.desk.library, post.now(), row, DeliveryResult("unknown"), post.now(), PATIENCE
+            in_context,
+            delivered,
+            post.desk.library,
+            post.now(),
+            row,
+            DeliveryResult(DeliveryKind.UNKNOWN),
+            post.now(),
+            PATIENCE,
         )
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
     assert kept is not None
@@ -381,7 +389,7 @@ def test_stopping_waits_for_what_is_under_way() -> None:
     ended: list[None] = []
     ensureDeferred(post.courier.stop()).addCallback(ended.append)
     assert ended == []
-    post.slow[0].callback(DeliveryResult("accepted"))
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
     assert ended == [None]
     assert post.states() == [("R1", "sent")]
 
@@ -452,7 +460,9 @@ def test_the_first_answer_lets_everything_leave_again() -> None:
 
 
 def test_a_refusal_is_an_answer_too() -> None:
-    post = Post(*[DeliveryResult("unreachable")] * 5, DeliveryResult("refused", "Unknown Request"), attempts=12)
+    post = Post(
+        *[DeliveryResult(DeliveryKind.UNREACHABLE)] * 5, DeliveryResult(DeliveryKind.REFUSED, "Unknown Request"), attempts=12
+    )
     for n in range(6):
         post.put(f"R{n}", "CUHK")
     post.start()
@@ -491,7 +501,7 @@ def test_one_partner_that_is_down_delays_nobody_else() -> None:
 
 
 def test_a_busy_server_rests_for_the_time_that_it_names_and_no_other_message_goes_there() -> None:
-    post = Post(DeliveryResult("later", retry_after_s=120), in_flight=1)
+    post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120), in_flight=1)
     post.put("R1", "CUHK")
     post.put("R2", "CUHK")
     post.start()
@@ -512,7 +522,7 @@ def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -
 
 
 def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
-    post = Post(*[DeliveryResult("unreachable")] * 2, attempts=12, terms=ChannelTerms(attempts=2))
+    post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 2, attempts=12, terms=ChannelTerms(attempts=2))
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(60)
@@ -520,7 +530,7 @@ def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
 
 
 def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
-    post = Post(DeliveryResult("unknown", detail="cut"), DeliveryResult("unreachable"), attempts=5)
+    post = Post(DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.UNREACHABLE), attempts=5)
     post.put("R1", "CUHK")
     post.start()
     assert post.states() == [("R1", "unsure")]
@@ -531,7 +541,9 @@ def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
 
 
 def test_every_attempt_is_remembered_with_how_it_went() -> None:
-    post = Post(DeliveryResult("unknown", detail="cut"), DeliveryResult("refused", "Unknown Item", "no copy"))
+    post = Post(
+        DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "no copy")
+    )
     post.put("R1", "CUHK")
     post.start()
     post.pass_time(16)
@@ -565,7 +577,7 @@ def _drains_in_order_at_the_limit(post: Post) -> None:
         while post.slow:
             waiting, post.slow = post.slow, []
             for one in waiting:
-                one.callback(DeliveryResult("accepted"))
+                one.callback(DeliveryResult(DeliveryKind.ACCEPTED))
             most = max(most, len(post.slow))
         if len(post.carried) >= 1000:
             break

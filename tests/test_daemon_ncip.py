@@ -42,6 +42,7 @@ class Site:
     raw: int
     tls: int
     plain: int
+    sip2: int
 
 
 def identity(folder: Path, name: str) -> Path:
@@ -62,15 +63,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("doors")
     for name in ("gateway", "hkust", "stranger"):
         identity(folder, name)
-    made = Site(folder, *free_ports(3))
-    sip2, ncip, ops, smtp = free_ports(4)
-    ports = demo_setup.Ports(sip2, ncip, ops, smtp)
+    made = Site(folder, *free_ports(4))
+    ncip, ops, smtp = free_ports(3)
+    ports = demo_setup.Ports(made.sip2, ncip, ops, smtp)
     path = demo_setup.write_config(folder, ports)
     tls = f"ssl:{made.tls}:privateKey=gateway.pem:certKey=gateway.pem:interface=127.0.0.1"
     doors = f'listen = ["{tls}", "tcp:{made.plain}:interface=127.0.0.1"]\nclient_ca = "hkust.pem"\n'
     doors += f'listen_v1_tcp = ["tcp:{made.raw}:interface=127.0.0.1"]\nproxy_from = ["{BALANCER}/32"]\n'
     plain = f'listen = ["tcp:{ports.ncip}:interface=127.0.0.1"]\n'
-    said = path.read_text().replace(plain, doors).replace('agency = "HKUST"', 'agency = "HKUST"\ncertificate = "hkust"')
+    sip2 = f'listen = ["tcp:{made.sip2}:interface=127.0.0.1"]\n'
+    said = path.read_text().replace(sip2, f'{sip2}proxy_from = ["{BALANCER}/32"]\n')
+    said = said.replace(plain, doors).replace('agency = "HKUST"', 'agency = "HKUST"\ncertificate = "hkust"')
     path.write_text(said)
     environ = {**os.environ, **demo_setup.environment(ports)}
     databases.fill(path, environ)
@@ -144,6 +147,27 @@ def test_a_certificate_that_no_authority_of_ours_signed_is_turned_away(site: Sit
 
 
 # ---- behind a load balancer
+
+TERMINALS = {
+    "a terminal that the balancer names": (BALANCER, b"PROXY TCP4 127.0.0.1 127.0.0.1 40000 80\r\n", b"941\r"),
+    "the balancer itself": (BALANCER, b"PROXY UNKNOWN\r\n", b"941\r"),
+    "from where no terminal is": (BALANCER, b"PROXY TCP4 192.0.2.77 127.0.0.1 40000 80\r\n", b""),
+    "a balancer without a header": (BALANCER, b"", b""),
+    "a terminal without a balancer": ("127.0.0.1", b"", b"941\r"),
+}
+"""From where the connection comes, what it sends before its login, and the answer."""
+
+
+@pytest.mark.parametrize("name", TERMINALS)
+def test_a_terminal_behind_a_balancer_logs_in_after_the_header(site: Site, name: str) -> None:
+    source, header, answer = TERMINALS[name]
+    with socket.create_connection(("127.0.0.1", site.sip2), PATIENCE_S, (source, 0)) as line:
+        line.sendall(header + b"9300CNcounter-1|COdemo|\r")
+        said = b""
+        with suppress(ConnectionResetError):
+            while b"\r" not in said and (part := line.recv(1024)):
+                said += part
+    assert said == answer
 
 
 BALANCED = {

@@ -22,6 +22,7 @@ from hkall_gateway.rules.dates.service_windows import suspended
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
 from hkall_gateway.rules.policy import RequestFacts
+from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind, StaffFlag
 from hkall_gateway.rules.vendor_words.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.vocabulary import (
     RULES,
@@ -42,7 +43,6 @@ from hkall_gateway.store.unannounced import asked_by_barcode
 from hkall_gateway.store.unit import Unit
 
 P = Position
-ACCEPTED: Final = "accepted"
 """The outcome of a candidate that has accepted our request."""
 NOBODY_ASKED: Final[Mapping[str, Any]] = MappingProxyType(
     {"partner": "", "wire_agency": "", "wire_id": "", "item_agency": "", "item_barcode": "", "lender_due": None}
@@ -127,14 +127,21 @@ def _same(request: Request, ask: RequestTitle) -> bool:
     return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
 
 
+UNCHECKED: Final[Mapping[str, StaffFlag]] = {
+    "local_check": StaffFlag.LOCAL_CHECK_UNKNOWN,
+    "quota_check": StaffFlag.QUOTA_CHECK_UNKNOWN,
+}
+"""Flags by the fact of a grant that says that a check could not be made."""
+
+
 def _given_back(context: Context, request: Request) -> bool:
     """Whether the patron has left a book on the hold shelf past its last day: it counts as returned (R11a, R14)."""
     return waited_too_long(context, request)
 
 
 def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
-    """The checks that could not be made, as flags for staff: "local_check:unknown"."""
-    unknown = [f"{name}:{value}" for name, value in grant.facts.items() if value == "unknown"]
+    """The checks that could not be made, as flags for staff."""
+    unknown = [flag for name, flag in UNCHECKED.items() if grant.facts.get(name) == "unknown"]
     return " ".join([*unknown, *filter(None, [facts.flag])])
 
 
@@ -242,8 +249,14 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
     answer decides.
     """
     for rival, lender in asked_by_barcode(context.unit, item.barcode):
-        waits = rival.position is P.REQUESTED and rival.wire_id == lender.wire_id and lender.outcome == ACCEPTED
-        if waits and lender.agency == item.agency and rival.id != holder and not _another(context, rival, lender):
+        promised = rival.wire_id == lender.wire_id and lender.outcome == CandidateOutcome.ACCEPTED
+        if (
+            rival.position is P.REQUESTED
+            and promised
+            and lender.agency == item.agency
+            and rival.id != holder
+            and not _another(context, rival, lender)
+        ):
             give_up_on(context, rival, by, LENT_TO_ANOTHER)
 
 
@@ -307,13 +320,15 @@ def _asked_lender_answered(context: Context, request: Request, wire_id: str, ans
         return
     if answer.looked:
         context.unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, context.now, by, "R7")
-    if answer.kind != "refused":
-        context.unit.mark(asked[1], outcome=ACCEPTED, **({"their_number": answer.number} if answer.number else {}))
+    if answer.kind != DeliveryKind.REFUSED:
+        context.unit.mark(
+            asked[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
+        )
     elif answer.untold:  # it was not asked: it has no address
         context.unit.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _will_not_come(context, request, wire_id, NOT_REACHED, by)
     else:
-        context.unit.mark(asked[1], outcome=answer.looked or f"refused: {answer.problem}")
+        context.unit.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
         reason = decline_reason(answer.looked or answer.problem, answer.detail)
         _will_not_come(context, request, wire_id, reason, by)
 
@@ -341,7 +356,7 @@ def _will_not_come(context: Context, request: Request, wire_id: str, reason: str
 
 def _cancel_answered(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
-    if answer.kind in {"accepted", "already"} or answer.problem == "Unknown Request":
+    if answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request":
         unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
 
 

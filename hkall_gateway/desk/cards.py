@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk import borrowing, counter
@@ -43,7 +42,7 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
-        return _no(context.unit, facts.stranger, ask, context.now)
+        return _no(context, facts.stranger, ask)
     return CardSet(
         ask.card, again=not cards.block(context.unit, ask.card, ask.text, context.now, ask.by, retained=ask.retained)
     )
@@ -52,7 +51,7 @@ def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSe
 def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Lift a block that a terminal set here."""
     if facts.borrower is None:
-        return _no(context.unit, facts.stranger, ask, context.now)
+        return _no(context, facts.stranger, ask)
     return CardSet(ask.card, again=not cards.lift(context.unit, ask.card, context.now, ask.by))
 
 
@@ -62,19 +61,19 @@ def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> Card
 def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
-        return _no(context.unit, facts.stranger, ask, context.now)
+        return _no(context, facts.stranger, ask)
     return _HOLDS[ask.mode](context, ask, facts)
 
 
 def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     wanted = _wanted(context.unit, ask, context.library)
     if isinstance(wanted, Reason):
-        return _no(context.unit, wanted, ask, context.now, _language(facts))
+        return _no(context, wanted, ask, _language(facts))
     bib_id, volume = wanted
     told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
     outcome = borrowing.request_title(context, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts)
     if not isinstance(outcome, Requested):
-        return outcome if isinstance(outcome, Refused) else _no(context.unit, Reason.WRONG_POSITION, ask, context.now)
+        return outcome if isinstance(outcome, Refused) else _no(context, Reason.WRONG_POSITION, ask)
     placed = context.unit.request(outcome.request)
     assert placed is not None  # it was made a moment ago, in this very unit
     return _held(placed, facts)
@@ -111,7 +110,7 @@ def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
 def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     request = _mine(context.unit, ask, context.library)
     if isinstance(request, Reason):
-        return _no(context.unit, request, ask, context.now, _language(facts))
+        return _no(context, request, ask, _language(facts))
     outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
     return outcome if isinstance(outcome, Refused) else _held(context.unit.request(request.id) or request, facts)
 
@@ -120,15 +119,15 @@ def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | R
     """Change a request's pickup location, before the book is here, or its last day."""
     request = _mine(context.unit, ask, context.library)
     if isinstance(request, Reason):
-        return _no(context.unit, request, ask, context.now, _language(facts))
+        return _no(context, request, ask, _language(facts))
     place = ask.pickup_location or request.pickup_location
     if place not in context.library.pickup_locations:
         detail = {"place": ", ".join(context.library.pickup_locations)}
-        return _refuse(context.unit, Refusal(Reason.PICKUP_LOCATION, detail), ask, context.now, _language(facts))
+        return _refuse(context, Refusal(Reason.PICKUP_LOCATION, detail), ask, _language(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
-        return _no(context.unit, Reason.WRONG_POSITION, ask, context.now, _language(facts))
+        return _no(context, Reason.WRONG_POSITION, ask, _language(facts))
     if late := over(ask.need_before, context.now):
-        return _refuse(context.unit, late, ask, context.now, _language(facts))
+        return _refuse(context, late, ask, _language(facts))
     facts_now = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
     return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
 
@@ -175,7 +174,7 @@ def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
 def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
     """Renew every loan of a patron that may be renewed (R27 to R33)."""
     if facts.borrower is None:
-        return _no(context.unit, facts.stranger, ask, context.now)
+        return _no(context, facts.stranger, ask)
     loans = [r for r in context.unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
     answers = [counter.renew(context, _renewal(ask, loan), facts) for loan in loans]
     return AllRenewed(
@@ -208,12 +207,15 @@ def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | 
 # ---- no
 
 
-def _no(unit: Unit, why: Reason, ask: Any, now: datetime, language: str = "") -> Refused:
-    return _refuse(unit, Refusal(why), ask, now, language)
+CardCommand = BlockCard | EnableCard | Hold | RenewAll
 
 
-def _refuse(unit: Unit, refusal: Refusal, ask: Any, now: datetime, language: str) -> Refused:
-    unit.refuse(refusal, now, ask.by, patron=ask.card)
+def _no(context: Context, why: Reason, ask: CardCommand, language: str = "") -> Refused:
+    return _refuse(context, Refusal(why), ask, language)
+
+
+def _refuse(context: Context, refusal: Refusal, ask: CardCommand, language: str) -> Refused:
+    context.unit.refuse(refusal, context.now, ask.by, patron=ask.card)
     return refused(refusal, language)
 
 

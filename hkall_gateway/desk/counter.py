@@ -22,6 +22,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.renewals import is_repetition
+from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
 from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
@@ -87,7 +88,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
     allowed = granted or policy.loan_due(borrower, request, context.library.policy, happened, closures)
     due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
-    flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
+    flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
     lent = _record_loan(context, ask, request, borrower, due, happened, flags)
     renewing.ask_for_later_date(context.unit, lent, context.now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
@@ -132,7 +133,7 @@ def _without_recall(unit: Unit, request: Request, borrower: Borrower, library: L
 
 def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
     """Flag an offline checkout (no block) that cannot become a loan, for staff."""
-    return unit.amend(request, now, ask.by, flags=flagged(request, f"offline:{why.value}")) if ask.no_block else request
+    return unit.amend(request, now, ask.by, flags=flagged(request, StaffFlag.offline(why))) if ask.no_block else request
 
 
 def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> Outcome:
@@ -194,7 +195,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
         return _refuse(context.unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, context.now)
     if ask.card and found.patron != ask.card:
         return _refuse(context.unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, context.now)
-    if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == renewing.PENDING:
+    if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
         return _renewed(found, facts)
     first = renewing.lender_decides(context.unit, found)
     loan = renewing.uncapped(found) if first else found
@@ -245,7 +246,7 @@ def _prolong(context: Context, ask: Renew, request: Request, grant: Grant, facts
         rule="R32",
         due=grant.due,
         due_before_renewal=request.due,
-        renewal_sync=renewing.NONE,
+        renewal_sync=RenewalSync.NONE,
         renewals=request.renewals + 1,
         renewed_at=context.now,
     )
@@ -255,5 +256,5 @@ def _prolong(context: Context, ask: Renew, request: Request, grant: Grant, facts
 def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:
     language = facts.borrower.language if facts.borrower else ""
     item = request.item or ItemKey("", "")
-    pending = request.renewal_sync == renewing.PENDING
+    pending = request.renewal_sync == RenewalSync.PENDING
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language, pending)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hkall_gateway.desk import borrowing, cards, counter, fines, lending, queries, returning
 from hkall_gateway.desk.common.context import Context
@@ -35,6 +34,7 @@ from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, locks_for
 from hkall_gateway.rules.vocabulary import NOTHING, Reason, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.store.unit import Unit
 
 
 class CounterDesk:
@@ -166,7 +166,7 @@ class CounterDesk:
         return await self._services.read(routing.had, card)
 
 
-def _is_partner_card(unit: Any, card: str) -> bool:
+def _is_partner_card(unit: Unit, card: str) -> bool:
     return unit.partner_with_card(card) is not None
 
 

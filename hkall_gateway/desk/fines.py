@@ -25,8 +25,6 @@ from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.unit import Unit
 
 REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
-LOST_WITHOUT_PRICE = "no_price:lost"
-"""The flag of a lost book without a known price."""
 
 
 # ---- assessed

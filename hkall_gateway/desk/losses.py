@@ -9,24 +9,22 @@ from datetime import date, datetime
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.find_request import day_of, done, elsewhere
-from hkall_gateway.desk.fines import DAMAGE, LOST_WITHOUT_PRICE, PROCESSING, REPLACEMENT, fix_fine
+from hkall_gateway.desk.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
 from hkall_gateway.store import fines
 from hkall_gateway.store.unit import Unit
 
 P = Position
 NO_CHARGES = Charges()
-OWNER_UNKNOWN = "owner_unknown"
-NO_PRICE: Mapping[str, str] = {REPLACEMENT: LOST_WITHOUT_PRICE, DAMAGE: "no_price:damaged"}
+NO_PRICE: Mapping[str, StaffFlag] = {REPLACEMENT: StaffFlag.NO_PRICE_LOST, DAMAGE: StaffFlag.NO_PRICE_DAMAGED}
 """The flags of a book that is lost or damaged while no price is known, by the kind of the charge."""
 NO_PRICE_KNOWN = "nothing is charged for the book: no price is known; say it later with --cents"
 PRICED_BEFORE = "nothing more is charged: a price was charged before"
 NOT_THEIRS = "nothing is charged: the patron does not answer for it"
-SEARCH = "look_on_our_shelf"
-"""The flag of our copy that its borrower claims to have sent home."""
 
 
 def lose(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
@@ -123,7 +121,7 @@ def claim(context: Context, command: StaffCommand, request: Request) -> Done | R
     day = day_of(context.unit, command, request, context.now)
     if isinstance(day, Refused):
         return day
-    flags = flagged(request, SEARCH) if request.side is Side.LENDING else request.flags
+    flags = flagged(request, StaffFlag.LOOK_ON_OUR_SHELF) if request.side is Side.LENDING else request.flags
     return done(
         context.unit.advance(
             request, event, context.now, command.by, rule="R41", claimed_on=day, reason=command.reason, flags=flags
@@ -160,4 +158,4 @@ def _charges(unit: Unit, request: Request) -> Charges:
 
 def _flags(unit: Unit, request: Request) -> str:
     """Flag an owner that is not in the directory and so has no prices: staff must find out (R45)."""
-    return request.flags if unit.partner(request.partner) else flagged(request, OWNER_UNKNOWN)
+    return request.flags if unit.partner(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)

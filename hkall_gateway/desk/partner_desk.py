@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.desk import lending, recalls
 from hkall_gateway.desk.common.context import Context, in_context
@@ -42,6 +42,7 @@ from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.unit import Unit
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})
 """All broker commands and mirrored events by name."""
@@ -185,5 +186,5 @@ def _withdraw(context: Context, ask: PartnerNotice) -> Outcome:
     return lending.heard(context, ask, Event.WITHDRAW)
 
 
-def _serves(unit: Any, partner: str, card: str) -> bool:
+def _serves(unit: Unit, partner: str, card: str) -> bool:
     return any(request.partner == partner for request in unit.open_requests(card))

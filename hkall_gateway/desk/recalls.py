@@ -18,6 +18,7 @@ from hkall_gateway.desk.messages.staff_commands import Done, Recalled, StaffComm
 from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
@@ -84,7 +85,7 @@ def tell_late(unit: Unit, request: Request, now: datetime, by: Actor) -> None:
 
 def _not_asked(request: Request) -> Mapping[str, Any]:
     """Changes that end a pending renewal request: the owner's message is its answer."""
-    return renewing.NOT_ASKED if request.renewal_sync == renewing.PENDING else {}
+    return renewing.NOT_ASKED if request.renewal_sync == RenewalSync.PENDING else {}
 
 
 def _note(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
@@ -133,7 +134,7 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
         until = max(request.due, min(ask.due, request.due_asked or ask.due))
         facts: dict[str, Any] = _without_recall(request, until, context.now) if request.recalled_on else {"due": until}
         facts |= renewing.NOT_ASKED
-        if request.renewal_sync == renewing.PENDING:
+        if request.renewal_sync == RenewalSync.PENDING:
             facts |= {"renewals": request.renewals + 1, "renewed_at": context.now}
         if (until, longer) != (request.due, request.lender_due):
             request = context.unit.advance(request, Event.OWNER_RENEW, context.now, ask.by, lender_due=longer, **facts)

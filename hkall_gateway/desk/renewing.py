@@ -15,14 +15,12 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.due import past_lender
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, RenewalSync, StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.store.unit import Unit
 
-NONE: Final = "none"
-PENDING: Final = "pending"
-DENIED: Final = "denied"
 ASK_FIRST: Final = "ask_first"
-NOT_ASKED: Final[Mapping[str, Any]] = {"renewal_sync": NONE, "due_asked": None}
+NOT_ASKED: Final[Mapping[str, Any]] = {"renewal_sync": RenewalSync.NONE, "due_asked": None}
 """The facts of a loan about which no lender is being asked."""
 RECALLED: Final = ("recall", "outstanding requests")
 """Words of a refusal whose reason is a recall. NISO's list has "Item Has Outstanding Requests" alone for it."""
@@ -51,7 +49,7 @@ def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: Actor) -
 
 def ask(unit: Unit, request: Request, until: date, now: datetime, by: Actor) -> Request:
     """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
-    return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=PENDING, due_asked=until)
+    return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until)
 
 
 def answered(context: Context, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
@@ -63,10 +61,10 @@ def answered(context: Context, telling: PartnerMessage, answer: DeliveryResult, 
 
 def _asked(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
-    if request.renewal_sync != PENDING or request.due_asked != telling.due or answer.pending:
+    if request.renewal_sync != RenewalSync.PENDING or request.due_asked != telling.due or answer.pending:
         return
     until = min((day for day in (telling.due, answer.due) if day), default=None)
-    if answer.kind == "refused" or not until or not request.due or until <= request.due:
+    if answer.kind == DeliveryKind.REFUSED or not until or not request.due or until <= request.due:
         _deny(context.unit, request, answer, context.now, by)
     else:
         _grant(context, request, until, answer.due, calendar.civil(telling.at), by)
@@ -91,27 +89,30 @@ def _grant(
 
 def _deny(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Any) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
-    denied = {"renewal_sync": DENIED, "due_asked": None, "due_before_renewal": None, "reason": reason, **facts}
+    denied = {"renewal_sync": RenewalSync.DENIED, "due_asked": None, "due_before_renewal": None, "reason": reason, **facts}
     unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
 
 
 def because_of_a_recall(answer: DeliveryResult) -> bool:
     """Whether a lender refuses a renewal since another patron has requested the book (R28)."""
     said = f"{answer.problem} {answer.detail}".lower()
-    return answer.kind == "refused" and any(words in said for words in RECALLED)
+    return answer.kind == DeliveryKind.REFUSED and any(words in said for words in RECALLED)
 
 
 def took_back(request: Request, telling: PartnerMessage, answer: DeliveryResult) -> bool:
     """Whether a lender refuses the renewal that was granted last."""
     last = request.due_before_renewal is not None and request.renewals == telling.renewals
     return (
-        answer.kind == "refused" and telling.send == Notification.TELL_LENDER_RENEWED.value and last and request.due is not None
+        answer.kind == DeliveryKind.REFUSED
+        and telling.send == Notification.TELL_LENDER_RENEWED.value
+        and last
+        and request.due is not None
     )
 
 
 def _told(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
-    if answer.kind != "refused":
+    if answer.kind != DeliveryKind.REFUSED:
         _later_date(context, request, telling, answer, by)
     elif took_back(request, telling, answer):
         _refused(context, request, telling, answer, by)
@@ -125,7 +126,7 @@ def _refused(context: Context, request: Request, telling: PartnerMessage, answer
     context.unit.note(
         request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, context.now, by, rule="R28"
     )
-    context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, f"refused:{telling.send}"))
+    context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, StaffFlag.refused_there(telling.send)))
 
 
 def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
@@ -151,7 +152,7 @@ def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: dateti
 def _later_date(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
     agreed = answer.due or telling.due
-    if answer.kind == "refused" or answer.pending or answer.untold or agreed is None or request.lender_due is None:
+    if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return
     if agreed > request.lender_due:
         context.unit.amend(request, context.now, by, "R32", lender_due=agreed)

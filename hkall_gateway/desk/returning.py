@@ -13,20 +13,20 @@ from hkall_gateway.desk.common.counts import closed_days, waited_too_long
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited
-from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
+from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import CheckIn
 from hkall_gateway.desk.messages.results import CheckedIn, Outcome, Refused
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Event, Notification
-from hkall_gateway.rules.policy import IN_BOOK_DROP, Terminal
+from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
 NOT_COLLECTED = "not collected"
-Arrival = Callable[[Context, Actor, Request], CheckedIn]
 
 
 def check_in(context: Context, ask: CheckIn) -> Outcome:
@@ -59,7 +59,7 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
-    left_there = {"flags": flagged(request, IN_BOOK_DROP), "dropped_on": calendar.civil(now)}
+    left_there = {"flags": flagged(request, StaffFlag.IN_BOOK_DROP), "dropped_on": calendar.civil(now)}
     return unit.amend(request, now, ask.by, "R17", **left_there)
 
 
@@ -85,16 +85,16 @@ def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
 
 
 def _against_the_rule(context: Context, ask: CheckIn, found: Request, why: Reason) -> CheckedIn:
-    seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, f"offline:{why.value}"))
+    seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, StaffFlag.offline(why)))
     return replace(_take_in(context, ask, seen), conflict=why.value, alert=True)
 
 
 def fetched(request: Request) -> str:
     """The flags of a request after its book was found: not in the drop, and not lost."""
-    return unflagged(request, IN_BOOK_DROP, LOST_WITHOUT_PRICE)
+    return unflagged(request, StaffFlag.IN_BOOK_DROP, StaffFlag.NO_PRICE_LOST)
 
 
-def arrival_of(request: Request) -> Arrival:
+def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedIn]:
     """The function that takes in this copy, by the request's side and position."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
         return come_home
@@ -157,7 +157,7 @@ def come_back(context: Context, by: Actor, request: Request, day: date, **facts:
     cents = fix_fine(context, request, day, by)
     pay_back(context.unit, request, day, context.now, by)
     found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
-    found |= {"flags": unflagged(request, LOST_WITHOUT_PRICE), **facts}
+    found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
     after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
     return taken(go_home(context, by, after), "returned", cents=cents, alert=True)
 
@@ -204,7 +204,7 @@ def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     return taken(request, "again", alert=request.position is P.RECEIVED)
 
 
-_ARRIVALS: dict[Position, Arrival] = {
+_ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
     P.IN_TRANSIT: arrive,
     P.RECEIVED: _on_hold_shelf,
     P.ON_LOAN: _come_back_today,

@@ -22,11 +22,12 @@ from hkall_gateway.desk.common import stalled
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.partner_commands import MIRRORED
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.desk.retention import purge
 from hkall_gateway.rules.dates import calendar, timetable
 from hkall_gateway.rules.dates.service_windows import suspended
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vendor_words.decline_reasons import SILENCE
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
 from hkall_gateway.store import rounds as found
@@ -112,7 +113,7 @@ def _silent(context: Context, request: Request, partner: Partner | None) -> bool
 def _accepted(unit: Unit, request: Request) -> bool:
     """Whether the lender accepted the request. False for a cancellation: the acceptance was of the request before it."""
     asked = unit.request_asked(request.wire_id)
-    return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == "accepted"
+    return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == CandidateOutcome.ACCEPTED
 
 
 def postponed(context: Context, cursor: str, limit: int) -> Batch:
@@ -248,7 +249,7 @@ class Rounds:
         self._store, self._library, self._now, self._clock = store, library, now, clock
         self._instance, self._limit = instance, batch
         self._running, self._stopping = False, False
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
         self._looking: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -259,8 +260,7 @@ class Rounds:
     async def stop(self) -> None:
         """Start no further batch and wait for the one in hand. The rest of a round is done after the next start."""
         self._running, self._stopping = False, True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
         if self._looking is not None:
             await self._looking
 

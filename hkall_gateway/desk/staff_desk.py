@@ -15,6 +15,7 @@ from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, loc
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.fines import charge_numbered
+from hkall_gateway.store.unit import Unit
 
 Said = TypeVar("Said")
 
@@ -62,12 +63,12 @@ class StaffDesk:
         return await self._services.once(ask.inbox, locks_for(patron=card), fines.waive, ask)
 
 
-def _patron_of(unit: Any, number: str) -> str:
+def _patron_of(unit: Unit, number: str) -> str:
     request = unit.request(number)
     return request.patron if request else ""
 
 
-def _patron_who_owes(unit: Any, fine: int) -> str:
+def _patron_who_owes(unit: Unit, fine: int) -> str:
     charged = charge_numbered(unit, fine)
     return charged.patron if charged else ""
 

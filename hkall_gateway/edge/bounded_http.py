@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.server import Request, Site
 
+from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
@@ -129,7 +130,7 @@ class BoundedChannel(http.HTTPChannel):
     seat: ConnectionSlot | None = None
     _begun = _choked = _reading = False
     _finished = 0
-    _closing: Any = None
+    _closing: ScheduledCall | None = None
 
     # ---- opening and closing
 
@@ -140,8 +141,7 @@ class BoundedChannel(http.HTTPChannel):
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
+        cancel(self._closing)
         if self.seat is not None:
             self.site.leave(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitState, Patience
@@ -53,7 +54,7 @@ class CircuitBreaker:
         self._link = CircuitState(channel)
         self._logins: dict[str, tuple[CircuitState, object]] = {}
         self._trial: Trial | None = None
-        self._due: Any = None
+        self._due: ScheduledCall | None = None
 
     @property
     def up(self) -> bool:
@@ -141,8 +142,7 @@ class CircuitBreaker:
     def stop(self) -> None:
         """Stops the trials."""
         self._timer = None
-        if self._due is not None and self._due.active():
-            self._due.cancel()
+        cancel(self._due)
 
     def _try_in(self, seconds: float) -> None:
         if self._timer is None or self._trial is None or self._due is not None:

@@ -20,6 +20,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.endpoints import server_endpoint
 
 KIND: Final = "ssl:"
@@ -59,15 +60,14 @@ class _Handshake(BufferingTLSTransport):
     """The TLS of one connection, which is closed when its handshake takes too long."""
 
     factory: Any
-    _patience: Any = None
+    _patience: ScheduledCall | None = None
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own names
         self._patience = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]  # it has no types
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        if self._patience.active():
-            self._patience.cancel()
+        cancel(self._patience)
         super().connectionLost(reason)
 
     def _look(self) -> None:

@@ -21,6 +21,7 @@ from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import STAGES, Event, Notification, step
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState, OutboxKind, OutboxState
 from hkall_gateway.rules.vocabulary import Partner, Position, Side
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
@@ -133,20 +134,20 @@ def _line(one: ClosedRequest, now: datetime, number: int, happened: str, source:
 
 def _candidates(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     if one.side is Side.BORROWING:
-        yield (one.id, 1, one.partner, one.barcode, f"w{one.number}", "accepted")
+        yield (one.id, 1, one.partner, one.barcode, f"w{one.number}", CandidateOutcome.ACCEPTED)
 
 
 def _outbox(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     send = Notification.ASK_LENDER if one.side is Side.BORROWING else Notification.TELL_BORROWER_SHIPPED
     told = PartnerMessage(send.value, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
     when = _text(one.placed)
-    yield ("ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
+    yield (OutboxKind.NCIP, send.value, one.partner, one.id, to_json(told), OutboxState.SENT, when, when, when, 1)
 
 
 def _notices(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
     if one.side is Side.BORROWING:
         when = _text(one.placed + timedelta(days=12))
-        yield (one.id, Notification.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, "sent", when, when)
+        yield (one.id, Notification.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, NoticeState.SENT, when, when)
 
 
 def _fines(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:

@@ -16,12 +16,13 @@ from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.mail.letters import Facts, Sender, compose
 from hkall_gateway.rules import overdue_fine, policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
 from hkall_gateway.store import notices
 from hkall_gateway.store.engine.database import Store
@@ -128,15 +129,20 @@ class Mailer:
         found = await self._store.read(_look_up, letter, self._library().agency)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             # A letter that may have arrived counts as sent, so that its correction is sent too.
-            return DeliveryResult("accepted" if row.state == "unsure" else NOT_NEEDED, detail=_standing(found.request))
+            return DeliveryResult(
+                DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED,
+                detail=_standing(found.request),
+            )
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
-            return DeliveryResult("undeliverable", detail="no address")
+            return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no address")
         now, last = self._now(), self._last_day(found)
         try:
             message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._library(), now))
         except Exception as error:
             LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
-            return DeliveryResult("undeliverable", detail=f"it cannot be composed: {type(error).__name__}; see the log")
+            return DeliveryResult(
+                DeliveryKind.UNDELIVERABLE, detail=f"it cannot be composed: {type(error).__name__}; see the log"
+            )
         return await self._send(message, calendar.civil(now), last)
 
     def _last_day(self, found: _Found) -> date:
@@ -150,11 +156,13 @@ class Mailer:
             return DeliveryResult(_refused(error.code), detail=self._told(f"smtp {error.code}", error.resp, message))
         except SMTPClientError as error:
             return DeliveryResult(
-                "unknown", detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message)
+                DeliveryKind.UNKNOWN, detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message)
             )
         except (OSError, ConnectError) as error:
-            return DeliveryResult("unreachable", detail=self._told(f"smtp {type(error).__name__}", str(error), message))
-        return DeliveryResult("accepted", sent_on=today, last_day=last)
+            return DeliveryResult(
+                DeliveryKind.UNREACHABLE, detail=self._told(f"smtp {type(error).__name__}", str(error), message)
+            )
+        return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
 
     def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
         """The error, its server and the server's words, without the patron's address, which must not reach the log."""
@@ -170,9 +178,9 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def _refused(code: int) -> str:
+def _refused(code: int) -> DeliveryKind:
     """Classify an SMTP error: 5xx is final for this address; 4xx may be retried."""
-    return "undeliverable" if code >= 500 else "later"
+    return DeliveryKind.UNDELIVERABLE if code >= 500 else DeliveryKind.LATER
 
 
 def _standing(request: Request | None) -> str:

@@ -40,7 +40,6 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 Proven = Callable[[Caller], object]
-Challenge = Callable[[tuple[str, ...]], object]
 
 
 def _to_nobody(_said: object) -> None:
@@ -62,7 +61,7 @@ def respond(
     charset: str | None,
     peer: Peer,
     proven: Proven = _to_nobody,
-    challenge: Challenge = _to_nobody,
+    challenge: Callable[[tuple[str, ...]], object] = _to_nobody,
 ) -> Deferred[bytes]:
     """The reply to one document; the Deferred never fails, for any bytes. `charset` is the one that the transport names.
 
@@ -91,7 +90,7 @@ class _Turn:
     size: int
     began: datetime
     proven: Proven
-    challenge: Challenge
+    challenge: Callable[[tuple[str, ...]], object]
     caller: str = ""
 
     @property

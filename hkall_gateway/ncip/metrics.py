@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -26,9 +25,6 @@ class PartnerExchange:
     seconds: float
     failure: str = ""
     notes: tuple[str, ...] = ()
-
-
-Told = Callable[[PartnerExchange], None]
 
 
 def to_nobody(_one: PartnerExchange) -> None:

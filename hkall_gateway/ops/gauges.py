@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from hkall_gateway.edge.metrics import NAMESPACE
 from hkall_gateway.rules.circuit import UP, CircuitState, circuit
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import partners, rounds
 from hkall_gateway.store.loads import loading
@@ -87,16 +88,18 @@ def _work(unit: Unit) -> Mapping[str, Rows]:
 
 def _outbox(unit: Unit, now: datetime) -> Mapping[str, Rows]:
     depths = unit.outbox.depths()
-    living = {who: min(since for w, state, _, since in depths if w == who and state != "dead") for who in _alive(depths)}
+    living = {
+        who: min(since for w, state, _, since in depths if w == who and state is not OutboxState.DEAD) for who in _alive(depths)
+    }
     return {
-        "outbox_depth": {(who,): count for who, state, count, _ in depths if state == "waiting"},
-        "dead_letters": {(who,): count for who, state, count, _ in depths if state == "dead"},
+        "outbox_depth": {(who,): count for who, state, count, _ in depths if state is OutboxState.WAITING},
+        "dead_letters": {(who,): count for who, state, count, _ in depths if state is OutboxState.DEAD},
         "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in living.items()},
     }
 
 
-def _alive(depths: Iterable[tuple[str, str, int, datetime]]) -> set[str]:
-    return {who for who, state, _, _ in depths if state != "dead"}
+def _alive(depths: Iterable[tuple[str, OutboxState, int, datetime]]) -> set[str]:
+    return {who for who, state, _, _ in depths if state is not OutboxState.DEAD}
 
 
 def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:

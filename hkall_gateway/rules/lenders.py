@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
 
 from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil
 from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
@@ -45,25 +44,33 @@ class InUse:
 NOT_IN_USE = InUse()
 UNKNOWN_RECORD = Record()
 SPARE = "another copy of this library is asked for"
-NO_RECORDS: Mapping[str, Record] = {}
 
-_Worth = tuple[int, bool, float, float, str, str]
 Rank = tuple[bool, int, bool, float, float, str, str]
 
 
-def choose_lender(
-    copies: Sequence[Holding],
-    partners: Mapping[str, Partner],
-    policy: Policy,
-    now: datetime,
-    request_id: str,
-    *,
-    own: str = "",
-    volume: str = "",
-    tried: Collection[str] = (),
-    records: Mapping[str, Record] = NO_RECORDS,
-    in_use: InUse = NOT_IN_USE,
-) -> tuple[Candidate, ...]:
+@dataclass(frozen=True, slots=True)
+class LenderChoice:
+    """What a choice of lenders depends on, beside the copies.
+
+    `partners` and `records` are by agency; `own` is our agency, whose copies are not asked for; `volume`: "" fits each copy;
+    `tried` are the agencies asked already.
+    """
+
+    partners: Mapping[str, Partner]
+    policy: Policy
+    now: datetime
+    own: str = ""
+    volume: str = ""
+    tried: Collection[str] = ()
+    records: Mapping[str, Record] = field(default_factory=dict)
+    in_use: InUse = NOT_IN_USE
+
+    def record(self, agency: str) -> Record:
+        """Return the record of a library as a lender."""
+        return self.records.get(agency, UNKNOWN_RECORD)
+
+
+def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: str) -> tuple[Candidate, ...]:
     """Return the copies in the order in which their libraries are asked, then those passed over, with the reason in `skip`.
 
     Each library is asked once: its first copy counts. Equals are ordered by a hash of `request_id` and the library, so that the
@@ -71,11 +78,9 @@ def choose_lender(
     """
 
     def rank(copy: Holding) -> Rank:
-        record = records.get(copy.agency, UNKNOWN_RECORD)
-        return copy.key in in_use.asked, *_rank(copy, partners[copy.agency], record, now, request_id)
+        return copy.key in choice.in_use.asked, *_rank(copy, choice, request_id)
 
-    known: Any = {"own": own, "volume": volume, "tried": tried, "records": records, "in_use": in_use}
-    reasons = {c: passed_over(c, partners, policy, now, **known) for c in copies}
+    reasons = {c: passed_over(c, choice) for c in copies}
     fit = sorted((c for c in reasons if not reasons[c]), key=rank)
     asked = list({c.agency: c for c in reversed(fit)}.values())[::-1]
     spare = [c for c in fit if c not in asked]
@@ -126,45 +131,35 @@ def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
     return Grant() if free else Refusal(Reason.NO_AVAILABLE_COPY, {"status": copy.status})
 
 
-def passed_over(
-    copy: Holding,
-    partners: Mapping[str, Partner],
-    policy: Policy,
-    now: datetime,
-    *,
-    own: str = "",
-    volume: str = "",
-    tried: Collection[str] = (),
-    records: Mapping[str, Record] = NO_RECORDS,
-    in_use: InUse = NOT_IN_USE,
-) -> str:
+def passed_over(copy: Holding, choice: LenderChoice) -> str:
     """Return why this copy is not asked for, as text for staff; "" if it can be. Source: HKALL rules R3, R5, R7, R8, R22."""
-    if copy.agency == own:
+    if copy.agency == choice.own:
         return "our own copy"
-    partner = partners.get(copy.agency)
+    partner = choice.partners.get(copy.agency)
     if partner is None:
         return "not a partner"
-    if copy.key in in_use.held:
-        return f"with us: {in_use.held[copy.key]}"
-    return _library(partner, policy, now, tried, records.get(copy.agency, UNKNOWN_RECORD)) or _copy(copy, policy, volume)
+    if copy.key in choice.in_use.held:
+        return f"with us: {choice.in_use.held[copy.key]}"
+    return _library(partner, choice) or _copy(copy, choice)
 
 
-def _library(partner: Partner, policy: Policy, now: datetime, tried: Collection[str], record: Record) -> str:
-    stop = stopped_with(partner.agency, "borrow_request", policy, now)
+def _library(partner: Partner, choice: LenderChoice) -> str:
+    stop, record = stopped_with(partner.agency, "borrow_request", choice.policy, choice.now), choice.record(partner.agency)
+    today = civil(choice.now)
     reasons = {
-        "already asked": partner.agency in tried,
+        "already asked": partner.agency in choice.tried,
         "does not lend": not partner.lending,
         f"suspended until {stop.end}" if stop else "": stop is not None,
-        f"closed {civil(now)}": civil(now) in record.closures,
+        f"closed {today}": today in record.closures,
         "cannot be reached": record.down,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _copy(copy: Holding, policy: Policy, volume: str) -> str:
-    if volume and copy.volume != volume:
+def _copy(copy: Holding, choice: LenderChoice) -> str:
+    if choice.volume and copy.volume != choice.volume:
         return f"another volume: {copy.volume or 'none'}"
-    match may_leave(copy, policy):
+    match may_leave(copy, choice.policy):
         case Refusal(Reason.MATERIAL_NOT_REQUESTABLE):
             return f"material {copy.material}"
         case Refusal(Reason.ITEM_NOT_LENDABLE):
@@ -174,11 +169,12 @@ def _copy(copy: Holding, policy: Policy, volume: str) -> str:
     return ""
 
 
-def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, request_id: str) -> _Worth:
-    tomorrow = after(civil(now), 1)
+def _rank(copy: Holding, choice: LenderChoice, request_id: str) -> tuple[int, bool, float, float, str, str]:
+    record, tomorrow = choice.record(copy.agency), after(civil(choice.now), 1)
     balance = record.lent / (record.borrowed + 1)
     chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
-    return partner.priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode
+    priority = choice.partners[copy.agency].priority
+    return priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode
 
 
 def _words(rank: Rank) -> str:

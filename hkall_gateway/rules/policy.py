@@ -13,6 +13,7 @@ from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
+from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, RequestEntry
 
@@ -62,8 +63,6 @@ class Terminal:
 
 
 BEFORE_ARRIVAL = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT})
-IN_BOOK_DROP = "HKALL_IN_BOOKDROP"
-"""The flag of a book that was put into the book drop."""
 
 
 # ---- requesting
@@ -211,7 +210,7 @@ def may_return(terminal: Terminal, policy: Policy, places: tuple[str, ...] = ())
     """
     if terminal.role == "bookdrop":
         taken = policy.bookdrop.policy == "accept_and_flag"
-        return Grant(facts={"flag": IN_BOOK_DROP}) if taken else Refusal(Reason.NOT_IN_BOOK_DROP)
+        return Grant(facts={"flag": StaffFlag.IN_BOOK_DROP}) if taken else Refusal(Reason.NOT_IN_BOOK_DROP)
     taking = any(row.checkin for row in policy.roles if row.role == terminal.role)
     here = not places or terminal.location in places
     return Grant() if taking and here else Refusal(Reason.COUNTER_ONLY, {"place": places[0] if places else ""})

@@ -7,6 +7,7 @@ from typing import Final
 
 from hkall_gateway.rules.dates.calendar import after
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Position, Reason, Refusal, Request
 
 OUT: Final = frozenset({Position.ON_LOAN, Position.SHIPPED, Position.AT_BORROWER})
@@ -46,8 +47,8 @@ def _held_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
         return Refusal(
             Reason.RENEWAL_DENIED, {"due": request.due}, {"lost_on": request.lost_on, "claimed_on": request.claimed_on}
         )
-    if request.renewal_sync == "denied" and not staff:
-        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": "denied"})
+    if request.renewal_sync == RenewalSync.DENIED and not staff:
+        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": RenewalSync.DENIED.value})
     return _limit(request, policy)
 
 

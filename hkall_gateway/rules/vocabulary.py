@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.stored_words import RenewalSync
 
 
 class Sensitive:
@@ -288,7 +289,7 @@ class Request:
     returned_on: date | None = None
     renewals: int = 0
     renewed_at: datetime | None = None
-    renewal_sync: str = "none"
+    renewal_sync: RenewalSync = RenewalSync.NONE
     recalled_on: date | None = None
     recall_was_on: date | None = None
     recall_cancelled_on: date | None = None

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 Login = Literal["required", "optional", "by-address", "telnet"]
-
-NOBODY_ELSE: Final = AllowList(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +26,14 @@ class Listener:
     `login`: required (a 93 comes first), optional (a client without a login acts as `terminal`), by-address (the client is
     `terminal`, or the one login that its address allows), telnet (prompts for name and password, then SIP2). `framing` None:
     the login's dialect sets the framing; `framings` are addresses with a framing of their own, the first match counts.
-    `proxy_from` are the load balancers that must send a PROXY header.
+    `proxy_from` are the load balancers that must send a PROXY header; it is read below the terminal's connection.
     """
 
     login: Login = "required"
     terminal: str = ""
     framing: Sip2Dialect | None = None
     framings: tuple[FramingRule, ...] = ()
-    proxy_from: AllowList = NOBODY_ELSE
+    proxy_from: AllowList = NO_ADDRESS
 
     def framing_of(self, address: str) -> tuple[Sip2Dialect, bool]:
         """The dialect with which a caller's first line is read, and whether its framing outlasts the login."""

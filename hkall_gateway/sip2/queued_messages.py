@@ -9,6 +9,7 @@ from typing import Final
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
@@ -18,7 +19,7 @@ from hkall_gateway.store.outbox import OutboxRow
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "
 """The summary of a 63 that asks for a card's loans."""
-DONE: Final = DeliveryResult("accepted")
+DONE: Final = DeliveryResult(DeliveryKind.ACCEPTED)
 
 
 class QueuedMessages:
@@ -36,13 +37,13 @@ class QueuedMessages:
         """How it went; see `DeliveryResult`."""
         assert isinstance(row.payload, LocalMessage)
         try:
-            return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row.state == "unsure")
+            return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row.state == OutboxState.UNSURE)
         except (HungUp, Unanswered) as lost:
-            return DeliveryResult("unknown", detail=str(lost))
+            return DeliveryResult(DeliveryKind.UNKNOWN, detail=str(lost))
         except Unreachable as away:
-            return DeliveryResult("unreachable", detail=str(away))
+            return DeliveryResult(DeliveryKind.UNREACHABLE, detail=str(away))
         except BadMessage as bad:
-            return DeliveryResult("unknown", detail=f"its reply cannot be used: {bad.why}")
+            return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"its reply cannot be used: {bad.why}")
 
     async def _blocked(self, told: LocalMessage, _unsure: bool) -> DeliveryResult:
         retained = {"card_retained": "Y" if told.retained else "N"}
@@ -57,7 +58,7 @@ class QueuedMessages:
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
         said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
         done = said.get("ok") == "1" or await _if_it_says(self._has(told))
-        return DONE if done else DeliveryResult("refused", "not lent there")
+        return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not lent there")
 
     async def _back(self, told: LocalMessage, unsure: bool) -> DeliveryResult:
         if unsure and await self._is_in(told.barcode):
@@ -68,7 +69,7 @@ class QueuedMessages:
         when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
         said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
         done = said.get("ok") == "1" or await _if_it_says(self._is_in(told.barcode))
-        return DONE if done else DeliveryResult("refused", "not taken back there")
+        return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not taken back there")
 
     async def _has(self, told: LocalMessage) -> bool:
         """Whether the copy is lent to this card already: an answer was lost, or staff did it by hand."""
@@ -97,12 +98,14 @@ class QueuedMessages:
         if self._undoes and has:
             return await self._taken_back(asked, BI="Y")
         return DeliveryResult(
-            "refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader"
+            DeliveryKind.REFUSED, "on loan there", "the terminal was told no: take it back there, or leave it with the reader"
         )
 
     async def _payment(self, asked: LocalMessage, _unsure: bool) -> DeliveryResult:
         """Returns a refusal for staff: SIP2 has no query for a payment."""
-        return DeliveryResult("refused", "a payment without an answer", f"{asked.amount}: look it up there", untold=True)
+        return DeliveryResult(
+            DeliveryKind.REFUSED, "a payment without an answer", f"{asked.amount}: look it up there", untold=True
+        )
 
     async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
@@ -119,7 +122,7 @@ async def _if_it_says(look: Awaitable[bool]) -> bool:
 
 
 def _known(reply: Sip2Message) -> DeliveryResult:
-    return DeliveryResult("refused", "no such card there") if reply.get("BL") == "N" else DONE
+    return DeliveryResult(DeliveryKind.REFUSED, "no such card there") if reply.get("BL") == "N" else DONE
 
 
 # fmt: off

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
-from hkall_gateway.edge.proxy_protocol import without_header
 from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.terminal_connection import MOST_WAITING, TerminalConnection
@@ -46,10 +45,9 @@ class TerminalFactory(Factory):
     ) -> None:
         self.services, self.limit, self.refusals, self.clock = services, limit, refusals, clock
         self.idle_s, self.login_s, self.listener = idle_s, login_s, listener
-        self.without_header = without_header()
         self.lines: set[TerminalConnection] = set()
         self._drained: Deferred[None] | None = None
-        self._patience: Any = None
+        self._patience: ScheduledCall | None = None
         services().metrics.before_collection(self._tally)
 
     @property
@@ -94,6 +92,5 @@ class TerminalFactory(Factory):
     def _look_if_drained(self) -> None:
         if self._drained is None or self.lines or self._drained.called:
             return
-        if self._patience.active():
-            self._patience.cancel()
+        cancel(self._patience)
         self._drained.callback(None)

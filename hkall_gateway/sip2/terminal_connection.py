@@ -13,13 +13,11 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.coroutines import start_coroutine
 from hkall_gateway.edge.endpoints import vouch
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
-from hkall_gateway.edge.proxy_header import BadHeader, strip
-from hkall_gateway.edge.proxy_protocol import HEADER_S
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.session import Close, Event, SendBytes, Session
 from hkall_gateway.sip2.codec.telnet import LOGIN, Prompts
@@ -64,7 +62,6 @@ class ListeningPort(Protocol):
 
     services: Callable[[], Sip2Services]
     limit: ConnectionLimit
-    without_header: ConnectionLimit
     refusals: Refusals
     clock: Clock
     idle_s: float
@@ -88,15 +85,13 @@ class TerminalConnection(TwistedProtocol):
         self._port = port
         self._session = Session(DIALECTS["standard"])
         self._beyond: UpstreamInterface | None = None
-        self._header: bytearray | None = None
         self._prompts: Prompts | None = None
         self._waiting: deque[Event] = deque()
         self._counted: dict[str, int] = {}
         self._serving = self._paused = self._choked = self._closing = False
         self._seat: ConnectionSlot | None = None
-        self._queued: ConnectionSlot | None = None
         self._peer = self._why = ""
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
 
     @property
     def _socket(self) -> Socket:
@@ -108,25 +103,16 @@ class TerminalConnection(TwistedProtocol):
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
         self._port.opened(self)
         self._socket.registerProducer(self, True)
-        if self._port.listener.proxy_from.admits(self._peer):
-            self._wait_for_header()
-        else:
-            self._let_in()
+        self._let_in()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        if self._closing:
-            return
-        if self._header is not None:
-            self._unwrap(self._header, data)
-        else:
+        if not self._closing:
             self._take(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._closing = True
         self._waiting.clear()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._leave_queue()
+        cancel(self._timer)
         if self._seat is not None:
             self.tally()
             if self._beyond is not None:
@@ -182,37 +168,10 @@ class TerminalConnection(TwistedProtocol):
 
     # ---- coming in
 
-    def _wait_for_header(self) -> None:
-        self._header = bytearray()
-        self._timer = self._port.clock.callLater(HEADER_S, self._too_late)
-        self._queued = self._port.without_header.enter(self._peer, partial(self._turn_away, "evicted"))
-        if self._queued is None:
-            self._turn_away("full", "so many connections of this balancer have no PROXY header yet")
-
-    def _unwrap(self, header: bytearray, data: bytes) -> None:
-        """Read the PROXY header, which carries the client's address; the connection is admitted only once it is complete."""
-        header += data
-        try:
-            told = strip(bytes(header))
-        except BadHeader as bad:
-            self._turn_away("proxy", str(bad))
-            return
-        if told is None:
-            return
-        self._header = None
-        self._leave_queue()
-        self._peer = told.source or self._peer  # "" is the balancer itself, looking whether we live
-        if self._let_in() and told.rest:
-            self._take(told.rest)
-
-    def _leave_queue(self) -> None:
-        if self._queued is not None:
-            self._queued.leave()
-
-    def _let_in(self) -> bool:
+    def _let_in(self) -> None:
         if why := self._unwelcome():
             self._turn_away(why)
-            return False
+            return
         self._port.count()
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
@@ -221,13 +180,12 @@ class TerminalConnection(TwistedProtocol):
         welcome(self._port.services(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
         if known and not self._prove():
-            return False
+            return
         self._wait_for(self._port.idle_s if known else self._port.login_s)
         if self._port.listener.login == "telnet":
             self._prompts = Prompts()
             self._socket.write(LOGIN)
         LOG.info("sip2.opened", channel="sip2", peer=self._peer)
-        return True
 
     def _unwelcome(self) -> str:
         """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
@@ -260,15 +218,14 @@ class TerminalConnection(TwistedProtocol):
 
     def _wait(self, seconds: float, then: Callable[[], object]) -> None:
         """Call `then` after `seconds`, and cancel the call that was scheduled before."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
         self._timer = self._port.clock.callLater(seconds, then)
 
     # ---- message queue
 
     def _take(self, data: bytes) -> None:
         if self._session.terminal is not None:
-            self._timer.reset(self._port.idle_s)
+            self._wait_for(self._port.idle_s)
         self._waiting.extend(self._events(data))
         if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
             self.hang("flood", at_once=True)
@@ -333,7 +290,7 @@ class TerminalConnection(TwistedProtocol):
         if too_many_logins(self._session):
             self.hang("three strikes")
         elif came_in:
-            self._timer.reset(self._port.idle_s)
+            self._wait_for(self._port.idle_s)
 
     def _hold_back(self) -> None:
         """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, update
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.patrons import Charged
-from hkall_gateway.store.tables import FINES, IS_UNPAID, PAYMENTS
+from hkall_gateway.store.tables import FINES, IS_UNPAID, PAYMENTS, Condition
 from hkall_gateway.store.unit import Unit
 
 OVERDUE = "overdue"
@@ -86,7 +86,7 @@ def keep_payment(unit: Unit, card: str, transaction_id: str, cents: int, outcome
     unit.execute(insert(PAYMENTS).values(**row, at=now, outcome=outcome))
 
 
-def _found(unit: Unit, *where: Any) -> tuple[Charged, ...]:
+def _found(unit: Unit, *where: Condition) -> tuple[Charged, ...]:
     rows: Sequence[Any] = unit.execute(select(FINES).where(*where).order_by(FINES.c.id)).mappings().all()
     return tuple(Charged(**{f.name: row[f.name] for f in fields(Charged)}) for row in rows)
 

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import delete, or_, select, update
 
 from hkall_gateway.store.engine.upsert import insert_or_write_over
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import INSTANCES, JOBS, OUTBOX
 from hkall_gateway.store.unit import Unit
 
@@ -40,12 +40,12 @@ class Instance:
         return "gone" if self.seen_at < _silent_since(now) else "up"
 
 
-def everyone(unit: Overview) -> tuple[Instance, ...]:
+def everyone(unit: Queries) -> tuple[Instance, ...]:
     """Return all gateways seen in the last month, by name."""
     return tuple(Instance(**row) for row in unit.execute(select(INSTANCES).order_by(I.name)).mappings())
 
 
-def named(unit: Overview, name: str) -> Instance | None:
+def named(unit: Queries, name: str) -> Instance | None:
     """Return the gateway of a name."""
     row = unit.execute(select(INSTANCES).where(I.name == name)).mappings().first()
     return Instance(**row) if row else None

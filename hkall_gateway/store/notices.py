@@ -6,35 +6,35 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import NOTICES
 
-SENT = "sent"
-UNDELIVERABLE = "undeliverable"
-NOT_NEEDED = "not_needed"
 N = NOTICES.c
 
 
 @dataclass(frozen=True, slots=True)
 class SentNotice:
-    """One row of the register. `kind` is the letter's Send; `state` queued, sent, undeliverable, not_needed or dropped."""
+    """One row of the register. `kind` is the letter's Send."""
 
     id: int
     request: str
     kind: str
-    state: str
+    state: NoticeState
 
 
-def notice(unit: Overview, number: int) -> SentNotice | None:
+def notice(unit: Queries, number: int) -> SentNotice | None:
     """Return the letter with this number."""
-    return next((SentNotice(*cells) for cells in _NOTICE.cells(unit.connection, number=number)), None)
+    for _, request, kind, state in _NOTICE.cells(unit.connection, number=number):
+        return SentNotice(number, request, kind, NoticeState(state))
+    return None
 
 
-def left(unit: Overview, request: str) -> frozenset[str]:
+def left(unit: Queries, request: str) -> frozenset[str]:
     """Return the kinds of letters about a request that were sent and have not bounced."""
     return frozenset(kind for (kind,) in _LEFT.cells(unit.connection, of=request))
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
-_LEFT = CompiledStatement(select(N.kind).where(N.request == bindparam("of"), N.state == SENT))
+_LEFT = CompiledStatement(select(N.kind).where(N.request == bindparam("of"), N.state == NoticeState.SENT))

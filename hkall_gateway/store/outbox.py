@@ -15,40 +15,38 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.store.engine.locks import try_lines
 from hkall_gateway.store.partner_circuit import link_of
 from hkall_gateway.store.queries.outbox_queries import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
 from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 
-WAITING = ("waiting", "unsure")
-NCIP, MAILED, LOCAL = "ncip", "mail", "ils"
-"""Kinds of rows: a document to a partner, a letter, a message to the library's own system."""
+WAITING: Final = (OutboxState.WAITING, OutboxState.UNSURE)
 Payload = PartnerMessage | PatronNotice | LocalMessage
-UNSETTLED = (*WAITING, "dead")
-_INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
+UNSETTLED: Final = (*WAITING, OutboxState.DEAD)
+SETTLED: Final = frozenset(OutboxState) - frozenset(UNSETTLED)
+_INDEXED: Final = {**dict.fromkeys(WAITING, IS_WAITING), OutboxState.DEAD: IS_DEAD}
 """The partial indexes that find unsettled rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One message to send. `kind` is ncip, mail or ils; `attempts` counts tries, including the present one once claimed.
+    """One message to send. `attempts` counts tries, including the present one once claimed.
 
     `line` is what it travels on: the one to its partner, or the one for all letters. `request` is what it is about; where that
     is none, by what it is kept in order.
-    `state`: waiting; unsure (it left, and nobody knows whether it arrived); dead (given up, a person must look); sent; and
-    what a person said of it, done (told by hand) or dropped (not to be told).
     """
 
     id: int
-    kind: str
+    kind: OutboxKind
     send: Notification | LocalSend
     recipient: str
     line: str
     request: str
     payload: Payload
     corr: str
-    state: str
+    state: OutboxState
     made_at: datetime
     next_at: datetime
     attempts: int
@@ -57,10 +55,10 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to send a row. `kind` and `problem` as in the desk's Answer."""
+    """One try to send a row. `kind` and `problem` as in the desk's DeliveryResult."""
 
     at: datetime
-    kind: str
+    kind: DeliveryKind
     problem: str
     detail: str
 
@@ -84,13 +82,13 @@ class Outbox:
         kind, recipient, request = _way(payload)
         _PUT.write(
             self._connection,
-            kind=kind,
+            kind=kind.value,
             send=send.value,
             recipient=recipient,
             request=request,
             payload=to_json(payload),
             corr=corr,
-            state="waiting",
+            state=OutboxState.WAITING.value,
             made_at=now,
             next_at=now,
         )
@@ -147,7 +145,7 @@ class Outbox:
 
     def sent(self, row: int, now: datetime) -> None:
         """Mark a row as sent; the next row of its key may leave."""
-        self._settle(row, state="sent", sent_at=now, last_error="")
+        self._settle(row, state=OutboxState.SENT, sent_at=now, last_error="")
 
     def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
         """Record a failed try; the next is at `next_at`.
@@ -156,40 +154,45 @@ class Outbox:
 
         Not `counted`: the channel was at fault, and the try does not count as an attempt of the row.
         """
-        state = {"state": "unsure"} if unsure else {}
+        state = {"state": OutboxState.UNSURE} if unsure else {}
         self._settle(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
 
     def dead(self, row: int, error: str) -> None:
         """Give up a row after too many tries; staff must look. Later rows of its key wait."""
-        self._settle(row, state="dead", last_error=error[:500])
+        self._settle(row, state=OutboxState.DEAD, last_error=error[:500])
 
     def dropped(self, row: int, error: str) -> None:
         """Drop a row after too many tries, because its purpose was met in another way."""
-        self._settle(row, state="dropped", last_error=error[:500])
+        self._settle(row, state=OutboxState.DROPPED, last_error=error[:500])
 
     def tried(self, row: int, attempt: Attempt) -> None:
         """Record the result of one try."""
-        values = {"at": attempt.at, "kind": attempt.kind, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
+        values = {
+            "at": attempt.at,
+            "kind": attempt.kind.value,
+            "problem": attempt.problem[:200],
+            "detail": attempt.detail[:500],
+        }
         _TRIED.write(self._connection, row=row, **values)
 
     def attempts(self, row: int) -> tuple[Attempt, ...]:
         """Return the results of all tries of a row, oldest first."""
         a = ATTEMPTS.c
         question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
-        return tuple(Attempt(**found) for found in self._connection.execute(question).mappings())
+        return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in self._connection.execute(question))
 
     # ---- what the local system is told at once
 
     def in_hand(self, row: int, until: datetime) -> None:
         """Whoever put it there tries it at once. Should nobody say how that went, it may be told again at `until`, as one that
         may have arrived."""
-        self._settle(row, 0, state="unsure", next_at=until)
+        self._settle(row, 0, state=OutboxState.UNSURE, next_at=until)
 
     def let_go(self, row: int, now: datetime, *, unsure: bool) -> None:
         """It could not be told at once: the courier does."""
         standing = self.standing(row)
         if standing is not None and standing[0] in WAITING:
-            self._settle(row, 0, state="unsure" if unsure else "waiting", next_at=now)
+            self._settle(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
 
     def put_off(self, row: int, until: datetime, now: datetime) -> bool:
         """Let it wait until then. False if it is settled, or under way at this moment."""
@@ -202,10 +205,10 @@ class Outbox:
 
         False if there is no such unsettled row, or it is in delivery.
         """
-        state = case((OUTBOX.c.state == "dead", self._revived(row)), else_=OUTBOX.c.state)
+        state = case((OUTBOX.c.state == OutboxState.DEAD, self._revived(row)), else_=OUTBOX.c.state)
         return self._by_hand(row, now, state=state, next_at=now, attempts=0)
 
-    def close(self, row: int, state: str, reason: str, now: datetime) -> bool:
+    def close(self, row: int, state: OutboxState, reason: str, now: datetime) -> bool:
         """Settle a row on behalf of staff: `done` or `dropped`. False if it is settled already, or in delivery."""
         return self._by_hand(row, now, state=state, last_error=reason[:500])
 
@@ -220,8 +223,10 @@ class Outbox:
         gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
         self.interrupted(self._connection.execute(gone).scalars().all(), now)
 
-    def _revived(self, row: int) -> str:
-        return "unsure" if any(one.kind == "unknown" for one in self.attempts(row)) else "waiting"
+    def _revived(self, row: int) -> OutboxState:
+        return (
+            OutboxState.UNSURE if any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row)) else OutboxState.WAITING
+        )
 
     def give_back(self, rows: Sequence[int]) -> None:
         """Release claimed rows at once, as if they had not been claimed."""
@@ -236,8 +241,8 @@ class Outbox:
     def interrupted(self, rows: Sequence[int], now: datetime) -> None:
         """Release rows of a gateway that ended during delivery, as unsure: it is unknown whether they were sent."""
         for row in sorted(rows):
-            self._settle(row, 0, state="unsure")
-            self.tried(row, Attempt(now, "unknown", "", "the gateway ended while it was under way"))
+            self._settle(row, 0, state=OutboxState.UNSURE)
+            self.tried(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
 
     def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
         """Move unsettled letters to the card that replaced a patron's card, and unsent partner messages of these requests too.
@@ -245,13 +250,15 @@ class Outbox:
         Messages that may have reached a partner already are repeated unchanged.
         """
         for state in (IS_WAITING, IS_DEAD):
-            letters = and_(OUTBOX.c.kind == "mail", OUTBOX.c.recipient == former)
-            untold = and_(OUTBOX.c.kind == "ncip", OUTBOX.c.state == "waiting", OUTBOX.c.request.in_(requests))
+            letters = and_(OUTBOX.c.kind == OutboxKind.MAIL, OUTBOX.c.recipient == former)
+            untold = and_(
+                OUTBOX.c.kind == OutboxKind.NCIP, OUTBOX.c.state == OutboxState.WAITING, OUTBOX.c.request.in_(requests)
+            )
             for found in self._connection.execute(select(OUTBOX).where(state, or_(letters, untold))).mappings().all():
                 row = _understood(found)
                 if row and row.payload.patron == former:
                     values = {"payload": to_json(replace(row.payload, patron=present))}
-                    values |= {"recipient": present} if row.kind == "mail" else {}
+                    values |= {"recipient": present} if row.kind is OutboxKind.MAIL else {}
                     self._connection.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(values))
 
     # ---- queries
@@ -261,9 +268,11 @@ class Outbox:
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
-    def standing(self, number: int) -> tuple[str, int] | None:
+    def standing(self, number: int) -> tuple[OutboxState, int] | None:
         """Return the state of one row, and the number of tries."""
-        return next(((state, attempts) for state, attempts in _STANDING.cells(self._connection, number=number)), None)
+        return next(
+            ((OutboxState(state), attempts) for state, attempts in _STANDING.cells(self._connection, number=number)), None
+        )
 
     def rows(
         self,
@@ -271,7 +280,7 @@ class Outbox:
         partner: str = "",
         request: str = "",
         error: str = "",
-        states: Sequence[str] = UNSETTLED,
+        states: Sequence[OutboxState] = UNSETTLED,
         after: int = 0,
         most: int | None = None,
     ) -> tuple[OutboxRow, ...]:
@@ -296,24 +305,24 @@ class Outbox:
         found = NEXT.cells(self._connection)
         return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
 
-    def depths(self) -> tuple[tuple[str, str, int, datetime], ...]:
+    def depths(self) -> tuple[tuple[str, OutboxState, int, datetime], ...]:
         """Return (recipient, state, count, oldest) of all unsettled rows; letters are counted under "mail"."""
         line, state = OUTBOX.c.line, OUTBOX.c.state
         counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
         found = [self._connection.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
-        return tuple((who, state, count, oldest) for each in found for who, state, count, oldest in each)
+        return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:
         _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
 
 
-def _way(payload: Payload) -> tuple[str, str, str]:
+def _way(payload: Payload) -> tuple[OutboxKind, str, str]:
     """Return the kind, the recipient and the ordering key of a message."""
     if isinstance(payload, LocalMessage):
-        return LOCAL, LINE, payload.ordering_key
+        return OutboxKind.ILS, LINE, payload.ordering_key
     if isinstance(payload, PatronNotice):
-        return MAILED, payload.patron, payload.request
-    return NCIP, payload.partner, payload.request
+        return OutboxKind.MAIL, payload.patron, payload.request
+    return OutboxKind.NCIP, payload.partner, payload.request
 
 
 def _understood(found: Any) -> OutboxRow | None:
@@ -324,22 +333,24 @@ def _understood(found: Any) -> OutboxRow | None:
         return None
 
 
-_AS_IT_IS: Final = ("id", "kind", "recipient", "line", "request", "corr", "made_at", "next_at", "last_error")
+_AS_IT_IS: Final = ("id", "recipient", "line", "request", "corr", "made_at", "next_at", "last_error")
 
 
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
     kept = {name: found[name] for name in _AS_IT_IS}
-    state = "unsure" if claimed and found["claimed_by"] else found["state"]
+    state = OutboxState.UNSURE if claimed and found["claimed_by"] else OutboxState(found["state"])
     send, payload = _told(found)
     if isinstance(payload, LocalMessage) and payload.request:  # its lane is of a copy
         kept["request"] = payload.request
-    return OutboxRow(**kept, send=send, payload=payload, state=state, attempts=found["attempts"] + claimed)
+    return OutboxRow(
+        **kept, kind=OutboxKind(found["kind"]), send=send, payload=payload, state=state, attempts=found["attempts"] + claimed
+    )
 
 
 def _told(found: Any) -> tuple[Notification | LocalSend, Payload]:
     """Return the kind of message and its payload. Raises Newer."""
     try:
-        kind = LocalSend if found["kind"] == LOCAL else Notification
+        kind = LocalSend if found["kind"] == OutboxKind.ILS else Notification
         return kind(found["send"]), from_json(found["payload"])
     except (KeyError, TypeError, ValueError):
         raise NewerRow(f"row {found['id']} of the outbox was written by a newer version of this program") from None

@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, case, func, or_, select
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.dates.calendar import after, civil
 from hkall_gateway.rules.lenders import Record
+from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
@@ -122,7 +123,7 @@ def _books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, 
     )
 
 
-_NO = case((or_(C.outcome.startswith("declined"), C.outcome.startswith("refused")), 1), else_=0)
+_NO = case((or_(C.outcome.startswith(CandidateOutcome.DECLINED), C.outcome.startswith(CandidateOutcome.REFUSED)), 1), else_=0)
 _BALANCE = {Side.BORROWING: _books(Side.BORROWING, CAME), Side.LENDING: _books(Side.LENDING, WENT)}
 _LAST = C.wire_id == R.wire_id
 _CAME = case((and_(_LAST, or_(*(R.position == position for position in CAME))), 1), else_=0)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import bindparam, select
 
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Request, Side
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.tables import REQUESTS
+from hkall_gateway.store.tables import REQUESTS, Condition
 from hkall_gateway.store.unit import Unit
 
 C = REQUESTS.c
@@ -47,7 +45,7 @@ def _open_first(found: list[Request]) -> Request | None:
     return next(reversed(held or found), None)
 
 
-def _numbers(*where: Any) -> CompiledStatement:
+def _numbers(*where: Condition) -> CompiledStatement:
     return CompiledStatement(select(C.id).where(*where).order_by(C.placed_at, C.id))
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, updat
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
 from hkall_gateway.store.engine.upsert import insert_or_leave, insert_or_write_over
-from hkall_gateway.store.queries.overview import Batch, Overview
+from hkall_gateway.store.queries.queries import Batch, Queries
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.store.unit import Unit
 
@@ -130,7 +130,7 @@ def forget_aside(unit: Unit, name: str) -> None:
     _FORGET_ASIDE.change(unit.connection, name=name)
 
 
-def all_aside(unit: Overview) -> tuple[FailedRequest, ...]:
+def all_aside(unit: Queries) -> tuple[FailedRequest, ...]:
     """Return all failed requests, the oldest failure first."""
     rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
     return tuple(FailedRequest(**row) for row in rows)

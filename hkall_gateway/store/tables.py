@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Computed,
     Date,
     Dialect,
@@ -20,13 +21,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
     UniqueConstraint,
     text,
 )
 
 from hkall_gateway.rules.lifecycle import STAGES, Stage
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import Position
+
+Condition = ColumnElement[bool] | TextClause
+"""A condition of a WHERE clause."""
 
 METADATA = MetaData(
     naming_convention={
@@ -112,20 +118,20 @@ def _at_its_stage() -> str:
 IS_OPEN = text(f"stage <> '{Stage.ENDED}'")
 IS_FORCED = text("event = 'FORCE'")
 IS_REFUSED = text("event = 'REFUSED'")
-IS_UNDELIVERABLE = text("state = 'undeliverable'")
+IS_UNDELIVERABLE = text(f"state = '{NoticeState.UNDELIVERABLE}'")
 IS_UNPAID = text("cents > paid_cents + waived_cents")
 IS_CLOSED = text(f"stage = '{Stage.ENDED}'")
 IS_PERSONAL = text(f"{IS_CLOSED} AND NOT anonymised")
 STANDS_ALONE = text("request = ''")
 NAMES_ALONE = text("request = '' AND patron <> ''")
 HAS_PATRON = text("patron <> ''")
-_WAITING = "state IN ('waiting', 'unsure')"
-_DEAD = "state = 'dead'"
+_WAITING = f"state IN ('{OutboxState.WAITING}', '{OutboxState.UNSURE}')"
+_DEAD = f"state = '{OutboxState.DEAD}'"
 _IS_LEASED = text("lease_until IS NOT NULL")
 IS_WAITING = text("outbox." + _WAITING)
 IS_DEAD = text("outbox." + _DEAD)
 # Other text than the indexes': an earlier message is found by its request, and never by scanning all unsent ones.
-EARLIER_UNSETTLED = text("earlier.state NOT IN ('sent', 'done', 'dropped')")
+EARLIER_UNSETTLED = text(f"earlier.state NOT IN ('{OutboxState.SENT}', '{OutboxState.DONE}', '{OutboxState.DROPPED}')")
 _HAS_CARD = text("card <> ''")
 IS_USED = text("state <> ''")
 IS_FLAGGED = text("flags <> ''")

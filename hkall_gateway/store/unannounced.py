@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
 
 from sqlalchemy import select, text
 
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Request, Side
-from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS
+from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.store.unit import Unit
 
 R, C = REQUESTS.c, CANDIDATES.c
@@ -45,7 +44,7 @@ def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
     return tuple(_each(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
 
 
-def _each(unit: Unit, *where: Any) -> Iterator[Asked]:
+def _each(unit: Unit, *where: Condition) -> Iterator[Asked]:
     waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
     question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
     for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():

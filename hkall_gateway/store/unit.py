@@ -15,6 +15,7 @@ from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.letters import letter, occasion, rests
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import (
     Actor,
     BadStep,
@@ -31,10 +32,9 @@ from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, u
 from hkall_gateway.store.engine.locks import LockSet, take
 from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.journal_entry import JournalEntry, nobody_listens
-from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.partner_circuit import Links
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HOLDINGS,
@@ -56,7 +56,7 @@ NO_PERSON: Final[Mapping[str, Any]] = {
 """The columns of a request that identify the borrower, with their values after anonymisation."""
 
 
-class Unit(Overview):
+class Unit(Queries):
     """The reads and writes of one transaction; `moves` are its journal lines so far.
 
     `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` is called with the
@@ -188,11 +188,11 @@ class Unit(Overview):
         """Delete these requests."""
         self._connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
 
-    def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
+    def notice_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
         """Store the result of a letter: sent, or undeliverable and why."""
-        sent = {"new_sent_at": now} if state == "sent" else {}
+        sent = {"new_sent_at": now} if state is NoticeState.SENT else {}
         went = _LETTER_LEFT if sent else _LETTER_KEPT
-        went.write(self._connection, was_id=notice, new_state=state, new_error=error, **sent)
+        went.write(self._connection, was_id=notice, new_state=state.value, new_error=error, **sent)
 
     # ---- for the database
 
@@ -267,7 +267,7 @@ class Unit(Overview):
             kind=send.value,
             about=occasion(send, after, before),
             patron=after.patron,
-            state="queued",
+            state=NoticeState.QUEUED.value,
             made_at=now,
         )
         for (notice,) in fresh:
@@ -293,7 +293,7 @@ def _queueing(dialect: str) -> CompiledStatement:
     """
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
-    never_sent = NOTICES.c.state == NOT_NEEDED
+    never_sent = NOTICES.c.state == NoticeState.NOT_NEEDED
     row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), never_sent, columns[:3])
     return CompiledStatement(row.values(values).returning(NOTICES.c.id))
 

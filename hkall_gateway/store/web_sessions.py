@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import WEB_SESSIONS
 from hkall_gateway.store.unit import Unit
 
@@ -53,7 +53,7 @@ _COLUMNS = tuple(S[name] for name in WebSession.__slots__)
 _ONE = CompiledStatement(select(*_COLUMNS).where(S.token_hash == bindparam("token")))
 
 
-def find(unit: Overview, token_hash: str) -> WebSession | None:
+def find(unit: Queries, token_hash: str) -> WebSession | None:
     """Return the session of a token, ended or not."""
     return next((WebSession(*cells) for cells in _ONE.cells(unit.connection, token=token_hash)), None)
 

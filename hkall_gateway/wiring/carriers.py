@@ -20,19 +20,22 @@ from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.ops import counting
 from hkall_gateway.rules.messages.local_messages import LINE
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.store.engine.database import Store
-from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
+from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.wiring.resources import Resources
 
 MAIL_IN_FLIGHT: Final = 4
 
 
-def carriers(means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier) -> dict[str, Carrier]:
+def carriers(
+    means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
+) -> dict[OutboxKind, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
-        NCIP: _initiator(means, store, library),
-        MAILED: counting.counted(means.metrics, _mailer(means, store, library)),
-        LOCAL: to_local_system,
+        OutboxKind.NCIP: _initiator(means, store, library),
+        OutboxKind.MAIL: counting.counted(means.metrics, _mailer(means, store, library)),
+        OutboxKind.ILS: to_local_system,
     }
 
 
@@ -54,8 +57,8 @@ def _initiator(means: Resources, store: Store, library: Callable[[], Library]) -
         assert isinstance(row.payload, PartnerMessage)
         telling, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
         if partner is None:
-            return DeliveryResult("unreachable", detail="no such partner")
-        return await client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
+            return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")
+        return await client.deliver(telling, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
     return tell
 
@@ -75,4 +78,4 @@ def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> C
 
 
 async def _no_mail(_row: OutboxRow) -> DeliveryResult:
-    return DeliveryResult("undeliverable", detail="no [smtp] in the configuration")
+    return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no [smtp] in the configuration")

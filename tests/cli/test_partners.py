@@ -19,6 +19,7 @@ from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
@@ -44,7 +45,7 @@ def config(tmp_path: Path) -> Path:
 
     def place(unit: Unit) -> None:
         borrowing.request_title(Context(unit, library, now()), wish, BorrowerFacts(unit.patron("P0001"), "snapshot"))
-        unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), "unknown", "", "cut"))
+        unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), DeliveryKind.UNKNOWN, "", "cut"))
         unit.outbox.dead(1, "unknown: cut")
 
     store.now(place)

@@ -17,6 +17,7 @@ from hkall_gateway.cli.staff.work_lists import QUESTIONS
 from hkall_gateway.lab import bulk
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.store import fines, partners
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.queries import worklists
@@ -32,7 +33,7 @@ ASKED: dict[str, Ask] = {
     "status":                    lambda unit, now: status_lines(unit, now, LENDERS),
     "partners":                  lambda unit, now: partner_lines(unit, now, (), LENDERS),
     "outbox list":               lambda unit, now: unit.outbox.rows(),
-    "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=("dead",)),
+    "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=(OutboxState.DEAD,)),
     "outbox list --partner":     lambda unit, now: unit.outbox.rows(partner="CUHK"),
     "outbox list --error":       lambda unit, now: unit.outbox.rows(error="timeout"),
     "fines list":                lambda unit, now: worklists.charges(unit),
@@ -43,7 +44,7 @@ ASKED: dict[str, Ask] = {
     "requests list --partner":   lambda unit, now: unit.open_list("", "CUHK"),
     "requests show":             lambda unit, now: unit.request("R1"),
     "requests trace":            lambda unit, now: unit.history("C00001"),
-    "notices":                   lambda unit, now: worklists.notices(unit, ("queued", "sent")),
+    "notices":                   lambda unit, now: worklists.notices(unit, (NoticeState.QUEUED, NoticeState.SENT)),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
     "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).read(unit),
     "what is due":               lambda unit, now: unit.outbox.next_due(),

@@ -36,6 +36,7 @@ from hkall_gateway.rules.settings import (
     Scope,
     Window,
 )
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Reason, Side
 from tests.readers import CATEGORY
 
@@ -253,7 +254,9 @@ def letter_leaves(when: str) -> Callable[[DeskWorld], object]:
     def do(library: DeskWorld) -> object:
         library.go_to(when)
         last = library.today() + timedelta(days=5)
-        return library.delivered(Notification.LETTER_PICKUP, DeliveryResult("accepted", sent_on=library.today(), last_day=last))
+        return library.delivered(
+            Notification.LETTER_PICKUP, DeliveryResult(DeliveryKind.ACCEPTED, sent_on=library.today(), last_day=last)
+        )
 
     return do
 

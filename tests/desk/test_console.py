@@ -18,6 +18,7 @@ from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Sensitive, Side
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.loads import former_cards
@@ -73,12 +74,12 @@ def test_what_was_told_comes_with_its_facts_its_tries_and_its_partner(desk: Desk
     desk.wish()
     row = replace(desk.store.now(lambda unit: unit.outbox.rows())[0], attempts=1)  # as one that the courier claimed
     later = desk.now + timedelta(minutes=10)
-    desk.ask(desk.desk.partners.delivered(row, DeliveryResult("unreachable", detail="refused"), later, Patience()))
+    desk.ask(desk.desk.partners.delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, Patience()))
     (told,) = page(desk).told
     assert (told.row.send, told.partner and told.partner.agency, told.sent_at) == (Notification.ASK_LENDER, "CUHK", None)
     assert [(one.kind, one.detail) for one in told.tries] == [("unreachable", "refused")]
     assert (told.facts["title"], told.facts["item"], told.facts["wire_id"]) == ("Dune", "CUHK, C1", row.payload.wire_id)
-    desk.delivered(Notification.ASK_LENDER, DeliveryResult("accepted"))
+    desk.delivered(Notification.ASK_LENDER, DeliveryResult(DeliveryKind.ACCEPTED))
     (told,) = page(desk).told
     assert told.sent_at == desk.now
 
@@ -277,7 +278,7 @@ def test_letters_that_did_not_arrive_come_in_pages(desk: DeskWorld) -> None:
         desk.check_in(copy)
     for notice in ask(desk, console.undelivered_letters):
         raise AssertionError(notice)
-    desk.store.now(lambda unit: [unit.notice_state(n, "undeliverable", "no such user", desk.now) for n in (1, 3)])
+    desk.store.now(lambda unit: [unit.notice_state(n, NoticeState.UNDELIVERABLE, "no such user", desk.now) for n in (1, 3)])
     assert ask(desk, console.unsent_counts)["undelivered"] == 2
     first = ask(desk, console.undelivered_letters, 0, 1)
     assert [row["id"] for row in first] == [1]

@@ -14,6 +14,7 @@ from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.staff.closure_changes import move
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 P = Position
 ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
 TOLD = (Partner("CUHK", "Chinese University"),)
-YES, NO = DeliveryResult("accepted"), DeliveryResult("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
+YES, NO = (
+    DeliveryResult(DeliveryKind.ACCEPTED),
+    DeliveryResult(DeliveryKind.REFUSED, "Renewal Not Allowed - Item Has Outstanding Requests"),
+)
 CLERK = Actor("mei", "cli", "extend")
 
 
@@ -56,7 +60,7 @@ def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_i
     ("answer", "lender_due", "flags"),
     [
         (YES, 22, ""),
-        (DeliveryResult("already"), 22, ""),
+        (DeliveryResult(DeliveryKind.ALREADY), 22, ""),
         (replace(YES, due=date(2017, 3, 20)), 20, ""),
         (replace(YES, due=date(2017, 3, 30)), 30, ""),
         (replace(YES, due=date(2017, 3, 8)), 10, ""),

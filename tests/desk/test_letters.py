@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners import deliveries
 from hkall_gateway.desk.partners.deliveries import PATIENCE
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import notices
 from hkall_gateway.store.queries import worklists
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
 
 ALIAS = Actor("hkall", "cli", "bounce")
-STATES = ("queued", "sent", "not_needed", "undeliverable")
+STATES = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
 
 
 def register(library: DeskWorld) -> list[tuple[str, str]]:
@@ -35,7 +36,9 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 
-    library.ask(library.desk.partners.delivered(row, DeliveryResult(NOT_NEEDED, detail="it holds no more"), None, PATIENCE))
+    library.ask(
+        library.desk.partners.delivered(row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, PATIENCE)
+    )
 
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
     assert register(library) == [("not_needed", "it holds no more")]
@@ -45,7 +48,7 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
 def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.partners.delivered(row, DeliveryResult("accepted"), None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, PATIENCE))
     assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
     before = library.request()
 

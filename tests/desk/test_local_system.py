@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, insert
 
-from hkall_gateway.desk.ils.local_system import FLAG, MOST_KEPT, LocalSystem, OfflineRules
+from hkall_gateway.desk.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.store import cards
 from hkall_gateway.store.engine.connect import Limits, open_engine
@@ -102,7 +103,7 @@ def test_away_its_own_word_holds_for_a_quarter_of_an_hour(
     system.away, system.now = True, BEGIN + timedelta(minutes=minutes)
     facts = finished(asked.borrower("P1"))
     assert facts.borrower is not None
-    assert (facts.borrower.category, facts.flag, facts.reachable) == (category, FLAG, True)
+    assert (facts.borrower.category, facts.flag, facts.reachable) == (category, StaffFlag.ILS_AWAY, True)
 
 
 def test_a_card_that_it_did_not_know_a_moment_ago_is_not_taken_from_the_file(store: Immediate, system: System) -> None:

@@ -16,6 +16,7 @@ from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Request
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
 P = Position
 ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
-YES, NO = DeliveryResult("accepted"), DeliveryResult("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
-NO_MORE = DeliveryResult("refused", "Maximum Renewals Exceeded")
+YES, NO = (
+    DeliveryResult(DeliveryKind.ACCEPTED),
+    DeliveryResult(DeliveryKind.REFUSED, "Renewal Not Allowed - Item Has Outstanding Requests"),
+)
+NO_MORE = DeliveryResult(DeliveryKind.REFUSED, "Maximum Renewals Exceeded")
 REVERT = Renewal(on_lender_refusal="revert")
 CLERK = Actor("mei", "cli", "outbox")
 
@@ -81,7 +85,7 @@ ANSWERS = [
     (replace(YES, due=date(2017, 3, 16)), (16, 20, 0, "denied")),
     (replace(YES, due=date(2017, 3, 10)), (16, 20, 0, "denied")),
     (replace(YES, pending=True), (16, 20, 0, "pending")),
-    (DeliveryResult("already"), (29, 29, 1, "none")),
+    (DeliveryResult(DeliveryKind.ALREADY), (29, 29, 1, "none")),
     (NO, (16, 20, 0, "denied")),
 ]
 
@@ -255,8 +259,8 @@ def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(libr
     "refusal",
     [
         NO,
-        DeliveryResult("refused", "Item Not Renewable", "the item is recalled by another user"),
-        DeliveryResult("refused", "Recalled"),
+        DeliveryResult(DeliveryKind.REFUSED, "Item Not Renewable", "the item is recalled by another user"),
+        DeliveryResult(DeliveryKind.REFUSED, "Recalled"),
     ],
 )
 @pytest.mark.parametrize("policy", [Policy(), Policy(renewal=REVERT)])

@@ -20,6 +20,7 @@ from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Retention
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines, inbox
 from hkall_gateway.store.engine.connect import open_engine
@@ -270,7 +271,7 @@ def test_messages_that_were_told_go_after_their_days_and_those_not_told_stay(lib
     states = ("sent", "dead", "sent", "waiting", "done", "dropped")
     for state in states:
         message(state)(library, request)
-    library.store.now(lambda unit: unit.outbox.tried(1, Attempt(library.now, "told", "", "")))
+    library.store.now(lambda unit: unit.outbox.tried(1, Attempt(library.now, DeliveryKind.ACCEPTED, "", "")))
     keeping(library, messages_days=30)
     library.rounds = library.gateway("here", batch)
     library.go_to(MIDNIGHT)
@@ -313,7 +314,7 @@ def _whole_life(library: DeskWorld) -> None:
     assert library.request().position is P.CLOSED
     for message_row in library.rows(OUTBOX):
         library.store.now(lambda unit, number=message_row["id"]: unit.outbox.sent(number, library.now))
-    library.store.now(lambda unit: unit.notice_state(1, "undeliverable", f"no such mailbox: {email}", library.now))
+    library.store.now(lambda unit: unit.notice_state(1, NoticeState.UNDELIVERABLE, f"no such mailbox: {email}", library.now))
 
 
 def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_disk: DeskWorld, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.desk.common.stalled import NOTED
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -18,7 +18,7 @@ P = Position
 
 
 def _notes(library: DeskWorld) -> int:
-    lines = library.store.now(Overview.history, library.request().id)
+    lines = library.store.now(Queries.history, library.request().id)
     return sum(line["event"] == NOTED for line in lines)
 
 

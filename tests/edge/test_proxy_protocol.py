@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -13,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import HEADER_S, WITHOUT_HEADER, ProxyProtocolFactory
+from tests.bounds import refusals
 from tests.metrics import value
 
 BALANCER, STRANGER = "10.0.0.9", "10.0.0.7"
@@ -49,7 +51,8 @@ class Site:
         made.clear()
         self.clock, self.metrics = Clock(), Metrics()
         inner = Factory.forProtocol(Behind)
-        self.factory = ProxyProtocolFactory(inner, AllowList([f"{BALANCER}/32"]), "ncip", self.metrics, self.clock)
+        balancers = AllowList([f"{BALANCER}/32"])
+        self.factory = ProxyProtocolFactory(inner, balancers, refusals("ncip", self.metrics), self.clock)
 
     def call(self, address: str, *chunks: bytes) -> Any:
         peer: Any = IPv4Address("TCP", address, 40000)
@@ -113,6 +116,25 @@ def test_a_balancer_that_says_nothing_is_cut_off_in_time(site: Site) -> None:
 def test_a_balancer_that_goes_away_leaves_nothing_behind(site: Site) -> None:
     site.call(BALANCER).protocol.connectionLost(None)
     assert (made, site.clock.getDelayedCalls()) == ([], [])
+
+
+def test_at_the_end_connections_without_a_header_are_closed_and_the_others_are_left(site: Site) -> None:
+    inside, waiting, gone = site.call(BALANCER, V1), site.call(BALANCER, V1[:4]), site.call(BALANCER)
+    gone.protocol.connectionLost(None)
+    site.factory.close_waiting()
+    assert [line.disconnected for line in (inside, waiting, gone)] == [False, True, False]
+    assert (site.refused, site.clock.getDelayedCalls()) == (0, [])
+
+
+def test_what_was_wrong_with_a_header_is_logged(site: Site) -> None:
+    with capture_logs() as logged:
+        site.call(BALANCER, b"GET / HTTP/1.1\r\n")
+        site.call(BALANCER)
+        site.clock.advance(HEADER_S + 1)
+    assert [(line["event"], line["peer"], line["why"], line["detail"]) for line in logged] == [
+        ("ncip.not_admitted", BALANCER, "proxy", "the first bytes are not those of a PROXY header"),
+        ("ncip.not_admitted", BALANCER, "proxy", "no header within 10 seconds"),
+    ]
 
 
 def test_a_balancer_may_have_so_many_without_a_header_and_any_number_with_one(site: Site) -> None:

@@ -29,6 +29,7 @@ from hkall_gateway.mail.letters import LANGUAGES, in_words
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
+from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
@@ -59,7 +60,7 @@ def facts(send: Notification, today: date) -> dict[str, Any]:
         Notification.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "recalled_on": today},
         Notification.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": today},
         Notification.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1), "overdue_notice_for": day(-1)},
-        Notification.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": "denied"},
+        Notification.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": RenewalSync.DENIED},
         Notification.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
         Notification.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},
     }

@@ -14,12 +14,13 @@ from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.mail.letters import LANGUAGES, Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Sensitive, Side
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
@@ -60,7 +61,9 @@ def answer(
     sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
     mailer = Mailer(store, post, sender, lambda: library, lambda: now, "mail.test:25")
     letter = PatronNotice(Notification.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
-    row = OutboxRow(1, "mail", Notification.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", state, now, now, 1, "")
+    row = OutboxRow(
+        1, OutboxKind.MAIL, Notification.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", OutboxState(state), now, now, 1, ""
+    )
     return finished(mailer.deliver(row)), sent
 
 
@@ -163,7 +166,7 @@ def test_a_failure_names_the_server_the_code_and_its_words_and_no_address(error:
 @pytest.mark.parametrize("position", [p for p in Position if p is not Position.RECEIVED])
 def test_r12_a_book_that_waits_no_more_is_not_announced(position: Position) -> None:
     left, sent = answer(position=position)
-    assert (left.kind, sent) == (NOT_NEEDED, [])
+    assert (left.kind, sent) == (DeliveryKind.NOT_NEEDED, [])
     assert position.value in left.detail
 
 

@@ -21,6 +21,7 @@ from hkall_gateway.ncip.metrics import note
 from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 from hkall_gateway.store.engine.immediate import finished
 from tests.metrics import value
@@ -169,29 +170,41 @@ NUMBER: Fields = {"AgencyId": "HKU", "RequestIdentifierValue": "R-1001-1"}
 COPY: Fields = {"AgencyId": "CUHK", "ItemIdentifierValue": "C00001"}
 
 ANSWERS: dict[str, tuple[HttpReply | Exception, DeliveryResult]] = {
-    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), DeliveryResult("accepted", item=C1)),
-    "accepted with a status": (replied(status=202, RequestId=NUMBER), DeliveryResult("accepted")),
-    "asked already": (refused("duplicate request"), DeliveryResult("already", "Duplicate Request", "because")),
-    "a final no": (refused("UNKNOWN ITEM"), DeliveryResult("refused", "Unknown Item", "because")),
-    "a final no with a 500": (refused("Unknown Item", 500), DeliveryResult("refused", "Unknown Item", "because")),
-    "a no that nobody knows": (refused("Moon In Wrong Phase"), DeliveryResult("refused", "Moon In Wrong Phase", "because")),
-    "not now": (refused("Temporary Processing Failure"), DeliveryResult("later", "Temporary Processing Failure", "because")),
-    "busy": (HttpReply(503, "text/plain", b"later", 120), DeliveryResult("later", detail="HTTP 503", retry_after_s=120)),
-    "too many": (HttpReply(429, "text/html", b"<p>slow", 5), DeliveryResult("later", detail="HTTP 429", retry_after_s=5)),
+    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), DeliveryResult(DeliveryKind.ACCEPTED, item=C1)),
+    "accepted with a status": (replied(status=202, RequestId=NUMBER), DeliveryResult(DeliveryKind.ACCEPTED)),
+    "asked already": (refused("duplicate request"), DeliveryResult(DeliveryKind.ALREADY, "Duplicate Request", "because")),
+    "a final no": (refused("UNKNOWN ITEM"), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "because")),
+    "a final no with a 500": (refused("Unknown Item", 500), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "because")),
+    "a no that nobody knows": (
+        refused("Moon In Wrong Phase"),
+        DeliveryResult(DeliveryKind.REFUSED, "Moon In Wrong Phase", "because"),
+    ),
+    "not now": (
+        refused("Temporary Processing Failure"),
+        DeliveryResult(DeliveryKind.LATER, "Temporary Processing Failure", "because"),
+    ),
+    "busy": (
+        HttpReply(503, "text/plain", b"later", 120),
+        DeliveryResult(DeliveryKind.LATER, detail="HTTP 503", retry_after_s=120),
+    ),
+    "too many": (
+        HttpReply(429, "text/html", b"<p>slow", 5),
+        DeliveryResult(DeliveryKind.LATER, detail="HTTP 429", retry_after_s=5),
+    ),
     "its answer was lost": (
         HttpReply(502, "text/html", b"Bad Gateway", 0),
-        DeliveryResult("unknown", detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
+        DeliveryResult(DeliveryKind.UNKNOWN, detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
     ),
     "a number of its own": (
         replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
-        DeliveryResult("accepted", number="HKU:X"),
+        DeliveryResult(DeliveryKind.ACCEPTED, number="HKU:X"),
     ),
     "the wrong reply": (
         replied("ItemShippedResponse"),
-        DeliveryResult("unknown", detail="RequestItem was answered by ItemShippedResponse"),
+        DeliveryResult(DeliveryKind.UNKNOWN, detail="RequestItem was answered by ItemShippedResponse"),
     ),
-    "not sent": (NotSent("refused"), DeliveryResult("unreachable", detail="refused")),
-    "cut": (NoReply("cut"), DeliveryResult("unknown", detail="cut")),
+    "not sent": (NotSent("refused"), DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused")),
+    "cut": (NoReply("cut"), DeliveryResult(DeliveryKind.UNKNOWN, detail="cut")),
 }
 
 
@@ -333,7 +346,7 @@ def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_t
     client = NcipClient(Script(HttpReply(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:
         answer = finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
-    assert answer == DeliveryResult("accepted")
+    assert answer == DeliveryResult(DeliveryKind.ACCEPTED)
     assert [(log["event"], log["partner"], log["notes"]) for log in logs] == [
         ("ncip.reply_tolerated", "CUHK", ["unknown element RequestItemResponse/Dance"])
     ]

@@ -15,6 +15,7 @@ from hkall_gateway.ops.counting import count, counted
 from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges
 from hkall_gateway.rules.circuit import CircuitState, Patience, faulted, missed
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.journal_entry import JournalEntry
@@ -165,7 +166,7 @@ def test_a_letter_is_counted_by_what_became_of_it() -> None:
     metrics = Metrics()
 
     async def bounce(_row: Any) -> DeliveryResult:
-        return DeliveryResult("undeliverable")
+        return DeliveryResult(DeliveryKind.UNDELIVERABLE)
 
     class Row:
         send = Notification.LETTER_PICKUP

@@ -17,7 +17,6 @@ from hkall_gateway.rules.dates.service_windows import over, suspended
 from hkall_gateway.rules.eligibility import LocalBlocks, may_use
 from hkall_gateway.rules.lenders import may_leave, may_lend
 from hkall_gateway.rules.policy import (
-    IN_BOOK_DROP,
     Counts,
     RequestFacts,
     Terminal,
@@ -45,6 +44,7 @@ from hkall_gateway.rules.settings import (
     Scope,
     Window,
 )
+from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
 from hkall_gateway.rules.vendor_words.availability import Availability
 from hkall_gateway.rules.vocabulary import (
     Borrower,
@@ -192,7 +192,7 @@ NOES = (
     No("recalled",                   lambda: renew(recalled_on=YESTERDAY),                                 Refusal(W.RECALLED, {"due": DUE}, {"recalled_on": YESTERDAY})),
     No("lost",                       lambda: renew(lost_on=YESTERDAY),                                     Refusal(W.RENEWAL_DENIED, {"due": DUE}, {"lost_on": YESTERDAY, "claimed_on": None})),
     No("said to be back",            lambda: renew(claimed_on=YESTERDAY),                                  Refusal(W.RENEWAL_DENIED, {"due": DUE}, {"lost_on": None, "claimed_on": YESTERDAY})),
-    No("its lender said no",         lambda: renew(renewal_sync="denied"),                                 Refusal(W.RENEWAL_DENIED, {"due": DUE}, {"renewal_sync": "denied"})),
+    No("its lender said no",         lambda: renew(renewal_sync=RenewalSync.DENIED),                                 Refusal(W.RENEWAL_DENIED, {"due": DUE}, {"renewal_sync": "denied"})),
     No("twice renewed",              lambda: renew(renewals=2),                                            Refusal(W.RENEWAL_LIMIT, {"limit": 2, "due": DUE})),
     No("a day too soon",             lambda: renew(now=datetime(2017, 3, 8, 2, tzinfo=UTC)),               Refusal(W.RENEWAL_TOO_SOON, {"from": OPENS, "due": DUE})),
     No("a day too late",             lambda: renew(now=LATE),                                              Refusal(W.RENEWAL_OVERDUE, {"due": DUE})),
@@ -220,7 +220,7 @@ YESES = (
     ("a cancellation",               lambda: cancel(TWICE, position=P.REQUESTED),           Grant()),
     ("a checkout",                   lambda: lend(),                                        Grant(date(2017, 3, 24), FULL | {"total": 20, "used": 7})),
     ("a return",                     lambda: may_return(COUNTER, POLICY, ("LAW", "MAIN")),  Grant()),
-    ("a book in the drop",           lambda: may_return(DROP, changed(bookdrop=Bookdrop("accept_and_flag"))), Grant(facts={"flag": IN_BOOK_DROP})),
+    ("a book in the drop",           lambda: may_return(DROP, changed(bookdrop=Bookdrop("accept_and_flag"))), Grant(facts={"flag": StaffFlag.IN_BOOK_DROP})),
     ("a renewal",                    lambda: renew(),                                       Grant(date(2017, 3, 24))),
     ("a copy of ours",               lambda: may_leave(COPY, POLICY),                       Grant()),
 )

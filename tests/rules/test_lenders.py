@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.lenders import InUse, Record, choose_lender, may_lend, passed_over
+from hkall_gateway.rules.lenders import InUse, LenderChoice, Record, choose_lender, may_lend, passed_over
 from hkall_gateway.rules.settings import Lending, Policy, Window
 from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Reason, Refusal
 
@@ -31,11 +31,16 @@ ONE_OF_SEVEN = [copy(a, status="On Loan") for a in PARTNERS if a != "LU"] + [cop
 
 
 def test_r7_one_available_copy_of_seven_gives_one_candidate() -> None:
-    assert asked(choose_lender(ONE_OF_SEVEN, PARTNERS, POLICY, NOW, "R1", own="HKU")) == ["LU"]
+    assert asked(choose_lender(ONE_OF_SEVEN, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")) == ["LU"]
 
 
 def test_r3_our_own_copy_is_never_a_candidate() -> None:
-    assert asked(choose_lender([copy("HKU")], PARTNERS | {"HKU": Partner("HKU", "HKU")}, POLICY, NOW, "R1", own="HKU")) == []
+    assert (
+        asked(
+            choose_lender([copy("HKU")], LenderChoice(PARTNERS | {"HKU": Partner("HKU", "HKU")}, POLICY, NOW, own="HKU"), "R1")
+        )
+        == []
+    )
 
 
 STOPPED = replace(POLICY, service_windows=(Window("borrow_request", date(2017, 7, 1), date(2017, 7, 9), partner="CUHK"),))
@@ -56,7 +61,7 @@ CLOSED = {"CUHK": Record(closures=frozenset({date(2017, 7, 1)}))}
 )
 def test_a_copy_passed_over_carries_the_reason(held: Holding, reason: str) -> None:
     volume = "2" if reason.startswith("another volume") else ""
-    (found,) = choose_lender([held], PARTNERS, POLICY, NOW, "R1", own="HKU", volume=volume)
+    (found,) = choose_lender([held], LenderChoice(PARTNERS, POLICY, NOW, own="HKU", volume=volume), "R1")
     assert found.skip == reason
 
 
@@ -74,22 +79,26 @@ def test_a_copy_passed_over_carries_the_reason(held: Holding, reason: str) -> No
 def test_a_library_passed_over_carries_the_reason(
     partner: Partner, policy: Policy, tried: tuple[str, ...], records: dict[str, Record], reason: str
 ) -> None:
-    (found,) = choose_lender([copy("CUHK")], {"CUHK": partner}, policy, NOW, "R1", own="HKU", tried=tried, records=records)
+    (found,) = choose_lender(
+        [copy("CUHK")], LenderChoice({"CUHK": partner}, policy, NOW, own="HKU", tried=tried, records=records), "R1"
+    )
     assert found.skip == reason
 
 
 def test_r1_a_request_from_before_the_suspension_still_finds_lenders() -> None:
-    assert asked(choose_lender([copy("CUHK")], PARTNERS, POLICY, NOW, "R1", own="HKU")) == ["CUHK"]
+    assert asked(choose_lender([copy("CUHK")], LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")) == ["CUHK"]
 
 
 def test_r8_a_wanted_volume_is_the_only_one_supplied() -> None:
     copies = [copy("CUHK", volume="1"), copy("LU", volume="2")]
-    assert asked(choose_lender(copies, PARTNERS, POLICY, NOW, "R1", own="HKU", volume="2")) == ["LU"]
+    assert asked(choose_lender(copies, LenderChoice(PARTNERS, POLICY, NOW, own="HKU", volume="2"), "R1")) == ["LU"]
 
 
 def test_lenders_are_asked_by_priority() -> None:
     partners = {a: replace(p, priority=n) for n, (a, p) in enumerate(PARTNERS.items())}
-    assert asked(choose_lender([copy(a) for a in reversed(PARTNERS)], partners, POLICY, NOW, "R1")) == list(PARTNERS)
+    assert asked(choose_lender([copy(a) for a in reversed(PARTNERS)], LenderChoice(partners, POLICY, NOW), "R1")) == list(
+        PARTNERS
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,17 +112,17 @@ def test_lenders_are_asked_by_priority() -> None:
 )
 @pytest.mark.parametrize("request_id", ["R1", "R2", "R3", "R4"])
 def test_of_two_equals_the_better_placed_is_asked_first(worse: Record, request_id: str) -> None:
-    found = choose_lender([copy("CUHK"), copy("LU")], PARTNERS, POLICY, NOW, request_id, records={"CUHK": worse})
+    found = choose_lender([copy("CUHK"), copy("LU")], LenderChoice(PARTNERS, POLICY, NOW, records={"CUHK": worse}), request_id)
     assert asked(found) == ["LU", "CUHK"]
 
 
 def test_a_library_with_two_copies_is_asked_once() -> None:
-    found = choose_lender([copy("CUHK", "2"), copy("CUHK", "1")], PARTNERS, POLICY, NOW, "R1")
+    found = choose_lender([copy("CUHK", "2"), copy("CUHK", "1")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
     assert [(c.barcode, c.skip) for c in found] == [("1", ""), ("2", "another copy of this library is asked for")]
 
 
 def test_a_candidate_carries_what_its_library_must_be_told() -> None:
-    found = choose_lender([copy("CUHK", "9", local_bib_id="c77")], PARTNERS, POLICY, NOW, "R1")
+    found = choose_lender([copy("CUHK", "9", local_bib_id="c77")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
     assert found == (Candidate("R1", 1, "CUHK", "9", "c77", reason="priority 50, balance 0.00, declines 0%"),)
 
 
@@ -133,13 +142,13 @@ SHELVES = st.lists(
 def test_the_order_of_the_catalogue_does_not_matter(copies: list[Holding], chance: object, request_id: str) -> None:
     shuffled = copies[:]
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
-    answers = [choose_lender(c, PARTNERS, POLICY, NOW, request_id, own="HKU") for c in (copies, shuffled)]
+    answers = [choose_lender(c, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), request_id) for c in (copies, shuffled)]
     assert answers[0] == answers[1]
 
 
 @given(SHELVES)
 def test_every_copy_is_ranked_once_and_every_library_asked_at_most_once(copies: list[Holding]) -> None:
-    found = choose_lender(copies, PARTNERS, POLICY, NOW, "R1", own="HKU")
+    found = choose_lender(copies, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")
     assert sorted((c.agency, c.barcode) for c in found) == sorted(c.key for c in copies)
     assert [c.rank for c in found] == list(range(1, len(copies) + 1))
     assert len(asked(found)) == len(set(asked(found)))
@@ -147,7 +156,7 @@ def test_every_copy_is_ranked_once_and_every_library_asked_at_most_once(copies: 
 
 def test_equals_share_many_requests_evenly() -> None:
     copies = [copy(a) for a in PARTNERS]
-    firsts = Counter(asked(choose_lender(copies, PARTNERS, POLICY, NOW, f"R{n}"))[0] for n in range(700))
+    firsts = Counter(asked(choose_lender(copies, LenderChoice(PARTNERS, POLICY, NOW), f"R{n}"))[0] for n in range(700))
     assert all(60 <= firsts[a] <= 140 for a in PARTNERS)
 
 
@@ -156,14 +165,16 @@ def test_equals_share_many_requests_evenly() -> None:
 
 def test_a_copy_that_is_with_us_is_passed_over_and_another_of_its_library_is_asked_for() -> None:
     in_use = InUse(held={copy("CUHK").key: "ON_LOAN, R9"})
-    found = choose_lender([copy("CUHK"), copy("CUHK", "2")], PARTNERS, POLICY, NOW, "R1", own="HKU", in_use=in_use)
+    found = choose_lender(
+        [copy("CUHK"), copy("CUHK", "2")], LenderChoice(PARTNERS, POLICY, NOW, own="HKU", in_use=in_use), "R1"
+    )
     assert [(c.barcode, c.skip) for c in found] == [("2", ""), ("1", "with us: ON_LOAN, R9")]
 
 
 def test_a_copy_that_another_request_was_asked_for_comes_after_all_others() -> None:
     near = {**PARTNERS, "LU": replace(PARTNERS["LU"], priority=1)}
     in_use = InUse(asked=frozenset({copy("LU").key}))
-    found = choose_lender([copy("LU"), copy("CUHK")], near, POLICY, NOW, "R1", own="HKU", in_use=in_use)
+    found = choose_lender([copy("LU"), copy("CUHK")], LenderChoice(near, POLICY, NOW, own="HKU", in_use=in_use), "R1")
     assert asked(found) == ["CUHK", "LU"]
     assert [c.reason.startswith("asked for by another request, priority 1") for c in found] == [False, True]
 
@@ -236,7 +247,7 @@ def test_r1_lending_may_be_suspended_for_one_partner_alone(partner: str, lent: b
 
 def test_equal_priorities_are_ordered_by_what_was_lent_for_each_book_borrowed() -> None:
     records = {"CUHK": Record(lent=6, borrowed=2), "LU": Record(lent=3, borrowed=0), "HKUST": Record(lent=5, borrowed=4)}
-    found = choose_lender([copy(a) for a in records], PARTNERS, POLICY, NOW, "R1", records=records)
+    found = choose_lender([copy(a) for a in records], LenderChoice(PARTNERS, POLICY, NOW, records=records), "R1")
     assert [(c.agency, c.reason) for c in found] == [
         ("HKUST", "priority 50, balance 1.00, declines 0%"),
         ("CUHK", "priority 50, balance 2.00, declines 0%"),
@@ -246,14 +257,14 @@ def test_equal_priorities_are_ordered_by_what_was_lent_for_each_book_borrowed() 
 
 def test_the_words_for_a_rank_name_a_library_that_is_closed_tomorrow_and_its_declines() -> None:
     records = {"LU": Record(closures=frozenset({date(2017, 7, 2)}), declines=0.25)}
-    (found,) = choose_lender([copy("LU")], PARTNERS, POLICY, NOW, "R1", records=records)
+    (found,) = choose_lender([copy("LU")], LenderChoice(PARTNERS, POLICY, NOW, records=records), "R1")
     assert found == Candidate("R1", 1, "LU", "1", reason="priority 50, closed tomorrow, balance 0.00, declines 25%")
 
 
 def test_a_copy_that_is_passed_over_has_no_rank_to_explain() -> None:
-    (found,) = choose_lender([copy("NLC")], PARTNERS, POLICY, NOW, "R1")
+    (found,) = choose_lender([copy("NLC")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
     assert (found.skip, found.reason) == ("not a partner", "")
 
 
 def test_a_copy_that_can_be_asked_for_has_no_reason_against_it() -> None:
-    assert passed_over(copy("LU", volume="1"), PARTNERS, POLICY, NOW) == ""
+    assert passed_over(copy("LU", volume="1"), LenderChoice(PARTNERS, POLICY, NOW)) == ""

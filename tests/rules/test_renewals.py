@@ -16,6 +16,7 @@ from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
 from hkall_gateway.rules.policy import may_renew
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
+from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
 
 POLICY = Policy()
@@ -102,9 +103,9 @@ def test_r27_two_renewals_and_no_third(renewals: int, reason: Reason | None, sta
         ({"recalled_on": date(2017, 3, 5)}, False, Reason.RECALLED),
         ({"recalled_on": date(2017, 3, 5)}, True, Reason.RECALLED),
         ({"recalled_on": date(2017, 3, 5), "renewals": 2}, False, Reason.RECALLED),
-        ({"renewal_sync": "denied"}, False, Reason.RENEWAL_DENIED),
-        ({"renewal_sync": "denied"}, True, None),
-        ({"renewal_sync": "none"}, False, None),
+        ({"renewal_sync": RenewalSync.DENIED}, False, Reason.RENEWAL_DENIED),
+        ({"renewal_sync": RenewalSync.DENIED}, True, None),
+        ({"renewal_sync": RenewalSync.NONE}, False, None),
         ({"lost_on": date(2017, 3, 5)}, False, Reason.RENEWAL_DENIED),
         ({"claimed_on": date(2017, 3, 5)}, False, Reason.RENEWAL_DENIED),
         ({"position": P.RECEIVED}, False, Reason.NOT_ON_LOAN),

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -25,6 +26,7 @@ from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
@@ -277,6 +279,10 @@ class Port:
         self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven)
         refused = refusals("sip2", services.metrics)
         self.terminals = TerminalFactory(lambda: services, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
+        balancers = self.listener.proxy_from
+        self.factory: Any = self.terminals
+        if balancers:
+            self.factory = ProxyProtocolFactory(self.terminals, balancers, refused, self.clock)
 
     def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:
         caller = Caller(self, address)
@@ -290,13 +296,14 @@ class Caller:
 
     def __init__(self, port: Port, address: Any) -> None:
         self.socket = SOCKET(peerAddress=address)
-        self.line = cast(Any, port.terminals.buildProtocol(address))  # Twisted's Protocol has none either
-        self.line.makeConnection(self.socket)
+        self.below = port.factory.buildProtocol(address)
+        self.line: Any = getattr(self.below, "wrappedProtocol", self.below)  # of a balancer's header
+        self.below.makeConnection(self.socket)
 
     def hears(self, data: bytes = b"") -> bytes:
         """What came back since the last time, after sending `data`."""
         if data:
-            self.line.dataReceived(data)
+            self.below.dataReceived(data)
         heard: bytes = self.socket.value()
         self.socket.clear()
         return heard
@@ -306,7 +313,7 @@ class Caller:
         return bool(self.socket.disconnecting)
 
     def goes(self) -> None:
-        self.line.connectionLost()
+        self.below.connectionLost(connectionDone)
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def test_a_balancer_that_sends_no_header_is_hung_up_on(port: Port) -> None:
 
 def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
-    caller.line._port.clock.advance(HEADER_S)
+    port.clock.advance(HEADER_S)
     assert caller.hung_up
     caller.goes()
     assert port.clock.getDelayedCalls() == []
@@ -229,8 +229,9 @@ def test_a_balancer_may_have_so_many_connections_without_a_header(port: Port) ->
 
 def test_drain_ends_a_balancer_s_connection_that_has_said_nothing_yet(port: Port) -> None:
     there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
-    caller = there.call(BALANCER, log_in=False)
-    drained = there.terminals.drain()
-    assert caller.hung_up
-    caller.goes()
-    assert drained.called
+    silent, late = (there.call(BALANCER, log_in=False) for _ in range(2))
+    assert there.terminals.drain().called
+    assert late.hears(V1 + LOGIN) == b""
+    assert late.hung_up
+    there.factory.close_waiting()
+    assert silent.hung_up

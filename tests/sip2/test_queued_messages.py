@@ -14,10 +14,11 @@ from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
+from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.queued_messages import DELIVERIES, QueuedMessages
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
-from hkall_gateway.store.outbox import LOCAL, OutboxRow
+from hkall_gateway.store.outbox import OutboxRow
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 DATE = "20170301    100000"
@@ -52,7 +53,7 @@ class Line:
 
 def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "waiting", **facts: Any) -> DeliveryResult:
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
-    row = OutboxRow(1, LOCAL, send, LINE, LINE, message.ordering_key, message, "", state, NOW, NOW, 1, "")
+    row = OutboxRow(1, OutboxKind.ILS, send, LINE, LINE, message.ordering_key, message, "", OutboxState(state), NOW, NOW, 1, "")
     found: list[Any] = []
     carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = QueuedMessages(
         line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes

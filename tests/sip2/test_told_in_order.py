@@ -12,6 +12,7 @@ from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.circuit import CircuitState, Patience
 from hkall_gateway.rules.messages.local_messages import LINE
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message
@@ -90,7 +91,7 @@ class World:
         while rows := self.claims():
             for row in rows:
                 told.append(row.send.value)
-                finished(self.services.desk.partners.delivered(row, DeliveryResult(kind), None, Patience()))
+                finished(self.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind(kind)), None, Patience()))
         return told
 
 
@@ -161,7 +162,7 @@ def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
-    finished(world.services.desk.partners.delivered(row, DeliveryResult("refused"), None, Patience()))
+    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.REFUSED), None, Patience()))
     assert (world.waits(), world.claims()) == (["tell_ils_blocked", "tell_ils_enabled"], ())
     world.asks(BLOCK)
     assert (world.beyond.heard, world.waits()) == (["01"], [])
@@ -184,7 +185,7 @@ def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, p
     (row,) = world.claims()
     assert world.asks(LOAN).startswith("120")
     assert world.beyond.heard == []
-    finished(world.services.desk.partners.delivered(row, DeliveryResult("accepted"), None, Patience()))
+    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, Patience()))
     assert world.asks(LOAN).startswith("121")
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.outbox import OutboxRow
@@ -197,8 +198,8 @@ def test_what_is_under_way_cannot_be_tried_again_until_its_lease_is_over(store: 
     assert (row.state, row.attempts) == ("unsure", 1)  # whoever had it may have sent it
 
 
-@pytest.mark.parametrize("state", ["done", "dropped"])
-def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, state: str) -> None:
+@pytest.mark.parametrize("state", [OutboxState.DONE, OutboxState.DROPPED])
+def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, state: OutboxState) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.close(1, state, "told by telephone", now))
@@ -208,7 +209,7 @@ def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, s
 def test_what_is_under_way_cannot_be_settled_by_hand(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now)
-    assert not store.now(lambda unit: unit.outbox.close(1, "dropped", "no", now))
+    assert not store.now(lambda unit: unit.outbox.close(1, OutboxState.DROPPED, "no", now))
 
 
 def test_an_error_of_any_length_is_kept_in_part(store: Immediate, now: datetime) -> None:
@@ -223,7 +224,7 @@ def test_the_list_is_narrowed_by_partner_and_request(store: Immediate, now: date
     _sent(store, 3, now)
     assert [row.id for row in store.now(lambda unit: unit.outbox.rows(partner="CUHK"))] == [1]
     assert [row.id for row in store.now(lambda unit: unit.outbox.rows(request="R1"))] == [1, 2]
-    assert [row.id for row in store.now(lambda unit: unit.outbox.rows(states=["sent"]))] == [3]
+    assert [row.id for row in store.now(lambda unit: unit.outbox.rows(states=[OutboxState.SENT]))] == [3]
 
 
 def test_depths_count_letters_together_and_partners_apart(store: Immediate, now: datetime) -> None:

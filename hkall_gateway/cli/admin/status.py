@@ -13,6 +13,7 @@ from hkall_gateway import machine
 from hkall_gateway.cli.options import Site, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
+from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
     from hkall_gateway.store import instances, rounds
@@ -76,7 +77,9 @@ def _quarantined(unit: Unit) -> list[dict[str, Any]]:
 
     from hkall_gateway.store import quarantine
 
-    return [_line("quarantine", agency, quarantine.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)]
+    return [
+        _line("quarantine", agency, QuarantineState.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)
+    ]
 
 
 def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Reason
 
 if TYPE_CHECKING:
@@ -47,13 +48,13 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
 
     from hkall_gateway.store.outbox import UNSETTLED
 
-    rows = site.run(_rows, partner, error, ("dead",) if dead else UNSETTLED)
+    rows = site.run(_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED)
     if not rows:
         require_partner(site, partner)
     show((_line(r) for r in rows), as_json, LISTED)
 
 
-def _rows(unit: Unit, partner: str, error: str, states: Sequence[str]) -> tuple[OutboxRow, ...]:
+def _rows(unit: Unit, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows(partner=partner, error=error, states=states)
 
 
@@ -160,7 +161,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
         rows,
         partner,
         error,
-        ("dead",),
+        (OutboxState.DEAD,),
         lambda u, row: dead_letters.done(Context(u, site.library, site.now()), row, reason, by),
     )
 
@@ -185,12 +186,12 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
         rows,
         partner,
         error,
-        ("dead",),
+        (OutboxState.DEAD,),
         lambda u, row: dead_letters.drop(Context(u, site.library, site.now()), row, reason, by),
     )
 
 
-def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[str], work: Ended) -> None:
+def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended) -> None:
     """Do it to every named row, each in a transaction of its own; exit 1 if it could not be done to one of them."""
     if not rows and not partner and not error:
         raise Ending("name rows, a partner with --partner, or an error with --error", WRONG)

@@ -11,6 +11,7 @@ import click
 from hkall_gateway.cli.options import Ending, Site, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.circuit import circuit
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence
     ]
 
 
-def _waiting(agency: str, depths: tuple[tuple[str, str, int, datetime], ...]) -> dict[str, Any]:
+def _waiting(agency: str, depths: tuple[tuple[str, OutboxState, int, datetime], ...]) -> dict[str, Any]:
     mine = [(state, count, oldest) for who, state, count, oldest in depths if who == agency]
     return {
-        "waiting": sum(count for state, count, _ in mine if state != "dead"),
+        "waiting": sum(count for state, count, _ in mine if state is not OutboxState.DEAD),
         "oldest": min((oldest for _, _, oldest in mine), default=None),
-        "dead": sum(count for state, count, _ in mine if state == "dead"),
+        "dead": sum(count for state, count, _ in mine if state is OutboxState.DEAD),
     }
 
 

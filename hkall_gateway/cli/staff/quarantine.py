@@ -10,6 +10,7 @@ import click
 from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
     from hkall_gateway.store.quarantine import QuarantinedDocument
@@ -86,7 +87,7 @@ def replay(site: Site, number: int, reason: str) -> None:
         said = trouble(said.why, found.service, said.detail)
     if isinstance(said, Problem):
         raise Ending(f"{number}: {said.problem}: {said.detail}")
-    _settle(site, number, "replayed", reason)
+    _settle(site, number, QuarantineState.REPLAYED, reason)
 
 
 @quarantine.command()
@@ -99,19 +100,19 @@ def drop(site: Site, number: int, reason: str) -> None:
     Example: hkall-gateway quarantine drop 4 --reason "meant for another library"
     """
     _one(site, number)
-    _settle(site, number, "dropped", reason)
+    _settle(site, number, QuarantineState.DROPPED, reason)
 
 
 def _one(site: Site, number: int) -> QuarantinedDocument:
     from hkall_gateway.store import quarantine as kept
 
     found: QuarantinedDocument | None = site.run(kept.one, number)
-    if found is None or found.state != kept.KEPT:
+    if found is None or found.state is not QuarantineState.KEPT:
         raise Ending(f"{number}: " + (f"{found.state} already" if found else "no such document"))
     return found
 
 
-def _settle(site: Site, number: int, state: str, reason: str) -> None:
+def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> None:
     from hkall_gateway.store import quarantine as kept
 
     if not site.run(kept.settle, number, state, by_staff(state).who, reason):

@@ -13,6 +13,7 @@ from hkall_gateway.cli.options import Site, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Request
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
 
     from hkall_gateway.store.queries import worklists
 
-    states = ("undeliverable",) if failed else ("queued", "sent", "not_needed", "undeliverable")
+    every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
+    states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
     rows: tuple[dict[str, Any], ...] = site.run(worklists.notices, states)
     show(rows, as_json, columns)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN
-from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, Record
+from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, LenderChoice, Record
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, DESCRIBED, PartnerMessage
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
 from hkall_gateway.store.in_use import copies_in_use
@@ -34,30 +33,23 @@ def ranked(
     """
     agencies = {c.agency for c in copies}
     known = records(context.unit, context.now, agencies, weighed=_rivals(context.unit, agencies))
-    asked = _chosen(context, copies, known, seed, volume, in_use)
+    choice = replace(_choice(context, agencies, volume), records=known, in_use=in_use)
+    asked = lenders.choose_lender(copies, choice, seed)
     if any(not c.skip for c in asked):
         return asked
-    return _chosen(context, copies, _open(known), seed, volume, in_use)
+    return lenders.choose_lender(copies, replace(choice, records=_open(known)), seed)
+
+
+def _choice(context: Context, agencies: Collection[str], volume: str) -> LenderChoice:
+    """The choice among copies of these libraries, without their records and the copies in use."""
+    partners, library = context.unit.partners(agencies), context.library
+    return LenderChoice(partners, library.policy, context.now, library.agency, volume)
 
 
 def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
     """Whether two of these have the same priority, so that the balance of lending decides between them."""
     priorities = [partner.priority for partner in unit.partners(agencies).values()]
     return len(set(priorities)) < len(priorities)
-
-
-def _chosen(
-    context: Context,
-    copies: Sequence[Holding],
-    known: Mapping[str, Record],
-    seed: str,
-    volume: str,
-    in_use: InUse,
-) -> tuple[Candidate, ...]:
-    facts: Any = {"own": context.library.agency, "volume": volume, "records": known, "in_use": in_use}
-    return lenders.choose_lender(
-        copies, context.unit.partners(c.agency for c in copies), context.library.policy, context.now, seed, **facts
-    )
 
 
 def _open(known: Mapping[str, Record]) -> dict[str, Record]:
@@ -128,9 +120,8 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
 def reasons(context: Context, copies: Sequence[Holding], request: Request, in_use: InUse) -> list[str]:
     """The reason against each copy for a request, "" for an available one; a library closed today counts as open."""
     known = _open(records(context.unit, context.now, {c.agency for c in copies}, weighed=False))
-    facts: Any = {"own": context.library.agency, "volume": request.volume, "records": known, "in_use": in_use}
-    partners = context.unit.partners(c.agency for c in copies)
-    return [lenders.passed_over(copy, partners, context.library.policy, context.now, **facts) for copy in copies]
+    choice = replace(_choice(context, {c.agency for c in copies}, request.volume), records=known, in_use=in_use)
+    return [lenders.passed_over(copy, choice) for copy in copies]
 
 
 def _gone(
@@ -144,6 +135,5 @@ def _gone(
     copy = context.unit.holding(ItemKey(candidate.agency, candidate.barcode))
     if copy is None:
         return ""
-    partners = context.unit.partners([candidate.agency])
-    facts: Any = {"own": context.library.agency, "volume": request.volume, "records": known, "in_use": in_use}
-    return lenders.passed_over(copy, partners, context.library.policy, context.now, **facts)
+    choice = replace(_choice(context, [candidate.agency], request.volume), records=known, in_use=in_use)
+    return lenders.passed_over(copy, choice)

@@ -9,31 +9,31 @@ from hkall_gateway.rules.dates import calendar, stall_limits
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.queries import worklists
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 
 NOTED: Final = "STANDS_STILL"
 """The journal event, written once for each time that a request stands still."""
 
 
-def stalled(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
+def stalled(unit: Queries, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
     since = {position: now - stall_limits.limit(position, 0, limits) for position in stall_limits.KEYS}
     due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
     return worklists.standing(unit, since, due_before, after, most)
 
 
-def still(unit: Overview, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
+def still(unit: Queries, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
     """The requests that stand still, with allowance for the days of each partner's courier."""
     travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
     return tuple(request for request in found if stall_limits.stands_still(request, travel[request.partner], limits, now))
 
 
-def is_noted(unit: Overview, request: Request) -> bool:
+def is_noted(unit: Queries, request: Request) -> bool:
     """Whether the journal has this event already for the request's present position."""
     noted = unit.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
 
 
-def _courier_days(unit: Overview, agency: str) -> int:
+def _courier_days(unit: Queries, agency: str) -> int:
     partner = unit.partner(agency) if agency else None
     return partner.courier_days if partner else 0

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hkall_gateway.desk.common.library import Library
+from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Reason, Request
 from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
 
-NO = ("declined", "refused")
+NO = (CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
 """Prefixes of the outcomes of lenders that refused."""
 
 

@@ -9,7 +9,8 @@ from typing import Final
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.messages.local_messages import LINE, NOT_TOLD, LocalMessage, LocalSend, key_of_copy
+from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend, key_of_copy
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.outbox import WAITING, OutboxRow
 from hkall_gateway.store.unit import Unit
@@ -61,7 +62,7 @@ def tell_later(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> N
 def differs(unit: Unit, number: int | None, message: LocalMessage, now: datetime, by: Actor) -> None:
     """The local system was told and said no: a person must look. Nothing is told again."""
     if number is not None:
-        unit.outbox.close(number, "dropped", "refused there", now)
+        unit.outbox.close(number, OutboxState.DROPPED, "refused there", now)
     _flag(unit, message, now, by, told=False)
 
 
@@ -78,7 +79,7 @@ def answered_again(unit: Unit, barcode: str, now: datetime, by: Actor) -> None:
 
 def _overtake(unit: Unit, rows: Iterable[OutboxRow], now: datetime, by: Actor) -> None:
     for row in rows:
-        if unit.outbox.close(row.id, "done", OVERTAKEN, now) and isinstance(row.payload, LocalMessage):
+        if unit.outbox.close(row.id, OutboxState.DONE, OVERTAKEN, now) and isinstance(row.payload, LocalMessage):
             _flag(unit, row.payload, now, by, told=True)
 
 
@@ -94,13 +95,13 @@ def _rows(unit: Unit, key: str) -> tuple[OutboxRow, ...]:
 def answered(unit: Unit, message: LocalMessage, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """It has been told, or has said no; then, or while more of the same copy waits, its request stays flagged."""
     more = any(row.request == message.request for row in _rows(unit, message.ordering_key))
-    _flag(unit, message, now, by, told=answer.kind != "refused" and not more)
+    _flag(unit, message, now, by, told=answer.kind != DeliveryKind.REFUSED and not more)
 
 
 def _flag(unit: Unit, message: LocalMessage, now: datetime, by: Actor, *, told: bool) -> None:
     request = unit.request(message.request) if message.request else None
     if request is None or request.position in FINAL:
         return
-    flags = unflagged(request, NOT_TOLD) if told else flagged(request, NOT_TOLD)
+    flags = unflagged(request, StaffFlag.ILS_NOT_TOLD) if told else flagged(request, StaffFlag.ILS_NOT_TOLD)
     if flags != request.flags:
         unit.amend(request, now, by, flags=flags)

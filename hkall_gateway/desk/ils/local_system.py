@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
+from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.engine.database import Store
@@ -21,8 +22,6 @@ from hkall_gateway.store.unit import Unit
 
 LOADED: Final = "snapshot"
 """The source of facts that are rows of ours."""
-FLAG: Final = "ils:away"
-"""The flag of a request that was decided without the local system."""
 BY_ILS: Final = Actor("ils", "ils")
 """The actor of a card replacement that the local system reports."""
 MOST_KEPT: Final = 5_000
@@ -156,9 +155,9 @@ class LocalSystem:
         if terms.fallback == "refuse":
             return AWAY
         if kept and kept.as_of and self._now() - kept.as_of < timedelta(seconds=terms.keep_s):
-            return replace(kept, flag=FLAG)
+            return replace(kept, flag=StaffFlag.ILS_AWAY)
         facts = await self._store.read_inline(loaded_facts, card)
-        return replace(facts, flag=FLAG) if facts.borrower else AWAY
+        return replace(facts, flag=StaffFlag.ILS_AWAY) if facts.borrower else AWAY
 
     async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
         borrower = facts.borrower

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
 
 from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.messages.json_records import record, record_as
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, RequestEntry, Sensitive, Side
 
 # Every enum and record that the inbox or the outbox may keep is registered with @record.
@@ -252,18 +252,9 @@ Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | P
 # ---- the courier's result
 
 
-NOT_NEEDED: Final = "not_needed"
-"""The kind of an answer for a letter that is no longer true."""
-
-
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """The result of one delivery attempt.
-
-    `kind`: accepted, already (the recipient knew), refused (a final no, `problem` says which), later (a temporary no), fault
-    (the partner rejects our identity, version or the service: the request is undecided, and a person must fix it), unreachable
-    (never sent), unknown (sent, no usable answer), undeliverable (no address), not_needed (a letter that lost its reason, never
-    sent).
+    """The result of one delivery attempt. `problem` and `detail` explain a `kind` that is not accepted.
 
     `untold`: no attempt was made, since there is no document or no address for it, so the answer is no evidence about the
     channel. `pending`: accepted, and the decision follows later. `looked`: the look-up of the lender's shelf before it was
@@ -271,7 +262,7 @@ class DeliveryResult:
     the lender gave our request.
     """
 
-    kind: str
+    kind: DeliveryKind
     problem: str = ""
     detail: str = ""
     retry_after_s: int = 0

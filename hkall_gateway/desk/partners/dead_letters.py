@@ -26,9 +26,9 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState
 from hkall_gateway.rules.vendor_words.decline_reasons import DROPPED
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason
-from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -46,7 +46,7 @@ def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Outcome:
 
 def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
-    row = _closed(context.unit, number, "done", reason, context.now)
+    row = _closed(context.unit, number, OutboxState.DONE, reason, context.now)
     if isinstance(row, Refused):
         return row
     outcome = _journalled(context.unit, row, "OUTBOX_DONE", reason, by, context.now)
@@ -56,7 +56,7 @@ def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
 
 def drop(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     """Settle the message as dropped: the request goes on without it."""
-    row = _closed(context.unit, number, "dropped", reason, context.now)
+    row = _closed(context.unit, number, OutboxState.DROPPED, reason, context.now)
     if isinstance(row, Refused):
         return row
     outcome = _journalled(context.unit, row, "OUTBOX_DROPPED", reason, by, context.now)
@@ -64,7 +64,7 @@ def drop(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     return outcome
 
 
-def _closed(unit: Unit, number: int, state: str, reason: str, now: datetime) -> OutboxRow | Refused:
+def _closed(unit: Unit, number: int, state: OutboxState, reason: str, now: datetime) -> OutboxRow | Refused:
     row = unit.outbox.row(number)
     if not reason.strip():
         return Refused(Reason.REASON_NEEDED)
@@ -84,10 +84,10 @@ def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: Actor, 
 def _taken(context: Context, row: OutboxRow) -> DeliveryResult:
     """The answer that the recipient would have given; a letter delivered by hand counts its days from today (R14)."""
     if not isinstance(row.payload, PatronNotice):
-        return DeliveryResult("accepted", detail="by hand")
+        return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
     today = calendar.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
-    return DeliveryResult("accepted", sent_on=today, last_day=last)
+    return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
 
 
 # ---- effects of dropping
@@ -105,17 +105,17 @@ def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
 
 
 def _no_withdrawal(context: Context, row: OutboxRow, by: Actor) -> None:
-    deliveries.told(context, row, DeliveryResult("accepted", detail="dropped by staff"), by)
+    deliveries.told(context, row, DeliveryResult(DeliveryKind.ACCEPTED, detail="dropped by staff"), by)
 
 
 def _no_renewal(context: Context, row: OutboxRow, by: Actor) -> None:
-    deliveries.told(context, row, DeliveryResult("refused", detail="dropped by staff"), by)
+    deliveries.told(context, row, DeliveryResult(DeliveryKind.REFUSED, detail="dropped by staff"), by)
 
 
 def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
     """A letter that may have arrived counts as sent, so that its correction is sent too."""
     if isinstance(row.payload, PatronNotice):
-        state = notices.SENT if may_have_arrived(context.unit, row) else "dropped"
+        state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
         context.unit.notice_state(row.payload.notice, state, row.last_error, context.now)
 
 
@@ -125,13 +125,11 @@ def _nothing(_context: Context, _row: OutboxRow, _by: Actor) -> None:
 
 def may_have_arrived(unit: Unit, row: OutboxRow) -> bool:
     """Whether any attempt to deliver it ended with an unknown outcome."""
-    return row.state == "unsure" or any(one.kind == "unknown" for one in unit.outbox.attempts(row.id))
+    return row.state == OutboxState.UNSURE or any(one.kind == DeliveryKind.UNKNOWN for one in unit.outbox.attempts(row.id))
 
-
-Dropped = Callable[[Context, OutboxRow, Actor], None]
 
 # fmt: off
-_DROPPED: Mapping[str, Dropped] = {
+_DROPPED: Mapping[str, Callable[[Context, OutboxRow, Actor], None]] = {
     Notification.ASK_LENDER:            _no_request,
     Notification.CANCEL_AT_LENDER:      _no_withdrawal,
     Notification.ASK_LENDER_TO_RENEW:   _no_renewal,

@@ -8,20 +8,25 @@ from hkall_gateway.desk import borrowing, recalls, renewing
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.ils import local_messages
-from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitState, Patience
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind as D
+from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vendor_words.decline_reasons import NOT_REACHED
 from hkall_gateway.rules.vocabulary import Actor, Request
 from hkall_gateway.store import notices
-from hkall_gateway.store.outbox import LOCAL, MAILED, UNSETTLED, Attempt, OutboxRow
+from hkall_gateway.store.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.store.queries.outbox_queries import MAIL
 from hkall_gateway.store.unit import Unit
 
-TOLD = frozenset({"accepted", "already", "refused", "undeliverable", NOT_NEEDED})
+TOLD = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
+"""Results that settle a row: the recipient has answered, or there is none."""
+_LETTERS = {D.UNDELIVERABLE: NoticeState.UNDELIVERABLE, D.NOT_NEEDED: NoticeState.NOT_NEEDED}
+"""The state of a letter by the result of its delivery; all others are sent."""
 PATIENCE = Patience()
 ANSWERED = frozenset(
     {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
@@ -41,14 +46,14 @@ def delivered(
     A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
     """
     kept = context.unit.outbox.standing(row.id)
-    state, attempts = kept or ("", 0)
+    state, attempts = kept or (None, 0)
     if answer.kind not in TOLD and state in UNSETTLED and attempts >= row.attempts:
         return
     context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
     link = _line(context.unit, row, answer, patience, context.now)
-    if kept is None or state in {"sent", "done", "dropped"}:
+    if kept is None or state in SETTLED:
         return
-    by = Actor(MAIL if row.kind == MAILED else row.recipient, "courier", row.send.name, row.corr)
+    by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:
         _settle(context.unit, row, answer, context.now)
         told(context, row, answer, by)
@@ -57,9 +62,9 @@ def delivered(
 
 
 def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
-    if answer.kind == NOT_NEEDED:
+    if answer.kind is D.NOT_NEEDED:
         unit.outbox.dropped(row.id, answer.detail)
-    elif answer.kind == "refused" and row.kind == LOCAL:  # the two sides differ, and a person must find out why
+    elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
         unit.outbox.dead(row.id, f"refused: {_said(answer)}")
     else:
         unit.outbox.sent(row.id, now)
@@ -70,10 +75,10 @@ def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, patience: Patience
     link = unit.links.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
-    if answer.kind == "fault":
+    if answer.kind == D.FAULT:
         unit.links.keep(after := circuit.faulted(link, patience, now, _said(answer)[:200]))
         return after
-    lost = answer.kind in {"unreachable", "unknown"} or (answer.kind == "later" and not answer.problem)
+    lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
     after = circuit.missed(link, patience, now, answer.retry_after_s) if lost else circuit.heard(link, now)
     unit.links.keep(after)
     return after
@@ -97,11 +102,11 @@ def told(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) ->
 def _not_believed(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
     request = unit.request(row.request)
-    if answer.kind != "refused" or row.send in ANSWERED or request is None:
+    if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
         return
     unit.note(request, "REFUSED_THERE", {"send": row.send.value, "problem": answer.problem, "detail": answer.detail}, now, by)
     if request.position not in FINAL:
-        unit.amend(request, now, by, flags=flagged(request, f"refused:{row.send}"))
+        unit.amend(request, now, by, flags=flagged(request, StaffFlag.refused_there(row.send)))
 
 
 def _again_or_dead(
@@ -114,8 +119,8 @@ def _again_or_dead(
     by: Actor,
 ) -> None:
     error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
-    unsure = row.state == "unsure" or answer.kind == "unknown"
-    if answer.kind != "unknown" and not circuit.counts(link, patience, context.now):
+    unsure = row.state == OutboxState.UNSURE or answer.kind == D.UNKNOWN
+    if answer.kind != D.UNKNOWN and not circuit.counts(link, patience, context.now):
         context.unit.outbox.later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
     elif retry_at is not None:
         context.unit.outbox.later(row.id, retry_at, error, unsure=unsure)
@@ -146,12 +151,12 @@ def _letter_left(
     unit: Unit, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
 ) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
-    state = answer.kind if answer.kind in {notices.UNDELIVERABLE, notices.NOT_NEEDED} else notices.SENT
+    state = _LETTERS.get(answer.kind, NoticeState.SENT)
     unit.notice_state(letter.notice, state, answer.detail, now)
     request = unit.request(letter.request)
     if (
         send is not Notification.LETTER_PICKUP
-        or state != notices.SENT
+        or state is not NoticeState.SENT
         or request is None
         or not unit.can(request, Event.NOTIFY)
     ):
@@ -168,9 +173,9 @@ def bounced(unit: Unit, number: int, status: str, by: Actor, now: datetime) -> b
     Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.
     """
     found = notices.notice(unit, number)
-    if found is None or found.state == notices.UNDELIVERABLE:
+    if found is None or found.state is NoticeState.UNDELIVERABLE:
         return False
-    unit.notice_state(number, notices.UNDELIVERABLE, f"bounced {status}".strip(), now)
+    unit.notice_state(number, NoticeState.UNDELIVERABLE, f"bounced {status}".strip(), now)
     request = unit.request(found.request)
     if request is not None:
         unit.note(request, "LETTER_BOUNCED", {"letter": found.kind, "status": status}, now, by, rule="R42")

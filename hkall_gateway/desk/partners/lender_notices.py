@@ -15,6 +15,7 @@ from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
 from hkall_gateway.rules.vendor_words.decline_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Reason, Request, Side
 from hkall_gateway.store import requests_by_partner_id
@@ -23,8 +24,6 @@ from hkall_gateway.store.unannounced import Asked, asked_for
 from hkall_gateway.store.unit import Unit
 
 P = Position
-DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
-"""The flag of a request whose lender declines after it reported a shipment."""
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
@@ -166,13 +165,13 @@ def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, 
         return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
         return _too_late(context.unit, ask, request, context.now)
-    context.unit.mark(candidate, outcome=f"declined: {ask.reason or OTHER}")
+    context.unit.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
     return _noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
 def _too_late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Outcome:
     """Refuse a decline that follows a shipped message, and flag the request: staff find out which is true (R37)."""
-    flags = flagged(request, DECLINED_AFTER_SHIPMENT)
+    flags = flagged(request, StaffFlag.DECLINED_AFTER_SHIPMENT)
     seen = unit.amend(request, now, ask.by, "R37", flags=flags) if flags != request.flags else request
     return no(unit, Reason.ALREADY_SHIPPED, ask.by, now, request=seen)
 

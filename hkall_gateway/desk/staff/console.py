@@ -18,11 +18,12 @@ from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.permitted import Action
 from hkall_gateway.desk.staff.pull_slips import printed_at
 from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import RULES, Borrower, Candidate, Holding, Partner, Reason, Request
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.loads import former_cards
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.store.queries import request_history, request_search, statistics, work_lists, worklists
@@ -32,8 +33,8 @@ from hkall_gateway.store.queries.statistics import Period, Statistics
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
 from hkall_gateway.store.unit import Unit
 
-ALL_STATES: Final = ("waiting", "unsure", "dead", "sent", "done", "dropped")
-DEAD: Final = ("dead",)
+ALL_STATES: Final = tuple(OutboxState)
+DEAD: Final = (OutboxState.DEAD,)
 LONGEST_DAYS: Final = 1_100
 """The longest period of statistics: three years."""
 HIDDEN: Final = "•"
@@ -62,7 +63,7 @@ def _moment(context: Context) -> Moment:
 
 
 def unsent_messages(
-    context: Context, partner: str = "", states: tuple[str, ...] = DEAD, after: int = 0, most: int = 50
+    context: Context, partner: str = "", states: tuple[OutboxState, ...] = DEAD, after: int = 0, most: int = 50
 ) -> tuple[OutboxRow, ...]:
     """Messages that did not leave, by number, after `after`: dead ones, or those in these states."""
     return context.unit.outbox.rows(partner=partner, states=states, after=after, most=most)
@@ -75,12 +76,12 @@ def quarantined(context: Context, partner: str = "", after: int = 0, most: int =
 
 def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
     """Letters that did not reach their patrons, by number, after `after`; never an address."""
-    return worklists.notices(context.unit, ("undeliverable",), after, most)
+    return worklists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
 
 
 def unsent_counts(context: Context) -> Mapping[str, int]:
     """The number of messages `waiting`, `unsure` and `dead`, of documents in `quarantine`, and of `undelivered` letters."""
-    found = dict.fromkeys(("waiting", "unsure", "dead"), 0)
+    found: dict[str, int] = dict.fromkeys(UNSETTLED, 0)
     for _recipient, state, count, _oldest in context.unit.outbox.depths():
         found[state] += count
     kept = sum(count for _agency, count, _oldest in quarantine.depths(context.unit))

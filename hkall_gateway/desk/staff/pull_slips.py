@@ -10,13 +10,13 @@ from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Reason, Refusal, Request
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 
 STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
 """The new status of a declined copy by the reason (R37); after any other reason it stays available."""
 
 
-def printed_at(unit: Overview, request: Request) -> datetime | None:
+def printed_at(unit: Queries, request: Request) -> datetime | None:
     """The instant at which the paged copy's slip was printed; None if it was not."""
     printed, changed = (unit.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
     return printed if printed and not (changed and changed > printed) else None

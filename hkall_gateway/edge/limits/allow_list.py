@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
@@ -20,6 +21,10 @@ class AllowList:
     def __init__(self, cidrs: Iterable[str]) -> None:
         self._networks = tuple(network(cidr) for cidr in cidrs)
 
+    def __bool__(self) -> bool:
+        """Whether there is a network in the list."""
+        return bool(self._networks)
+
     def admits(self, address: str) -> bool:
         """Whether `address`, as a transport writes it, is in one of the networks. False for text that is not an IP address."""
         try:
@@ -27,6 +32,9 @@ class AllowList:
         except ValueError:
             return False
         return any(peer in allowed for allowed in self._networks)
+
+
+NO_ADDRESS: Final = AllowList(())
 
 
 def network(cidr: str) -> IPv4Network | IPv6Network:

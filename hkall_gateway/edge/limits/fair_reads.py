@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall
 
 SHARE: Final = 0.2
 """Share of the CPU time that all unauthenticated connections together may use. With the rest idle, the kernel's scheduler
@@ -37,7 +37,7 @@ class FairReads:
         self._waiting: OrderedDict[ReadingConnection, None] = OrderedDict()
         self._next: ReadingConnection | None = None
         self._free_s = 0.0
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
         self._debts: dict[str, float] = {}
 
     def trusts(self, row: str) -> bool:

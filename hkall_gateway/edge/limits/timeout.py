@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.ports import Clock, ScheduledCall
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Timeout:
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
         self._held: deque[tuple[float, Deferred[Any]]] = deque()
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
 
     def hold(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Returns the result of `work`, or fails with TooLate. Late work is not cancelled: it may be about to commit."""

@@ -9,8 +9,8 @@ from hkall_gateway.lab.consortium.observations import Observations
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import TABLE, Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.queries import worklists
 
 P = Position
@@ -88,7 +88,10 @@ def letters_came(look: Observations) -> Iterator[str]:
     """Reports notices that are missing; every notice that was still true when it was sent must have arrived."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
-        came |= {(row["request"], row["kind"]) for row in look.ask(agency, lambda unit: worklists.notices(unit, (NOT_NEEDED,)))}
+        came |= {
+            (row["request"], row["kind"])
+            for row in look.ask(agency, lambda unit: worklists.notices(unit, (NoticeState.NOT_NEEDED,)))
+        }
         for request in look.requests(agency, Side.BORROWING):
             due = _due(look, agency, request) - world.desk.library.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)

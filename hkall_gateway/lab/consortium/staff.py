@@ -12,6 +12,7 @@ from typing import Final
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.consortium.actors import SOON, STAFF, Crew, SimulatedCopy
 from hkall_gateway.lab.consortium.gateways import Consortium
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request
 
 P = Position
@@ -77,7 +78,7 @@ class Staff(Crew):
             self._pull(agency, request)
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._look_at(agency, book)
-        for row in self.ask(agency, lambda unit: unit.outbox.rows(states=("dead",))):
+        for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
             self.all.do(agency, lambda w, r=row.id: w.store.now(dead_letters.retry, r, STAFF, w.now))  # type: ignore[misc]
 
     def _pull(self, agency: str, request: Request) -> None:

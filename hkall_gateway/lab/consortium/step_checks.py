@@ -14,6 +14,7 @@ from hkall_gateway.rules.dates.calendar import after, civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import quota_positions
+from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
 
 P = Position
@@ -80,7 +81,7 @@ def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
     number = moved.move.request
     listed = look.ask(moved.agency, lambda unit: unit.candidates(number))
     asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
-    if len(asked) > 1 and asked[-2].outcome in {"", "accepted"}:
+    if len(asked) > 1 and asked[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
         yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
 
 
@@ -124,10 +125,10 @@ DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
 """Events at which our own rules set a reader's due date."""
 
 EACH_STEP: Final[tuple[Invariant, ...]] = (
-    Invariant("a book is in one place",            IN_HAND,                                                  in_one_place),
-    Invariant("one lender ships a request",        frozenset({"LEND"}),                                      one_lender_ships),
-    Invariant("a lender is given up with reason",  frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
-    Invariant("a loan has its whole period",       DATED,                                                    whole_period),
-    Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
+    Invariant("a book is in one place",            IN_HAND,                                                in_one_place),
+    Invariant("one lender ships a request",        frozenset({"LEND"}),                                    one_lender_ships),
+    Invariant("a lender is given up with reason",  frozenset({"ASK_NEXT"}),                                went_on_with_reason),
+    Invariant("a loan has its whole period",       DATED,                                                  whole_period),
+    Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),   quota_holds),
 )
 # fmt: on

@@ -18,6 +18,7 @@ from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer
 from hkall_gateway.ncip.transport.client import NcipClient, Post
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 
@@ -60,8 +61,8 @@ class Documents:
         desk, now = self.services.desk, self.services.now()
         telling, partner, look_for = await self._store.read(in_context, choosing.addressed, desk.library, now, row.payload)
         if partner is None:
-            return DeliveryResult("refused", "Unknown Agency")
-        return await self._client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
+            return DeliveryResult(DeliveryKind.REFUSED, "Unknown Agency")
+        return await self._client.deliver(telling, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
 
 def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:

@@ -58,6 +58,7 @@ from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 from hkall_gateway.store.engine.immediate import Immediate, finished
@@ -250,7 +251,11 @@ class World:
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
-        carriers: dict[str, Carrier] = {"ncip": self._documents.carry, "mail": mailer.deliver, "ils": self._retelling(relay)}
+        carriers: dict[OutboxKind, Carrier] = {
+            OutboxKind.NCIP: self._documents.carry,
+            OutboxKind.MAIL: mailer.deliver,
+            OutboxKind.ILS: self._retelling(relay),
+        }
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)

@@ -16,7 +16,7 @@ from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, instant
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
-from hkall_gateway.ncip.metrics import PartnerExchange, Told, replied, to_nobody, untimed
+from hkall_gateway.ncip.metrics import PartnerExchange, replied, to_nobody, untimed
 from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -33,6 +33,7 @@ from hkall_gateway.ncip.tables.problems import (
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey, Meaning, Partner
 
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "answer", "document"]
@@ -45,7 +46,7 @@ of a peer says that it lost the peer's answer: the action may have been done."""
 NOT_BELIEVED: Final = frozenset({401, 403})
 """Statuses that reject our credentials, whatever the body says: no action was done, and an operator must correct them."""
 
-UNKNOWN_THERE: Final = DeliveryResult("refused", "Unknown Request")
+UNKNOWN_THERE: Final = DeliveryResult(DeliveryKind.REFUSED, "Unknown Request")
 """The assumed answer of a partner that does not support LookupRequest."""
 
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
@@ -64,7 +65,7 @@ class NcipClient:
         post: Post,
         agency: str,
         secrets: Mapping[str, str],
-        told: Told = to_nobody,
+        told: Callable[[PartnerExchange], None] = to_nobody,
         seconds: Callable[[], float] = untimed,
         posts: Mapping[str, Post] = MappingProxyType({}),
     ) -> None:
@@ -83,10 +84,10 @@ class NcipClient:
         request, which is sent again only if not; any other partner gets the same document under the same RequestId.
         """
         if not partner.url:
-            return DeliveryResult("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
+            return DeliveryResult(DeliveryKind.REFUSED, UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
         message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
-            return DeliveryResult("accepted", detail="the flow says nothing here", untold=True)
+            return DeliveryResult(DeliveryKind.ACCEPTED, detail="the flow says nothing here", untold=True)
         if telling.send != Notification.ASK_LENDER:
             return await self._ask(message, partner)
         return await (self._request_item_again if unsure else self._request_item)(telling, partner, message, look_for)
@@ -95,7 +96,7 @@ class NcipClient:
         self, telling: PartnerMessage, partner: Partner, message: NcipMessage, _look_for: Collection[str]
     ) -> DeliveryResult:
         known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
-        return await self._ask(message, partner) if known.kind == "refused" else known
+        return await self._ask(message, partner) if known.kind == DeliveryKind.REFUSED else known
 
     async def _request_item(
         self, telling: PartnerMessage, partner: Partner, message: NcipMessage, look_for: Collection[str]
@@ -104,7 +105,7 @@ class NcipClient:
             return await self._ask(message, partner)
         look = await self._look(telling, partner, look_for)
         if look.shelf is ShelfResult.NONE:
-            return DeliveryResult("refused", look.shelf.value, looked=look.shelf.value)
+            return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
         wanted = replace(telling, item=look.item) if look.item else telling
         asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
@@ -125,7 +126,11 @@ class NcipClient:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
         asked = NcipMessage("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
         found = await self._ask(asked, partner)
-        return replace(found, kind="already", detail="LookupRequest: known") if found.kind == "accepted" else found
+        return (
+            replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
+            if found.kind == DeliveryKind.ACCEPTED
+            else found
+        )
 
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
         """The partner's reply to a look-up; None without a readable reply."""
@@ -142,9 +147,9 @@ class NcipClient:
         try:
             posted, reply = await self._exchanged(message, partner)
         except NotSent as error:
-            return DeliveryResult("unreachable", detail=str(error))
+            return DeliveryResult(DeliveryKind.UNREACHABLE, detail=str(error))
         except NoReply as error:
-            return DeliveryResult("unknown", detail=str(error))
+            return DeliveryResult(DeliveryKind.UNKNOWN, detail=str(error))
         return answer(message, posted, reply, partner.problems)
 
     async def _exchanged(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
@@ -206,16 +211,16 @@ def answer(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocume
     """
     if posted.status in NOT_BELIEVED:
         words = "" if isinstance(reply, BadDocument) else reply.text("Problem/ProblemDetail")
-        return DeliveryResult("fault", AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
+        return DeliveryResult(DeliveryKind.FAULT, AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
     if isinstance(reply, BadDocument):
         return _unreadable(posted, reply)
     if reply.has("Problem"):
         return _problems(asked.service, reply, posted, own)
     shape = SHAPES[asked.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
-        return DeliveryResult("unknown", detail=f"{asked.service} was answered by {reply.service}")
+        return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{asked.service} was answered by {reply.service}")
     return DeliveryResult(
-        "accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply)
+        DeliveryKind.ACCEPTED, due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply)
     )
 
 
@@ -234,8 +239,8 @@ def _number(asked: NcipMessage, reply: NcipMessage) -> str:
 def _unreadable(posted: HttpReply, bad: BadDocument) -> DeliveryResult:
     status = f"HTTP {posted.status}"
     if posted.status in BUSY:
-        return DeliveryResult("later", detail=status, retry_after_s=posted.retry_after_s)
-    return DeliveryResult("unknown", detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
+        return DeliveryResult(DeliveryKind.LATER, detail=status, retry_after_s=posted.retry_after_s)
+    return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
 
 
 def _problems(service: str, reply: NcipMessage, posted: HttpReply, own: Meanings) -> DeliveryResult:
@@ -244,7 +249,7 @@ def _problems(service: str, reply: NcipMessage, posted: HttpReply, own: Meanings
     kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
     problem = said[kind]
     detail = problem.text("ProblemDetail")[:200]
-    return DeliveryResult(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
+    return DeliveryResult(DeliveryKind(kind), spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
 
 
 def _meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:

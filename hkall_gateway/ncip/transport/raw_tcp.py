@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.endpoints import vouch
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
@@ -45,7 +46,7 @@ class NcipLine(Protocol):
         self._lines, self._buffer, self._seen = lines, bytearray(), 0
         self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
         self._choked = self._paused = False
-        self._timer: Any = None
+        self._timer: ScheduledCall | None = None
         self._seat: ConnectionSlot | None = None
 
     @property
@@ -180,8 +181,7 @@ class NcipLine(Protocol):
         self._timer = self._lines.reactor.callLater(seconds, then)
 
     def _wake(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
 
     def _silent(self) -> None:
         """Handles the idle timeout: answers an incomplete document as it is, then closes the connection."""

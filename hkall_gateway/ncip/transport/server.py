@@ -17,7 +17,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.edge.endpoints import vouch
-from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
@@ -25,7 +25,6 @@ from hkall_gateway.ncip.transport.tls_peer import peer_of
 
 LOG = structlog.get_logger()
 
-NOBODY_ELSE: Final = AllowList(())
 METHODS: Final = b"GET, HEAD, POST"
 ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document here, version 1 or 2, as application/xml.\n"
 
@@ -78,7 +77,7 @@ class NcipSite(BoundedSite):
 
     protocol: Any = NcipChannel
 
-    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any, balancers: AllowList = NOBODY_ELSE) -> None:
+    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any, balancers: AllowList = NO_ADDRESS) -> None:
         self.services, self._balancers = services, balancers
         self._channels: set[NcipChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()

@@ -23,7 +23,10 @@ _NAMES: dict[type, str] = {}
 
 
 def record(cls: type[T]) -> type[T]:
-    """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator."""
+    """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator.
+
+    A StrEnum that is not registered is written as plain text.
+    """
     return record_as(cls.__name__)(cls)
 
 
@@ -100,7 +103,7 @@ _WRITERS: dict[type, Write] = {}
 def _writer(kind: type) -> Write:
     if dataclasses.is_dataclass(kind):
         return _of_record(kind)
-    if issubclass(kind, StrEnum):
+    if issubclass(kind, StrEnum) and kind in _NAMES:
         return {member: _tagged(_name(kind), _text(member.value)) for member in kind}.__getitem__
     found = next((write for row, write in _WAYS if issubclass(kind, row)), None)
     if found is None:

@@ -16,8 +16,6 @@ from hkall_gateway.rules.messages.json_records import record
 
 LINE: Final = "local-system"
 """The outbox channel to the library's own system; no agency may have this name."""
-NOT_TOLD: Final = "ils:not_told"
-"""The flag of a request on which the local system's record differs from ours."""
 
 
 class LocalSend(StrEnum):

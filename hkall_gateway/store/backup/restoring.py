@@ -23,7 +23,7 @@ from hkall_gateway.store.privacy import erased, forgetting, persons
 from hkall_gateway.store.privacy.erased import Mark
 from hkall_gateway.store.privacy.forgetting import ErasureResult
 from hkall_gateway.store.privacy.leftovers import file_of
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -72,18 +72,18 @@ def made(unit: Unit, when: datetime | None) -> None:
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": JOB, **values})
 
 
-def made_at(unit: Overview) -> datetime | None:
+def made_at(unit: Queries) -> datetime | None:
     """Return when the backup that this database comes from was made, or the last one of this database."""
     found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == JOB)).scalar()
     return found
 
 
-def holds_something(unit: Overview) -> bool:
+def holds_something(unit: Queries) -> bool:
     """Return whether this database has data that a restore would delete."""
     return any(unit.execute(select(table).limit(1)).first() for table in (REQUESTS, PATRONS, JOURNAL))
 
 
-def counts(unit: Overview) -> Counts:
+def counts(unit: Queries) -> Counts:
     """Return the number of rows of each table."""
     return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import BUSY_MS
 from hkall_gateway.store.engine.group import End, begin_group, read_group, refuse, run_group, steady
-from hkall_gateway.store.engine.job import GroupResult, Job
+from hkall_gateway.store.engine.job import CountingRunner, GroupResult, Job, JobRunner
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter
 from hkall_gateway.store.engine.unit_deferred import UnitDeferred
@@ -69,8 +69,9 @@ class Database:
     ) -> None:
         groups = _Groups(make_unit, draw, watch)
         in_memory = isinstance(engine.pool, StaticPool)
-        self._writer: Any
-        self._here: Any
+        self._writer: CountingRunner
+        self._reader: JobRunner
+        self._here: JobRunner
         if engine.dialect.name == "sqlite" and not in_memory:
             hand = _at_hand(engine, 0)
             self._writer = SplitWriter(hand, groups.begin, groups.write_patiently, _is_short, in_reactor, "writer", batch)
@@ -105,8 +106,8 @@ class Database:
 
     def close(self) -> None:
         """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
-        for lane in {id(x): x for x in (self._here, self._writer, self._reader)}.values():
-            lane.stop()
+        for runner in {id(x): x for x in (self._here, self._writer, self._reader)}.values():
+            runner.stop()
 
     @property
     def average_batch(self) -> float:
@@ -164,8 +165,8 @@ def _is_short(job: Job[Any]) -> bool:
 
 
 def _put(
-    lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet, repeatable: bool, short: bool = False
+    runner: JobRunner, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet, repeatable: bool, short: bool = False
 ) -> Deferred[T]:
     waiter: UnitDeferred[T] = UnitDeferred()
-    lane.put(Job(work, args, locks, waiter.settle, repeatable, short))
+    runner.put(Job(work, args, locks, waiter.settle, repeatable, short))
     return waiter

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.store.engine.group import at_ease, read_group, run_group
-from hkall_gateway.store.engine.job import Job, give
+from hkall_gateway.store.engine.job import GroupResult, Job, give
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
 T = TypeVar("T")
@@ -67,7 +67,9 @@ class Immediate:
     def close(self) -> None:
         self._connection.close()
 
-    def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet) -> _Now[T]:
+    def _at_once(
+        self, do_group: Callable[..., GroupResult[Job[T]]], work: Callable[..., T], args: tuple[Any, ...], locks: LockSet
+    ) -> _Now[T]:
         kept: list[_Now[T]] = []
         job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
         turn = do_group(self._connection, self._make_unit, [job])

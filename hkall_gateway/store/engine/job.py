@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hkall_gateway.store.engine.locks import LockSet
 
@@ -40,6 +40,23 @@ class GroupResult(Generic[J]):
     again: Sequence[J] = field(default=())
     pause_s: float = 0.0
     lost: BaseException | None = None
+
+
+class JobRunner(Protocol):
+    """Runs the queued units of work of a database: on a thread of its own, or in the reactor's."""
+
+    def put(self, job: Job[Any]) -> None:
+        """Queue a job. Its `settle` is called in the reactor's thread."""
+
+    def stop(self) -> None:
+        """Finish the queued jobs and accept no more."""
+
+
+class CountingRunner(JobRunner, Protocol):
+    """A runner that counts its `groups` and their `units`."""
+
+    groups: int
+    units: int
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.privacy.archive import sync_folder
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import ERASED
 from hkall_gateway.store.unit import Unit
 
@@ -90,7 +90,7 @@ def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
 # ---- in the database
 
 
-def kept(unit: Overview) -> tuple[Mark, ...]:
+def kept(unit: Queries) -> tuple[Mark, ...]:
     """Return the marks in the database, oldest first."""
     asked = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
     return tuple(Mark(**row) for row in unit.execute(asked).mappings())

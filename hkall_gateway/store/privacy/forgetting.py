@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from sqlalchemy import Table, delete, select, update
 
+from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Request
-from hkall_gateway.store import quarantine
 from hkall_gateway.store.changed_fields import BLANK
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import UNSETTLED
@@ -102,21 +102,31 @@ def forget(
     ended = [request for request in theirs if request.id not in held]
     if ended:
         retention.anonymise(unit, ended)
-    stays = [*_requests(theirs, held)]
+    erasure = Erasure(unit, who, [*_requests(theirs, held)])
     count = 0
     for table, row in _in_order(_as_they_are(unit, found)):
         if persons.names(table, row, who) and not _is_part(unit, table, row, held):
-            why = _WAYS.get(table.name, _scrub)(unit, table, row, who, stays)
-            stays += [why] if why else []
+            why = _WAYS.get(table.name, _scrub)(erasure, table, row)
+            erasure.stays.extend([why] if why else [])
             count += not why
     erased.keep(unit, marks)
-    _note(unit, {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(stays)}, now, by)
-    return ErasureResult(len(ended), count, tuple(stays))
+    _note(unit, {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}, now, by)
+    return ErasureResult(len(ended), count, tuple(erasure.stays))
 
 
 _ALL: Final = 1_000_000
 
-Way = Callable[[Unit, Table, Row, Person, Sequence[RemainingRow]], RemainingRow | None]
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One erasure under way: the person, and the reasons found so far why rows stay."""
+
+    unit: Unit
+    who: Person
+    stays: list[RemainingRow]
+
+
+Erase = Callable[[Erasure, Table, Row], RemainingRow | None]
 """Removes the person from one row, or returns why the row stays."""
 
 
@@ -154,78 +164,78 @@ def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> boo
     return row.get("request", "") in held
 
 
-def _patron(unit: Unit, table: Table, row: Row, _who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
-    if stays:
+def _patron(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if erasure.stays:
         return RemainingRow("patron", "", "open matters need name and address", "patron erase, once it is settled")
-    _gone(unit, table, row)
+    _gone(erasure, table, row)
     return None
 
 
-def _former(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
-    if not {row["card"], row["present"]} & set(who.cards):
-        _scrub(unit, table, row, who, stays)
+def _former(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if not {row["card"], row["present"]} & set(erasure.who.cards):
+        _scrub(erasure, table, row)
         return None
-    if stays:
+    if erasure.stays:
         return RemainingRow("former_card", "", "open matters are found by it too", "patron erase, once it is settled")
-    _gone(unit, table, row)
+    _gone(erasure, table, row)
     return None
 
 
-def _message(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[RemainingRow]) -> RemainingRow | None:
+def _message(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
     if row["state"] in UNSETTLED:
         return RemainingRow("message", str(row["id"]), f"{row['state']}: it is not sent yet", f"outbox show {row['id']}")
-    unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
-    _gone(unit, table, row)
+    erasure.unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
+    _gone(erasure, table, row)
     return None
 
 
-def _news(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[RemainingRow]) -> RemainingRow | None:
-    if row["state"] == quarantine.KEPT:
+def _news(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["state"] == QuarantineState.KEPT:
         return RemainingRow("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
-    _gone(unit, table, row)
+    _gone(erasure, table, row)
     return None
 
 
-def _block(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
-    if row["card"] in who.cards:
+def _block(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["card"] in erasure.who.cards:
         return RemainingRow("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
-    _scrub(unit, table, row, who, stays)
+    _scrub(erasure, table, row)
     return None
 
 
-def _gone(unit: Unit, table: Table, row: Row, *_more: object) -> None:
-    unit.execute(delete(table).where(*persons.this(table, row)))
+def _gone(erasure: Erasure, table: Table, row: Row) -> None:
+    erasure.unit.execute(delete(table).where(*persons.this(table, row)))
 
 
-def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[RemainingRow]) -> None:
+def _scrub(erasure: Erasure, table: Table, row: Row) -> None:
     """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
-    if any(who.is_in(row[column.name], column.name) for column in table.primary_key):
-        _gone(unit, table, row)
+    if any(erasure.who.is_in(row[column.name], column.name) for column in table.primary_key):
+        _gone(erasure, table, row)
         return
-    named = [c.name for c in persons.personal(table) if c.computed is None and who.is_in(row[c.name], c.name)]
-    new = {name: who.out_of(row[name], name) for name in named}
-    unit.execute(update(table).where(*persons.this(table, row)).values(**new))
+    named = [c.name for c in persons.personal(table) if c.computed is None and erasure.who.is_in(row[c.name], c.name)]
+    new = {name: erasure.who.out_of(row[name], name) for name in named}
+    erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**new))
 
 
-def _blanked(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> None:
+def _blanked(erasure: Erasure, table: Table, row: Row) -> None:
     """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
     blank = _BLANK[table.name]
-    if row["patron"] in who.cards:
-        unit.execute(update(table).where(*persons.this(table, row)).values(**blank))
+    if row["patron"] in erasure.who.cards:
+        erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**blank))
         row = {**row, **blank}
-    if persons.names(table, row, who):
-        _scrub(unit, table, row, who, stays)
+    if persons.names(table, row, erasure.who):
+        _scrub(erasure, table, row)
 
 
-def _fine(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[RemainingRow]) -> RemainingRow | None:
-    if row["patron"] in who.cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
+def _fine(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["patron"] in erasure.who.cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
         return RemainingRow("fine", str(row["id"]), "money is open", "fines list")
-    _scrub(unit, table, row, who, stays)
+    _scrub(erasure, table, row)
     return None
 
 
 _BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
-_WAYS: Final[Mapping[str, Way]] = {
+_WAYS: Final[Mapping[str, Erase]] = {
     PATRONS.name: _patron,
     FORMER_CARDS.name: _former,
     OUTBOX.name: _message,

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
 
+from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.store.loads.former_cards import cards_of
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
 from hkall_gateway.store.unit import Unit
 
@@ -136,7 +137,7 @@ def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
     return Person(cards, tuple(word for word in words if word not in shared), shared)
 
 
-def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
+def _others(unit: Queries, word: str, cards: Sequence[str]) -> bool:
     """Return whether a word occurs in the name or the address of another patron: "李明" is in "李明德"."""
     p, one = PATRONS.c, Person((word,))
     columns = (p.name, p.name_zh, p.email)
@@ -145,18 +146,18 @@ def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
     return any(one.is_in(value) for row in rows for value in row)
 
 
-def cards(unit: Overview) -> Iterator[str]:
+def cards(unit: Queries) -> Iterator[str]:
     """Yield every card number in any table."""
     patiently(unit)
     for column in _card_columns():
         yield from unit.execute(select(column).where(column != "").distinct()).scalars()
 
 
-def is_known(unit: Overview, card: str) -> bool:
+def is_known(unit: Queries, card: str) -> bool:
     """Return whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
     patiently(unit)
     for column in _card_columns():
-        of_patrons = [OUTBOX.c.kind == "mail"] if column.table is OUTBOX else []
+        of_patrons = [OUTBOX.c.kind == OutboxKind.MAIL] if column.table is OUTBOX else []
         if unit.execute(select(column).where(column == card, *of_patrons).limit(1)).first():
             return True
     return False
@@ -184,7 +185,7 @@ def _is_text(column: Column[Any]) -> bool:
     return isinstance(column.type, String | Text) and not isinstance(column.type, UtcDateTime)
 
 
-def mentioning(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
+def mentioning(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
     """Yield every row of every table that names this person."""
     patiently(unit)
     for table in METADATA.sorted_tables:
@@ -195,7 +196,7 @@ def mentioning(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
             yield from ((table, row) for row in rows if names(table, row, who))
 
 
-def about(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
+def about(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
     """Yield the same, and every row that belongs to a request of this person."""
     theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
     seen = set()
@@ -226,7 +227,7 @@ def this(table: Table, row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     return [column == row[column.name] for column in table.primary_key]
 
 
-def patiently(unit: Overview) -> None:
+def patiently(unit: Queries) -> None:
     """Lift PostgreSQL's statement timeout in this transaction, because the search reads whole tables."""
     if unit.dialect == "postgresql":
         unit.execute(text("SET LOCAL statement_timeout = 0"))

@@ -16,7 +16,7 @@ from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.outbox import UNSETTLED
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import (
     ARCHIVES,
     ATTEMPTS,
@@ -34,6 +34,7 @@ from hkall_gateway.store.tables import (
     PAYMENTS,
     REQUESTS,
     STANDS_ALONE,
+    Condition,
 )
 from hkall_gateway.store.unit import NO_PERSON, Unit
 
@@ -84,7 +85,7 @@ def personal(unit: Unit, before: datetime, after: Place | None, limit: int) -> t
 def counts(unit: Unit, before: datetime) -> dict[str, int]:
     """Count the requests that ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
 
-    def count(*where: Any) -> int:
+    def count(*where: Condition) -> int:
         return int(unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one())
 
     old = R.moved_at < before
@@ -128,7 +129,7 @@ def note_archive(unit: Unit, path: str, now: datetime) -> None:
     unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
 
 
-def archives(unit: Overview) -> tuple[str, ...]:
+def archives(unit: Queries) -> tuple[str, ...]:
     """Return every file into which requests were moved."""
     return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 

@@ -9,7 +9,7 @@ from sqlalchemy import Select, bindparam, func, select, union_all
 
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import IS_CLOSED, IS_FLAGGED, IS_OPEN, REQUESTS
 
 P = Position
@@ -31,13 +31,13 @@ _WANTED: Final[dict[str, Any]] = {
 _COUNTS: Final = CompiledStatement(select(*(func.count().filter(w).label(n) for n, w in _WANTED.items())).where(IS_OPEN))
 
 
-def counts(unit: Overview, today: date) -> dict[str, int]:
+def counts(unit: Queries, today: date) -> dict[str, int]:
     """Return the number of open requests in each work list, by the list's name; one query over the open requests."""
     (cells,) = _COUNTS.cells(unit.connection, today=today)
     return dict(zip(_WANTED, cells, strict=True))
 
 
-def moved(unit: Overview, since: datetime) -> dict[str, int]:
+def moved(unit: Queries, since: datetime) -> dict[str, int]:
     """Return how many requests moved since that instant, by the position in which they stand now."""
     return {str(position): int(number) for position, number in _MOVED.cells(unit.connection, since=since)}
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import or_, select
 
 from hkall_gateway.rules.vocabulary import Candidate, Request
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import ATTEMPTS, INBOX, JOURNAL, NOTICES, OUTBOX, QUARANTINE
 
 MOST: Final = 1_000
@@ -88,19 +88,19 @@ class NoticeLine:
     error: str
 
 
-def journal(unit: Overview, request: str) -> tuple[JournalLine, ...]:
+def journal(unit: Queries, request: str) -> tuple[JournalLine, ...]:
     """Return the newest MOST lines about a request, oldest first."""
     newest = select(*_columns(JOURNAL, JournalLine)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
     return tuple(JournalLine(*cells) for cells in reversed(_found(unit, newest).all()))
 
 
-def sent_at(unit: Overview, request: str) -> Mapping[int, datetime]:
+def sent_at(unit: Queries, request: str) -> Mapping[int, datetime]:
     """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
     asked = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
     return dict(_found(unit, asked).all())
 
 
-def tries(unit: Overview, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
+def tries(unit: Queries, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
     """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
     asked = select(ATTEMPTS.c.row, *_columns(ATTEMPTS, Try)).where(ATTEMPTS.c.row.in_(messages)).order_by(ATTEMPTS.c.id)
     found: dict[int, tuple[Try, ...]] = {}
@@ -109,7 +109,7 @@ def tries(unit: Overview, messages: Collection[int]) -> Mapping[int, tuple[Try, 
     return found
 
 
-def answered(unit: Overview, request: str, lines: Sequence[JournalLine]) -> Mapping[tuple[str, datetime], KeptAnswer]:
+def answered(unit: Queries, request: str, lines: Sequence[JournalLine]) -> Mapping[tuple[str, datetime], KeptAnswer]:
     """Return the answers that are still kept for documents of these lines, by (agency, instant).
 
     A document and its lines in the journal are written by one unit of work, at one instant.
@@ -121,7 +121,7 @@ def answered(unit: Overview, request: str, lines: Sequence[JournalLine]) -> Mapp
     return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in _found(unit, asked))}
 
 
-def unplaced(unit: Overview, request: Request, candidates: Sequence[Candidate]) -> tuple[Unplaced, ...]:
+def unplaced(unit: Queries, request: Request, candidates: Sequence[Candidate]) -> tuple[Unplaced, ...]:
     """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
     agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
     words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
@@ -132,7 +132,7 @@ def unplaced(unit: Overview, request: Request, candidates: Sequence[Candidate]) 
     return tuple(Unplaced(*cells) for cells in _found(unit, asked))
 
 
-def notices(unit: Overview, request: str) -> tuple[NoticeLine, ...]:
+def notices(unit: Queries, request: str) -> tuple[NoticeLine, ...]:
     """Return the letters about a request, oldest first; never an address."""
     asked = select(*_columns(NOTICES, NoticeLine)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
     return tuple(NoticeLine(*cells) for cells in _found(unit, asked))
@@ -142,6 +142,6 @@ def _columns(table: Any, record: Any) -> Any:
     return [table.c[field.name] for field in fields(record)]
 
 
-def _found(unit: Overview, question: Any) -> Any:
+def _found(unit: Queries, question: Any) -> Any:
     """Return the rows; the number of their columns is known to the caller only."""
     return unit.execute(question)

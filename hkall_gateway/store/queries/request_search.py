@@ -10,9 +10,18 @@ from typing import Any, Final
 from sqlalchemy import and_, func, select
 
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store.queries.overview import Overview
-from hkall_gateway.store.queries.reading import request_of, requests
-from hkall_gateway.store.tables import CANDIDATES, HAS_PATRON, IS_CLOSED, IS_CLOSED_OF, IS_OPEN, IS_USED, LINKS, REQUESTS
+from hkall_gateway.store.queries.queries import Queries, request_of, requests
+from hkall_gateway.store.tables import (
+    CANDIDATES,
+    HAS_PATRON,
+    IS_CLOSED,
+    IS_CLOSED_OF,
+    IS_OPEN,
+    IS_USED,
+    LINKS,
+    REQUESTS,
+    Condition,
+)
 
 R, C = REQUESTS.c, CANDIDATES.c
 
@@ -41,7 +50,7 @@ class Match:
     by: FoundBy
 
 
-def search(unit: Overview, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
+def search(unit: Queries, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
     """Return at most `most` matches, each request once: by number first, then by barcode, card and title; newest first.
 
     `cards` are all cards of the person whose card `words` may be, `agency` is our library.
@@ -69,7 +78,7 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
     return [*found, (FoundBy.TITLE, _titled(words))] if len(words) >= SHORTEST else found
 
 
-def _any_of(*conditions: Any) -> Any:
+def _any_of(*conditions: Condition) -> Any:
     """Return the condition of requests that fulfil one of these, each of which is found by an index of its own."""
     first, *others = (select(R.id).where(condition) for condition in conditions)
     return R.id.in_(first.union(*others))

@@ -17,7 +17,7 @@ from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vendor_words import decline_reasons
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS
 
 P = Position
@@ -126,7 +126,7 @@ class Statistics:
     since: date | None
 
 
-def statistics(unit: Overview, period: Period, agency: str) -> Statistics:
+def statistics(unit: Queries, period: Period, agency: str) -> Statistics:
     """Return all figures of a period for the library `agency`, by seven statements that group rows in the database."""
     first: Any = unit.execute(select(func.min(R.placed_at))).scalar()
     return Statistics(
@@ -232,7 +232,7 @@ def _refusals(dialect: str, period: Period) -> Select[Any]:
     return select(*by, func.count()).select_from(joined).where(*refused).group_by(*by).order_by(*by)
 
 
-def _declines(unit: Overview, period: Period, agency: str) -> tuple[DeclineCount, ...]:
+def _declines(unit: Queries, period: Period, agency: str) -> tuple[DeclineCount, ...]:
     """Return the declines of lenders, and our own; reasons in other words count as "other"."""
     month = _month(unit.dialect, "requests.placed_at")
     asked = REQUESTS.join(CANDIDATES, C.request == R.id)
@@ -277,5 +277,5 @@ def _pairs(period: Period, agency: str) -> Select[Any]:
     return select(*columns).select_from(found).order_by(found.c.side, found.c.partner, found.c.pickup_location)
 
 
-def _rows(unit: Overview, record: Callable[..., Any], question: Select[Any]) -> tuple[Any, ...]:
+def _rows(unit: Queries, record: Callable[..., Any], question: Select[Any]) -> tuple[Any, ...]:
     return tuple(record(*cells) for cells in unit.execute(question))

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, or_, select
 
 from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.stored_words import NoticeState, RenewalSync
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.queries import work_lists
-from hkall_gateway.store.queries.overview import Batch, Overview
+from hkall_gateway.store.queries.queries import Batch, Queries
 from hkall_gateway.store.tables import (
     CLOSURES,
     FINES,
@@ -22,6 +23,7 @@ from hkall_gateway.store.tables import (
     JOBS,
     NOTICES,
     REQUESTS,
+    Condition,
 )
 
 P = Position
@@ -29,50 +31,48 @@ R = REQUESTS.c
 MOST = 10_000
 
 
-def pull_list(unit: Overview) -> tuple[Request, ...]:
+def pull_list(unit: Queries) -> tuple[Request, ...]:
     """Return our copies that partners wait for, oldest first; it can be repeated at any time."""
     return _open(unit, *work_lists.PULL)
 
 
-def expected(unit: Overview) -> tuple[Request, ...]:
+def expected(unit: Queries) -> tuple[Request, ...]:
     """Return the books on their way to our counter: from lenders, and our own copies coming home."""
     return _open(unit, *work_lists.EXPECTED)
 
 
-def expired_pickups(unit: Overview) -> tuple[Request, ...]:
+def expired_pickups(unit: Queries) -> tuple[Request, ...]:
     """Return the books to take off the hold shelf, which were not collected in time (R15)."""
     return _open(unit, *work_lists.EXPIRED)
 
 
-def overdues(unit: Overview, today: date) -> tuple[Request, ...]:
+def overdues(unit: Queries, today: date) -> tuple[Request, ...]:
     """Return loans past their due date."""
     return _open(unit, *work_lists.overdue(today))
 
 
-def recalls(unit: Overview) -> tuple[Request, ...]:
+def recalls(unit: Queries) -> tuple[Request, ...]:
     """Return open requests with a recall."""
     return _open(unit, *work_lists.RECALLS)
 
 
-def ended_with(unit: Overview, partner: str, since: datetime) -> tuple[Request, ...]:
+def ended_with(unit: Queries, partner: str, since: datetime) -> tuple[Request, ...]:
     """Return the ended requests placed since then, between a partner and us."""
     wanted = (R.placed_at >= since, R.partner == partner, R.position.in_(sorted(FINAL)))
     return unit.batch(*wanted, order=(R.placed_at, R.id), limit=MOST)
 
 
-def renewals(unit: Overview) -> tuple[Request, ...]:
+def renewals(unit: Queries) -> tuple[Request, ...]:
     """Return loans with a renewal pending at the lender, or denied by it (R28)."""
-    return _open(unit, R.position == P.ON_LOAN, R.renewal_sync.in_(("pending", "denied")))
+    return _open(unit, R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED)))
 
 
-def lender_dates(unit: Overview) -> tuple[Request, ...]:
+def lender_dates(unit: Queries) -> tuple[Request, ...]:
     """Return loans that run past the date on which their lender expects the book (R19, R32)."""
     return _open(unit, R.position == P.ON_LOAN, R.due > R.lender_due)
 
 
-def standing(
-    unit: Overview, since: Mapping[Position, datetime], due_before: date, after: str, most: int
-) -> tuple[Request, ...]:
+def standing(unit: Queries, since: Mapping[Position, datetime], due_before: date, after: str, most: int) -> tuple[Request, ...]:
     """Return stalled requests by number, after `after`: in a position since before the instant given for it, or lent by us and
     due before `due_before`.
     """
@@ -88,56 +88,58 @@ def _standing(positions: tuple[Position, ...]) -> Batch:
     return Batch(IS_OPEN, or_(*still, kept), R.id + "" > bindparam("after"), order=(R.id + "",))
 
 
-def flagged(unit: Overview) -> tuple[Request, ...]:
+def flagged(unit: Queries) -> tuple[Request, ...]:
     """Return the requests that staff should look at, for the reason in `flags`: work of a channel that was down, a book in the
     drop.
     """
     return _open(unit, *work_lists.FLAGGED)
 
 
-def stuck(unit: Overview, at: work_lists.Moment) -> tuple[Request, ...]:
+def stuck(unit: Queries, at: work_lists.Moment) -> tuple[Request, ...]:
     """Return the requests that do not move on by themselves, longest in their position first."""
     return unit.batch(work_lists.stuck(unit, at), order=(R.moved_at, R.id), limit=MOST)
 
 
-def notices(unit: Overview, states: Sequence[str], after: int = 0, most: int | None = None) -> tuple[dict[str, Any], ...]:
+def notices(
+    unit: Queries, states: Sequence[NoticeState], after: int = 0, most: int | None = None
+) -> tuple[dict[str, Any], ...]:
     """Return letters in these states, oldest first; never an address. At most `most`, with a number above `after`."""
     wanted: list[Any] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
-    wanted += [IS_UNDELIVERABLE] if set(states) == {"undeliverable"} else []
+    wanted += [IS_UNDELIVERABLE] if set(states) == {NoticeState.UNDELIVERABLE} else []
     return _rows(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
 
 
-def undelivered(unit: Overview) -> int:
+def undelivered(unit: Queries) -> int:
     """Return the number of letters that could not be delivered."""
     return int(unit.execute(select(func.count()).select_from(NOTICES).where(IS_UNDELIVERABLE)).scalar_one())
 
 
-def charges(unit: Overview, card: str = "") -> tuple[dict[str, Any], ...]:
+def charges(unit: Queries, card: str = "") -> tuple[dict[str, Any], ...]:
     """Return the unpaid charges, of all patrons or of one."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
     question = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
     return _rows(unit, question.where(FINES.c.patron == card) if card else question)
 
 
-def closures(unit: Overview, since: date) -> tuple[dict[str, Any], ...]:
+def closures(unit: Queries, since: date) -> tuple[dict[str, Any], ...]:
     """Return the closed days of every library from that day on."""
     return _rows(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
 
 
-def last_closure(unit: Overview, agency: str) -> date | None:
+def last_closure(unit: Queries, agency: str) -> date | None:
     """Return the last day in a library's calendar of closures; None if it has none."""
     found: date | None = unit.execute(select(func.max(CLOSURES.c.day)).where(CLOSURES.c.agency == agency)).scalar()
     return found
 
 
-def jobs(unit: Overview) -> tuple[dict[str, Any], ...]:
+def jobs(unit: Queries) -> tuple[dict[str, Any], ...]:
     """Return the last runs of rounds and imports."""
     return _rows(unit, select(JOBS).order_by(JOBS.c.name))
 
 
-def _open(unit: Overview, *where: Any) -> tuple[Request, ...]:
+def _open(unit: Queries, *where: Condition) -> tuple[Request, ...]:
     return unit.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
 
 
-def _rows(unit: Overview, question: Select[Any]) -> tuple[dict[str, Any], ...]:
+def _rows(unit: Queries, question: Select[Any]) -> tuple[dict[str, Any], ...]:
     return tuple(dict(row) for row in unit.execute(question).mappings())

@@ -14,6 +14,7 @@ from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.dates.calendar import civil, start_of
 from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.store import rounds
 from hkall_gateway.store.queries import dashboard as counts
 from hkall_gateway.store.unit import Unit
@@ -107,4 +108,4 @@ def _late(unit: Unit, now: datetime) -> tuple[LateRound, ...]:
 
 def _dead(unit: Unit) -> int:
     """Messages that the courier has given up; a person must settle them."""
-    return sum(count for _who, state, count, _oldest in unit.outbox.depths() if state == "dead")
+    return sum(count for _who, state, count, _oldest in unit.outbox.depths() if state is OutboxState.DEAD)

@@ -1,17 +1,31 @@
-"""Queries of a unit of work: patrons, copies, partners, requests. They return records, not rows."""
+"""Queries of a unit of work: patrons, copies, partners, requests, the journal. They return records, not rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import date
+from datetime import date, datetime
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, CursorResult, Executable, Select, bindparam, func, or_, select, text
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Executable,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    union,
+)
 
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import from_json, record
+from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import (
     Borrower,
     Candidate,
@@ -25,6 +39,7 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store import patrons
+from hkall_gateway.store.changed_fields import NAMES
 from hkall_gateway.store.engine.coalescer import gather
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import (
@@ -32,17 +47,29 @@ from hkall_gateway.store.tables import (
     CLOSURES,
     FINES,
     HOLDINGS,
+    IS_CLOSED_OF,
     IS_OPEN,
+    JOURNAL,
     LINKS,
+    NAMES_ALONE,
     REQUESTS,
+    Condition,
 )
 
 record(Partner)
 record(Charges)
 
 
-class Reading:
-    """The queries. `Unit` adds the changes."""
+class Batch:
+    """A query for some requests, with named `bindparam`s, in the order of `order`; compiled once and reused."""
+
+    def __init__(self, *where: Condition, order: Sequence[Any]) -> None:
+        asked = requests(*where).order_by(*order).limit(bindparam("most"))
+        self.bare, self.locking = CompiledStatement(asked), CompiledStatement(asked.with_for_update(key_share=True))
+
+
+class Queries:
+    """The queries of one transaction. A function that takes `Queries` only reads; `Unit` adds the changes."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -187,10 +214,51 @@ class Reading:
         ((owed,),) = _OWED.cells(self._connection, card=card)
         return owed or 0
 
+    # ---- many requests; an index on open work or on the journal serves each of these
+
+    def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
+        """Return (side, position, count, longest there since) of all open requests."""
+        r = REQUESTS.c
+        question = select(r.side, r.position, func.count(), func.min(r.moved_at)).where(IS_OPEN)
+        found = self._connection.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
+        return tuple((side, position, count, since) for side, position, count, since in found)
+
+    def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
+        """Return (side, partner, position, count) of all open requests."""
+        r = REQUESTS.c
+        question = select(r.side, r.partner, r.position, func.count()).where(IS_OPEN).group_by(r.side, r.partner, r.position)
+        return tuple((side, partner, position, count) for side, partner, position, count in self._connection.execute(question))
+
+    def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
+        """Return open requests, oldest first, of one position or one partner if given."""
+        named = {name: value for name, value in (("position", position), ("partner", partner)) if value}
+        return self._prepared(_open_of(tuple(named)), **named)
+
+    def batch(self, *where: Condition, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
+        """Return at most `limit` requests, sorted by `order`, locked until the unit ends if the database has row locks."""
+        question = requests(*where).order_by(*order).limit(limit)
+        return self._requests(question if self.dialect == "sqlite" else question.with_for_update(key_share=True))
+
+    def asked(self, question: Batch, limit: int, **values: Any) -> tuple[Request, ...]:
+        """Return at most `limit` requests, locked until the unit ends if the database has row locks."""
+        prepared = question.bare if self.dialect == "sqlite" else question.locking
+        return self._prepared(prepared, most=limit, **values)
+
+    def last_noted(self, request: str, event: str) -> datetime | None:
+        """Return the time of the last journal line with this event of a request."""
+        found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
+        return found[0][0]
+
+    def history(self, what: str) -> tuple[dict[str, Any], ...]:
+        """Return every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""
+        return tuple(_HISTORY.rows(self._connection, what=what))
+
+    # ---- private
+
     def _only(self, question: CompiledStatement, **named: str) -> Request | None:
         return next(map(request_of, question.cells(self._connection, **named)), None)
 
-    def _many(self, *where: Any) -> tuple[Request, ...]:
+    def _many(self, *where: Condition) -> tuple[Request, ...]:
         return self._requests(_oldest_first(*where))
 
     def _prepared(self, question: CompiledStatement, **named: Any) -> tuple[Request, ...]:
@@ -203,18 +271,40 @@ class Reading:
 REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
 
 
-def requests(*where: Any) -> Select[Any]:
+def requests(*where: Condition) -> Select[Any]:
     """Return a SELECT of the requests that fit, with the columns that `request_of` reads."""
     return select(*REQUESTED).where(*where)
 
 
-def _oldest_first(*where: Any) -> Select[Any]:
+def _oldest_first(*where: Condition) -> Select[Any]:
     return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
+
+
+@cache
+def _open_of(columns: tuple[str, ...]) -> CompiledStatement:
+    """Return a statement for open requests with a value of these columns, oldest first."""
+    # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
+    oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
+    return CompiledStatement(
+        requests(IS_OPEN, *(REQUESTS.c[name] == bindparam(name) for name in columns)).order_by(*oldest_first)
+    )
+
+
+def _history() -> CompiledStatement:
+    what: Any = bindparam("what")
+    r, line = REQUESTS.c, JOURNAL.c
+    named = ((r.item_barcode == what,), (r.patron == what, IS_OPEN), (r.patron == what, IS_CLOSED_OF))
+    theirs = (line.request.in_(select(r.id).where(*names)) for names in named)
+    of = (*theirs, line.request == what, and_(line.patron == what, NAMES_ALONE))
+    lines = union(*(select(JOURNAL).where(about) for about in of)).subquery()
+    return CompiledStatement(select(lines).order_by(lines.c.id))
 
 
 _HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
 _SIDES = {side.value: side for side in Side}
+_SYNCS = {sync.value: sync for sync in RenewalSync}
+_SYNC: Final = NAMES.index("renewal_sync")
 
 _PARTNER = CompiledStatement(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
 _PARTNER_CARD = CompiledStatement(
@@ -265,6 +355,12 @@ _LEFT = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
 _OWED = CompiledStatement(select(func.sum(_LEFT)).where(FINES.c.patron == bindparam("card")))
 
 
+_HISTORY = _history()
+_LAST_NOTED = CompiledStatement(
+    select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
+)
+
+
 @cache
 def _quota(positions: frozenset[Position]) -> CompiledStatement:
     r = REQUESTS.c
@@ -283,4 +379,7 @@ def partner_of(text: str) -> Partner:
 
 def request_of(cells: Sequence[Any]) -> Request:
     """Make a request of its cells, in the order of its fields: id, side, position and so on."""
-    return Request(cells[0], _SIDES[cells[1]], patrons.POSITIONS[cells[2]], *cells[3:])
+    facts = list(cells)
+    facts[1], facts[2] = _SIDES[cells[1]], patrons.POSITIONS[cells[2]]
+    facts[_SYNC] = _SYNCS.get(cells[_SYNC]) or RenewalSync(cells[_SYNC])
+    return Request(*facts)
