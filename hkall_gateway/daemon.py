@@ -158,7 +158,7 @@ class Daemon:
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
         self._ops = self._make_ops()
-        self._web = self._make_web()
+        self._web = self._make_web(ncip_door)
         self._ports: list[Any] = []
         self._header_readers: list[ProxyProtocolFactory] = []
         self._certificates: list[tls.Certificates] = []
@@ -264,14 +264,14 @@ class Daemon:
             self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
         )
 
-    def _make_web(self) -> WebServer | None:
+    def _make_web(self, door: ncip.NcipServices) -> WebServer | None:
         """Returns the server of the pages, if they are configured and served here; else none of their libraries is imported."""
         if self.config.web is None or not self._serving.web:
             return None
         from hkall_gateway.wiring.web import web_server
 
         parts = (self.store, self._engine, self._unit, self.desk, lambda: self.library)
-        return web_server(self._means, *parts, self._refusals("web"))
+        return web_server(self._means, *parts, self._refusals("web"), door)
 
     @property
     def _name(self) -> str:

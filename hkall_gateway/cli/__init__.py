@@ -17,6 +17,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(RUN,   "check-config",    "admin.serve:check_config",        "Check the configuration and the policy file."),
     Entry(RUN,   "doctor",          "admin.doctor:doctor",             "Check whether everything is ready to go live."),
     Entry(RUN,   "hash-secret",     "admin.serve:hash_secret",         "Print the hash of a password for the configuration."),
+    Entry(RUN,   "token",           "admin.token:token",               "Make, list and revoke tokens of the API."),
     Entry(RUN,   "policy",          "admin.policy:policy",             "Check a policy file."),
     Entry(DAILY, "pull-list",       "staff.work_lists:COMMANDS",       "List the copies to fetch from our shelves now."),
     Entry(DAILY, "expected",        "staff.work_lists:COMMANDS",       "List the copies on their way to our counter."),

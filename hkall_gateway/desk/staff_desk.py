@@ -9,15 +9,32 @@ from typing import Any, TypeVar
 from hkall_gateway.desk import borrowing, fines
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Outcome, Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, Paid, Pay, StaffCommand, Waive, Waived
+from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import (
+    Answered,
+    CloseDay,
+    Done,
+    MoveDueDates,
+    Paid,
+    Pay,
+    Settle,
+    StaffCommand,
+    Waive,
+    Waived,
+)
+from hkall_gateway.desk.partners import unsent
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, locks_for
-from hkall_gateway.desk.staff import actions
-from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.desk.staff import actions, closure_changes, patron_page
+from hkall_gateway.desk.staff.patron_page import PatronPage
+from hkall_gateway.rules.stored_words import QuarantineState
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.fines import charge_numbered
 from hkall_gateway.store.unit import Unit
 
 Said = TypeVar("Said")
+
+BATCH = 200
+"""Requests in one transaction of a change in bulk."""
 
 
 class StaffDesk:
@@ -36,6 +53,11 @@ class StaffDesk:
         result: Said = await services.store.read(in_context, query, services.library, services.now(), *args)
         return result
 
+    async def patron(self, card: str) -> PatronPage:
+        """Everything about one patron; what the library's own system says is asked now."""
+        facts = await self._services.facts(card)
+        return await self.console(patron_page.patron_page, card, facts)
+
     async def place(self, ask: RequestTitle) -> Outcome:
         """Place a patron's request for staff; a second request for a title is allowed (R11a). `ask.staff` is set here."""
         facts = await self._services.known(ask.patron, ask.bib_id)
@@ -52,6 +74,41 @@ class StaffDesk:
         if not facts.reachable:
             return TRY_AGAIN
         return await self._services.once(command.inbox, locks_for(patron=card), actions.reopen, command, facts)
+
+    async def settle(self, kind: str, how: str, command: Settle) -> Outcome:
+        """Judge what was not told: a row of unsent.JUDGEMENTS. Raises KeyError for another one."""
+        locks = NO_LOCKS
+        if kind == "outbox":
+            locks = await self._services.store.read(unsent.locks_of, command.number)
+        return await self._services.run(unsent.settle, command, kind, how, locks=locks)
+
+    async def replayed(self, command: Settle) -> Outcome:
+        """Record that a document of the quarantine was heard again."""
+        return await self._services.run(unsent.judged, command, QuarantineState.REPLAYED)
+
+    async def close_day(self, command: CloseDay) -> Noted | Refused:
+        """Close our counter on one more day."""
+        return await self._services.run(closure_changes.close_day, command)
+
+    async def move_off_closed_days(self, command: StaffCommand) -> tuple[Done, ...]:
+        """Move what falls on a closed day of ours, from today on, to the next open one; a transaction for each BATCH."""
+        moved: list[Done] = []
+        after: str | None = ""
+        while after is not None:
+            done, after = await self._services.run(closure_changes.move, command, after, BATCH)
+            moved += done
+        return tuple(moved)
+
+    async def move_due_dates(self, command: MoveDueDates) -> tuple[tuple[Done, ...], tuple[Refused, ...]]:
+        """Move due dates in bulk; the loans that were moved, and the refusals of the others."""
+        moved: list[Done] = []
+        refused: list[Refused] = []
+        after: str | None = ""
+        while after is not None:
+            answers, after = await self._services.run(closure_changes.move_due_dates, command, after, BATCH)
+            moved += [one for one in answers if isinstance(one, Done)]
+            refused += [one for one in answers if isinstance(one, Refused)]
+        return tuple(moved), tuple(refused)
 
     async def pay(self, ask: Pay) -> Paid | Refused:
         """Take a payment for a patron's charges."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, text
 
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 from hkall_gateway.store.engine.compiled import CompiledStatement
@@ -48,6 +48,21 @@ class CardRecord:
 def borrower(connection: Connection, card: str) -> Borrower | None:
     """Return the patron with this card number."""
     return next(map(_borrower, _PATRON.cells(connection, card=card)), None)
+
+
+def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
+    """Return patrons with all these words in one of their names, in the order of the names; at most `most`.
+
+    It reads through the table of patrons: some sixty thousand rows of one library.
+    """
+    parts = words.split()
+    if not parts:
+        return ()
+    names = (PATRONS.c.name, PATRONS.c.name_zh)
+    like = or_(*(and_(*(name.icontains(part, autoescape=True) for part in parts)) for name in names))
+    columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
+    rows = connection.execute(select(*columns).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
+    return tuple(_borrower(list(cells)) for cells in rows)
 
 
 def lines(connection: Connection, card: str) -> tuple[RequestEntry, ...]:

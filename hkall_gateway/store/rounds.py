@@ -53,6 +53,13 @@ def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tupl
     return unit.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
 
 
+def due_from_to(unit: Unit, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
+    """Return our patrons' loans that are due on these days, of one partner or ("") of all, by number, after `after`."""
+    theirs = [R.partner == partner] if partner else []
+    falls = and_(R.position == P.ON_LOAN, R.due >= first, R.due <= last, R.claimed_on.is_(None), R.lost_on.is_(None), *theirs)
+    return unit.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
+
+
 def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests without a lender's answer since before that instant, by number, after `cursor`."""
     return unit.asked(_ASKED_BEFORE, limit, since=since, after=cursor)

@@ -573,6 +573,33 @@ WEB_SESSIONS = Table(
 )
 
 
+API_TOKENS = Table(
+    "api_tokens",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("token_hash", Text, nullable=False),
+    _text("role"),
+    _text("made_by"),
+    _instant("made_at", required=True),
+    _instant("ends_at"),
+    _instant("revoked_at"),
+    _instant("used_at"),
+    Index("ix_api_tokens_token_hash", "token_hash", unique=True),
+    comment="Programs that may use the API. `token_hash` is the SHA-256 of the token, so that a copy of the database opens "
+    "nothing; a revoked token keeps its row, since the journal names it.",
+)
+
+PATRON_NUMBERS = Table(
+    "patron_numbers",
+    METADATA,
+    Column("number", Text, primary_key=True),
+    _text("card"),
+    _instant("at", required=True),
+    Index("ix_patron_numbers_card", "card", unique=True),
+    comment="The random number by which a page about a patron is addressed, so that no card is in an address or a log.",
+)
+
+
 def create_all(engine: Engine) -> None:
     """Create every table at once, for tests in memory; a real database is made by the migrations."""
     METADATA.create_all(engine)

@@ -1,4 +1,4 @@
-"""Makes the WSGI application of all pages."""
+"""Makes the WSGI application of all pages, with that of the API below its own address."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Final
 from flask import Flask, g, redirect, request
 from flask_wtf.csrf import CSRFProtect
 from jinja2 import StrictUndefined
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.wrappers import Response
 
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.web import errors, headers, i18n, layout, rules
+from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import Sessions, current
-from hkall_gateway.web.staff import dashboard, login
+from hkall_gateway.web.staff import closures, dashboard, login, oidc_login, patrons, unsent
 
-BLUEPRINTS: Final = (rules.PAGES, login.PAGES, dashboard.PAGES)
+BLUEPRINTS: Final = (rules.PAGES, login.PAGES, dashboard.PAGES, oidc_login.PAGES, unsent.PAGES, closures.PAGES, patrons.PAGES)
 """Every group of pages."""
 
 MOST_BYTES: Final = 65_536
@@ -57,7 +59,8 @@ def make_app(services: WebServices) -> Flask:
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
     app.add_url_rule("/", "home", _home)
-    app.wsgi_app = Middleware(app.wsgi_app, services)  # type: ignore[method-assign]  # as Flask's own documentation does
+    both = DispatcherMiddleware(app.wsgi_app, {ROOT: make_api(services).wsgi_app})
+    app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as Flask's own documentation does
     return app
 
 

@@ -37,6 +37,9 @@ class MenuEntry:
 # fmt: off
 MENU: Final = (
     MenuEntry("dashboard.dashboard", N_("Today"),  StaffRole.VIEWER),
+    MenuEntry("patrons.search",      N_("Patrons"),  StaffRole.CLERK),
+    MenuEntry("unsent.page",         N_("Unsent"),   StaffRole.SUPERVISOR),
+    MenuEntry("closures.page",       N_("Closures"), StaffRole.SUPERVISOR),
     MenuEntry("help.rules",          N_("Rules")),
 )
 # fmt: on

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from flask import current_app
 
+from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.bridge import Bridge
 from hkall_gateway.web.roles import StaffRole
 
 EXTENSION: Final = "hkall"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,17 @@ class StaffAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """The site's identity provider. `roles` maps the values of `role_claim`."""
+
+    issuer: str
+    client_id: str
+    secret: Sensitive
+    role_claim: str
+    roles: Mapping[str, StaffRole]
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """The [web] table as the pages use it. `names` are the library's, by language."""
 
@@ -41,11 +59,27 @@ class WebSettings:
     logo: Path | None = None
     staff: Mapping[str, StaffAccount] = field(default_factory=dict)
     proxies: AllowList = field(default_factory=lambda: AllowList(()))
+    oidc: OidcSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedMarks:
+    """Where the marks of erased persons are kept outside the database, and their key; None = the site names no file."""
+
+    file: Path | None
+    key: bytes = field(default=b"", repr=False)
+
+
+Replay = Callable[[QuarantinedDocument], Coroutine[Any, Any, str | Refused]]
+"""Hears a document of the quarantine again, as NCIP would; returns the partner's problem in words, "" where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebServices:
-    """Everything that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock."""
+    """Everything that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
+
+    `replay` and `erased` (where the marks of erased persons are) are there where a whole gateway is.
+    """
 
     desk: Desk
     bridge: Bridge
@@ -54,8 +88,21 @@ class WebServices:
     now: Callable[[], datetime]
     seconds: Callable[[], float]
     metrics: Metrics
+    replay: Replay | None = None
+    erased: Callable[[], ErasedMarks] | None = None
 
 
 def services() -> WebServices:
     """Return the services of the current page."""
     return cast(WebServices, current_app.extensions[EXTENSION])
+
+
+def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
+    """Return `query(context, *args)`, a query of the desk that changes nothing, on a connection of this page's own.
+
+    Raises Unavailable while the database is away.
+    """
+    own = services()
+    read: Any = own.bridge.read
+    result: T = read(in_context, query, own.library(), own.now(), *args, **named)
+    return result

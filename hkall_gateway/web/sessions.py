@@ -26,6 +26,8 @@ CSRF: Final = "csrf_token"
 """The key under which Flask-WTF keeps the secret of a session's forms."""
 LOCAL: Final = "local"
 """The source of a session that a local account began."""
+OIDC: Final = "oidc"
+"""The source of a session that the identity provider began."""
 REFRESH: Final = "X-Refresh"
 """The header with which the script reads a page again: nobody sits there, and the idle time goes on."""
 MOST_SECRET: Final = 100
@@ -117,7 +119,9 @@ def log_out() -> None:
 
 
 def _valid(token: str, *, used: bool) -> WebSession | None:
-    """Return the row of a token if it is in force now. A local account must still be configured; its role is today's.
+    """Return the row of a token if it is in force now.
+
+    A local account must still be configured; its role is today's. A provider's login ends where the site has no provider.
 
     `used`: a person asks, so that the idle time begins again.
     """
@@ -130,6 +134,8 @@ def _valid(token: str, *, used: bool) -> WebSession | None:
         if account is None:
             return None
         found = replace(found, role=account.role.word, name=account.name)
+    if found.source == OIDC and services().settings().oidc is None:
+        return None
     if used and now - found.seen_at >= SEEN_EVERY:
         services().bridge.run(web_sessions.seen, found.token_hash, now)
     return found

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import make_url
 
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.web import Web
+from hkall_gateway.config.web import Oidc, Web
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.server import WebServer
-from hkall_gateway.web.services import StaffAccount, WebServices, WebSettings
+from hkall_gateway.web.services import ErasedMarks, OidcSettings, StaffAccount, WebServices, WebSettings
 from hkall_gateway.wiring.resources import Resources
 
 
@@ -34,23 +43,44 @@ def web_server(
     desk: Desk,
     library: Callable[[], Library],
     refusals: Refusals,
+    door: NcipServices,
 ) -> WebServer:
-    """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not."""
+    """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
+
+    `door` hears documents of the quarantine again.
+    """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
     bridge = DeskBridge(means.reactor, store, engine, make_unit, table.answer_within_s)
 
-    settings = CurrentSettings(means.config)
-    app = make_app(WebServices(desk, bridge, library, settings, means.clock, means.reactor.seconds, means.metrics))
+    settings = CurrentSettings(means.config, means.environ)
+    here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
+    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, door), partial(_erased, means)))
     proxies, most = AllowList(table.proxy_from), table.max_connections
     return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most)
+
+
+def _erased(means: Resources) -> ErasedMarks:
+    """Return where the marks of the erased are, as the command line does; for a database on a server, as [privacy] says."""
+    config = means.config()
+    url, key = make_url(config.database.url), means.environ.get(config.privacy.erased_key_env or "", "").encode()
+    beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else None
+    return ErasedMarks(config.privacy.erased_file or beside, key)
+
+
+async def _heard_again(door: NcipServices, kept: QuarantinedDocument) -> str | Refused:
+    """Hear a document of the quarantine as if its partner had sent it now; return the problem in words, "" for none."""
+    said = await heard_again(door, kept.agency, kept.digest, kept.document)
+    if isinstance(said, Problem):
+        return f"{said.problem}: {said.detail}"
+    return said if isinstance(said, Refused) else ""
 
 
 class CurrentSettings:
     """The settings of the present configuration; made anew when a reload has changed it."""
 
-    def __init__(self, config: Callable[[], GatewayConfig]) -> None:
-        self._config = config
+    def __init__(self, config: Callable[[], GatewayConfig], environ: Mapping[str, str]) -> None:
+        self._config, self._environ = config, environ
         self._made: tuple[GatewayConfig, WebSettings] | None = None
 
     def __call__(self) -> WebSettings:
@@ -58,12 +88,12 @@ class CurrentSettings:
         config, made = self._config(), self._made
         if made is not None and (made[0] is config or config.web is None):
             return made[1]
-        fresh = settings_of(config)
+        fresh = settings_of(config, self._environ)
         self._made = config, fresh
         return fresh
 
 
-def settings_of(config: GatewayConfig) -> WebSettings:
+def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSettings:
     """Return the [web] table as the pages use it."""
     table, library = config.web, config.library
     assert table is not None, "asked only where [web] is configured"
@@ -76,7 +106,14 @@ def settings_of(config: GatewayConfig) -> WebSettings:
         logo=table.logo,
         staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
         proxies=AllowList(table.proxy_from),
+        oidc=_oidc(table.oidc, environ) if table.oidc else None,
     )
+
+
+def _oidc(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
+    roles = {value: StaffRole.of(word) for value, word in table.roles.items()}
+    secret = Sensitive(environ.get(table.client_secret_env, ""))
+    return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles)
 
 
 def _bounds(table: Web, refusals: Refusals) -> Bounds:

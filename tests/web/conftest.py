@@ -22,7 +22,7 @@ from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.bridge import DirectBridge
 from hkall_gateway.web.roles import StaffRole
-from hkall_gateway.web.services import StaffAccount, WebServices, WebSettings
+from hkall_gateway.web.services import ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
 PASSWORD = "open sesame"
@@ -70,12 +70,16 @@ class Site:
     settings: WebSettings = field(default_factory=settings)
     metrics: Metrics = field(default_factory=Metrics)
     seconds: float = 0.0
+    replay: Replay | None = None
+    erased: Path | None = None
 
     @cached_property
     def app(self) -> Flask:
         bridge = DirectBridge(self.world.store)
         named = (lambda: self.world.desk.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
-        app = make_app(WebServices(self.world.desk, bridge, *named, self.metrics))
+        app = make_app(
+            WebServices(self.world.desk, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased))
+        )
         app.testing = False
         return app
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +17,8 @@ from hkall_gateway.cli.show import plain, show
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hkall_gateway.store.privacy.erased import Mark
-    from hkall_gateway.store.privacy.forgetting import ErasureResult, Found, RemainingRow
-    from hkall_gateway.store.privacy.persons import Person, Row
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.store.privacy.forgetting import RemainingRow
+    from hkall_gateway.store.privacy.person_file import Erasure, Records
 
 SMALL: Final = 256 << 20
 """Largest file, in bytes, that is rewritten without being asked: it takes seconds, and terminals wait meanwhile."""
@@ -53,32 +50,11 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
 
     Example: hkall-gateway patron export P0001 > p0001.json
     """
-    who = _named(site, card, former)
-    files = _archives(site, archives)
-    _require_known(site, (card, *former), files)
-    tables, records = site.look(_rows, who), _in_archives(who, files)
-    missing = [str(file) for file in files if not file.exists()]
-    told = {"cards": who.cards, "exported_at": site.now(), "tables": tables, "archives": records, "not_read": missing}
+    from hkall_gateway.store.privacy import person_file
+
+    with _ended():
+        told = person_file.export(_records(site), card, site.now(), former, archives)
     click.echo(json.dumps(told, default=plain, ensure_ascii=False, indent=1))
-
-
-def _rows(unit: Unit, who: Person) -> dict[str, list[Row]]:
-    """Rows by table; a hash of a PIN is a secret, not a fact."""
-
-    from hkall_gateway.store.privacy import persons
-    from hkall_gateway.store.privacy.persons import DOT
-
-    found: dict[str, list[Row]] = {}
-    for table, row in persons.about(unit, who):
-        hidden = {"pin_hash": DOT} if row.get("pin_hash") else {}
-        found.setdefault(table.name, []).append(row | hidden)
-    return found
-
-
-def _in_archives(who: Person, files: Sequence[Path]) -> dict[str, list[Row]]:
-    from hkall_gateway.store.privacy import forgetting
-
-    return {str(file): _reading(partial(forgetting.in_archive, file, who)) for file in files if file.exists()}
 
 
 @patron.command()
@@ -105,122 +81,33 @@ def erase(
     Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
     """
 
-    from hkall_gateway.store.privacy import forgetting
+    from hkall_gateway.store.privacy import person_file
 
-    who = _person(site, card, former)
-    _require_known(site, (card, *former), _archives(site, archives))
-    found = site.look(forgetting.find, who)
+    records = _records(site)
+    with _ended():
+        who, found = person_file.find(records, card, former, archives)
     confirm(f"{len(found)} rows name this person. Erase what is not open?", yes)
-    marks = _marked(site, who)
-    archived = _from_archives(site, archives, who)  # first, while a second try would still know the names
-    done = _from_tables(site, who, found, marks, reason)
-    archived += _from_archives(site, archives, who)  # and what a purge has moved meanwhile
-    files = [_archive_row(file, archived) for file in _archives(site, archives)]
-    show(_told(who, done, [*files, *_written_anew(site.engine, vacuum)]), as_json, COLUMNS)
+    with _ended():
+        done = person_file.erase(records, who, found, reason, site.now(), by_staff("erase"), archives)
+    show(_told(done, _written_anew(site.engine, vacuum)), as_json, COLUMNS)
 
 
-def _named(site: Site, card: str, former: Sequence[str]) -> Person:
-    """Return the person with these cards. Ending for an empty one, such as an unset shell variable, which unnamed rows have."""
+def _records(site: Site) -> Records:
+    from hkall_gateway.store.privacy.person_file import Records
 
-    from hkall_gateway.store.privacy import persons
-
-    if not all(one.strip() for one in (card, *former)):
-        raise Ending("a card number is empty", WRONG)
-    return site.look(persons.person, card, former)
+    archive = site.library.policy.retention.archive_file
+    return Records(site.look, site.run, archive, site.erased_file, site.erased_key)
 
 
-def _person(site: Site, card: str, former: Sequence[str]) -> Person:
-    from hkall_gateway.store.unit import Unit
-
-    who = _named(site, card, former)
-    for one in who.cards:
-        partner = site.look(Unit.partner_with_card, one)
-        if partner is not None:
-            raise Ending(f"{one} stands for {partner.agency} at our counter and for no person")
-    return who
-
-
-def _require_known(site: Site, cards: Sequence[str], files: Sequence[Path]) -> None:
-    """Exit 1 for a card that stands in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
-
-    from hkall_gateway.store.privacy import persons
-
-    here = [file for file in files if file.exists()]
-    unknown = [card for card in cards if not site.look(persons.is_known, card)]
-    for file in here if unknown else ():
-        there = _reading(partial(_among, unknown, file))
-        unknown = [card for card in unknown if card not in there]
-    if unknown:
-        away = "".join(f"; {file} is not here and was not read" for file in files if file not in here)
-        raise Ending(f"{', '.join(unknown)}: no table and no archive knows this card; nothing was done{away}")
-
-
-def _among(cards: Sequence[str], file: Path) -> set[str]:
-    from hkall_gateway.store.privacy import forgetting
-
-    return set(cards).intersection(forgetting.cards_in_archive(file))
-
-
-def _marked(site: Site, who: Person) -> Sequence[Mark]:
-    """Marks of the person's cards, on disk before anything is erased: else a restore could bring back what a crash left out."""
-
-    from hkall_gateway.store.privacy import erased
-
-    known = site.look(erased.kept)
-    if site.erased_file is None:
-        return erased.made(who.cards, known, site.erased_key, site.now())
-    try:
-        known = erased.merged(known, erased.read(site.erased_file))
-        return erased.add(site.erased_file, [*known, *erased.made(who.cards, known, site.erased_key, site.now())])
-    except (OSError, ValueError) as error:
-        raise Ending(f"{error}\nnothing was erased ([privacy] erased_file)") from None
-
-
-def _archives(site: Site, further: Sequence[Path]) -> list[Path]:
-    """Every archive that the policy, the database or the command names; the policy's only once it has been written."""
-
-    from hkall_gateway.store.privacy import retention
-
-    policy = site.library.policy.retention.archive_file
-    found = [Path(name) for name in site.look(retention.archives)]
-    found += [Path(policy)] if policy and Path(policy).exists() else []
-    return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
-
-
-def _from_tables(site: Site, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str) -> ErasureResult:
-    """Forget the rows that were found, and those that were written after the look and before the cards were locked."""
-
-    from hkall_gateway.store.privacy import forgetting
-
-    done = site.run(forgetting.forget, who, found, marks, reason, site.now(), by_staff("erase"))
-    late = site.look(forgetting.find, who, found)
-    return done.and_then(site.run(forgetting.forget, who, late, (), reason, site.now(), by_staff("erase"))) if late else done
-
-
-def _from_archives(site: Site, further: Sequence[Path], who: Person) -> Counter[Path]:
-    """How many records of each archive forgot the person, of those that are here."""
-
-    from hkall_gateway.store.privacy import forgetting
-
-    files = [file for file in _archives(site, further) if file.exists()]
-    return Counter({file: _reading(partial(forgetting.forget_in_archive, file, who)) for file in files})
-
-
-def _archive_row(file: Path, archived: Counter[Path]) -> dict[str, Any]:
-    from hkall_gateway.store.privacy.forgetting import RemainingRow
-
-    if not file.exists():
-        return _stays(RemainingRow("archive", str(file), "it is not here", "run this again with --archive FILE where it is"))
-    return _forgot("archive", archived[file], str(file))
-
-
-def _reading(work: Callable[[], Any]) -> Any:
-    from hkall_gateway.store.privacy.archive import NotAnArchive
+@contextmanager
+def _ended() -> Iterator[None]:
+    """Turn NotDone into the end of the command."""
+    from hkall_gateway.store.privacy.person_file import NotDone
 
     try:
-        return work()
-    except (NotAnArchive, OSError) as error:
-        raise Ending(str(error)) from None
+        yield
+    except NotDone as no:
+        raise Ending(str(no), *([WRONG] if no.wrong else [])) from None
 
 
 def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:
@@ -250,14 +137,16 @@ def _vacuumed(engine: Engine) -> bool:
         return False
 
 
-def _told(who: Person, done: ErasureResult, files: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _told(done: Erasure, files: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     from hkall_gateway.store.privacy.forgetting import RemainingRow
 
-    yield _forgot("requests", done.requests)
-    yield _forgot("rows", done.rows)
+    yield _forgot("requests", done.tables.requests)
+    yield _forgot("rows", done.tables.rows)
+    yield from (_forgot("archive", count, str(file)) for file, count in done.archived.items())
+    yield from map(_stays, done.stays[len(done.tables.stays) :])
     yield from files
-    yield from map(_stays, done.stays)
-    if who.shared:
+    yield from map(_stays, done.tables.stays)
+    if done.who.shared:
         why = "another patron has the same name or address"
         yield _stays(RemainingRow("texts", "", why, "look through patron export of both"))
 

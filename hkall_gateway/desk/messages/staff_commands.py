@@ -60,6 +60,36 @@ class Waive:
     inbox: InboxKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A judgement of what was not told: the message of the outbox, the letter, or the document with this number."""
+
+    by: Actor
+    number: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDay:
+    """A day on which our counter is closed, announced late, and why."""
+
+    by: Actor
+    day: date
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDueDates:
+    """Moves due dates of our patrons on the days `first` to `last` to `to`; of one partner's books or of all (R19)."""
+
+    by: Actor
+    first: date
+    last: date
+    to: date
+    reason: str
+    partner: str = ""
+
+
 # ---- answers
 
 

@@ -147,6 +147,12 @@ def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reaso
     return borrowing.not_reached(context, row.request, row.payload.wire_id, reason, error, by)
 
 
+def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
+    """Record the result of a letter that a person has settled."""
+    assert isinstance(row.payload, PatronNotice), "only letters are settled so"
+    _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
+
+
 def _letter_left(
     unit: Unit, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
 ) -> None:

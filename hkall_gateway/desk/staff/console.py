@@ -218,7 +218,7 @@ def search_requests(context: Context, words: str, most: int = request_search.MOS
 def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:
     """The statistics of the days from `first` to `last`; at most LONGEST_DAYS."""
     period = Period(first, last)
-    if not 0 < period.days <= LONGEST_DAYS:
+    if not 0 < period.days <= LONGEST_DAYS or not date(1970, 1, 1) < first <= last < date(9999, 1, 1):
         return Refused(Reason.WRONG_DATE, detail={"on": last})
     return statistics.statistics(context.unit, period, context.library.agency)
 

@@ -35,6 +35,7 @@ from hkall_gateway.store.tables import (
     JOURNAL,
     METADATA,
     OUTBOX,
+    PATRON_NUMBERS,
     PATRONS,
     PAYMENTS,
     QUARANTINE,
@@ -246,6 +247,7 @@ _WAYS: Final[Mapping[str, Erase]] = {
     JOURNAL.name: _blanked,
     INBOX.name: _gone,
     WEB_SESSIONS.name: _gone,
+    PATRON_NUMBERS.name: _gone,
 }
 """The function for the rows of a table; `_scrub` for all other tables."""
 

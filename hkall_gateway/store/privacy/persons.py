@@ -28,6 +28,7 @@ DOT: Final = "•"
 
 # fmt: off
 NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
+    "api_tokens":      ("name", "token_hash", "role"),
     "archives":        (EVERY,),
     "closures":        (EVERY,),
     "erased":          (EVERY,),
@@ -44,6 +45,7 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
     "outbox":          ("kind", "send", "request", "state", "claimed_by"),
     "attempts":        ("kind",),
     "inbox":           ("agency", "digest"),
+    "patron_numbers":  ("number",),
     "quarantine":      ("agency", "digest", "service", "state"),
     "notices":         ("request", "kind", "about", "state"),
     "fines":           ("request", "kind", "currency"),

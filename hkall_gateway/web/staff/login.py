@@ -16,7 +16,7 @@ from hkall_gateway.store.web_sessions import STAFF
 from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import StaffAccount, services
-from hkall_gateway.web.sessions import LOCAL, log_in, log_out, staff
+from hkall_gateway.web.sessions import LOCAL, OIDC, log_in, log_out, staff
 from hkall_gateway.web.throttle import LoginThrottle
 
 LOG = structlog.get_logger()
@@ -38,7 +38,7 @@ def form() -> str | Response:
     """The page; who is logged in already goes on."""
     if staff():
         return redirect(_goal(request.args.get("next", "")), 303)
-    return _page(LoginForm(next=request.args.get("next", "")))
+    return page()
 
 
 @PAGES.post("/staff/login")
@@ -63,9 +63,16 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
 
 @PAGES.post("/staff/logout")
 def logout() -> Response:
-    """Ends the session."""
+    """Ends the session. Who came by the identity provider is offered to end its session too."""
+    found = staff()
     log_out()
-    return redirect(url_for("staff_login.form"), 303)
+    left = OIDC if found and found.source == OIDC else None
+    return redirect(url_for("staff_login.form", left=left), 303)
+
+
+def page(error: str = "") -> str:
+    """Return the page with an empty form, and with what has gone wrong before."""
+    return _page(LoginForm(next=request.args.get("next", "")), gettext(error) if error else "")
 
 
 def _admitted(account: StaffAccount, goal: str) -> Response:
@@ -75,7 +82,9 @@ def _admitted(account: StaffAccount, goal: str) -> Response:
 
 
 def _page(filled: LoginForm, error: str = "") -> str:
-    return render_template("staff/login.html", form=filled, error=error)
+    settings = services().settings()
+    offered = {"sso": settings.oidc is not None, "local": bool(settings.staff) or settings.oidc is None}
+    return render_template("staff/login.html", form=filled, error=error, left=request.args.get("left") == OIDC, **offered)
 
 
 def _wait(seconds: int) -> str:

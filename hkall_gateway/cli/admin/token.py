@@ -1,0 +1,87 @@
+"""token make|list|revoke: programs that may use the API."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.show import show
+from hkall_gateway.rules.staff_roles import StaffRole
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.api_tokens import ApiToken
+
+COLUMNS = ("name", "role", "state", "made_at", "made_by", "ends_at", "used_at")
+PREFIX = "hkall_"
+"""Begins every token, so that scanners of repositories and logs can find one."""
+
+
+@click.group()
+def token() -> None:
+    """Tokens of programs that use the API (/api/v1).
+
+    Example: hkall-gateway token make reports --role viewer
+    """
+
+
+@token.command()
+@click.argument("name")
+@click.option("--role", required=True, type=click.Choice([role.word for role in StaffRole]), help="What it may do.")
+@click.option("--days", type=click.IntRange(min=1), default=None, help="For so many days; without it until it is revoked.")
+@with_site
+def make(site: Site, name: str, role: str, days: int | None) -> None:
+    """Make a token and print it once; the database keeps its hash. The journal names the program as token:NAME.
+
+    Example: hkall-gateway token make reports --role viewer --days 365
+    """
+    from secrets import token_urlsafe
+
+    from hkall_gateway.store import api_tokens
+
+    if not name.isascii() or not name.isprintable() or not name.strip() or len(name) > 60:
+        raise Ending(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
+    now, text = site.now(), PREFIX + token_urlsafe(32)
+    ends = now + timedelta(days=days) if days else None
+    made = api_tokens.ApiToken(name, api_tokens.hash_of(text), role, by_staff("token").who, now, ends)
+    if not site.run(api_tokens.make, made):
+        raise Ending(f"{name}: this name was used before; take another one")
+    click.echo(text)
+
+
+@token.command("list")
+@with_site
+@json_option
+def list_(site: Site, as_json: bool) -> None:
+    """Every token with its role, and when it was used last.
+
+    Example: hkall-gateway token list
+    """
+    from hkall_gateway.store import api_tokens
+
+    now = site.now()
+    show((_line(one, now) for one in site.look(api_tokens.listed)), as_json, COLUMNS)
+
+
+def _line(one: ApiToken, now: datetime) -> dict[str, Any]:
+    state = "in force" if one.in_force(now) else "revoked" if one.revoked_at else "over"
+    facts = {name: value for name, value in asdict(one).items() if name in COLUMNS}
+    return {"name": one.name, "role": one.role, "state": state, **facts}
+
+
+@token.command()
+@click.argument("name")
+@with_site
+def revoke(site: Site, name: str) -> None:
+    """End a token at once. Its name stays in the journal, and is not given again.
+
+    Example: hkall-gateway token revoke reports
+    """
+    from hkall_gateway.store import api_tokens
+
+    if not site.run(api_tokens.revoke, name, site.now()):
+        raise Ending(f"{name}: no token of this name is in force")
+    click.echo(f"{name} revoked")

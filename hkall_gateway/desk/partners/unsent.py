@@ -1,0 +1,166 @@
+"""What was not told, and a person's judgement: messages of the outbox, letters that came back, kept documents.
+
+The same functions serve the command line and the console. A letter that came back has left the outbox:
+
+    retry   the letter is written again, to the address that the patron has now
+    done    the patron was told by other means; days to collect count from today (R14)
+    drop    the patron is not to be told; its request goes on as before (R42)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.common.counts import closed_days
+from hkall_gateway.desk.messages.results import DeliveryResult, Noted, Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Settle
+from hkall_gateway.desk.partners import dead_letters, deliveries
+from hkall_gateway.rules import policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store import notices, quarantine
+from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.store.outbox import Attempt, OutboxRow
+from hkall_gateway.store.unit import Unit
+
+RETRY, DONE, DROP = "retry", "done", "drop"
+GONE: Final = Refused(Reason.UNKNOWN_REQUEST)
+NO_REASON: Final = Refused(Reason.REASON_NEEDED)
+EVERY_STATE: Final = tuple(OutboxState)
+
+Judgement = Callable[[Context, Settle], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentMessage:
+    """A message of the outbox with its tries, and what `done` and `drop` would bring about."""
+
+    row: OutboxRow
+    tries: tuple[Attempt, ...]
+    if_done: str
+    if_dropped: str
+    may_have_arrived: bool
+
+
+def unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
+    """Return messages in these states by number, after `after`."""
+    rows = context.unit.outbox.rows(states=states, after=after, most=most)
+    return tuple(_unsent(context.unit, row) for row in rows)
+
+
+def _unsent(unit: Unit, row: OutboxRow) -> UnsentMessage:
+    would = dead_letters.effects(unit, row)
+    told = str(would["if_done"]), str(would["if_dropped"]), bool(would["may_have_arrived"])
+    return UnsentMessage(row, unit.outbox.attempts(row.id), *told)
+
+
+def locks_of(unit: Unit, number: int) -> LockSet:
+    """Return the locks for a message of the outbox."""
+    row = unit.outbox.row(number)
+    return LockSet(request=row.request, line=row.line) if row else LockSet()
+
+
+# ---- a message of the outbox
+
+
+def _retry(context: Context, command: Settle) -> Outcome:
+    return dead_letters.retry(context.unit, command.number, command.by, context.now)
+
+
+def _done(context: Context, command: Settle) -> Outcome:
+    return dead_letters.done(context, command.number, command.reason, command.by)
+
+
+def _drop(context: Context, command: Settle) -> Outcome:
+    return dead_letters.drop(context, command.number, command.reason, command.by)
+
+
+# ---- a letter that came back
+
+
+def _write_again(context: Context, command: Settle) -> Outcome:
+    row = _letter_of(context.unit, command.number)
+    if row is None:
+        return GONE
+    context.unit.outbox.put(row.send, row.payload, command.by.corr, context.now)
+    context.unit.notice_state(command.number, NoticeState.QUEUED, "", context.now)
+    return _journalled(context, command, row, "LETTER_RETRIED")
+
+
+def _told_by_hand(context: Context, command: Settle) -> Outcome:
+    row = _letter_of(context.unit, command.number)
+    if row is None or not command.reason.strip():
+        return GONE if row is None else NO_REASON
+    today = calendar.civil(context.now)
+    last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
+    outcome = _journalled(context, command, row, "LETTER_DONE")
+    by_hand = DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)
+    deliveries.letter_left(context, row, by_hand, command.by)
+    return outcome
+
+
+def _drop_letter(context: Context, command: Settle) -> Outcome:
+    row = _letter_of(context.unit, command.number)
+    if row is None or not command.reason.strip():
+        return GONE if row is None else NO_REASON
+    context.unit.notice_state(command.number, NoticeState.DROPPED, command.reason, context.now)
+    return _journalled(context, command, row, "LETTER_DROPPED")
+
+
+def _letter_of(unit: Unit, number: int) -> OutboxRow | None:
+    """Return the last message of a letter that came back; None if it is settled, or its message is kept no more."""
+    found = notices.notice(unit, number)
+    if found is None or found.state != NoticeState.UNDELIVERABLE:
+        return None
+    rows = unit.outbox.rows(request=found.request, states=EVERY_STATE)
+    mine = [row for row in rows if isinstance(row.payload, PatronNotice) and row.payload.notice == number]
+    return mine[-1] if mine else None
+
+
+def _journalled(context: Context, command: Settle, row: OutboxRow, event: str) -> Noted:
+    request = context.unit.request(row.request)
+    if request is not None:
+        facts = {"letter": command.number, "send": row.send.value, "reason": command.reason}
+        context.unit.note(request, event, facts, context.now, command.by, rule="R42")
+    return Noted(row.request, note=event.lower())
+
+
+# ---- a document in the quarantine
+
+
+def judged(context: Context, command: Settle, state: QuarantineState) -> Outcome:
+    """Record that a document of the quarantine was replayed or dropped."""
+    if not command.reason.strip():
+        return NO_REASON
+    if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
+        return GONE
+    return Noted("", note=state)
+
+
+def _drop_document(context: Context, command: Settle) -> Outcome:
+    return judged(context, command, QuarantineState.DROPPED)
+
+
+# fmt: off
+JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
+    ("outbox",     RETRY): _retry,
+    ("outbox",     DONE):  _done,
+    ("outbox",     DROP):  _drop,
+    ("letters",    RETRY): _write_again,
+    ("letters",    DONE):  _told_by_hand,
+    ("letters",    DROP):  _drop_letter,
+    ("quarantine", DROP):  _drop_document,
+})
+"""What a person may say, by the kind of what was not told. A document is heard again by NCIP, not by the desk."""
+# fmt: on
+
+
+def settle(context: Context, command: Settle, kind: str, how: str) -> Outcome:
+    """Carry out a judgement of JUDGEMENTS. Raises KeyError for another one."""
+    return JUDGEMENTS[kind, how](context, command)

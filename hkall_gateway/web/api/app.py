@@ -1,0 +1,75 @@
+"""Makes the WSGI application of the API, which stands below /api/v1."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import g, request
+from flask.sessions import NullSession, SessionInterface
+from flask_openapi3.models.info import Info
+from flask_openapi3.models.server import Server
+from flask_openapi3.openapi import OpenAPI
+
+from hkall_gateway import __version__
+from hkall_gateway.web.api import access, lists, problems, requests, statistics
+from hkall_gateway.web.headers import install as install_headers
+from hkall_gateway.web.middleware import NUMBER, PAGE
+from hkall_gateway.web.services import EXTENSION, WebServices
+
+ROOT: Final = "/api/v1"
+OPERATIONS: Final = (lists.API, requests.API, statistics.API)
+MOST_BYTES: Final = 65_536
+
+
+class NoSession(SessionInterface):
+    """The API keeps nothing in a browser."""
+
+    def open_session(self, app: Any, request: Any) -> NullSession:  # noqa: ARG002  # Flask's own signature
+        return NullSession()
+
+    def save_session(self, app: Any, session: Any, response: Any) -> None:
+        """Set no cookie."""
+
+
+class Api(OpenAPI):
+    """The application. Errors are logged by `problems`, with the fields of every line."""
+
+    def log_exception(self, exc_info: object) -> None:
+        """Log nothing."""
+
+
+def make_api(services: WebServices) -> Api:
+    """Return the application with every operation."""
+    api = Api(
+        __name__,
+        info=Info(title="HKALL gateway", version=__version__, description=DESCRIPTION),
+        servers=[Server(url=ROOT)],
+        security_schemes={"token": {"type": "http", "scheme": "bearer"}},
+        validation_error_model=problems.Problem,
+        validation_error_callback=problems.unreadable,
+        doc_ui=False,
+        static_folder=None,
+    )
+    api.config.update(MAX_CONTENT_LENGTH=MOST_BYTES)
+    api.url_map.strict_slashes = api.url_map.merge_slashes = False
+    api.extensions[EXTENSION] = services
+    api.session_interface = NoSession()
+    api.before_request(_begin)
+    access.install(api)
+    install_headers(api)
+    problems.install(api)
+    for group in OPERATIONS:
+        api.register_api(group)
+    api.add_url_rule("/openapi.json", "description", lambda: api.api_doc)
+    return api
+
+
+DESCRIPTION: Final = (
+    "Work lists, requests, commands and statistics of one library in HKALL. Errors are problems of RFC 9457; `rule` is the "
+    "number of the published rule. Every change needs an Idempotency-Key."
+)
+
+
+def _begin() -> None:
+    g.number = request.environ.get(NUMBER, "")
+    request.environ[PAGE] = ROOT + (request.url_rule.rule if request.url_rule else "")

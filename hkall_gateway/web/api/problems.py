@@ -1,0 +1,107 @@
+"""Errors of the API as problems (RFC 9457), a refusal with its reason and the number of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+from flask import Flask, Response, g
+from pydantic import BaseModel, Field, ValidationError
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.services import services
+
+LOG = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_S: Final = "5"
+
+
+class Problem(BaseModel):
+    """What went wrong. `reason` is the gateway's word for a refusal, `rule` the published rule behind it."""
+
+    type: str = Field(description="about:blank, or the address of the rule")
+    title: str
+    status: int
+    detail: str = ""
+    reason: str = ""
+    rule: str = ""
+    number: str = Field(default="", description="names this request in the gateway's log")
+
+
+# fmt: off
+STATUSES: Final[Mapping[Reason, int]] = MappingProxyType({
+    Reason.UNKNOWN_REQUEST:  404,
+    Reason.UNKNOWN_BORROWER: 404,
+    Reason.UNKNOWN_TITLE:    404,
+    Reason.UNKNOWN_ITEM:     404,
+    Reason.REASON_NEEDED:    422,
+    Reason.WRONG_DATE:       422,
+    Reason.NOT_SUPPORTED:    422,
+    Reason.TRY_AGAIN:        503,
+})
+"""The status of a refusal; 409 for all others, which the rules or the position of a request decide."""
+# fmt: on
+CONFLICT: Final = 409
+
+
+class Trouble(Exception):
+    """Ends an operation with a problem that is no refusal of the desk."""
+
+    def __init__(self, status: int, detail: str, **headers: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
+
+
+def refused(no: Refused) -> Response:
+    """Return the problem of a refusal."""
+    status, rule = STATUSES.get(no.why, CONFLICT), rule_of(no)
+    kind = f"{services().settings().public_url}/help#{rule}" if rule else "about:blank"
+    headers = {"Retry-After": RETRY_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return _answer(status, sentence(no), headers, type=kind, reason=no.why.value, rule=rule)
+
+
+def unreadable(error: ValidationError) -> Response:
+    """Return the problem of a request that does not fit the description of the API: the first fault, and where it is."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return _answer(422, f"{where}: {first['msg']}" if where else str(first["msg"]), {})
+
+
+def install(api: Flask) -> None:
+    """Answer every error with a problem."""
+    api.register_error_handler(Trouble, lambda trouble: _answer(trouble.status, trouble.detail, trouble.headers))
+    api.register_error_handler(HTTPException, _http)
+    api.register_error_handler(Unavailable, lambda _error: refused(Refused(Reason.TRY_AGAIN)))
+
+
+def _http(error: HTTPException) -> Any:
+    if error.response is not None:
+        return error.response
+    if isinstance(error, InternalServerError):
+        LOG.error("web.failed", exc_info=error.original_exception)
+    kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
+    return _answer(error.code or 500, "", kept)
+
+
+def _answer(status: int, detail: str, headers: Mapping[str, str], *, type: str = "about:blank", **named: str) -> Response:  # noqa: A002
+    title = HTTPStatus(status).phrase
+    problem = Problem(type=type, title=title, status=status, detail=detail, number=g.get("number", ""), **named)
+    return Response(problem.model_dump_json(exclude_defaults=False), status, dict(headers), content_type=MEDIA_TYPE)
+
+
+def described(*statuses: int) -> dict[Any, Any]:
+    """Return the part of an operation's description for these problems, and for those of every operation."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in sorted({*ALWAYS, *statuses})}
+
+
+ALWAYS: Final = (400, 401, 403, 422, 503)
+"""Problems that every operation may answer."""

@@ -1,0 +1,82 @@
+"""Requests: found, seen, placed, and the commands of staff on one."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask_openapi3.blueprint import APIBlueprint
+
+from hkall_gateway.desk.messages.commands import InboxKey, RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Requested
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.staff import console, permitted
+from hkall_gateway.store.loads.former_cards import card_now
+from hkall_gateway.web.api import models
+from hkall_gateway.web.api.access import SECURITY, actor, role
+from hkall_gateway.web.api.idempotency import IdempotencyHeader, inbox_key
+from hkall_gateway.web.api.problems import Trouble, described, refused
+from hkall_gateway.web.services import consult, services
+
+API = APIBlueprint("requests", __name__, abp_security=SECURITY, abp_responses=described())
+
+_ACTIONS: Final = {row.name: row for row in permitted.ACTIONS}
+
+
+@API.post("/requests/search", responses={"200": models.Found})
+def search(body: models.SearchBody) -> Any:
+    """Find requests by number, barcode, card or words of the title. Nothing is changed: no Idempotency-Key is needed."""
+    return models.found(consult(console.search_requests, body.q), role()).model_dump(mode="json")
+
+
+@API.get("/requests/<number>", responses={"200": models.RequestDetail, **described(404)})
+def one(path: models.RequestPath) -> Any:
+    """One request with its journal, its lenders, and the commands that are possible now."""
+    page = consult(console.request_page, path.number, role())
+    return refused(page) if isinstance(page, Refused) else models.request_detail(page, role()).model_dump(mode="json")
+
+
+@API.post("/requests", responses={"201": models.Placed, **described(404, 409)})
+def place(header: IdempotencyHeader, body: models.PlaceBody) -> Any:
+    """Place a patron's request; the rules decide, a second request for a title is allowed."""
+    key = inbox_key(header)
+    card = services().bridge.read(card_now, body.card)
+    ask = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True, inbox=key)
+    outcome = services().bridge.ask(services().desk.staff.place(ask))
+    if isinstance(outcome, Refused):
+        return refused(outcome)
+    assert isinstance(outcome, Requested)
+    return models.Placed(request=outcome.request).model_dump(), 201
+
+
+@API.post("/requests/<number>/<action>", responses={"200": models.ActionDone, **described(404, 409)})
+def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionBody) -> Any:
+    """Give one command of staff on a request: receive, lend, return, renew, cancel, extend …"""
+    row = _ACTIONS.get(path.action)
+    if row is None:
+        raise Trouble(404, f"no command {path.action}; the request's `actions` names them")
+    if role() < row.role:
+        raise Trouble(403, f"{row.name} needs a token with the role {row.role.word}")
+    key = inbox_key(header)
+    desk, command = services().desk.staff, _command(path, body, key)
+    asked = desk.reopen(command) if row.name == permitted.REOPEN else desk.act(row.name, command)
+    outcome: Any = services().bridge.ask(asked)
+    return refused(outcome) if isinstance(outcome, Refused) else _done(outcome).model_dump(mode="json")
+
+
+def _command(path: models.ActionPath, body: models.ActionBody, key: InboxKey) -> StaffCommand:
+    agency, _, barcode = (body.lender if "lender" in _ACTIONS[path.action].takes else body.item).rpartition("/")
+    if body.lender and not agency:
+        agency, barcode = barcode, ""
+    by = actor(path.action)
+    return StaffCommand(by, path.number, barcode, agency, body.reason, body.on, body.cents, body.to, key)
+
+
+def _done(outcome: Any) -> models.ActionDone:
+    """The results of commands differ; what they have in common is told."""
+    facts: dict[str, Any] = {
+        name: getattr(outcome, name, usual) for name, usual in (("again", False), ("due", None), ("note", ""))
+    }
+    after = consult(console.request_page, outcome.request, role())
+    position = "" if isinstance(after, Refused) else after.request.position.value
+    cents = getattr(outcome, "cents", 0) or getattr(outcome, "fine_cents", 0)
+    return models.ActionDone(request=outcome.request, position=position, cents=cents, **facts)

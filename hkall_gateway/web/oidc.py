@@ -1,0 +1,173 @@
+"""Login by the site's identity provider (OpenID Connect, authorization code with PKCE), over Authlib.
+
+What must be the same when the browser comes back is in a cookie that only this host can set and read, so that several gateways
+need share nothing: the state, the nonce, and the verifier of the code. The cookie ends with the first answer.
+Source: OpenID Connect Core 1.0, 3.1; RFC 7636; RFC 9207.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
+from authlib.oidc.core import CodeIDToken
+from joserfc.errors import JoseError
+from requests import RequestException
+
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import OidcSettings, services
+
+COOKIE: Final = "__Host-hkall-oidc"
+COOKIE_S: Final = 600
+"""Seconds that a person has at the provider."""
+SCOPE: Final = "openid profile"
+SKEW_S: Final = 120
+"""Seconds by which the provider's clock may differ from ours."""
+TIMEOUT_S: Final = 5.0
+PREFIX: Final = "sso:"
+"""Begins the login of each person whom the provider names, so that none is taken for a local account."""
+LONGEST_LOGIN: Final = 80
+
+
+class OidcRefused(Exception):
+    """The provider, or its answer, is not to be trusted now. `outcome` is a word for the log: provider_down, state, answer."""
+
+    def __init__(self, outcome: str, why: str = "") -> None:
+        super().__init__(f"{outcome}: {why}")
+        self.outcome, self.why = outcome, why
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One login that is under way at the provider. `goal` is the page for afterwards."""
+
+    state: str
+    nonce: str
+    code_verifier: str
+    goal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A person whom the provider has named: login with PREFIX, name, and the values of the role claim."""
+
+    login: str
+    name: str
+    values: tuple[str, ...]
+
+
+def to_cookie(pending: Pending) -> str:
+    """Return the text of the cookie."""
+    return urlsafe_b64encode(json.dumps(asdict(pending)).encode()).decode()
+
+
+def from_cookie(text: str) -> Pending | None:
+    """Return what a cookie of ours says, None for any other text."""
+    try:
+        return Pending(**{name: str(value) for name, value in json.loads(urlsafe_b64decode(text)).items()})
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+class Provider:
+    """The identity provider of one configuration. Safe from any thread; it keeps the provider's metadata and keys."""
+
+    def __init__(self, settings: OidcSettings) -> None:
+        self.settings, self._lock = settings, threading.Lock()
+        self._client: Any = FlaskOAuth2App(
+            FlaskIntegration("site"),
+            name="site",
+            client_id=settings.client_id,
+            client_secret=settings.secret.reveal(),
+            server_metadata_url=f"{settings.issuer.rstrip('/')}/.well-known/openid-configuration",
+            client_kwargs={"scope": SCOPE, "code_challenge_method": "S256", "default_timeout": TIMEOUT_S},
+        )
+
+    def begin(self, redirect_uri: str, goal: str) -> tuple[str, Pending]:
+        """Return the address at the provider, and what is to be kept until the browser comes back. Raises OidcRefused."""
+        self._metadata()
+        begun = self._client.create_authorization_url(redirect_uri)
+        return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)
+
+    def identify(self, answer: Mapping[str, str], pending: Pending | None, redirect_uri: str) -> Identified:
+        """Return whom the provider's answer names. `answer` are the parameters of the call back. Raises OidcRefused."""
+        if pending is None or not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):
+            raise OidcRefused("state")
+        if "error" in answer:
+            raise OidcRefused("answer", "the provider said no")
+        if answer.get("iss", self.settings.issuer) not in self._issuers():
+            raise OidcRefused("answer", "another issuer")
+        claims = self._claims(answer.get("code", ""), pending, redirect_uri)
+        named = str(claims.get("preferred_username") or claims["sub"])[:LONGEST_LOGIN]
+        if not named.isprintable():
+            raise OidcRefused("answer", "unprintable login")
+        return Identified(PREFIX + named, str(claims.get("name") or named), _values(claims.get(self.settings.role_claim)))
+
+    def end_address(self, back: str) -> str:
+        """Return where the provider ends its own session and leads back to `back`; "" if it offers none or is away."""
+        try:
+            if not self._metadata().get("end_session_endpoint"):
+                return ""
+            made = self._client.create_logout_url(post_logout_redirect_uri=back, client_id=self.settings.client_id)
+        except (OidcRefused, OAuthError):
+            return ""
+        return str(made["url"])
+
+    def _metadata(self) -> Mapping[str, Any]:
+        try:
+            with self._lock:
+                found: Mapping[str, Any] = self._client.load_server_metadata()
+        except (RequestException, ValueError) as error:
+            raise OidcRefused("provider_down", type(error).__name__) from None
+        if found.get("issuer") not in self._issuers():
+            raise OidcRefused("answer", "its metadata names another issuer")
+        return found
+
+    def _issuers(self) -> tuple[str, str]:
+        """The configured issuer, with and without a slash at its end."""
+        plain = self.settings.issuer.rstrip("/")
+        return plain, f"{plain}/"
+
+    def _claims(self, code: str, pending: Pending, redirect_uri: str) -> Mapping[str, Any]:
+        metadata = self._metadata()
+        required: Any = {
+            "iss": {"essential": True, "value": metadata["issuer"]},
+            "aud": {"essential": True, "value": self.settings.client_id},
+            "nonce": {"essential": True, "value": pending.nonce},
+        }
+        try:
+            told = self._client.fetch_access_token(redirect_uri=redirect_uri, code=code, code_verifier=pending.code_verifier)
+            found = self._client.parse_id_token(told, pending.nonce, required, AtOurTime, SKEW_S)
+        except RequestException as error:
+            raise OidcRefused("provider_down", type(error).__name__) from None
+        except (OAuthError, JoseError, ValueError, KeyError) as error:
+            raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
+        if not found:
+            raise OidcRefused("answer", "no id_token")
+        return dict(found)
+
+
+class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
+    """Claims that are checked at the gateway's own time."""
+
+    def validate(self, now: float | None = None, leeway: int = 0) -> None:  # noqa: ARG002  # Authlib's own signature
+        super().validate(int(services().now().timestamp()), leeway)
+
+
+def role_of(values: tuple[str, ...], roles: Mapping[str, StaffRole]) -> StaffRole | None:
+    """Return the highest role that these values of the role claim give; None = no role here."""
+    return max((roles[value] for value in values if value in roles), default=None)
+
+
+def _values(claim: object) -> tuple[str, ...]:
+    """A claim of groups is a list, or one text."""
+    if isinstance(claim, str):
+        return (claim,)
+    return tuple(str(one) for one in claim) if isinstance(claim, list) else ()

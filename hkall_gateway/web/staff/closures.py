@@ -1,0 +1,130 @@
+"""Closed days and suspensions; what a late closure moves, shown before it is applied; due dates in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.desk.staff import closure_changes
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.settings import Window
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store.queries import worklists
+from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.i18n import N_
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import consult, services
+
+PAGES = Blueprint("closures", __name__)
+
+# fmt: off
+SCOPES: Final[Mapping[str, str]] = {
+    "all":            N_("Everything"),
+    "borrow_request": N_("Requests of our patrons"),
+    "lend_request":   N_("Lending to others"),
+    "checkout":       N_("Loans at the counter"),
+    "renew":          N_("Renewals"),
+}
+"""What a suspension stops."""
+# fmt: on
+
+
+FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
+
+
+@PAGES.get("/staff/closures")
+@needs(StaffRole.SUPERVISOR)
+def page() -> str:
+    """The closed days and suspensions from today on, and the two forms."""
+    return _page()
+
+
+@PAGES.post("/staff/closures/close")
+@needs(StaffRole.SUPERVISOR)
+def close() -> str | Response | tuple[str, int]:
+    """Show what moves if a day is closed; with `apply`, close it and move."""
+    reason = request.form.get("reason", "").strip()
+    day = _day("day") if request.form.get("day") else None
+    if not reason or (request.form.get("day") and day is None):
+        return _no(Reason.WRONG_DATE if reason else Reason.REASON_NEEDED, on=request.form.get("day", ""))
+    if "apply" not in request.form:
+        moves, more = consult(closure_changes.would_move, [day] if day else [])
+        return _page(closing={"day": day, "reason": reason, "moves": moves, "more": more})
+    desk, bridge = services().desk.staff, services().bridge
+    if day:
+        closed = bridge.ask(desk.close_day(CloseDay(actor("closures close"), day, reason)))
+        if isinstance(closed, Refused):
+            return _page(error=sentence(closed), rule=rule_of(closed)), 409
+    moved = bridge.ask(desk.move_off_closed_days(StaffCommand(actor("closures move"), reason=reason)))
+    return _after(moved)
+
+
+@PAGES.post("/staff/closures/due-dates")
+@needs(StaffRole.SUPERVISOR)
+def due_dates() -> str | Response | tuple[str, int]:
+    """Show which due dates would move; with `apply`, move them."""
+    first, last, to = _day("first"), _day("last"), _day("to")
+    if first is None or last is None or to is None:
+        return _no(Reason.WRONG_DATE, on="")
+    reason, partner = request.form.get("reason", "").strip(), request.form.get("partner", "").strip()
+    command = MoveDueDates(actor("due dates"), first, last, to, reason, partner)
+    if "apply" not in request.form:
+        found = consult(closure_changes.due_between, command)
+        if isinstance(found, Refused):
+            return _page(error=sentence(found), rule=rule_of(found)), 409
+        return _page(moving={"command": command, "loans": found[0], "more": found[1]})
+    answer = services().bridge.ask(services().desk.staff.move_due_dates(command))
+    if isinstance(answer, Refused):
+        return _page(error=sentence(answer), rule=rule_of(answer)), 409
+    moved, refused = answer
+    if refused:
+        return _page(error=sentence(refused[0]), rule=rule_of(refused[0]), moved=len(moved), left=len(refused)), 409
+    return _after(moved)
+
+
+def _after(moved: Any) -> Response | tuple[str, int]:
+    if isinstance(moved, Refused):
+        return _page(error=sentence(moved), rule=rule_of(moved)), 409
+    return redirect(url_for("closures.page", moved=len(moved)), 303)
+
+
+def _no(why: Reason, **detail: object) -> tuple[str, int]:
+    refused = Refused(why, detail=detail)
+    return _page(error=sentence(refused), rule=rule_of(refused)), 400
+
+
+def _day(name: str) -> date | None:
+    try:
+        return date.fromisoformat(request.form.get(name, "").strip())
+    except ValueError:
+        return None
+
+
+def _page(error: str = "", rule: str = "", **more: Any) -> str:
+    today, moved = civil(services().now()), request.args.get("moved", "")
+    facts = consult(_facts, today)
+    shown = {"closing": None, "moving": None, "left": 0, **facts, **more}
+    if "moved" not in more:
+        shown["moved"] = int(moved) if moved.isascii() and moved.isdigit() and len(moved) < 9 else None
+    form = {name: request.form.get(name, "") for name in FIELDS}
+    return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, scopes=SCOPES, **shown)
+
+
+def _facts(context: Context, today: date) -> dict[str, Any]:
+    """What the page shows in any case; the calendar of our own library ends soon if its last day is near."""
+    ours = context.library.agency
+    windows = [w for w in context.library.policy.service_windows if _lasts(w, today)]
+    days = worklists.closures(context.unit, today)
+    return {"days": days, "ours": ours, "windows": windows, "last": worklists.last_closure(context.unit, ours)}
+
+
+def _lasts(window: Window, today: date) -> bool:
+    return window.end >= today

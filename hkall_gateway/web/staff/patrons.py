@@ -1,0 +1,275 @@
+"""One patron: found by POST of card or name, addressed by a random number; loans, fines, payments, export, erasure."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Requested
+from hkall_gateway.desk.messages.staff_commands import Paid, Pay
+from hkall_gateway.desk.staff import patron_page
+from hkall_gateway.desk.staff.patron_page import PatronPage
+from hkall_gateway.rules.vocabulary import Borrower, Reason
+from hkall_gateway.store import patron_numbers
+from hkall_gateway.store.loads.former_cards import card_now
+from hkall_gateway.store.privacy import person_file
+from hkall_gateway.store.privacy.person_file import NotDone, Records
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.access import actor, may, needs
+from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
+from hkall_gateway.web.labels import POSITIONS
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import ErasedMarks, consult, services
+
+PAGES = Blueprint("patrons", __name__)
+
+MOST_CENTS: Final = 10_000_000
+# fmt: off
+CHARGES: Final[Mapping[str, str]] = {
+    "overdue":     N_("Overdue fine"),
+    "replacement": N_("Replacement"),
+    "processing":  N_("Processing fee"),
+    "damage":      N_("Damage"),
+    "refund":      N_("Refund that we owe"),
+}
+SOURCES: Final[Mapping[str, str]] = {
+    "snapshot": N_("the file that was loaded"),
+    "manual":   N_("what was entered here"),
+    "sip2":     N_("the library's own system, asked just now"),
+    "ncip":     N_("the library's own system, asked just now"),
+    "alma":     N_("the library's own system, asked just now"),
+}
+"""Where facts about a patron come from."""
+# fmt: on
+FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
+
+
+@PAGES.get("/staff/patrons")
+@needs(StaffRole.CLERK)
+def search() -> str:
+    """The form: a card, or a name."""
+    return _search()
+
+
+@PAGES.post("/staff/patrons")
+@needs(StaffRole.CLERK)
+def find() -> str | Response | tuple[str, int]:
+    """Find a patron: one leads to its page, several are a list. What was typed is in no address."""
+    words = request.form.get("q", "").strip()[:100]
+    if not words:
+        return _search(gettext("Type a card or a name.")), 400
+    known = consult(patron_page.found, words)
+    if len(known) == 1:
+        return _to(_number(known[0].barcode))
+    if known:
+        return _search(words=words, rows=[_row(one) for one in known], most=len(known) == patron_page.MOST)
+    if " " not in words and _elsewhere(words):
+        return _to(_number(words))
+    return _search(gettext("Nobody is found by this card or name."), words=words), 404
+
+
+@PAGES.get("/staff/patrons/<number>")
+@needs(StaffRole.CLERK)
+def page(number: str) -> str:
+    """Everything about one patron."""
+    shown: str = _page(number, _card(number))
+    return shown
+
+
+@PAGES.post("/staff/patrons/<number>/request")
+@needs(StaffRole.CLERK)
+def place(number: str) -> Response | tuple[str, int]:
+    """Place a request for the patron; the rules decide, a second request for a title is allowed (R11a)."""
+    card, form = _card(number), request.form
+    ask = RequestTitle(actor("place"), card, _typed("bib_id"), _typed("volume"), _typed("pickup"), staff=True)
+    if not ask.bib_id:
+        return _page(number, card, error=gettext("Type the number of the title.")), 400
+    outcome = services().bridge.ask(services().desk.staff.place(ask))
+    if isinstance(outcome, Refused):
+        return _page(number, card, refused=outcome, form=form), 409
+    assert isinstance(outcome, Requested)
+    return _to(number, placed=outcome.request)
+
+
+@PAGES.post("/staff/patrons/<number>/pay")
+@needs(StaffRole.CLERK)
+def pay(number: str) -> Response | tuple[str, int]:
+    """Take a payment, for one charge or for the oldest first. The same form is taken once."""
+    card, cents, fine = _card(number), _cents(_typed("amount")), _typed("fine")
+    if cents is None:
+        return _page(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
+    one = int(fine) if fine.isascii() and fine.isdigit() and len(fine) < 10 else None
+    ask = Pay(actor("pay"), card, cents, _typed("transaction")[:40], one)
+    outcome = services().bridge.ask(services().desk.staff.pay(ask))
+    if isinstance(outcome, Refused):
+        return _page(number, card, refused=outcome, form=request.form), 409
+    assert isinstance(outcome, Paid)
+    return _to(number, paid=str(outcome.cents))
+
+
+@PAGES.post("/staff/patrons/<number>/export")
+@needs(StaffRole.SUPERVISOR)
+def export(number: str) -> Response | tuple[str, int]:
+    """All that any table or archive has about the person, as a JSON file."""
+    card, own = _card(number), services()
+    try:
+        found = person_file.export(_records(), card, own.now())
+    except NotDone as no:
+        return _page(number, card, error=str(no)), 409
+    text = json.dumps(found, default=_plain, ensure_ascii=False, indent=1)
+    named = {"Content-Disposition": f'attachment; filename="patron-{number}.json"'}
+    return Response(text, headers=named, content_type="application/json; charset=utf-8")
+
+
+@PAGES.post("/staff/patrons/<number>/erase")
+@needs(StaffRole.SUPERVISOR)
+def erase(number: str) -> str | Response | tuple[str, int]:
+    """Say how much would be forgotten; with `apply`, forget it. What is open stays, and is listed with what ends it."""
+    card, reason, own = _card(number), _typed("reason"), services()
+    if not reason:
+        refused = Refused(Reason.REASON_NEEDED)
+        return _page(number, card, refused=refused), 400
+    records = _records()
+    if records.erased_file is None:
+        return _page(
+            number, card, error=gettext("Name [privacy] erased_file first: else a restored backup brings back who was erased.")
+        ), 409
+    try:
+        who, rows = person_file.find(records, card)
+        if "apply" not in request.form:
+            return render_template("staff/patron_erase.html", number=number, rows=len(rows), reason=reason, done=None)
+        done = person_file.erase(records, who, rows, reason, own.now(), actor("erase"))
+    except NotDone as no:
+        return _page(number, card, error=str(no)), 409
+    return render_template("staff/patron_erase.html", number=number, rows=0, reason=reason, done=done)
+
+
+# ---- who
+
+
+def _card(number: str) -> str:
+    """Return the card with this number as it is now; 404 for a number that nobody was given."""
+    card = str(services().bridge.read(_card_of, number))
+    if not card:
+        abort(404)
+    return card
+
+
+def _card_of(unit: Unit, number: str) -> str:
+    card = patron_numbers.card_of(unit, number)
+    return card_now(unit, card) if card else ""
+
+
+def _number(card: str) -> str:
+    own = services()
+    return own.bridge.run(patron_numbers.number_of, card, own.now())
+
+
+def _elsewhere(card: str) -> bool:
+    """Whether the library's own system knows a card that is not loaded, or we have open records of it."""
+    if consult(patron_page.has_records, card):
+        return True
+    seen = services().bridge.ask(services().desk.staff.patron(card))
+    return not isinstance(seen, Refused) and seen.borrower is not None
+
+
+def _row(one: Borrower) -> dict[str, str]:
+    return {"number": _number(one.barcode), "card": one.barcode, "name": _name(one), "category": one.category}
+
+
+def _name(one: Borrower) -> str:
+    return " ".join(filter(None, (one.name.reveal(), one.name_zh.reveal())))
+
+
+def _records() -> Records:
+    """Return where this site keeps records of persons, read and changed by way of the bridge."""
+    own = services()
+    marks = own.erased() if own.erased else ErasedMarks(None)
+    archive = own.library().policy.retention.archive_file
+    return Records(own.bridge.read, own.bridge.run, archive, marks.file, marks.key)
+
+
+# ---- what was typed
+
+
+def _typed(name: str) -> str:
+    return request.form.get(name, "").strip()[:500]
+
+
+def _cents(text: str) -> int | None:
+    """Return an amount like "12.50" in cents; None if it is none."""
+    try:
+        amount = Decimal(text.removeprefix("HK$").replace(",", "")) * 100
+    except InvalidOperation:
+        return None
+    whole = amount.is_finite() and amount == amount.to_integral_value() and 0 < amount <= MOST_CENTS
+    return int(amount) if whole else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return str(value)
+
+
+# ---- the pages
+
+
+def _to(number: str, **told: str) -> Response:
+    return redirect(url_for("patrons.page", number=number, **told), 303)  # type: ignore[arg-type]  # `told` is the query
+
+
+def _search(error: str = "", words: str = "", rows: list[dict[str, str]] | None = None, *, most: bool = False) -> str:
+    return render_template("staff/patrons.html", error=error, words=words, rows=rows or [], most=most)
+
+
+def _page(
+    number: str, card: str, *, error: str = "", refused: Refused | None = None, form: Mapping[str, str] | None = None
+) -> Any:
+    seen = services().bridge.ask(services().desk.staff.patron(card))
+    if isinstance(seen, Refused):
+        abort(503)
+    refusal = seen.seen.refusal
+    told = {
+        "placed": request.args.get("placed", "")[:40],
+        "paid": _whole(request.args.get("paid", "")),
+        "why": sentence(refusal) if refusal else "",
+        "why_rule": rule_of(refusal) if refusal else "",
+        "error": sentence(refused) if refused else error,
+        "error_rule": rule_of(refused) if refused else "",
+    }
+    words: Any = {
+        "language_names": LANGUAGES,
+        "positions": POSITIONS,
+        "charges": CHARGES,
+        "sources": SOURCES,
+        "supervisor": may(StaffRole.SUPERVISOR),
+    }
+    fresh = {"transaction": secrets.token_urlsafe(12), "places": services().library().pickup_locations}
+    shown: Any = {
+        "number": number,
+        "found": seen,
+        "name": _shown_name(seen),
+        "form": {one: (form or {}).get(one, "") for one in FIELDS},
+        **told,
+        **words,
+        **fresh,
+    }
+    return render_template("staff/patron.html", **shown)
+
+
+def _shown_name(found: PatronPage) -> str:
+    return _name(found.borrower) if found.borrower else ""
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

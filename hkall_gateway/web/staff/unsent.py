@@ -1,0 +1,196 @@
+"""What could not be told: messages given up, letters that came back, documents that fit no request; retry, done, drop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Settle
+from hkall_gateway.desk.partners import unsent
+from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY
+from hkall_gateway.desk.staff import console
+from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store import quarantine
+from hkall_gateway.store.outbox import WAITING
+from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.reasons import sentence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import consult, services
+
+PAGES = Blueprint("unsent", __name__)
+
+MOST: Final = 50
+"""Rows of a page, and of one judgement in bulk."""
+REPLAY: Final = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One tab of the page: its words, the desk's kind of what is in it, its states in the outbox, and what may be said."""
+
+    words: str
+    empty: str
+    desk: str
+    count: tuple[str, ...]
+    how: tuple[str, ...]
+    states: tuple[OutboxState, ...] = ()
+
+
+# fmt: off
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
+    "dead":       Kind(N_("Given up"), N_("No message was given up."),
+                       "outbox", ("dead",), (RETRY, DONE, DROP), (OutboxState.DEAD,)),
+    "waiting":    Kind(N_("Waiting"), N_("No message is waiting."),
+                       "outbox", ("waiting", "unsure"), (RETRY,), WAITING),
+    "letters":    Kind(N_("Letters that came back"), N_("No letter came back."),
+                       "letters", ("undelivered",), (RETRY, DONE, DROP)),
+    "quarantine": Kind(N_("Fits no request"), N_("Every message of the partners has found its request."),
+                       "quarantine", ("quarantine",), (REPLAY, DROP)),
+})
+
+HOW: Final[Mapping[str, str]] = MappingProxyType({
+    RETRY:  N_("retry"),
+    DONE:   N_("done"),
+    DROP:   N_("drop"),
+    REPLAY: N_("replay"),
+})
+"""The buttons; in English the words of the command line."""
+
+MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
+    ("outbox",     RETRY):  N_("Send it again now."),
+    ("outbox",     DONE):   N_("It was told by telephone or mail: the request goes on as if it had been answered."),
+    ("outbox",     DROP):   N_("It is not to be told at all: the request goes on without it."),
+    ("letters",    RETRY):  N_("Write again, to the address that the patron has now."),
+    ("letters",    DONE):   N_("The patron was told by other means: the days to collect count from today."),
+    ("letters",    DROP):   N_("The patron is not told. The request goes on as before."),
+    ("quarantine", REPLAY): N_("Hear it again, as if it came now."),
+    ("quarantine", DROP):   N_("It means nothing here."),
+})
+"""What each judgement brings about, below the buttons."""
+
+EFFECTS: Final = (
+    N_("the request waits for this lender's copy"), N_("the next lender is asked"), N_("the request is cancelled"),
+    N_("the request is cancelled; a copy that comes is sent home"), N_("the loan is renewed as asked"),
+    N_("the loan is not renewed"), N_("the lender expects the book on the patron's date"), N_("its own date stays"),
+    N_("the days to collect count from today"), N_("they count from the day of arrival"), N_("its flag is taken away"),
+    N_("nothing more; the local system does not know"), N_("nothing more"), N_("nothing more; the partner does not know"),
+)
+"""The desk's words for the effects of `done` and `drop` on one request."""
+# fmt: on
+NEEDS_REASON: Final = frozenset({DONE, DROP, REPLAY})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row that was not judged as wanted, and why."""
+
+    number: int
+    why: str
+
+
+@PAGES.get("/staff/unsent")
+@needs(StaffRole.SUPERVISOR)
+def page() -> str:
+    """The page: one tab, chosen by `kind`."""
+    return _page(_kind(request.args.get("kind", "dead")))
+
+
+@PAGES.post("/staff/unsent/<kind>")
+@needs(StaffRole.SUPERVISOR)
+def judge(kind: str) -> str | Response | tuple[str, int]:
+    """Judge the rows that were chosen, each by a command of its own."""
+    named, how = _kind(kind), request.form.get("how", "")
+    if how not in KINDS[named].how:
+        abort(400)
+    reason, numbers = request.form.get("reason", "").strip(), _chosen()
+    if not numbers:
+        return _page(named, gettext("Choose at least one row.")), 400
+    if how in NEEDS_REASON and not reason:
+        return _page(named, gettext("A reason is needed."), chosen=numbers), 400
+    failures = [failed for number in numbers if (failed := _judged(KINDS[named].desk, how, number, reason))]
+    done = len(numbers) - len(failures)
+    if failures:
+        return _page(named, failures=failures, done=done), 409
+    return redirect(url_for("unsent.page", kind=named, done=done), 303)
+
+
+def _judged(kind: str, how: str, number: int, reason: str) -> Failure | None:
+    command = Settle(actor(f"{kind} {how}"), number, reason)
+    if how == REPLAY:
+        return _replayed(command)
+    outcome = services().bridge.ask(services().desk.staff.settle(kind, how, command))
+    return Failure(number, _why(outcome)) if isinstance(outcome, Refused) else None
+
+
+def _replayed(command: Settle) -> Failure | None:
+    """Hear a document again by the gateway's own NCIP, and record that it was."""
+    own = services()
+    kept = own.bridge.read(quarantine.one, command.number)
+    if own.replay is None or kept is None or kept.state != QuarantineState.KEPT:
+        return Failure(command.number, _why(unsent.GONE))
+    said = own.bridge.ask(own.replay(kept))
+    if isinstance(said, Refused) or said:
+        return Failure(command.number, sentence(said) if isinstance(said, Refused) else str(said))
+    outcome = own.bridge.ask(own.desk.staff.replayed(command))
+    return Failure(command.number, _why(outcome)) if isinstance(outcome, Refused) else None
+
+
+def _why(refused: Refused) -> str:
+    if refused.why is Reason.UNKNOWN_REQUEST:
+        return gettext("It is settled already, or under way at this moment.")
+    return sentence(refused)
+
+
+def _reason_in_words(word: str) -> str:
+    """The reason of a document in the quarantine; a word of a later release as it is."""
+    return sentence(Refused(Reason(word))) if word in set(Reason) else word
+
+
+def _chosen() -> list[int]:
+    return [int(text) for text in request.form.getlist("row")[:MOST] if text.isascii() and text.isdigit()]
+
+
+def _kind(word: str) -> str:
+    if word not in KINDS:
+        abort(404)
+    return word
+
+
+def _page(kind: str, error: str = "", *, chosen: list[int] | None = None, **more: Any) -> str:
+    after = request.args.get("after", "0")
+    start = int(after) if after.isascii() and after.isdigit() and len(after) < 18 else 0
+    rows = _rows(kind, start)
+    further = url_for("unsent.page", kind=kind, after=_number(rows[MOST - 1])) if len(rows) > MOST else ""
+    settled = request.args.get("done", "0")
+    shown = {"failures": [], "done": int(settled) if settled.isascii() and settled.isdigit() else 0, **more}
+    counts = consult(console.unsent_counts)
+    tabs = [(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()]
+    words: dict[str, Any] = {
+        "words_of": _reason_in_words,
+        "how": HOW,
+        "means": MEANS,
+        "kinds": KINDS,
+        "needs_reason": NEEDS_REASON,
+    }
+    place = {"kind": kind, "rows": rows[:MOST], "further": further, "tabs": tabs, "chosen": chosen or []}
+    return render_template("staff/unsent.html", **place, **shown, **words, error=error, reason=request.form.get("reason", ""))
+
+
+def _rows(kind: str, after: int) -> tuple[Any, ...]:
+    if kind == "letters":
+        return consult(console.undelivered_letters, after, MOST + 1)
+    if kind == "quarantine":
+        return consult(console.quarantined, "", after, MOST + 1)
+    return consult(unsent.unsent, KINDS[kind].states, after, MOST + 1)
+
+
+def _number(row: Any) -> int:
+    return int(row["id"] if isinstance(row, dict) else row.row.id if hasattr(row, "row") else row.id)

@@ -1,0 +1,301 @@
+"""/api/v1: what programs may ask and do, and what they hear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store import api_tokens
+from hkall_gateway.store.api_tokens import ApiToken, hash_of
+from hkall_gateway.web.api import access
+from hkall_gateway.web.api.app import make_api
+from tests.web.conftest import Site
+
+PROBLEM = "application/problem+json"
+BODIES = [b"", b"{", b"[]", b'"x"', b"null", b'{"q": 1}', b'{"q": "a\\u0000"}', b'{"q": "\\ud800"}', b"\xff"]
+
+
+@dataclass
+class Program:
+    """A program at the API with one token. Answers are TestResponses; `Any`, since each has JSON."""
+
+    site: Site
+    secret: str
+    keys: int = 0
+
+    def get(self, path: str, **named: Any) -> Any:
+        return self.site.app.test_client().get(f"/api/v1{path}", headers=self.headers(), **named)
+
+    def post(self, path: str, key: str | None = "", **body: Any) -> Any:
+        self.keys += 1
+        extra = {} if key is None else {"Idempotency-Key": key or f"k{self.keys}"}
+        return self.site.app.test_client().post(f"/api/v1{path}", json=body, headers=self.headers() | extra)
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+
+
+def program(site: Site, role: str = "clerk", **changed: Any) -> Program:
+    secret = f"hkall_{role}"
+    made = ApiToken(role, hash_of(secret), role, "amy", site.world.now, **changed)
+    assert site.world.store.now(api_tokens.make, made)
+    return Program(site, secret)
+
+
+def requested(site: Site, bib_id: str = "b-dream") -> str:
+    answer = program(site, "supervisor").post("/requests", card="UG1", bib_id=bib_id)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json["request"])
+
+
+# ---- who
+
+
+def test_every_operation_has_a_row_with_its_role(site: Site) -> None:
+    site.browser()
+    api = make_api(site.app.extensions["hkall"])
+    assert {rule.endpoint for rule in api.url_map.iter_rules()} == set(access.ROLES)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong", "Basic aGthbGw=", "Bearer hkall_clerk x", "Bearer \xff"]
+)
+def test_without_a_token_in_force_nothing_is_told(site: Site, header: str | None) -> None:
+    program(site)
+    headers = {} if header is None else {"Authorization": header}
+    answer = site.app.test_client().get("/api/v1/lists", headers=headers)
+    assert (answer.status_code, answer.content_type) == (401, PROBLEM)
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="hkall"'
+
+
+def test_a_revoked_token_opens_nothing(site: Site) -> None:
+    found = program(site)
+    assert found.get("/lists").status_code == 200
+    site.world.store.now(api_tokens.revoke, "clerk", site.world.now)
+    assert found.get("/lists").status_code == 401
+
+
+def test_a_token_ends_at_its_end(site: Site) -> None:
+    found = program(site, ends_at=site.world.now + timedelta(days=1))
+    assert found.get("/lists").status_code == 200
+    site.wait(days=1)
+    assert found.get("/lists").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/requests", {"card": "UG1", "bib_id": "b-dream"}), ("/requests/R-X/cancel", {})],
+)
+def test_a_viewer_changes_nothing(site: Site, path: str, body: dict[str, str]) -> None:
+    answer = program(site, "viewer").post(path, **body)
+    assert (answer.status_code, answer.content_type) == (403, PROBLEM)
+    assert "clerk" in answer.json["detail"]
+
+
+def test_a_supervisors_command_needs_a_supervisors_token(site: Site) -> None:
+    number = requested(site)
+    answer = program(site).post(f"/requests/{number}/force", reason="x", to="CLOSED")
+    assert answer.status_code == 403
+    assert "supervisor" in answer.json["detail"]
+
+
+def test_a_viewer_sees_no_card(site: Site) -> None:
+    number = requested(site)
+    assert program(site, "viewer").get(f"/requests/{number}").json["request"]["patron"] == ""
+    assert program(site).get(f"/requests/{number}").json["request"]["patron"] == "UG1"
+
+
+def test_a_browsers_cookie_opens_nothing_here(site: Site) -> None:
+    browser = site.staff("sysadmin")
+    assert browser.get("/api/v1/lists").status_code == 401
+
+
+def test_the_api_sets_no_cookie(site: Site) -> None:
+    assert "Set-Cookie" not in program(site).get("/lists").headers
+
+
+def test_the_last_use_of_a_token_is_recorded(site: Site) -> None:
+    program(site).get("/lists")
+    (found,) = site.world.store.now(api_tokens.listed)
+    assert found.used_at == site.world.now
+
+
+# ---- what
+
+
+def test_the_counts_of_the_lists_are_those_of_the_console(site: Site) -> None:
+    requested(site)
+    counts = program(site).get("/lists").json["counts"]
+    assert set(counts) >= {"pull", "expected", "shelf", "on-loan", "stuck"}
+
+
+def test_a_list_comes_page_by_page(site: Site) -> None:
+    for bib_id in ("b-dream", "b-dune"):
+        number = requested_by(site, bib_id)
+        force(site, number, Position.ON_LOAN)
+    first = program(site).get("/lists/on-loan?most=1").json
+    assert len(first["rows"]) == 1
+    second = Program(site, "hkall_clerk").get("/lists/on-loan", query_string={"most": 1, "after": first["next"]}).json
+    assert first["rows"][0]["request"]["id"] != second["rows"][0]["request"]["id"]
+    assert second["next"] == ""
+
+
+def test_a_request_is_found_without_its_words_in_an_address(site: Site) -> None:
+    number = requested(site)
+    found = program(site).post("/requests/search", key=None, q="UG1").json["requests"]
+    assert [(one["request"]["id"], one["by"]) for one in found] == [(number, "card")]
+
+
+def test_a_request_shows_its_journal_and_what_may_be_done(site: Site) -> None:
+    number = requested(site)
+    found = program(site).get(f"/requests/{number}").json
+    assert found["events"][0]["who"] == "token:supervisor"
+    assert found["events"][0]["channel"] == "api"
+    allowed = {one["name"] for one in found["actions"] if one["allowed"]}
+    assert "cancel" in allowed
+    assert "pin" not in allowed
+
+
+def test_an_unknown_request_is_a_problem_with_its_reason(site: Site) -> None:
+    answer = program(site).get("/requests/R-NONE")
+    assert (answer.status_code, answer.content_type) == (404, PROBLEM)
+    assert answer.json["reason"] == "unknown_request"
+
+
+def test_a_refusal_names_its_rule_and_links_to_it(site: Site) -> None:
+    answer = program(site).post("/requests", card="UG1", bib_id="b-home")
+    assert (answer.status_code, answer.content_type) == (409, PROBLEM)
+    assert (answer.json["rule"], answer.json["reason"]) == ("R6", "available_locally")
+    assert answer.json["type"] == "https://hkall.test/help#R6"
+
+
+def test_a_refusal_is_told_in_the_language_that_is_asked_for(site: Site) -> None:
+    found = program(site)
+    headers = found.headers() | {"Accept-Language": "zh-HK", "Idempotency-Key": "zh"}
+    answer: Any = site.app.test_client().post("/api/v1/requests", json={"card": "UG1", "bib_id": "b-home"}, headers=headers)
+    assert not answer.json["detail"].isascii()
+
+
+def test_a_command_is_done_by_the_desk_and_journalled_with_the_program(site: Site) -> None:
+    number = requested(site)
+    answer = program(site).post(f"/requests/{number}/cancel", reason="no longer wanted")
+    assert answer.status_code == 200, answer.text
+    assert answer.json["position"] in {"CANCELLING", "CANCELLED"}
+    events = Program(site, "hkall_clerk").get(f"/requests/{number}").json["events"]
+    assert "token:clerk" in {one["who"] for one in events}
+
+
+def test_a_command_without_its_reason_is_a_problem(site: Site) -> None:
+    number = requested(site)
+    answer = program(site).post(f"/requests/{number}/seen", reason="")
+    assert answer.json["reason"] in {"reason_needed"}
+    assert answer.status_code == 422
+
+
+def test_an_unknown_command_is_a_problem(site: Site) -> None:
+    answer = program(site).post("/requests/R-X/explode")
+    assert (answer.status_code, answer.content_type) == (404, PROBLEM)
+
+
+def test_statistics_have_figures_and_no_person(site: Site) -> None:
+    requested(site)
+    day = site.world.now.date()
+    answer = program(site).get(f"/statistics?from={day - timedelta(days=30)}&to={day + timedelta(days=1)}")
+    assert sum(one["requests"] for one in answer.json["counts"]) == 1
+    assert "UG1" not in answer.text
+
+
+@pytest.mark.parametrize("query", ["", "?from=2017-03-01", "?from=x&to=2017-03-01", "?from=2017-03-02&to=2017-03-01"])
+def test_a_period_that_is_none_is_a_problem(site: Site, query: str) -> None:
+    answer = program(site).get(f"/statistics{query}")
+    assert (answer.status_code, answer.content_type) == (422, PROBLEM)
+
+
+# ---- Idempotency-Key
+
+
+def test_a_change_without_a_key_is_refused(site: Site) -> None:
+    answer = program(site).post("/requests", key=None, card="UG1", bib_id="b-dream")
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.json["detail"]
+
+
+def test_the_same_key_again_gets_the_same_answer(site: Site) -> None:
+    found = program(site)
+    first = found.post("/requests", key="once", card="UG1", bib_id="b-dream")
+    second = found.post("/requests", key="once", card="UG1", bib_id="b-dream")
+    assert (second.status_code, second.json) == (first.status_code, first.json)
+    assert len(found.post("/requests/search", q="UG1").json["requests"]) == 1
+
+
+def test_the_same_key_for_another_request_is_refused(site: Site) -> None:
+    found = program(site)
+    found.post("/requests", key="once", card="UG1", bib_id="b-dream")
+    answer = found.post("/requests", key="once", card="UG2", bib_id="b-dream")
+    assert answer.status_code == 422
+    assert "used for another request" in answer.json["detail"]
+
+
+def test_two_programs_may_use_the_same_key(site: Site) -> None:
+    assert program(site).post("/requests", key="1", card="UG1", bib_id="b-dream").status_code == 201
+    answer = program(site, "sysadmin").post("/requests", key="1", card="UG1", bib_id="b-dune")
+    assert answer.json.get("detail") != "this Idempotency-Key was used for another request"
+
+
+def test_a_key_is_forgotten_after_a_day(site: Site) -> None:
+    found = program(site)
+    found.post("/requests", key="once", card="UG1", bib_id="b-dream")
+    site.wait(days=2)
+    assert found.post("/requests", key="once", card="UG1", bib_id="b-dune").status_code != 422
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/", "", "/lists/nothing"])
+def test_what_is_not_there_is_a_problem(site: Site, path: str) -> None:
+    answer = program(site).get(path)
+    assert (answer.status_code in {404, 422}, answer.content_type) == (True, PROBLEM)
+
+
+def test_another_method_is_told_which_are_allowed(site: Site) -> None:
+    answer = site.app.test_client().delete("/api/v1/lists")
+    assert (answer.status_code, answer.content_type) == (405, PROBLEM)
+    assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_body_that_is_none_is_a_problem(site: Site, body: bytes) -> None:
+    headers = program(site).headers() | {"Content-Type": "application/json"}
+    answer = site.app.test_client().post("/api/v1/requests/search", data=body, headers=headers)
+    assert (answer.status_code in {400, 415, 422}, answer.content_type) == (True, PROBLEM), answer.text
+
+
+def test_a_body_that_is_too_long_is_a_problem(site: Site) -> None:
+    answer = program(site).post("/requests/search", q="x" * 70_000)
+    assert (answer.status_code, answer.content_type) == (413, PROBLEM)
+
+
+def test_a_token_is_in_no_log_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    program(site).get("/lists")
+    assert "hkall_clerk" not in capsys.readouterr().out
+
+
+def requested_by(site: Site, bib_id: str) -> str:
+    key = f"by-{bib_id}"
+    if not site.world.store.now(api_tokens.find, hash_of("hkall_supervisor")):
+        program(site, "supervisor")
+    answer = Program(site, "hkall_supervisor").post("/requests", key=key, card="UG1", bib_id=bib_id)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json["request"])
+
+
+def force(site: Site, number: str, position: Position) -> None:
+    answer = Program(site, "hkall_supervisor").post(
+        f"/requests/{number}/force", key=f"f-{number}", reason="x", to=position.value
+    )
+    assert answer.status_code == 200, answer.text

@@ -1,0 +1,149 @@
+"""/staff/closures: what a late closure moves is shown before it is applied; due dates move in bulk, with a reason."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.store.unit import Unit
+from tests.web.conftest import Site
+from tests.web.test_unsent import BY, requested
+
+
+def on_loan(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> Request:
+    """A loan of a patron, of a book that came."""
+    number = requested(site, bib_id, card)
+    for name, more in (("force", {"reason": "x", "position": Position.IN_TRANSIT}), ("receive", {}), ("lend", {})):
+        named: Any = more
+        finished(site.world.desk.staff.act(name, StaffCommand(BY, number, **named)))
+    return look(site, number)
+
+
+def look(site: Site, number: str) -> Request:
+    found = site.world.store.now(Unit.request, number)
+    assert found is not None
+    return found
+
+
+def due_of(site: Site, number: str) -> date:
+    due = look(site, number).due
+    assert due is not None
+    return due
+
+
+@pytest.mark.parametrize("role", ["viewer", "clerk"])
+@pytest.mark.parametrize("path", ["/staff/closures/close", "/staff/closures/due-dates"])
+def test_a_supervisor_alone_sees_and_changes(site: Site, role: str, path: str) -> None:
+    browser = site.staff(role)
+    assert browser.get("/staff/closures").status_code == 403
+    assert browser.post(path, at="/staff/", reason="x", apply="1").status_code == 403
+
+
+def test_a_form_of_another_site_is_refused(site: Site) -> None:
+    assert site.staff("supervisor").send("/staff/closures/close", reason="x", apply="1").status_code == 400
+
+
+def test_the_effect_of_a_late_closure_is_shown_and_nothing_is_changed(site: Site) -> None:
+    loan = on_loan(site)
+    day = due_of(site, loan.id)
+    answer = site.staff("supervisor").post("/staff/closures/close", at="/staff/closures", day=str(day), reason="typhoon")
+    assert answer.status_code == 200
+    assert f'data-request="{loan.id}"' in answer.text
+    assert due_of(site, loan.id) == day
+    assert day not in site.world.store.now(lambda unit: unit.closed_days(site.world.desk.library.agency))
+
+
+def test_a_late_closure_is_applied_as_it_was_shown(site: Site) -> None:
+    loan = on_loan(site)
+    day = due_of(site, loan.id)
+    browser = site.staff("supervisor")
+    answer = browser.post("/staff/closures/close", at="/staff/closures", day=str(day), reason="typhoon", apply="1")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/staff/closures?moved=1")
+    assert due_of(site, loan.id) > day
+    lines = site.world.store.now(lambda unit: unit.history(loan.id))
+    assert any(line["who"] == "supervisor" and "typhoon" in line["detail"] for line in lines)
+    assert "typhoon" in browser.get("/staff/closures").text
+
+
+def test_closing_the_same_day_twice_moves_nothing_more(site: Site) -> None:
+    loan = on_loan(site)
+    day = due_of(site, loan.id)
+    browser = site.staff("supervisor")
+    fields = {"day": str(day), "reason": "typhoon", "apply": "1"}
+    browser.post("/staff/closures/close", at="/staff/closures", **fields)
+    moved = due_of(site, loan.id)
+    assert browser.post("/staff/closures/close", at="/staff/closures", **fields).headers["Location"].endswith("moved=0")
+    assert due_of(site, loan.id) == moved
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"day": "2017-13-01", "reason": "typhoon"}, 400),
+        ({"day": "2017-03-20", "reason": " "}, 400),
+        ({"day": "1990-01-01", "reason": "typhoon", "apply": "1"}, 409),
+        ({"day": "2990-01-01", "reason": "typhoon", "apply": "1"}, 409),
+    ],
+)
+def test_a_closure_that_cannot_be_is_refused_with_words(site: Site, fields: dict[str, str], code: int) -> None:
+    answer = site.staff("supervisor").post("/staff/closures/close", at="/staff/closures", **fields)
+    assert answer.status_code == code
+    assert 'role="alert"' in answer.text
+
+
+def test_due_dates_move_in_bulk_after_they_were_shown(site: Site) -> None:
+    first, second = on_loan(site), on_loan(site, "b-dune", "UG2")
+    day = due_of(site, first.id)
+    browser = site.staff("supervisor")
+    fields = {"first": str(day - timedelta(days=9)), "last": str(day + timedelta(days=9)), "to": str(day + timedelta(days=16))}
+    to = day + timedelta(days=16)
+    shown = browser.post("/staff/closures/due-dates", at="/staff/closures", reason="strike", **fields)
+    assert shown.text.count("data-request=") == 2
+    assert due_of(site, first.id) == day
+
+    answer = browser.post("/staff/closures/due-dates", at="/staff/closures", reason="strike", apply="1", **fields)
+    assert answer.headers["Location"] == "/staff/closures?moved=2"
+    assert {due_of(site, first.id), due_of(site, second.id)} == {to}
+
+
+def test_due_dates_of_one_partner_move_alone(site: Site) -> None:
+    first, second = on_loan(site), on_loan(site, "b-dune", "UG2")
+    day, to = due_of(site, first.id), due_of(site, first.id) + timedelta(days=10)
+    fields = {"first": str(day), "last": str(to), "to": str(to), "partner": first.partner, "reason": "strike", "apply": "1"}
+    site.staff("supervisor").post("/staff/closures/due-dates", at="/staff/closures", **fields)
+    assert due_of(site, first.id) == to
+    if second.partner != first.partner:
+        assert due_of(site, second.id) != to
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"first": "x", "last": "2017-03-30", "to": "2017-04-30", "reason": "strike"},
+        {"first": "2017-03-30", "last": "2017-03-01", "to": "2017-04-30", "reason": "strike"},
+        {"first": "2017-03-01", "last": "2017-03-30", "to": "2017-03-02", "reason": "strike"},
+        {"first": "2017-03-01", "last": "2017-03-30", "to": "2990-01-01", "reason": "strike"},
+        {"first": "2017-03-01", "last": "2017-03-30", "to": "2017-04-30", "reason": ""},
+    ],
+)
+@pytest.mark.parametrize("apply", [{}, {"apply": "1"}])
+def test_a_change_in_bulk_that_cannot_be_is_refused(site: Site, fields: dict[str, str], apply: dict[str, str]) -> None:
+    loan = on_loan(site)
+    answer = site.staff("supervisor").post("/staff/closures/due-dates", at="/staff/closures", **fields, **apply)
+    assert answer.status_code in {400, 409}
+    assert 'role="alert"' in answer.text
+    assert due_of(site, loan.id) == loan.due
+
+
+def test_a_calendar_that_ends_soon_is_said(site: Site) -> None:
+    day = civil(site.world.now) + timedelta(days=10)
+    browser = site.staff("supervisor")
+    browser.post("/staff/closures/close", at="/staff/closures", day=str(day), reason="works", apply="1")
+    page = browser.get("/staff/closures").text
+    assert "works" in page

@@ -1,0 +1,258 @@
+"""Login by an identity provider: a mock provider of another maker, over the loopback interface."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from werkzeug.test import TestResponse
+
+from hkall_gateway import clock
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.web.oidc import COOKIE, Provider
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import OidcSettings
+from tests.web.conftest import Browser, Site, settings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it was written for the Authlib before this one
+    import oidc_provider_mock
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the mock's, of its own library
+
+ROLES = {"lending": StaffRole.CLERK, "library-it": StaffRole.SYSADMIN}
+
+
+@dataclass
+class Mock:
+    """The provider, and what it says of a person."""
+
+    issuer: str
+
+    def person(self, sub: str, **claims: Any) -> None:
+        answer = requests.put(f"{self.issuer}/users/{sub}", json=claims, timeout=5)
+        assert answer.status_code == 204, answer.text
+
+    def consent(self, address: str, sub: str) -> str:
+        """What the person does at the provider; returns the way back, on our host."""
+        answer = requests.post(address, data={"sub": sub}, allow_redirects=False, timeout=5)
+        assert answer.status_code == 302, answer.text
+        way = urlsplit(answer.headers["Location"])
+        assert f"{way.scheme}://{way.netloc}" == "https://hkall.test"
+        return f"{way.path}?{way.query}"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Mock]:
+    with oidc_provider_mock.run_server_in_thread() as server:
+        yield Mock(f"http://localhost:{server.server_port}")
+
+
+@pytest.fixture
+def sso(site: Site, provider: Mock) -> Site:
+    """A site with this provider, at the provider's time."""
+    site.settings = settings(oidc=OidcSettings(provider.issuer, "hkall", Sensitive("s3cret"), "groups", ROLES))
+    site.wait(seconds=(clock.now() - site.world.now).total_seconds())
+    return site
+
+
+def begin(browser: Browser, path: str = "/staff/login/sso") -> str:
+    answer = browser.get(path)
+    assert answer.status_code == 303
+    return answer.headers["Location"]
+
+
+def log_in(browser: Browser, provider: Mock, sub: str, **claims: Any) -> TestResponse:
+    provider.person(sub, **{"groups": ["lending"], **claims})
+    return browser.get(provider.consent(begin(browser), sub))
+
+
+def test_a_group_of_the_provider_gives_the_role_that_is_configured(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    answer = log_in(browser, provider, "amy", name="Amy Chan", preferred_username="amy")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/staff/")
+    assert "Amy Chan" in browser.get("/staff/").text
+
+
+def test_the_highest_of_several_roles_counts(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    log_in(browser, provider, "both", groups=["lending", "library-it", "chess"])
+    assert role_in_force(sso) == "sysadmin"
+
+
+def test_one_group_may_be_a_plain_text(sso: Site, provider: Mock) -> None:
+    log_in(sso.browser(), provider, "text", groups="lending")
+    assert role_in_force(sso) == "clerk"
+
+
+def test_a_person_without_a_role_is_told_so_and_has_no_session(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    answer = log_in(browser, provider, "student", groups=["students"])
+    assert answer.status_code == 403
+    assert "has no role" in answer.text
+    assert browser.get("/staff/").status_code == 303
+
+
+def test_the_login_begins_apart_from_local_accounts(sso: Site, provider: Mock) -> None:
+    log_in(sso.browser(), provider, "x1", preferred_username="supervisor")
+    assert sessions(sso)[0]["login"] == "sso:supervisor"
+
+
+def test_the_person_comes_back_to_the_page_that_was_asked_for(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    provider.person("amy", groups=["lending"])
+    answer = browser.get(provider.consent(begin(browser, "/staff/login/sso?next=/staff/?x=1"), "amy"))
+    assert answer.headers["Location"] == "/staff/?x=1"
+    elsewhere = browser.get(provider.consent(begin(browser, "/staff/login/sso?next=//evil.test/"), "amy"))
+    assert elsewhere.headers["Location"] == "/staff/"
+
+
+def test_a_token_for_another_client_admits_nobody(sso: Site, provider: Mock) -> None:
+    for audience in ("other", ["other"], ["other", "third"]):
+        browser = sso.browser()
+        answer = log_in(browser, provider, "wrong", aud=audience, azp="hkall")
+        assert answer.status_code == 401
+        assert browser.get("/staff/").status_code == 303
+
+
+def test_a_token_of_another_issuer_admits_nobody(sso: Site, provider: Mock) -> None:
+    assert log_in(sso.browser(), provider, "issuer", iss="https://evil.test").status_code == 401
+
+
+def test_a_token_for_another_login_admits_nobody(sso: Site, provider: Mock) -> None:
+    assert log_in(sso.browser(), provider, "nonce", nonce="of another login").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        ({"iat": +60}, 303),
+        ({"iat": +600}, 401),
+        ({"exp": -60}, 303),
+        ({"exp": -600}, 401),
+        ({"nbf": +600}, 401),
+    ],
+)
+def test_clocks_may_differ_by_two_minutes(sso: Site, provider: Mock, claims: dict[str, int], code: int) -> None:
+    at = int(sso.world.now.timestamp())
+    told = {name: at + seconds for name, seconds in claims.items()}
+    assert log_in(sso.browser(), provider, f"skew{claims}", **told).status_code == code
+
+
+def test_an_answer_is_taken_once(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    provider.person("amy", groups=["lending"])
+    way = provider.consent(begin(browser), "amy")
+    assert browser.get(way).status_code == 303
+    assert browser.get(way).status_code == 400
+
+
+def test_a_replayed_cookie_and_answer_are_refused_by_the_code(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    provider.person("amy", groups=["lending"])
+    address = begin(browser)
+    kept = browser.client.get_cookie(COOKIE)
+    assert kept is not None
+    way = provider.consent(address, "amy")
+    assert browser.get(way).status_code == 303
+    browser.client.set_cookie(COOKIE, kept.value, secure=True)
+    assert browser.get(way).status_code == 401
+
+
+def test_an_answer_that_another_browser_began_is_refused(sso: Site, provider: Mock) -> None:
+    provider.person("amy", groups=["lending"])
+    way = provider.consent(begin(sso.browser()), "amy")
+    victim = sso.browser()
+    assert victim.get(way).status_code == 400
+    begin(victim)
+    assert victim.get(way).status_code == 400
+    assert victim.get("/staff/").status_code == 303
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "e30=", "bnVsbA==", "W10=", "\x7f", "eyJzdGF0ZSI6IDF9"])
+def test_a_cookie_of_nobody_is_refused(sso: Site, cookie: str) -> None:
+    browser = sso.browser()
+    browser.client.set_cookie(COOKIE, cookie, secure=True)
+    assert browser.get("/staff/login/sso/back?state=&code=x").status_code == 400
+
+
+def test_who_says_no_at_the_provider_is_not_logged_in(sso: Site) -> None:
+    browser = sso.browser()
+    state = parse_qs(urlsplit(begin(browser)).query)["state"][0]
+    assert browser.get(f"/staff/login/sso/back?error=access_denied&state={state}").status_code == 401
+    assert browser.get("/staff/").status_code == 303
+
+
+def test_a_provider_that_is_away_is_said_to_be_away(site: Site) -> None:
+    site.settings = settings(oidc=OidcSettings("http://localhost:9", "hkall", Sensitive("s"), "groups", ROLES))
+    answer = site.browser().get("/staff/login/sso")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+
+
+def test_metadata_of_another_issuer_are_refused(sso: Site, provider: Mock) -> None:
+    other = provider.issuer.replace("localhost", "127.0.0.1")
+    found = Provider(OidcSettings(other, "hkall", Sensitive("s"), "groups", ROLES))
+    assert found.end_address("https://hkall.test/") != ""  # the mock names itself as it was asked
+    found.settings = OidcSettings("https://login.test", "hkall", Sensitive("s"), "groups", ROLES)
+    assert found.end_address("https://hkall.test/") == ""
+
+
+def test_a_logout_offers_to_end_the_providers_session_too(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    log_in(browser, provider, "amy")
+    answer = browser.post("/staff/logout", at="/staff/")
+    assert answer.headers["Location"] == "/staff/login?left=oidc"
+    assert "/staff/logout/sso" in browser.get("/staff/login?left=oidc").text
+    there = browser.get("/staff/logout/sso").headers["Location"]
+    assert there.startswith(f"{provider.issuer}/oauth2/end_session?")
+    assert "post_logout_redirect_uri=https%3A%2F%2Fhkall.test%2Fstaff%2Flogin" in there
+    assert browser.get("/staff/").status_code == 303
+
+
+def test_a_session_ends_where_the_provider_is_no_longer_configured(sso: Site, provider: Mock) -> None:
+    browser = sso.browser()
+    log_in(browser, provider, "amy")
+    assert browser.get("/staff/").status_code == 200
+    sso.settings = settings()
+    assert browser.get("/staff/").status_code == 303
+
+
+def test_a_site_without_a_provider_has_none_of_these_pages(site: Site) -> None:
+    for path in ("/staff/login/sso", "/staff/login/sso/back", "/staff/logout/sso"):
+        assert site.browser().get(path).status_code == 404
+    assert "/staff/login/sso" not in site.browser().get("/staff/login").text
+
+
+def test_local_accounts_stand_beside_the_provider(sso: Site) -> None:
+    text = sso.browser().get("/staff/login").text
+    assert "/staff/login/sso" in text
+    assert 'name="password"' in text
+    assert sso.staff("clerk").get("/staff/").status_code == 200
+
+
+def test_a_site_without_local_accounts_asks_for_no_password(sso: Site) -> None:
+    sso.settings = settings(staff={}, oidc=sso.settings.oidc)
+    assert 'name="password"' not in sso.browser().get("/staff/login").text
+
+
+def test_the_secret_is_in_no_text_of_the_settings(sso: Site) -> None:
+    assert "s3cret" not in repr(sso.settings)
+
+
+def sessions(site: Site) -> list[dict[str, Any]]:
+    from sqlalchemy import select
+
+    from hkall_gateway.store.tables import WEB_SESSIONS
+
+    return [dict(row) for row in site.world.store.now(lambda unit: unit.execute(select(WEB_SESSIONS)).mappings().all())]
+
+
+def role_in_force(site: Site) -> str:
+    (row,) = sessions(site)
+    return str(row["role"])

@@ -1,0 +1,282 @@
+"""/staff/patrons: found by POST, addressed by a random number; requests, payments, export and erasure."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from werkzeug.test import TestResponse
+
+from hkall_gateway.store import fines
+from hkall_gateway.store.unit import Unit
+from tests.web.conftest import Browser, Site
+from tests.web.test_closures import on_loan
+from tests.web.test_unsent import BY, requested
+
+ROLES = {"request": "clerk", "pay": "clerk", "export": "supervisor", "erase": "supervisor"}
+
+
+def find(browser: Browser, words: str) -> TestResponse:
+    return browser.post("/staff/patrons", q=words)
+
+
+def page_of(browser: Browser, card: str = "UG1") -> str:
+    answer = find(browser, card)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["Location"]
+
+
+def owing(site: Site, cents: int = 1250) -> str:
+    """The number of a request for which the patron UG1 owes money."""
+    loan = on_loan(site)
+
+    def charge(unit: Unit) -> None:
+        fines.charge(unit, loan, "overdue", cents, "R40", site.world.now, BY)
+
+    site.world.store.now(charge)
+    return loan.id
+
+
+def owed(site: Site) -> int:
+    return int(site.world.store.now(lambda unit: unit.owed_cents("UG1")))
+
+
+# ---- found
+
+
+def test_a_card_leads_to_a_page_whose_address_does_not_have_it(site: Site) -> None:
+    browser = site.staff()
+    address = page_of(browser)
+    assert re.fullmatch(r"/staff/patrons/[a-z2-9]{16}", address)
+    assert "UG1" in browser.get(address).text
+
+
+def test_a_name_finds_patrons_and_links_them_by_number(site: Site) -> None:
+    browser, mine = site.staff(), site.world.store.now(lambda unit: unit.patron("UG1"))
+    assert mine is not None
+    name = mine.name.reveal()
+    answer = find(browser, name.split()[0].lower())
+    text = answer.text if answer.status_code == 200 else browser.get(answer.headers["Location"]).text
+    assert name in text
+    assert "UG1" not in "".join(re.findall(r'href="([^"]*)"', text))
+
+
+def test_nobody_is_said_to_be_found(site: Site) -> None:
+    answer = find(site.staff(), "Nobody Whatever")
+    assert answer.status_code == 404
+    assert "Nobody is found" in answer.text
+
+
+def test_a_wildcard_finds_nobody(site: Site) -> None:
+    assert find(site.staff(), "%").status_code == 404
+
+
+def test_a_number_that_was_not_given_is_no_page(site: Site) -> None:
+    browser = site.staff("sysadmin")
+    for number in ("UG1", "x", "2" * 16):
+        assert browser.get(f"/staff/patrons/{number}").status_code == 404
+        for name in ROLES:
+            assert browser.post(f"/staff/patrons/{number}/{name}", at="/staff/patrons", reason="x").status_code == 404
+
+
+def test_what_was_typed_is_in_no_log_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    browser = site.staff()
+    browser.get(page_of(browser))
+    find(browser, "Nobody Whatever")
+    logged = capsys.readouterr().out
+    assert "UG1" not in logged
+    assert "Whatever" not in logged
+
+
+# ---- who
+
+
+@pytest.mark.parametrize(("name", "role"), ROLES.items())
+def test_each_form_needs_its_role(site: Site, name: str, role: str) -> None:
+    address = page_of(site.staff(role))
+    lower = {"clerk": "viewer", "supervisor": "clerk"}[role]
+    answer = site.staff(lower).post(f"{address}/{name}", at="/staff/", reason="x", amount="1", bib_id="b-dream", apply="1")
+    assert answer.status_code == 403
+    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_form_of_another_site_is_refused(site: Site, name: str) -> None:
+    browser = site.staff("sysadmin")
+    assert browser.send(f"{page_of(browser)}/{name}", reason="x", apply="1").status_code == 400
+
+
+def test_a_viewer_sees_no_patron(site: Site) -> None:
+    address = page_of(site.staff())
+    viewer = site.staff("viewer")
+    assert viewer.get(address).status_code == 403
+    assert viewer.get("/staff/patrons").status_code == 403
+
+
+# ---- seen
+
+
+def test_the_page_says_what_the_library_knows_and_since_when(site: Site) -> None:
+    browser = site.staff()
+    text = browser.get(page_of(browser)).text
+    assert "May borrow" in text
+    assert "the file that was loaded" in text
+
+
+def test_a_card_that_may_not_borrow_has_its_reason_and_rule(site: Site) -> None:
+    browser = site.staff()
+    text = browser.get(page_of(browser, "EXPIRED")).text
+    assert "May not borrow" in text
+    assert 'href="/help#R2"' in text
+
+
+def test_requests_and_loans_are_listed(site: Site) -> None:
+    number = requested(site)
+    browser = site.staff()
+    assert f'data-request="{number}"' in browser.get(page_of(browser)).text
+
+
+def test_a_title_with_markup_is_shown_as_text(site: Site) -> None:
+    number = requested(site)
+
+    def rename(unit: Unit) -> None:
+        request = unit.request(number)
+        assert request is not None
+        unit.amend(request, site.world.now, BY, title="<script>alert(1)</script>")
+
+    site.world.store.now(rename)
+    browser = site.staff()
+    text = browser.get(page_of(browser)).text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+
+
+# ---- a request
+
+
+def test_a_request_is_placed_for_the_patron_with_the_clerk_as_actor(site: Site) -> None:
+    browser = site.staff()
+    address = page_of(browser)
+    answer = browser.post(f"{address}/request", at=address, bib_id="b-dream")
+    assert answer.status_code == 303
+    page = browser.get(answer.headers["Location"]).text
+    assert "The request is placed" in page
+    (line, *_) = site.world.store.now(lambda unit: unit.history("UG1"))
+    assert (line["who"], line["channel"]) == ("clerk", "web")
+
+
+def test_a_refused_request_says_why_with_the_rule(site: Site) -> None:
+    browser = site.staff()
+    address = page_of(browser)
+    answer = browser.post(f"{address}/request", at=address, bib_id="b-home")
+    assert answer.status_code == 409
+    assert "A copy is on our own shelf." in answer.text
+    assert 'href="/help#R6"' in answer.text
+    assert 'value="b-home"' in answer.text
+
+
+# ---- money
+
+
+def test_a_payment_is_taken_and_the_rest_is_owed(site: Site) -> None:
+    owing(site)
+    browser = site.staff()
+    address = page_of(browser)
+    answer = browser.post(f"{address}/pay", at=address, amount="2.50", transaction="t1")
+    assert answer.status_code == 303
+    assert owed(site) == 1000
+    assert "Taken: HK$2.50" in browser.get(answer.headers["Location"]).text
+
+
+def test_the_same_form_is_taken_once(site: Site) -> None:
+    owing(site)
+    browser = site.staff()
+    address = page_of(browser)
+    for _ in range(2):
+        assert browser.post(f"{address}/pay", at=address, amount="2.50", transaction="t1").status_code == 303
+    assert owed(site) == 1000
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"),
+    [("99", 409), ("0", 400), ("-1", 400), ("1.255", 400), ("x", 400), ("NaN", 400), ("Infinity", 400), ("1e99", 400)],
+)
+def test_an_amount_that_cannot_be_is_refused(site: Site, amount: str, code: int) -> None:
+    owing(site)
+    browser = site.staff()
+    address = page_of(browser)
+    answer = browser.post(f"{address}/pay", at=address, amount=amount, transaction="t1")
+    assert answer.status_code == code
+    assert 'role="alert"' in answer.text
+    assert owed(site) == 1250
+
+
+def test_another_patrons_charge_is_not_paid_here(site: Site) -> None:
+    owing(site)
+    fine = site.world.store.now(lambda unit: unit.charges("UG1"))[0].id
+    browser = site.staff()
+    other = page_of(browser, "UG2")
+    assert browser.post(f"{other}/pay", at="/staff/patrons", amount="1", fine=str(fine)).status_code == 409
+    assert owed(site) == 1250
+
+
+# ---- export and erasure
+
+
+def test_an_export_is_a_file_with_everything_and_no_card_in_its_name(site: Site) -> None:
+    number = requested(site)
+    browser = site.staff("supervisor")
+    address = page_of(browser)
+    answer = browser.post(f"{address}/export", at=address)
+    assert answer.mimetype == "application/json"
+    assert "UG1" not in answer.headers["Content-Disposition"]
+    found = json.loads(answer.text)
+    assert found["cards"][0] == "UG1"
+    assert number in {row["id"] for row in found["tables"]["requests"]}
+    assert found["tables"]["patrons"][0]["pin_hash"] in {"", "•"}
+
+
+def test_an_erasure_is_asked_about_first(site: Site, tmp_path: Path) -> None:
+    site.erased = tmp_path / "erased"
+    browser = site.staff("supervisor")
+    address = page_of(browser)
+    answer = browser.post(f"{address}/erase", at=address, reason="asked on 3 March")
+    assert answer.status_code == 200
+    assert "cannot be brought back" in answer.text
+    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+
+
+def test_an_erased_person_is_gone_with_the_number_of_the_page(site: Site, tmp_path: Path) -> None:
+    site.erased = tmp_path / "erased"
+    browser = site.staff("supervisor")
+    address = page_of(browser)
+    answer = browser.post(f"{address}/erase", at=address, reason="asked on 3 March", apply="1")
+    assert answer.status_code == 200
+    assert "Forgotten" in answer.text
+    assert site.world.store.now(lambda unit: unit.patron("UG1")) is None
+    assert browser.get(address).status_code == 404
+    assert site.erased.exists()
+    lines = site.world.store.now(lambda unit: unit.history("supervisor"))
+    assert "UG1" not in str(lines)
+
+
+def test_what_is_open_stays_and_is_listed(site: Site, tmp_path: Path) -> None:
+    site.erased = tmp_path / "erased"
+    number = requested(site)
+    browser = site.staff("supervisor")
+    address = page_of(browser)
+    answer = browser.post(f"{address}/erase", at=address, reason="asked", apply="1")
+    assert number in answer.text
+    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+
+
+def test_an_erasure_needs_a_reason_and_a_place_for_its_mark(site: Site, tmp_path: Path) -> None:
+    browser = site.staff("supervisor")
+    address = page_of(browser)
+    assert browser.post(f"{address}/erase", at=address, reason=" ", apply="1").status_code == 400
+    answer = browser.post(f"{address}/erase", at=address, reason="asked", apply="1")
+    assert answer.status_code == 409
+    assert "erased_file" in answer.text
+    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None

@@ -1,0 +1,261 @@
+"""/staff/unsent: what was not told is settled by a supervisor, with a reason, in bulk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Requested
+from hkall_gateway.desk.partners import dead_letters
+from hkall_gateway.rules.stored_words import NoticeState, QuarantineState
+from hkall_gateway.rules.vocabulary import Actor, Position, Reason
+from hkall_gateway.store import notices, quarantine
+from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.store.quarantine import QuarantinedDocument
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.staff.unsent import EFFECTS
+from tests.web.conftest import Site
+
+BY = Actor("amy", "cli")
+DOCUMENT = "<NCIPMessage>•</NCIPMessage>"
+
+
+def requested(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> str:
+    said = finished(site.world.desk.staff.place(RequestTitle(BY, card, bib_id)))
+    assert isinstance(said, Requested), said
+    return said.request
+
+
+def given_up(site: Site, bib_id: str = "b-dream") -> int:
+    """The number of a message to a lender that the courier has given up."""
+    number = requested(site, bib_id)
+
+    def kill(unit: Unit) -> int:
+        (row,) = unit.outbox.rows(request=number)
+        unit.outbox.dead(row.id, "refused: Unknown Item")
+        return row.id
+
+    return site.world.store.now(kill)
+
+
+def state(site: Site, row: int) -> str:
+    found = site.world.store.now(lambda unit: unit.outbox.row(row))
+    return found.state if found else "gone"
+
+
+def kept(site: Site) -> int:
+    def keep(unit: Unit) -> int:
+        quarantine.keep(unit, "CUHK", "digest", "ItemShipped", DOCUMENT, Reason.UNKNOWN_REQUEST.value, site.world.now)
+        return quarantine.listed(unit)[0].id
+
+    return site.world.store.now(keep)
+
+
+def came_back(site: Site) -> int:
+    """The number of a pickup letter that came back."""
+    from hkall_gateway.desk.messages.staff_commands import StaffCommand
+    from hkall_gateway.desk.partners import deliveries
+
+    number = requested(site)
+    force = StaffCommand(BY, number, reason="x", position=Position.IN_TRANSIT)
+    finished(site.world.desk.staff.act("force", force))
+    finished(site.world.desk.staff.act("receive", StaffCommand(BY, number)))
+
+    def bounce(unit: Unit) -> int:
+        letters = [r for r in unit.outbox.rows(request=number) if r.kind == "mail"]
+        letter: Any = letters[-1].payload
+        unit.outbox.sent(letters[-1].id, site.world.now)
+        unit.notice_state(letter.notice, NoticeState.SENT, "", site.world.now)
+        assert deliveries.bounced(unit, letter.notice, "5.1.1", BY, site.world.now)
+        return int(letter.notice)
+
+    return site.world.store.now(bounce)
+
+
+# ---- who
+
+
+@pytest.mark.parametrize("role", ["viewer", "clerk"])
+def test_a_supervisor_alone_sees_and_settles(site: Site, role: str) -> None:
+    row = given_up(site)
+    browser = site.staff(role)
+    assert browser.get("/staff/unsent").status_code == 403
+    assert browser.post("/staff/unsent/dead", at="/staff/", row=str(row), how="drop", reason="x").status_code == 403
+    assert state(site, row) == "dead"
+
+
+def test_a_stranger_is_led_to_the_login(site: Site) -> None:
+    assert site.browser().get("/staff/unsent").headers["Location"].startswith("/staff/login")
+
+
+def test_a_form_of_another_site_is_refused(site: Site) -> None:
+    row = given_up(site)
+    assert site.staff("supervisor").send("/staff/unsent/dead", row=str(row), how="retry").status_code == 400
+    assert state(site, row) == "dead"
+
+
+# ---- messages
+
+
+def test_a_message_that_was_given_up_is_shown_with_its_error_and_effects(site: Site) -> None:
+    given_up(site)
+    text = site.staff("supervisor").get("/staff/unsent").text
+    assert "Unknown Item" in text
+    assert "the next lender is asked" in text
+
+
+def test_retry_sends_it_again_and_needs_no_reason(site: Site) -> None:
+    row = given_up(site)
+    answer = site.staff("supervisor").post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how="retry")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/staff/unsent?kind=dead&done=1")
+    assert state(site, row) == "waiting"
+
+
+@pytest.mark.parametrize(("how", "after"), [("done", "done"), ("drop", "dropped")])
+def test_done_and_drop_need_a_reason_and_are_journalled_with_the_person(site: Site, how: str, after: str) -> None:
+    row = given_up(site)
+    browser = site.staff("supervisor")
+    without = browser.post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how=how, reason=" ")
+    assert (without.status_code, state(site, row)) == (400, "dead")
+    assert "A reason is needed." in without.text
+    assert "checked" in without.text
+
+    assert (
+        browser.post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how=how, reason="told by phone").status_code == 303
+    )
+    assert state(site, row) == after
+    found = site.world.store.now(lambda unit: unit.outbox.row(row))
+    assert found is not None
+    lines = site.world.store.now(lambda unit: unit.history(found.request))
+    assert any(line["who"] == "supervisor" and line["channel"] == "web" for line in lines)
+
+
+def test_what_was_settled_meanwhile_is_said_and_the_others_are_settled(site: Site) -> None:
+    first, second = given_up(site), given_up(site, "b-dune")
+    browser = site.staff("supervisor")
+    page = browser.get("/staff/unsent").text
+    site.world.store.now(lambda unit: dead_letters.retry(unit, first, BY, site.world.now))
+    token = page.split('name="csrf_token" value="')[1].split('"')[0]
+    fields = {"csrf_token": token, "row": [str(first), str(second)], "how": "drop", "reason": "gone"}
+    site.world.store.now(lambda unit: unit.outbox.close(first, "done", "x", site.world.now))
+    answer = browser.client.post("/staff/unsent/dead", data=fields)
+    assert answer.status_code == 409
+    assert "settled already" in answer.text
+    assert "1 row is settled." in answer.text
+    assert state(site, second) == "dropped"
+
+
+@pytest.mark.parametrize("row", ["", "x", "-1", "99999", "١"])
+def test_a_row_that_is_none_is_said(site: Site, row: str) -> None:
+    given_up(site)
+    answer = site.staff("supervisor").post("/staff/unsent/dead", at="/staff/unsent", row=row, how="retry")
+    assert answer.status_code in {400, 409}
+
+
+def test_another_command_or_kind_is_none(site: Site) -> None:
+    row = given_up(site)
+    browser = site.staff("supervisor")
+    assert browser.post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how="explode").status_code == 400
+    assert browser.post("/staff/unsent/waiting", at="/staff/unsent", row=str(row), how="drop").status_code == 400
+    assert browser.get("/staff/unsent?kind=nothing").status_code == 404
+
+
+def test_no_name_or_address_of_a_patron_is_on_the_page(site: Site) -> None:
+    came_back(site)
+    browser = site.staff("supervisor")
+    for kind in ("dead", "waiting", "letters", "quarantine"):
+        text = browser.get(f"/staff/unsent?kind={kind}").text
+        assert "@" not in text
+        assert "UG1" not in text
+
+
+# ---- letters
+
+
+def test_a_letter_that_came_back_is_written_again(site: Site) -> None:
+    number = came_back(site)
+    browser = site.staff("supervisor")
+    assert "5.1.1" in browser.get("/staff/unsent?kind=letters").text
+    at = "/staff/unsent?kind=letters"
+    assert browser.post("/staff/unsent/letters", at=at, row=str(number), how="retry").status_code == 303
+    found = site.world.store.now(notices.notice, number)
+    assert found is not None
+    assert found.state == "queued"
+    rows = site.world.store.now(lambda unit: unit.outbox.rows(request=found.request))
+    assert [row.state for row in rows if row.kind == "mail"] == ["waiting"]
+
+
+def test_a_letter_told_by_hand_gives_the_days_to_collect_from_today(site: Site) -> None:
+    number = came_back(site)
+    site.wait(days=2)
+    at = "/staff/unsent?kind=letters"
+    answer = site.staff("supervisor").post("/staff/unsent/letters", at=at, row=str(number), how="done", reason="by phone")
+    assert answer.status_code == 303
+    found = site.world.store.now(notices.notice, number)
+    assert found is not None
+    assert found.state == "sent"
+    request = site.world.store.now(Unit.request, found.request)
+    assert request is not None
+    assert request.notified_on == site.world.now.date()
+
+
+def test_a_letter_is_settled_once(site: Site) -> None:
+    number = came_back(site)
+    browser, at = site.staff("supervisor"), "/staff/unsent?kind=letters"
+    assert browser.post("/staff/unsent/letters", at=at, row=str(number), how="drop", reason="moved away").status_code == 303
+    page = browser.get("/staff/unsent?kind=dead").text
+    assert "No message was given up." in page
+    assert browser.post("/staff/unsent/letters", at="/staff/", row=str(number), how="drop", reason="again").status_code == 409
+
+
+# ---- the quarantine
+
+
+def test_a_document_is_heard_again_and_settled(site: Site) -> None:
+    heard: list[QuarantinedDocument] = []
+
+    async def replay(document: QuarantinedDocument) -> str | Refused:
+        heard.append(document)
+        return ""
+
+    site.replay = replay
+    number = kept(site)
+    at = "/staff/unsent?kind=quarantine"
+    answer = site.staff("supervisor").post(
+        "/staff/unsent/quarantine", at=at, row=str(number), how="replay", reason="loaded now"
+    )
+    assert answer.status_code == 303
+    assert [one.document for one in heard] == [DOCUMENT]
+    found = site.world.store.now(quarantine.one, number)
+    assert found is not None
+    assert (found.state, found.settled_by, found.reason) == ("replayed", "supervisor", "loaded now")
+
+
+@pytest.mark.parametrize("said", ["Unknown Item: none", Refused(Reason.UNKNOWN_ITEM)])
+def test_a_document_that_still_fits_nothing_stays(site: Site, said: str | Refused) -> None:
+    async def replay(_document: QuarantinedDocument) -> str | Refused:
+        return said
+
+    site.replay = replay
+    number = kept(site)
+    at = "/staff/unsent?kind=quarantine"
+    answer = site.staff("supervisor").post("/staff/unsent/quarantine", at=at, row=str(number), how="replay", reason="try")
+    assert answer.status_code == 409
+    found = site.world.store.now(quarantine.one, number)
+    assert found is not None
+    assert found.state == QuarantineState.KEPT
+
+
+def test_a_document_is_dropped(site: Site) -> None:
+    number = kept(site)
+    at = "/staff/unsent?kind=quarantine"
+    answer = site.staff("supervisor").post("/staff/unsent/quarantine", at=at, row=str(number), how="drop", reason="not ours")
+    assert answer.status_code == 303
+    assert "Every message of the partners" in site.staff("supervisor").get(at).text
+
+
+def test_the_desks_words_for_effects_are_in_the_catalogue() -> None:
+    pairs = [*dead_letters._WORDS.values(), dead_letters._LOCAL, dead_letters._ELSE]
+    assert {words for pair in pairs for words in pair} == set(EFFECTS)
