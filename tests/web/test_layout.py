@@ -10,15 +10,20 @@ from lxml import html
 
 from hkall_gateway.edge.contrast import DARK_PAPER, ENOUGH, GROUND, PAPER, contrast
 from hkall_gateway.web.layout import MENU, STATIC
-from tests.web.conftest import Site
+from tests.web.conftest import Browser, Site
 
-PAGES = ["/help", "/staff/login", "/staff/", "/nowhere"]
+PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", "/staff/unsent", "/staff/closures", "/staff/patrons"]
+
+
+def browser_for(site: Site, path: str) -> Browser:
+    """A browser that may see the page."""
+    return site.staff("supervisor") if path.startswith("/staff/") and path != "/staff/login" else site.browser()
 
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("language", ["en", "zh-Hant"])
 def test_every_page_has_one_heading_one_main_part_and_a_skip_link(site: Site, path: str, language: str) -> None:
-    browser = site.staff() if path == "/staff/" else site.browser()
+    browser = browser_for(site, path)
     page = html.fromstring(browser.get(path, headers={"Accept-Language": language}).text)
 
     assert len(page.xpath("//h1")) == len(page.xpath("//main")) == 1
@@ -32,15 +37,15 @@ def test_every_page_has_one_heading_one_main_part_and_a_skip_link(site: Site, pa
 
 @pytest.mark.parametrize("path", PAGES)
 def test_no_page_has_inline_script_or_style(site: Site, path: str) -> None:
-    page = html.fromstring((site.staff() if path == "/staff/" else site.browser()).get(path).text)
+    page = html.fromstring(browser_for(site, path).get(path).text)
     assert page.xpath("//style | //*[@style] | //script[not(@src)] | //*[@onclick or @onsubmit or @onload]") == []
     addresses = page.xpath("//@src | //link/@href | //form/@action")
     assert [a for a in addresses if not a.startswith("/") or a.startswith("//")] == []
 
 
-@pytest.mark.parametrize("path", ["/staff/login", "/staff/"])
+@pytest.mark.parametrize("path", ["/staff/login", "/staff/", "/staff/unsent", "/staff/closures", "/staff/patrons"])
 def test_every_field_has_a_label(site: Site, path: str) -> None:
-    page = html.fromstring((site.staff() if path == "/staff/" else site.browser()).get(path).text)
+    page = html.fromstring(browser_for(site, path).get(path).text)
     fields = page.xpath("//input[not(@type='hidden')] | //select | //textarea")
     assert [field.get("name") for field in fields if not page.xpath(f"//label[@for='{field.get('id')}']")] == []
 

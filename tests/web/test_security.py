@@ -107,9 +107,13 @@ def test_a_page_is_for_its_role_and_those_above(site: Site, needed: StaffRole, m
     assert answer.status_code == (200 if mine >= needed else 403)
 
 
+LOGINS = {"staff_login.form", "staff_oidc.begin", "staff_oidc.back", "staff_oidc.end"}
+"""Pages in front of the login."""
+
+
 def test_a_page_for_staff_is_not_shown_to_strangers(site: Site) -> None:
     for rule in site.app.url_map.iter_rules():
-        if rule.rule.startswith("/staff") and "GET" in (rule.methods or ()) and rule.endpoint != "staff_login.form":
+        if rule.rule.startswith("/staff") and "GET" in (rule.methods or ()) and rule.endpoint not in LOGINS:
             answer = site.browser().get(rule.rule.replace("<", "").replace(">", ""))
             assert answer.status_code == 303, rule.rule
             assert answer.location.startswith("/staff/login"), rule.rule

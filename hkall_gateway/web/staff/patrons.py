@@ -234,7 +234,7 @@ def _search(error: str = "", words: str = "", rows: list[dict[str, str]] | None 
 
 def _page(
     number: str, card: str, *, error: str = "", refused: Refused | None = None, form: Mapping[str, str] | None = None
-) -> Any:
+) -> str:
     seen = services().bridge.ask(services().desk.staff.patron(card))
     if isinstance(seen, Refused):
         abort(503)
