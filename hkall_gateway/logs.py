@@ -80,7 +80,7 @@ def patron_ref(barcode: str, key: bytes) -> str:
 
 
 class Stream(Protocol):
-    """Destination of log lines: a binary file, or `behind.Behind`."""
+    """Destination of log lines: a binary file, or `background_writer.BackgroundWriter`."""
 
     def write(self, line: bytes, /) -> int: ...
 

@@ -1,4 +1,4 @@
-"""The small servers for comparison with the gateway, each in a process of its own: `python -m …serving NAME PORT`."""
+"""The small servers for comparison with the gateway, each its own process: `python -m bench.baselines.servers NAME PORT`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ PAGE: Final = b"x" * 4096
 
 
 class BaselineServer:
-    """One of the small servers of serving.py: `canned` answers without the text of the question, `echo` begins with it."""
+    """One of the small servers of servers.py: `canned` answers without the text of the question, `echo` begins with it."""
 
     def __init__(self, ground: Benchmark, name: str) -> None:
         self._ground, self._name, self._port = ground, name, next(ground.ports)
@@ -99,7 +99,7 @@ class InC(Lender):
 
 
 class Design(Lender):
-    """One of the naive designs of designs.py."""
+    """One of the naive designs of naive.py."""
 
     def __init__(self, ground: Benchmark, name: str, kind: str, database: Engine) -> None:
         self.database = database

@@ -106,7 +106,7 @@ class PartnerDesk:
         await self._services.run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
 
     async def command(self, name: str, ask: BrokerCommand) -> Answered:
-        """Run one row of broker_services.ERRANDS or innreach_events.EVENTS. Raises KeyError for an unknown name."""
+        """Run one row of broker_services.BROKER_COMMANDS or innreach_events.EVENTS. Raises KeyError for an unknown name."""
         work = WORKS[name]
         if ask.card:  # another system may still know a card that was replaced since
             ask = replace(ask, card=await self._services.store.read_inline(card_now, ask.card))

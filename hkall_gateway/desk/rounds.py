@@ -212,7 +212,7 @@ def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> Rou
 def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[RoundState | None, int]:
     """Run one batch and store its cursor: returns the round's next job, None when it is complete, and its count so far.
 
-    Raises Lost if another gateway has it now.
+    Raises RoundTakenOver if another gateway has it now.
     """
     if not job.cursor:
         found.forget_aside(context.unit, job.name)

@@ -13,8 +13,8 @@ from types import MappingProxyType
 _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 
-class log_context:  # noqa: N801  # it is used as a word: with about(channel="sip2"):
-    """`with about(channel="sip2", corr_id="…"):` – log lines written inside have these fields, also in units of work."""
+class log_context:  # noqa: N801  # it is used as a word: with log_context(channel="sip2"):
+    """`with log_context(channel="sip2", corr_id="…"):` – log lines written inside have these fields, also in units of work."""
 
     __slots__ = ("_named", "_token")
 

@@ -1,1 +1,1 @@
-"""Simulated partners and terminals, the demo, the scenario runner and the benchmark."""
+"""Simulated partners and terminals, the demo and the scenario runner."""

@@ -42,7 +42,7 @@ class IlsResponder:
 
 
 class ResponderPage(resource.Resource):
-    """The same responder on a real socket: `server.Site(Page(responder))`."""
+    """The same responder on a real socket: `server.Site(ResponderPage(responder))`."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 

@@ -211,7 +211,7 @@ _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
 def spelled(services: NcipServices, message: NcipMessage) -> NcipMessage:
-    """The message with every agency as we write it: peers differ in case (reference page ncip.md 2.3)."""
+    """The message with every agency as we write it: peers differ in case."""
     if message.agencies is not None and all(services.known(agency) == agency for agency in message.agencies):
         return message
     return replace(message, fields={name: _spelled(services, name, value) for name, value in message.fields.items()})

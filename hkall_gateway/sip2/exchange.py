@@ -108,7 +108,7 @@ class Sip2Services:
 
 @dataclass(slots=True)
 class Exchange:
-    """One message of one terminal, and its context on arrival. Like Message, it is not frozen; treat it as immutable.
+    """One message of one terminal, and its context on arrival. Like `Sip2Message`, it is not frozen; treat it as immutable.
 
     `beyond` is this terminal's connection to the local system; `peer` is the address that it came from; `corr` is a unique
     correlation id, since a terminal sends one request at a time.

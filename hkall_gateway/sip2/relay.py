@@ -1,6 +1,6 @@
 """Relays messages that are not about HKALL to the library's own system, and joins both replies if both sides are concerned.
 
-A self-check has one host: if it is the gateway, its own library's books must work as before. The table ROUTES says where a
+A self-check has one host: if it is the gateway, its own library's books must work as before. The table RELAY_RULES says where a
 message goes; a message that is not in it is handled here alone.
 """
 

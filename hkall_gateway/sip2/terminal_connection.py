@@ -58,7 +58,7 @@ class Socket(Protocol):
 
 
 class ListeningPort(Protocol):
-    """Interface of the listening port that accepted a connection; `server.Terminals` implements it."""
+    """Interface of the listening port that accepted a connection; `server.TerminalFactory` implements it."""
 
     services: Callable[[], Sip2Services]
     limit: ConnectionLimit

@@ -264,7 +264,7 @@ class Outbox:
     # ---- queries
 
     def row(self, number: int) -> OutboxRow | None:
-        """Return one row in any state. Raises Newer, as `rows` does."""
+        """Return one row in any state. Raises NewerRow, as `rows` does."""
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
@@ -348,7 +348,7 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
 
 
 def _told(found: Any) -> tuple[Notification | LocalSend, Payload]:
-    """Return the kind of message and its payload. Raises Newer."""
+    """Return the kind of message and its payload. Raises NewerRow."""
     try:
         kind = LocalSend if found["kind"] == OutboxKind.ILS else Notification
         return kind(found["send"]), from_json(found["payload"])

@@ -1,4 +1,4 @@
-"""All tables, with a sentence on the meaning of a row. Plain SQLAlchemy Core; the statements are in unit.py and outbox.py."""
+"""All tables, with a sentence on the meaning of a row. Plain SQLAlchemy Core; the statements are in the modules beside it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BROKERED: Final = "brokered"
 
 @dataclass(frozen=True, slots=True)
 class BrokerCommand:
-    """One command of a broker, or one event mirrored by a central: a row of ERRANDS or EVENTS.
+    """One command of a broker, or one event mirrored by a central: a row of BROKER_COMMANDS or EVENTS.
 
     `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
     that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.

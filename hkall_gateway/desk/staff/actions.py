@@ -38,7 +38,7 @@ class StaffAction:
 
 
 def act(context: Context, command: StaffCommand, name: str) -> Answered:
-    """Run one command of DEEDS. A repeated command is a success again. Raises KeyError for an unknown name."""
+    """Run one row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
     row = STAFF_ACTIONS[name]
     request = named(context.unit, command)
     if isinstance(request, Refused):

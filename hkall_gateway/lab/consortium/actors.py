@@ -76,7 +76,7 @@ class Crew:
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
     def command(self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None) -> bool:
-        """Whether the gateway accepted a staff command of staff.DEEDS."""
+        """Whether the gateway accepted a staff command (a row of `STAFF_ACTIONS`)."""
         item = book.item if book else ItemKey("", "")
         command = StaffCommand(STAFF, request.id, item.barcode, item.agency, reason)
         done = self.all.do(agency, lambda world: finished(world.desk.staff.act(name, command)))

@@ -1,4 +1,4 @@
-"""Network faults: one row each, for documents (lossy) and for connections (cuts).
+"""Network faults: one row each, for documents (document_faults.py) and for connections (connection_faults.py).
 
 A fault tells whether and when a message arrives at the other side, and the reply that comes back. `later` is after the sender
 has given up, perhaps after its next message: that is how messages arrive out of order.

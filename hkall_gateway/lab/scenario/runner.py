@@ -1,7 +1,7 @@
 """Plays scenario files: each line is a step or an assertion, and the first difference is reported.
 
-The grammar is lines.py's GRAMMAR; documents are written as shorthand.py says. After every step the courier delivers the due
-messages. A message to a partner or a patron that no line expects is a difference at the end.
+The grammar is GRAMMAR of scenario_lines.py; documents are in the shorthand of clients/ncip_shorthand.py. After every step the
+courier delivers the due messages. A message to a partner or a patron that no line expects is a difference at the end.
 """
 
 from __future__ import annotations

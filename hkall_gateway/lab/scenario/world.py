@@ -166,7 +166,7 @@ class World:
         return self._documents.services
 
     def tell(self, agency: str, said: str) -> NcipMessage:
-        """Returns the reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
+        """Returns the reply to a document in shorthand (see clients/ncip_shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)

@@ -102,7 +102,7 @@ def _structure(fields: Fields) -> Fill:
 
 
 def _text(value: str) -> Fill:
-    """A text as `reading` takes it: without the blanks around it, and that of a scheme with single ones inside."""
+    """A text as `parse` takes it: without the blanks around it, and that of a scheme with single ones inside."""
     found = _MARKED.fullmatch(value)
     scheme = getattr(value, "scheme", None)
     if found is None or _MARK in (scheme or ""):

@@ -62,7 +62,7 @@ class NcipChannel(BoundedChannel):
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
         # lib-ncip-client sends the number of characters as Content-Length, so that the end of a Chinese document follows
-        # behind it; if no other request can follow, the rest belongs to this one (reference page ncip.md 4, quirk 14).
+        # behind it; if no other request can follow, the rest belongs to this one.
         if data and not self.persistent:
             self.requests[-1].handleContentChunk(data)
             data = b""

@@ -102,7 +102,7 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
 
     Missing tags, unknown tags, a missing last delimiter, blank dates and bytes that are not in the character set are
     accepted; the first of repeated scalars wins. Raises BadMessage for a wrong AZ, an unknown command, a fixed part cut
-    short, and more than `dialect.max_line` bytes. Source: SIP2 2.00; reference page sip2.md 9.
+    short, and more than `dialect.max_line` bytes. Source: SIP2 2.00, message structure.
     """
     raw = _bare(line)
     if len(raw) > dialect.max_line:
@@ -187,7 +187,7 @@ def _unseal(text: str, start: int, delimiter: str) -> _Seal:
 def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
     """Whether AZ was right only as a sum of code points; raises BadMessage when it was wrong either way.
 
-    Source: SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points (reference page sip2.md 3.3).
+    Source: SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points.
     """
     if seal.sum is None:
         return False

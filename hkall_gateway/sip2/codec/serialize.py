@@ -22,7 +22,7 @@ _BLANK: Final = "\0"
 
 
 def written(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
-    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`.
+    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `lines.encode`.
 
     Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
     """

@@ -68,7 +68,7 @@ class Session:
     while its answer is being made, the resend is ignored. Kept are the last answered request and all that still wait. A 97
     while requests wait is ignored too: the terminal would take an older answer for the awaited one. Lines are compared
     whole, not by AY and AZ alone: two barcodes with swapped digits have one sum.
-    Source: SIP2 2.00, error detection; reference page sip2.md 3.4.
+    Source: SIP2 2.00, error detection.
 
     The session does not limit the number of waiting requests: the reader of the socket checks `waiting` and pauses.
     """

@@ -28,7 +28,7 @@ class SortBin:
 
 # fmt: off
 SORT_BINS: Final[Mapping[str, SortBin]] = {
-         "received": SortBin(Notice.RECEIVED,   "01", "hold"),
+    "received": SortBin(Notice.RECEIVED,   "01", "hold"),
     "held":     SortBin(Notice.AGAIN_HELD, "01", "hold"),
     "again":    SortBin(Notice.AGAIN,      "04"),
     "unwanted": SortBin(Notice.UNWANTED,   "04"),
@@ -38,7 +38,7 @@ SORT_BINS: Final[Mapping[str, SortBin]] = {
     "paged":    SortBin(Notice.PAGED,      "04"),
     "home":     SortBin(Notice.HOME,       "00", "shelf"),
 }
-"""By the desk's result of the check-in. Alert types: 01 hold here, 04 to another library. Source: 3M's extension; sip2.md 2."""
+"""By the desk's result of the check-in. Alert types: 01 hold here, 04 to another library. Source: 3M's extension."""
 # fmt: on
 
 
@@ -186,7 +186,7 @@ def _way_on(exchange: Exchange, news: Notice, destination: str, fine_cents: int)
 
 
 def _way(taken: CheckedIn) -> str:
-    """The row of ROUTES."""
+    """The row of SORT_BINS."""
     if taken.what == "again" and taken.held_for:
         return "held"
     return "late" if taken.what == "returned" and taken.fine_cents else taken.what

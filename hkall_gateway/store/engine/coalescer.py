@@ -90,7 +90,7 @@ def conflict_free_batches(decided: Sequence[Set[str]]) -> list[list[int]]:
 def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work], results: list[Any]) -> None:
     """Run the units at these places, and store the result of each at its place in `results`.
 
-    Raises Raised if one of them raised, and the database's error if a combined statement failed.
+    Raises UnitFailed if one of them raised, and the database's error if a combined statement failed.
     """
     if connection.dialect.name != "sqlite":
         Coalescer(connection, results).take(wave, works)
@@ -104,7 +104,7 @@ def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work],
 
 
 def _check_unbroken(connection: Connection, place: int) -> None:
-    """Raise Raised if the transaction is no longer open or takes no statements. Asks the driver only, without a round trip."""
+    """Raise UnitFailed if the transaction is no longer open or takes no statements. Asks the driver only, without a round trip."""
     here: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else connection.info[TRIPS]
     if not here.in_transaction:
         raise UnitFailed(place, BrokenOff())
