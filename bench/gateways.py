@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.figures import Run
 from bench.generator import LoadOrder
-from bench.processes import COMMAND, HOST, PATIENCE_S, Process
+from bench.processes import COMMAND, HOST, TIMEOUT_S, Process
 from bench.questions import WORKS, Work, login
 from bench.resources import Benchmark, Engine
 from bench.tasks import Task
@@ -70,7 +70,7 @@ class GatewayProcess:
 
     def metrics(self) -> dict[str, float]:
         """Returns the values of /metrics, by name and labels."""
-        with closing(HTTPConnection(HOST, self.ports.ops, timeout=PATIENCE_S)) as connection:
+        with closing(HTTPConnection(HOST, self.ports.ops, timeout=TIMEOUT_S)) as connection:
             connection.request("GET", "/metrics")
             return parse(connection.getresponse().read().decode())
 

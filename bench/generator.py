@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 from zlib import adler32
 
-PATIENCE_S: Final = 20.0
+TIMEOUT_S: Final = 20.0
 HOST: Final = "127.0.0.1"
 LINE_END: Final = b"\r"
 NUMBER: Final = slice(-8, -7)
@@ -137,7 +137,7 @@ class Talk:
     __slots__ = ("_last", "_said", "asked_s", "heard", "socket", "wanted")
 
     def __init__(self, port: int, framing: AnswerFraming, login: bytes) -> None:
-        self.socket = socket.create_connection((HOST, port), PATIENCE_S)
+        self.socket = socket.create_connection((HOST, port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard, self.wanted, self.asked_s = b"", b"", 0.0
         self._said, self._last = framing.said, login
@@ -197,7 +197,7 @@ class Loop:
         while asking:
             ready = poll.poll(self._patience_s())
             if not ready and not self._resting:
-                raise WrongAnswer(f"no answer within {PATIENCE_S:.0f} s; {asking} are awaited")
+                raise WrongAnswer(f"no answer within {TIMEOUT_S:.0f} s; {asking} are awaited")
             asking -= sum(self._hear(by_number[number]) for number, _ in ready) + self._wake()
         return self._seconds() - begun
 
@@ -237,7 +237,7 @@ class Loop:
         return self._slot > now_s
 
     def _patience_s(self) -> float:
-        return max(0.0, min(PATIENCE_S, self._resting[0][0] - self._seconds())) if self._resting else PATIENCE_S
+        return max(0.0, min(TIMEOUT_S, self._resting[0][0] - self._seconds())) if self._resting else TIMEOUT_S
 
     def _wake(self) -> int:
         """Lets the connections ask on that have reached their time slot; returns how many have no more to ask."""

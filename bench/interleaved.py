@@ -63,13 +63,13 @@ class Round:
         turns: InterleavedRuns,
         tell: Callable[[str], None],
     ) -> None:
-        self._cells, self._plan, self._start, self._turns, self._tell = cells, plan, start, turns, tell
+        self._cells, self._plan, self._start, self._pending, self._tell = cells, plan, start, turns, tell
         self._living: dict[str, Subject] = {}
 
     def run(self) -> None:
         try:
             for at, cell in enumerate(self._cells):
-                if cell.subject not in self._turns.failed:
+                if cell.subject not in self._pending.failed:
                     last = all(later.subject != cell.subject for later in self._cells[at + 1 :])
                     self._run_or_fail(cell, last)
         finally:
@@ -82,7 +82,7 @@ class Round:
             self._run(cell, last)
         except FAILURES as error:
             self._tell(f"{cell.subject} failed at {cell.work} over {cell.connections}: {error}")
-            self._turns.failed[cell.subject] = str(error) or repr(error)
+            self._pending.failed[cell.subject] = str(error) or repr(error)
             if cell.subject in self._living:
                 self._living.pop(cell.subject).abandon()
 
@@ -90,7 +90,7 @@ class Round:
         if cell.subject not in self._living:
             self._living[cell.subject] = self._start(cell.subject)
         subject, most = self._living[cell.subject], share(cell, self._cells, self._plan.size)
-        self._turns.runs[cell].append(measured(subject, cell, most, self._plan.seconds))
+        self._pending.runs[cell].append(measured(subject, cell, most, self._plan.seconds))
         if last:
             subject.close()
             del self._living[cell.subject]

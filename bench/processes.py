@@ -15,7 +15,7 @@ from hkall_gateway.lab.postgres import NoServer
 
 COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
 HOST: Final = "127.0.0.1"
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 LOOK_S: Final = 0.02
 TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -58,12 +58,12 @@ class Process:
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
         """Waits until `happened()` is true; Broken if the program ends before, or PATIENCE_S is over."""
-        for _ in range(int(PATIENCE_S / LOOK_S)):
+        for _ in range(int(TIMEOUT_S / LOOK_S)):
             if happened():
                 return
             if self._ended_within(LOOK_S):
                 raise Broken(f"{what}: the program ended: {self.said()}")
-        raise Broken(f"{what}: not within {PATIENCE_S:.0f} s: {self.said()}")
+        raise Broken(f"{what}: not within {TIMEOUT_S:.0f} s: {self.said()}")
 
     def until_it_listens(self, port: int) -> None:
         self.until(lambda: listens(port), f"listening on port {port}")
@@ -75,7 +75,7 @@ class Process:
     def stop(self) -> None:
         """Sends SIGTERM. Broken unless the program ends with exit code 0 or by the signal itself."""
         self._running.terminate()
-        if not self._ended_within(PATIENCE_S):
+        if not self._ended_within(TIMEOUT_S):
             self.kill()
             raise Broken(f"SIGTERM was not obeyed: {self.said()}")
         if self._running.returncode not in (0, -15):

@@ -20,11 +20,11 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.partners.deliveries import PATIENCE, TOLD
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, SETTLING
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.rules import circuit
-from hkall_gateway.rules.circuit import DOWN, CircuitState, Patience
+from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
@@ -101,10 +101,16 @@ class Courier:
         now: Callable[[], datetime],
         instance: str,
         terms: Callable[[str], ChannelTerms],
-        patience: Patience = PATIENCE,
+        circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
         self._store, self._desk, self._carriers, self._schedule = store, desk, carriers, schedule
-        self._clock, self._now, self._instance, self._terms, self._patience = clock, now, instance, terms, patience
+        self._clock, self._now, self._instance, self._terms, self._circuit_settings = (
+            clock,
+            now,
+            instance,
+            terms,
+            circuit_settings,
+        )
         self._under_way: dict[Deferred[None], int] = {}
         self._running = self._looking = self._again = self._unsure = False
         self._looked_s = self._timer_s = 0.0
@@ -197,7 +203,7 @@ class Courier:
             return circuit.room(link, self._terms(link.agency).in_flight, under_way, now)
 
         rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
-        until = now + timedelta(seconds=self._patience.probe_s)
+        until = now + timedelta(seconds=self._circuit_settings.probe_s)
         lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])
         return tuple(r for r in rows if r.line not in lost)
@@ -208,7 +214,7 @@ class Courier:
         with log_context(corr_id=row.corr, request_id=row.request, **whom):
             answer = await self._carry(row)
             retry_at = None
-            if answer.kind not in TOLD:
+            if answer.kind not in SETTLING:
                 attempts = self._terms(row.line).attempts
                 retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s, attempts)
             await self._settle(row, answer, retry_at)
@@ -221,7 +227,7 @@ class Courier:
         """
         while True:
             try:
-                return await self._desk.partners.delivered(row, answer, retry_at, self._patience)
+                return await self._desk.partners.delivered(row, answer, retry_at, self._circuit_settings)
             except Unavailable:
                 if not self._running:
                     raise
@@ -258,7 +264,7 @@ def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> N
         LOG.info("courier.not_needed", **facts, why=answer.detail)
     elif answer.kind is DeliveryKind.UNDELIVERABLE:
         LOG.warning("courier.sent", **facts, problem=answer.problem, why=answer.detail)
-    elif answer.kind in TOLD:
+    elif answer.kind in SETTLING:
         LOG.info("courier.sent", **facts, problem=answer.problem)
     elif answer.kind is DeliveryKind.FAULT:  # a person must correct the secret, the agency, the version or the service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)

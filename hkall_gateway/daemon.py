@@ -30,7 +30,7 @@ from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
 from hkall_gateway.edge.after_reply import AfterReply
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
-from hkall_gateway.edge.endpoints import prompt, server_endpoint
+from hkall_gateway.edge.endpoints import server_endpoint, use_write_through
 from hkall_gateway.edge.gateway_number import numbered
 from hkall_gateway.edge.limits.accept_filter import Judge, Refusals, guarded
 from hkall_gateway.edge.limits.address_queue import AddressQueue
@@ -49,13 +49,13 @@ from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.http_post import AgentPost
-from hkall_gateway.ncip.transport.raw_tcp import NcipLines
+from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
 from hkall_gateway.ops.pulse import Pulse
-from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
@@ -154,11 +154,11 @@ class Daemon:
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
         self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
-        self._sip2_door, ncip_door = self._doors()
+        self._sip2_services, ncip_services = self._protocol_services()
         self._terminals = self._make_terminals()
-        self._partners, self._lines = self._make_partners(ncip_door)
+        self._partners, self._bare_ncip = self._make_partners(ncip_services)
         self._ops = self._make_ops()
-        self._web = self._make_web(ncip_door)
+        self._web = self._make_web(ncip_services)
         self._ports: list[Any] = []
         self._header_readers: list[ProxyProtocolFactory] = []
         self._certificates: list[tls.Certificates] = []
@@ -183,14 +183,14 @@ class Daemon:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
         kinds = carriers.carriers(self._means, self.store, lambda: self.library, self._local.carrier())
-        patience = Patience(c.breaker_failures, c.probe_s, c.give_up_s)
+        circuit_settings = CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
         here = (self._reactor, self._clock, instance())
-        return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), patience)
+        return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), circuit_settings)
 
-    def _doors(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
+    def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
         library = self.config.library
         terminals = config_mapping.terminals(self.config, self.library.policy)
-        sip2_door = sip2.Sip2Services(
+        sip2_services = sip2.Sip2Services(
             self.desk,
             terminals,
             self._logins,
@@ -199,7 +199,7 @@ class Daemon:
             HONG_KONG,
             self.metrics,
             self._clock,
-            *self._local.beyond(),
+            *self._local.upstream(),
             self._soon,
             self._login_queue,
             self._guesses,
@@ -209,7 +209,7 @@ class Daemon:
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers, dialects = config_mapping.callers(self.config, self._environ, get), config_mapping.dialects(self.config)
         deadline = Timeout(self._reactor, self.config.ncip.answer_within_s)
-        ncip_door = ncip.NcipServices(
+        ncip_services = ncip.NcipServices(
             self.desk,
             callers,
             library.agency,
@@ -227,7 +227,7 @@ class Daemon:
             name_order=library.name_order or "",
             public_keys=config_mapping.public_keys(self.config),
         )
-        return sip2_door, ncip_door
+        return sip2_services, ncip_services
 
     def _beside_the_local_system(self) -> dict[str, Any]:
         """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
@@ -243,17 +243,17 @@ class Daemon:
 
         def port(listener: Listener) -> TerminalFactory:
             waits = float(services.idle_timeout_s), float(services.login_timeout_s)
-            return TerminalFactory(lambda: self._sip2_door, limit, refusals, self._reactor, *waits, listener)
+            return TerminalFactory(lambda: self._sip2_services, limit, refusals, self._reactor, *waits, listener)
 
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
-    def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipLines]:
+    def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
         """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
         services = self.config.ncip
         bodies = BodyBudget(services.max_unfinished_bytes)
         bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
         site = NcipSite(first, bounds, self._reactor, AllowList(services.proxy_from))
-        return site, NcipLines(first, bounds, self._reactor)
+        return site, NcipConnectionFactory(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
         """Returns the operators' site; all of its clients count as unauthenticated."""
@@ -264,14 +264,14 @@ class Daemon:
             self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
         )
 
-    def _make_web(self, door: ncip.NcipServices) -> WebServer | None:
+    def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
         """Returns the server of the pages, if they are configured and served here; else none of their libraries is imported."""
         if self.config.web is None or not self._serving.web:
             return None
         from hkall_gateway.wiring.web import web_server
 
         parts = (self.store, self._engine, self._unit, self.desk, lambda: self.library)
-        return web_server(self._means, *parts, self._refusals("web"), door)
+        return web_server(self._means, *parts, self._refusals("web"), services)
 
     @property
     def _name(self) -> str:
@@ -287,7 +287,7 @@ class Daemon:
     # ---- start, reload and stop
 
     async def start(self) -> None:
-        """Write the configured partners over the directory, open every door, and let the courier go.
+        """Write the configured partners over the directory, open every endpoint, and let the courier go.
 
         Raises NameTaken and ClockBehind.
         """
@@ -320,14 +320,15 @@ class Daemon:
 
     def _ncip_ports(self) -> list[tuple[str, Any]]:
         listens = self.config.ncip
-        return [*((text, self._partners) for text in listens.listen), *((text, self._lines) for text in listens.listen_v1_tcp)]
+        over_http = ((text, self._partners) for text in listens.listen)
+        return [*over_http, *((text, self._bare_ncip) for text in listens.listen_v1_tcp)]
 
     async def _listen_to_terminals(self, text: str, terminals: TerminalFactory) -> None:
         listens, balancers = self.config.sip2, terminals.listener.proxy_from
-        judge = _judge(lambda address: self._sip2_door.admits(address), terminals.limit, balancers)
+        judge = _judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
         await self._listen(text, terminals, Admission(judge, terminals.refusals, balancers), shared=listens.share_ports)
 
-    async def _listen_to_partners(self, text: str, factory: NcipSite | NcipLines) -> None:
+    async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
         listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
         judge = _judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
         admission = Admission(judge, bounds.refusals, balancers, listens.client_ca)
@@ -342,7 +343,7 @@ class Daemon:
             self._certificates.append(endpoint.certificates)
         else:
             endpoint, factory = server_endpoint(self._reactor, text, shared=shared), around(factory)
-        port = prompt(await endpoint.listen(factory), self._soon.first, self._fair)
+        port = use_write_through(await endpoint.listen(factory), self._soon.first, self._fair)
         self._ports.append(guarded(port, admission.judge, admission.refusals) if admission else port)
 
     def _behind(self, admission: Admission | None, factory: Any) -> Any:
@@ -372,8 +373,8 @@ class Daemon:
             LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
             return
         self.config, self.library = config, library
-        self._sip2_door, self._partners.services = self._doors()
-        self._lines.services = self._partners.services
+        self._sip2_services, self._partners.services = self._protocol_services()
+        self._bare_ncip.services = self._partners.services
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
 
     async def stop(self) -> None:
@@ -390,7 +391,7 @@ class Daemon:
         for drained in draining:
             await drained
         await self._partners.drain()
-        await self._lines.drain()
+        await self._bare_ncip.drain()
         if self._web is not None:
             await self._web.stop()
         if self._serving.protocols:

@@ -18,7 +18,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.demo_site import Party
+from hkall_gateway.lab.demo_site import DemoPeers
 from hkall_gateway.lab.terminal import SocketTerminal, call
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -67,7 +67,7 @@ class Gateway:
             doors = [f"tcp:{port}:interface=127.0.0.1" for port in (self.ports.ncip, shared)]
             keys["ncip"] = {"listen": doors, "share_ports": True}
         self.path = demo_setup.write_config(folder, self.ports, policy, courier, keys, pages=pages)
-        self.party = Party(reactor, self.ports)
+        self.party = DemoPeers(reactor, self.ports)
         if beside is None:
             databases.fill(self.path, self.environ)
         self._process: subprocess.Popen[bytes] | None = None

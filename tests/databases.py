@@ -38,7 +38,7 @@ def fill(config: Path, environ: Mapping[str, str]) -> None:
     """Bring the database of a configuration to the present revision, with the demo's patrons and holdings."""
     place = make_url(gateway.load(config, environ).database.url)
     if place.drivername != "sqlite" or place.database is None:
-        demo_setup.furnish(config, environ)
+        demo_setup.fill_database(config, environ)
         return
     private(Path(place.database))
     Path(place.database).write_bytes(_demo_file())
@@ -48,5 +48,5 @@ def fill(config: Path, environ: Mapping[str, str]) -> None:
 def _demo_file() -> bytes:
     with TemporaryDirectory() as folder:
         ports = demo_setup.Ports()
-        demo_setup.furnish(demo_setup.write_config(Path(folder), ports), demo_setup.environment(ports))
+        demo_setup.fill_database(demo_setup.write_config(Path(folder), ports), demo_setup.environment(ports))
         return (Path(folder) / "hkall.db").read_bytes()

@@ -19,8 +19,8 @@ from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.partners.deliveries import PATIENCE, delivered
-from hkall_gateway.rules.circuit import Patience, circuit
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, delivered
+from hkall_gateway.rules.circuit import CircuitSettings, circuit
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
@@ -43,7 +43,7 @@ class Post:
         attempts: int = 3,
         in_flight: int = 4,
         terms: ChannelTerms | None = None,
-        patience: Patience = PATIENCE,
+        circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
         engine = databases.empty()
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
@@ -56,14 +56,14 @@ class Post:
         self.carried: list[str] = []
         self.down: set[str] = set()
         self.slow: list[Deferred[DeliveryResult]] | None = None
-        self._terms, self._attempts, self._patience = terms or ChannelTerms(in_flight), attempts, patience
+        self._terms, self._attempts, self._circuit_settings = terms or ChannelTerms(in_flight), attempts, circuit_settings
         self.courier = self.beside("test")
 
     def beside(self, name: str) -> Courier:
         """The courier of a gateway of that name."""
         schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
         agreed, carriers = self._terms, {OutboxKind.NCIP: self.carry}
-        return Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: agreed, self._patience)
+        return Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: agreed, self._circuit_settings)
 
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.clock.seconds())
@@ -79,8 +79,8 @@ class Post:
         return self.answers.pop(0) if self.answers else DeliveryResult(DeliveryKind.ACCEPTED)
 
     def put(self, request: str, partner: str, send: Notification = Notification.ASK_LENDER) -> None:
-        telling = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
-        self.store.now(lambda unit: unit.outbox.put(send, telling, "c1", self.now()))
+        message = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
+        self.store.now(lambda unit: unit.outbox.put(send, message, "c1", self.now()))
 
     def start(self) -> None:
         ensureDeferred(self.courier.start())
@@ -130,7 +130,7 @@ def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_ro
 
 
 def test_a_line_that_one_gateway_found_down_is_not_tried_by_the_other() -> None:
-    two = Two(patience=Patience(failures=2, probe_s=60))
+    two = Two(circuit_settings=CircuitSettings(failures=2, probe_s=60))
     two.one.down.add("CUHK")
     for n in range(6):
         two.one.put(f"R{n}", "CUHK")
@@ -374,7 +374,7 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
             row,
             DeliveryResult(DeliveryKind.UNKNOWN),
             post.now(),
-            PATIENCE,
+            CIRCUIT_SETTINGS,
         )
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
     assert kept is not None
@@ -480,7 +480,7 @@ def test_a_line_that_is_down_uses_up_no_attempts() -> None:
 
 
 def test_a_line_that_stays_down_too_long_costs_its_messages_their_attempts() -> None:
-    post = Post(attempts=6, patience=Patience(failures=2, probe_s=60, give_up_s=600))
+    post = Post(attempts=6, circuit_settings=CircuitSettings(failures=2, probe_s=60, give_up_s=600))
     post.down = {"CUHK"}
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()

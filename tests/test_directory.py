@@ -93,7 +93,7 @@ def steps(further: int, deed: Deed) -> int:
     """How many steps the database takes for a deed, beside so many further libraries; each in a world of its own."""
     engine = open_engine("sqlite://")
     world, taken = World(read_world(WORLD), engine), []
-    bulk.furnish_directory(engine, further)
+    bulk.fill_directory(engine, further)
     assert world.store.now(lambda unit: unit.execute(select(func.count()).select_from(LINKS)).scalar_one()) == 4 + further
     with engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
@@ -122,7 +122,7 @@ def test_what_reads_the_directory_would_be_noticed() -> None:
 def test_the_partners_shown_are_the_configured_ones_and_those_that_were_told_something() -> None:
     engine = open_engine("sqlite://")
     world = World(read_world(WORLD), engine)
-    bulk.furnish_directory(engine, 30)
+    bulk.fill_directory(engine, 30)
     world.store.now(lambda unit: unit.links.keep(replace(unit.links.one("L0000007"), failures=1)))
     shown = world.store.now(partner_lines, world.now, (), CONFIGURED)
     assert [line["partner"] for line in shown] == ["CUHK", "HKUST", "L0000007", "LU", "POLYU"]

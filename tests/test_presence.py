@@ -100,8 +100,8 @@ def test_a_container_that_is_started_again_has_the_number_that_it_had(machine: M
 
 def test_what_a_silent_gateway_had_in_hand_is_handed_on_by_another_within_its_minute(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("dead", "there", 9, "1.0", NOON, NOON))
-    telling = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
-    machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, telling, "", NOON))
+    message = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
+    machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", NOON))
     assert machine.store.now(lambda unit: unit.outbox.claim(NOON, "dead", 600, 1))
     start(machine.gateway("a", 1))
     machine.pass_time(GONE_S)

@@ -49,7 +49,7 @@ def protocol(port: int) -> None:
 
     from hkall_gateway.daemon import the_reactor
     from hkall_gateway.edge.after_reply import AfterReply
-    from hkall_gateway.edge.endpoints import prompt
+    from hkall_gateway.edge.endpoints import use_write_through
     from hkall_gateway.sip2.codec.dialects import DIALECTS
     from hkall_gateway.sip2.codec.lines import Sip2Message
     from hkall_gateway.sip2.codec.session import Session
@@ -64,7 +64,7 @@ def protocol(port: int) -> None:
                 self.line.write(self.session.reply(event, "64", {**PATRON, "AA": event.get("AA")}))
 
     in_a_row = AfterReply(the_reactor()).first  # as the daemon sends
-    _serve(port, Factory.forProtocol(Line), lambda opened: prompt(opened, in_a_row))
+    _serve(port, Factory.forProtocol(Line), lambda opened: use_write_through(opened, in_a_row))
 
 
 def pysip2(port: int) -> None:

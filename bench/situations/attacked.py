@@ -11,13 +11,13 @@ from bench.figures import quantile
 from bench.gateways import GatewaySubject
 from bench.generator import LoadOrder
 from bench.plan import Plan
-from bench.processes import PATIENCE_S, Broken
+from bench.processes import TIMEOUT_S, Broken
 from bench.questions import line, login
 from bench.resources import Benchmark
 from bench.situations.crowds import running
 from bench.situations.nights import lag
 
-MONSTERS: Final = (sys.executable, "-m", "hkall_gateway.lab.monsters")
+EXPENSIVE: Final = (sys.executable, "-m", "hkall_gateway.lab.expensive_documents")
 POSTERS, TERMINALS, A_SECOND = 4, 4, 400.0
 FEWEST_S: Final = 2.0
 """Shortest run in seconds, so that its 99th percentile is meaningful."""
@@ -31,10 +31,10 @@ def attacked(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
         for _ in range(plan.rounds):
             idle = _p99(ground, gateway, seconds)
             before = gateway.daemons[0].metrics()
-            words = [*MONSTERS, str(gateway.daemons[0].ports.ncip), str(POSTERS), str(seconds + 1)]
+            words = [*EXPENSIVE, str(gateway.daemons[0].ports.ncip), str(POSTERS), str(seconds + 1)]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as monsters:
                 ratios.append(_p99(ground, gateway, seconds) / idle)
-                if not int(monsters.communicate(timeout=PATIENCE_S)[0]):
+                if not int(monsters.communicate(timeout=TIMEOUT_S)[0]):
                     raise Broken("no monster was answered")
             lags.append(1000 * lag(before, gateway.daemons[0].metrics(), 1.0))
     return {"p99": ratios, "lag_ms": lags}

@@ -24,7 +24,7 @@ from hkall_gateway.store.engine.connect import open_engine
 
 SILENT, BUSY = 500, 50
 WARM_S: Final = 3.0
-PATIENCE_S: Final = 20.0
+TIMEOUT_S: Final = 20.0
 
 TERMINALS: Final = 64
 HOT: Final = Size(patrons=200, holdings=8000, open=2800, closed=0)
@@ -62,7 +62,7 @@ def idle(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _logged_in(port: int) -> socket.socket:
-    terminal = socket.create_connection((HOST, port), PATIENCE_S)
+    terminal = socket.create_connection((HOST, port), TIMEOUT_S)
     terminal.sendall(login())
     _heard(terminal, b"941")
     return terminal

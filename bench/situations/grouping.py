@@ -134,19 +134,19 @@ class Counter:
     def __init__(self, checkouts: int, seconds: Seconds) -> None:
         self._checkouts, self._seconds = checkouts, seconds
         self._numbers = iter(range(checkouts))
-        self._turns: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._pending: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._failures: list[Failure] = []
         self.waits_s: list[float] = []
 
     def in_reactor(self, call: Callable[[], None]) -> None:
-        self._turns.put(call)
+        self._pending.put(call)
 
     def serve(self, database: Database, clients: int) -> None:
         """Runs until every checkout is answered; raises the first failure."""
         for _ in range(clients):
             self._next(database)
         while len(self.waits_s) < self._checkouts:
-            self._turns.get()()
+            self._pending.get()()
             if self._failures:
                 self._failures[0].raiseException()
 

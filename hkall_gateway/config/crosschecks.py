@@ -11,7 +11,7 @@ from typing import Any, Final
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.config.web import missing_modules
-from hkall_gateway.rules.messages.local_messages import LINE
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.store.queries.outbox_queries import MAIL
 
@@ -51,7 +51,7 @@ def _twice(tables: Table) -> Iterator[Fault]:
     others = [
         (dotted((kind, i, "agency")), row.get("agency")) for kind in ("partners", "clients") for i, row in _rows(tables, kind)
     ]
-    fixed = [("the line of all letters", MAIL), ("the line to our own system", LINE)]
+    fixed = [("the line of all letters", MAIL), ("the line to our own system", ILS_RECIPIENT)]
     yield from _repeated([*fixed, ours, *others])
     terminals = _rows(_table(tables, "sip2"), "terminals")
     yield from _repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])

@@ -42,16 +42,16 @@ class Ncip:
 
     def __init__(self, tools: ConnectorTools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
-        told = tools.settings
+        borrower_facts = tools.settings
         self._there = Partner(
-            agency=str(told.get("agency") or tools.agency),
+            agency=str(borrower_facts.get("agency") or tools.agency),
             name="",
-            url=str(told["url"]),
-            dialect=str(told.get("ncip_dialect", "direct")),
-            timeout_s=max(1, round(told.get("timeout_s", 3))),
+            url=str(borrower_facts["url"]),
+            dialect=str(borrower_facts.get("ncip_dialect", "direct")),
+            timeout_s=max(1, round(borrower_facts.get("timeout_s", 3))),
         )
-        self._follows = told.get("answered_card", FOLLOW) == FOLLOW
-        self._ways = _ways(told)
+        self._follows = borrower_facts.get("answered_card", FOLLOW) == FOLLOW
+        self._ways = _ways(borrower_facts)
         looks = {Verb.COPIES} if self._ways.looks_up_items else set()
         self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks})
         secrets = {self._there.agency: self._outside.password.reveal()}
@@ -65,7 +65,7 @@ class Ncip:
         reply = await self._said("LookupUser", asked, self._ways.unknown_user)
         if reply is None:
             return BorrowerFacts(None, "ncip", now)
-        theirs = told(reply, now, tells_loans=self._ways.tells_loans)
+        theirs = borrower_facts(reply, now, tells_loans=self._ways.tells_loans)
         return await over_loaded(self._store, card, theirs if self._follows else replace(theirs, card=""), "ncip", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
@@ -154,11 +154,11 @@ def _ways(settings: Mapping[str, Any]) -> _Ways:
 
 def _is(problem: NcipMessage, no: Collection[str]) -> bool:
     """Whether a Problem is among these, by its type or by words of its detail or value."""
-    kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
-    return any(words.casefold() == kind or any(words.casefold() in text for text in told) for words in no)
+    kind, *borrower_facts = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
+    return any(words.casefold() == kind or any(words.casefold() in text for text in borrower_facts) for words in no)
 
 
-def told(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:
+def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:
     """The facts about a borrower in a LookupUserResponse.
 
     An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.

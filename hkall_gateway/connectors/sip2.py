@@ -53,7 +53,7 @@ class Sip2:
         self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
         self._follows = tools.settings.get("answered_card", FOLLOW) == FOLLOW
         self._institution = str(tools.settings.get("institution") or tools.agency)
-        self._ask: Ask = Lines(outside.line, int(tools.settings.get("connections", 1)), outside.clock)
+        self._ask: Ask = ConnectionPool(outside.line, int(tools.settings.get("connections", 1)), outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """The borrower from the 64 reply; None for a card that it calls invalid (BL is N)."""
@@ -62,7 +62,7 @@ class Sip2:
         if reply.get("BL") == "N":
             return BorrowerFacts(None, "sip2", now)
         answered = reply.get("AA").strip() if self._follows else ""
-        return await over_loaded(self._store, card, replace(told(reply), card=answered), "sip2", now)
+        return await over_loaded(self._store, card, replace(borrower_facts(reply), card=answered), "sip2", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """True only where CQ is Y and BL is not N."""
@@ -86,34 +86,34 @@ class Sip2:
         return read(await self._ask(body), self._dialect)
 
 
-class Lines:
+class ConnectionPool:
     """A pool of connections to one system: each query takes the last one used, so that few are kept open."""
 
-    def __init__(self, line: Callable[[], Ask], most: int, clock: ReactorClock | None = None) -> None:
-        self._free: deque[Ask] = deque(line() for _ in range(most))
+    def __init__(self, connect: Callable[[], Ask], most: int, clock: ReactorClock | None = None) -> None:
+        self._free: deque[Ask] = deque(connect() for _ in range(most))
         self._clock = clock
-        self._turn = DeferredSemaphore(most)
+        self._permits = DeferredSemaphore(most)
 
     async def __call__(self, body: bytes) -> bytes:
-        if len(self._turn.waiting) >= MOST_WAITING:
+        if len(self._permits.waiting) >= MOST_WAITING:
             raise Unreachable("too many questions wait for it")
-        await self._free_line()
-        line = self._free.pop()
+        await self._free_connection()
+        connection = self._free.pop()
         try:
-            return await line(body)
+            return await connection(body)
         finally:
-            self._free.append(line)
-            self._turn.release()
+            self._free.append(connection)
+            self._permits.release()
 
-    async def _free_line(self) -> None:
+    async def _free_connection(self) -> None:
         """Wait for a free connection within the message's time budget. Raises Unreachable."""
-        waiting = self._turn.acquire()
+        waiting = self._permits.acquire()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(Any, self._clock))
         try:
             await waiting
         except TooLate:
-            raise Unreachable("no line was free in time") from None
+            raise Unreachable("no connection was free in time") from None
 
 
 def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
@@ -124,7 +124,7 @@ def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
         raise Unreachable(f"its reply cannot be used: {bad}") from None
 
 
-def told(reply: Sip2Message) -> LiveFacts:
+def borrower_facts(reply: Sip2Message) -> LiveFacts:
     """The facts about a borrower in a 64 reply.
 
     A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the

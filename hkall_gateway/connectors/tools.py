@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk.ports import LocalIls
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect

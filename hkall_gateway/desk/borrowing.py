@@ -81,7 +81,7 @@ def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower:
     ranked = choosing.ranked(context, copies, ask.placed_id, ask.volume, in_use)
     wanted = _wanted(context, ask, facts, copies, ranked, in_use)
     took, known = counts(context.unit, borrower, context.library), patron_blocks(context, borrower.barcode)
-    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, standing=known)
+    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, blocks=known)
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, ask.by, patron=ask.patron)
         return refused(answer, borrower.language)
@@ -223,7 +223,7 @@ def _ask_next(context: Context, request: Request, event: Event, reason: str, by:
     if left and not rests:
         return _ask(context, request, left, event, by, reason)
     if event is Event.ASK_NEXT_AFTER_SILENCE:
-        context.unit.tell(Notification.CANCEL_AT_LENDER, request, context.now, by)
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
     if left and context.library.policy.declined_while_suspended == "wait":
         return context.unit.advance(request, Event.POSTPONE, context.now, by, rule="R1", reason=reason, **NOBODY_ASKED)
     return context.unit.advance(

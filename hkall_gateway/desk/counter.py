@@ -68,7 +68,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
         lambda: patron_blocks(context, borrower.barcode),
     )
     answer = policy.may_borrow(
-        borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, standing=known
+        borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, blocks=known
     )
     if ask.no_block:  # also offline, only the requester can borrow it
         answer = policy.not_theirs(borrower, request) or answer
@@ -93,7 +93,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     renewing.ask_for_later_date(context.unit, lent, context.now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
-        context.unit.tell(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # before the loan no letter was sent (R24)
+        context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # no letter before the loan (R24)
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
@@ -208,7 +208,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
         closed_days(context.unit, context.library),
         staff=ask.staff,
         borrower=borrower,
-        standing=known,
+        blocks=known,
     )
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, found, facts, context.now)

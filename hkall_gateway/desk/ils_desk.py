@@ -1,4 +1,4 @@
-"""The desk for messages about the library's own system: whose copy it is, and what is told there."""
+"""The desk for messages about the library's own system: whose copy it is, and the messages to it."""
 
 from __future__ import annotations
 
@@ -25,42 +25,46 @@ class IlsDesk:
             routing.copy, barcode, card, institution, arriving, self._services.library
         )
 
-    async def tell_local_system(self, message: LocalMessage, by: Actor) -> int | None:
-        """What was done here is to be told there. The number to say how that went with; None: it waits for its turn."""
-        return await self._services.store.run(local_messages.tell, message, self._services.now(), by, locks=_about(message))
+    async def enqueue(self, message: LocalMessage, by: Actor) -> int | None:
+        """Queue a message; return the outbox row to confirm, or None if it must wait for earlier rows."""
+        return await self._services.store.run(local_messages.enqueue, message, self._services.now(), by, locks=_about(message))
 
-    async def local_system_told(self, number: int, message: LocalMessage, by: Actor) -> None:
-        """It was told at once."""
-        await self._services.store.run(local_messages.told, number, message, self._services.now(), by, locks=_about(message))
-
-    async def local_system_not_told(self, number: int, message: LocalMessage, by: Actor, *, unsure: bool) -> None:
-        """It could not be told at once, and is later; `unsure`: it was sent and not answered."""
+    async def mark_delivered(self, number: int, message: LocalMessage, by: Actor) -> None:
+        """Mark a message as delivered by its caller."""
         await self._services.store.run(
-            local_messages.not_told, number, message, unsure, self._services.now(), by, locks=_about(message)
+            local_messages.mark_delivered, number, message, self._services.now(), by, locks=_about(message)
         )
 
-    async def tell_local_system_later(self, message: LocalMessage, by: Actor) -> None:
-        """What was asked there and not answered waits in the outbox."""
-        await self._services.store.run(local_messages.tell_later, message, self._services.now(), by, locks=_about(message))
+    async def mark_undelivered(self, number: int, message: LocalMessage, by: Actor, *, unsure: bool) -> None:
+        """Leave a message to the courier; `unsure`: it was sent and not answered."""
+        await self._services.store.run(
+            local_messages.mark_undelivered, number, message, unsure, self._services.now(), by, locks=_about(message)
+        )
 
-    async def local_system_differs(self, number: int | None, message: LocalMessage, by: Actor) -> None:
-        """The local system refused what was done here."""
-        await self._services.store.run(local_messages.differs, number, message, self._services.now(), by, locks=_about(message))
+    async def enqueue_later(self, message: LocalMessage, by: Actor) -> None:
+        """Queue a message, or a query that got no answer, for later delivery."""
+        await self._services.store.run(local_messages.enqueue_later, message, self._services.now(), by, locks=_about(message))
 
-    async def copy_waits(self, barcode: str) -> bool:
-        """Whether the local system is still to hear something about a copy, or to say what it did with it."""
-        return await self._services.store.read_inline(local_messages.waits, barcode)
+    async def mark_refused(self, number: int | None, message: LocalMessage, by: Actor) -> None:
+        """Mark a message as refused by the local system; None: it has no row."""
+        await self._services.store.run(
+            local_messages.mark_refused, number, message, self._services.now(), by, locks=_about(message)
+        )
 
-    async def put_off(self, barcode: str) -> bool:
-        """It is about to be asked about a copy: what waits about it waits on. False if that is under way."""
+    async def has_unsent(self, barcode: str) -> bool:
+        """Return whether messages or queries about a copy are unsent."""
+        return await self._services.store.read_inline(local_messages.has_unsent, barcode)
+
+    async def defer(self, barcode: str) -> bool:
+        """Defer the unsent messages about a copy. False if one is being delivered now."""
         return await self._services.store.run(
-            local_messages.put_off, barcode, self._services.now(), locks=locks_for(item=barcode)
+            local_messages.defer, barcode, self._services.now(), locks=locks_for(item=barcode)
         )
 
-    async def local_system_answered(self, barcode: str, by: Actor) -> None:
-        """It has done something new with a copy: what waited about it is overtaken."""
+    async def supersede(self, barcode: str, by: Actor) -> None:
+        """Supersede the unsent messages about a copy after a newer transaction there."""
         await self._services.store.run(
-            local_messages.answered_again, barcode, self._services.now(), by, locks=locks_for(item=barcode)
+            local_messages.supersede, barcode, self._services.now(), by, locks=locks_for(item=barcode)
         )
 
 

@@ -35,7 +35,7 @@ from hkall_gateway.desk.partners.broker_services import BROKER_COMMANDS, Work
 from hkall_gateway.desk.partners.innreach_events import EVENTS
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, heard_locks, locks_for
-from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Actor, Reason
 from hkall_gateway.store import quarantine
@@ -58,7 +58,7 @@ class PartnerDesk:
 
     async def borrow_from_us(self, ask: BorrowFromUs) -> Outcome:
         """Page a copy of ours."""
-        locks = LockSet(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
+        locks = LockSet(item=("", ask.item.barcode if ask.item else ""), partner_ids=((ask.wire_agency, ask.wire_id),))
         return await self._services.once(ask.inbox, locks, lending.borrow_from_us, ask)
 
     async def shipped(self, ask: PartnerNotice) -> Outcome:
@@ -99,10 +99,12 @@ class PartnerDesk:
         """Renew the borrowing library's loan of our copy."""
         return await self._services.once(ask.inbox, heard_locks(ask), lending.renewed_by_borrower, ask)
 
-    async def delivered(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None, patience: Patience) -> None:
+    async def delivered(
+        self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None, circuit_settings: CircuitSettings
+    ) -> None:
         """Record the courier's result of a delivery, and the instant of its next try."""
-        locks = locks_for(request=row.request, line=row.line)
-        what = (row, answer, retry_at, patience)
+        locks = locks_for(request=row.request, channel=row.line)
+        what = (row, answer, retry_at, circuit_settings)
         await self._services.run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
 
     async def command(self, name: str, ask: BrokerCommand) -> Answered:
@@ -114,8 +116,8 @@ class PartnerDesk:
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)
-        wires = ((ask.wire_agency or ask.partner, ask.wire_id), (ask.partner, ask.number))
-        locks = LockSet(ask.card, item=("", ask.barcode), wires=wires)
+        partner_ids = ((ask.wire_agency or ask.partner, ask.wire_id), (ask.partner, ask.number))
+        locks = LockSet(ask.card, item=("", ask.barcode), partner_ids=partner_ids)
         return await self._services.once(ask.inbox, locks, work, ask, facts)
 
     async def checked_out(self, ask: PartnerNotice) -> Outcome:
@@ -162,7 +164,7 @@ class PartnerDesk:
     async def change_request(self, ask: ChangeRequest) -> Changed | Refused:
         """Change a request's pickup location or last day."""
         named = (ask.agency, ask.value)
-        locks = LockSet(ask.card, item=("", ask.item.barcode if ask.item else ""), wires=(named,), placed=named)
+        locks = LockSet(ask.card, item=("", ask.item.barcode if ask.item else ""), partner_ids=(named,), placed=named)
         return await self._services.once(ask.inbox, locks, partner_queries.change_request, ask)
 
     async def set_status(self, ask: SetStatus) -> StatusSet | Refused:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import waited_too_long
 from hkall_gateway.desk.common.library import Library, refused
-from hkall_gateway.desk.common.patron_blocks import standing_of
+from hkall_gateway.desk.common.patron_blocks import blocks_of
 from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.messages.commands import SeeItem, SeePatron
 from hkall_gateway.desk.messages.results import ItemSeen, LoanEntry, PatronSeen, Refused
@@ -43,7 +43,7 @@ def see_patron(context: Context, ask: SeePatron, facts: BorrowerFacts, pin_ok: b
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
     answer = eligibility.may_use_as(
-        category, borrower, context.library.policy, context.now, standing_of(has, owed_cents, context.library, context.now)
+        category, borrower, context.library.policy, context.now, blocks_of(has, owed_cents, context.library, context.now)
     )
     return PatronSeen(
         card=borrower.barcode,

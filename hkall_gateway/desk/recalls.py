@@ -52,10 +52,10 @@ def _recall_loan(context: Context, ask: PartnerNotice, request: Request) -> Reca
     return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
 
 
-def renewal_refused(context: Context, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
-    request = context.unit.request(telling.request)
-    if request and request.position is P.ON_LOAN and renewing.took_back(request, telling, answer):
+    request = context.unit.request(message.request)
+    if request and request.position is P.ON_LOAN and renewing.took_back(request, message, answer):
         _shorten(context, request, None, by)
 
 
@@ -80,7 +80,7 @@ def _shorten(context: Context, request: Request, wanted: date | None, by: Actor)
 def tell_late(unit: Unit, request: Request, now: datetime, by: Actor) -> None:
     """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
-    unit.tell(Notification.LETTER_RECALLED, request, now, by, known)
+    unit.enqueue(Notification.LETTER_RECALLED, request, now, by, known)
 
 
 def _not_asked(request: Request) -> Mapping[str, Any]:
@@ -139,7 +139,7 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
         if (until, longer) != (request.due, request.lender_due):
             request = context.unit.advance(request, Event.OWNER_RENEW, context.now, ask.by, lender_due=longer, **facts)
             if "recalled_on" in facts:  # the recall is over with it
-                context.unit.tell(Notification.LETTER_RECALL_CANCELLED, request, context.now, ask.by)
+                context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, ask.by)
     elif context.unit.can(request, Event.RECALL_NOTED):
         request = context.unit.amend(request, context.now, ask.by, lender_due=longer)
     else:

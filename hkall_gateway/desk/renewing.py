@@ -52,22 +52,22 @@ def ask(unit: Unit, request: Request, until: date, now: datetime, by: Actor) -> 
     return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until)
 
 
-def answered(context: Context, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def answered(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
-    request, work = context.unit.request(telling.request), _ANSWERED.get(Notification(telling.send))
+    request, work = context.unit.request(message.request), _ANSWERED.get(Notification(message.send))
     if work is not None and request is not None and request.position is Position.ON_LOAN:
-        work(context, request, telling, answer, by)
+        work(context, request, message, answer, by)
 
 
-def _asked(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _asked(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
-    if request.renewal_sync != RenewalSync.PENDING or request.due_asked != telling.due or answer.pending:
+    if request.renewal_sync != RenewalSync.PENDING or request.due_asked != message.due or answer.pending:
         return
-    until = min((day for day in (telling.due, answer.due) if day), default=None)
+    until = min((day for day in (message.due, answer.due) if day), default=None)
     if answer.kind == DeliveryKind.REFUSED or not until or not request.due or until <= request.due:
         _deny(context.unit, request, answer, context.now, by)
     else:
-        _grant(context, request, until, answer.due, calendar.civil(telling.at), by)
+        _grant(context, request, until, answer.due, calendar.civil(message.at), by)
 
 
 def _grant(
@@ -99,26 +99,26 @@ def because_of_a_recall(answer: DeliveryResult) -> bool:
     return answer.kind == DeliveryKind.REFUSED and any(words in said for words in RECALLED)
 
 
-def took_back(request: Request, telling: PartnerMessage, answer: DeliveryResult) -> bool:
+def took_back(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
     """Whether a lender refuses the renewal that was granted last."""
-    last = request.due_before_renewal is not None and request.renewals == telling.renewals
+    last = request.due_before_renewal is not None and request.renewals == message.renewals
     return (
         answer.kind == DeliveryKind.REFUSED
-        and telling.send == Notification.TELL_LENDER_RENEWED.value
+        and message.send == Notification.TELL_LENDER_RENEWED.value
         and last
         and request.due is not None
     )
 
 
-def _told(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _told(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
     if answer.kind != DeliveryKind.REFUSED:
-        _later_date(context, request, telling, answer, by)
-    elif took_back(request, telling, answer):
-        _refused(context, request, telling, answer, by)
+        _later_date(context, request, message, answer, by)
+    elif took_back(request, message, answer):
+        _refused(context, request, message, answer, by)
 
 
-def _refused(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _refused(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
     if context.library.policy.renewal.on_lender_refusal == "revert":
         _take_back(context.unit, request, answer, context.now, by)
@@ -126,7 +126,7 @@ def _refused(context: Context, request: Request, telling: PartnerMessage, answer
     context.unit.note(
         request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, context.now, by, rule="R28"
     )
-    context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, StaffFlag.refused_there(telling.send)))
+    context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, StaffFlag.refused_there(message.send)))
 
 
 def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
@@ -149,9 +149,9 @@ def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: dateti
     )
 
 
-def _later_date(context: Context, request: Request, telling: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
-    agreed = answer.due or telling.due
+    agreed = answer.due or message.due
     if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return
     if agreed > request.lender_due:

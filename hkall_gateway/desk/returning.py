@@ -141,7 +141,7 @@ def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts
     """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
-        context.unit.tell(Notification.CANCEL_AT_LENDER, request, context.now, by)
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
     came: dict[str, Any] = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
     came |= {"partner": lender.agency, "wire_agency": context.library.agency, "wire_id": lender.wire_id, **facts}
     taken_in = arrive(context, by, request, Event.ARRIVE_UNANNOUNCED, **came)

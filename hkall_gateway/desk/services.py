@@ -117,11 +117,11 @@ def as_present(ask: Asked, facts: BorrowerFacts) -> Asked:
     return replace(ask, **{name: facts.borrower.barcode})  # type: ignore[type-var]  # every command is a dataclass
 
 
-def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> LockSet:
-    """Locks for the rows of a command; `item` is a barcode, `line` the agency at the other end of a channel."""
-    return LockSet(patron, request, ("", item), line=line)
+def locks_for(patron: str = "", request: str = "", item: str = "", channel: str = "") -> LockSet:
+    """Locks for the rows of a command; `item` is a barcode, `channel` a recipient of the outbox."""
+    return LockSet(patron, request, ("", item), channel=channel)
 
 
 def heard_locks(ask: PartnerNotice) -> LockSet:
     """Locks for a partner's message: the copy, the RequestId, or both."""
-    return LockSet(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
+    return LockSet(item=("", ask.item.barcode if ask.item else ""), partner_ids=((ask.wire_agency, ask.wire_id),))

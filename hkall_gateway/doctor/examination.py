@@ -8,11 +8,11 @@ from typing import Final
 
 from hkall_gateway import config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
-from hkall_gateway.doctor import ils, mail, ncip, own, proofs
+from hkall_gateway.doctor import ils, mail, ncip, own_gateway, proofs
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import OF_PARTNER, NcipPeer
-from hkall_gateway.doctor.own import Here
-from hkall_gateway.doctor.proofs import Doors
+from hkall_gateway.doctor.own_gateway import GatewayPlace
+from hkall_gateway.doctor.proofs import NcipEndpoints
 from hkall_gateway.doctor.table import GATEWAY, ILS, SMTP
 from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.edge.tls import KIND
@@ -40,7 +40,7 @@ class Examinee:
         return Sheet(self.name, self.plan, seconds, allowed_s)
 
 
-def examinees(tools: ExaminationTools, here: Here, to: str = "") -> dict[str, Examinee]:
+def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict[str, Examinee]:
     """Returns every examinee by name, in report order: the gateway, partners, clients, ils, smtp.
 
     `to` is the recipient that the mail server is asked about; if empty, our own address.
@@ -49,7 +49,7 @@ def examinees(tools: ExaminationTools, here: Here, to: str = "") -> dict[str, Ex
     callers = config_mapping.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
     ours = config_mapping.our_proofs(config, tools.means.environ)
     found = [
-        Examinee(GATEWAY, str(here.path), own.PLAN, lambda sheet: own.examined(sheet, tools, here)),
+        Examinee(GATEWAY, str(here.path), own_gateway.PLAN, lambda sheet: own_gateway.examined(sheet, tools, here)),
         *(_partner(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
         *(_client(tools, callers[row.agency]) for row in config.clients),
         Examinee(ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools)),
@@ -88,7 +88,7 @@ async def _judged(sheet: Sheet, tools: ExaminationTools, caller: Caller, address
         keyless = await within(tools.reactor, sheet.left_s(), proofs.keyless(caller, tools.means.clock()))
     except TooLong:
         keyless = True
-    proofs.judged(sheet, caller, doors(tools.means.config()), addresses, keyless=keyless)
+    proofs.judged(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
 
 
 def _mail(tools: ExaminationTools, config: GatewayConfig, to: str) -> Iterator[Examinee]:
@@ -98,6 +98,6 @@ def _mail(tools: ExaminationTools, config: GatewayConfig, to: str) -> Iterator[E
         yield Examinee(SMTP, title, mail.plan(smtp), lambda sheet: mail.examined(sheet, tools, smtp, to or smtp.sender))
 
 
-def doors(config: GatewayConfig) -> Doors:
+def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
     """Returns whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
-    return Doors(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
+    return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)

@@ -17,7 +17,7 @@ from hkall_gateway.doctor import database, ncip, sip2
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import NOBODY, OF_ILS, NcipPeer
 from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
 from hkall_gateway.sip2.upstream.client import Ask, Login, Upstream, dialled

@@ -139,9 +139,9 @@ def _not_looked(sheet: Sheet, look: Any, failed: Exception) -> None:
         sheet.fail("tls.version", f"no handshake after STARTTLS: {tls.reason(failed)}")
     elif isinstance(failed, TLSRequiredError | TLSError):
         sheet.ok("ehlo", f"as {DNSNAME.decode()}")
-        sheet.fail("starttls", "the server does not offer it" if isinstance(failed, TLSRequiredError) else told(failed))
+        sheet.fail("starttls", "the server does not offer it" if isinstance(failed, TLSRequiredError) else reason_of(failed))
     else:
-        sheet.fail("ehlo", told(failed))
+        sheet.fail("ehlo", reason_of(failed))
 
 
 def _unencrypted(sheet: Sheet, smtp: Smtp) -> None:
@@ -219,12 +219,12 @@ def _passed(sheet: Sheet, smtp: Smtp, to: str, step: str, failed: Exception | No
     for check in left:
         if check == at and failed is not None:
             refused_for_now = check == "recipient" and 400 <= getattr(failed, "code", 0) < 500
-            (sheet.warn if refused_for_now else sheet.fail)(check, told(failed))
+            (sheet.warn if refused_for_now else sheet.fail)(check, reason_of(failed))
             return
         sheet.ok(check, details[check])
 
 
-def told(failed: Exception) -> str:
+def reason_of(failed: Exception) -> str:
     """Returns the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
     if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
         text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")

@@ -18,7 +18,7 @@ NO_KEYS: Final = "Open the address on this machine (`curl -i URL`), and ask the 
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class NcipEndpoints:
     """Our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set, without which no certificate is asked for."""
 
     tls: bool
@@ -31,14 +31,14 @@ async def keyless(caller: Caller, now: datetime) -> bool:
     return token is not None and await token.keys.having("", now) is None
 
 
-def judged(sheet: Sheet, caller: Caller, doors: Doors, addresses: Sequence[str], *, keyless: bool = False) -> None:
+def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False) -> None:
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
     proofs = _proofs(caller)
     if not proofs:
         sheet.fail(CHECK, "the row has no proof: every document of the peer is refused")
     elif keyless:
         sheet.fail(CHECK, "no JSON Web Key Set comes from `jwks_url`: every token of the peer is refused", NO_KEYS)
-    elif proofs == [CERTIFICATE] and not (doors.tls and doors.client_ca):
+    elif proofs == [CERTIFICATE] and not (endpoints.tls and endpoints.client_ca):
         advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
         sheet.fail(CHECK, "its certificate is never asked for", advice)
     elif strangers := _outside(caller, addresses):

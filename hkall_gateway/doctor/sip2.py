@@ -19,7 +19,7 @@ from hkall_gateway.doctor.ncip import NOBODY
 from hkall_gateway.doctor.reach import reached
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18, parse_date18

@@ -70,7 +70,7 @@ class BoundedRequest(Request):
             self._drop_body()
         else:
             self.content.write(data)
-            self._bounds.bodies.hold(self, self.received, self._give_up)
+            self._bounds.bodies.reserve(self, self.received, self._give_up)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
         self._bounds.bodies.release(self)

@@ -14,6 +14,9 @@ from hkall_gateway.edge.limits.fair_reads import FairReads
 
 _endpoint: Any = serverFromString  # it has no types
 
+Postpone = Callable[[Callable[[], object]], None]
+"""Calls a function later in this reactor iteration, or now."""
+
 SHARED: Final = ("tcp", "tcp6", "ssl")
 """The kinds of endpoints that have a port to share."""
 BACKLOG: Final = 512
@@ -32,24 +35,24 @@ def server_endpoint(reactor: Any, text: str, *, shared: bool = False) -> Any:
     return made
 
 
-def prompt(port: Any, soon: Callable[[Callable[[], object]], None] = run_now, fair: FairReads | None = None) -> Any:
+def use_write_through(port: Any, after_reply: Postpone = run_now, fair: FairReads | None = None) -> Any:
     """Returns the same port; its connections write directly from now on (`WriteThroughTransport`), except on a UNIX socket.
 
-    `soon` sends together the data written in one reactor iteration. With `fair`, connections are unauthenticated: they read
-    little at a time and take turns, until `vouch` names their row.
+    `after_reply` sends together the data written in one reactor iteration. With `fair`, connections are unauthenticated: they
+    read little at a time and take turns, until `mark_authenticated` names their row.
     """
     if isinstance(port, Port):
-        named = {"soon": staticmethod(soon), "fair": fair}
-        port.transport = cast(Any, type)("Prompt", (WriteThroughTransport,), named)  # Twisted's own place for another kind
+        named = {"after_reply": staticmethod(after_reply), "fair": fair}
+        port.transport = cast(Any, type)("WriteThrough", (WriteThroughTransport,), named)  # Twisted's own hook
     return port
 
 
-def vouch(transport: Any, row: str) -> None:
-    """Marks the connection below a transport as authenticated as `row`. Safe for one that is not of a `prompt` port."""
+def mark_authenticated(transport: Any, row: str) -> None:
+    """Marks the connection below a transport as authenticated as `row`. Others are left alone."""
     while transport is not None and not isinstance(transport, WriteThroughTransport):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
     if transport is not None:
-        transport.belong(row)
+        transport.mark_authenticated(row)
 
 
 STRANGER_READ: Final = 4_096
@@ -64,7 +67,7 @@ class WriteThroughTransport(Server):
     calls for each reply. Bytes are sent in the order of the writes. Source: performance.md 1.
     """
 
-    soon: Callable[[Callable[[], object]], None] = staticmethod(run_now)
+    after_reply: Postpone = staticmethod(run_now)
     fair: FairReads | None = None
     row = ""
     _queued = _parked = False
@@ -94,7 +97,7 @@ class WriteThroughTransport(Server):
         self._parked = False
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
 
-    def belong(self, row: str) -> None:
+    def mark_authenticated(self, row: str) -> None:
         """Marks the connection as `row`'s from now on. If it waits for its turn to read, it resumes at once."""
         self.row = row
         if self._parked:
@@ -120,7 +123,7 @@ class WriteThroughTransport(Server):
             self._held.append(data)
         else:
             self._held = [data]
-            self.soon(self._send)
+            self.after_reply(self._send)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802
         self.write(b"".join(data))

@@ -13,8 +13,8 @@ from twisted.internet.task import react
 from hkall_gateway import process
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.demo_ports import Ports, why_not
-from hkall_gateway.lab.demo_script import tell_story
-from hkall_gateway.lab.demo_site import Party
+from hkall_gateway.lab.demo_script import play
+from hkall_gateway.lab.demo_site import DemoPeers
 
 FOLDER = Path("var/demo")
 SHIPS_AFTER_S = 5.0
@@ -39,7 +39,7 @@ def run(folder: Path, shift: int) -> None:
     os.environ.update(demo_setup.environment(ports))
     click.echo(f"writing the configuration and filling the database in {folder} …")
     path = demo_setup.write_config(folder, ports, pages=True)
-    demo_setup.furnish(path, environ=os.environ)
+    demo_setup.fill_database(path, environ=os.environ)
     known = demo_setup.write_environment(path, ports)
     click.echo(
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
@@ -47,17 +47,17 @@ def run(folder: Path, shift: int) -> None:
     clerk, console = demo_setup.STAFF[0]["login"], f"http://127.0.0.1:{ports.web}/staff/"
     click.echo(f"staff console {console}  login {clerk}, password {demo_setup.PASSWORD}")
     click.echo(f"terminal counter-1, password {demo_setup.PASSWORD}; patron P0001, PIN 1234; in another shell: . {known}")
-    raise SystemExit(process.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
+    raise SystemExit(process.serve(path, beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
 
 
 @main.command()
 def demo() -> None:
     """Plays one borrowed book from the request to the end, with every line on the wire."""
-    react(lambda reactor: _told(reactor))
+    react(lambda reactor: _played(reactor))
 
 
-def _told(reactor: Any) -> Deferred[None]:
-    return ensureDeferred(tell_story(reactor))
+def _played(reactor: Any) -> Deferred[None]:
+    return ensureDeferred(play(reactor))
 
 
 if __name__ == "__main__":

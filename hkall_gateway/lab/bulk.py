@@ -189,7 +189,7 @@ def fill(engine: Engine, plenty: Amounts, now: datetime, tell: Callable[[int], N
             tell(some.stop)
 
 
-def furnish_directory(engine: Engine, partners: int, tell: Callable[[int], None] = lambda _done: None) -> None:
+def fill_directory(engine: Engine, partners: int, tell: Callable[[int], None] = lambda _done: None) -> None:
     """Adds so many further libraries, L0000000 and up, each with its own card at our counter."""
     with open_store(engine) as store:
         for first in range(0, partners, CHUNK * 4):
@@ -269,7 +269,7 @@ def main(url: str, requests: int, lines: int, days: int, partners: int, until: d
     schema.upgrade(engine)
     plenty = Amounts(requests, lines, days=days)
     fill(engine, plenty, until.replace(tzinfo=UTC), lambda done: _tell("requests", done, requests))
-    furnish_directory(engine, partners, lambda done: _tell("partners", done, partners))
+    fill_directory(engine, partners, lambda done: _tell("partners", done, partners))
     engine.dispose()
 
 

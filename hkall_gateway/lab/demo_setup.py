@@ -98,7 +98,7 @@ def write_config(
     return path
 
 
-def furnish(
+def fill_database(
     path: Path,
     environ: Mapping[str, str],
     patrons: Path = DEMO_FILES / "patrons.csv",

@@ -20,7 +20,7 @@ from hkall_gateway.ncip.http_post import AgentPost
 _endpoint: Any = serverFromString  # it has no types
 
 
-class Party:
+class DemoPeers:
     """Partners, a mailbox, and a client that acts as the discovery system.
 
     A partner ships a requested copy after `ships_after_s` seconds; None = it only replies.

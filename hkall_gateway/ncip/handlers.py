@@ -70,17 +70,17 @@ def respond(
     """
     began = services.now()
     asked, unread = _read(body, charset)
-    turn = _Turn(services, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
+    answering = _Answering(services, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
     if unread:
-        return succeed(turn.reply(unread))
-    with turn.told():  # the coroutine copies this log context when it starts
-        work = _answered(services, asked.message, turn.mark, peer, turn.prove)
-        said = services.deadline.hold(work) if services.deadline else Deferred.fromCoroutine(work)
-    return said.addCallbacks(turn.reply, turn.too_late)
+        return succeed(answering.reply(unread))
+    with answering.bound():  # the coroutine copies this log context when it starts
+        work = _answered(services, asked.message, answering.mark, peer, answering.prove)
+        said = services.deadline.run(work) if services.deadline else Deferred.fromCoroutine(work)
+    return said.addCallbacks(answering.reply, answering.too_late)
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Answering:
     """A document being answered: `mark` is its digest, `size` its bytes, `caller` the authenticated sender or ""."""
 
     services: NcipServices
@@ -105,22 +105,22 @@ class _Turn:
     def reply(self, said: Fields | Problem) -> bytes:
         if isinstance(said, Problem) and said.challenge:
             self.challenge(said.challenge)
-        with self.told():
+        with self.bound():
             written = _written(self.services, self.asked, said, self.sender)
         self.services.soon(partial(self._note, said, (self.services.now() - self.began).total_seconds()))
         return written
 
     def _note(self, said: Fields | Problem, seconds: float) -> None:
-        with self.told():
+        with self.bound():
             _tell(self.services, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
 
     def too_late(self, failure: Failure) -> bytes:
         failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
-        with self.told():
+        with self.bound():
             LOG.warning("ncip.too_late", service=self.asked.service)
         return self.reply(_try_again())
 
-    def told(self) -> AbstractContextManager[None]:
+    def bound(self) -> AbstractContextManager[None]:
         """Binds the channel and the correlation id to all log lines of this document."""
         return log_context(channel="ncip", corr_id=self.mark[:CORR])
 

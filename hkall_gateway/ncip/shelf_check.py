@@ -37,14 +37,14 @@ class ShelfCheck:
 UNSEEN: Final = ShelfCheck(ShelfResult.UNKNOWN)
 
 
-def question(telling: PartnerMessage, partner: Partner, *, one_copy: bool) -> Fields:
+def question(message: PartnerMessage, partner: Partner, *, one_copy: bool) -> Fields:
     """The fields of LookupItemSet for the title of a request, or, for `one_copy`, of LookupItem for its copy."""
     if one_copy:
-        return {"ItemId": item_id(telling.item), "ItemElementType": [STATUS]} if telling.item else {}
-    return {"BibliographicId": [{"BibliographicRecordId": record_id(telling, partner)}], "ItemElementType": [STATUS]}
+        return {"ItemId": item_id(message.item), "ItemElementType": [STATUS]} if message.item else {}
+    return {"BibliographicId": [{"BibliographicRecordId": record_id(message, partner)}], "ItemElementType": [STATUS]}
 
 
-def seen(reply: NcipMessage, telling: PartnerMessage, partner: Partner, statuses: Collection[str]) -> ShelfCheck:
+def seen(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: Collection[str]) -> ShelfCheck:
     """Read a reply to the shelf check. `statuses` are those of an available copy.
 
     Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN
@@ -55,9 +55,9 @@ def seen(reply: NcipMessage, telling: PartnerMessage, partner: Partner, statuses
     unseen = [_problems(one) for one in reply.each("BibInformation") if one.has("Problem")]
     copies = copies_in(reply)
     free = [code for code, status in copies.items() if availability(status, statuses) is Availability.AVAILABLE]
-    if telling.item and telling.item.barcode in free:
-        return ShelfCheck(ShelfResult.HERE, telling.item)
-    if free and not telling.volume:
+    if message.item and message.item.barcode in free:
+        return ShelfCheck(ShelfResult.HERE, message.item)
+    if free and not message.volume:
         return ShelfCheck(ShelfResult.ANOTHER, ItemKey(partner.agency, min(free)))
     says_so = all(_says_something(status) for status in copies.values()) and all(one == {UNKNOWN_ITEM} for one in unseen)
     whole = bool(copies or unseen) and not reply.has("NextItemToken")

@@ -17,7 +17,7 @@ from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import partners, rounds
 from hkall_gateway.store.loads import loading
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.unit import Unit
 
 Rows = Mapping[tuple[str, ...], float]
@@ -112,7 +112,7 @@ def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
 
 
 def _age(unit: Unit, agency: str, now: datetime) -> Mapping[str, Rows]:
-    loaded, last = loading.loaded_at(unit, "patrons"), worklists.last_closure(unit, agency)
+    loaded, last = loading.loaded_at(unit, "patrons"), cli_lists.last_closure(unit, agency)
     return {
         "ils_snapshot_age_seconds": {(): _seconds(now - loaded)} if loaded else {},
         "timer_lag_seconds": {(job.name,): job.lag_s(now) for job in rounds.jobs(unit)},

@@ -18,7 +18,7 @@ secrets.
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class CircuitSettings:
     """When a channel counts as down and how often it is then tried; `give_up_s` after it went down, a failed try counts as an
     attempt of its message.
     """
@@ -44,50 +44,50 @@ class CircuitState:
     fault: str = ""
 
 
-def heard(link: CircuitState, now: datetime) -> CircuitState:
+def heard(channel: CircuitState, now: datetime) -> CircuitState:
     """Return the channel after an answer of the partner."""
-    return replace(link, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
+    return replace(channel, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
 
 
-def missed(link: CircuitState, patience: Patience, now: datetime, retry_after_s: int = 0) -> CircuitState:
+def missed(channel: CircuitState, settings: CircuitSettings, now: datetime, retry_after_s: int = 0) -> CircuitState:
     """Return the channel after a message without an answer, or with the answer "busy": for `retry_after_s` seconds if given."""
-    failures = link.failures + 1
+    failures = channel.failures + 1
     wait_s = retry_after_s
-    if failures < patience.failures:
-        return replace(link, failures=failures, rests_until=_later(link.rests_until, now, wait_s))
-    wait_s = max(wait_s, patience.probe_s)
-    since = link.down_since or now
-    return replace(link, state=DOWN, failures=failures, down_since=since, rests_until=_later(None, now, wait_s))
+    if failures < settings.failures:
+        return replace(channel, failures=failures, rests_until=_later(channel.rests_until, now, wait_s))
+    wait_s = max(wait_s, settings.probe_s)
+    since = channel.down_since or now
+    return replace(channel, state=DOWN, failures=failures, down_since=since, rests_until=_later(None, now, wait_s))
 
 
-def faulted(link: CircuitState, patience: Patience, now: datetime, fault: str) -> CircuitState:
+def faulted(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
     """Return the channel after the partner rejected us: down at once, tried after `probe_s`, twice that, and so on."""
-    failures = link.failures + 1 if link.fault else 1
-    wait_s = min(patience.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, patience.probe_s))
-    rests = {"rests_until": _later(None, now, wait_s), "down_since": link.down_since or now}
-    return replace(link, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # instants, both
+    failures = channel.failures + 1 if channel.fault else 1
+    wait_s = min(settings.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, settings.probe_s))
+    rests = {"rests_until": _later(None, now, wait_s), "down_since": channel.down_since or now}
+    return replace(channel, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # instants, both
 
 
-def room(link: CircuitState, in_flight: int, under_way: int, now: datetime) -> int:
+def room(channel: CircuitState, in_flight: int, under_way: int, now: datetime) -> int:
     """Return how many more messages may leave now, given that `under_way` were sent and are not answered."""
-    if link.rests_until is not None and link.rests_until > now:
+    if channel.rests_until is not None and channel.rests_until > now:
         return 0
-    limit = 1 if link.state == DOWN else in_flight
+    limit = 1 if channel.state == DOWN else in_flight
     return max(limit - under_way, 0)
 
 
-def circuit(link: CircuitState, now: datetime) -> str:
+def circuit(channel: CircuitState, now: datetime) -> str:
     """Return the breaker's state in the standard terms: closed (messages pass), open (none does), half-open (one may try)."""
-    if link.state != DOWN:
+    if channel.state != DOWN:
         return "closed"
-    return "open" if link.rests_until is not None and link.rests_until > now else "half-open"
+    return "open" if channel.rests_until is not None and channel.rests_until > now else "half-open"
 
 
-def counts(link: CircuitState, patience: Patience, now: datetime) -> bool:
+def counts(channel: CircuitState, settings: CircuitSettings, now: datetime) -> bool:
     """Return whether a failed try counts as an attempt of its message: not while the channel is at fault."""
-    if link.state != DOWN or link.down_since is None:
+    if channel.state != DOWN or channel.down_since is None:
         return True
-    return now - link.down_since >= timedelta(seconds=patience.give_up_s)
+    return now - channel.down_since >= timedelta(seconds=settings.give_up_s)
 
 
 def _later(until: datetime | None, now: datetime, wait_s: int) -> datetime | None:

@@ -23,7 +23,7 @@ class LocalBlocks:
     long_overdue: int = 0
 
 
-GOOD_STANDING = LocalBlocks()
+NO_BLOCKS = LocalBlocks()
 
 
 def category_of(borrower: Borrower, policy: Policy) -> Category | None:
@@ -38,21 +38,21 @@ def category_of(borrower: Borrower, policy: Policy) -> Category | None:
     return None
 
 
-def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: LocalBlocks = GOOD_STANDING) -> Grant | Refusal:
+def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBlocks = NO_BLOCKS) -> Grant | Refusal:
     """Return whether a borrower may use the service at all. Grant's facts name the category.
 
     Source: HKALL rules R2.
     """
-    return may_use_as(category_of(borrower, policy), borrower, policy, now, standing)
+    return may_use_as(category_of(borrower, policy), borrower, policy, now, blocks)
 
 
 def may_use_as(
-    category: Category | None, borrower: Borrower, policy: Policy, now: datetime, standing: LocalBlocks = GOOD_STANDING
+    category: Category | None, borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBlocks = NO_BLOCKS
 ) -> Grant | Refusal:
     """Return the same for a caller that has found the borrower's category already."""
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
-    no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(standing, policy)
+    no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(blocks, policy)
     return no or Grant(facts={"category": category.key})
 
 
@@ -77,13 +77,13 @@ def _card(borrower: Borrower, now: datetime) -> Refusal | None:
     return Refusal(Reason.PATRON_BLOCKED, facts={"block": "local system"}) if borrower.blocked else None
 
 
-def _threshold(standing: LocalBlocks, policy: Policy) -> Refusal | None:
+def _threshold(blocks: LocalBlocks, policy: Policy) -> Refusal | None:
     block = policy.block
-    if block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents:
+    if block.max_debt_cents is not None and blocks.owed_cents > block.max_debt_cents:
         return _over("debt")
-    if block.on_overdue_recall and standing.overdue_recalls > 0:
+    if block.on_overdue_recall and blocks.overdue_recalls > 0:
         return _over("overdue recall")
-    if block.max_long_overdue is not None and standing.long_overdue > block.max_long_overdue:
+    if block.max_long_overdue is not None and blocks.long_overdue > block.max_long_overdue:
         return _over("long overdue")
     return None
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil, roll
 from hkall_gateway.rules.dates.due import lent_until, renewed_until
 from hkall_gateway.rules.dates.service_windows import over, suspended
-from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks, category_of, may_use
+from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks, category_of, may_use
 from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
@@ -76,13 +76,13 @@ def may_request(
     now: datetime,
     *,
     staff: bool = False,
-    standing: LocalBlocks = GOOD_STANDING,
+    blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
     """Return whether a title may be requested. `staff` lifts the ban on duplicates. Grant's facts flag unchecked conditions.
 
     Source: HKALL rules R1, R2, R4 to R7, R11a, R20 to R22.
     """
-    who = may_use(borrower, policy, now, standing)
+    who = may_use(borrower, policy, now, blocks)
     room = quota(borrower, counts, policy)
     no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wanted, policy) or _doubled(wanted, policy, staff)
     no = no or over(wanted.need_before, now) or _at_home(wanted, policy) or _nowhere(wanted) or _no(room)
@@ -170,7 +170,7 @@ def may_borrow(
     closures: Closures = ALWAYS_OPEN,
     *,
     staff: bool = False,
-    standing: LocalBlocks = GOOD_STANDING,
+    blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
     """Return whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
 
@@ -178,7 +178,7 @@ def may_borrow(
     Source: HKALL rules R13 to R21.
     """
     no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or not_theirs(borrower, request)
-    no = no or _not_here(request) or _no(may_use(borrower, policy, now, standing))
+    no = no or _not_here(request) or _no(may_use(borrower, policy, now, blocks))
     no = no or _too_late(request, terminal, policy, now, closures, staff) or _sent_back(request, policy, staff)
     room = quota(borrower, counts, policy)
     return no or _no(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
@@ -227,7 +227,7 @@ def may_renew(
     *,
     staff: bool = False,
     borrower: Borrower | None = None,
-    standing: LocalBlocks = GOOD_STANDING,
+    blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
     """Return whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
 
@@ -236,7 +236,7 @@ def may_renew(
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
         return Refusal(Reason.NOT_ON_LOAN)
-    no = suspended("renew", policy, now) or _barred(borrower, standing, policy, now, staff)
+    no = suspended("renew", policy, now) or _barred(borrower, blocks, policy, now, staff)
     no = no or renewal_refused(request, request.due, policy, today, staff)
     if no:
         return no
@@ -244,11 +244,11 @@ def may_renew(
     return Grant(until) if until > request.due else Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
 
 
-def _barred(borrower: Borrower | None, standing: LocalBlocks, policy: Policy, now: datetime, staff: bool) -> Refusal | None:
+def _barred(borrower: Borrower | None, blocks: LocalBlocks, policy: Policy, now: datetime, staff: bool) -> Refusal | None:
     rule = policy.renewal.expired_or_blocked
     if borrower is None or rule == "allow" or (rule == "staff_only" and staff):
         return None
-    return _no(may_use(borrower, policy, now, standing))
+    return _no(may_use(borrower, policy, now, blocks))
 
 
 def _no(answer: Grant | Refusal) -> Refusal | None:

@@ -1,1 +1,1 @@
-"""The door for terminals: SIP2 2.00."""
+"""The protocol of terminals: SIP2 2.00."""

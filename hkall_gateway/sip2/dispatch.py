@@ -66,15 +66,15 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 async def respond(
-    services: Sip2Services, session: Session, piece: Sip2Message | Refuse, peer: str, beyond: UpstreamInterface | None = None
+    services: Sip2Services, session: Session, piece: Sip2Message | Refuse, peer: str, upstream: UpstreamInterface | None = None
 ) -> bytes:
     """Returns the complete reply line to one message, ready to be written. Never raises, for any bytes of a peer.
 
-    `peer` is the sender's address, `beyond` its connection to the local system. An exception on the way is a bug of ours or a
+    `peer` is the sender's address, `upstream` its connection to the local system. An exception on the way is a bug of ours or a
     store that failed: it is logged once with its traceback, the message gets its negative reply, the connection stays open.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
-    exchange = _turn(services, session, message, peer, beyond)
+    exchange = _make_exchange(services, session, message, peer, upstream)
     with log_context(**_told(exchange)), budget(services.budget_until()):
         try:
             answer = await _answer(exchange, piece)
@@ -108,12 +108,12 @@ def _line(exchange: Exchange, answer: Reply) -> bytes:
     return exchange.session.reply(exchange.message, exchange.reply_code, answer.fields)
 
 
-def _turn(
-    services: Sip2Services, session: Session, message: Sip2Message, peer: str, beyond: UpstreamInterface | None
+def _make_exchange(
+    services: Sip2Services, session: Session, message: Sip2Message, peer: str, upstream: UpstreamInterface | None
 ) -> Exchange:
     terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
     corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
-    return Exchange(services, session, message, terminal, peer, now, corr, beyond)
+    return Exchange(services, session, message, terminal, peer, now, corr, upstream)
 
 
 @lru_cache(maxsize=4)
@@ -209,11 +209,11 @@ async def _log_in(exchange: Exchange) -> Reply:
 
 def _log_in_beyond(exchange: Exchange) -> None:
     """Sets the terminal's login on its connection to the local system, which sends it with the first message."""
-    if exchange.beyond is None or not exchange.services.own_logins:
+    if exchange.upstream is None or not exchange.services.own_logins:
         return
-    exchange.beyond.close()
+    exchange.upstream.close()
     told = exchange.message
-    exchange.beyond.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
+    exchange.upstream.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
 
 
 async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:

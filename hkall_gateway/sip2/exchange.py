@@ -91,7 +91,7 @@ class Sip2Services:
     timezone: tzinfo
     metrics: Metrics
     now: Callable[[], datetime]
-    beyond: Callable[[], UpstreamInterface] | None = None
+    upstream: Callable[[], UpstreamInterface] | None = None
     own_logins: bool = True
     soon: Callable[[Callable[[], object]], None] = run_now
     logins: AddressQueue = field(default_factory=AddressQueue)
@@ -110,7 +110,7 @@ class Sip2Services:
 class Exchange:
     """One message of one terminal, and its context on arrival. Like `Sip2Message`, it is not frozen; treat it as immutable.
 
-    `beyond` is this terminal's connection to the local system; `peer` is the address that it came from; `corr` is a unique
+    `upstream` is this terminal's connection to the local system; `peer` is the address that it came from; `corr` is a unique
     correlation id, since a terminal sends one request at a time.
     """
 
@@ -121,12 +121,12 @@ class Exchange:
     peer: str
     now: datetime
     corr: str
-    beyond: UpstreamInterface | None = None
+    upstream: UpstreamInterface | None = None
 
     @property
     def institution(self) -> str:
         """The AO of our replies: one institution on a connection, the local system's if messages are relayed to it."""
-        return (self.services.institution if self.beyond is not None else "") or self.services.agency
+        return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
     def remember(self, *, valid: bool, pin_ok: bool) -> None:
         """Cache the local system's answer about this message's card, for use while that system is away."""

@@ -34,7 +34,7 @@ from hkall_gateway.sip2.handlers.patrons import (
     texts_of,
     what_is_unknown,
 )
-from hkall_gateway.sip2.screen_messages import Notice, tell
+from hkall_gateway.sip2.screen_messages import Notice, notice_text
 from hkall_gateway.sip2.upstream.client import HungUp, Unanswered, UpstreamInterface
 
 LOG = structlog.get_logger()
@@ -64,27 +64,27 @@ OURS_ALONE: Final = "#"
 def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
     """Returns the reply of the side that the message concerns; ours if there is no local system behind the gateway."""
     route = RELAY_RULES.get(exchange.message.code)
-    if exchange.beyond is None or route is None:
+    if exchange.upstream is None or route is None:
         return handler(exchange)
-    return route(exchange, exchange.beyond, handler)
+    return route(exchange, exchange.upstream, handler)
 
 
 # ---- one copy
 
 
-async def _copy(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _copy(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """09, 11, 17, 19, 29: the side that has the copy answers. Our own book on loan to a partner is handled by both sides."""
-    whose = await _whose(exchange, beyond)
+    whose = await _whose(exchange, upstream)
     if whose is CopySystem.THEIRS:
-        return await _passed_on(exchange, beyond)
+        return await _passed_on(exchange, upstream)
     if whose is CopySystem.EITHER:
         return refuse_by(exchange, Reason.AMBIGUOUS_ITEM)
     if whose is CopySystem.LENT:
-        return await _told_to_both(exchange, beyond, handler)
+        return await _told_to_both(exchange, upstream, handler)
     return await handler(exchange)
 
 
-async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> CopySystem:
+async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
     """Returns the side that has the copy.
 
     A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous.
@@ -100,7 +100,7 @@ async def _whose(exchange: Exchange, beyond: UpstreamInterface) -> CopySystem:
         return CopySystem.THEIRS
     if whose not in (CopySystem.EITHER, CopySystem.NOT_FOR_CARD):
         return whose
-    seen = await _said(exchange, beyond, _look_at(exchange))
+    seen = await _said(exchange, upstream, _look_at(exchange))
     if whose is CopySystem.NOT_FOR_CARD:
         return CopySystem.THEIRS if seen is not None and _has(seen) else CopySystem.OURS
     return CopySystem.OURS if seen is not None and seen.get("circulation_status") not in OUT else CopySystem.EITHER
@@ -126,7 +126,7 @@ def _look_at(exchange: Exchange) -> bytes:
     return told.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
 
 
-async def _told_to_both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _told_to_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Handles a book of our own that goes to a partner or comes back: we decide, and then notify the local system.
 
     If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
@@ -136,25 +136,25 @@ async def _told_to_both(exchange: Exchange, beyond: UpstreamInterface, handler: 
     if ours.no is not None or exchange.message.code not in ("09", "11"):
         return ours
     desk, message = exchange.services.desk, _message(exchange, LATER[exchange.message.code], ours.request)
-    number = await desk.ils.tell_local_system(message, exchange.by)
+    number = await desk.ils.enqueue(message, exchange.by)
     if number is None:
-        return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
-    theirs, unsure = await _tried(exchange, beyond)
+        return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    theirs, unsure = await _tried(exchange, upstream)
     told = _taken_apart(theirs, exchange) if theirs is not None else None
     if told is not None and told.get("ok") == "1":
-        await desk.ils.local_system_told(number, message, exchange.by)
+        await desk.ils.mark_delivered(number, message, exchange.by)
         return ours
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
     if told is None and not exchange.says("BI"):
         return await _told_later(exchange, ours, number, message, unsure=unsure)
-    await desk.ils.local_system_differs(number, message, exchange.by)
-    return _with_text(ours, tell(Notice.NOT_TOLD, exchange.language()))
+    await desk.ils.mark_refused(number, message, exchange.by)
+    return _with_text(ours, notice_text(Notice.NOT_TOLD, exchange.language()))
 
 
 async def _told_later(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
-    await exchange.services.desk.ils.local_system_not_told(number, message, exchange.by, unsure=unsure)
-    return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
+    await exchange.services.desk.ils.mark_undelivered(number, message, exchange.by, unsure=unsure)
+    return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
 def _message(exchange: Exchange, send: LocalSend, request: str = "") -> LocalMessage:
@@ -175,9 +175,9 @@ def _message(exchange: Exchange, send: LocalSend, request: str = "") -> LocalMes
 # ---- one patron
 
 
-async def _patron(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _patron(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """23, 63: the local system's record merged with ours. While it is unreachable: our record, and a text that says so."""
-    theirs = await _reached(exchange, beyond)
+    theirs = await _reached(exchange, upstream)
     if theirs is None:
         return _without_them(exchange, await handler(exchange))
     record = _taken_apart(theirs, exchange)
@@ -206,8 +206,8 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
         told = replace(told, pin="Y")
     unknown = [
         *what_is_unknown(exchange, told, language),
-        tell(Notice.ILS_AWAY, language),
-        tell(Notice.OWED_UNKNOWN_NOW, language),
+        notice_text(Notice.ILS_AWAY, language),
+        notice_text(Notice.OWED_UNKNOWN_NOW, language),
     ]
     fields = {name: value for name, value in ours.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
     fields["AE"] = ours.fields.get("AE", "")
@@ -241,7 +241,7 @@ def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRe
 
 
 def _owed(exchange: Exchange, cents: int) -> str:
-    return tell(Notice.OWED, exchange.language(), owed=dollars(cents), currency=exchange.session.dialect.currency)
+    return notice_text(Notice.OWED, exchange.language(), owed=dollars(cents), currency=exchange.session.dialect.currency)
 
 
 def _counted_there(exchange: Exchange) -> bool:
@@ -255,12 +255,12 @@ def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequ
     return lines[max(first - 1 - theirs, 0) : max(last - theirs, 0)]
 
 
-async def _renew_all(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
     had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
-    theirs = await _reached(exchange, beyond)
+    theirs = await _reached(exchange, upstream)
     if theirs is None:
-        return _with_text(await handler(exchange), tell(Notice.ILS_AWAY, exchange.language()))
+        return _with_text(await handler(exchange), notice_text(Notice.ILS_AWAY, exchange.language()))
     record = _taken_apart(theirs, exchange)
     if record is None or not had.lines:
         return Reply({}, body=theirs)
@@ -270,51 +270,51 @@ async def _renew_all(exchange: Exchange, beyond: UpstreamInterface, handler: Han
     names = ("renewed_count", "unrenewed_count")
     counts = {name: f"{_number(record.get(name)) + _number(str(ours.fields.get(name, ''))):04}" for name in names}
     _, *texts = _texts(ours.fields.get("AF", ()))  # the first one counts ours alone
-    summed = tell(Notice.ALL_RENEWED, exchange.language(), count=_number(counts["renewed_count"]))
+    summed = notice_text(Notice.ALL_RENEWED, exchange.language(), count=_number(counts["renewed_count"]))
     tags = [(tag, text) for tag in ("BM", "BN") for text in _texts(ours.fields.get(tag, ()))]
     tags += [("AF", text) for text in (summed, *texts)]
     return Reply({}, body=patched(theirs, {"ok": "1", **counts}, tags, exchange.session.dialect))
 
 
-async def _both(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """01, 25, 35: executed on both sides; the reply is the local system's, or ours if it gives none.
 
     A card that is blocked or enabled here while it is unreachable is blocked or enabled there once it is back.
     """
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in LATER:
-        theirs = await _reached(exchange, beyond)
+        theirs = await _reached(exchange, upstream)
         return ours if theirs is None else Reply({}, body=theirs)
     desk, message = exchange.services.desk, _message(exchange, LATER[exchange.message.code])
-    number = await desk.ils.tell_local_system(message, exchange.by)
+    number = await desk.ils.enqueue(message, exchange.by)
     if number is None:
-        return _with_text(ours, tell(Notice.WILL_BE_TOLD, exchange.language()))
-    theirs, unsure = await _tried(exchange, beyond)
+        return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    theirs, unsure = await _tried(exchange, upstream)
     if theirs is None:
         return await _told_later(exchange, ours, number, message, unsure=unsure)
-    await desk.ils.local_system_told(number, message, exchange.by)
+    await desk.ils.mark_delivered(number, message, exchange.by)
     return Reply({}, body=theirs)
 
 
 # ---- requests and payments
 
 
-async def _hold(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
     if mode is None or await exchange.services.desk.counter.is_our_request(await asked_hold(exchange, mode[0])):
         return await handler(exchange)
-    return await _passed_on(exchange, beyond)
+    return await _passed_on(exchange, upstream)
 
 
-async def _pay(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _pay(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """37: a payment that names one of our fees is handled here; any other goes to the local system, the source of BV in 64."""
     if exchange.message.get("CG").strip().startswith(OURS_ALONE):
         return await handler(exchange)
-    return await _passed_on(exchange, beyond)
+    return await _passed_on(exchange, upstream)
 
 
-async def _status(exchange: Exchange, beyond: UpstreamInterface, handler: Handler) -> Reply:
+async def _status(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """98: the functions that both sides support. While the local system is away, 98 says on line, for HKALL loans, and why.
 
     Before login the reply describes the gateway alone. If the local system refuses the login, the reply says off line.
@@ -322,12 +322,12 @@ async def _status(exchange: Exchange, beyond: UpstreamInterface, handler: Handle
     ours = await handler(exchange)
     if exchange.session.terminal is None:
         return ours
-    theirs = await _said(exchange, beyond, _asked(exchange))
-    if beyond.refused:
-        off = _with_text(ours, tell(Notice.LOGIN_REFUSED, exchange.language()))
+    theirs = await _said(exchange, upstream, _asked(exchange))
+    if upstream.refused:
+        off = _with_text(ours, notice_text(Notice.LOGIN_REFUSED, exchange.language()))
         return replace(off, fields={**off.fields, "on_line_status": "N"})
     if theirs is None or theirs.get("on_line_status") == "N":
-        return _with_text(ours, tell(Notice.ILS_AWAY, exchange.language()))
+        return _with_text(ours, notice_text(Notice.ILS_AWAY, exchange.language()))
     return replace(ours, fields={**ours.fields, **_offered_by_both(ours, theirs)})
 
 
@@ -343,62 +343,62 @@ def _offered_by_both(ours: Reply, theirs: Sip2Message) -> dict[str, Value]:
 # ---- to the local system and back
 
 
-async def _passed_on(exchange: Exchange, beyond: UpstreamInterface) -> Reply:
+async def _passed_on(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
     """Returns the local system's whole reply, or this message's negative reply "please try again".
 
     A checkout or a payment without a reply may have been executed: the screen says so, and the result is checked later. A
     message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
     code, desk, barcode = exchange.message.code, exchange.services.desk, exchange.message.get("AB")
-    waits = code in CHANGES_A_COPY and await desk.ils.copy_waits(barcode)
-    if waits and not await desk.ils.put_off(barcode):
+    waits = code in CHANGES_A_COPY and await desk.ils.has_unsent(barcode)
+    if waits and not await desk.ils.defer(barcode):
         return refuse_by(exchange, Reason.TRY_AGAIN)
     try:
-        theirs = await _exchanged(exchange, beyond, _asked(exchange))
+        theirs = await _exchanged(exchange, upstream, _asked(exchange))
     except (HungUp, Unanswered):
         return await _may_be_done(exchange) if code in UNSURE else refuse_by(exchange, Reason.TRY_AGAIN)
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
     if waits and theirs[2:3] == b"1":
-        await desk.ils.local_system_answered(barcode, exchange.by)
+        await desk.ils.supersede(barcode, exchange.by)
     return Reply({}, body=theirs)
 
 
 async def _may_be_done(exchange: Exchange) -> Reply:
     code = exchange.message.code
     LOG.warning("sip2.ils_did_not_answer", code=code)
-    await exchange.services.desk.ils.tell_local_system_later(_message(exchange, UNSURE[code]), exchange.by)
-    return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), tell(Notice.NO_ANSWER, exchange.language()))
+    await exchange.services.desk.ils.enqueue_later(_message(exchange, UNSURE[code]), exchange.by)
+    return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), notice_text(Notice.NO_ANSWER, exchange.language()))
 
 
-async def _reached(exchange: Exchange, beyond: UpstreamInterface) -> bytes | None:
+async def _reached(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
     """Returns the body of the local system's reply to this line; None if none came."""
     try:
-        return await _exchanged(exchange, beyond, _asked(exchange))
+        return await _exchanged(exchange, upstream, _asked(exchange))
     except Unreachable:
         return None
 
 
-async def _tried(exchange: Exchange, beyond: UpstreamInterface) -> tuple[bytes | None, bool]:
+async def _tried(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
     """Returns the same, and whether the local system may have received the message although no reply came."""
     try:
-        return await _exchanged(exchange, beyond, _asked(exchange)), False
+        return await _exchanged(exchange, upstream, _asked(exchange)), False
     except Unreachable as lost:
         return None, isinstance(lost, HungUp | Unanswered)
 
 
-async def _said(exchange: Exchange, beyond: UpstreamInterface, body: bytes) -> Sip2Message | None:
+async def _said(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> Sip2Message | None:
     try:
-        return _taken_apart(await _exchanged(exchange, beyond, body), exchange)
+        return _taken_apart(await _exchanged(exchange, upstream, body), exchange)
     except Unreachable:
         return None
 
 
-async def _exchanged(exchange: Exchange, beyond: UpstreamInterface, body: bytes) -> bytes:
+async def _exchanged(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> bytes:
     """The body of their answer. Raises Unreachable; a hang-up is counted as that of this terminal's message."""
-    here, there = exchange.session.dialect, beyond.dialect
+    here, there = exchange.session.dialect, upstream.dialect
     try:
-        return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
+        return _across(await upstream(_across(_blanked(body, here), here, there)), there, here)
     except HungUp:
         code = exchange.message.code
         exchange.services.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()

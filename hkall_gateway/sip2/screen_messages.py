@@ -218,9 +218,9 @@ def say(why: Reason, language: str, detail: Mapping[str, object]) -> str:
     return f"{text} ({rule})" if rule else text
 
 
-def tell(news: Notice, language: str, **detail: object) -> str:
+def notice_text(notice: Notice, language: str, **detail: object) -> str:
     """Returns the screen message of a notice; `language` and `detail` as for `say`."""
-    return _filled(GOOD[news], language, detail)
+    return _filled(GOOD[notice], language, detail)
 
 
 def language_of(code: str, *known: str) -> str:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.coroutines import start_coroutine
-from hkall_gateway.edge.endpoints import vouch
+from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -175,7 +175,7 @@ class TerminalConnection(TwistedProtocol):
         self._port.count()
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
-        opens = self._port.services().beyond
+        opens = self._port.services().upstream
         self._beyond = opens() if opens is not None else None
         welcome(self._port.services(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
@@ -203,7 +203,7 @@ class TerminalConnection(TwistedProtocol):
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
             self._turn_away("terminal", f"{terminal} has as many connections as it may")
             return False
-        vouch(self._socket, f"sip2 {terminal}")
+        mark_authenticated(self._socket, f"sip2 {terminal}")
         return True
 
     def _turn_away(self, why: str, detail: str = "") -> None:

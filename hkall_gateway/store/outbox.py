@@ -13,12 +13,12 @@ from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, tru
 from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json, to_json
-from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row
-from hkall_gateway.store.engine.locks import try_lines
-from hkall_gateway.store.partner_circuit import link_of
+from hkall_gateway.store.engine.locks import try_channels
+from hkall_gateway.store.partner_circuit import circuit_of
 from hkall_gateway.store.queries.outbox_queries import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
 from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 
@@ -131,11 +131,11 @@ class Outbox:
 
         The rows in delivery are counted again under the lock of a channel, because only then no other gateway adds to them.
         """
-        links = [link_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
+        links = [circuit_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
         found = self._with_room(links, room, now)
         if not found or self._connection.dialect.name == "sqlite":
             return found
-        ours = try_lines(self._connection, [line for line, _ in found])
+        ours = try_channels(self._connection, [line for line, _ in found])
         return self._with_room([link for link in links if link.agency in ours], room, now)
 
     def _with_room(self, links: Iterable[CircuitState], room: Room, now: datetime) -> list[tuple[str, int]]:
@@ -181,21 +181,23 @@ class Outbox:
         question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
         return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in self._connection.execute(question))
 
-    # ---- what the local system is told at once
+    # ---- immediate delivery to the local system
 
-    def in_hand(self, row: int, until: datetime) -> None:
-        """Whoever put it there tries it at once. Should nobody say how that went, it may be told again at `until`, as one that
-        may have arrived."""
+    def claim_inline(self, row: int, until: datetime) -> None:
+        """Claim the row for an immediate delivery by the caller.
+
+        Without a result by `until`, the courier retries it as possibly delivered.
+        """
         self._settle(row, 0, state=OutboxState.UNSURE, next_at=until)
 
-    def let_go(self, row: int, now: datetime, *, unsure: bool) -> None:
-        """It could not be told at once: the courier does."""
-        standing = self.standing(row)
-        if standing is not None and standing[0] in WAITING:
+    def release_inline(self, row: int, now: datetime, *, unsure: bool) -> None:
+        """Leave the row to the courier after an immediate delivery failed; `unsure`: it may have arrived."""
+        found = self.row_state(row)
+        if found is not None and found[0] in WAITING:
             self._settle(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
 
-    def put_off(self, row: int, until: datetime, now: datetime) -> bool:
-        """Let it wait until then. False if it is settled, or under way at this moment."""
+    def defer(self, row: int, until: datetime, now: datetime) -> bool:
+        """Retry the row no earlier than `until`. False if it is settled, or being delivered now."""
         return self._by_hand(row, now, next_at=until)
 
     # ---- what a person says
@@ -268,11 +270,9 @@ class Outbox:
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
-    def standing(self, number: int) -> tuple[OutboxState, int] | None:
-        """Return the state of one row, and the number of tries."""
-        return next(
-            ((OutboxState(state), attempts) for state, attempts in _STANDING.cells(self._connection, number=number)), None
-        )
+    def row_state(self, number: int) -> tuple[OutboxState, int] | None:
+        """Return the state of one row and its number of tries; None for an unknown row."""
+        return next(((OutboxState(state), attempts) for state, attempts in _STATE.cells(self._connection, number=number)), None)
 
     def rows(
         self,
@@ -319,7 +319,7 @@ class Outbox:
 def _way(payload: Payload) -> tuple[OutboxKind, str, str]:
     """Return the kind, the recipient and the ordering key of a message."""
     if isinstance(payload, LocalMessage):
-        return OutboxKind.ILS, LINE, payload.ordering_key
+        return OutboxKind.ILS, ILS_RECIPIENT, payload.ordering_key
     if isinstance(payload, PatronNotice):
         return OutboxKind.MAIL, payload.patron, payload.request
     return OutboxKind.NCIP, payload.partner, payload.request
@@ -339,7 +339,7 @@ _AS_IT_IS: Final = ("id", "recipient", "line", "request", "corr", "made_at", "ne
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
     kept = {name: found[name] for name in _AS_IT_IS}
     state = OutboxState.UNSURE if claimed and found["claimed_by"] else OutboxState(found["state"])
-    send, payload = _told(found)
+    send, payload = _payload_of(found)
     if isinstance(payload, LocalMessage) and payload.request:  # its lane is of a copy
         kept["request"] = payload.request
     return OutboxRow(
@@ -347,7 +347,7 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
     )
 
 
-def _told(found: Any) -> tuple[Notification | LocalSend, Payload]:
+def _payload_of(found: Any) -> tuple[Notification | LocalSend, Payload]:
     """Return the kind of message and its payload. Raises NewerRow."""
     try:
         kind = LocalSend if found["kind"] == OutboxKind.ILS else Notification
@@ -369,7 +369,7 @@ def _settling(columns: tuple[str, ...]) -> CompiledStatement:
 
 
 _ROW = CompiledStatement(select(OUTBOX).where(_THIS))
-_STANDING = CompiledStatement(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
+_STATE = CompiledStatement(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
 _PUT = insert_row(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
 _UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)

@@ -27,7 +27,7 @@ _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
 _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
 
 
-class Links:
+class CircuitRepository:
     """Reads and writes the channels' state. A recipient missing from the directory has no row, and counts as up."""
 
     def __init__(self, connection: Connection) -> None:
@@ -39,7 +39,7 @@ class Links:
 
     def one(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""
-        return next((link_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), CircuitState(agency))
+        return next((circuit_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), CircuitState(agency))
 
     def keep(self, link: CircuitState) -> None:
         """Store the state of a channel."""
@@ -50,7 +50,7 @@ class Links:
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
-def link_of(
+def circuit_of(
     agency: str,
     state: str | None,
     failures: int | None,

@@ -33,7 +33,7 @@ from hkall_gateway.store.engine.locks import LockSet, take
 from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.journal_entry import JournalEntry, nobody_listens
 from hkall_gateway.store.outbox import Outbox
-from hkall_gateway.store.partner_circuit import Links
+from hkall_gateway.store.partner_circuit import CircuitRepository
 from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import (
     CANDIDATES,
@@ -74,7 +74,7 @@ class Unit(Queries):
         self._new_id, self._silent, self._listen = new_id, silent, listen
         self.moves: list[JournalEntry] = []
         self.outbox = Outbox(connection)
-        self.links = Links(connection)
+        self.links = CircuitRepository(connection)
 
     # ---- changes
 
@@ -106,7 +106,7 @@ class Unit(Queries):
             facts.setdefault("moved_at", now)
         after = self._change(request, event.name, now, by, rule, position=step.target, **facts)
         for send in step.sends:
-            self._tell(send, request, after, now, by)
+            self._enqueue(send, request, after, now, by)
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
@@ -121,12 +121,12 @@ class Unit(Queries):
         """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(shown(facts)), now, by)
 
-    def tell(self, send: Notification, request: Request, now: datetime, by: Actor, before: Request | None = None) -> None:
+    def enqueue(self, send: Notification, request: Request, now: datetime, by: Actor, before: Request | None = None) -> None:
         """Queue a message that is not part of a step, such as a withdrawn attempt.
 
         `before`: the request as its patron knows it.
         """
-        self._tell(send, before or request, request, now, by)
+        self._enqueue(send, before or request, request, now, by)
 
     def refuse(self, refusal: Refusal, now: datetime, by: Actor, request: Request | None = None, patron: str = "") -> None:
         """Write a refusal and its rule into the journal."""
@@ -249,7 +249,7 @@ class Unit(Queries):
         both = (before, about if before else None)
         self.moves.append(JournalEntry(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both))
 
-    def _tell(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
+    def _enqueue(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
         if is_letter(send):
             self._write_letter(send, before, after, now, by)
             return

@@ -18,7 +18,7 @@ from hkall_gateway.ncip.authentication.our_proofs import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.ops import counting
-from hkall_gateway.rules.messages.local_messages import LINE
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.store.engine.database import Store
@@ -41,7 +41,7 @@ def carriers(
 
 def terms(means: Resources, line: str) -> courier.ChannelTerms:
     """The limits of one recipient: deliveries under way, and tries of one message."""
-    if line == LINE:
+    if line == ILS_RECIPIENT:
         return courier.ChannelTerms(1)  # one question at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
     return courier.ChannelTerms(found.in_flight, found.attempts or 0) if found else courier.ChannelTerms(MAIL_IN_FLIGHT)
@@ -55,10 +55,10 @@ def _initiator(means: Resources, store: Store, library: Callable[[], Library]) -
 
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
-        telling, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
+        message, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
         if partner is None:
             return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")
-        return await client.deliver(telling, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
+        return await client.deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
     return tell
 

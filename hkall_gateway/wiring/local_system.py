@@ -13,7 +13,7 @@ from hkall_gateway.connectors.tools import Connector, ConnectorServices, Connect
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.ports import Verb
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -50,7 +50,7 @@ class LocalSystemParts:
         # Hashes of our own are guarded where they are compared.
         return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
 
-    def beyond(self) -> tuple[Callable[[], Upstream] | None, bool]:
+    def upstream(self) -> tuple[Callable[[], Upstream] | None, bool]:
         """Returns the factory of upstream connections if terminal lines are relayed, and whether the terminal logs in there."""
         ils = self._ils
         return (self._lines(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"

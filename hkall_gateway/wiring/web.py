@@ -43,11 +43,11 @@ def web_server(
     desk: Desk,
     library: Callable[[], Library],
     refusals: Refusals,
-    door: NcipServices,
+    services: NcipServices,
 ) -> WebServer:
     """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
 
-    `door` hears documents of the quarantine again.
+    `services` processes documents of the quarantine again.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
@@ -55,7 +55,7 @@ def web_server(
 
     settings = CurrentSettings(means.config, means.environ)
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
-    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, door), partial(_erased, means)))
+    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means)))
     proxies, most = AllowList(table.proxy_from), table.max_connections
     return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most)
 
@@ -68,9 +68,9 @@ def _erased(means: Resources) -> ErasedMarks:
     return ErasedMarks(config.privacy.erased_file or beside, key)
 
 
-async def _heard_again(door: NcipServices, kept: QuarantinedDocument) -> str | Refused:
+async def _heard_again(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
     """Hear a document of the quarantine as if its partner had sent it now; return the problem in words, "" for none."""
-    said = await heard_again(door, kept.agency, kept.digest, kept.document)
+    said = await heard_again(services, kept.agency, kept.digest, kept.document)
     if isinstance(said, Problem):
         return f"{said.problem}: {said.detail}"
     return said if isinstance(said, Refused) else ""

@@ -89,7 +89,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "patrons.csv").write_text(PATRONS)
     (folder / "holdings.csv").write_text(HOLDINGS)
     path = demo_setup.write_config(folder, PORTS, POLICY)
-    demo_setup.furnish(path, demo_setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
+    demo_setup.fill_database(path, demo_setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
     store = opened(path)
     for request in STANDING:
         store.now(Unit.open, request, OPENED, Actor("world", "world"))

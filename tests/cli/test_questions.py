@@ -20,7 +20,7 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.store import fines, partners
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -36,15 +36,15 @@ ASKED: dict[str, Ask] = {
     "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=(OutboxState.DEAD,)),
     "outbox list --partner":     lambda unit, now: unit.outbox.rows(partner="CUHK"),
     "outbox list --error":       lambda unit, now: unit.outbox.rows(error="timeout"),
-    "fines list":                lambda unit, now: worklists.charges(unit),
-    "fines list --patron":       lambda unit, now: worklists.charges(unit, "P1"),
+    "fines list":                lambda unit, now: cli_lists.charges(unit),
+    "fines list --patron":       lambda unit, now: cli_lists.charges(unit, "P1"),
     "unpaid fines":              lambda unit, now: fines.unsettled(unit),
     "requests list":             lambda unit, now: unit.open_list(),
     "requests list --position":  lambda unit, now: unit.open_list("RECEIVED"),
     "requests list --partner":   lambda unit, now: unit.open_list("", "CUHK"),
     "requests show":             lambda unit, now: unit.request("R1"),
     "requests trace":            lambda unit, now: unit.history("C00001"),
-    "notices":                   lambda unit, now: worklists.notices(unit, (NoticeState.QUEUED, NoticeState.SENT)),
+    "notices":                   lambda unit, now: cli_lists.notices(unit, (NoticeState.QUEUED, NoticeState.SENT)),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
     "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).read(unit),
     "what is due":               lambda unit, now: unit.outbox.next_due(),

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.connectors.ncip import Ncip, told
+from hkall_gateway.connectors.ncip import Ncip, borrower_facts
 from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.lab.ils_ncip import URL, IlsResponder
 from hkall_gateway.ncip.codec.documents import decode
@@ -161,12 +161,12 @@ def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, syst
 )
 def test_the_user_that_is_told_is_a_card_where_it_is_a_barcode(kind: str, card: str) -> None:
     user = {"UserIdentifierType": kind, "UserIdentifierValue": "P2"}
-    assert told(reply(UserId=user), NOW).card == card
+    assert borrower_facts(reply(UserId=user), NOW).card == card
 
 
 def test_former_cards_are_told_where_the_responder_knows_them() -> None:
     before = [{"AgencyId": "HKU", "UserIdentifierValue": card} for card in ("A", "B")]
-    assert told(reply(UserOptionalFields={"PreviousUserId": before}), NOW).former == ("A", "B")
+    assert borrower_facts(reply(UserOptionalFields={"PreviousUserId": before}), NOW).former == ("A", "B")
 
 
 def reply(**fields: Any) -> NcipMessage:
@@ -192,7 +192,7 @@ def privilege(kind: str, status: str = "", until: str = "") -> dict[str, Any]:
     ],
 )
 def test_only_blocks_in_force_that_are_about_borrowing_count(block: dict[str, str], stops: bool) -> None:
-    assert told(reply(UserOptionalFields={"BlockOrTrap": [block]}), NOW).blocked is stops
+    assert borrower_facts(reply(UserOptionalFields={"BlockOrTrap": [block]}), NOW).blocked is stops
 
 
 @pytest.mark.parametrize(
@@ -207,13 +207,13 @@ def test_only_blocks_in_force_that_are_about_borrowing_count(block: dict[str, st
     ],
 )
 def test_privileges_are_read_in_three_habits(rows: list[dict[str, Any]], category: str, blocked: bool) -> None:
-    said = told(reply(UserOptionalFields={"UserPrivilege": rows}), NOW)
+    said = borrower_facts(reply(UserOptionalFields={"UserPrivilege": rows}), NOW)
     assert (said.category, said.blocked) == (category, blocked)
 
 
 def test_the_last_day_of_the_card_is_that_of_its_latest_privilege_in_hong_kong() -> None:
     rows = [privilege("A", until="2017-06-30T15:59:59Z"), privilege("B", until="2017-09-29T16:00:00Z")]
-    assert told(reply(UserOptionalFields={"UserPrivilege": rows}), NOW).expires == date(2017, 9, 30)
+    assert borrower_facts(reply(UserOptionalFields={"UserPrivilege": rows}), NOW).expires == date(2017, 9, 30)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_last_day_of_the_card_is_that_of_its_latest_privilege_in_hong_kong()
     ],
 )
 def test_loans_are_counted_or_listed(fields: dict[str, Any], loans: int) -> None:
-    assert told(reply(**fields), NOW).local_loans == loans
+    assert borrower_facts(reply(**fields), NOW).local_loans == loans
 
 
 def test_names_and_addresses_are_found_where_systems_put_them() -> None:
@@ -236,7 +236,7 @@ def test_names_and_addresses_are_found_where_systems_put_them() -> None:
         {"ElectronicAddress": {"ElectronicAddressType": "tel", "ElectronicAddressData": "1234"}},
         {"ElectronicAddress": {"ElectronicAddressType": "mailto", "ElectronicAddressData": "a@b.test"}},
     ]
-    said = told(reply(UserOptionalFields={"NameInformation": name, "UserAddressInformation": posts}), NOW)
+    said = borrower_facts(reply(UserOptionalFields={"NameInformation": name, "UserAddressInformation": posts}), NOW)
     assert (said.name.reveal(), said.email.reveal()) == ("Tai Man Chan", "a@b.test")
 
 
@@ -303,4 +303,4 @@ def test_folio_is_not_asked_about_copies(store: Immediate) -> None:
 def test_an_address_of_any_kind_that_reads_like_mail_is_taken(kind: str, read: bool) -> None:
     where: Fields = {"ElectronicAddressType": kind, "ElectronicAddressData": "a@b.test"}
     person: Fields = {"UserAddressInformation": [{"UserAddressRoleType": "OTH", "ElectronicAddress": where}]}
-    assert bool(told(NcipMessage("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read
+    assert bool(borrower_facts(NcipMessage("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read

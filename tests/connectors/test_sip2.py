@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import insert
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, Lines, Sip2, told
+from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, ConnectionPool, Sip2, borrower_facts
 from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
@@ -184,18 +184,18 @@ def heard(status: str, counts: str, tags: str) -> bytes:
     ],
 )
 def test_counts_and_marks_are_read(line: bytes, blocked: bool, loans: int | None, limit: int | None) -> None:
-    said = told(decode(line, DIALECTS["standard"]))
+    said = borrower_facts(decode(line, DIALECTS["standard"]))
     assert (said.blocked, said.local_loans, said.total_quota) == (blocked, loans, limit)
 
 
 def test_what_koha_and_evergreen_say_beyond_the_standard_is_read() -> None:
-    said = told(decode(heard("", "", "BEa@b.test|PCSTAFF|PA20170930    235900|"), DIALECTS["standard"]))
+    said = borrower_facts(decode(heard("", "", "BEa@b.test|PCSTAFF|PA20170930    235900|"), DIALECTS["standard"]))
     assert (said.category, said.expires, said.email.reveal()) == ("STAFF", date(2017, 9, 30), "a@b.test")
 
 
 @pytest.mark.parametrize("text", ["never", "30/09/2017", "2017", ""])
 def test_an_expiry_that_is_no_date_says_nothing(text: str) -> None:
-    assert told(decode(heard("", "", f"PA{text}|"), DIALECTS["standard"])).expires is None
+    assert borrower_facts(decode(heard("", "", f"PA{text}|"), DIALECTS["standard"])).expires is None
 
 
 # ---- lines that are shared
@@ -215,7 +215,7 @@ class Waiting:
 
 def test_questions_share_lines_and_a_line_has_one_at_a_time() -> None:
     made = [Waiting(), Waiting()]
-    lines = Lines(iter(made).__next__, 2)
+    lines = ConnectionPool(iter(made).__next__, 2)
     outcomes: list[object] = []
     for body in (b"1", b"2", b"3"):
         Deferred.fromCoroutine(lines(body)).addBoth(outcomes.append)
@@ -228,7 +228,7 @@ def test_questions_share_lines_and_a_line_has_one_at_a_time() -> None:
 
 def test_where_too_many_wait_nobody_else_is_told_to() -> None:
     line = Waiting()
-    lines = Lines(lambda: line, 1)
+    lines = ConnectionPool(lambda: line, 1)
     asked = [Deferred.fromCoroutine(lines(b"63")) for _ in range(MOST_WAITING + 1)]
     refused: list[object] = []
     Deferred.fromCoroutine(lines(b"63")).addErrback(lambda failure: refused.append(failure.type))

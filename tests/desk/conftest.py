@@ -19,7 +19,7 @@ from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.messages.staff_commands import Pay, StaffCommand
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
-from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json
@@ -195,7 +195,7 @@ class DeskWorld:
     def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
         """The courier has brought the newest message of this kind where it belongs."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
-        return self.ask(self.desk.partners.delivered(row, answer, None, Patience()))
+        return self.ask(self.desk.partners.delivered(row, answer, None, CircuitSettings()))
 
     def add_copies(self, copies: Sequence[Holding]) -> None:
         self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))
@@ -246,7 +246,7 @@ class DeskWorld:
         assert isinstance(found, PatronNotice)
         return found
 
-    def telling(self) -> PartnerMessage:
+    def message(self) -> PartnerMessage:
         """What was put into the outbox last, for a partner."""
         found = from_json(self.rows(OUTBOX)[-1]["payload"])
         assert isinstance(found, PartnerMessage)

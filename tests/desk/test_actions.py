@@ -440,7 +440,7 @@ def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: 
 
     library.act("decline", reason=reason)
 
-    assert (library.status(K9), library.telling().reason) == (status, reason)
+    assert (library.status(K9), library.message().reason) == (status, reason)
 
 
 # ---- place, reopen, extend, force

@@ -14,7 +14,7 @@ from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import DeliveryResult, Refused
 from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.console import RequestPage, facts_in
-from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.staff_roles import StaffRole
@@ -74,7 +74,9 @@ def test_what_was_told_comes_with_its_facts_its_tries_and_its_partner(desk: Desk
     desk.wish()
     row = replace(desk.store.now(lambda unit: unit.outbox.rows())[0], attempts=1)  # as one that the courier claimed
     later = desk.now + timedelta(minutes=10)
-    desk.ask(desk.desk.partners.delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, Patience()))
+    desk.ask(
+        desk.desk.partners.delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, CircuitSettings())
+    )
     (told,) = page(desk).told
     assert (told.row.send, told.partner and told.partner.agency, told.sent_at) == (Notification.ASK_LENDER, "CUHK", None)
     assert [(one.kind, one.detail) for one in told.tries] == [("unreachable", "refused")]
@@ -257,8 +259,8 @@ def test_a_list_of_the_console_follows_the_policy(desk: DeskWorld) -> None:
 def test_unsent_work_comes_in_pages(desk: DeskWorld) -> None:
     desk.wish()
     row = {"kind": "ncip", "send": "ask_lender", "recipient": "CUHK", "made_at": desk.now, "next_at": desk.now}
-    telling = to_json(desk.telling())
-    rows = [{**row, "request": f"X{n}", "payload": telling, "state": "dead" if n % 2 else "sent"} for n in range(10)]
+    message = to_json(desk.message())
+    rows = [{**row, "request": f"X{n}", "payload": message, "state": "dead" if n % 2 else "sent"} for n in range(10)]
     desk.store.now(lambda unit: unit.execute(insert(OUTBOX), rows))
     for n in range(5):
         desk.store.now(quarantine.keep, "CUHK", f"d{n}", "ItemShipped", "<x/>", "unknown_request", desk.now)

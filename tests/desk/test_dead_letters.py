@@ -19,7 +19,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.tables import NOTICES
 from hkall_gateway.store.unit import Unit
 
@@ -165,7 +165,7 @@ def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notifica
     world.store.now(queued)
     say(world, "drop", 1)
 
-    assert [row["state"] for row in world.store.now(worklists.notices, ("queued", "dropped"))] == ["dropped"]
+    assert [row["state"] for row in world.store.now(cli_lists.notices, ("queued", "dropped"))] == ["dropped"]
     assert not world.letters
 
 

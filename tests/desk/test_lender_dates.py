@@ -53,7 +53,7 @@ def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_i
     library = lent_past(make_library, partners, lender_due)
 
     assert library.told() == told
-    assert library.telling().due == library.request().due == date(2017, 3, 22)
+    assert library.message().due == library.request().due == date(2017, 3, 22)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_r32_the_lender_is_asked_whatever_brings_the_two_dates_apart(
     happens(library)
 
     assert library.told() == ["CUHK ask_lender_later_date"]
-    assert library.telling().due == library.request().due
+    assert library.message().due == library.request().due
 
 
 def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(make_library: Callable[..., DeskWorld]) -> None:

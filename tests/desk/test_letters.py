@@ -8,11 +8,11 @@ import pytest
 
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners import deliveries
-from hkall_gateway.desk.partners.deliveries import PATIENCE
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import notices
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -23,7 +23,7 @@ STATES = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeSt
 
 def register(library: DeskWorld) -> list[tuple[str, str]]:
     """(state, error) of every letter."""
-    return [(row["state"], row["error"]) for row in library.store.now(lambda unit: worklists.notices(unit, STATES))]
+    return [(row["state"], row["error"]) for row in library.store.now(lambda unit: cli_lists.notices(unit, STATES))]
 
 
 def recalled(library: DeskWorld) -> None:
@@ -37,7 +37,9 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 
     library.ask(
-        library.desk.partners.delivered(row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, PATIENCE)
+        library.desk.partners.delivered(
+            row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, CIRCUIT_SETTINGS
+        )
     )
 
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
@@ -48,7 +50,7 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
 def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS))
     assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
     before = library.request()
 

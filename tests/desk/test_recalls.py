@@ -351,7 +351,7 @@ def test_we_recall_a_copy_that_is_lent_and_the_borrower_is_told_by_when(library:
 
     assert answer == Done("R1", ItemKey("HKU", "K9"), P.AT_BORROWER, "Dune", due=date(2017, 3, 8))
     assert library.told() == ["CUHK tell_borrower_recalled"]
-    assert library.telling().due == date(2017, 3, 8)
+    assert library.message().due == date(2017, 3, 8)
 
 
 def test_a_recall_of_ours_is_told_once_unless_it_names_an_earlier_day(library: DeskWorld) -> None:

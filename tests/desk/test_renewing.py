@@ -13,7 +13,7 @@ from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import CheckedOut, DeliveryResult, Refused, Renewed
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.desk.partners.deliveries import PATIENCE
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.stored_words import DeliveryKind
@@ -51,7 +51,7 @@ def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
 def told(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to what was told last."""
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.partners.delivered(row, answer, None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, answer, None, CIRCUIT_SETTINGS))
     return library.request()
 
 
@@ -74,7 +74,7 @@ def test_the_patron_hears_at_once_that_the_lender_is_asked(asking: DeskWorld) ->
 def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(asking: DeskWorld) -> None:
     renewed(asking)
 
-    assert asking.telling().due == date(2017, 3, 29)
+    assert asking.message().due == date(2017, 3, 29)
 
 
 ANSWERS = [
@@ -157,7 +157,7 @@ def test_an_answer_after_the_return_changes_nothing(asking: DeskWorld) -> None:
 def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to the first that waits."""
     row = library.store.now(lambda unit: unit.outbox.rows())[0]
-    library.ask(library.desk.partners.delivered(row, answer, None, PATIENCE))
+    library.ask(library.desk.partners.delivered(row, answer, None, CIRCUIT_SETTINGS))
     return library.request()
 
 

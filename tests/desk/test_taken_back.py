@@ -10,7 +10,7 @@ from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 from hkall_gateway.courier import LEASE_S
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.desk.partners.deliveries import PATIENCE
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer
 from hkall_gateway.store.outbox import OutboxRow
@@ -41,7 +41,7 @@ class Post:
             for row in rows:
                 answer = self.library.ask(self.mailer.deliver(row))
                 retry_at = self.library.now if again else None
-                self.library.ask(self.library.desk.partners.delivered(row, answer, retry_at, PATIENCE))
+                self.library.ask(self.library.desk.partners.delivered(row, answer, retry_at, CIRCUIT_SETTINGS))
                 if answer.kind in {"unknown", "later"}:
                     return
 

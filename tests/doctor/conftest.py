@@ -23,7 +23,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.doctor.examination import examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet
-from hkall_gateway.doctor.own import Here
+from hkall_gateway.doctor.own_gateway import GatewayPlace
 from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.demo_setup import decided_policy
@@ -81,7 +81,7 @@ class Site:
         config = gateway.load(self.path, self.environ)
         means = Resources(self.reactor, now, self.environ, Metrics(), lambda: config)
         tools = ExaminationTools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
-        here = Here(self.path, library_of(config).policy, self.instance, "1", runs)
+        here = GatewayPlace(self.path, library_of(config).policy, self.instance, "1", runs)
         one = examinees(tools, here, to)[who]
         work: Any = lambda: ensureDeferred(examine(one, one.sheet(self.reactor.seconds, seconds)))  # noqa: E731
         found: Sheet = blockingCallFromThread(self.reactor, work)

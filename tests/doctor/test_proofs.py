@@ -10,7 +10,7 @@ import pytest
 
 from hkall_gateway.doctor import clock, proofs
 from hkall_gateway.doctor.findings import Finding, Sheet
-from hkall_gateway.doctor.proofs import Doors
+from hkall_gateway.doctor.proofs import NcipEndpoints
 from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.ncip.authentication.http_proofs import HttpProof
 from hkall_gateway.ncip.authentication.key_sets import FileKeys
@@ -18,12 +18,16 @@ from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
 from hkall_gateway.ncip.service_request import Caller
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
-PLAIN, TLS, MUTUAL = Doors(tls=False, client_ca=False), Doors(tls=True, client_ca=False), Doors(tls=True, client_ca=True)
+PLAIN, TLS, MUTUAL = (
+    NcipEndpoints(tls=False, client_ca=False),
+    NcipEndpoints(tls=True, client_ca=False),
+    NcipEndpoints(tls=True, client_ca=True),
+)
 
 
-def judged(caller: Caller, doors: Doors = PLAIN, *addresses: str) -> Finding:
+def judged(caller: Caller, endpoints: NcipEndpoints = PLAIN, *addresses: str) -> Finding:
     sheet = Sheet("CUHK", (proofs.CHECK,), lambda: 0.0, 10)
-    proofs.judged(sheet, caller, doors, addresses)
+    proofs.judged(sheet, caller, endpoints, addresses)
     return sheet.found[0]
 
 
@@ -39,11 +43,11 @@ def test_a_row_without_any_proof_fails() -> None:
 
 
 @pytest.mark.parametrize(("doors", "word"), [(PLAIN, "fail"), (TLS, "fail"), (MUTUAL, "ok")])
-def test_a_certificate_counts_only_where_one_is_asked_for(doors: Doors, word: str) -> None:
-    found = judged(caller(certificate="ncip.cuhk.example"), doors)
+def test_a_certificate_counts_only_where_one_is_asked_for(endpoints: NcipEndpoints, word: str) -> None:
+    found = judged(caller(certificate="ncip.cuhk.example"), endpoints)
     assert found.status == word
     assert word == "ok" or "client_ca" in found.advice
-    assert judged(caller("agreed", certificate="ncip.cuhk.example"), doors).status == "ok"
+    assert judged(caller("agreed", certificate="ncip.cuhk.example"), endpoints).status == "ok"
 
 
 def test_a_row_that_admits_none_of_the_peer_s_own_addresses_is_warned_of() -> None:

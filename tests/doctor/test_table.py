@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.config import gateway
-from hkall_gateway.doctor import examination, ils, mail, ncip, own, proofs
+from hkall_gateway.doctor import examination, ils, mail, ncip, own_gateway, proofs
 from hkall_gateway.doctor.findings import Sheet, Status
 from hkall_gateway.doctor.table import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, ROWS, SMTP
 from tests.doctor.conftest import Site
@@ -51,7 +51,7 @@ def plans(site: Site, table: str) -> dict[str, set[str]]:
     partner, smtp = config.partners[0].plain(), config.smtp
     assert smtp is not None
     return {
-        GATEWAY: {*own.PLAN},
+        GATEWAY: {*own_gateway.PLAN},
         PARTNER: {*ncip.plan(partner), proofs.CHECK},
         CLIENT: {proofs.CHECK},
         ILS: {*ils.plan(config)},

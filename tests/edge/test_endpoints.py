@@ -15,7 +15,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.edge.endpoints import WriteThroughTransport, prompt, server_endpoint
+from hkall_gateway.edge.endpoints import WriteThroughTransport, server_endpoint, use_write_through
 from hkall_gateway.edge.gateway_number import numbered
 
 
@@ -70,7 +70,7 @@ class Doors:
 
     def listen(self, text: str, factory: Any, *, shared: bool) -> int:
         async def opened() -> Any:
-            return prompt(await server_endpoint(self._reactor, text, shared=shared).listen(factory))
+            return use_write_through(await server_endpoint(self._reactor, text, shared=shared).listen(factory))
 
         port: Any = blockingCallFromThread(self._reactor, lambda: ensureDeferred(opened()))
         self.open.append(port)

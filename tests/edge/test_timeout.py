@@ -26,7 +26,7 @@ class Work:
 def _held(clock: Clock, work: Work) -> list[object]:
     """What the one who waits is told: an answer, or the kind of failure."""
     said: list[object] = []
-    Timeout(clock, 20).hold(work.do()).addCallbacks(said.append, lambda failed: said.append(failed.type))
+    Timeout(clock, 20).run(work.do()).addCallbacks(said.append, lambda failed: said.append(failed.type))
     return said
 
 
@@ -64,7 +64,7 @@ def test_each_of_many_has_its_own_time_whichever_ends_first() -> None:
     deadline = Timeout(clock, 20)
     for number, work in enumerate(works):
         tell = partial(_tell, said, number)
-        deadline.hold(work.do()).addCallbacks(tell, tell)
+        deadline.run(work.do()).addCallbacks(tell, tell)
         clock.advance(5)
     works[1].turn.callback("yes")  # at 20, as the first is late
     assert said == [(0, TooLate), (1, "yes")]
@@ -81,7 +81,7 @@ def test_what_begins_as_another_is_told_to_be_late_makes_nobody_wait_longer() ->
     deadline = Timeout(clock, 20)
     for number in (0, 1):
         tell = partial(_tell, said, number)
-        deadline.hold(works[number].do()).addCallbacks(tell, tell).addCallback(lambda _: deadline.hold(works[2].do()))
+        deadline.run(works[number].do()).addCallbacks(tell, tell).addCallback(lambda _: deadline.run(works[2].do()))
         clock.advance(5)
     clock.advance(10)
     assert said == [(0, TooLate)]

@@ -15,7 +15,7 @@ from hkall_gateway.rules.lifecycle import FINAL, Event, step
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -50,7 +50,7 @@ def test_every_request_is_read_as_one_that_ended(filled: Immediate, now: datetim
 def test_none_of_them_is_open_work_and_all_were_told(filled: Immediate) -> None:
     assert filled.now(Unit.open_list) == ()
     assert filled.now(lambda unit: unit.outbox.depths()) == ()
-    assert filled.now(worklists.charges) == ()
+    assert filled.now(cli_lists.charges) == ()
 
 
 def test_every_line_of_the_journal_is_a_step_of_the_life_cycle(filled: Immediate, now: datetime) -> None:
@@ -70,7 +70,7 @@ def test_they_are_spread_over_the_days_up_to_now(filled: Immediate, now: datetim
 
 
 def test_a_long_directory_is_as_long_as_was_asked_for(engine: Engine, store: Immediate) -> None:
-    bulk.furnish_directory(engine, 30)
+    bulk.fill_directory(engine, 30)
     assert count(store, LINKS) == 30
     assert store.now(Unit.partner, "L0000029") == bulk.partner(29)
 

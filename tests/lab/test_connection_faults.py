@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.lab.consortium.connection_faults import PATIENCE_S, LossyEndpoint
+from hkall_gateway.lab.consortium.connection_faults import TIMEOUT_S, LossyEndpoint
 from hkall_gateway.lab.consortium.in_memory_transport import MemoryEndpoint
 from hkall_gateway.lab.consortium.network_faults import FAULTS, LATEST_S, FaultSource, damaged
 from hkall_gateway.lab.scenario.world import World
@@ -134,7 +134,7 @@ def test_what_is_late_arrives_as_a_whole_within_hours(fault: str) -> None:
 def test_a_slow_reply_comes_within_twice_the_wait() -> None:
     _, client, clock = meet("slow")
     assert client is not None
-    clock.pump([1.0] * int(2 * PATIENCE_S))
+    clock.pump([1.0] * int(2 * TIMEOUT_S))
     assert (client.heard[: len(SAID)], client.over) == (SAID, True)
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from hkall_gateway.lab.consortium.document_faults import LossyLine
+from hkall_gateway.lab.consortium.document_faults import LossyChannel
 from hkall_gateway.lab.consortium.network_faults import FAULTS, FaultSource, damaged
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.store.engine.immediate import finished
@@ -35,7 +35,7 @@ class Peer:
 def meet(fault: str, seed: int = 1) -> tuple[Peer, HttpReply | Exception]:
     """What one fault does to one document."""
     peer = Peer()
-    line = LossyLine(peer.post, FaultSource(1.0, Random(seed)), peer.later)
+    line = LossyChannel(peer.post, FaultSource(1.0, Random(seed)), peer.later)
     try:
         return peer, finished(line.suffer(BY_NAME[fault], "http://peer.test", BODY, 20))
     except (NoReply, NotSent) as error:
@@ -105,7 +105,7 @@ def test_a_busy_peer_says_when_to_come_again() -> None:
 
 def what_happens(seed: int, loss: float) -> tuple[list[str], dict[str, int]]:
     peer, seen, trouble = Peer(), list[str](), FaultSource(loss, Random(seed))
-    line = LossyLine(peer.post, trouble, peer.later)
+    line = LossyChannel(peer.post, trouble, peer.later)
     for _ in range(200):
         try:
             seen.append(str(finished(line("http://peer.test", BODY, 20)).status))

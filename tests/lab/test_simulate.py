@@ -16,7 +16,7 @@ import structlog
 from click.testing import CliRunner
 
 from hkall_gateway.cli import main
-from hkall_gateway.lab.consortium.document_faults import LossyLine
+from hkall_gateway.lab.consortium.document_faults import LossyChannel
 from hkall_gateway.lab.consortium.simulate import Setting, be_quiet, simulate, simulate_all
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.lifecycle import Event
@@ -56,7 +56,7 @@ def test_another_seed_gives_another_story() -> None:
     assert simulate(calm).fingerprint != simulate(Setting(libraries=2, days=2, seed=2, loss=0, crash=False)).fingerprint
 
 
-class Deaf(LossyLine):
+class Deaf(LossyChannel):
     """A line that swallows every third "it is home again" and answers for the peer."""
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
@@ -73,7 +73,7 @@ ACCEPTED = (
 
 
 def test_the_simulation_notices_a_message_that_was_lost_for_good() -> None:
-    report = simulate(Setting(libraries=2, days=2, seed=1, loss=0, crash=False), line=Deaf)
+    report = simulate(Setting(libraries=2, days=2, seed=1, loss=0, crash=False), channel=Deaf)
     assert report.faults["swallowed"] > 0
     assert any("is still" in line for line in report.broken)
 

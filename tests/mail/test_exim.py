@@ -203,7 +203,7 @@ def _write(unit: Unit, send: Notification, number: str, card: str, now: datetime
     of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
     request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
     opened = unit.open(replace(request, pickup_location=demo_setup.LOCATION, **of_copy), now, by)
-    unit.tell(send, opened, now, by)
+    unit.enqueue(send, opened, now, by)
 
 
 EVERY = [(send, language) for send in KINDS for language in LANGUAGES]

@@ -32,7 +32,7 @@ C1 = ItemKey("CUHK", "C00001")
 XML = 'application/xml; charset="utf-8"'
 
 
-def telling(
+def partner_message(
     send: Notification, at: str = "2017-03-01T02:00:00+00:00", due: str = "2017-03-17", **facts: object
 ) -> PartnerMessage:
     """Request R-1001 at CUHK; `at` and `due` as the examples have them."""
@@ -77,7 +77,7 @@ def example(name: str) -> Fields:
 
 
 def written(send: Notification, said: PartnerMessage | None = None) -> NcipMessage | None:
-    return document(said or telling(send), CUHK, "HKU", "a-secret")
+    return document(said or partner_message(send), CUHK, "HKU", "a-secret")
 
 
 def test_everything_that_a_partner_can_be_told_has_a_row() -> None:
@@ -95,7 +95,7 @@ def test_every_document_is_valid(send: Notification, xsd: etree.XMLSchema) -> No
 
 @pytest.mark.parametrize(("name", "send", "at", "due"), SAME, ids=[row[0] for row in SAME])
 def test_our_document_is_the_example_to_the_letter(name: str, send: Notification, at: str, due: str) -> None:
-    message = written(send, telling(send, at, due))
+    message = written(send, partner_message(send, at, due))
     assert message is not None
     assert decode(encode(message, DIALECTS["direct"])).fields == example(name)
 
@@ -109,7 +109,7 @@ def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Notification,
 
 def test_a_lender_never_learns_the_patron_unless_its_row_says_so() -> None:
     rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
-    messages = [document(telling(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
+    messages = [document(partner_message(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
     told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
     assert told == ["HKU-INST", "UG1"]
 
@@ -134,7 +134,7 @@ class Script:
 def delivered(
     reply: HttpReply | Exception, send: Notification = Notification.ASK_LENDER, partner: Partner = CUHK
 ) -> DeliveryResult:
-    return finished(NcipClient(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(telling(send), partner))
+    return finished(NcipClient(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(partner_message(send), partner))
 
 
 def replied(service: str = "RequestItemResponse", status: int = 200, wait: int = 0, **fields: Value) -> HttpReply:
@@ -152,12 +152,12 @@ def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever
 
 def test_a_partner_that_knows_us_by_the_request_is_told_by_its_own_way() -> None:
     usual, own = Script(replied()), Script(replied())
-    finished(NcipClient(usual, "HKU", {}, posts={"CUHK": own}).deliver(telling(Notification.ASK_LENDER), CUHK))
+    finished(NcipClient(usual, "HKU", {}, posts={"CUHK": own}).deliver(partner_message(Notification.ASK_LENDER), CUHK))
     assert (len(usual.given), len(own.given)) == (0, 1)
 
 
 def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
-    message = document(telling(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
+    message = document(partner_message(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
     assert message is not None
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
 
@@ -231,7 +231,7 @@ def test_a_problem_that_may_pass_goes_before_a_final_one() -> None:
 
 def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None:
     script = Script(replied())
-    finished(NcipClient(script, "HKU", {"CUHK": "a-secret"}).deliver(telling(Notification.ASK_LENDER), CUHK))
+    finished(NcipClient(script, "HKU", {"CUHK": "a-secret"}).deliver(partner_message(Notification.ASK_LENDER), CUHK))
     ((url, body, timeout_s),) = script.given
     header = decode(body)
     assert (url, timeout_s) == ("http://cuhk.test/ncip", 7)
@@ -259,7 +259,7 @@ def test_every_document_expects_the_response_of_its_service() -> None:
 
 
 def test_an_instant_is_written_in_utc() -> None:
-    said = telling(Notification.TELL_LENDER_RECEIVED, datetime(2017, 3, 2, 3, tzinfo=UTC).isoformat())
+    said = partner_message(Notification.TELL_LENDER_RECEIVED, datetime(2017, 3, 2, 3, tzinfo=UTC).isoformat())
     message = written(Notification.TELL_LENDER_RECEIVED, said)
     assert message is not None
     assert message.text("DateReceived") == "2017-03-02T03:00:00Z"
@@ -285,7 +285,7 @@ def again(
 ) -> tuple[DeliveryResult, list[str]]:
     """The answer to something that may have arrived, and what left us to get it."""
     partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
-    answer = finished(NcipClient(post, "HKU", {}).deliver(telling(send), partner, unsure=True))
+    answer = finished(NcipClient(post, "HKU", {}).deliver(partner_message(send), partner, unsure=True))
     return answer, [decode(body).service for _, body, _ in post.given]
 
 
@@ -335,7 +335,7 @@ def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str
     reply, failure = COUNTED[name]
     metrics, clock = Metrics(), iter((100.0, 101.5))
     client = NcipClient(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
-    finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
+    finished(client.deliver(partner_message(Notification.ASK_LENDER), CUHK))
     assert value(metrics, "ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
     kinds = ("dns", "connect", "tls", "timeout", "http", "xml", "problem")
     assert [kind for kind in kinds if value(metrics, "ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
@@ -345,7 +345,7 @@ def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_t
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
     client = NcipClient(Script(HttpReply(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:
-        answer = finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
+        answer = finished(client.deliver(partner_message(Notification.ASK_LENDER), CUHK))
     assert answer == DeliveryResult(DeliveryKind.ACCEPTED)
     assert [(log["event"], log["partner"], log["notes"]) for log in logs] == [
         ("ncip.reply_tolerated", "CUHK", ["unknown element RequestItemResponse/Dance"])

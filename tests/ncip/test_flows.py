@@ -23,7 +23,7 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 COPY = ItemKey("THEM", "T1")
 
 
-def telling(send: Notification, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> PartnerMessage:
+def partner_message(send: Notification, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> PartnerMessage:
     told = PartnerMessage(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
     return replace(told, title="Dune", author="Herbert, Frank", call_number="PS3558", volume="2")
 
@@ -45,7 +45,7 @@ def test_every_dialect_follows_a_flow_that_there_is() -> None:
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, send: Notification, item: ItemKey | None) -> None:
-    message = document(telling(send, item=item), partner(dialect), "HKU", "a-secret")
+    message = document(partner_message(send, item=item), partner(dialect), "HKU", "a-secret")
     if message is not None and (item or send in {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER}):
         body = encode(message, DIALECTS[dialect])
         assert_valid(body)
@@ -78,7 +78,7 @@ ASKED = {
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", ["broker", "innreach", "openrs"])
 def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notification) -> None:
-    message = document(telling(send), partner(dialect), "HKU", "")
+    message = document(partner_message(send), partner(dialect), "HKU", "")
     found = (message.service, message.text("RequestType")) if message else None
     assert found == ASKED.get((dialect, send))
 
@@ -86,11 +86,11 @@ def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notific
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
 @pytest.mark.parametrize("send", [Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER])
 def test_who_placed_the_request_itself_is_not_asked_for_it(dialect: str, send: Notification) -> None:
-    assert document(telling(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
+    assert document(partner_message(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
 
 
 def test_the_lender_never_learns_the_patron_in_any_flow() -> None:
-    said = {name: document(telling(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
+    said = {name: document(partner_message(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
     users = {name: message.text("UserId/UserIdentifierValue") for name, message in said.items() if message}
     assert users == dict.fromkeys(DIALECTS.keys() - {"openrs"}, "HKU-INST")  # OpenRS is asked for nothing
 
@@ -101,5 +101,5 @@ def test_what_cannot_be_told_counts_as_told_and_nothing_is_posted(dialect: str) 
         raise AssertionError("nothing is posted")
 
     client = NcipClient(post, "HKU", {})
-    answer: DeliveryResult = finished(client.deliver(telling(Notification.TELL_LENDER_RECEIVED), partner(dialect)))
+    answer: DeliveryResult = finished(client.deliver(partner_message(Notification.TELL_LENDER_RECEIVED), partner(dialect)))
     assert (answer.kind, answer.untold) == ("accepted", True)

@@ -1,4 +1,4 @@
-"""NCIP 1 on a bare connection: documents are found by their closing tag, answered in order, and silence ends the line."""
+"""NCIP 1 on a bare connection: documents are found by their closing tag, answered in order, and silence ends the connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 
 from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipLines
+from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipConnectionFactory
 from tests.bounds import bounds
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ class Raw:
 
     def __init__(self, world: World, within: Bounds | None = None) -> None:
         self.clock = Clock()
-        self.lines = NcipLines(world.services, within or bounds(LIMIT), self.clock)
+        self.factory = NcipConnectionFactory(world.services, within or bounds(LIMIT), self.clock)
 
     def connect(self) -> Any:
         address = IPv4Address("TCP", "10.0.0.7", 40000)
-        line: Any = StringTransport(peerAddress=address)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
-        line.protocol = self.lines.buildProtocol(address)
-        line.protocol.makeConnection(line)
-        return line
+        connection: Any = StringTransport(peerAddress=address)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+        connection.protocol = self.factory.buildProtocol(address)
+        connection.protocol.makeConnection(connection)
+        return connection
 
     def say(self, *chunks: bytes) -> Any:
-        line = self.connect()
+        connection = self.connect()
         for chunk in chunks:
-            line.protocol.dataReceived(chunk)
-        return line
+            connection.protocol.dataReceived(chunk)
+        return connection
 
 
 @pytest.fixture
@@ -54,19 +54,19 @@ def raw(world: World) -> Raw:
     return Raw(world)
 
 
-def documents(line: Any) -> list[bytes]:
-    return [part + CLOSED for part in line.value().split(CLOSED)[:-1]]
+def documents(connection: Any) -> list[bytes]:
+    return [part + CLOSED for part in connection.value().split(CLOSED)[:-1]]
 
 
-def services(line: Any) -> list[str]:
-    return [decode(document).service for document in documents(line)]
+def services(connection: Any) -> list[str]:
+    return [decode(document).service for document in documents(connection)]
 
 
 def test_a_document_is_answered_in_ncip_1_and_the_line_stays_open(raw: Raw) -> None:
-    line = raw.say(LOOKUP)
-    assert services(line) == ["LookupUserResponse"]
-    assert b"<!DOCTYPE NCIPMessage" in line.value()
-    assert not line.disconnecting
+    connection = raw.say(LOOKUP)
+    assert services(connection) == ["LookupUserResponse"]
+    assert b"<!DOCTYPE NCIPMessage" in connection.value()
+    assert not connection.disconnecting
 
 
 def test_several_documents_with_anything_blank_between_are_answered_in_order(raw: Raw) -> None:
@@ -96,36 +96,36 @@ def test_a_document_ends_with_its_root_whatever_it_is_called(raw: Raw, end: byte
 
 
 def test_what_never_ends_is_answered_as_what_it_is_and_the_line_closed(raw: Raw) -> None:
-    line = raw.say(LOOKUP[:-20])
+    connection = raw.say(LOOKUP[:-20])
     raw.clock.advance(IDLE_S + 1)
-    assert b"Invalid Message Syntax Error" in line.value()
-    assert line.disconnecting
+    assert b"Invalid Message Syntax Error" in connection.value()
+    assert connection.disconnecting
 
 
 def test_what_is_too_long_is_cut_off(raw: Raw) -> None:
-    line = raw.say(*[b"<x>" + b"y" * 1000] * 6, LOOKUP)
-    assert b"Invalid Message Syntax Error" in line.value()
-    assert services(line).count("LookupUserResponse") == 0
-    assert line.disconnecting
+    connection = raw.say(*[b"<x>" + b"y" * 1000] * 6, LOOKUP)
+    assert b"Invalid Message Syntax Error" in connection.value()
+    assert services(connection).count("LookupUserResponse") == 0
+    assert connection.disconnecting
 
 
 def test_a_document_that_drips_is_answered_as_what_it_is_when_its_time_is_over(raw: Raw) -> None:
-    line = raw.say(LOOKUP + b"\n" * 500)
+    connection = raw.say(LOOKUP + b"\n" * 500)
     raw.clock.advance(IDLE_S - 1)
-    line.protocol.dataReceived(LOOKUP[:-9])
+    connection.protocol.dataReceived(LOOKUP[:-9])
     raw.clock.pump([IDLE_S / 2, IDLE_S / 2 - 1])
-    line.protocol.dataReceived(LOOKUP[-9:-8])
-    assert (services(line), line.disconnecting) == (["LookupUserResponse"], False)
+    connection.protocol.dataReceived(LOOKUP[-9:-8])
+    assert (services(connection), connection.disconnecting) == (["LookupUserResponse"], False)
     raw.clock.advance(2)
-    assert (services(line)[1:], line.disconnecting) == (["ItemRequestedResponse"], True)
+    assert (services(connection)[1:], connection.disconnecting) == (["ItemRequestedResponse"], True)
 
 
 def test_silence_closes_the_line(raw: Raw) -> None:
-    line = raw.say(LOOKUP)
+    connection = raw.say(LOOKUP)
     raw.clock.advance(IDLE_S - 1)
-    assert not line.disconnecting
+    assert not connection.disconnecting
     raw.clock.advance(2)
-    assert line.disconnecting
+    assert connection.disconnecting
 
 
 def test_a_full_house_lets_nobody_in(world: World) -> None:
@@ -155,26 +155,26 @@ class Slow:
 
 
 def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) -> None:
-    slow, line = Slow(world), Raw(world).say(LOOKUP * 2)
-    assert (len(slow.turns), line.value()) == (1, b"")
+    slow, connection = Slow(world), Raw(world).say(LOOKUP * 2)
+    assert (len(slow.turns), connection.value()) == (1, b"")
     slow.turns[0].callback(None)
-    assert (len(slow.turns), services(line)) == (2, ["LookupUserResponse"])
+    assert (len(slow.turns), services(connection)) == (2, ["LookupUserResponse"])
 
 
 def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
-    line = raw.say(LOOKUP * (MOST_WAITING + 3))
-    assert line.producerState == "paused"
+    connection = raw.say(LOOKUP * (MOST_WAITING + 3))
+    assert connection.producerState == "paused"
     while slow.turns:
         slow.turns.pop().callback(None)
         raw.clock.advance(0)  # others have their turns in between
-    assert (line.producerState, len(services(line))) == ("producing", MOST_WAITING + 3)
+    assert (connection.producerState, len(services(connection))) == ("producing", MOST_WAITING + 3)
 
 
 def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     idle, busy, done = raw.connect(), raw.say(LOOKUP), list[None]()
-    raw.lines.drain().addCallback(done.append)
+    raw.factory.drain().addCallback(done.append)
     assert (idle.disconnecting, busy.disconnecting, done) == (True, False, [])
     slow.turns[0].callback(None)
     assert (services(busy), busy.disconnecting, done) == (["LookupUserResponse"], True, [None])
@@ -182,32 +182,32 @@ def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> Non
 
 def test_who_is_gone_before_the_answer_harms_nobody(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
-    line = raw.say(LOOKUP)
-    line.protocol.connectionLost()
+    connection = raw.say(LOOKUP)
+    connection.protocol.connectionLost()
     slow.turns[0].callback(None)
-    assert line.value() == b""
+    assert connection.value() == b""
 
 
 # ---- bounds
 
 
 def test_blanks_are_silence(raw: Raw) -> None:
-    line = raw.connect()
+    connection = raw.connect()
     for _ in range(3):
         raw.clock.advance(IDLE_S / 2 - 1)
-        line.protocol.dataReceived(b" \r\n")
+        connection.protocol.dataReceived(b" \r\n")
     raw.clock.advance(4)
-    assert line.disconnecting
+    assert connection.disconnecting
 
 
 def test_a_connection_from_where_no_library_is_is_closed_at_once(world: World) -> None:
     raw = Raw(world)
     away = IPv4Address("TCP", "192.0.2.9", 40000)
-    line: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
-    line.protocol = raw.lines.buildProtocol(away)
-    line.protocol.makeConnection(line)
-    line.protocol.dataReceived(LOOKUP)
-    assert (line.disconnecting, line.value()) == (True, b"")
+    connection: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+    connection.protocol = raw.factory.buildProtocol(away)
+    connection.protocol.makeConnection(connection)
+    connection.protocol.dataReceived(LOOKUP)
+    assert (connection.disconnecting, connection.value()) == (True, b"")
 
 
 def test_a_library_that_has_proven_who_it_is_is_no_stranger_any_more(world: World) -> None:
@@ -219,18 +219,18 @@ def test_a_library_that_has_proven_who_it_is_is_no_stranger_any_more(world: Worl
 
 
 def test_documents_by_the_hundred_in_one_piece_are_a_flood(raw: Raw) -> None:
-    line = raw.say(CLOSED * 500)
+    connection = raw.say(CLOSED * 500)
     raw.clock.pump([0] * FLOOD)
-    assert line.disconnecting
-    assert len(documents(line)) <= FLOOD + 1
+    assert connection.disconnecting
+    assert len(documents(connection)) <= FLOOD + 1
 
 
 def test_a_line_is_read_no_further_while_its_answers_are_not_taken(raw: Raw) -> None:
-    line = raw.connect()
-    line.producer.pauseProducing()  # what a transport does whose buffer is full
-    assert line.producerState == "paused"
-    line.producer.resumeProducing()
-    assert line.producerState == "producing"
+    connection = raw.connect()
+    connection.producer.pauseProducing()  # what a transport does whose buffer is full
+    assert connection.producerState == "paused"
+    connection.producer.resumeProducing()
+    assert connection.producerState == "producing"
 
 
 def test_an_unfinished_document_gives_way_when_there_is_no_room(world: World) -> None:

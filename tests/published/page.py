@@ -30,7 +30,7 @@ from hkall_gateway.config_mapping import agreed_secrets
 from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.demo_site import Party, start_gateway
+from hkall_gateway.lab.demo_site import DemoPeers, start_gateway
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.dates import calendar
@@ -64,22 +64,22 @@ class Page:
         self._now, self._begun = _hong_kong(OPENING), False
         self._log = BytesIO()
         logs.configure(self._log, self.now, "info", b"a key of the tests", titles=False)
-        self._party = Party(reactor, premises.ports, self.now)
-        self._do(self._party.start)
+        self._peers = DemoPeers(reactor, premises.ports, self.now)
+        self._do(self._peers.start)
         self._daemon = self._do(lambda: start_gateway(self._config, premises.ports, reactor, self.now))
         self._engine, self._site = _staff(self._daemon, premises, self.now)
         self.counter, self.selfcheck, self.bookdrop = (
             Terminal(login, premises.ports.sip2, self.now) for login in demo_setup.TERMINALS
         )
-        self.catalogue = Catalogue(self._party.discovery, self._do)
-        self.lenders = {agency: Lender(self._party.partners[agency], self._do, self.settle) for agency in LENDERS}
+        self.catalogue = Catalogue(self._peers.discovery, self._do)
+        self.lenders = {agency: Lender(self._peers.partners[agency], self._do, self.settle) for agency in LENDERS}
 
     def close(self) -> None:
         """Everybody goes home; nothing of them stands in the log."""
         for terminal in (self.counter, self.selfcheck, self.bookdrop):
             terminal.close()
         self._do(self._daemon.stop)
-        self._do(self._party.stop)
+        self._do(self._peers.stop)
         self._engine.dispose()
         assert leaks(self._log.getvalue().decode()) == []
 
@@ -180,7 +180,7 @@ class Page:
     def letters_to(self, reader: Reader) -> list[Letter]:
         """The letters that came to a reader since the mailbox was last opened."""
         self.settle()
-        box = self._party.mailbox.messages
+        box = self._peers.mailbox.messages
         theirs = [message for message in box if message["To"] == reader.email]
         for message in theirs:
             box.remove(message)

@@ -47,7 +47,7 @@ class Premises:
         text = self._config.read_text(encoding="utf-8")
         self._config.write_text(text.replace('agency = "LU"\n', f'agency = "LU"\n{LU_CHARGES}'), encoding="utf-8")
         self._patrons, self._holdings = _only_a_head(folder, PATRONS), _only_a_head(folder, HOLDINGS)
-        demo_setup.furnish(self._config, self.environ, self._patrons, self._holdings)
+        demo_setup.fill_database(self._config, self.environ, self._patrons, self._holdings)
 
     def copy(self, folder: Path) -> Path:
         """The configuration file of a new library in `folder`, with an empty database of its own."""
@@ -58,7 +58,7 @@ class Premises:
         if url == _OWN_FILE:
             shutil.copy(self._config.with_name("hkall.db"), folder)
         else:
-            demo_setup.furnish(config, self.environ, self._patrons, self._holdings)
+            demo_setup.fill_database(config, self.environ, self._patrons, self._holdings)
         return config
 
 

@@ -84,8 +84,8 @@ def changed(**tables: Any) -> Policy:
     return replace(POLICY, **tables)
 
 
-def use(borrower: Borrower = STUDENT, policy: Policy = POLICY, standing: LocalBlocks | None = None) -> Grant | Refusal:
-    return may_use(borrower, policy, NOW, standing or LocalBlocks())
+def use(borrower: Borrower = STUDENT, policy: Policy = POLICY, blocks: LocalBlocks | None = None) -> Grant | Refusal:
+    return may_use(borrower, policy, NOW, blocks or LocalBlocks())
 
 
 def wish(counts: Counts = COUNTS, policy: Policy = POLICY, **facts: Any) -> Grant | Refusal:
@@ -251,7 +251,7 @@ def test_a_no_fills_every_blank_of_the_sentence_on_the_screen(no: No, language: 
 
 def test_r2_what_a_borrower_owes_counts_at_the_checkout_too() -> None:
     policy = changed(block=Block(max_debt_cents=500))
-    answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, standing=LocalBlocks(owed_cents=501))
+    answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, blocks=LocalBlocks(owed_cents=501))
     assert answer == Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})
 
 

@@ -12,8 +12,8 @@ from hkall_gateway.rules.circuit import (
     DOWN,
     LONGEST_REST_S,
     UP,
+    CircuitSettings,
     CircuitState,
-    Patience,
     circuit,
     counts,
     faulted,
@@ -23,7 +23,7 @@ from hkall_gateway.rules.circuit import (
 )
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
-PATIENCE = Patience(failures=3, probe_s=60, give_up_s=600)
+PATIENCE = CircuitSettings(failures=3, probe_s=60, give_up_s=600)
 
 
 def after(failures: int, at: datetime = NOON) -> CircuitState:

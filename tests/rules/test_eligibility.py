@@ -167,5 +167,5 @@ def test_r2_our_own_thresholds_are_off_by_default() -> None:
         (Block(max_long_overdue=5), LocalBlocks(long_overdue=6), True),
     ],
 )
-def test_r2_a_threshold_refuses_only_who_is_over_it(block: Block, standing: LocalBlocks, refused: bool) -> None:
-    assert (why(may_use(STUDENT, replace(POLICY, block=block), NOW, standing)) == Reason.PATRON_BLOCKED) is refused
+def test_r2_a_threshold_refuses_only_who_is_over_it(block: Block, blocks: LocalBlocks, refused: bool) -> None:
+    assert (why(may_use(STUDENT, replace(POLICY, block=block), NOW, blocks)) == Reason.PATRON_BLOCKED) is refused

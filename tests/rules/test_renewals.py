@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates.calendar import start_of
 from hkall_gateway.rules.dates.due import renewed_until
-from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
+from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
 from hkall_gateway.rules.policy import may_renew
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
@@ -264,9 +264,9 @@ def test_r2_a_card_renews_until_the_end_of_its_last_day(now: str, reason: Reason
 
 
 BARRED = {
-    "expired": (replace(STUDENT, expires=date(2017, 3, 8)), GOOD_STANDING, Reason.PATRON_EXPIRED),
-    "blocked": (replace(STUDENT, blocked=True), GOOD_STANDING, Reason.PATRON_BLOCKED),
-    "not eligible any more": (replace(STUDENT, category="alumni"), GOOD_STANDING, Reason.NOT_ELIGIBLE),
+    "expired": (replace(STUDENT, expires=date(2017, 3, 8)), NO_BLOCKS, Reason.PATRON_EXPIRED),
+    "blocked": (replace(STUDENT, blocked=True), NO_BLOCKS, Reason.PATRON_BLOCKED),
+    "not eligible any more": (replace(STUDENT, category="alumni"), NO_BLOCKS, Reason.NOT_ELIGIBLE),
     "owing too much": (STUDENT, LocalBlocks(owed_cents=5001), Reason.PATRON_BLOCKED),
 }
 
@@ -285,9 +285,9 @@ BARRED = {
 def test_r2_a_card_that_may_not_borrow_may_not_renew_unless_the_policy_says_so(
     card: str, rule: Literal["deny", "staff_only", "allow"], staff: bool, refused: bool
 ) -> None:
-    borrower, standing, reason = BARRED[card]
+    borrower, blocks, reason = BARRED[card]
     policy = replace(POLICY, renewal=Renewal(expired_or_blocked=rule), block=Block(max_debt_cents=5000))
-    answer = may_renew(LOAN, policy, NOW, staff=staff, borrower=borrower, standing=standing)
+    answer = may_renew(LOAN, policy, NOW, staff=staff, borrower=borrower, blocks=blocks)
     assert why(answer) == (reason if refused else None)
 
 

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.limits.time_budget import budget
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive

@@ -208,7 +208,7 @@ def test_a_terminal_that_knows_only_the_standard_gets_no_extension(place: Place,
 
 def test_every_way_that_the_desk_knows_has_a_route() -> None:
     assert set(SORT_BINS) == {"received", "held", "again", "unwanted", "uncollected", "returned", "late", "paged", "home"}
-    assert len({route.news for route in SORT_BINS.values()}) == len(SORT_BINS)
+    assert len({route.notice for route in SORT_BINS.values()}) == len(SORT_BINS)
 
 
 # ---- renewal

@@ -13,7 +13,7 @@ from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
-from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.queued_messages import DELIVERIES, QueuedMessages
@@ -53,7 +53,21 @@ class Line:
 
 def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "waiting", **facts: Any) -> DeliveryResult:
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
-    row = OutboxRow(1, OutboxKind.ILS, send, LINE, LINE, message.ordering_key, message, "", OutboxState(state), NOW, NOW, 1, "")
+    row = OutboxRow(
+        1,
+        OutboxKind.ILS,
+        send,
+        ILS_RECIPIENT,
+        ILS_RECIPIENT,
+        message.ordering_key,
+        message,
+        "",
+        OutboxState(state),
+        NOW,
+        NOW,
+        1,
+        "",
+    )
     found: list[Any] = []
     carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = QueuedMessages(
         line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes

@@ -38,7 +38,7 @@ LOAN = f"11NN{DATE}{' ' * 18}AOHKU|AAP1|ABLOCAL1|AC|"
 LENT = f"121NNY{DATE}AOHKU|AAP1|ABLOCAL1|AJEmma|AH05/04/2017|ZZtheir own|"
 
 
-class Beyond:
+class FakeUpstream:
     """The local system behind one terminal: it says what it is told to say, and remembers what it was asked."""
 
     def __init__(self, says: bytes = b"", dialect: Sip2Dialect = DIALECTS["standard"]) -> None:
@@ -56,12 +56,12 @@ class Beyond:
         self.closed += 1
 
 
-def ask(services: Sip2Services, line: bytes, beyond: Beyond, login: str = "selfcheck-1") -> bytes:
+def ask(services: Sip2Services, line: bytes, upstream: FakeUpstream, login: str = "selfcheck-1") -> bytes:
     session = Session(DIALECTS["standard"])
     session.log_in(login, services.terminals[login].dialect)
     (piece,) = session.receive(line + b"\r")
     assert isinstance(piece, Sip2Message | Refuse)
-    return finished(respond(services, session, piece, "10.0.0.7", beyond))
+    return finished(respond(services, session, piece, "10.0.0.7", upstream))
 
 
 def sealed(body: bytes, number: int) -> bytes:
@@ -73,44 +73,44 @@ def sealed(body: bytes, number: int) -> bytes:
 
 
 def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(services: Sip2Services) -> None:
-    beyond = Beyond(LENT.encode())
-    heard = ask(services, sealed(LOAN.encode(), 7), beyond)
-    assert beyond.asked == [LOAN.encode()]
+    upstream = FakeUpstream(LENT.encode())
+    heard = ask(services, sealed(LOAN.encode(), 7), upstream)
+    assert upstream.asked == [LOAN.encode()]
     assert heard == sealed(LENT.encode(), 7) + b"\r"
 
 
 def test_who_sends_no_seal_hears_none(services: Sip2Services) -> None:
-    assert ask(services, LOAN.encode(), Beyond(LENT.encode())) == LENT.encode() + b"\r"
+    assert ask(services, LOAN.encode(), FakeUpstream(LENT.encode())) == LENT.encode() + b"\r"
 
 
 def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(services: Sip2Services) -> None:
-    beyond = Beyond(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
-    heard = ask(services, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), beyond)
-    assert b"ABL\xe9|" in beyond.asked[0]
+    upstream = FakeUpstream(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
+    heard = ask(services, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), upstream)
+    assert b"ABL\xe9|" in upstream.asked[0]
     assert heard.endswith(b"AF\xff\xfe|\r")
 
 
 def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(services: Sip2Services) -> None:
-    beyond = Beyond(LENT.replace("Emma", "邊城").encode())
-    heard = ask(services, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), beyond, "big5-1")
-    assert "AB書1|".encode() in beyond.asked[0]
+    upstream = FakeUpstream(LENT.replace("Emma", "邊城").encode())
+    heard = ask(services, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), upstream, "big5-1")
+    assert "AB書1|".encode() in upstream.asked[0]
     assert heard == sealed(LENT.replace("Emma", "邊城").encode("big5hkscs"), 3) + b"\r"
 
 
 def test_a_system_with_another_delimiter_is_asked_with_it(services: Sip2Services) -> None:
-    beyond = Beyond(LENT.replace("|", "^").encode(), replace(DIALECTS["standard"], delimiter="^"))
-    assert ask(services, LOAN.encode(), beyond) == LENT.encode() + b"\r"
-    assert beyond.asked == [LOAN.replace("|", "^").encode()]
+    upstream = FakeUpstream(LENT.replace("|", "^").encode(), replace(DIALECTS["standard"], delimiter="^"))
+    assert ask(services, LOAN.encode(), upstream) == LENT.encode() + b"\r"
+    assert upstream.asked == [LOAN.replace("|", "^").encode()]
 
 
 def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
-    beyond = Beyond(LENT.encode())
-    port.slow, port.services = False, replace(port.services, beyond=lambda: beyond)
+    upstream = FakeUpstream(LENT.encode())
+    port.slow, port.services = False, replace(port.services, upstream=lambda: upstream)
     port.__post_init__()
     caller = port.call()
     line = sealed(LOAN.encode(), 7) + b"\r"
     assert caller.hears(line) == caller.hears(line) == sealed(LENT.encode(), 7) + b"\r"
-    assert len(beyond.asked) == 1
+    assert len(upstream.asked) == 1
 
 
 # ---- whom a line concerns
@@ -119,15 +119,15 @@ def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
 @pytest.mark.parametrize("code", ["09", "11", "17", "29"])
 def test_an_hkall_book_is_never_passed_on(services: Sip2Services, place: Callable[..., Request], code: str) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
-    beyond = Beyond(LENT.encode())
+    upstream = FakeUpstream(LENT.encode())
     lines = {
         "09": f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|",
         "11": LOAN.replace("LOCAL1", "C1"),
         "17": f"17{DATE}AOHKU|ABC1|AC|",
         "29": f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|AC|",
     }
-    assert b"ABC1|" in ask(services, lines[code].encode(), beyond, "counter-1")
-    assert beyond.asked == []
+    assert b"ABC1|" in ask(services, lines[code].encode(), upstream, "counter-1")
+    assert upstream.asked == []
 
 
 @pytest.mark.parametrize(("title", "asked"), [("Dune", 0), ("Emma", 1)])
@@ -135,21 +135,21 @@ def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
     services: Sip2Services, place: Callable[..., Request], title: str, asked: int
 ) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
-    beyond = Beyond(b"300NNN" + DATE.encode() + b"AOHKU|AAP1|AB|AJEmma|AH|")
-    ask(services, f"29NN{DATE}{' ' * 18}AOHKU|AAP1|AJ{title}|AC|".encode(), beyond, "counter-1")
-    assert len(beyond.asked) == asked
+    upstream = FakeUpstream(b"300NNN" + DATE.encode() + b"AOHKU|AAP1|AB|AJEmma|AH|")
+    ask(services, f"29NN{DATE}{' ' * 18}AOHKU|AAP1|AJ{title}|AC|".encode(), upstream, "counter-1")
+    assert len(upstream.asked) == asked
 
 
 def test_a_line_that_nobody_can_read_is_not_passed_on(services: Sip2Services) -> None:
-    beyond = Beyond(LENT.encode())
-    assert ask(services, b"11NN2017", beyond).startswith(b"120")
-    assert beyond.asked == []
+    upstream = FakeUpstream(LENT.encode())
+    assert ask(services, b"11NN2017", upstream).startswith(b"120")
+    assert upstream.asked == []
 
 
 def test_a_message_that_this_make_is_not_offered_is_not_passed_on(services: Sip2Services) -> None:
-    beyond = Beyond(b"24" + b" " * 14 + b"001")
-    assert b"Not supported here" in ask(services, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), beyond, "public-1")
-    assert beyond.asked == []
+    upstream = FakeUpstream(b"24" + b" " * 14 + b"001")
+    assert b"Not supported here" in ask(services, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), upstream, "public-1")
+    assert upstream.asked == []
 
 
 # ---- a system that is away
@@ -176,14 +176,14 @@ OURS_TOO = {
 
 @pytest.mark.parametrize("code", BARE)
 def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(services: Sip2Services, code: str) -> None:
-    heard = ask(services, BARE[code].encode(), Beyond(), "counter-1").decode()
+    heard = ask(services, BARE[code].encode(), FakeUpstream(), "counter-1").decode()
     assert heard.startswith(SHAPES[code].reply)
     assert "AFNot possible at the moment. Please try again|" in heard
 
 
 @pytest.mark.parametrize("code", OURS_TOO)
 def test_what_is_ours_too_is_answered_without_them(services: Sip2Services, code: str) -> None:
-    assert ask(services, OURS_TOO[code].encode(), Beyond(), "counter-1").decode().startswith(SHAPES[code].reply)
+    assert ask(services, OURS_TOO[code].encode(), FakeUpstream(), "counter-1").decode().startswith(SHAPES[code].reply)
 
 
 def test_every_message_but_the_login_has_its_way() -> None:
@@ -194,33 +194,33 @@ def test_every_message_but_the_login_has_its_way() -> None:
 
 
 def test_a_terminal_logs_in_there_as_it_did_here_and_its_line_ends_with_it(port: Port) -> None:
-    beyond = Beyond()
-    port.services = replace(port.services, beyond=lambda: beyond)
+    upstream = FakeUpstream()
+    port.services = replace(port.services, upstream=lambda: upstream)
     port.slow = False
     port.__post_init__()
     caller = port.call()
-    assert (beyond.login.name, beyond.login.password.reveal()) == ("counter-1", "counter-1-pw")
-    before = beyond.closed
+    assert (upstream.login.name, upstream.login.password.reveal()) == ("counter-1", "counter-1-pw")
+    before = upstream.closed
     caller.goes()
-    assert beyond.closed == before + 1
+    assert upstream.closed == before + 1
 
 
 def test_a_site_may_log_in_there_as_one(port: Port) -> None:
-    beyond = Beyond()
-    beyond.login = Login("gateway")
-    port.services = replace(port.services, beyond=lambda: beyond, own_logins=False)
+    upstream = FakeUpstream()
+    upstream.login = Login("gateway")
+    port.services = replace(port.services, upstream=lambda: upstream, own_logins=False)
     port.__post_init__()
     port.call()
-    assert beyond.login.name == "gateway"
+    assert upstream.login.name == "gateway"
 
 
 def test_a_login_that_was_refused_here_is_not_told_there(services: Sip2Services) -> None:
-    beyond = Beyond()
+    upstream = FakeUpstream()
     session = Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9300CNcounter-1|COwrong|\r")
     assert not isinstance(piece, SendBytes)
-    finished(respond(services, session, piece, "10.0.0.7", beyond))  # type: ignore[arg-type]  # it is a message
-    assert beyond.login is NOBODY
+    finished(respond(services, session, piece, "10.0.0.7", upstream))  # type: ignore[arg-type]  # it is a message
+    assert upstream.login is NOBODY
 
 
 # ---- what is joined
@@ -228,13 +228,13 @@ def test_a_login_that_was_refused_here_is_not_told_there(services: Sip2Services)
 
 def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(services: Sip2Services) -> None:
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|BDtheir own way|ZQ1|"
-    assert ask(services, OURS_TOO["63"].encode(), Beyond(theirs)) == theirs + b"\r"
+    assert ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs)) == theirs + b"\r"
 
 
 def test_counts_that_they_left_blank_are_ours(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY"
-    heard = ask(services, OURS_TOO["63"].encode(), Beyond(theirs))
+    heard = ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs))
     assert heard == theirs[:37] + b"0001" + b"    " * 5 + b"AOX|AAP1|AEChan|BLY|AFHKALL books ready to collect: 1|\r"
 
 
@@ -243,7 +243,7 @@ def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(
 ) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|"
-    assert ask(services, OURS_TOO["63"].encode(), Beyond(theirs), "pin-1") == theirs + b"\r"
+    assert ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs), "pin-1") == theirs + b"\r"
 
 
 def test_a_body_is_changed_where_it_is_told_and_nowhere_else() -> None:
@@ -268,7 +268,7 @@ def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(
 ) -> None:
     place(Position.RECEIVED)
     theirs = SHAPES[code].reply.encode() + b"  "
-    assert ask(services, OURS_TOO[code].encode(), Beyond(theirs)) == theirs + b"\r"
+    assert ask(services, OURS_TOO[code].encode(), FakeUpstream(theirs)) == theirs + b"\r"
 
 
 def test_a_make_that_hides_lists_is_not_given_ours() -> None:
@@ -286,29 +286,29 @@ STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
 def test_98_says_what_both_sides_offer(services: Sip2Services) -> None:
     """The local system withholds 37 and 19, takes no check-in, and says nothing of 65; 93, 97 and 99 are ours."""
     theirs = STATUS.format("YNYYYY", "UWOLS", "YYYYNNNYYNYNYYY")
-    said = decode(ask(services, b"9900802.00", Beyond(theirs.encode()), "counter-1"), DIALECTS["standard"])
+    said = decode(ask(services, b"9900802.00", FakeUpstream(theirs.encode()), "counter-1"), DIALECTS["standard"])
     assert [said.get(name) for name in ("on_line_status", "checkin_ok", "checkout_ok", "status_update_ok")] == list("YNYY")
     assert said.get("BX") == "YYYYYYYYYNYNYYYY"
 
 
 def test_98_says_so_where_the_local_system_says_that_it_is_off_line(services: Sip2Services) -> None:
     theirs = STATUS.format("NNNNNN", "UWOLS", "N" * 16)
-    said = ask(services, b"9900802.00", Beyond(theirs.encode()), "counter-1")
+    said = ask(services, b"9900802.00", FakeUpstream(theirs.encode()), "counter-1")
     assert said.startswith(b"98YYYY")
     assert b"AFThe library's own system is away" in said
 
 
 def test_before_its_login_a_terminal_hears_of_us_alone(services: Sip2Services) -> None:
-    beyond, session = Beyond(STATUS.format("NNNNNN", "UWOLS", "N" * 16).encode()), Session(DIALECTS["standard"])
+    upstream, session = FakeUpstream(STATUS.format("NNNNNN", "UWOLS", "N" * 16).encode()), Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9900802.00\r")
-    assert finished(respond(services, session, piece, "10.0.0.7", beyond)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
-    assert beyond.asked == []
+    assert finished(respond(services, session, piece, "10.0.0.7", upstream)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
+    assert upstream.asked == []
 
 
 def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(services: Sip2Services) -> None:
-    beyond = Beyond()
-    beyond.refused = True
-    said = ask(services, b"9900802.00", beyond, "counter-1")
+    upstream = FakeUpstream()
+    upstream.refused = True
+    said = ask(services, b"9900802.00", upstream, "counter-1")
     assert said.startswith(b"98N")
     assert b"AFThe library's own system refuses this terminal's login" in said
 
@@ -317,13 +317,13 @@ def test_ours_say_the_institution_that_theirs_say(services: Sip2Services, place:
     place(Position.RECEIVED)
     services = replace(services, institution="UWOLS")
     loan = f"11NN{DATE}{' ' * 18}AOUWOLS|AAP1|ABC1|AC|".encode()
-    assert b"AOUWOLS|" in ask(services, loan, Beyond(b"24"), "counter-1")
+    assert b"AOUWOLS|" in ask(services, loan, FakeUpstream(b"24"), "counter-1")
 
 
 def test_our_books_stand_behind_the_last_of_theirs(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BLY|CQN|AU660|AU661|BV0.00|AFHello|ZZ1|"
-    said = ask(services, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()))
+    said = ask(services, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), FakeUpstream(theirs.encode()))
     assert b"|CQN|AU660|AU661|AUC1|BV0.00|AFHello|ZZ1|" in said
 
 
@@ -343,7 +343,7 @@ def test_a_tag_goes_behind_the_last_of_its_kind(body: bytes, tag: str, changed: 
 def test_all_loans_renewed_are_counted_together_in_words_too(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"66100020000{DATE}AOUWOLS|BM1|BM2|"
-    said = ask(services, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()), "counter-1")
+    said = ask(services, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), FakeUpstream(theirs.encode()), "counter-1")
     assert b"AFRenewed: 2|" in said
     assert b"AFRenewed: 0|" not in said
     assert said.startswith(b"66100020001")
@@ -352,7 +352,7 @@ def test_all_loans_renewed_are_counted_together_in_words_too(services: Sip2Servi
 # ---- one message that the local system does not like
 
 
-class HangsUp(Beyond):
+class HangsUp(FakeUpstream):
     async def __call__(self, body: bytes) -> bytes:
         self.asked.append(body)
         raise HungUp("ConnectionDone")
@@ -384,9 +384,9 @@ def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
     services: Sip2Services, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
 ) -> None:
     place(Position.RECEIVED)
-    beyond = Beyond(theirs.encode())
-    ask(services, f"11NN{DATE}{' ' * 18}AO{institution}|AA{card}|ABC1|AC|".encode(), beyond, "counter-1")
-    assert any(line.startswith(b"11") for line in beyond.asked) is (whose == "theirs")
+    upstream = FakeUpstream(theirs.encode())
+    ask(services, f"11NN{DATE}{' ' * 18}AO{institution}|AA{card}|ABC1|AC|".encode(), upstream, "counter-1")
+    assert any(line.startswith(b"11") for line in upstream.asked) is (whose == "theirs")
 
 
 # ---- what nobody knows while it is away
@@ -401,7 +401,7 @@ def test_a_card_that_nobody_knows_is_not_invalid(services: Sip2Services, make: s
     dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
     row = replace(services.terminals["counter-1"], dialect=dialect, role=role)
     services = replace(services, terminals={"counter-1": row}, desk=Away())  # type: ignore[arg-type]  # the part that is asked
-    heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
+    heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), FakeUpstream(), "counter-1")
     assert said + b"Not possible at the moment. Please try again|AFNot known at the moment: whether this card is valid" in heard
     assert b"BV" not in heard
     assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
@@ -427,7 +427,7 @@ class Away:
 def test_a_message_has_one_budget(services: Sip2Services) -> None:
     left: list[float] = []
 
-    class Slow(Beyond):
+    class Slow(FakeUpstream):
         async def __call__(self, body: bytes) -> bytes:
             left.append(left_s(100.5, 3.0))
             return LENT.encode()
@@ -438,7 +438,7 @@ def test_a_message_has_one_budget(services: Sip2Services) -> None:
 
 @pytest.mark.parametrize("pin", ["", "1234", "9999"])
 def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(services: Sip2Services, pin: str) -> None:
-    heard = ask(services, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), Beyond(), "counter-1")
+    heard = ask(services, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), FakeUpstream(), "counter-1")
     assert b"BLN" not in heard
     assert b"BV" not in heard
     assert b"AFNot known at the moment: whether this card is valid|" in heard
@@ -459,7 +459,7 @@ def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
     services = replace(
         services, desk=Desk(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0])
     )
-    heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
+    heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), FakeUpstream(), "counter-1")
     assert (
         b"AE|BLY|AFNot possible at the moment. Please try again|AFNot known at the moment: whether the PIN is right|" in heard
     )

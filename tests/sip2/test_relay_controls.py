@@ -9,7 +9,7 @@ import pytest
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.sip2.relay import _across, _blanked
-from tests.sip2.test_relay import DATE, LENT, Beyond, ask
+from tests.sip2.test_relay import DATE, LENT, FakeUpstream, ask
 
 UTF8, CP850, LATIN, BIG5 = (DIALECTS[name] for name in ("standard", "cp850", "latin-1", "big5"))
 
@@ -52,6 +52,6 @@ def test_a_sign_that_ends_a_field_there_and_not_here_is_no_field_there() -> None
 def test_no_block_is_passed_on_for_a_terminal_that_may_be_off_line_and_for_no_other(
     services: Sip2Services, login: str, told: bytes, said: str
 ) -> None:
-    beyond = Beyond(LENT.encode())
-    ask(services, said.encode(), beyond, login)
-    assert beyond.asked == [said.encode().replace(b"Y", told, 1)]
+    upstream = FakeUpstream(LENT.encode())
+    ask(services, said.encode(), upstream, login)
+    assert upstream.asked == [said.encode().replace(b"Y", told, 1)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hkall_gateway.rules.dates.service_windows import window
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import RULES, Reason
-from hkall_gateway.sip2.screen_messages import GOOD, LANGUAGES, WORDS, Notice, language_of, say, tell
+from hkall_gateway.sip2.screen_messages import GOOD, LANGUAGES, WORDS, Notice, language_of, notice_text, say
 
 ROWS = {**{why.value: row for why, row in WORDS.items()}, **{news.value: row for news, row in GOOD.items()}}
 
@@ -84,7 +84,7 @@ def test_dates_fill_their_blanks_as_days() -> None:
 
 def test_a_missing_blank_is_shown_and_breaks_nothing() -> None:
     assert say(Reason.PATRON_EXPIRED, "en", {}) == "Your card expired on … (R2)"
-    assert tell(Notice.RENEWED, "en", due=None) == "Renewed until …"
+    assert notice_text(Notice.RENEWED, "en", due=None) == "Renewed until …"
 
 
 def test_an_unknown_language_is_english() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.circuit import CircuitState, Patience
-from hkall_gateway.rules.messages.local_messages import LINE
+from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -36,7 +36,7 @@ ANSWERS = {
 }
 
 
-class Beyond:
+class FakeUpstream:
     """The local system behind a terminal: it answers as usual, or fails as it is told."""
 
     dialect, login, up, refused = DIALECTS["standard"], NOBODY, True, False
@@ -60,27 +60,27 @@ class Beyond:
 
 def only_line(link: CircuitState, under_way: int) -> int:
     """As the courier's terms: one question at a time to the local system; letters and partners are not looked at here."""
-    return 1 - under_way if link.agency == LINE else 0
+    return 1 - under_way if link.agency == ILS_RECIPIENT else 0
 
 
 class World:
     def __init__(self, services: Sip2Services, store: Immediate, clock: list[datetime]) -> None:
-        self.services, self.store, self.clock, self.beyond = services, store, clock, Beyond()
+        self.services, self.store, self.clock, self.upstream = services, store, clock, FakeUpstream()
 
     def asks(self, line: str, fails: Exception | None = None) -> str:
-        self.beyond.fails = fails
+        self.upstream.fails = fails
         session = Session(DIALECTS["standard"])
         session.log_in("counter-1", self.services.terminals["counter-1"].dialect)
         (piece,) = session.receive(line.encode() + b"\r")
         assert isinstance(piece, Sip2Message)
-        return finished(respond(self.services, session, piece, "10.0.0.7", self.beyond)).decode()
+        return finished(respond(self.services, session, piece, "10.0.0.7", self.upstream)).decode()
 
     def waits(self, *states: str) -> list[str]:
         """What is not settled, in order."""
         return [row.send.value for row in self.rows(*states)]
 
     def rows(self, *states: str) -> tuple[OutboxRow, ...]:
-        return self.store.now(lambda unit: unit.outbox.rows(partner=LINE, states=states or UNSETTLED))
+        return self.store.now(lambda unit: unit.outbox.rows(partner=ILS_RECIPIENT, states=states or UNSETTLED))
 
     def claims(self) -> tuple[OutboxRow, ...]:
         return self.store.now(lambda unit: unit.outbox.claim(self.clock[0], "gateway", 600, 64, only_line))
@@ -91,7 +91,9 @@ class World:
         while rows := self.claims():
             for row in rows:
                 told.append(row.send.value)
-                finished(self.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind(kind)), None, Patience()))
+                finished(
+                    self.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind(kind)), None, CircuitSettings())
+                )
         return told
 
 
@@ -110,14 +112,14 @@ def lent(place: Callable[..., Request], number: int = 0) -> Request:
 def test_an_enabled_card_does_not_overtake_its_block_that_waits(world: World) -> None:
     assert "is told later" in world.asks(BLOCK, AWAY)
     assert "is told later" in world.asks(ENABLE)
-    assert world.beyond.heard == []
+    assert world.upstream.heard == []
     assert world.delivers() == ["tell_ils_blocked", "tell_ils_enabled"]
 
 
 def test_what_is_told_at_once_waits_in_the_outbox_until_it_is_answered(world: World) -> None:
     """Where the gateway ends meanwhile the courier tells it, as one that may have arrived."""
     seen: list[list[OutboxRow]] = []
-    world.beyond.during = lambda: seen.append(list(world.rows()))
+    world.upstream.during = lambda: seen.append(list(world.rows()))
     world.asks(BLOCK)
     assert [(row.send.value, row.state) for row in seen[0]] == [("tell_ils_blocked", "unsure")]
     assert world.claims() == ()
@@ -126,7 +128,7 @@ def test_what_is_told_at_once_waits_in_the_outbox_until_it_is_answered(world: Wo
 
 def test_a_card_that_is_told_at_once_is_not_taken_by_the_courier_meanwhile(world: World) -> None:
     taken: list[OutboxRow] = []
-    world.beyond.during = lambda: taken.extend(world.claims())
+    world.upstream.during = lambda: taken.extend(world.claims())
     world.asks(BLOCK)
     assert taken == []
 
@@ -135,7 +137,7 @@ def test_after_a_minute_the_courier_tells_what_nobody_answered_for(world: World)
     def ends() -> None:
         raise KeyboardInterrupt
 
-    world.beyond.during = ends
+    world.upstream.during = ends
     with pytest.raises(KeyboardInterrupt):
         world.asks(BLOCK)
     world.clock[0] += timedelta(seconds=61)
@@ -155,17 +157,17 @@ def test_a_block_that_was_refused_does_not_hold_the_card_for_ever(world: World) 
     world.delivers("refused")
     assert world.waits() == ["tell_ils_blocked"]
     world.asks(ENABLE)
-    assert (world.beyond.heard, world.waits()) == (["25"], [])
+    assert (world.upstream.heard, world.waits()) == (["25"], [])
 
 
 def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -> None:
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
-    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.REFUSED), None, Patience()))
+    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.REFUSED), None, CircuitSettings()))
     assert (world.waits(), world.claims()) == (["tell_ils_blocked", "tell_ils_enabled"], ())
     world.asks(BLOCK)
-    assert (world.beyond.heard, world.waits()) == (["01"], [])
+    assert (world.upstream.heard, world.waits()) == (["01"], [])
 
 
 def test_a_copy_that_came_home_and_is_lent_here_is_not_taken_back_from_its_reader(
@@ -175,7 +177,7 @@ def test_a_copy_that_came_home_and_is_lent_here_is_not_taken_back_from_its_reade
     assert "is told later" in world.asks(BACK, AWAY)
     assert [row.request for row in world.rows()] == [request.id]
     world.asks(LOAN)
-    assert world.beyond.heard == ["11"]
+    assert world.upstream.heard == ["11"]
     assert world.delivers() == []
 
 
@@ -184,15 +186,15 @@ def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, p
     world.asks(BACK, AWAY)
     (row,) = world.claims()
     assert world.asks(LOAN).startswith("120")
-    assert world.beyond.heard == []
-    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, Patience()))
+    assert world.upstream.heard == []
+    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CircuitSettings()))
     assert world.asks(LOAN).startswith("121")
 
 
 def test_what_a_reader_asks_again_is_not_undone_meanwhile(world: World) -> None:
     world.asks(LOAN, Unanswered("TimeoutError"))
     taken: list[OutboxRow] = []
-    world.beyond.during = lambda: taken.extend(world.claims())
+    world.upstream.during = lambda: taken.extend(world.claims())
     assert world.asks(LOAN).startswith("121")
     assert (taken, world.waits()) == ([], [])
 
@@ -204,7 +206,7 @@ def test_what_waits_about_a_copy_waits_in_order_whichever_requests_it_is_about(
     world.asks(BACK, AWAY)
     second = lent(place, 2)
     assert "is told later" in world.asks(BACK)
-    assert world.beyond.heard == []
+    assert world.upstream.heard == []
     assert [row.request for row in world.claims()] == [first.id]
     assert [row.request for row in world.rows()] == [first.id, second.id]
 

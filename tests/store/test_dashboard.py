@@ -13,7 +13,7 @@ from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.queries import dashboard, worklists
+from hkall_gateway.store.queries import cli_lists, dashboard
 from hkall_gateway.store.unit import Unit
 
 WORLDS = sorted((Path(__file__).parents[2] / "fixtures" / "worlds").glob("*.toml"))
@@ -28,12 +28,12 @@ def test_the_numbers_are_the_lengths_of_the_lists(file: Path) -> None:
 
     def both(unit: Unit) -> tuple[dict[str, int], dict[str, int]]:
         lists = {
-            "pull": worklists.pull_list(unit),
-            "expected": worklists.expected(unit),
-            "expired": worklists.expired_pickups(unit),
-            "overdue": worklists.overdues(unit, today),
-            "recalls": worklists.recalls(unit),
-            "flagged": worklists.flagged(unit),
+            "pull": cli_lists.pull_list(unit),
+            "expected": cli_lists.expected(unit),
+            "expired": cli_lists.expired_pickups(unit),
+            "overdue": cli_lists.overdues(unit, today),
+            "recalls": cli_lists.recalls(unit),
+            "flagged": cli_lists.flagged(unit),
         }
         return dashboard.counts(unit, today), {name: len(rows) for name, rows in lists.items()}
 

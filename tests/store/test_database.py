@@ -33,13 +33,13 @@ class Reactor:
     """callFromThread as a queue: what the threads hand over runs when the test takes it."""
 
     def __init__(self) -> None:
-        self._turns: Queue[Callable[[], None]] = Queue()
+        self._pending: Queue[Callable[[], None]] = Queue()
 
     def call(self, turn: Callable[[], None]) -> None:
-        self._turns.put(turn)
+        self._pending.put(turn)
 
     def turn(self) -> None:
-        self._turns.get(timeout=PATIENCE_S)()
+        self._pending.get(timeout=PATIENCE_S)()
 
     def until(self, waiters: list[Deferred[Any]]) -> list[Any]:
         """Take turns until every waiter has fired; results and errors, in the order of the waiters."""

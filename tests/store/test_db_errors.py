@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Database
-from hkall_gateway.store.engine.db_errors import STATES, DbErrorClass, Unavailable, fault_of
+from hkall_gateway.store.engine.db_errors import STATES, DbErrorClass, Unavailable, classify
 from hkall_gateway.store.engine.group import TRIES
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.tables import INBOX, PATRONS
@@ -38,16 +38,16 @@ class Site:
 
     def __init__(self, engine: Engine, others: Engine, make_unit: MakeUnit) -> None:
         self.engine, self._others = engine, others
-        self._turns: Queue[Callable[[], None]] = Queue()
+        self._pending: Queue[Callable[[], None]] = Queue()
         self.draws: list[float] = []
-        self.database = Database(engine, make_unit, self._turns.put, draw=self._draw)
+        self.database = Database(engine, make_unit, self._pending.put, draw=self._draw)
 
     def _draw(self) -> float:
         self.draws.append(0.0)
         return 0.0
 
     def all(self, *waiters: Deferred[Any]) -> list[Any]:
-        return turns.told(waiters, lambda: self._turns.get(timeout=PATIENCE_S)())
+        return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
 
     def run(self, *work: Any, **how: Any) -> Any:
         return self.all(self.database.run(*work, **how))[0]
@@ -95,7 +95,7 @@ def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: in
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = code
     with open_engine("sqlite://").connect() as connection:
-        assert fault_of(connection, error) is DbErrorClass.BUSY
+        assert classify(connection, error) is DbErrorClass.BUSY
 
 
 # ---- the connection
@@ -276,7 +276,7 @@ def test_every_state_of_the_table_means_what_it_says(site: Site, state: str, fau
     error = psycopg.errors.lookup(state)() if len(state) == 5 else psycopg.DatabaseError()
     error.sqlstate = error.sqlstate or f"{state}000"
     with site.engine.connect() as connection:
-        assert fault_of(connection, error) is fault
+        assert classify(connection, error) is fault
 
 
 def test_every_state_is_one_of_postgresqls_or_a_class_of_them() -> None:

@@ -101,7 +101,7 @@ def test_letters_that_wait_go_to_the_new_card_and_those_that_left_stay(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
-    store.now(lambda unit: unit.tell(Notification.LETTER_PICKUP, request, now, Actor("t", "test")))
+    store.now(lambda unit: unit.enqueue(Notification.LETTER_PICKUP, request, now, Actor("t", "test")))
     store.now(
         lambda unit: unit.outbox.put(
             Notification.LETTER_OVERDUE, letter(Notification.LETTER_OVERDUE, request, request, now, 7), "", now

@@ -65,8 +65,8 @@ def _lock(connection: Connection, wanted: LockSet) -> None:
 WAYS = {
     "its number": LockSet(request="R1"),
     "its copy": LockSet(item=("", "C1")),
-    "its RequestId at the lender": LockSet(wires=(("HKU", "R1-2"),)),
-    "its RequestId at a former lender": LockSet(wires=(("HKU", "R1-1"),)),
+    "its RequestId at the lender": LockSet(partner_ids=(("HKU", "R1-2"),)),
+    "its RequestId at a former lender": LockSet(partner_ids=(("HKU", "R1-1"),)),
     "the discovery system's RequestId": LockSet(placed=("D", "d-1")),
     "all of its patron's": LockSet("P1", whole=True),
     "all of its patron's, who has another card now": LockSet("P9", former="P1", whole=True),
@@ -85,7 +85,7 @@ def test_a_request_is_decided_by_one_gateway_at_a_time_whatever_it_is_called(
 ROWLESS = {
     "a card of another system": LockSet("P9"),
     "a copy that nobody has": LockSet(item=("", "C9")),
-    "a RequestId that is new": LockSet(wires=(("CUHK", "x-1"),)),
+    "a RequestId that is new": LockSet(partner_ids=(("CUHK", "x-1"),)),
     "a document": LockSet(document=("CUHK", "abc")),
 }
 
@@ -113,5 +113,5 @@ def test_nothing_is_locked_where_nothing_is_named(two: tuple[Connection, Connect
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_card_is_never_taken_for_a_copy_or_a_document(card: str, agency: str) -> None:
-    named = [LockSet(card), LockSet(item=("", card)), LockSet(document=(agency, card)), LockSet(wires=((agency, card),))]
+    named = [LockSet(card), LockSet(item=("", card)), LockSet(document=(agency, card)), LockSet(partner_ids=((agency, card),))]
     assert len({name for one in named for name in one.names()}) == 4

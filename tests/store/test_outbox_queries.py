@@ -31,8 +31,8 @@ def _put(unit: Unit, now: datetime, partner: str, requests: range, each: int = 1
     """So many messages about each of these requests."""
     for number in requests:
         for _ in range(each):
-            telling = PartnerMessage(Notification.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
-            unit.outbox.put(Notification.ASK_LENDER, telling, "c-1", now)
+            message = PartnerMessage(Notification.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
+            unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now)
 
 
 def _put_letters(unit: Unit, now: datetime, patrons: range) -> None:

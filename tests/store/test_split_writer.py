@@ -42,8 +42,8 @@ class Site:
         self.said: list[tuple[str, bool]] = []
         self.groups: list[tuple[str, int]] = []
         self._once: dict[str, Callable[[], object]] = {}
-        self._turns: Queue[Callable[[], None]] = Queue()
-        self.database = Database(self.engine, make_unit, self._turns.put, watch=self._watch)
+        self._pending: Queue[Callable[[], None]] = Queue()
+        self.database = Database(self.engine, make_unit, self._pending.put, watch=self._watch)
         event.listen(self.engine, "before_cursor_execute", self._hear)
         self._reactor = get_ident()
 
@@ -62,10 +62,10 @@ class Site:
     @property
     def is_idle(self) -> bool:
         """Whether the reactor has nothing to do."""
-        return self._turns.empty()
+        return self._pending.empty()
 
     def turn(self) -> None:
-        self._turns.get(timeout=PATIENCE_S)()
+        self._pending.get(timeout=PATIENCE_S)()
 
     def told(self, *waiters: Deferred[Any]) -> list[Any]:
         """What they hear, after as many turns as that takes."""

@@ -101,8 +101,8 @@ def test_renewal_sync_is_a_plain_word_in_its_column_and_in_the_journal(
 
 
 def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Request, now: datetime) -> None:
-    telling = PartnerMessage(Notification.ASK_LENDER.value, loan.id, "CUHK", "HKU", "w-1", now)
-    store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, telling, "c-1", now))
+    message = PartnerMessage(Notification.ASK_LENDER.value, loan.id, "CUHK", "HKU", "w-1", now)
+    store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now))
     store.now(lambda unit: unit.outbox.tried(1, Attempt(now, DeliveryKind.LATER, "", "")))
     store.now(lambda unit: unit.outbox.later(1, now, "busy", unsure=True))
     row = store.now(lambda unit: unit.outbox.row(1))
@@ -123,7 +123,7 @@ def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Re
 def test_letters_and_quarantined_documents_are_read_with_their_states(
     store: Immediate, loan: Request, now: datetime, by: Actor
 ) -> None:
-    store.now(lambda unit: unit.tell(Notification.LETTER_RECALLED, loan, now, by))
+    store.now(lambda unit: unit.enqueue(Notification.LETTER_RECALLED, loan, now, by))
     store.now(lambda unit: quarantine.keep(unit, "CUHK", "d1", "ItemShipped", "<x/>", "unknown_request", now))
     assert _states(store) == (NoticeState.QUEUED, QuarantineState.KEPT)
     assert [one.state for one in store.now(quarantine.listed)] == [QuarantineState.KEPT]

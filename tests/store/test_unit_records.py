@@ -59,7 +59,7 @@ def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
     for allowed, written in ((False, []), (True, [send]), (True, [send])):
         key: dict[str, Any] = {LETTERS[send].notice: allowed}
         site = Immediate(engine, partial(Unit, new_id=str, silent=silent(Notices(**key))))
-        site.now(Unit.tell, send, loan, now, by)
+        site.now(Unit.enqueue, send, loan, now, by)
         site.close()
         assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
 

@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Re
 from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
-from hkall_gateway.store.queries import work_lists, worklists
+from hkall_gateway.store.queries import cli_lists, work_lists
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder, SortKey
 from hkall_gateway.store.unit import Unit
 
@@ -125,13 +125,13 @@ def _belongs(r: Request, name: ListName, now: datetime) -> bool:
 
 
 COMMANDS: dict[ListName, Callable[[Unit, Moment], tuple[Request, ...]]] = {
-    ListName.PULL: lambda unit, at: worklists.pull_list(unit),
-    ListName.EXPECTED: lambda unit, at: worklists.expected(unit),
-    ListName.EXPIRED: lambda unit, at: worklists.expired_pickups(unit),
-    ListName.OVERDUE: lambda unit, at: worklists.overdues(unit, at.today),
-    ListName.RECALLS: lambda unit, at: worklists.recalls(unit),
-    ListName.FLAGGED: lambda unit, at: worklists.flagged(unit),
-    ListName.STUCK: worklists.stuck,
+    ListName.PULL: lambda unit, at: cli_lists.pull_list(unit),
+    ListName.EXPECTED: lambda unit, at: cli_lists.expected(unit),
+    ListName.EXPIRED: lambda unit, at: cli_lists.expired_pickups(unit),
+    ListName.OVERDUE: lambda unit, at: cli_lists.overdues(unit, at.today),
+    ListName.RECALLS: lambda unit, at: cli_lists.recalls(unit),
+    ListName.FLAGGED: lambda unit, at: cli_lists.flagged(unit),
+    ListName.STUCK: cli_lists.stuck,
 }
 
 
@@ -144,7 +144,7 @@ def test_a_list_is_the_same_on_the_command_line(counter: Immediate, at: Moment) 
 def test_what_stands_still_is_what_the_rules_say(counter: Immediate, now: datetime, at: Moment) -> None:
     may = counter.now(stalled.stalled, at.waits, now)
     still = {request.id for request in counter.now(stalled.still, may, at.waits, now)}
-    assert {request.id for request in counter.now(worklists.stuck, at)} == still
+    assert {request.id for request in counter.now(cli_lists.stuck, at)} == still
     assert 0 < len(still) < OPEN
 
 

@@ -28,7 +28,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 @pytest.mark.parametrize("pages", [False, True])
 def test_the_daemon_imports_them_where_they_are_configured(tmp_path: Path, pages: bool) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=pages)
-    demo_setup.furnish(path, demo_setup.environment(PORTS))
+    demo_setup.fill_database(path, demo_setup.environment(PORTS))
     environ = {**os.environ, **demo_setup.environment(PORTS)}
     done = subprocess.run([sys.executable, "-c", DAEMON, path], env=environ, capture_output=True, text=True, check=True)
     loaded = EXTRA & set(done.stdout.split())

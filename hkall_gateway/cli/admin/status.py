@@ -86,9 +86,9 @@ def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
     """The imports, and every round: when it ran last and what it did, when it is due next, and how late it is now."""
 
     from hkall_gateway.store import rounds
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
 
-    loads = [job for job in worklists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
+    loads = [job for job in cli_lists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
     known = {job.name: job for job in rounds.jobs(unit)}
     ran = [_round(known.get(name, rounds.never_run(name)), when) for name in EVERY]
     return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran

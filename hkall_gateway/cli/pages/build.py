@@ -213,8 +213,8 @@ def _by_flow(service: str) -> tuple[str, ...]:
 def _documents(send: Notification) -> tuple[str, ...]:
     """The service that carries a notification, in each flow, for a request of our own."""
     partner = Partner("THEM", "Them")
-    telling = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
-    made = (flow[send](telling, partner, "US") for flow in FLOWS.values())
+    message = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
+    made = (flow[send](message, partner, "US") for flow in FLOWS.values())
     return tuple(message.service if message else "-" for message in made)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from hkall_gateway.doctor.clock import MOST_S, USUAL_S
 from hkall_gateway.doctor.examination import PEER_S
-from hkall_gateway.doctor.own import SCARCE_BYTES, TOO_FEW_BYTES
+from hkall_gateway.doctor.own_gateway import SCARCE_BYTES, TOO_FEW_BYTES
 from hkall_gateway.doctor.table import ROWS
 from hkall_gateway.doctor.tls import SOON_DAYS
 

@@ -37,9 +37,9 @@ def list_(site: Site, as_json: bool) -> None:
     Example: hkall-gateway closures list
     """
 
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
 
-    show(site.run(worklists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
+    show(site.run(cli_lists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
 
 
 @closures.command()

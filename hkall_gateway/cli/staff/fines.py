@@ -36,9 +36,9 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
     """
 
     from hkall_gateway.store.loads.former_cards import card_now
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
 
-    show(site.run(worklists.charges, site.run(card_now, patron)), as_json, LISTED)
+    show(site.run(cli_lists.charges, site.run(card_now, patron)), as_json, LISTED)
 
 
 @fines.command()

@@ -27,10 +27,10 @@ def slips(site: Site) -> None:
     """
 
     from hkall_gateway.desk.staff import actions
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
 
     by = by_staff("slips")
-    for request in site.run(worklists.pull_list):
+    for request in site.run(cli_lists.pull_list):
         click.echo("\n".join([*site.run(_slip, request), ""]))
         site.run(in_context, actions.act, site.library, site.now(), StaffCommand(by, request.id), "print")
 

@@ -76,13 +76,13 @@ def replay(site: Site, number: int, reason: str) -> None:
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
 
-    from hkall_gateway.cli.work.replay_endpoint import own_door
+    from hkall_gateway.cli.work.replay_endpoint import own_services
     from hkall_gateway.ncip.quarantine import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble
     from hkall_gateway.store.engine.immediate import finished
 
     found = _one(site, number)
-    said = finished(heard_again(own_door(site), found.agency, found.digest, found.document))
+    said = finished(heard_again(own_services(site), found.agency, found.digest, found.document))
     if isinstance(said, Refused):
         said = trouble(said.why, found.service, said.detail)
     if isinstance(said, Problem):

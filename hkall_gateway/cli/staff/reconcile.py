@@ -118,7 +118,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
 
     from hkall_gateway.desk.partners import reconciling
     from hkall_gateway.ncip.transport.client import NcipClient
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
     from hkall_gateway.store.unit import Unit
 
     if not (partner.can_lookup_request or partner.can_lookup_items):
@@ -126,7 +126,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     agreed = site.agreed()
     client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
     still = site.run(Unit.open_list, "", partner.agency)
-    ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
+    ended = site.run(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
         click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)

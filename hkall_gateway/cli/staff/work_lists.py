@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Ask: TypeAlias = "Callable[[Unit, Policy, datetime], tuple[Request, ...]]"
 
-STANDING = ("position", "moved_at", "set_aside", "fault")
+STALLED = ("position", "moved_at", "set_aside", "fault")
 FLAGGED = ("position", "flags", "dropped_on")
 LENT = ("patron", "due", "lender_due")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
@@ -40,24 +40,24 @@ class WorkList:
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
     """What stands still, what a round could not do, and what a partner that refuses us is not told; longest first."""
 
-    from hkall_gateway.store.queries import work_lists, worklists
+    from hkall_gateway.store.queries import cli_lists, work_lists
 
-    return worklists.stuck(unit, work_lists.Moment(when, policy.waits))
+    return cli_lists.stuck(unit, work_lists.Moment(when, policy.waits))
 
 
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
 
-    return worklists.overdues(unit, calendar.civil(when))
+    return cli_lists.overdues(unit, calendar.civil(when))
 
 
 def _now(name: str) -> Ask:
     """Return a query that calls the function of `store.queries.worklists` with this name."""
 
     def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
-        from hkall_gateway.store.queries import worklists
+        from hkall_gateway.store.queries import cli_lists
 
-        found: tuple[Request, ...] = getattr(worklists, name)(unit)
+        found: tuple[Request, ...] = getattr(cli_lists, name)(unit)
         return found
 
     return ask
@@ -76,7 +76,7 @@ QUESTIONS: tuple[WorkList, ...] = (
     WorkList("recalls", _now("recalls"), ("patron", "recalled_on"), "List the copies that their owner recalls (R23)."),
     WorkList("renewals", _now("renewals"), ("patron", "renewal_sync"), "List pending or denied renewals (R28)."),
     WorkList("lender-dates", _now("lender_dates"), LENT, "List loans past a lender's date (R32)."),
-    WorkList("stuck", _stuck, STANDING, "List requests that stand still for too long."),
+    WorkList("stuck", _stuck, STALLED, "List requests that stand still for too long."),
     WorkList("flagged", _now("flagged"), FLAGGED, "List requests for staff to look at, and why."),
 )
 
@@ -114,10 +114,10 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
     Example: hkall-gateway notices --failed
     """
 
-    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.queries import cli_lists
 
     every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
     states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
-    rows: tuple[dict[str, Any], ...] = site.run(worklists.notices, states)
+    rows: tuple[dict[str, Any], ...] = site.run(cli_lists.notices, states)
     show(rows, as_json, columns)

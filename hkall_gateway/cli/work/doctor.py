@@ -27,7 +27,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.daemon import the_reactor
 from hkall_gateway.doctor.examination import Examinee, examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet, Status
-from hkall_gateway.doctor.own import Here
+from hkall_gateway.doctor.own_gateway import GatewayPlace
 from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.machine import instance, number, runs
@@ -48,7 +48,7 @@ def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
     reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
     means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
     tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
-    known = examinees(tools, Here(config, library.policy, instance(), number(), runs), to)
+    known = examinees(tools, GatewayPlace(config, library.policy, instance(), number(), runs), to)
     chosen = [_named(known, who)] if who else list(known.values())
     reactor.threadpool = pool
     sheets = _examined(reactor, chosen, (lambda _group: None) if as_json else click.echo)

@@ -1,4 +1,4 @@
-"""The way to the gateway that runs with a configuration: its doors by their addresses, its database beside it."""
+"""The way to the gateway that runs with a configuration: its endpoints by their addresses, its database beside it."""
 
 from __future__ import annotations
 

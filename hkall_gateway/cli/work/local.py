@@ -18,7 +18,7 @@ from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.rules.vocabulary import Sensitive

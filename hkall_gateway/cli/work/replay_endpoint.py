@@ -1,4 +1,4 @@
-"""An NCIP door of a command's own, beside the daemon's: it hears a kept document again."""
+"""NCIP services of a command, beside the daemon's, to process a document of the quarantine again."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class _Store:
         return self._site.run(work, *args)
 
 
-def own_door(site: Site) -> NcipServices:
-    """Return a door like the daemon's over the site's own transactions."""
+def own_services(site: Site) -> NcipServices:
+    """Return services like the daemon's over the site's own transactions."""
     store, agency = _Store(site), site.library.agency
     desk = Desk(store, Snapshot(ConnectorTools(store, agency, _nobody)), lambda: site.library, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}

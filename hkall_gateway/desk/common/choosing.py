@@ -80,25 +80,25 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     return None
 
 
-def addressed(context: Context, telling: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
+def addressed(context: Context, message: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
     """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
 
     The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
     look-ups, or where the holdings were loaded recently enough to stand for a look-up.
     """
-    partner, loaded = context.unit.partner(telling.partner), loading.loaded_at(context.unit, "holdings")
+    partner, loaded = context.unit.partner(message.partner), loading.loaded_at(context.unit, "holdings")
     fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
-    return _as_known_now(context.unit, telling), partner, context.library.policy.lendable_statuses if looked_at else ()
+    return _as_known_now(context.unit, message), partner, context.library.policy.lendable_statuses if looked_at else ()
 
 
-def _as_known_now(unit: Unit, telling: PartnerMessage) -> PartnerMessage:
+def _as_known_now(unit: Unit, message: PartnerMessage) -> PartnerMessage:
     """The message with the facts looked up now: the lender's own number, and the description of the copy."""
-    asked = unit.request_asked(telling.wire_id) if telling.send in ABOUT_THE_CHOSEN and telling.wire_id else None
-    copy = unit.holding(telling.item) if telling.send in DESCRIBED and telling.item else None
+    asked = unit.request_asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
+    copy = unit.holding(message.item) if message.send in DESCRIBED and message.item else None
     if asked and asked[1].their_number:
-        telling = replace(telling, their_number=asked[1].their_number)
-    return replace(telling, author=copy.author, call_number=copy.call_number) if copy else telling
+        message = replace(message, their_number=asked[1].their_number)
+    return replace(message, author=copy.author, call_number=copy.call_number) if copy else message
 
 
 def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime) -> list[Candidate]:

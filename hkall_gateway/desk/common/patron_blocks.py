@@ -8,7 +8,7 @@ from datetime import datetime
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.dates.calendar import civil
-from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
+from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
 from hkall_gateway.rules.settings import Block
 from hkall_gateway.rules.vocabulary import Position, Request, RequestEntry
 
@@ -19,15 +19,15 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
     Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
     """
     if not _in_force(context.library.policy.block):
-        return GOOD_STANDING
-    return standing_of(context.unit.open_requests(card), context.unit.owed_cents(card), context.library, context.now)
+        return NO_BLOCKS
+    return blocks_of(context.unit.open_requests(card), context.unit.owed_cents(card), context.library, context.now)
 
 
-def standing_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:
+def blocks_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:
     """The same, from open requests and a sum of charges that are already read."""
     block = library.policy.block
     if not _in_force(block):
-        return GOOD_STANDING
+        return NO_BLOCKS
     days = [(r, _days_late(r, now)) for r in has]
     return LocalBlocks(
         owed_cents=max(0, owed_cents),

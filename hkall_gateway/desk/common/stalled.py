@@ -8,18 +8,18 @@ from typing import Final
 from hkall_gateway.rules.dates import calendar, stall_limits
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.queries.queries import Queries
 
 NOTED: Final = "STANDS_STILL"
 """The journal event, written once for each time that a request stands still."""
 
 
-def stalled(unit: Queries, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
+def stalled(unit: Queries, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
     since = {position: now - stall_limits.limit(position, 0, limits) for position in stall_limits.KEYS}
     due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
-    return worklists.standing(unit, since, due_before, after, most)
+    return cli_lists.stalled(unit, since, due_before, after, most)
 
 
 def still(unit: Queries, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:

@@ -52,7 +52,7 @@ def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcom
         return answer
     waiting = _for_patron(context, known, ask) if known else born(context, ask)
     if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
-        context.unit.tell(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
+        context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
     else:
         arrival_of(waiting)(context, ask.by, waiting)
     return noted(waiting)

@@ -50,7 +50,7 @@ def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     if isinstance(row, Refused):
         return row
     outcome = _journalled(context.unit, row, "OUTBOX_DONE", reason, by, context.now)
-    deliveries.told(context, row, _taken(context, row), by)
+    deliveries.apply_answer(context, row, _taken(context, row), by)
     return outcome
 
 
@@ -105,11 +105,11 @@ def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
 
 
 def _no_withdrawal(context: Context, row: OutboxRow, by: Actor) -> None:
-    deliveries.told(context, row, DeliveryResult(DeliveryKind.ACCEPTED, detail="dropped by staff"), by)
+    deliveries.apply_answer(context, row, DeliveryResult(DeliveryKind.ACCEPTED, detail="dropped by staff"), by)
 
 
 def _no_renewal(context: Context, row: OutboxRow, by: Actor) -> None:
-    deliveries.told(context, row, DeliveryResult(DeliveryKind.REFUSED, detail="dropped by staff"), by)
+    deliveries.apply_answer(context, row, DeliveryResult(DeliveryKind.REFUSED, detail="dropped by staff"), by)
 
 
 def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:

@@ -10,7 +10,7 @@ from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.ils import local_messages
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules import circuit
-from hkall_gateway.rules.circuit import CircuitState, Patience
+from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
@@ -23,11 +23,11 @@ from hkall_gateway.store.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.store.queries.outbox_queries import MAIL
 from hkall_gateway.store.unit import Unit
 
-TOLD = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
+SETTLING = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
 """Results that settle a row: the recipient has answered, or there is none."""
 _LETTERS = {D.UNDELIVERABLE: NoticeState.UNDELIVERABLE, D.NOT_NEEDED: NoticeState.NOT_NEEDED}
 """The state of a letter by the result of its delivery; all others are sent."""
-PATIENCE = Patience()
+CIRCUIT_SETTINGS = CircuitSettings()
 ANSWERED = frozenset(
     {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
 )
@@ -39,26 +39,26 @@ def delivered(
     row: OutboxRow,
     answer: DeliveryResult,
     retry_at: datetime | None,
-    patience: Patience,
+    circuit_settings: CircuitSettings,
 ) -> None:
     """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
 
     A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
     """
-    kept = context.unit.outbox.standing(row.id)
+    kept = context.unit.outbox.row_state(row.id)
     state, attempts = kept or (None, 0)
-    if answer.kind not in TOLD and state in UNSETTLED and attempts >= row.attempts:
+    if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
         return
     context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
-    link = _line(context.unit, row, answer, patience, context.now)
+    link = _line(context.unit, row, answer, circuit_settings, context.now)
     if kept is None or state in SETTLED:
         return
     by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
-    if answer.kind in TOLD:
+    if answer.kind in SETTLING:
         _settle(context.unit, row, answer, context.now)
-        told(context, row, answer, by)
+        apply_answer(context, row, answer, by)
     else:
-        _again_or_dead(context, row, answer, retry_at, link, patience, by)
+        _again_or_dead(context, row, answer, retry_at, link, circuit_settings, by)
 
 
 def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
@@ -70,24 +70,24 @@ def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -
         unit.outbox.sent(row.id, now)
 
 
-def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, patience: Patience, now: datetime) -> CircuitState:
+def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings, now: datetime) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
     link = unit.links.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == D.FAULT:
-        unit.links.keep(after := circuit.faulted(link, patience, now, _said(answer)[:200]))
+        unit.links.keep(after := circuit.faulted(link, circuit_settings, now, _said(answer)[:200]))
         return after
     lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
-    after = circuit.missed(link, patience, now, answer.retry_after_s) if lost else circuit.heard(link, now)
+    after = circuit.missed(link, circuit_settings, now, answer.retry_after_s) if lost else circuit.heard(link, now)
     unit.links.keep(after)
     return after
 
 
-def told(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
+def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Apply the recipient's answer to the request, the patron letter or the local message."""
     if isinstance(row.payload, LocalMessage):
-        local_messages.answered(context.unit, row.payload, answer, context.now, by)
+        local_messages.apply_answer(context.unit, row.payload, answer, context.now, by)
     elif isinstance(row.payload, PatronNotice):
         _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
     else:
@@ -115,12 +115,12 @@ def _again_or_dead(
     answer: DeliveryResult,
     retry_at: datetime | None,
     link: CircuitState,
-    patience: Patience,
+    circuit_settings: CircuitSettings,
     by: Actor,
 ) -> None:
     error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
     unsure = row.state == OutboxState.UNSURE or answer.kind == D.UNKNOWN
-    if answer.kind != D.UNKNOWN and not circuit.counts(link, patience, context.now):
+    if answer.kind != D.UNKNOWN and not circuit.counts(link, circuit_settings, context.now):
         context.unit.outbox.later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
     elif retry_at is not None:
         context.unit.outbox.later(row.id, retry_at, error, unsure=unsure)
@@ -169,8 +169,8 @@ def _letter_left(
         return
     # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
-    told = {"notified_on": answer.sent_on, "pickup_last": last, "expired_pickup": False}
-    unit.advance(request, Event.NOTIFY, now, by, rule="R14", **told)
+    apply_answer = {"notified_on": answer.sent_on, "pickup_last": last, "expired_pickup": False}
+    unit.advance(request, Event.NOTIFY, now, by, rule="R14", **apply_answer)
 
 
 def bounced(unit: Unit, number: int, status: str, by: Actor, now: datetime) -> bool:

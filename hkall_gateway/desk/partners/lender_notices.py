@@ -117,7 +117,7 @@ def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: dict[str, Any]
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
     if request.position is P.REQUESTED:
-        unit.tell(Notification.CANCEL_AT_LENDER, request, now, ask.by)
+        unit.enqueue(Notification.CANCEL_AT_LENDER, request, now, ask.by)
     lender = {"partner": ask.partner, "wire_agency": ask.wire_agency or request.wire_agency, "wire_id": ask.wire_id}
     return unit.advance(request, Event.SHIP, now, ask.by, **lender, **came)
 

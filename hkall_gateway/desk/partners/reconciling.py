@@ -147,7 +147,7 @@ def _tell(send: Notification) -> Mend:
     """Send our message again."""
 
     def do(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
-        context.unit.tell(send, request, context.now, ask.by)
+        context.unit.enqueue(send, request, context.now, ask.by)
         return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
 
     return do

@@ -63,7 +63,7 @@ def _unsent(unit: Unit, row: OutboxRow) -> UnsentMessage:
 def locks_of(unit: Unit, number: int) -> LockSet:
     """Return the locks for a message of the outbox."""
     row = unit.outbox.row(number)
-    return LockSet(request=row.request, line=row.line) if row else LockSet()
+    return LockSet(request=row.request, channel=row.line) if row else LockSet()
 
 
 # ---- a message of the outbox

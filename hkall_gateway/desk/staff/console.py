@@ -26,8 +26,8 @@ from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.quarantine import QuarantinedDocument
-from hkall_gateway.store.queries import request_history, request_search, statistics, work_lists, worklists
-from hkall_gateway.store.queries.request_history import JournalLine, NoticeLine, Try, Unplaced
+from hkall_gateway.store.queries import cli_lists, request_history, request_search, statistics, work_lists
+from hkall_gateway.store.queries.request_history import JournalRow, NoticeRow, Try, UnmatchedDocument
 from hkall_gateway.store.queries.request_search import Match
 from hkall_gateway.store.queries.statistics import Period, Statistics
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
@@ -76,7 +76,7 @@ def quarantined(context: Context, partner: str = "", after: int = 0, most: int =
 
 def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
     """Letters that did not reach their patrons, by number, after `after`; never an address."""
-    return worklists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
+    return cli_lists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
 
 
 def unsent_counts(context: Context) -> Mapping[str, int]:
@@ -85,7 +85,7 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
     for _recipient, state, count, _oldest in context.unit.outbox.depths():
         found[state] += count
     kept = sum(count for _agency, count, _oldest in quarantine.depths(context.unit))
-    return {**found, "quarantine": kept, "undelivered": worklists.undelivered(context.unit)}
+    return {**found, "quarantine": kept, "undelivered": cli_lists.undelivered(context.unit)}
 
 
 # ---- one request
@@ -95,12 +95,12 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
 class TimelineEvent:
     """A line of the journal; `facts` are what it says beside its columns, a secret as a dot."""
 
-    line: JournalLine
+    line: JournalRow
     facts: Facts
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SentMessage:
     """A message about the request: its row in the outbox with the facts, how each try went, and when it was sent.
 
     `partner` is its recipient, None for a letter and for the local system: who shows the document writes it as it would leave.
@@ -114,7 +114,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedDocument:
     """A document about the request that a partner or a discovery system sent.
 
     `refused` is the reason of a refusal, with its rule; `answer` are the facts of the reply, as long as it is kept for a
@@ -142,11 +142,11 @@ class RequestPage:
     days: int
     actions: tuple[Action, ...]
     events: tuple[TimelineEvent, ...]
-    told: tuple[Told, ...]
-    heard: tuple[Heard, ...]
-    unplaced: tuple[Unplaced, ...]
+    told: tuple[SentMessage, ...]
+    heard: tuple[ReceivedDocument, ...]
+    unplaced: tuple[UnmatchedDocument, ...]
     candidates: tuple[Candidate, ...]
-    notices: tuple[NoticeLine, ...]
+    notices: tuple[NoticeRow, ...]
     charges: tuple[Charged, ...]
     copy: Holding | None
     patron: Borrower | None
@@ -183,25 +183,25 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     )
 
 
-def _told(unit: Unit, number: str) -> tuple[Told, ...]:
+def _told(unit: Unit, number: str) -> tuple[SentMessage, ...]:
     rows = unit.outbox.rows(request=number, states=ALL_STATES)
     tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
     return tuple(
-        Told(row, unit.partner(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id))
+        SentMessage(row, unit.partner(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id))
         for row in rows
     )
 
 
-def _heard(unit: Unit, number: str, lines: tuple[JournalLine, ...]) -> tuple[Heard, ...]:
+def _heard(unit: Unit, number: str, lines: tuple[JournalRow, ...]) -> tuple[ReceivedDocument, ...]:
     """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
     kept = request_history.answered(unit, number, lines)
-    found: dict[tuple[str, str, datetime], Heard] = {}
+    found: dict[tuple[str, str, datetime], ReceivedDocument] = {}
     for line in lines:
         if line.channel == request_history.NCIP:
             answer = kept.get((line.who, line.at))
             refused = line.outcome if line.outcome != "ok" else ""
             reply = (facts_in(answer.outcome), answer.keep_until) if answer else (None, None)
-            heard = Heard(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
+            heard = ReceivedDocument(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
             found.setdefault((line.who, line.message, line.at), heard)
     return tuple(found.values())
 

@@ -23,7 +23,7 @@ class BodyBudget:
         """Bytes counted now."""
         return self._used
 
-    def hold(self, body: object, size: int, give_up: Callable[[], object]) -> None:
+    def reserve(self, body: object, size: int, give_up: Callable[[], object]) -> None:
         """Records that `body` has `size` bytes now.
 
         Over the limit, the oldest bodies are released and their `give_up` is called.
@@ -41,6 +41,6 @@ class BodyBudget:
             end()
 
     def release(self, body: object) -> None:
-        """Frees the bytes of `body`, which is complete or gone. Safe to call for a body that holds no bytes."""
+        """Frees the bytes of `body`, which is complete or gone. Safe to call for a body without counted bytes."""
         counted, _ = self._held.pop(body, (0, None))
         self._used -= counted

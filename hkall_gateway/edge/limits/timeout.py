@@ -28,7 +28,7 @@ class Timeout:
         self._held: deque[tuple[float, Deferred[Any]]] = deque()
         self._timer: ScheduledCall | None = None
 
-    def hold(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+    def run(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Returns the result of `work`, or fails with TooLate. Late work is not cancelled: it may be about to commit."""
         going = Deferred.fromCoroutine(work)
         return going if going.called else self._within(going)
@@ -42,12 +42,12 @@ class Timeout:
         def ended(result: T | Failure) -> None:
             if not answer.called:
                 answer.callback(result)
-                self._let_go()
+                self._drop_answered()
 
         going.addBoth(ended)
         return answer
 
-    def _let_go(self) -> None:
+    def _drop_answered(self) -> None:
         """Drops the calls at the front that have a result; cancels the timer when no call is left."""
         while self._held and self._held[0][1].called:
             self._held.popleft()

@@ -34,7 +34,7 @@ class SimulatedCopy:
     since: datetime | None = None
 
 
-class Crew:
+class Actors:
     """The readers and staff at the gateways of a consortium. `busy` tells that new requests still come."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:

@@ -21,7 +21,7 @@ from hkall_gateway.desk.ports import Clock
 from hkall_gateway.lab.consortium.in_memory_transport import HERE, End
 from hkall_gateway.lab.consortium.network_faults import FaultSource, NetworkFault, ProxyErrorPage, damaged
 
-PATIENCE_S: Final = 20.0
+TIMEOUT_S: Final = 20.0
 """Seconds that a client waits for a reply; a slow one takes up to twice as long."""
 
 _connect: Any = connectProtocol  # it has no types
@@ -32,9 +32,9 @@ _refused: Any = error.ConnectionRefusedError  # nor has this
 class LossyEndpoint:
     """Connects as `endpoint` does, with the faults of `trouble`; late replies arrive by `clock`."""
 
-    def __init__(self, endpoint: Any, trouble: FaultSource, clock: Clock, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, endpoint: Any, trouble: FaultSource, clock: Clock, timeout_s: float = TIMEOUT_S) -> None:
         self._endpoint: Any = endpoint
-        self._trouble, self._clock, self._patience_s = trouble, clock, patience_s
+        self._trouble, self._clock, self._timeout_s = trouble, clock, timeout_s
 
     def connect(self, factory: Any) -> Deferred[Any]:
         """Returns a connection that may meet a fault."""
@@ -46,7 +46,7 @@ class LossyEndpoint:
         if fault.reply == "unconnected":
             return fail(_refused(fault.name))
         client = factory.buildProtocol(HERE)
-        wait_s = self._trouble.draw.random() * 2 * self._patience_s if fault.reply == "late" else 0
+        wait_s = self._trouble.draw.random() * 2 * self._timeout_s if fault.reply == "late" else 0
         line = _Line(fault, self._trouble, self._endpoint, self._clock, client, wait_s)
         client.makeConnection(line)
         return succeed(client)

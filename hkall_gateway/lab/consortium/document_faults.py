@@ -17,7 +17,7 @@ Later = Callable[[float, Callable[[], Awaitable[None]]], None]
 NOTHING: Final = HttpReply(0, "", b"")
 
 
-class LossyLine:
+class LossyChannel:
     """A `Post` that injects the faults of `trouble`."""
 
     def __init__(self, post: Post, trouble: FaultSource, later: Later) -> None:
@@ -73,10 +73,10 @@ class LossyLine:
         return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
 
 
-_REPLIES: Final[Mapping[Reply, Callable[[LossyLine, NetworkFault, HttpReply], HttpReply]]] = {
-    "whole": LossyLine._whole,
-    "damaged": LossyLine._damaged,
-    "late": LossyLine._late,
-    "none": LossyLine._none,
-    "page": LossyLine._page,
+_REPLIES: Final[Mapping[Reply, Callable[[LossyChannel, NetworkFault, HttpReply], HttpReply]]] = {
+    "whole": LossyChannel._whole,
+    "damaged": LossyChannel._damaged,
+    "late": LossyChannel._late,
+    "none": LossyChannel._none,
+    "page": LossyChannel._page,
 }

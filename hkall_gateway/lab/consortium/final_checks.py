@@ -11,7 +11,7 @@ from hkall_gateway.rules.lifecycle import TABLE, Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 
 P = Position
 
@@ -90,7 +90,7 @@ def letters_came(look: Observations) -> Iterator[str]:
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
             (row["request"], row["kind"])
-            for row in look.ask(agency, lambda unit: worklists.notices(unit, (NoticeState.NOT_NEEDED,)))
+            for row in look.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
         }
         for request in look.requests(agency, Side.BORROWING):
             due = _due(look, agency, request) - world.desk.library.silent

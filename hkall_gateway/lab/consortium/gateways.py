@@ -18,13 +18,13 @@ from typing import Final, TypeVar
 
 from sqlalchemy import func, select
 
-from hkall_gateway.lab.consortium.document_faults import Later, LossyLine
+from hkall_gateway.lab.consortium.document_faults import Later, LossyChannel
 from hkall_gateway.lab.consortium.network_faults import FaultSource
 from hkall_gateway.lab.databases import DatabaseFactory, Memory
 from hkall_gateway.lab.scenario.world import Died, World
 from hkall_gateway.lab.scenario.world_file import Start, secret_of
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
-from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
@@ -39,7 +39,7 @@ LONGEST_DOWN_S: Final = 3600
 PROBE_S: Final = 3600
 
 
-LineMaker = Callable[[Post, FaultSource, Later], LossyLine]
+ChannelMaker = Callable[[Post, FaultSource, Later], LossyChannel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Consortium:
         loss: float,
         *,
         crash: bool,
-        line: LineMaker = LossyLine,
+        channel: ChannelMaker = LossyChannel,
         ground: DatabaseFactory | None = None,
     ) -> None:
         self.draw, self._crash = draw, crash
@@ -85,7 +85,7 @@ class Consortium:
         self._alarm: dict[str, datetime] = {}
         self.deaths: Counter[str] = Counter()
         self.trouble = FaultSource(loss, draw)
-        self.line = line(self._reach, self.trouble, self._arrive_later)
+        self.channel = channel(self._reach, self.trouble, self._arrive_later)
         self.worlds = {start.agency: self._world(start) for start in starts}
 
     def _world(self, start: Start) -> World:
@@ -99,9 +99,16 @@ class Consortium:
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
             if self._cut_until.get(start.agency, self.now) > self.now:
                 raise NotSent("no line out of the house")
-            return await self.line(url, body, timeout_s)
+            return await self.channel(url, body, timeout_s)
 
-        world = World(start, self._ground.fresh(), post=post, secret=secret, listen=listen, patience=Patience(probe_s=PROBE_S))
+        world = World(
+            start,
+            self._ground.fresh(),
+            post=post,
+            secret=secret,
+            listen=listen,
+            circuit_settings=CircuitSettings(probe_s=PROBE_S),
+        )
         self._live_on(world)
         return world
 

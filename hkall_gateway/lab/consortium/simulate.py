@@ -20,8 +20,8 @@ import structlog
 from hkall_gateway.lab.agencies import AGENCIES
 from hkall_gateway.lab.consortium.actors import SimulatedCopy
 from hkall_gateway.lab.consortium.daily_life import People, midnight
-from hkall_gateway.lab.consortium.document_faults import LossyLine
-from hkall_gateway.lab.consortium.gateways import Consortium, LineMaker
+from hkall_gateway.lab.consortium.document_faults import LossyChannel
+from hkall_gateway.lab.consortium.gateways import ChannelMaker, Consortium
 from hkall_gateway.lab.consortium.invariants import Invariants
 from hkall_gateway.lab.databases import ground
 from hkall_gateway.lab.scenario.world_file import Start, WorldTerminal
@@ -82,21 +82,21 @@ class PreparedSimulation:
     watcher: Invariants
 
 
-def cast(setting: Setting, line: LineMaker = LossyLine) -> PreparedSimulation:
-    """The libraries of a setting; `line` makes the faulty connection between them. The caller closes the consortium."""
+def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
+    """The libraries of a setting; `channel` makes the faulty connection between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     books = _books(setting, draw)
     stands_on = ground(setting.database)
-    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, line=line, ground=stands_on)
+    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, channel=channel, ground=stands_on)
     people = People(consortium, books, setting.requests_a_day)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch
     return PreparedSimulation(consortium, people, watcher)
 
 
-def simulate(setting: Setting, line: LineMaker = LossyLine) -> SimulationReport:
+def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> SimulationReport:
     """Runs from the first request until everything has settled, or until the time limit."""
-    story = cast(setting, line)
+    story = cast(setting, channel)
     try:
         settled_after = _play(setting, story)
         story.watcher.end()

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.lab.consortium.actors import SOON, STAFF, Crew, SimulatedCopy
+from hkall_gateway.lab.consortium.actors import SOON, STAFF, Actors, SimulatedCopy
 from hkall_gateway.lab.consortium.gateways import Consortium
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request
@@ -23,7 +23,7 @@ NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
 that a terminal cannot finish its operation."""
 
 
-class Staff(Crew):
+class Staff(Actors):
     """Staff members: they scan, pull, pack and send books home."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:

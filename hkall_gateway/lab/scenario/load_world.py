@@ -13,7 +13,7 @@ from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 
 
-def furnish(connection: Connection, start: Start) -> None:
+def load(connection: Connection, start: Start) -> None:
     """Writes the people, the books, and the lender list of each request."""
     for table, rows in (
         (PATRONS, [_row(patron) for patron in start.patrons]),

@@ -59,10 +59,10 @@ class Documents:
         """Sends the message in an outbox row to a partner."""
         assert isinstance(row.payload, PartnerMessage)
         desk, now = self.services.desk, self.services.now()
-        telling, partner, look_for = await self._store.read(in_context, choosing.addressed, desk.library, now, row.payload)
+        message, partner, look_for = await self._store.read(in_context, choosing.addressed, desk.library, now, row.payload)
         if partner is None:
             return DeliveryResult(DeliveryKind.REFUSED, "Unknown Agency")
-        return await self._client.deliver(telling, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
+        return await self._client.deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
 
 def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:

@@ -69,14 +69,14 @@ class InMemoryTerminal:
     terminal: WorldTerminal
     session: Session
     seal: Seal
-    beyond: UpstreamInterface | None = None
+    upstream: UpstreamInterface | None = None
 
 
 class InMemoryTerminals:
     """Every terminal of a world on its own connection; each logs in before its first line."""
 
     def __init__(
-        self, start: Start, desk: Desk, now: Callable[[], datetime], beyond: Callable[[], UpstreamInterface] | None = None
+        self, start: Start, desk: Desk, now: Callable[[], datetime], upstream: Callable[[], UpstreamInterface] | None = None
     ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, InMemoryTerminal] = {}
@@ -89,7 +89,7 @@ class InMemoryTerminals:
             timezone=HONG_KONG,
             metrics=Metrics(),
             now=now,
-            beyond=beyond,
+            upstream=upstream,
             institution=start.ils.institution,
             known=LastKnown(lambda: start.ils.keep_s if start.ils.fallback == "allow" else 0) if start.ils.is_living else None,
         )
@@ -110,13 +110,13 @@ class InMemoryTerminals:
                 return data
             case Close(why):
                 raise ValueError(f"{line.terminal.login} was hung up on: {why}")
-        return finished(sip2.respond(self._services, line.session, piece, HERE, line.beyond))
+        return finished(sip2.respond(self._services, line.session, piece, HERE, line.upstream))
 
     def _connect(self, login: str) -> InMemoryTerminal:
         if login not in self._rows:
             raise ValueError(f"there is no terminal {login!r}")
         terminal = self._rows[login]
-        make, opens = DIALECTS[terminal.dialect], self._services.beyond
+        make, opens = DIALECTS[terminal.dialect], self._services.upstream
         line = InMemoryTerminal(terminal, Session(make), Seal(make.encoding), opens() if opens else None)
         if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
             raise ValueError(f"{login} could not log in")

@@ -37,14 +37,14 @@ from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ils.local_system import OfflineRules
-from hkall_gateway.desk.partners.deliveries import PATIENCE
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
-from hkall_gateway.edge.circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.databases import DatabaseFactory, Memory
 from hkall_gateway.lab.ils import DirectConnection, SimulatedIls
 from hkall_gateway.lab.ils_ncip import URL, IlsResponder
-from hkall_gateway.lab.scenario.load_world import begin, furnish
+from hkall_gateway.lab.scenario.load_world import begin, load
 from hkall_gateway.lab.scenario.ncip_in_memory import Documents
 from hkall_gateway.lab.scenario.scripted_partner import Peers
 from hkall_gateway.lab.scenario.sip2_in_memory import InMemoryTerminals
@@ -56,7 +56,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.ncip.service_request import NcipServices
-from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
@@ -114,9 +114,9 @@ class World:
         post: Post | None = None,
         secret: Callable[[str], str] = secret_of,
         listen: Callable[[Sequence[JournalEntry]], None] = _nobody,
-        patience: Patience = PATIENCE,
+        circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
-        self.start, self.secret, self._listen, self._patience = start, secret, listen, patience
+        self.start, self.secret, self._listen, self._circuit_settings = start, secret, listen, circuit_settings
         self.now = start.time
         self.letters: deque[ReceivedLetter] = deque()
         self.mail_away = False
@@ -136,7 +136,7 @@ class World:
         if not self._alone:
             create_all(self._engine)
         with self._engine.connect() as connection:
-            furnish(connection, start)
+            load(connection, start)
         self._boot()
         self.store.now(begin, start)
 
@@ -166,7 +166,7 @@ class World:
         return self._documents.services
 
     def tell(self, agency: str, said: str) -> NcipMessage:
-        """Returns the reply to a document in shorthand (see clients/ncip_shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
+        """Returns the reply to a document in shorthand, `RequestItem user=UG1 bib=b1`; see clients/ncip_shorthand.py."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
@@ -260,7 +260,7 @@ class World:
         self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)
         self.courier = Courier(
-            self.store, self.desk, carriers, schedule, *here, lambda _line: courier.ChannelTerms(1), self._patience
+            self.store, self.desk, carriers, schedule, *here, lambda _line: courier.ChannelTerms(1), self._circuit_settings
         )
 
     def _connector(self) -> LocalIls:

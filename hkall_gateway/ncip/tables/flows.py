@@ -37,69 +37,69 @@ from hkall_gateway.rules.vocabulary import Partner
 # ---- a broker: commands, in the words of its kind
 
 
-def page(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
+def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The system behind the broker puts the copy on its pull list; a request that came from the broker needs no asking."""
-    if theirs(telling, agency):
+    if theirs(message, agency):
         return None
-    asked = request_item(telling, partner, agency)
+    asked = request_item(message, partner, agency)
     kinds = {"RequestType": partner.request_type or "Page", "RequestScopeType": partner.request_scope_type or "Item"}
     return replace(asked, fields={**asked.fields, **kinds})
 
 
-def unpage(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
+def unpage(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The copy need not be fetched any more."""
-    return None if theirs(telling, agency) else cancel_request_item(telling, partner, agency)
+    return None if theirs(message, agency) else cancel_request_item(message, partner, agency)
 
 
-def recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our copy is recalled, by the due date."""
-    told = item_recalled(telling, partner, agency)
+    told = item_recalled(message, partner, agency)
     due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
     return NcipMessage("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
 
 
-def cancel_recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The borrower may keep our copy after all."""
-    return NcipMessage("CancelRecallItem", item_recall_cancelled(telling, partner, agency).fields)
+    return NcipMessage("CancelRecallItem", item_recall_cancelled(message, partner, agency).fields)
 
 
 # ---- INN-Reach: the events of NCIP 1.0
 
 
-def item_requested(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
+def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The owner puts the copy aside, which NCIP 1.0 names by its barcode alone."""
-    if theirs(telling, agency):
+    if theirs(message, agency):
         return None
-    asked = request_item(telling, partner, agency)
-    if telling.item is None:
+    asked = request_item(message, partner, agency)
+    if message.item is None:
         return NcipMessage("ItemRequested", asked.fields)
-    kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(telling.item)}
+    kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(message.item)}
     kept |= {name: value for name, value in asked.fields.items() if name == "ItemOptionalFields"}
     return NcipMessage("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
 
 
-def request_withdrawn(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
+def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """The copy need not be put aside any more."""
-    if theirs(telling, agency):
+    if theirs(message, agency):
         return None
-    said = cancel_request_item(telling, partner, agency)
-    if telling.item is None:
+    said = cancel_request_item(message, partner, agency)
+    if message.item is None:
         return NcipMessage("ItemRequestCancelled", said.fields)
     user = said.fields["UserId"]
-    return NcipMessage("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": LOAN})
+    return NcipMessage("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(message.item), "RequestType": LOAN})
 
 
-def theirs(telling: PartnerMessage, agency: str) -> bool:
+def theirs(message: PartnerMessage, agency: str) -> bool:
     """Whether the partner itself placed the request, under a number of its own, so that it need not be asked."""
-    return telling.wire_agency != agency
+    return message.wire_agency != agency
 
 
 # ---- OpenRS: it sends commands to both libraries and receives the events of both
 
 
-def cancelled_there(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """We decline, by CancelRequestItem, which OpenRS expects for it."""
-    said = item_request_cancelled(telling, partner, agency)
+    said = item_request_cancelled(message, partner, agency)
     return NcipMessage("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
 
 

@@ -42,97 +42,97 @@ DECLINED_AS: Final[Mapping[str, str]] = MappingProxyType(
 # ---- we borrow
 
 
-def request_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The lender is asked for the copy that was chosen, or for any copy of the title where none was."""
     return _message(
         "RequestItem",
-        UserId=_borrower(telling, partner, agency),
-        BibliographicId=[{"BibliographicRecordId": record_id(telling, partner)}] if telling.bib_id else [],
-        ItemId=[item_id(telling.item)] if telling.item else [],
-        RequestId=_request_id(telling),
+        UserId=_borrower(message, partner, agency),
+        BibliographicId=[{"BibliographicRecordId": record_id(message, partner)}] if message.bib_id else [],
+        ItemId=[item_id(message.item)] if message.item else [],
+        RequestId=_request_id(message),
         RequestType=partner.request_type or LOAN,
-        RequestScopeType=partner.request_scope_type or ("Item" if telling.item else "Bibliographic Item"),
-        ItemOptionalFields=_described(telling, _volume(telling.volume)),
-        NeedBeforeDate=utc(calendar.end_of(telling.need_before)) if telling.need_before else "",
-        PickupLocation=telling.pickup_location,
+        RequestScopeType=partner.request_scope_type or ("Item" if message.item else "Bibliographic Item"),
+        ItemOptionalFields=_described(message, _volume(message.volume)),
+        NeedBeforeDate=utc(calendar.end_of(message.need_before)) if message.need_before else "",
+        PickupLocation=message.pickup_location,
     )
 
 
-def cancel_request_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The request is cancelled, by the patron or by us."""
-    borrower = _borrower(telling, partner, agency)
+    borrower = _borrower(message, partner, agency)
     return _message(
-        "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType=partner.request_type or LOAN
+        "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(message), RequestType=partner.request_type or LOAN
     )
 
 
-def item_received(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+def item_received(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """The copy has arrived here: borrowed from the partner, or our own on its return."""
-    return _message("ItemReceived", **_copy(telling), RequestId=_request_id(telling), DateReceived=utc(telling.at))
+    return _message("ItemReceived", **_copy(message), RequestId=_request_id(message), DateReceived=utc(message.at))
 
 
-def item_checked_out(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def item_checked_out(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our patron has borrowed the copy, until the due date."""
-    borrower = _borrower(telling, partner, agency)
-    return _message("ItemCheckedOut", UserId=borrower, **_copy(telling), RequestId=_request_id(telling), **_due(telling))
+    borrower = _borrower(message, partner, agency)
+    return _message("ItemCheckedOut", UserId=borrower, **_copy(message), RequestId=_request_id(message), **_due(message))
 
 
-def item_renewed(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+def item_renewed(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """Our patron has renewed the loan."""
-    return _message("ItemRenewed", **_copy(telling), **_due(telling), RenewalCount=str(telling.renewals))
+    return _message("ItemRenewed", **_copy(message), **_due(message), RenewalCount=str(message.renewals))
 
 
-def renew_item(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The lender is asked to renew the loan of our patron."""
-    desired = utc(calendar.end_of(telling.due)) if telling.due else ""
-    return _message("RenewItem", UserId=_borrower(telling, partner, agency), **_copy(telling), DesiredDateDue=desired)
+    desired = utc(calendar.end_of(message.due)) if message.due else ""
+    return _message("RenewItem", UserId=_borrower(message, partner, agency), **_copy(message), DesiredDateDue=desired)
 
 
-def item_sent_home(telling: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
+def item_sent_home(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
     """The lender's copy is on its way back."""
-    return _shipped(telling, partner.agency)
+    return _shipped(message, partner.agency)
 
 
-def item_claimed(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def item_claimed(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our reader claims to have returned the copy, so that the lender checks its shelf too."""
-    return _reported(telling, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(telling.at)})
+    return _reported(message, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(message.at)})
 
 
-def item_lost(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our reader has lost the copy; staff of both libraries agree on the charge."""
-    return _reported(telling, partner, agency, ItemReportedLost=True)
+    return _reported(message, partner, agency, ItemReportedLost=True)
 
 
 # ---- we lend
 
 
-def item_shipped(telling: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
+def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
     """Our copy is on its way to the borrower, with the date on which we expect it back."""
-    shipped = _shipped(telling, telling.pickup_location or partner.agency)
-    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(telling, _due(telling)))
+    shipped = _shipped(message, message.pickup_location or partner.agency)
+    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(message, _due(message)))
 
 
-def item_request_cancelled(telling: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
+def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
     borrower = user_id(agency, INSTITUTION.format(partner.agency))
-    state: Fields = {"CirculationStatus": DECLINED_AS[telling.reason]} if telling.reason in DECLINED_AS else {}
+    state: Fields = {"CirculationStatus": DECLINED_AS[message.reason]} if message.reason in DECLINED_AS else {}
     return _message(
         "ItemRequestCancelled",
         UserId=borrower,
-        RequestId=_request_id(telling),
+        RequestId=_request_id(message),
         RequestType=LOAN,
         ItemOptionalFields=state,
     )
 
 
-def item_recalled(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+def item_recalled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """A patron of ours needs our copy, by the day named."""
-    return _message("ItemRecalled", **_copy(telling), **_due(telling))
+    return _message("ItemRecalled", **_copy(message), **_due(message))
 
 
-def item_recall_cancelled(telling: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
+def item_recall_cancelled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """The borrower may keep our copy after all."""
-    return _message("ItemRecallCancelled", **_copy(telling))
+    return _message("ItemRecallCancelled", **_copy(message))
 
 
 def nothing(_telling: PartnerMessage, _partner: Partner, _agency: str) -> None:
@@ -178,11 +178,11 @@ def request_id(agency: str, value: str) -> Fields:
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
-def record_id(telling: PartnerMessage, partner: Partner) -> Fields:
+def record_id(message: PartnerMessage, partner: Partner) -> Fields:
     """A title by the partner's own number where we know it, else by the union catalogue's."""
-    if telling.local_bib_id:
-        return {"BibliographicRecordIdentifier": telling.local_bib_id, "AgencyId": partner.agency}
-    return {"BibliographicRecordIdentifier": telling.bib_id, "AgencyId": CATALOGUE}
+    if message.local_bib_id:
+        return {"BibliographicRecordIdentifier": message.local_bib_id, "AgencyId": partner.agency}
+    return {"BibliographicRecordIdentifier": message.bib_id, "AgencyId": CATALOGUE}
 
 
 def utc(when: datetime) -> str:
@@ -195,39 +195,39 @@ def _message(service: str, **fields: Value) -> NcipMessage:
     return NcipMessage(service, _known(**fields))
 
 
-def _reported(telling: PartnerMessage, partner: Partner, agency: str, **what: Value) -> NcipMessage:
-    borrower = _borrower(telling, partner, agency)
-    return _message("CirculationStatusChangeReported", **_copy(telling), UserId=borrower, **what)
+def _reported(message: PartnerMessage, partner: Partner, agency: str, **what: Value) -> NcipMessage:
+    borrower = _borrower(message, partner, agency)
+    return _message("CirculationStatusChangeReported", **_copy(message), UserId=borrower, **what)
 
 
-def _copy(telling: PartnerMessage) -> dict[str, Value]:
-    return {"ItemId": item_id(telling.item)} if telling.item else {}
+def _copy(message: PartnerMessage) -> dict[str, Value]:
+    return {"ItemId": item_id(message.item)} if message.item else {}
 
 
-def _due(telling: PartnerMessage) -> dict[str, Value]:
-    return {"DateDue": utc(calendar.end_of(telling.due))} if telling.due else {}
+def _due(message: PartnerMessage) -> dict[str, Value]:
+    return {"DateDue": utc(calendar.end_of(message.due))} if message.due else {}
 
 
-def _request_id(telling: PartnerMessage) -> Fields:
-    return request_id(telling.wire_agency, telling.wire_id) if telling.wire_id else {}
+def _request_id(message: PartnerMessage) -> Fields:
+    return request_id(message.wire_agency, message.wire_id) if message.wire_id else {}
 
 
-def theirs_or_ours(telling: PartnerMessage) -> Fields:
+def theirs_or_ours(message: PartnerMessage) -> Fields:
     """The request by the lender's own number where it has one, else by ours."""
-    agency, _, value = telling.their_number.partition(":")
-    return request_id(agency, value) if value else _request_id(telling)
+    agency, _, value = message.their_number.partition(":")
+    return request_id(agency, value) if value else _request_id(message)
 
 
-def _borrower(telling: PartnerMessage, partner: Partner, agency: str) -> Fields:
-    if partner.user_sent == "patron" and telling.patron:
-        return user_id(agency, telling.patron)
+def _borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fields:
+    if partner.user_sent == "patron" and message.patron:
+        return user_id(agency, message.patron)
     return user_id(partner.agency, INSTITUTION.format(agency))
 
 
-def _described(telling: PartnerMessage, more: Fields) -> Fields:
+def _described(message: PartnerMessage, more: Fields) -> Fields:
     """ItemOptionalFields: the known description of the copy, with `more`. iNCIPit and lib-ncip-client read it there."""
-    title = _known(Author=telling.author, Title=telling.title)
-    about = _known(CallNumber=telling.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
+    title = _known(Author=message.author, Title=message.title)
+    about = _known(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
     return {**more, **_known(BibliographicDescription=title, ItemDescription=about)}
 
 
@@ -239,10 +239,10 @@ def _volume(volume: str) -> Fields:
     return {"ItemDescription": {"HoldingsInformation": {"UnstructuredHoldingsData": volume}}} if volume else {}
 
 
-def _shipped(telling: PartnerMessage, address: str) -> NcipMessage:
+def _shipped(message: PartnerMessage, address: str) -> NcipMessage:
     place: Fields = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": address}
     to: Fields = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
-    shipped = utc(telling.at)
+    shipped = utc(message.at)
     return _message(
-        "ItemShipped", RequestId=_request_id(telling), **_copy(telling), DateShipped=shipped, ShippingInformation=to
+        "ItemShipped", RequestId=_request_id(message), **_copy(message), DateShipped=shipped, ShippingInformation=to
     )

@@ -74,7 +74,7 @@ class NcipClient:
         self._words = UnknownWords()
 
     async def deliver(
-        self, telling: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
+        self, notification: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
     ) -> DeliveryResult:
         """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
 
@@ -85,46 +85,46 @@ class NcipClient:
         """
         if not partner.url:
             return DeliveryResult(DeliveryKind.REFUSED, UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
-        message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
+        message = document(notification, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
             return DeliveryResult(DeliveryKind.ACCEPTED, detail="the flow says nothing here", untold=True)
-        if telling.send != Notification.ASK_LENDER:
+        if notification.send != Notification.ASK_LENDER:
             return await self._ask(message, partner)
-        return await (self._request_item_again if unsure else self._request_item)(telling, partner, message, look_for)
+        return await (self._request_item_again if unsure else self._request_item)(notification, partner, message, look_for)
 
     async def _request_item_again(
-        self, telling: PartnerMessage, partner: Partner, message: NcipMessage, _look_for: Collection[str]
+        self, notification: PartnerMessage, partner: Partner, message: NcipMessage, _look_for: Collection[str]
     ) -> DeliveryResult:
-        known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
+        known = await self.look_up(notification, partner) if partner.can_lookup_request else UNKNOWN_THERE
         return await self._ask(message, partner) if known.kind == DeliveryKind.REFUSED else known
 
     async def _request_item(
-        self, telling: PartnerMessage, partner: Partner, message: NcipMessage, look_for: Collection[str]
+        self, notification: PartnerMessage, partner: Partner, message: NcipMessage, look_for: Collection[str]
     ) -> DeliveryResult:
         if not look_for:
             return await self._ask(message, partner)
-        look = await self._look(telling, partner, look_for)
+        look = await self._look(notification, partner, look_for)
         if look.shelf is ShelfResult.NONE:
             return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
-        wanted = replace(telling, item=look.item) if look.item else telling
+        wanted = replace(notification, item=look.item) if look.item else notification
         asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
 
-    async def _look(self, telling: PartnerMessage, partner: Partner, look_for: Collection[str]) -> ShelfCheck:
+    async def _look(self, notification: PartnerMessage, partner: Partner, look_for: Collection[str]) -> ShelfCheck:
         """Looks up the lender's copies: by LookupItemSet, or by LookupItem in NCIP 1, which has only that."""
         one_copy = DIALECTS[partner.dialect].minor is None
-        fields = shelf_check.question(telling, partner, one_copy=one_copy)
+        fields = shelf_check.question(notification, partner, one_copy=one_copy)
         if not fields:
             return shelf_check.UNSEEN
         reply = await self.ask("LookupItem" if one_copy else "LookupItemSet", fields, partner)
         if reply is None:
             return shelf_check.UNSEEN
         self._words.check(partner.agency, shelf_check.copies_in(reply).values(), look_for)
-        return shelf_check.seen(reply, telling, partner, look_for)
+        return shelf_check.seen(reply, notification, partner, look_for)
 
-    async def look_up(self, telling: PartnerMessage, partner: Partner) -> DeliveryResult:
+    async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
-        asked = NcipMessage("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
+        asked = NcipMessage("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(notification)})
         found = await self._ask(asked, partner)
         return (
             replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
@@ -166,10 +166,10 @@ class NcipClient:
         return posted, reply
 
 
-def document(telling: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
-    """The message for `telling`, with its header; None if the partner's flow has no document for it."""
-    row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(telling.send))
-    message = row(telling, partner, agency) if row else None
+def document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
+    """The message for `notification`, with its header; None if the partner's flow has no document for it."""
+    row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(notification.send))
+    message = row(notification, partner, agency) if row else None
     if message is None:
         return None
     return NcipMessage(message.service, {**header(partner, agency, secret), **_typed(message.fields, partner)})

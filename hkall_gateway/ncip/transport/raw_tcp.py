@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.bounded_http import Bounds
-from hkall_gateway.edge.endpoints import vouch
+from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.ncip.transport.tls_peer import peer_of
@@ -36,14 +36,14 @@ LONGEST_END: Final = 160
 BLANK: Final = b" \t\r\n\0\x04"
 
 
-class NcipLine(Protocol):
+class NcipConnection(Protocol):
     """One connection: splits the bytes into documents, and answers them one after the other."""
 
     transport: Any
     factory: Any
 
-    def __init__(self, lines: NcipLines) -> None:
-        self._lines, self._buffer, self._seen = lines, bytearray(), 0
+    def __init__(self, factory: NcipConnectionFactory) -> None:
+        self._factory, self._buffer, self._seen = factory, bytearray(), 0
         self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
         self._choked = self._paused = False
         self._timer: ScheduledCall | None = None
@@ -54,7 +54,7 @@ class NcipLine(Protocol):
         return self._busy or bool(self._waiting)
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
-        self._seat = self._lines.enter(self)
+        self._seat = self._factory.enter(self)
         if self._seat is None:
             self._last = True
             self.transport.abortConnection()
@@ -66,10 +66,10 @@ class NcipLine(Protocol):
         self._wake()
         self._waiting.clear()
         self._last = self._gone = True
-        self._lines.bounds.bodies.release(self)
+        self._factory.bounds.bodies.release(self)
         if self._seat is not None:
             self._seat.leave()
-            self._lines.leave(self)
+            self._factory.leave(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if self._last:
@@ -87,11 +87,11 @@ class NcipLine(Protocol):
         self._answer()
         if self._last:
             self._buffer.clear()
-        elif len(self._buffer) > self._lines.bounds.max_body_bytes:
+        elif len(self._buffer) > self._factory.bounds.max_body_bytes:
             LOG.warning("ncip.too_long", host=peer_of(self.transport).address, bytes=len(self._buffer))
             self._give_up()
         else:
-            self._lines.bounds.bodies.hold(self, len(self._buffer), self._no_room)
+            self._factory.bounds.bodies.reserve(self, len(self._buffer), self._no_room)
 
     def close(self) -> None:
         """Accept no further document, and close the connection once the waiting ones are answered."""
@@ -122,7 +122,7 @@ class NcipLine(Protocol):
             return None
         document = bytes(self._buffer[: found.end()])
         self._buffer = self._buffer[found.end() :].lstrip(BLANK)
-        self._lines.bounds.bodies.release(self)
+        self._factory.bounds.bodies.release(self)
         self._seen = 0
         return document
 
@@ -148,7 +148,7 @@ class NcipLine(Protocol):
         answered = 0
         while self._waiting:
             document = self._waiting.popleft()
-            reply = await respond(self._lines.services, document, None, peer_of(self.transport), self._prove)
+            reply = await respond(self._factory.services, document, None, peer_of(self.transport), self._prove)
             if not self._gone:
                 self.transport.write(reply)
             self._hold_back()
@@ -158,27 +158,27 @@ class NcipLine(Protocol):
         self._busy = False
         if self._last and not self._gone:
             self._hang_up()
-        self._lines.rested()
+        self._factory.rested()
 
     def _next_iteration(self) -> Deferred[None]:
         """A Deferred that fires in the next reactor iteration, after other connections were served."""
         turn: Deferred[None] = Deferred()
-        self._lines.reactor.callLater(0, turn.callback, None)
+        self._factory.reactor.callLater(0, turn.callback, None)
         return turn
 
     def _prove(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
         if self._seat is not None and self._seat.prove(caller.agency, caller.max_connections):
-            vouch(self.transport, f"ncip {caller.agency}")
+            mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     # ---- idle timeout and closing
 
     def _rest(self) -> None:
-        self._wait(self._lines.bounds.idle_s, self._silent)
+        self._wait(self._factory.bounds.idle_s, self._silent)
 
     def _wait(self, seconds: float, then: Any) -> None:
         self._wake()
-        self._timer = self._lines.reactor.callLater(seconds, then)
+        self._timer = self._factory.reactor.callLater(seconds, then)
 
     def _wake(self) -> None:
         cancel(self._timer)
@@ -192,14 +192,14 @@ class NcipLine(Protocol):
 
     def _no_room(self) -> None:
         """Drops the incomplete document, for which there is no memory left, and closes the connection."""
-        self._lines.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
+        self._factory.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
         self._buffer.clear()
         self._give_up()
 
     def _give_up(self) -> None:
-        begun = bytes(self._buffer[: self._lines.bounds.max_body_bytes]).strip(BLANK)
+        begun = bytes(self._buffer[: self._factory.bounds.max_body_bytes]).strip(BLANK)
         self._buffer.clear()
-        self._lines.bounds.bodies.release(self)
+        self._factory.bounds.bodies.release(self)
         self._wake()
         self._last = True
         if begun:
@@ -215,44 +215,44 @@ class NcipLine(Protocol):
         self._wait(CLOSE_S, self.transport.abortConnection)
 
 
-class NcipLines(Factory):
+class NcipConnectionFactory(Factory):
     """The factory of the raw TCP connections. `drain` shuts them down gracefully."""
 
     noisy = False
 
     def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any) -> None:
         self.services, self.bounds, self.reactor = services, bounds, reactor
-        self._lines, self._drained = set[NcipLine](), list[Deferred[None]]()
+        self._connections, self._drained = set[NcipConnection](), list[Deferred[None]]()
 
-    def buildProtocol(self, addr: Any) -> NcipLine:  # noqa: ARG002, N802
-        return NcipLine(self)
+    def buildProtocol(self, addr: Any) -> NcipConnection:  # noqa: ARG002, N802
+        return NcipConnection(self)
 
-    def enter(self, line: NcipLine) -> ConnectionSlot | None:
+    def enter(self, connection: NcipConnection) -> ConnectionSlot | None:
         """A seat for this connection; None if no caller may connect from its address, or the limits are reached."""
-        address = peer_of(line.transport).address
+        address = peer_of(connection.transport).address
         if not self.services.admits(address):
             self.bounds.refusals.note("address", address)
             return None
-        seat = self.bounds.enter(address, line.transport)
+        seat = self.bounds.enter(address, connection.transport)
         if seat is not None:
-            self._lines.add(line)
+            self._connections.add(connection)
         return seat
 
-    def leave(self, line: NcipLine) -> None:
+    def leave(self, connection: NcipConnection) -> None:
         """Forget a closed connection."""
-        self._lines.discard(line)
+        self._connections.discard(connection)
         self.rested()
 
     def rested(self) -> None:
         """Called when a connection has become idle or closed: fires the Deferreds of `drain` once all are idle."""
-        while self._drained and not any(line.busy for line in self._lines):
+        while self._drained and not any(connection.busy for connection in self._connections):
             self._drained.pop().callback(None)
 
     def drain(self) -> Deferred[None]:
         """Accept no new documents, answer the waiting ones, close every connection. Fires once all are answered."""
-        for line in list(self._lines):
-            line.close()
-        if not any(line.busy for line in self._lines):
+        for connection in list(self._connections):
+            connection.close()
+        if not any(connection.busy for connection in self._connections):
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._drained.append(waiting)

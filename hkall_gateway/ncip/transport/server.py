@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.edge.endpoints import vouch
+from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
@@ -58,7 +58,7 @@ class NcipChannel(BoundedChannel):
     def prove(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
         if self.seat is not None and self.seat.prove(caller.agency, caller.max_connections):
-            vouch(self.transport, f"ncip {caller.agency}")
+            mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
         # lib-ncip-client sends the number of characters as Content-Length, so that the end of a Chinese document follows

@@ -14,7 +14,7 @@ from typing import Final
 from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.messages.json_records import record
 
-LINE: Final = "local-system"
+ILS_RECIPIENT: Final = "local-system"
 """The outbox channel to the library's own system; no agency may have this name."""
 
 

@@ -53,7 +53,7 @@ Event = Sip2Message | Refuse | SendBytes | Close
 
 
 @dataclass(slots=True, eq=False)
-class _Turn:
+class _PendingReply:
     """One request that was handed out, and its reply when there is one. `line` is None if a resend cannot be recognized."""
 
     message: Sip2Message
@@ -75,7 +75,7 @@ class Session:
 
     # fmt: off
     __slots__ = (
-        "_broken", "_buffer", "_framed", "_last_words", "_length", "_strikes", "_turns", "counters", "dialect", "terminal",
+        "_broken", "_buffer", "_framed", "_last_words", "_length", "_pending", "_strikes", "counters", "dialect", "terminal",
     )
     # fmt: on
 
@@ -89,7 +89,7 @@ class Session:
         self._length = 0  # of the line so far, including bytes that were dropped
         self._broken = False
         self._strikes = 0
-        self._turns: list[_Turn] = []
+        self._pending: list[_PendingReply] = []
         self._last_words: bytes | None = None
 
     @property
@@ -100,7 +100,7 @@ class Session:
     @property
     def waiting(self) -> int:
         """Requests handed out and not yet answered."""
-        return sum(exchange.answer is None for exchange in self._turns)
+        return sum(exchange.answer is None for exchange in self._pending)
 
     def receive(self, data: bytes) -> Iterable[Event]:
         """Returns the events for these bytes, in order. Iterate to the end: the bytes are parsed during iteration.
@@ -163,7 +163,7 @@ class Session:
     def begin(self) -> None:
         """Begin SIP2: forget earlier replies (during telnet's prompts), so that a 97 does not repeat them."""
         self._last_words = None
-        self._turns.clear()
+        self._pending.clear()
 
     def strike(self) -> bool:
         """Counts a wrong login; True when it was the third in a row and the connection should be closed."""
@@ -233,13 +233,13 @@ class Session:
 
     def _ask(self, event: Sip2Message | Refuse, message: Sip2Message, line: bytes) -> Event | None:
         known = line.rstrip() if message.checked and message.sequence else None
-        for exchange in self._turns:
+        for exchange in self._pending:
             if known and exchange.line == known:
                 return self._resent(exchange)
-        self._turns.append(_Turn(message, known))
+        self._pending.append(_PendingReply(message, known))
         return event
 
-    def _resent(self, exchange: _Turn) -> Event | None:
+    def _resent(self, exchange: _PendingReply) -> Event | None:
         if exchange.answer is not None:
             return self._replay(exchange.answer)
         self.counters["in_progress"] += 1
@@ -262,8 +262,8 @@ class Session:
 
     def _close(self, request: Sip2Message, line: bytes) -> None:
         """Stores the answer and removes the requests that were answered before it."""
-        for at, exchange in enumerate(self._turns):
+        for at, exchange in enumerate(self._pending):
             if exchange.message is request:
                 exchange.answer = line
-                self._turns[:at] = [before for before in self._turns[:at] if before.answer is None]
+                self._pending[:at] = [before for before in self._pending[:at] if before.answer is None]
                 return

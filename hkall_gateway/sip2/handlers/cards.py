@@ -9,7 +9,7 @@ from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.messages.terminal_commands import BlockCard, EnableCard
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
-from hkall_gateway.sip2.handlers.patrons import lists_of, standing
+from hkall_gateway.sip2.handlers.patrons import lists_of, patron_status_fields
 
 
 async def block(exchange: Exchange) -> Reply:
@@ -22,7 +22,7 @@ async def block(exchange: Exchange) -> Reply:
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
     seen = await _seen(exchange)
-    return reply(exchange, standing(exchange, seen, lists_of(seen)))
+    return reply(exchange, patron_status_fields(exchange, seen, lists_of(seen)))
 
 
 async def enable(exchange: Exchange) -> Reply:
@@ -35,9 +35,9 @@ async def enable(exchange: Exchange) -> Reply:
         return refuse(exchange, outcome)
     seen = await _seen(exchange)
     if isinstance(outcome, Refused):  # the card is known all the same
-        said = standing(exchange, seen, lists_of(seen))
+        said = patron_status_fields(exchange, seen, lists_of(seen))
         return refuse(exchange, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
-    return replace(reply(exchange, standing(exchange, seen, lists_of(seen))), no=seen.refusal)
+    return replace(reply(exchange, patron_status_fields(exchange, seen, lists_of(seen))), no=seen.refusal)
 
 
 async def _seen(exchange: Exchange) -> PatronSeen:

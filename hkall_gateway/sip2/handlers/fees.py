@@ -10,7 +10,7 @@ from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
-from hkall_gateway.sip2.screen_messages import Notice, tell
+from hkall_gateway.sip2.screen_messages import Notice, notice_text
 
 _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
 """A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""
@@ -45,7 +45,7 @@ def _paid(exchange: Exchange, outcome: Paid | Refused) -> Reply:
     number = exchange.message.get("BK")
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome, BK=number)
-    texts = (tell(Notice.PAID, exchange.language(), **_sums(exchange, outcome)),)
+    texts = (notice_text(Notice.PAID, exchange.language(), **_sums(exchange, outcome)),)
     return reply(exchange, {"payment_accepted": "Y", "BK": number, "AF": texts})
 
 

@@ -13,7 +13,7 @@ from hkall_gateway.sip2.codec.lines import Value
 from hkall_gateway.sip2.codec.serialize import as_sent
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
 from hkall_gateway.sip2.handlers.patrons import LISTINGS, line_text
-from hkall_gateway.sip2.screen_messages import Notice, tell
+from hkall_gateway.sip2.screen_messages import Notice, notice_text
 
 # fmt: off
 MODES: Final[Mapping[str, tuple[HoldMode, Notice]]] = {
@@ -35,9 +35,9 @@ async def hold(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    mode, news = MODES[asked.get("hold_mode")]
+    mode, notice = MODES[asked.get("hold_mode")]
     outcome = await exchange.services.desk.counter.hold(await asked_hold(exchange, mode))
-    return refuse(exchange, outcome) if isinstance(outcome, Refused) else _held(exchange, outcome, news)
+    return refuse(exchange, outcome) if isinstance(outcome, Refused) else _held(exchange, outcome, notice)
 
 
 async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
@@ -73,13 +73,13 @@ def _as_told(exchange: Exchange, line: LoanEntry) -> set[str]:
     return {as_sent(row.tag, line_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS}
 
 
-def _held(exchange: Exchange, held: HoldResult, news: Notice) -> Reply:
+def _held(exchange: Exchange, held: HoldResult, notice: Notice) -> Reply:
     said: dict[str, Value] = {
         "ok": "1",
         "available": "Y" if held.position is Position.RECEIVED else "N",
         "BW": exchange.date18(end_of(held.need_before) if held.need_before else None),
         "BS": held.pickup_location,
         "AJ": held.title,
-        "AF": (tell(news, exchange.language(held.language)),),
+        "AF": (notice_text(notice, exchange.language(held.language)),),
     }
     return reply(exchange, said, request=held.request)

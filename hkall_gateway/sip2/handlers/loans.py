@@ -14,14 +14,14 @@ from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.codec.lines import Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
-from hkall_gateway.sip2.screen_messages import Notice, say, tell
+from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 
 @dataclass(frozen=True, slots=True)
 class SortBin:
     """Where a checked-in copy goes: the notice, the alert type, the sort bin ("" = named for its destination)."""
 
-    news: Notice
+    notice: Notice
     alert: str
     bin: str = ""
 
@@ -79,9 +79,9 @@ def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
 def _lent(exchange: Exchange, out: CheckedOut) -> Reply:
     """Returns the reply for a loan. AF repeats no other field, because many terminals pause at every message."""
     language, had = exchange.language(out.language), out.again or out.renewed
-    texts = [tell(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
-    texts += [tell(Notice.RECALLED, language)] if out.recalled else []
-    texts += [tell(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
+    texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
+    texts += [notice_text(Notice.RECALLED, language)] if out.recalled else []
+    texts += [notice_text(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
     return _loan(exchange, out.title, out.due, texts, had=had, request=out.request)
 
 
@@ -114,7 +114,12 @@ async def _undo_return(exchange: Exchange) -> Reply:
     seen = await exchange.services.desk.counter.see_item(SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency))
     due = seen.due if isinstance(seen, ItemSeen) else None
     return _loan(
-        exchange, outcome.title, due, [tell(Notice.RETURN_UNDONE, exchange.language())], had=True, request=outcome.request
+        exchange,
+        outcome.title,
+        due,
+        [notice_text(Notice.RETURN_UNDONE, exchange.language())],
+        had=True,
+        request=outcome.request,
     )
 
 
@@ -161,9 +166,9 @@ async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Val
 def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
     route = SORT_BINS[_way(taken)]
     goes_to = "" if route.bin == "shelf" else taken.destination
-    texts = [_way_on(exchange, route.news, goes_to, taken.fine_cents)]
-    texts += [tell(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
-    texts += [tell(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
+    texts = [_way_on(exchange, route.notice, goes_to, taken.fine_cents)]
+    texts += [notice_text(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
+    texts += [notice_text(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)
     said: dict[str, Value] = {
         "ok": "1",
@@ -180,9 +185,9 @@ def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
     return reply(exchange, said, request=taken.request)
 
 
-def _way_on(exchange: Exchange, news: Notice, destination: str, fine_cents: int) -> str:
+def _way_on(exchange: Exchange, notice: Notice, destination: str, fine_cents: int) -> str:
     currency = exchange.session.dialect.currency
-    return tell(news, exchange.language(), destination=destination, fine=dollars(fine_cents), currency=currency)
+    return notice_text(notice, exchange.language(), destination=destination, fine=dollars(fine_cents), currency=currency)
 
 
 def _way(taken: CheckedIn) -> str:
@@ -203,7 +208,7 @@ async def _undo_loan(exchange: Exchange) -> Reply:
         "AJ": outcome.title,
         "CL": "hold",
         "CV": "01",
-        "AF": (tell(Notice.LOAN_UNDONE, exchange.language(outcome.language)),),
+        "AF": (notice_text(Notice.LOAN_UNDONE, exchange.language(outcome.language)),),
     }
     return reply(exchange, said, request=outcome.request)
 
@@ -245,7 +250,7 @@ def _renewal(exchange: Exchange) -> Renew:
 def _renewed(exchange: Exchange, done: Renewed) -> Reply:
     """A renewal that the lender must grant first is none yet: not ok, with the old date and the reason."""
     language = exchange.language(done.language)
-    text = tell(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
+    text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
     loan = _loan(exchange, done.title, done.due, [text], had=True, request=done.request)
     flags = {"ok": "0", "renewal_ok": "N", "desensitize": "N"} if done.pending else {}
     fee = {"BT": "04", "BH": exchange.session.dialect.currency, "BV": dollars(done.fine_cents)} if done.fine_cents else {}
@@ -273,7 +278,7 @@ def _all_renewed(exchange: Exchange, done: AllRenewed) -> Reply:
     """A renewal that its lender must grant first counts among those that are not."""
     language = exchange.language(done.language)
     yes = [one for one in done.renewed if not one.pending]
-    noes = [(one.item.barcode, tell(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
+    noes = [(one.item.barcode, notice_text(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
     noes += [(one.item.barcode if one.item else "", _why(exchange, one, language)) for one in done.refused]
     said: dict[str, Value] = {
         "ok": "1",
@@ -282,8 +287,8 @@ def _all_renewed(exchange: Exchange, done: AllRenewed) -> Reply:
         "BM": tuple(one.item.barcode for one in yes),
         "BN": tuple(barcode for barcode, _ in noes),
         "AF": (
-            tell(Notice.ALL_RENEWED, language, count=len(yes)),
-            *(tell(Notice.NOT_RENEWED, language, item=barcode, why=why) for barcode, why in noes),
+            notice_text(Notice.ALL_RENEWED, language, count=len(yes)),
+            *(notice_text(Notice.NOT_RENEWED, language, item=barcode, why=why) for barcode, why in noes),
         ),
     }
     return reply(exchange, said)

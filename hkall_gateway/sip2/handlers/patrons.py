@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEn
 from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, reply
-from hkall_gateway.sip2.screen_messages import ZH, Notice, say, tell
+from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say
 from hkall_gateway.sip2.upstream.last_known import KnownFlags
 
 P = Position
@@ -101,14 +101,14 @@ FINES: Final = 3
 async def patron_status(exchange: Exchange) -> Reply:
     """24: may this patron borrow, and what do they owe."""
     seen = await _see(exchange)
-    return _record(exchange, seen, standing(exchange, seen, lists_of(seen)))
+    return _record(exchange, seen, patron_status_fields(exchange, seen, lists_of(seen)))
 
 
 async def patron_information(exchange: Exchange) -> Reply:
     """64: the same, with counts, limits, and the one list that the summary asks for."""
     seen = await _see(exchange)
     lists = lists_of(seen)
-    said = standing(exchange, seen, lists)
+    said = patron_status_fields(exchange, seen, lists)
     if _trusted(exchange, seen):
         said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
     if _known(seen):
@@ -142,12 +142,12 @@ def lists_of(record: Record) -> Lists:
     return lists
 
 
-def standing(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
+def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     """Returns the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right: NYPL circulation PR 756."""
     language, trusted = exchange.language(seen.language), _trusted(exchange, seen)
     if _is_unknown(seen):
         return _unknown(exchange, seen, language)
-    if exchange.beyond is None:  # else the relay has the answer of the local system itself
+    if exchange.upstream is None:  # else the relay has the answer of the local system itself
         exchange.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
@@ -180,8 +180,8 @@ def _unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, V
 
 def what_is_unknown(exchange: Exchange, told: KnownFlags, language: str) -> list[str]:
     """Returns the screen messages that say whether the card or the PIN cannot be checked at the moment."""
-    texts = [] if told.valid == "Y" else [tell(Notice.CARD_UNKNOWN_NOW, language)]
-    return texts + ([tell(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and told.pin != "Y" else [])
+    texts = [] if told.valid == "Y" else [notice_text(Notice.CARD_UNKNOWN_NOW, language)]
+    return texts + ([notice_text(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and told.pin != "Y" else [])
 
 
 def _is_unknown(seen: PatronSeen) -> bool:
@@ -225,7 +225,7 @@ def _asked_by(summary: str) -> Listing | None:
 
 @lru_cache(maxsize=64)
 def _waiting(count: int, language: str) -> str:
-    return tell(Notice.WAITING, language, count=count)
+    return notice_text(Notice.WAITING, language, count=count)
 
 
 def _details(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from hkall_gateway.store.engine.compiled import CompiledStatement, Values
-from hkall_gateway.store.engine.pipelined import TRIPS, TURNS, flush
+from hkall_gateway.store.engine.pipelined import COALESCER, PIPELINE, flush
 
 Work = Callable[[], Any]
 ASKED: Final = "asked"
@@ -104,8 +104,8 @@ def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work],
 
 
 def _check_unbroken(connection: Connection, place: int) -> None:
-    """Raise UnitFailed if the transaction is no longer open or takes no statements. Asks the driver only, without a round trip."""
-    here: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else connection.info[TRIPS]
+    """Raise UnitFailed if the transaction is no longer open or takes no statements. Makes no round trip."""
+    here: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else connection.info[PIPELINE]
     if not here.in_transaction:
         raise UnitFailed(place, BrokenOff())
 
@@ -115,8 +115,8 @@ def gather(connection: Connection, works: Sequence[Work]) -> list[Any]:
 
     On PostgreSQL their first queries share a round trip.
     """
-    turns = connection.info.get(TURNS)
-    return turns.at_once(works) if turns is not None else [work() for work in works]
+    coalescer = connection.info.get(COALESCER)
+    return coalescer.at_once(works) if coalescer is not None else [work() for work in works]
 
 
 @contextmanager
@@ -127,12 +127,12 @@ def exclusively(connection: Connection) -> Iterator[None]:
     """
     flush(connection)
     info = connection.info  # kept in a variable: a connection that breaks meanwhile no longer has `info`
-    turns = info.pop(TURNS, None)
+    coalescer = info.pop(COALESCER, None)
     try:
         yield
     finally:
-        if turns is not None:
-            info[TURNS] = turns
+        if coalescer is not None:
+            info[COALESCER] = coalescer
 
 
 class GreenletPool:
@@ -220,7 +220,7 @@ class Coalescer:
         """Send all buffered writes, before a statement goes to the database directly."""
         try:
             self.send()
-            self._connection.info[TRIPS].go()
+            self._connection.info[PIPELINE].go()
         except Exception as error:
             raise _Unsettled from error
 
@@ -233,14 +233,14 @@ class Coalescer:
     def take(self, wave: Sequence[int], works: Sequence[Work]) -> None:
         """Run a wave as `run_wave` does. The last writes are sent with the connection's next query."""
         info = self._connection.info
-        info[TURNS] = self
+        info[COALESCER] = self
         try:
             ready = [(place, self._stage.free(), works[place]) for place in wave]
             self._busy = {place: greenlet for place, greenlet, _ in ready}
             while ready:
                 ready = self._answered(self._until_they_ask(ready))
         finally:
-            info.pop(TURNS, None)
+            info.pop(COALESCER, None)
             for greenlet in self._busy.values():
                 with suppress(Exception):
                     greenlet.throw()  # end the units that still wait for a result

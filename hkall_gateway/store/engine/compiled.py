@@ -15,7 +15,7 @@ from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, Update
 from sqlalchemy.exc import CompileError
 
 from hkall_gateway.store.engine.batched import Answers, BatchedStatement, for_all, one_by_one
-from hkall_gateway.store.engine.pipelined import TRIPS, TURNS, as_usual
+from hkall_gateway.store.engine.pipelined import COALESCER, PIPELINE, as_usual
 
 Convert = Callable[[Any], Any]
 Values = Mapping[str, Any]
@@ -108,16 +108,16 @@ class CompiledStatement:
         compiled.for_all.insist(partial(_execute, connection, missing=missing), given)
 
     def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
-        if not compiled.here and (turns := connection.info.get(TURNS)) is not None:
-            return turns.ask(self, values)
+        if not compiled.here and (coalescer := connection.info.get(COALESCER)) is not None:
+            return coalescer.ask(self, values)
         return _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def _write(self, connection: Connection, rows: Sequence[Values], missing: Exception | None = None) -> None:
         compiled = self._for(connection.dialect)
         if compiled.here:
             _write_here(connection, compiled, rows, missing)
-        elif (turns := connection.info.get(TURNS)) is not None:
-            turns.write(self, rows, missing)
+        elif (coalescer := connection.info.get(COALESCER)) is not None:
+            coalescer.write(self, rows, missing)
         elif missing is not None:
             self.insist(connection, rows, missing)
         else:
@@ -165,8 +165,8 @@ def _execute(
     for hear in connection.engine.dispatch.before_cursor_execute:  # event listeners receive these statements too
         hear(connection, driver, text, parameters, None, many)
     try:
-        if (trips := connection.info.get(TRIPS)) is not None:
-            return trips.execute(text, parameters, missing)
+        if (pipeline := connection.info.get(PIPELINE)) is not None:
+            return pipeline.execute(text, parameters, missing)
         return driver.executemany(text, parameters) if many else driver.execute(text, parameters)
     except Exception as error:
         raise as_usual(connection.dialect, text, parameters, error) from error

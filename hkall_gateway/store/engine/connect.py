@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
-from hkall_gateway.store.engine.pipelined import TRIPS, PipelinedConnection, flush
+from hkall_gateway.store.engine.pipelined import PIPELINE, PipelinedConnection, flush
 from hkall_gateway.store.engine.private_files import private
 
 # Errors reach the log: they must not contain row values, which may be names or addresses.
@@ -75,14 +75,14 @@ def _postgresql(url: str, limits: Limits) -> Engine:
 
 
 def _with_trips(dialect: Dialect, connection: Any, record: Any) -> None:
-    record.info[TRIPS] = PipelinedConnection(connection, dialect)
+    record.info[PIPELINE] = PipelinedConnection(connection, dialect)
 
 
 def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
     """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
     back.
     """
-    record.info[TRIPS].forget()
+    record.info[PIPELINE].forget()
 
 
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:

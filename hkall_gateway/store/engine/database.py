@@ -15,7 +15,7 @@ from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import BUSY_MS
-from hkall_gateway.store.engine.group import End, begin_group, read_group, refuse, run_group, steady
+from hkall_gateway.store.engine.group import End, begin_group, constant_pause, read_group, refuse, run_group
 from hkall_gateway.store.engine.job import CountingRunner, GroupResult, Job, JobRunner
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter
@@ -27,11 +27,11 @@ T = TypeVar("T")
 BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
 
-GLANCE_MS = 100
+INLINE_WAIT_MS = 100
 """Milliseconds that the reactor waits to read a file that another process has locked. Only such a lock makes readers wait."""
 
 
-def unwatched(_lane: str, _units: int) -> AbstractContextManager[None]:
+def no_watch(_lane: str, _units: int) -> AbstractContextManager[None]:
     """Measure no groups: the default `watch`."""
     return nullcontext()
 
@@ -64,8 +64,8 @@ class Database:
         make_unit: Callable[[Connection], Any],
         in_reactor: Callable[[Callable[[], None]], Any],
         batch: int = BATCH_UNITS,
-        draw: Callable[[], float] = steady,
-        watch: Watch = unwatched,
+        draw: Callable[[], float] = constant_pause,
+        watch: Watch = no_watch,
     ) -> None:
         groups = _Groups(make_unit, draw, watch)
         in_memory = isinstance(engine.pool, StaticPool)
@@ -76,7 +76,7 @@ class Database:
             hand = _at_hand(engine, 0)
             self._writer = SplitWriter(hand, groups.begin, groups.write_patiently, _is_short, in_reactor, "writer", batch)
             self._reader = Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
-            self._here = InlineReader(_at_hand(engine, GLANCE_MS), groups.read, in_reactor, batch)
+            self._here = InlineReader(_at_hand(engine, INLINE_WAIT_MS), groups.read, in_reactor, batch)
         else:
             self._writer = Worker(engine, groups.write, refuse, in_reactor, "writer", batch)
             self._reader = self._writer if in_memory else Worker(engine, groups.read, refuse, in_reactor, "reader", batch)

@@ -55,7 +55,7 @@ _PRIMARY: Final = 0xFF
 """Mask for the primary part of an SQLite result code; the other bits give detail, for example that another process recovers."""
 
 
-def fault_of(connection: Connection, error: BaseException) -> DbErrorClass:
+def classify(connection: Connection, error: BaseException) -> DbErrorClass:
     """Classify `error`, which was raised while `connection` was used."""
     if isinstance(error, LostRace):
         return DbErrorClass.CONFLICT
@@ -78,7 +78,7 @@ def _state(error: BaseException) -> str:
     return str(getattr(cause, "sqlstate", None) or "")
 
 
-def told(error: BaseException) -> BaseException:
+def error_for_caller(error: BaseException) -> BaseException:
     """Return the error for the caller when all retries failed: Unavailable, except for a duplicate row, which remains a bug."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     broken_rule = isinstance(error, LostRace) or getattr(cause, "sqlstate", "") == "23505"

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.rules.vocabulary import LostRace
 from hkall_gateway.store.engine.coalescer import UnitFailed, conflict_free_batches, run_wave
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.db_errors import DbErrorClass, certainly_undone, fault_of, told, unavailable
+from hkall_gateway.store.engine.db_errors import DbErrorClass, certainly_undone, classify, error_for_caller, unavailable
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
 from hkall_gateway.store.engine.pipelined import discard, flush
 
@@ -48,11 +48,11 @@ class _Uncommitted(Exception):
         self.error, self.sent = error, sent
 
 
-def at_ease() -> None:
+def no_hook() -> None:
     """The default hook before a commit; does no work."""
 
 
-def steady() -> float:
+def constant_pause() -> float:
     """The default `draw`: pauses without randomness."""
     return 1.0
 
@@ -61,8 +61,8 @@ def run_group(
     connection: Connection,
     make_unit: MakeUnit,
     jobs: Sequence[Job[Any]],
-    before_commit: Callable[[], None] = at_ease,
-    draw: Callable[[], float] = steady,
+    before_commit: Callable[[], None] = no_hook,
+    draw: Callable[[], float] = constant_pause,
 ) -> GroupResult[Job[Any]]:
     """Run all `jobs` in one durable commit. If BEGIN or COMMIT fails, no job is reported as successful.
 
@@ -74,23 +74,23 @@ def run_group(
         return _undone(connection, jobs, failed.error, failed.sent and not certainly_undone(failed.error), draw)
     except Exception as error:  # noqa: BLE001  # any error goes to the callers
         return _undone(connection, jobs, error, False, draw)
-    return _turn(jobs, answers, draw)
+    return _result(jobs, answers, draw)
 
 
 def begin_group(
-    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], draw: Callable[[], float] = steady
+    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], draw: Callable[[], float] = constant_pause
 ) -> End | None:
     """Run a group except for its commit, on SQLite; the function returned commits it, in any thread.
 
     Returns None, with no change made, if another process has the file locked.
     """
     try:
-        answers = _all(connection, make_unit, jobs, _BEGIN, _written, at_ease)
+        answers = _all(connection, make_unit, jobs, _BEGIN, _written, no_hook)
     except Exception as error:  # noqa: BLE001  # any error goes to the callers
-        if fault_of(connection, error) is DbErrorClass.BUSY and _left(connection):
+        if classify(connection, error) is DbErrorClass.BUSY and _left(connection):
             return None
-        turn = _undone(connection, jobs, error, False, draw)
-        return lambda: turn
+        result = _undone(connection, jobs, error, False, draw)
+        return lambda: result
     return partial(_ended, connection, jobs, answers, draw)
 
 
@@ -98,10 +98,10 @@ def _ended(
     connection: Connection, jobs: Sequence[Job[Any]], answers: Sequence[ReplyCallback | None], draw: Callable[[], float]
 ) -> GroupResult[Job[Any]]:
     try:
-        _commit(connection, at_ease)
+        _commit(connection, no_hook)
     except _Uncommitted as failed:
         return _undone(connection, jobs, failed.error, not certainly_undone(failed.error), draw)
-    return _turn(jobs, answers, draw)
+    return _result(jobs, answers, draw)
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
@@ -110,8 +110,8 @@ def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[A
     try:
         answers = _all(connection, lambda _: unit, jobs, _ASK, _read, partial(_ROLLBACK.change, connection))
     except Exception as error:  # noqa: BLE001  # any error goes to the callers
-        return _undone(connection, jobs, error, False, steady)
-    return _turn(jobs, answers, steady)
+        return _undone(connection, jobs, error, False, constant_pause)
+    return _result(jobs, answers, constant_pause)
 
 
 def refuse(job: Job[Any], error: BaseException) -> ReplyCallback:
@@ -142,7 +142,7 @@ def _all(
         culprit, error = raised.place, raised.error
     except Exception as refused:  # noqa: BLE001  # a combined statement: the second run finds the unit at fault
         culprit, error = -1, refused
-    fault = fault_of(connection, error)
+    fault = classify(connection, error)
     if fault is DbErrorClass.LOST or not _left(connection):
         raise error
     _open(connection, make_unit, jobs, begin)
@@ -206,7 +206,7 @@ def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: M
         flush(connection)
         _RELEASE.change(connection)  # PostgreSQL refuses after an error that the unit swallowed
     except Exception as error:
-        fault = fault_of(connection, error)
+        fault = classify(connection, error)
         if fault is DbErrorClass.LOST:
             raise
         discard(connection)
@@ -246,19 +246,19 @@ def _failed(job: Job[Any], error: BaseException, fault: DbErrorClass) -> ReplyCa
     if fault is not DbErrorClass.CONFLICT:
         return _failing(job, error)
     job.tries += 1
-    return None if job.tries < TRIES else _failing(job, told(error))
+    return None if job.tries < TRIES else _failing(job, error_for_caller(error))
 
 
 def _undone(
     connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool, draw: Callable[[], float]
 ) -> GroupResult[Job[Any]]:
     """Handle the failure of a whole group: leave its transaction, and decide for each job whether it is retried."""
-    fault = fault_of(connection, error)
+    fault = classify(connection, error)
     if not _left(connection):
         fault = DbErrorClass.LOST
     if fault is DbErrorClass.LOST:
         return _lost(connection, jobs, error, committing)
-    return _turn(jobs, [_failed(job, error, fault) for job in jobs], draw)
+    return _result(jobs, [_failed(job, error, fault) for job in jobs], draw)
 
 
 def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool) -> GroupResult[Job[Any]]:
@@ -282,7 +282,7 @@ def _left(connection: Connection) -> bool:
     return True
 
 
-def _turn(
+def _result(
     jobs: Sequence[Job[Any]], answers: Sequence[ReplyCallback | None], draw: Callable[[], float]
 ) -> GroupResult[Job[Any]]:
     """Return the group's result; jobs without an answer are retried."""

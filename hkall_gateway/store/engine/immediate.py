@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from hkall_gateway.store.engine.group import at_ease, read_group, run_group
+from hkall_gateway.store.engine.group import no_hook, read_group, run_group
 from hkall_gateway.store.engine.job import GroupResult, Job, give
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
@@ -38,7 +38,7 @@ class Immediate:
     """
 
     def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = at_ease
+        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = no_hook
     ) -> None:
         self._connection = engine.connect()
         self._make_unit = make_unit
@@ -72,10 +72,10 @@ class Immediate:
     ) -> _Now[T]:
         kept: list[_Now[T]] = []
         job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
-        turn = do_group(self._connection, self._make_unit, [job])
-        while turn.again:
-            turn = do_group(self._connection, self._make_unit, [job])
-        give(turn.answers)
+        result = do_group(self._connection, self._make_unit, [job])
+        while result.again:
+            result = do_group(self._connection, self._make_unit, [job])
+        give(result.answers)
         return kept[0]
 
 

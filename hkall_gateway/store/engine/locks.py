@@ -34,19 +34,19 @@ NOTHING: Pair = ("", "")
 class LockSet:
     """The objects that a unit of work decides about; empty fields are not locked.
 
-    `request` is our number, `item` a copy's (agency, barcode), of which only the barcode is locked. `wires` are RequestIds
-    between libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox. `line` is
-    the channel to a partner. `whole`: all open requests of the patron too. `former` is another card of the patron, which
-    `patron` replaces.
+    `request` is our number, `item` a copy's (agency, barcode), of which only the barcode is locked. `partner_ids` are
+    RequestIds between libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox.
+    `channel` is a recipient of the outbox. `whole`: all open requests of the patron too. `former` is another card of the
+    patron, which `patron` replaces.
     """
 
     patron: str = ""
     request: str = ""
     item: Pair = NOTHING
-    wires: tuple[Pair, ...] = ()
+    partner_ids: tuple[Pair, ...] = ()
     placed: Pair = NOTHING
     document: Pair = NOTHING
-    line: str = ""
+    channel: str = ""
     whole: bool = False
     former: str = ""
 
@@ -57,9 +57,9 @@ class LockSet:
             ("card", ("", self.former)),
             ("copy", ("", self.item[1])),
             ("document", self.document),
-            (LINE, ("", self.line)),
+            (CHANNEL, ("", self.channel)),
         )
-        for kind, (agency, value) in (*named, *(("wire", wire) for wire in self.wires)):
+        for kind, (agency, value) in (*named, *(("wire", partner_id) for partner_id in self.partner_ids)):
             if value:
                 yield _name(kind, agency, value)
 
@@ -68,7 +68,7 @@ class LockSet:
         cards = (self.patron, self.former) if self.whole else ()
         ones = (("number", self.request), ("copy", self.item[1]), *(("card", card) for card in cards))
         yield from ((way, (value,)) for way, value in ones if value)
-        yield from (("wire", wire) for wire in self.wires if wire[1])
+        yield from (("wire", partner_id) for partner_id in self.partner_ids if partner_id[1])
         if self.placed[1]:
             yield "placed", self.placed
 
@@ -98,7 +98,7 @@ _CELLS: Final = {way: slice(first, end) for way, first, end in zip(WAYS, [0, *_E
 """The slice of each way's columns in a row of all of them."""
 
 NO_LOCKS = LockSet()
-LINE = "line"
+CHANNEL = "line"
 
 
 def take(connection: Connection, wanted: Sequence[LockSet]) -> list[set[str]]:
@@ -125,13 +125,13 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> list[set[str]]:
     return held
 
 
-def try_lines(connection: Connection, lines: Sequence[str]) -> set[str]:
+def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
     """Lock those partner channels that no other gateway has locked, until the transaction ends, and return them.
 
     PostgreSQL only.
     """
-    tried = _TRY.cells(connection, numbers=[_number(_name(LINE, "", line)) for line in lines])
-    return {line for line, (ours,) in zip(lines, tried, strict=True) if ours}
+    tried = _TRY.cells(connection, numbers=[_number(_name(CHANNEL, "", channel)) for channel in channels])
+    return {channel for channel, (ours,) in zip(channels, tried, strict=True) if ours}
 
 
 def _meant(wanted: Sequence[LockSet]) -> Meant:
@@ -145,12 +145,12 @@ def _meant(wanted: Sequence[LockSet]) -> Meant:
 
 def _look_up_former(connection: Connection, meant: Meant) -> None:
     """Add the requests for which a lender was asked under a named RequestId, now or formerly, by their numbers."""
-    wires = [(value, places) for (way, value), places in meant.items() if way == "wire"]
-    if not wires:
+    partner_ids = [(value, places) for (way, value), places in meant.items() if way == "wire"]
+    if not partner_ids:
         return
-    ids = sorted({wire_id for (_, wire_id), _ in wires})
+    ids = sorted({wire_id for (_, wire_id), _ in partner_ids})
     for wire_id, number in _FORMER.cells(connection, ids=ids):
-        named_by = [place for (_, value), places in wires if value == wire_id for place in places]
+        named_by = [place for (_, value), places in partner_ids if value == wire_id for place in places]
         meant.setdefault(("number", (number,)), []).extend(named_by)
 
 

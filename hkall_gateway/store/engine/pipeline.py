@@ -43,7 +43,7 @@ class Pipeline:
         self._socket.register(self._libpq.socket, READ)
 
     def exchange(self, statements: Sequence[BoundStatement]) -> list[Any]:
-        """Send statements and return libpq's result of each. Raises StatementRefused, or the driver's error if the connection broke."""
+        """Send statements and return libpq's result of each. Raises StatementRefused, or the driver's error."""
         try:
             fresh, results = self._exchange(statements)
         except BaseException:  # after any error the remaining results are unknown: the connection is unusable

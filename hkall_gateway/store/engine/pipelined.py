@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.store.engine.batched import MISSING
 from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline, StatementRefused
 
-TRIPS: Final = "trips"
+PIPELINE: Final = "trips"
 """Key of the PipelinedConnection in `Connection.info` (PostgreSQL only)."""
-TURNS: Final = "turns"
+COALESCER: Final = "turns"
 """Key in `Connection.info` of the object that takes queries and writes while units run interleaved."""
 _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 
@@ -25,8 +25,8 @@ class StatementResult:
 
     __slots__ = ("_result", "_trips")
 
-    def __init__(self, trips: PipelinedConnection) -> None:
-        self._trips, self._result = trips, None
+    def __init__(self, pipeline: PipelinedConnection) -> None:
+        self._trips, self._result = pipeline, None
 
     def hear(self, result: Any) -> None:
         """Store the result."""
@@ -119,16 +119,16 @@ def as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> Base
 
 def flush(connection: Connection) -> None:
     """Send the buffered writes and raise their errors. SQLite writes immediately."""
-    if (turns := connection.info.get(TURNS)) is not None:
-        turns.settle()
-    elif (trips := connection.info.get(TRIPS)) is not None:
-        trips.go()
+    if (coalescer := connection.info.get(COALESCER)) is not None:
+        coalescer.settle()
+    elif (pipeline := connection.info.get(PIPELINE)) is not None:
+        pipeline.go()
 
 
 def discard(connection: Connection) -> None:
     """Discard the buffered writes, which are to be rolled back."""
-    if (trips := connection.info.get(TRIPS)) is not None:
-        trips.forget()
+    if (pipeline := connection.info.get(PIPELINE)) is not None:
+        pipeline.forget()
 
 
 @lru_cache(maxsize=1024)

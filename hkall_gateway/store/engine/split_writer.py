@@ -68,9 +68,9 @@ class SplitWriter(Generic[J]):
         self._ends.put(None)
         self._thread.join()
         while jobs := self._waiting.take(self._batch):
-            turn = self._do_group(self._connection, jobs)
-            self._waiting.put_again(turn.again)
-            self._in_reactor(partial(give, turn.answers))
+            result = self._do_group(self._connection, jobs)
+            self._waiting.put_again(result.again)
+            self._in_reactor(partial(give, result.answers))
         self._connection.close()
 
     def _soon(self) -> None:
@@ -101,13 +101,13 @@ class SplitWriter(Generic[J]):
         while (end := self._ends.get()) is not None:
             self._finish(end())
 
-    def _finish(self, turn: GroupResult[J]) -> None:
-        self._waiting.put_again(turn.again)
-        answers = turn.answers
-        if turn.pause_s:  # before the next group begins, since it would hold its locks during the pause
+    def _finish(self, result: GroupResult[J]) -> None:
+        self._waiting.put_again(result.again)
+        answers = result.answers
+        if result.pause_s:  # before the next group begins, since it would hold its locks during the pause
             self._in_reactor(partial(give, answers))
             answers = ()
-            Event().wait(turn.pause_s)
+            Event().wait(result.pause_s)
         self._in_reactor(partial(self._finished, answers))
 
     # ---- in the reactor again

@@ -107,14 +107,14 @@ class Worker(Generic[J]):
 
     def _loop(self) -> None:
         while jobs := self._take():
-            turn = self._do_group(self._connection, jobs)
+            result = self._do_group(self._connection, jobs)
             self.groups, self.units = self.groups + 1, self.units + len(jobs)
-            self._in_reactor(lambda answers=turn.answers: give(answers))  # type: ignore[misc]
-            self._waiting.put_again(turn.again)
-            if turn.lost is not None:
-                self._connect_again(turn.lost)
-            elif turn.pause_s:
-                threading.Event().wait(turn.pause_s)
+            self._in_reactor(lambda answers=result.answers: give(answers))  # type: ignore[misc]
+            self._waiting.put_again(result.again)
+            if result.lost is not None:
+                self._connect_again(result.lost)
+            elif result.pause_s:
+                threading.Event().wait(result.pause_s)
         self._connection.close()
 
     def _take(self) -> list[J]:
@@ -193,8 +193,8 @@ class InlineReader(Generic[J]):
         jobs, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
         if not jobs:
             return
-        turn = self._do_group(self._connection, jobs)
-        self._waiting += turn.again
+        result = self._do_group(self._connection, jobs)
+        self._waiting += result.again
         if self._waiting:
             self._in_reactor(self._do)
-        give(turn.answers)
+        give(result.answers)

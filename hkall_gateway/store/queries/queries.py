@@ -365,8 +365,8 @@ _LAST_NOTED = CompiledStatement(
 def _quota(positions: frozenset[Position]) -> CompiledStatement:
     r = REQUESTS.c
     # Not a list of positions: SQLite would build a temporary table of it each time.
-    standing = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
-    counted = (r.patron == bindparam("card"), standing, r.unwanted.is_(False), r.id != bindparam("without"))
+    in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
+    counted = (r.patron == bindparam("card"), in_positions, r.unwanted.is_(False), r.id != bindparam("without"))
     return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
 
 

@@ -22,7 +22,7 @@ J = JOURNAL.c
 
 
 @dataclass(frozen=True, slots=True)
-class JournalLine:
+class JournalRow:
     """One line of the journal: who changed what, through which channel and message, by which rule. `detail` is JSON."""
 
     id: int
@@ -60,7 +60,7 @@ class KeptAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unplaced:
+class UnmatchedDocument:
     """A document in the quarantine, which is stored without secrets."""
 
     id: int
@@ -76,7 +76,7 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeLine:
+class NoticeRow:
     """One letter to the patron, and its state: queued, sent, undeliverable, not_needed or dropped."""
 
     id: int
@@ -88,10 +88,10 @@ class NoticeLine:
     error: str
 
 
-def journal(unit: Queries, request: str) -> tuple[JournalLine, ...]:
+def journal(unit: Queries, request: str) -> tuple[JournalRow, ...]:
     """Return the newest MOST lines about a request, oldest first."""
-    newest = select(*_columns(JOURNAL, JournalLine)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
-    return tuple(JournalLine(*cells) for cells in reversed(_found(unit, newest).all()))
+    newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
+    return tuple(JournalRow(*cells) for cells in reversed(_found(unit, newest).all()))
 
 
 def sent_at(unit: Queries, request: str) -> Mapping[int, datetime]:
@@ -109,7 +109,7 @@ def tries(unit: Queries, messages: Collection[int]) -> Mapping[int, tuple[Try, .
     return found
 
 
-def answered(unit: Queries, request: str, lines: Sequence[JournalLine]) -> Mapping[tuple[str, datetime], KeptAnswer]:
+def answered(unit: Queries, request: str, lines: Sequence[JournalRow]) -> Mapping[tuple[str, datetime], KeptAnswer]:
     """Return the answers that are still kept for documents of these lines, by (agency, instant).
 
     A document and its lines in the journal are written by one unit of work, at one instant.
@@ -121,21 +121,21 @@ def answered(unit: Queries, request: str, lines: Sequence[JournalLine]) -> Mappi
     return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in _found(unit, asked))}
 
 
-def unplaced(unit: Queries, request: Request, candidates: Sequence[Candidate]) -> tuple[Unplaced, ...]:
+def unplaced(unit: Queries, request: Request, candidates: Sequence[Candidate]) -> tuple[UnmatchedDocument, ...]:
     """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
     agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
     words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
     words |= {one.their_number.partition(":")[2] for one in candidates}
     q = QUARANTINE.c
     names = [q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
-    asked = select(*_columns(QUARANTINE, Unplaced)).where(q.agency.in_(sorted(agencies)), or_(*names)).order_by(q.id)
-    return tuple(Unplaced(*cells) for cells in _found(unit, asked))
+    asked = select(*_columns(QUARANTINE, UnmatchedDocument)).where(q.agency.in_(sorted(agencies)), or_(*names)).order_by(q.id)
+    return tuple(UnmatchedDocument(*cells) for cells in _found(unit, asked))
 
 
-def notices(unit: Queries, request: str) -> tuple[NoticeLine, ...]:
+def notices(unit: Queries, request: str) -> tuple[NoticeRow, ...]:
     """Return the letters about a request, oldest first; never an address."""
-    asked = select(*_columns(NOTICES, NoticeLine)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
-    return tuple(NoticeLine(*cells) for cells in _found(unit, asked))
+    asked = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
+    return tuple(NoticeRow(*cells) for cells in _found(unit, asked))
 
 
 def _columns(table: Any, record: Any) -> Any:

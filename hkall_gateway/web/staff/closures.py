@@ -16,7 +16,7 @@ from hkall_gateway.desk.staff import closure_changes
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.settings import Window
 from hkall_gateway.rules.vocabulary import Reason
-from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.reasons import rule_of, sentence
@@ -122,8 +122,8 @@ def _facts(context: Context, today: date) -> dict[str, Any]:
     """What the page shows in any case; the calendar of our own library ends soon if its last day is near."""
     ours = context.library.agency
     windows = [w for w in context.library.policy.service_windows if _lasts(w, today)]
-    days = worklists.closures(context.unit, today)
-    return {"days": days, "ours": ours, "windows": windows, "last": worklists.last_closure(context.unit, ours)}
+    days = cli_lists.closures(context.unit, today)
+    return {"days": days, "ours": ours, "windows": windows, "last": cli_lists.last_closure(context.unit, ours)}
 
 
 def _lasts(window: Window, today: date) -> bool:

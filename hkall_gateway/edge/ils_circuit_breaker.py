@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules import circuit
-from hkall_gateway.rules.circuit import DOWN, CircuitState, Patience
+from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 
 LOG = structlog.get_logger()
 
-PATIENCE: Final = Patience(failures=3, probe_s=5)
+CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
 """After three failures in a row no call waits for the system; it is tried every five seconds."""
 
 Trial = Callable[[], Coroutine[Any, Any, None]]
@@ -45,24 +45,24 @@ class CircuitBreaker:
         channel: str,
         now: Callable[[], datetime],
         metrics: Metrics | None = None,
-        patience: Patience = PATIENCE,
+        settings: CircuitSettings = CIRCUIT_SETTINGS,
         timer: Timer | None = None,
         beside: CircuitBreaker | None = None,
     ) -> None:
-        self._channel, self._now, self._patience, self._timer = channel, now, patience, timer
+        self._channel, self._now, self._settings, self._timer = channel, now, settings, timer
         self._metrics, self._beside = metrics or Metrics(), beside
-        self._link = CircuitState(channel)
+        self._state = CircuitState(channel)
         self._logins: dict[str, tuple[CircuitState, object]] = {}
         self._trial: Trial | None = None
         self._due: ScheduledCall | None = None
 
     @property
     def up(self) -> bool:
-        return self._link.state != DOWN
+        return self._state.state != DOWN
 
     @property
     def down_since(self) -> datetime | None:
-        return self._link.down_since
+        return self._state.down_since
 
     def may_ask(self) -> bool:
         """Whether a call may be made now."""
@@ -71,9 +71,9 @@ class CircuitBreaker:
         if self.up or self._timer is not None:
             return self.up
         now = self._now()
-        if not circuit.room(self._link, 1, 0, now):
+        if not circuit.room(self._state, 1, 0, now):
             return False
-        self._link = replace(self._link, rests_until=now + timedelta(seconds=self._patience.probe_s))
+        self._state = replace(self._state, rests_until=now + timedelta(seconds=self._settings.probe_s))
         return True
 
     def heard(self, question: str, took_s: float) -> None:
@@ -82,7 +82,7 @@ class CircuitBreaker:
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
             LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
-        self._link = circuit.heard(self._link, self._now())
+        self._state = circuit.heard(self._state, self._now())
         self._tell()
 
     def missed(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
@@ -91,13 +91,13 @@ class CircuitBreaker:
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
             return
-        was_up, self._link = self.up, circuit.missed(self._link, self._patience, self._now())
+        was_up, self._state = self.up, circuit.missed(self._state, self._settings, self._now())
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
         self._tell()
         self._trial = trial or self._trial
         if not self.up:
-            self._try_in(self._patience.probe_s)
+            self._try_in(self._settings.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
         """Records that the system closed a connection after one message, and starts a trial at once.
@@ -125,7 +125,7 @@ class CircuitBreaker:
         """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
         before, refused = self._logins.get(name, (None, None))
         known = before if before is not None and refused == proof else CircuitState(name)
-        link = circuit.faulted(known, self._patience, self._now(), why)
+        link = circuit.faulted(known, self._settings, self._now(), why)
         self._logins[name] = link, proof
         again = link.rests_until.isoformat() if link.rests_until else ""
         LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)
@@ -158,8 +158,8 @@ class CircuitBreaker:
         if isinstance(result, Failure):
             LOG.error("ils.trial_failed", channel="ils", asked_by=self._channel, trace=result.getTraceback())
         if not self.up:
-            self._try_in(self._patience.probe_s)
-        elif self._link.failures:
+            self._try_in(self._settings.probe_s)
+        elif self._state.failures:
             self._try_in(1)
 
     def _count(self, question: str, outcome: str) -> None:

@@ -72,7 +72,7 @@ def lender_dates(unit: Queries) -> tuple[Request, ...]:
     return _open(unit, R.position == P.ON_LOAN, R.due > R.lender_due)
 
 
-def standing(unit: Queries, since: Mapping[Position, datetime], due_before: date, after: str, most: int) -> tuple[Request, ...]:
+def stalled(unit: Queries, since: Mapping[Position, datetime], due_before: date, after: str, most: int) -> tuple[Request, ...]:
     """Return stalled requests by number, after `after`: in a position since before the instant given for it, or lent by us and
     due before `due_before`.
     """

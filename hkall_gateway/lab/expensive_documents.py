@@ -10,7 +10,7 @@ from itertools import cycle
 from threading import Thread
 from typing import Final
 
-PATIENCE_S: Final = 20.0
+TIMEOUT_S: Final = 20.0
 PIECE: Final = 65_536
 
 V1: Final = b'<NCIPMessage version="http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd">'
@@ -83,7 +83,7 @@ def post_without_pause(port: int, connections: int, go_on: Callable[[], bool]) -
 
 
 def _answered(port: int, document: bytes) -> bool:
-    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as line:
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as line:
         line.sendall(posted(document))
         return line.recv(PIECE).startswith(b"HTTP/1.1 200")
 

@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.doctor import own
+from hkall_gateway.doctor import own_gateway
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
@@ -43,7 +43,7 @@ def test_a_site_that_is_ready_passes(site: Site) -> None:
     ready(site)
     sheet = site.examine("gateway")
     assert set(status(sheet).values()) == {"ok"}
-    assert {*status(sheet)} == {*own.PLAN}
+    assert {*status(sheet)} == {*own_gateway.PLAN}
 
 
 def test_nothing_is_changed_by_looking(site: Site) -> None:
@@ -85,8 +85,8 @@ def test_a_private_key_that_others_can_read_is_warned_of(site: Site, authority: 
 def test_what_the_gateway_must_write_and_cannot_is_found(site: Site) -> None:
     ready(site)
     config = gateway.load(site.path, {})
-    assert list(own.unwritable(config)) == []
-    assert list(own.unwritable(config, lambda _path, _mode: False)) == [site.folder / "hkall.db", site.folder]
+    assert list(own_gateway.unwritable(config)) == []
+    assert list(own_gateway.unwritable(config, lambda _path, _mode: False)) == [site.folder / "hkall.db", site.folder]
 
 
 # ---- database
@@ -142,8 +142,8 @@ def test_loaded_patrons_are_counted_and_none_are_warned_of(site: Site) -> None:
 
 @pytest.mark.parametrize(("free", "word"), [(50_000_000, "fail"), (500_000_000, "warn"), (5_000_000_000, "ok")])
 def test_a_disk_that_is_nearly_full(tmp_path: Path, free: int, word: str) -> None:
-    sheet = Sheet("gateway", own.PLAN, lambda: 0.0, 10)
-    own.disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
+    sheet = Sheet("gateway", own_gateway.PLAN, lambda: 0.0, 10)
+    own_gateway.disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
     assert finding(sheet, "disk").status.value == word
 
 
@@ -156,8 +156,8 @@ def test_a_time_zone_without_data_fails() -> None:
     def load(name: str) -> ZoneInfo:
         raise ZoneInfoNotFoundError(name)
 
-    sheet = Sheet("gateway", own.PLAN, lambda: 0.0, 10)
-    own.zones(sheet, ["Asia/Hong_Kong"], load)
+    sheet = Sheet("gateway", own_gateway.PLAN, lambda: 0.0, 10)
+    own_gateway.zones(sheet, ["Asia/Hong_Kong"], load)
     assert finding(sheet, "timezone").status.value == "fail"
 
 

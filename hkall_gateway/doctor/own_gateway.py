@@ -35,7 +35,7 @@ WITH_PORTS: Final = ("tcp", "tcp6", "ssl")
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class GatewayPlace:
     """This gateway: the file of its configuration, its policy, its name and number, and whether a process id runs here."""
 
     path: Path
@@ -45,10 +45,10 @@ class Here:
     runs: Callable[[int], bool]
 
 
-async def examined(sheet: Sheet, tools: ExaminationTools, here: Here) -> None:
+async def examined(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) -> None:
     """Examine this machine's side."""
     config = tools.means.config()
-    told(sheet, config, here.policy)
+    odd_settings(sheet, config, here.policy)
     for file, wanted in files(config, here.path):
         judge_file(sheet, file, wanted)
     for path in unwritable(config):
@@ -70,7 +70,7 @@ def _none(sheet: Sheet, check: str, detail: str) -> None:
 # ---- configuration and files
 
 
-def told(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
+def odd_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
     """Adds the findings about settings that work but are probably not intended; errors end the command before this check."""
     faults: list[Fault] = [*notes(config, policy), *missing(config)]
     for path, what in faults:
@@ -126,7 +126,7 @@ def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
         sheet.warn("files", f"{file} ({mode:o}): anybody on this machine can read {holds}", f"chmod o= {file}", about=str(file))
 
 
-def folders(config: GatewayConfig, here: Here) -> Iterator[Path]:
+def folders(config: GatewayConfig, here: GatewayPlace) -> Iterator[Path]:
     """The folders in which the gateway writes."""
     archive = here.policy.retention.archive_file
     written = [database.file_of(config.database), config.logs.file, Path(archive) if archive else None]
@@ -166,12 +166,12 @@ def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = 
 
 def endpoints(config: GatewayConfig, number: str) -> list[str]:
     """Every endpoint of the configuration, as the gateway of this number listens on it."""
-    doors = (*config.sip2.listen, *(row.endpoint for row in config.sip2.listeners))
-    doors += (*config.ncip.listen, *config.ncip.listen_v1_tcp, *config.ops.listen)
-    return [numbered(text, number) for text in doors]
+    listeners = (*config.sip2.listen, *(row.endpoint for row in config.sip2.listeners))
+    listeners += (*config.ncip.listen, *config.ncip.listen_v1_tcp, *config.ops.listen)
+    return [numbered(text, number) for text in listeners]
 
 
-async def _ports(sheet: Sheet, tools: ExaminationTools, here: Here, running: Running) -> None:
+async def _ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
     texts = endpoints(tools.means.config(), here.number)
     try:
         looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [looked_at(text) for text in texts]))
@@ -191,7 +191,7 @@ class Running:
     sure: bool = True
 
 
-def runs(tools: ExaminationTools, here: Here, found: DatabaseState | None) -> Running:
+def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | None) -> Running:
     """Which gateway runs, by the database. One under another machine's name may be here all the same, in a container."""
     if found is None or found.revision != found.head:
         return Running(sure=False)
@@ -307,5 +307,5 @@ def _unusable(bad: BaseException) -> str:
     """Why files cannot be used; OpenSSL tells it as a list."""
     if isinstance(bad, OSError) and bad.filename:
         return f"{bad.filename}: {bad.strerror}"
-    told = tls.reason(bad)
-    return "the key is not the certificate's" if told in OTHER_KEY else told
+    odd_settings = tls.reason(bad)
+    return "the key is not the certificate's" if odd_settings in OTHER_KEY else odd_settings
