@@ -32,9 +32,9 @@ def attacked(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
             idle = _p99(ground, gateway, seconds)
             before = gateway.daemons[0].metrics()
             words = [*EXPENSIVE, str(gateway.daemons[0].ports.ncip), str(POSTERS), str(seconds + 1)]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as monsters:
+            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as poster:
                 ratios.append(_p99(ground, gateway, seconds) / idle)
-                if not int(monsters.communicate(timeout=TIMEOUT_S)[0]):
+                if not int(poster.communicate(timeout=TIMEOUT_S)[0]):
                     raise Broken("no monster was answered")
             lags.append(1000 * lag(before, gateway.daemons[0].metrics(), 1.0))
     return {"p99": ratios, "lag_ms": lags}

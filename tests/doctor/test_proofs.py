@@ -42,7 +42,7 @@ def test_a_row_without_any_proof_fails() -> None:
     assert "no proof" in judged(caller()).detail
 
 
-@pytest.mark.parametrize(("doors", "word"), [(PLAIN, "fail"), (TLS, "fail"), (MUTUAL, "ok")])
+@pytest.mark.parametrize(("endpoints", "word"), [(PLAIN, "fail"), (TLS, "fail"), (MUTUAL, "ok")])
 def test_a_certificate_counts_only_where_one_is_asked_for(endpoints: NcipEndpoints, word: str) -> None:
     found = judged(caller(certificate="ncip.cuhk.example"), endpoints)
     assert found.status == word

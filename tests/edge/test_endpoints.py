@@ -155,7 +155,7 @@ class Copied(bytes):
 def test_what_is_written_in_one_turn_is_sent_at_once_and_copied_once(sizes: list[int]) -> None:
     later, sent = list[Any](), list[bytes]()
     line: Any = WriteThroughTransport.__new__(WriteThroughTransport)
-    line.connected, line.disconnecting, line.TLS, line.soon = True, False, False, later.append
+    line.connected, line.disconnecting, line.TLS, line.after_reply = True, False, False, later.append
 
     def send(data: bytes) -> int:
         sent.append(bytes(data))

@@ -156,7 +156,7 @@ def test_r2_our_own_thresholds_are_off_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "standing", "refused"),
+    ("block", "blocks", "refused"),
     [
         (Block(max_debt_cents=5000), LocalBlocks(owed_cents=5000), False),
         (Block(max_debt_cents=5000), LocalBlocks(owed_cents=5001), True),

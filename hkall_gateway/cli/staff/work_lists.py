@@ -52,7 +52,7 @@ def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...
 
 
 def _now(name: str) -> Ask:
-    """Return a query that calls the function of `store.queries.worklists` with this name."""
+    """Return a query that calls the function of `store.queries.cli_lists` with this name."""
 
     def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
         from hkall_gateway.store.queries import cli_lists
