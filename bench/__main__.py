@@ -23,7 +23,7 @@ from bench.report import ALL_PARTS, BenchReport, Records, as_records, short, tog
 from bench.resources import BenchServices
 from bench.rows import ROWS, Row, rows
 from hkall_gateway.cli import main
-from hkall_gateway.cli.options import Ending
+from hkall_gateway.cli.options import CliError
 from hkall_gateway.clock import now
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)
@@ -127,9 +127,9 @@ def _judge(records: Records, check: bool) -> None:
     """End as the records say: 3 where something was tried and did not work, 1 where `check` demands more."""
 
     if records["failed"]:
-        raise Ending(f"the benchmark itself failed at: {', '.join(records['failed'])}", 3)
+        raise CliError(f"the benchmark itself failed at: {', '.join(records['failed'])}", 3)
     if check and (lacking := short(records)):
-        raise Ending(f"these rows miss their demand: {', '.join(lacking)}")
+        raise CliError(f"these rows miss their demand: {', '.join(lacking)}")
 
 
 def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:

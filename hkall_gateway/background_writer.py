@@ -17,7 +17,7 @@ PAUSE_S: Final = 0.05
 """Pause between two writes under load: many lines become one write, and the delay is too short to notice."""
 
 
-def _to_nobody(_count: int) -> None:
+def _ignore(_count: int) -> None:
     """Ignores the number of dropped lines."""
 
 
@@ -33,7 +33,7 @@ class BackgroundWriter:
         self._waiting: deque[bytes] = deque()
         self._awake, self._closing = threading.Event(), threading.Event()
         self._lost, self._counting = 0, threading.Lock()
-        self.dropped: Callable[[int], object] = _to_nobody
+        self.dropped: Callable[[int], object] = _ignore
         self._thread = threading.Thread(target=self._loop, name="log", daemon=True)
         self._thread.start()
 

@@ -43,7 +43,7 @@ from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins
-from hkall_gateway.heartbeat import Presence
+from hkall_gateway.heartbeat import Heartbeat
 from hkall_gateway.library import library_of, new_request_id
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
@@ -153,7 +153,7 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
+        self.presence = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
         self._sip2_services, ncip_services = self._protocol_services()
         self._terminals = self._make_terminals()
         self._partners, self._bare_ncip = self._make_partners(ncip_services)

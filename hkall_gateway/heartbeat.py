@@ -37,7 +37,7 @@ class ClockBehind(Exception):
     """Another gateway was here at a time that our clock has not reached: one of the two clocks is wrong."""
 
 
-class Presence:
+class Heartbeat:
     """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
 
     `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
@@ -58,10 +58,10 @@ class Presence:
         self._metrics, self._trust_clock = metrics, trust_clock
         self._timer: ScheduledCall | None = None
         self.written = True
-        """Whether the database took the last of our signs of life: on a full disk it answers, and takes nothing."""
+        """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
 
     async def start(self) -> None:
-        """Enter the table, then keep saying so. Raises NameTaken and ClockBehind."""
+        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken and ClockBehind."""
         await self._compare_clocks()
         alone = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
         other = await self._store.run(_enter, self._me, self._now(), self._runs, locks=alone)

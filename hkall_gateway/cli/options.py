@@ -33,7 +33,7 @@ T = TypeVar("T")
 REFUSED, WRONG = 1, 2
 
 
-class Ending(click.ClickException):
+class CliError(click.ClickException):
     """One line on standard error and an exit code: 1 refused or not found, 2 wrong usage or configuration."""
 
     def __init__(self, message: str, exit_code: int = REFUSED) -> None:
@@ -89,19 +89,19 @@ class Site:
     erased_file: Path | None = None
     erased_key: bytes = b""
 
-    def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return what is known of a borrower now; asked before the unit of work that decides."""
+    def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
+        """Return the current facts about a borrower; call it before the unit of work that decides."""
         from hkall_gateway.desk.ils.local_system import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.run(loaded_facts, card)
 
     def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Return what `work(unit, *args)` answers, once it is committed."""
+        """Run `work(unit, *args)` in a transaction and return its result after the commit."""
         done: T = self.transact(work, *args)
         return done
 
-    def look(self, work: Callable[..., T], *args: Any) -> T:
-        """Return what `work(unit, *args)` answers, which only reads, for however long."""
+    def read(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(unit, *args)`, which only reads and may take long, and return its result."""
         seen: T = (self.looking or self.transact)(work, *args)
         return seen
 
@@ -157,7 +157,7 @@ def require_partner(site: Site, agency: str) -> None:
 
     known = {partner.agency for partner in site.partners}
     if agency and agency not in known and agency not in site.run(Unit.partners, [agency]):
-        raise Ending(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
+        raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -165,7 +165,7 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Ending("--yes is needed if standard input is no terminal", WRONG)
+        raise CliError("--yes is needed if standard input is no terminal", WRONG)
     click.confirm(question, abort=True, err=True)
 
 

@@ -98,7 +98,7 @@ class Ncip:
         """
         health = self._outside.health
         if not health.may_ask():
-            health.rested(service)
+            health.record_skipped(service)
             raise Unreachable("it is down")
         return await self._asked(service, fields, no)
 
@@ -114,9 +114,9 @@ class Ncip:
         other = sorted(one.text("ProblemType") for one in problems if not _is(one, no))
         if reply is None or other:
             why = ", ".join(other) if reply else "no reply"
-            health.missed(service, why, trial=self._try_again)
+            health.record_failure(service, why, trial=self._try_again)
             raise Unreachable(why)
-        health.heard(service, (self._outside.now() - began).total_seconds())
+        health.record_reply(service, (self._outside.now() - began).total_seconds())
         return None if reply.has("Problem") else reply
 
     async def _in_time(self, service: str, fields: Fields) -> NcipMessage | None:

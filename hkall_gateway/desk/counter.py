@@ -62,7 +62,7 @@ def lend(context: Context, ask: CheckOut, found: Request | Refused | None, facts
 
 def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
     terminal = Terminal(ask.place.role, ask.place.location)
-    took, closures, known = context.unit.at_once(
+    took, closures, known = context.unit.gather(
         lambda: counts(context.unit, borrower, context.library, without=request.id),
         lambda: closed_days(context.unit, context.library),
         lambda: patron_blocks(context, borrower.barcode),

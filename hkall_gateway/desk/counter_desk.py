@@ -177,7 +177,7 @@ def _see_loaded(context: Context, ask: SeePatron) -> tuple[BorrowerFacts, Patron
 
 
 def _check_out_loaded(context: Context, ask: CheckOut) -> Outcome:
-    is_partner, facts, found = context.unit.at_once(
+    is_partner, facts, found = context.unit.gather(
         lambda: _is_partner_card(context.unit, ask.card),
         lambda: loaded_facts(context.unit, ask.card),
         lambda: queries.one_with(context.unit, ask.barcode, ask.agency, ask.card),

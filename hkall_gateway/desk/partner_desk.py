@@ -47,7 +47,7 @@ from hkall_gateway.store.unit import Unit
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})
 """All broker commands and mirrored events by name."""
 
-NOBODY: Final = BorrowerFacts(None, "nobody")
+NO_BORROWER: Final = BorrowerFacts(None, "nobody")
 
 
 class PartnerDesk:
@@ -112,7 +112,7 @@ class PartnerDesk:
         work = WORKS[name]
         if ask.card:  # another system may still know a card that was replaced since
             ask = replace(ask, card=await self._services.store.read_inline(card_now, ask.card))
-        facts = await self._services.facts(ask.card) if ask.card else NOBODY
+        facts = await self._services.facts(ask.card) if ask.card else NO_BORROWER
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)

@@ -28,7 +28,7 @@ PEER_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """One peer: its name, a title for display, the checks that are due, and the function that runs them."""
+    """One peer: its name, a title for display, its checks, and the function that runs them."""
 
     name: str
     title: str

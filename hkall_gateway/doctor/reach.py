@@ -46,14 +46,14 @@ async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int
     try:
         line = await within(tools.reactor, left_s, endpoint.connect(_factory()))
     except (TooLong, ConnectError, OSError) as failed:
-        sheet.fail("tcp", f"port {port}: {said(failed)}")
+        sheet.fail("tcp", f"port {port}: {connection_error(failed)}")
         return False
     sheet.ok("tcp", f"port {port} of {line.transport.getPeer().host}, {(tools.reactor.seconds() - began) * 1000:.0f} ms")
     line.transport.loseConnection()
     return True
 
 
-def said(failed: BaseException) -> str:
+def connection_error(failed: BaseException) -> str:
     """Returns a short reason why a connection failed."""
     text = str(failed).rstrip(".")
     if isinstance(failed, ConnectError):

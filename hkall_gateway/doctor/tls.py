@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.reach import on_this_machine, said
+from hkall_gateway.doctor.reach import connection_error, on_this_machine
 from hkall_gateway.doctor.tools import ExaminationTools, TooLong, within
 
 SOON_DAYS: Final = 14
@@ -189,7 +189,7 @@ def reason(failed: BaseException) -> str:
     cause = failed.__cause__ if isinstance(failed, NoHandshake) and failed.__cause__ else failed
     if isinstance(cause, SSL.Error) and cause.args and cause.args[0]:
         return ", ".join(str(one[-1]) for one in cause.args[0])
-    return said(cause)
+    return connection_error(cause)
 
 
 @implementer(IHandshakeListener)

@@ -1,4 +1,4 @@
-"""The health of another system: a circuit breaker in memory, with metrics, and a log line at each change."""
+"""The health of the library's own system: a circuit breaker in memory, with metrics, and a log line at each change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Timer(Protocol):
 
 
 class CircuitBreaker:
-    """Whether the local system may be called now, and since when it has not answered.
+    """Circuit breaker for the library's own system: whether it may be called now, and since when it has not answered.
 
     `channel` names the caller in the metrics: "connector" or "relay". `now` returns the aware UTC instant. With a `timer`, a
     system that is down is tried in the background, by the trial given with the failure, and no call waits for it; without a
@@ -76,22 +76,22 @@ class CircuitBreaker:
         self._state = replace(self._state, rests_until=now + timedelta(seconds=self._settings.probe_s))
         return True
 
-    def heard(self, question: str, took_s: float) -> None:
+    def record_reply(self, question: str, took_s: float) -> None:
         """Records a reply of any content."""
         self._count(question, "ok")
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
             LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
-        self._state = circuit.heard(self._state, self._now())
+        self._state = circuit.after_reply(self._state, self._now())
         self._tell()
 
-    def missed(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
+    def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
         """Records a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
         self._count(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
             return
-        was_up, self._state = self.up, circuit.missed(self._state, self._settings, self._now())
+        was_up, self._state = self.up, circuit.after_failure(self._state, self._settings, self._now())
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
         self._tell()
@@ -110,7 +110,7 @@ class CircuitBreaker:
         self._trial = trial or self._trial
         self._try_in(0)
 
-    def rested(self, question: str) -> None:
+    def record_skipped(self, question: str) -> None:
         """Counts a call that was not made because the system is down."""
         self._count(question, "resting")
 
@@ -125,7 +125,7 @@ class CircuitBreaker:
         """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
         before, refused = self._logins.get(name, (None, None))
         known = before if before is not None and refused == proof else CircuitState(name)
-        link = circuit.faulted(known, self._settings, self._now(), why)
+        link = circuit.after_rejection(known, self._settings, self._now(), why)
         self._logins[name] = link, proof
         again = link.rests_until.isoformat() if link.rests_until else ""
         LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)

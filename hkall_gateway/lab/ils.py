@@ -251,10 +251,10 @@ class DirectConnection:
         if not here:
             if self._system.state == "mute":
                 self._system.answer(decode(body, self.dialect), self.dialect)
-            self._health.missed(question, self._system.state)
+            self._health.record_failure(question, self._system.state)
             raise Unreachable("away") if self._system.state == "away" else Unanswered(self._system.state)
         self._health.login_taken(self.login.name)
-        self._health.heard(question, 0)
+        self._health.record_reply(question, 0)
         return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
 
     def close(self) -> None:

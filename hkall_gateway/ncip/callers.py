@@ -7,7 +7,7 @@ from typing import Final
 
 from hkall_gateway.edge.limits.guesses import Ways
 from hkall_gateway.edge.secrets import DECOY, same
-from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, shown
+from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, parse_authorization
 from hkall_gateway.ncip.authentication.signed_tokens import accepted, issuer
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, admitted
@@ -28,7 +28,8 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
     agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
     answer; they are counted by address, and by address and claimed agency.
     """
-    claimed, credentials = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
+    claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
+    credentials = parse_authorization(peer.authorization)
     rows = _claimants(services, claimed, credentials, peer)
     if not claimed and not rows and credentials is None:
         missing = Problem(problems.NEEDED_DATA_MISSING, "the header names no sender", "FromAgencyId")
@@ -112,7 +113,7 @@ async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...]
             return row
         unknown = unknown or proved is None
     if not rows and offered.http is not None:
-        await _compared_with_nobodys(services, offered.http, offered.peer)
+        await _verify_decoy(services, offered.http, offered.peer)
     if unknown:
         return Problem(problems.TRY_LATER, "the keys that would prove this token cannot be had now; ask again later")
     refused = Problem(problems.AUTHENTICATION_FAILED, FITS_NOT, "FromAgencyId")
@@ -146,7 +147,7 @@ async def _proved_by_http(services: NcipServices, caller: Caller, offered: Offer
         return False
     subject = f"ncip {caller.agency} at {offered.peer.address}"
     if http.scheme == BASIC and _login(caller) != http.name:
-        return await _compared_with_nobodys(services, http, offered.peer)
+        return await _verify_decoy(services, http, offered.peer)
     if http.scheme == BASIC:
         return await services.verify(subject, proof.password_hash, http.secret)
     signed = await accepted(http.secret, proof.token, services.now()) if proof.token else False
@@ -155,7 +156,7 @@ async def _proved_by_http(services: NcipServices, caller: Caller, offered: Offer
     return await services.verify(subject, proof.bearer_hash, http.secret)
 
 
-async def _compared_with_nobodys(services: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
+async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
     """Returns False after verifying a decoy hash, so that the response time does not reveal which names exist."""
     await services.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
     return False

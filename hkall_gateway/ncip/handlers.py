@@ -42,7 +42,7 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 Proven = Callable[[Caller], object]
 
 
-def _to_nobody(_said: object) -> None:
+def _ignore(_said: object) -> None:
     """Ignores its argument; the default callback without a connection to count or without HTTP (tests, raw TCP)."""
 
 
@@ -60,8 +60,8 @@ def respond(
     body: bytes,
     charset: str | None,
     peer: Peer,
-    proven: Proven = _to_nobody,
-    challenge: Callable[[tuple[str, ...]], object] = _to_nobody,
+    proven: Proven = _ignore,
+    challenge: Callable[[tuple[str, ...]], object] = _ignore,
 ) -> Deferred[bytes]:
     """The reply to one document; the Deferred never fails, for any bytes. `charset` is the one that the transport names.
 

@@ -27,7 +27,7 @@ class PartnerExchange:
     notes: tuple[str, ...] = ()
 
 
-def to_nobody(_one: PartnerExchange) -> None:
+def ignore(_one: PartnerExchange) -> None:
     """Ignores the exchange; the default without metrics."""
 
 

@@ -1,4 +1,4 @@
-"""Circuit breaker for the channel to a partner, as plain values: its state, and how many messages may leave now.
+"""Circuit breaker for a channel to another system, as plain values: its state, and how many messages may leave now.
 
 A channel goes down after a number of failures in a row. Then one message per interval tries it, the first one due; any answer,
 even a refusal, brings it up again. If the partner rejects our agency, version or service, the channel is down at once: a person
@@ -44,12 +44,12 @@ class CircuitState:
     fault: str = ""
 
 
-def heard(channel: CircuitState, now: datetime) -> CircuitState:
+def after_reply(channel: CircuitState, now: datetime) -> CircuitState:
     """Return the channel after an answer of the partner."""
     return replace(channel, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
 
 
-def missed(channel: CircuitState, settings: CircuitSettings, now: datetime, retry_after_s: int = 0) -> CircuitState:
+def after_failure(channel: CircuitState, settings: CircuitSettings, now: datetime, retry_after_s: int = 0) -> CircuitState:
     """Return the channel after a message without an answer, or with the answer "busy": for `retry_after_s` seconds if given."""
     failures = channel.failures + 1
     wait_s = retry_after_s
@@ -60,7 +60,7 @@ def missed(channel: CircuitState, settings: CircuitSettings, now: datetime, retr
     return replace(channel, state=DOWN, failures=failures, down_since=since, rests_until=_later(None, now, wait_s))
 
 
-def faulted(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
+def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
     """Return the channel after the partner rejected us: down at once, tried after `probe_s`, twice that, and so on."""
     failures = channel.failures + 1 if channel.fault else 1
     wait_s = min(settings.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, settings.probe_s))

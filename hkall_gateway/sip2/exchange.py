@@ -76,7 +76,7 @@ def _without_limit() -> None:
 class Sip2Services:
     """The services that handlers need. `terminals` is keyed by login; `now` returns the aware UTC instant.
 
-    `beyond()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
+    `upstream()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
     each terminal logs in there as it did here. `soon` runs work after the reply is sent. `secrets` checks logins; checks for
     one address run one after another in `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
     `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until

@@ -35,6 +35,6 @@ def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
     return Request(*cells)
 
 
-def shown(detail: Mapping[str, object]) -> dict[str, object]:
+def redacted(detail: Mapping[str, object]) -> dict[str, object]:
     """Return the detail for the journal, with each secret shown as a dot."""
     return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}

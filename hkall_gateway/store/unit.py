@@ -27,7 +27,7 @@ from hkall_gateway.rules.vocabulary import (
     Refusal,
     Request,
 )
-from hkall_gateway.store.changed_fields import BLANK, NAMES, changed_fields, facts_of, shown, with_facts
+from hkall_gateway.store.changed_fields import BLANK, NAMES, changed_fields, facts_of, redacted, with_facts
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
 from hkall_gateway.store.engine.locks import LockSet, take
 from hkall_gateway.store.engine.upsert import insert_or_write_over
@@ -119,7 +119,7 @@ class Unit(Queries):
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: Actor, rule: str = "") -> None:
         """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
-        self._note(request, event, request.position, rule, "ok", to_json(shown(facts)), now, by)
+        self._note(request, event, request.position, rule, "ok", to_json(redacted(facts)), now, by)
 
     def enqueue(self, send: Notification, request: Request, now: datetime, by: Actor, before: Request | None = None) -> None:
         """Queue a message that is not part of a step, such as a withdrawn attempt.
@@ -137,7 +137,7 @@ class Unit(Queries):
             about.position if request else "",
             refusal.rule,
             refusal.why.value,
-            to_json(shown(refusal.detail)),
+            to_json(redacted(refusal.detail)),
             now,
             by,
         )

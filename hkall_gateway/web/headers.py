@@ -26,7 +26,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "Cache-Control": "no-store",
     }
 )
-"""What a page does not set itself. Without another word of the page, nobody keeps a copy of it."""
+"""Defaults for headers that a page does not set itself, among them `Cache-Control: no-store`."""
 
 
 def install(app: Flask) -> None:

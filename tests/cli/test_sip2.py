@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from hkall_gateway.cli import main
-from hkall_gateway.cli.options import Ending
+from hkall_gateway.cli.options import CliError
 from hkall_gateway.cli.tools.sip2 import read_line, shown, shown_as_json
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode, encode
@@ -36,7 +36,7 @@ def test_a_line_is_raw_or_short(said: str, line: str) -> None:
 
 @pytest.mark.parametrize("said", ["hello", "88 AA=P1", "63 XX=1", "63 shoe_size=3", '63 "AA=P1', "63000", ""])
 def test_a_line_that_means_nothing_is_wrong_usage(said: str) -> None:
-    with pytest.raises(Ending) as ended:
+    with pytest.raises(CliError) as ended:
         read_line(said, NOW, STANDARD)
     assert ended.value.exit_code == 2
 

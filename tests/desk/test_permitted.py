@@ -17,7 +17,7 @@ from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.actions import STAFF_ACTIONS, act, reopen
-from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, Hindrance, actions, allowed_for_all
+from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.staff_roles import StaffRole
@@ -94,23 +94,23 @@ def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: R
     if action.allowed:
         assert not (isinstance(said, Refused) and said.why in OF_POSITION), where
     else:
-        assert action.hindrance is Hindrance.POSITION, where
+        assert action.hindrance is DenialReason.POSITION, where
         assert isinstance(said, Refused) or store.now(Unit.request, request.id) == request, where
 
 
 @pytest.mark.parametrize(
     ("name", "side", "position", "without", "hindrance"),
     [
-        ("seen", Side.BORROWING, P.ON_LOAN, {"flags": ""}, Hindrance.NO_FLAG),
-        ("cancel_recall", Side.LENDING, P.AT_BORROWER, {"recalled_on": None}, Hindrance.NO_RECALL),
-        ("settle", Side.BORROWING, P.ON_LOAN, {"lost_on": None}, Hindrance.NOT_MISSING),
-        (REOPEN, Side.BORROWING, P.UNFILLED, {"patron": ""}, Hindrance.NO_PATRON),
+        ("seen", Side.BORROWING, P.ON_LOAN, {"flags": ""}, DenialReason.NO_FLAG),
+        ("cancel_recall", Side.LENDING, P.AT_BORROWER, {"recalled_on": None}, DenialReason.NO_RECALL),
+        ("settle", Side.BORROWING, P.ON_LOAN, {"lost_on": None}, DenialReason.NOT_MISSING),
+        (REOPEN, Side.BORROWING, P.UNFILLED, {"patron": ""}, DenialReason.NO_PATRON),
     ],
 )
 def test_a_command_says_which_fact_it_lacks(
-    name: str, side: Side, position: Position, without: dict[str, Any], hindrance: Hindrance
+    name: str, side: Side, position: Position, without: dict[str, Any], hindrance: DenialReason
 ) -> None:
-    def of(request: Request) -> Hindrance | None:
+    def of(request: Request) -> DenialReason | None:
         return next(action.hindrance for action in actions(request, StaffRole.SUPERVISOR) if action.name == name)
 
     assert of(a_request(side, position)) is None
@@ -128,7 +128,7 @@ def test_each_role_may_do_what_the_one_before_may_and_more() -> None:
 
 def test_a_role_is_the_first_hindrance() -> None:
     ended = a_request(Side.BORROWING, P.CLOSED)
-    assert {action.hindrance for action in actions(ended, StaffRole.VIEWER)} == {Hindrance.ROLE}
+    assert {action.hindrance for action in actions(ended, StaffRole.VIEWER)} == {DenialReason.ROLE}
 
 
 def test_the_actions_of_a_list_are_those_of_all_its_rows() -> None:

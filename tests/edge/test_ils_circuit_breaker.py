@@ -20,7 +20,7 @@ class Watched:
 
     def misses(self, times: int) -> None:
         for _ in range(times):
-            self.health.missed("63", "TimeoutError")
+            self.health.record_failure("63", "TimeoutError")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_one_answer_and_everybody_may_ask_again(watched: Watched) -> None:
     watched.misses(3)
     watched.now += timedelta(seconds=5)
     assert watched.health.may_ask()
-    watched.health.heard("63", 0.02)
+    watched.health.record_reply("63", 0.02)
     assert [watched.health.may_ask() for _ in range(3)] == [True, True, True]
     assert watched.health.down_since is None
 
@@ -58,9 +58,9 @@ def test_it_is_known_since_when_it_is_away(watched: Watched) -> None:
 
 
 def test_questions_are_counted_by_what_came_of_them(watched: Watched) -> None:
-    watched.health.heard("63", 0.02)
+    watched.health.record_reply("63", 0.02)
     watched.misses(3)
-    watched.health.rested("17")
+    watched.health.record_skipped("17")
     counted = {
         outcome: value(watched.metrics, "ils_calls_total", "relay", question, outcome)
         for question, outcome in (("63", "ok"), ("63", "unreachable"), ("17", "resting"))
@@ -72,7 +72,7 @@ def test_questions_are_counted_by_what_came_of_them(watched: Watched) -> None:
 
 def test_its_going_and_its_return_are_said_once(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     watched.misses(5)
-    watched.health.heard("63", 0.02)
+    watched.health.record_reply("63", 0.02)
     said = capsys.readouterr().out
     assert (said.count("ils.down"), said.count("ils.up ")) == (1, 1)
 
@@ -82,5 +82,5 @@ def test_where_one_way_to_it_is_down_nobody_waits_on_the_other(watched: Watched)
     assert other.may_ask()
     watched.misses(3)
     assert (other.up, other.may_ask()) == (True, False)
-    watched.health.heard("99", 0.01)
+    watched.health.record_reply("99", 0.01)
     assert other.may_ask()

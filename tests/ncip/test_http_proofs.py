@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from hkall_gateway.ncip.authentication.http_proofs import HttpCredentials, HttpProof, challenge, shown
+from hkall_gateway.ncip.authentication.http_proofs import HttpCredentials, HttpProof, challenge, parse_authorization
 from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
@@ -75,18 +75,18 @@ TOKEN = HttpProof(bearer_hash="hash of t0ken")
     ],
 )
 def test_a_header_is_read_as_its_scheme_says(header: str, said: HttpCredentials | None) -> None:
-    assert shown(header) == said
+    assert parse_authorization(header) == said
 
 
 @given(st.text())
 def test_no_header_is_too_strange_to_be_read(header: str) -> None:
-    found = shown(header)
+    found = parse_authorization(header)
     assert (found is None) is not bool(header.strip())
     assert found is None or header.strip().casefold().startswith(found.scheme)
 
 
 def test_a_secret_is_in_no_text_of_it() -> None:
-    assert "s3cret" not in repr(shown(basic("vufind", "s3cret")))
+    assert "s3cret" not in repr(parse_authorization(basic("vufind", "s3cret")))
     assert "hash" not in repr(NAMED)
 
 

@@ -13,7 +13,7 @@ from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ops.counting import count, counted
 from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges
-from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, faulted, missed
+from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_rejection
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -73,7 +73,7 @@ def test_a_line_is_up_trying_or_resting(library: DeskWorld, gauges: Gauges) -> N
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
     link = CircuitState("CUHK")
     for _ in range(CircuitSettings().failures):
-        link = missed(link, CircuitSettings(), library.now)
+        link = after_failure(link, CircuitSettings(), library.now)
     library.store.now(lambda unit: unit.links.keep(link))
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({("CUHK",): 0}, {("CUHK",): 2})
     library.now += timedelta(hours=1)
@@ -136,8 +136,8 @@ def test_a_request_is_counted_once_when_it_ends() -> None:
 
 
 def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: DeskWorld, gauges: Gauges) -> None:
-    away = missed(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
-    refusing = faulted(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
+    away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
+    refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
         library.store.now(lambda unit, link=link: unit.links.keep(link))
 

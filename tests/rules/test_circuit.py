@@ -14,11 +14,11 @@ from hkall_gateway.rules.circuit import (
     UP,
     CircuitSettings,
     CircuitState,
+    after_failure,
+    after_rejection,
+    after_reply,
     circuit,
     counts,
-    faulted,
-    heard,
-    missed,
     room,
 )
 
@@ -29,7 +29,7 @@ PATIENCE = CircuitSettings(failures=3, probe_s=60, give_up_s=600)
 def after(failures: int, at: datetime = NOON) -> CircuitState:
     link = CircuitState("CUHK")
     for _ in range(failures):
-        link = missed(link, PATIENCE, at)
+        link = after_failure(link, PATIENCE, at)
     return link
 
 
@@ -56,16 +56,16 @@ def test_the_breaker_has_its_usual_names(failures: int, at_s: int, word: str) ->
 
 
 def test_an_answer_brings_it_up_and_forgets_the_failures() -> None:
-    link = heard(after(5), seconds(10))
+    link = after_reply(after(5), seconds(10))
     assert (link.state, link.failures, link.down_since, link.heard_at) == (UP, 0, None, seconds(10))
 
 
 def test_it_is_down_since_it_fell_however_often_it_was_tried_since() -> None:
-    assert missed(after(3), PATIENCE, seconds(400)).down_since == NOON
+    assert after_failure(after(3), PATIENCE, seconds(400)).down_since == NOON
 
 
 def test_a_server_that_names_a_time_rests_for_it_although_the_line_is_up() -> None:
-    link = missed(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    link = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert (link.state, room(link, 4, 0, seconds(119)), room(link, 4, 0, seconds(120))) == (UP, 0, 4)
 
 
@@ -80,7 +80,7 @@ def test_a_message_pays_for_a_failure_only_while_the_line_is_thought_up_or_is_gi
 def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a_row(answers: list[bool]) -> None:
     link, row = CircuitState("CUHK"), 0
     for answered in answers:
-        link = heard(link, NOON) if answered else missed(link, PATIENCE, NOON)
+        link = after_reply(link, NOON) if answered else after_failure(link, PATIENCE, NOON)
         row = 0 if answered else row + 1
         assert (link.state == DOWN) is (row >= PATIENCE.failures)
 
@@ -91,7 +91,7 @@ def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a
 def refused(times: int) -> CircuitState:
     link = after(2)
     for _ in range(times):
-        link = faulted(link, PATIENCE, NOON, "Agency Authentication Failed")
+        link = after_rejection(link, PATIENCE, NOON, "Agency Authentication Failed")
     return link
 
 
@@ -106,17 +106,17 @@ def test_it_is_tried_ever_more_seldom(times: int, wait_s: int) -> None:
 
 def test_its_messages_keep_their_attempts_and_the_first_answer_mends_it() -> None:
     assert counts(refused(1), PATIENCE, seconds(599)) is False
-    assert (heard(refused(3), NOON).state, heard(refused(3), NOON).fault) == (UP, "")
+    assert (after_reply(refused(3), NOON).state, after_reply(refused(3), NOON).fault) == (UP, "")
 
 
 def test_an_answer_ends_every_rest_and_every_fault() -> None:
-    assert heard(refused(3), NOON) == CircuitState("CUHK", heard_at=NOON)
+    assert after_reply(refused(3), NOON) == CircuitState("CUHK", heard_at=NOON)
 
 
 def test_a_shorter_time_that_a_busy_server_names_later_does_not_end_its_rest() -> None:
-    busy = missed(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
-    assert missed(busy, PATIENCE, NOON, retry_after_s=10).rests_until == seconds(120)
-    assert missed(CircuitState("CUHK"), PATIENCE, NOON).rests_until is None
+    busy = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    assert after_failure(busy, PATIENCE, NOON, retry_after_s=10).rests_until == seconds(120)
+    assert after_failure(CircuitState("CUHK"), PATIENCE, NOON).rests_until is None
 
 
 def test_a_line_that_is_down_goes_on_counting_its_failures() -> None:

@@ -119,7 +119,7 @@ def _together(unit: Unit, card: str) -> Any:
         return patron and patron.barcode, used
 
     held = partial(unit.requests_with, card.replace("P", "C"))
-    (first, used), (request,), nothing = unit.at_once(twice, held, lambda: "nothing")
+    (first, used), (request,), nothing = unit.gather(twice, held, lambda: "nothing")
     return first, used, request.id, nothing, len(unit.open_requests(card))
 
 
@@ -132,7 +132,7 @@ def test_what_is_asked_at_once_is_answered_as_if_it_had_been_asked_one_by_one(sh
 
 def test_one_that_raises_among_what_is_asked_at_once_is_undone_alone(shelf: Desk, now: datetime, by: Actor) -> None:
     def fall(unit: Unit, card: str) -> Any:
-        return unit.at_once(lambda: unit.patron(card), lambda: [].pop(), lambda: unit.open_requests(card))
+        return unit.gather(lambda: unit.patron(card), lambda: [].pop(), lambda: unit.open_requests(card))
 
     failed, usual = shelf.group((fall, LockSet("Px01x"), "Px01x"), _checkout("Px00x", now, by))
     assert isinstance(failed, IndexError)

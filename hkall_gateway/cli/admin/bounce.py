@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
 
 MOST_BYTES = 10_000_000
 
@@ -28,14 +28,14 @@ def bounce(site: Site) -> None:
     from hkall_gateway.store import notices
 
     if not site.bounce_key:
-        raise Ending("smtp.bounce_key_env is missing: without a key no bounce can be verified", WRONG)
+        raise CliError("smtp.bounce_key_env is missing: without a key no bounce can be verified", WRONG)
     try:
         back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
     except NotABounce as why:
-        raise Ending(f"nothing was marked: {why}") from None
+        raise CliError(f"nothing was marked: {why}") from None
     found = site.run(notices.notice, back.letter.notice)
     if found is None or found.kind != back.letter.kind or not is_ours(back.letter, found.request, site.bounce_key):
-        raise Ending("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
+        raise CliError("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
     what = f"letter {found.id}, {found.kind} of {found.request}"
     if not back.final:
         click.echo(f"{what}: {back.action} {back.status}, nothing was marked")

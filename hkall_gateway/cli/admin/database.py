@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.options import Ending, config_option
+from hkall_gateway.cli.options import CliError, config_option
 
 
 @click.group()
@@ -36,7 +36,7 @@ def upgrade(config: Path) -> None:
     try:
         schema.upgrade(engine)
     except OperationalError as error:
-        raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
+        raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
     click.echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
 
 
@@ -53,7 +53,7 @@ def check(config: Path) -> None:
     engine = open_database(config)
     drift = schema.drift(engine)
     if drift:
-        raise Ending("\n".join(f"differs: {change}" for change in drift))
+        raise CliError("\n".join(f"differs: {change}" for change in drift))
     click.echo(f"revision {revisions.head()}, no differences")
 
 
@@ -73,12 +73,12 @@ def vacuum(config: Path) -> None:
     engine = open_database(config)
     file = leftovers.file_of(engine)
     if file is None:
-        raise Ending("only an SQLite file can be rewritten; on PostgreSQL run VACUUM FULL in a quiet hour")
+        raise CliError("only an SQLite file can be rewritten; on PostgreSQL run VACUUM FULL in a quiet hour")
     before = file.stat().st_size
     try:
         emptied = leftovers.vacuum(engine)
     except OperationalError as error:
-        raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
+        raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
     if not emptied:
-        raise Ending("the file is rewritten, but another reader keeps the write-ahead log: run it again")
+        raise CliError("the file is rewritten, but another reader keeps the write-ahead log: run it again")
     click.echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")

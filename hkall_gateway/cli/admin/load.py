@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
 from hkall_gateway.cli.show import progress
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
@@ -72,7 +72,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     spared = [row.card for row in rows if row.where in cards.refused]
     _load(site, "patrons", Export(taken, export.columns), cards, spared, dry_run=dry_run, full=full, force=force)
     if spared:
-        raise Ending(f"{len(spared)} of {len(rows)} rows were left out")
+        raise CliError(f"{len(spared)} of {len(rows)} rows were left out")
 
 
 @load.command()
@@ -157,7 +157,7 @@ def _checked(read: Callable[[Path], Any], file: Path) -> Any:
     try:
         return read(file)
     except exports.BadFile as error:
-        raise Ending(f"{error}\nnothing was loaded", WRONG) from None
+        raise CliError(f"{error}\nnothing was loaded", WRONG) from None
 
 
 def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
@@ -247,7 +247,7 @@ def _load(
     report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
     click.echo(_told(kind, report, full=full))
     if full and report.too_many_vanish and not force:
-        raise Ending(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+        raise CliError(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
     if dry_run:
         return
     number = site.run(loading.begin, kind)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending
+from hkall_gateway.cli.options import WRONG, CliError
 
 
 @click.group()
@@ -31,5 +31,5 @@ def check(file: Path) -> None:
     try:
         found = policy_file.load(file)
     except ConfigErrors as error:
-        raise Ending(str(error), WRONG) from None
+        raise CliError(str(error), WRONG) from None
     click.echo(f"{file}: no errors; {len(found.categories)} categories")

@@ -1,4 +1,4 @@
-"""purge: forget who borrowed what is long over, and move it to an archive; the round of the same name does it every night."""
+"""purge: anonymise and archive old ended requests, as the nightly round of the same name does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, confirm, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
@@ -52,12 +52,12 @@ def _question(would: Sequence[Mapping[str, object]]) -> str:
 
 
 def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> Retention:
-    """The policy's, or what the options say instead of it."""
+    """Return the retention periods of the policy, overridden by the options."""
     if archive is None:
         return replace(policy, anonymise_days=older_than, archive_days=0) if older_than else policy
     days = older_than or policy.archive_days
     if not days:
-        raise Ending("--archive needs --older-than, or retention.archive_days in the policy", WRONG)
+        raise CliError("--archive needs --older-than, or retention.archive_days in the policy", WRONG)
     return replace(policy, archive_days=days, archive_file=str(archive))
 
 
@@ -85,7 +85,7 @@ def _do(site: Site, library: Library) -> int:
     who = f"cli {by_staff(ROUND).who}"
     going: RoundState | None = site.run(begin, ROUND, who, site.now(), False)
     if going is None:
-        raise Ending("a gateway is purging at this moment")
+        raise CliError("a gateway is purging at this moment")
     count = 0
     try:
         while going is not None:
@@ -93,5 +93,5 @@ def _do(site: Site, library: Library) -> int:
             if sys.stderr.isatty():
                 click.echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:
-        raise Ending(f"{error}\nno row of this batch was deleted") from None
+        raise CliError(f"{error}\nno row of this batch was deleted") from None
     return count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, config_option
+from hkall_gateway.cli.options import WRONG, CliError, config_option
 
 if TYPE_CHECKING:
     from hkall_gateway.wiring.serving import Serving
@@ -36,9 +36,9 @@ def serve(config: Path, only: str | None, without: str | None) -> None:
     from hkall_gateway.cli.work.opening import load_config, open_database
 
     if only and without:
-        raise Ending("--only and --without: choose one", WRONG)
+        raise CliError("--only and --without: choose one", WRONG)
     if only and load_config(config)[0].web is None:
-        raise Ending(f"{config}: --only web: there is no [web] table", WRONG)
+        raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
     open_database(config).dispose()
     raise SystemExit(process.serve(config, serving=_serving(only, without)))
 
@@ -94,5 +94,5 @@ def _password() -> str:
         return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
     text = sys.stdin.readline().rstrip("\r\n")
     if not text:
-        raise Ending("standard input has no password on its first line", WRONG)
+        raise CliError("standard input has no password on its first line", WRONG)
     return text

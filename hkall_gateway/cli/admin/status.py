@@ -39,7 +39,7 @@ def _local(site: Site) -> list[dict[str, Any]]:
     """Whether the library's own system answers, where there is one that is asked."""
     if site.local is None:
         return []
-    facts = site.known(NOBODY)
+    facts = site.borrower_facts(NOBODY)
     away = bool(facts.flag) or not facts.reachable
     return [_line("ils", facts.source, "away" if away else "answers", 1, None)]
 

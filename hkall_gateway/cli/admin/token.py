@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.staff_roles import StaffRole
 
@@ -43,12 +43,12 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
     from hkall_gateway.store import api_tokens
 
     if not name.isascii() or not name.isprintable() or not name.strip() or len(name) > 60:
-        raise Ending(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
+        raise CliError(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
     now, text = site.now(), PREFIX + token_urlsafe(32)
     ends = now + timedelta(days=days) if days else None
     made = api_tokens.ApiToken(name, api_tokens.hash_of(text), role, by_staff("token").who, now, ends)
     if not site.run(api_tokens.make, made):
-        raise Ending(f"{name}: this name was used before; take another one")
+        raise CliError(f"{name}: this name was used before; take another one")
     click.echo(text)
 
 
@@ -63,7 +63,7 @@ def list_(site: Site, as_json: bool) -> None:
     from hkall_gateway.store import api_tokens
 
     now = site.now()
-    show((_line(one, now) for one in site.look(api_tokens.listed)), as_json, COLUMNS)
+    show((_line(one, now) for one in site.read(api_tokens.listed)), as_json, COLUMNS)
 
 
 def _line(one: ApiToken, now: datetime) -> dict[str, Any]:
@@ -83,5 +83,5 @@ def revoke(site: Site, name: str) -> None:
     from hkall_gateway.store import api_tokens
 
     if not site.run(api_tokens.revoke, name, site.now()):
-        raise Ending(f"{name}: no token of this name is in force")
+        raise CliError(f"{name}: no token of this name is in force")
     click.echo(f"{name} revoked")

@@ -1,4 +1,4 @@
-"""The pages that are written by the tables themselves: `make docs`. A test says when they are out of date."""
+"""Generates the documentation pages from the tables (`make docs`). A test fails when they are out of date."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
@@ -53,7 +53,7 @@ def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
     Example: hkall-gateway closures move --reason "typhoon"
     """
     if not reason.strip():
-        raise Ending("a reason is needed: --reason")
+        raise CliError("a reason is needed: --reason")
     moved: list[Done] = []
     after: str | None = ""
     while after is not None:

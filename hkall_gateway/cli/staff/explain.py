@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hkall_gateway.cli.options import REFUSED, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import REFUSED, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
@@ -185,7 +185,7 @@ def _fine(unit: Unit, item: tuple[str, str], site: Site, day: date) -> dict[str,
     agency, barcode = item
     loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
     if len(loans) != 1:
-        raise Ending(f"{barcode}: not on loan")
+        raise CliError(f"{barcode}: not on loan")
     cents = fine_for(loans[0], day, site.library.policy, closed_days(unit, site.library))
     return {"answer": f"{cents} cents", "cents": cents, "request": loans[0].id, "day": day}
 
@@ -207,7 +207,7 @@ def _tell(site: Site, question: ExplainQuestion, at: str, as_json: bool) -> None
     from hkall_gateway.desk.ils.local_system import LOADED
 
     when = _instant(at, site)
-    facts = site.known(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
+    facts = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
     def work(unit: Unit) -> None:
         raise _Undo(_explained(unit, question, facts, site, when))

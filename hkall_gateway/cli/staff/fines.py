@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
@@ -80,5 +80,5 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
 def _tell(outcome: Any, as_json: bool) -> None:
     if isinstance(outcome, Refused):
-        raise Ending(say(outcome.why, "en", outcome.detail))
+        raise CliError(say(outcome.why, "en", outcome.detail))
     show([asdict(outcome)], as_json)

@@ -1,4 +1,4 @@
-"""outbox list|show|retry|done|drop: what could not be told yet, dead letters, and what a person makes of them."""
+"""outbox list|show|retry|done|drop: unsent messages and dead letters, and the staff commands for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
@@ -76,7 +76,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
     """
     found = site.run(_in_full, row, site.library.agency)
     if found is None:
-        raise Ending(f"{row}: no such row in the outbox")
+        raise CliError(f"{row}: no such row in the outbox")
     if as_json:
         show([found], as_json)
         return
@@ -194,15 +194,15 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended) -> None:
     """Do it to every named row, each in a transaction of its own; exit 1 if it could not be done to one of them."""
     if not rows and not partner and not error:
-        raise Ending("name rows, a partner with --partner, or an error with --error", WRONG)
+        raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.run(_rows, partner, error, states))
     refusals = [(row, no) for row in wanted if isinstance(no := site.run(work, row), Refused)]
     if not wanted:
-        raise Ending(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
+        raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):
         click.echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
     if refusals:
-        raise Ending("; ".join(f"{row}: {_words(no)}" for row, no in refusals))
+        raise CliError("; ".join(f"{row}: {_words(no)}" for row, no in refusals))
 
 
 def _words(no: Refused) -> str:

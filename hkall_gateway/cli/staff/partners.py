@@ -1,4 +1,4 @@
-"""partners: how the line to each of them is, what waits, and whether lending and borrowing are in balance."""
+"""partners: the state of each channel, its unsent messages, and the balance of lending and borrowing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import Ending, Site, json_option, with_site
+from hkall_gateway.cli.options import CliError, Site, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.circuit import circuit
 from hkall_gateway.rules.stored_words import OutboxState
@@ -36,7 +36,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
     from hkall_gateway.store.unit import Unit
 
     if unknown := set(agencies) - site.run(Unit.partners, agencies).keys():
-        raise Ending(f"{', '.join(sorted(unknown))}: not in the directory")
+        raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
     configured = [p.agency for p in site.partners]
     show(site.run(lines, site.now(), agencies, configured), as_json, COLUMNS + RATES)
 

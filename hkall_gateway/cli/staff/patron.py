@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, confirm, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
 from hkall_gateway.cli.show import plain, show
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _records(site: Site) -> Records:
     from hkall_gateway.store.privacy.person_file import Records
 
     archive = site.library.policy.retention.archive_file
-    return Records(site.look, site.run, archive, site.erased_file, site.erased_key)
+    return Records(site.read, site.run, archive, site.erased_file, site.erased_key)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def _ended() -> Iterator[None]:
     try:
         yield
     except NotDone as no:
-        raise Ending(str(no), *([WRONG] if no.wrong else [])) from None
+        raise CliError(str(no), *([WRONG] if no.wrong else [])) from None
 
 
 def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""quarantine list|show|replay|drop: what partners told of requests that we did not know, and what a person makes of it."""
+"""quarantine list|show|replay|drop: documents of partners about unknown requests, and the staff commands for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hkall_gateway.cli.options import Ending, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.stored_words import QuarantineState
@@ -86,7 +86,7 @@ def replay(site: Site, number: int, reason: str) -> None:
     if isinstance(said, Refused):
         said = trouble(said.why, found.service, said.detail)
     if isinstance(said, Problem):
-        raise Ending(f"{number}: {said.problem}: {said.detail}")
+        raise CliError(f"{number}: {said.problem}: {said.detail}")
     _settle(site, number, QuarantineState.REPLAYED, reason)
 
 
@@ -108,7 +108,7 @@ def _one(site: Site, number: int) -> QuarantinedDocument:
 
     found: QuarantinedDocument | None = site.run(kept.one, number)
     if found is None or found.state is not QuarantineState.KEPT:
-        raise Ending(f"{number}: " + (f"{found.state} already" if found else "no such document"))
+        raise CliError(f"{number}: " + (f"{found.state} already" if found else "no such document"))
     return found
 
 
@@ -116,5 +116,5 @@ def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> Non
     from hkall_gateway.store import quarantine as kept
 
     if not site.run(kept.settle, number, state, by_staff(state).who, reason):
-        raise Ending(f"{number}: judged meanwhile")
+        raise CliError(f"{number}: judged meanwhile")
     click.echo(f"{number} {state}")

@@ -1,4 +1,4 @@
-"""reconcile PARTNER: what we and a partner see differently, by its own list or by asking it, and what would mend it."""
+"""reconcile PARTNER: compares our open requests with a partner's list or its answers, and offers repairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
@@ -54,9 +54,9 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
     row = site.run(Unit.partner, partner)
     if row is None:
-        raise Ending(f"{partner}: not in the directory")
+        raise CliError(f"{partner}: not in the directory")
     if applied and not reason.strip():
-        raise Ending("--apply needs --reason", WRONG)
+        raise CliError("--apply needs --reason", WRONG)
     theirs = _listed(site, partner, path) if path else _asked(site, row, days)
     pairs = site.run(reconciling.compare, partner, theirs)
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
@@ -78,7 +78,7 @@ def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, Par
             noes.append(pair.request)
     click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
     if noes:
-        raise Ending(f"not mended: {', '.join(noes)}")
+        raise CliError(f"not mended: {', '.join(noes)}")
 
 
 # ---- what they say
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, PartnerState]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if missing := NEEDED - set(rows.fieldnames or ()):
-            raise Ending(f"{path}:1: no column {', '.join(sorted(missing))}", WRONG)
+            raise CliError(f"{path}:1: no column {', '.join(sorted(missing))}", WRONG)
         lines = [_line(path, number, row) for number, row in enumerate(rows, start=2)]
     return {line.wire_id: line for line in lines}
 
@@ -106,10 +106,10 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerStat
 
     position = (row["position"] or "").strip().upper()
     if position not in reconciling.ANYWHERE:
-        raise Ending(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
+        raise CliError(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
     named = (row["request_id"] or "").strip()
     if ":" not in named:
-        raise Ending(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
+        raise CliError(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
     return PartnerState(named, (position,), (row.get("barcode") or "").strip())
 
 
@@ -122,7 +122,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     from hkall_gateway.store.unit import Unit
 
     if not (partner.can_lookup_request or partner.can_lookup_items):
-        raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
+        raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     agreed = site.agreed()
     client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
     still = site.run(Unit.open_list, "", partner.agency)

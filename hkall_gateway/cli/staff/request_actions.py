@@ -1,4 +1,4 @@
-"""request: what staff may do by hand. Every deed stands in the journal with who did it and why."""
+"""request: staff commands by hand. The journal records each with its author and reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import RequestTitle
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One deed on the command line: its name there, what its help says, and which of OPTIONS it takes."""
+    """One staff command on the command line: its name there, its help text, and its rows of OPTIONS."""
 
     command: str
     help: str
@@ -99,7 +99,7 @@ def _add(row: Command) -> None:
         command = _about(site, said, what, item)
         outcome = site.run(in_context, actions.act, site.library, site.now(), command, row.command)
         if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not command.request and _is_number(what):
-            raise Ending(f"{what}: no request with this number")
+            raise CliError(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
@@ -132,7 +132,7 @@ def _name(row: Command) -> str:
 
 
 def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffCommand:
-    """The deed with the request and the copy that it is about."""
+    """Return the staff command with its request and copy filled in."""
 
     from hkall_gateway.store.unit import Unit
 
@@ -150,21 +150,21 @@ def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise Ending(f"--on: {text!r} is not a date (YYYY-MM-DD)", WRONG) from None
+        raise CliError(f"--on: {text!r} is not a date (YYYY-MM-DD)", WRONG) from None
 
 
 def _position(text: str) -> Position | None:
     try:
         return Position(text.upper()) if text else None
     except ValueError:
-        raise Ending(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
+        raise CliError(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
 
 
 def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
     """Print what was done; a refusal is an ending, which names `what` where that is not known."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
-        raise Ending(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)
+        raise CliError(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)
     show([{k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}], as_json)
 
 
@@ -186,7 +186,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
     patron = site.run(card_now, patron)
     ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
-    facts = site.known(patron, bib)
+    facts = site.borrower_facts(patron, bib)
     _tell(site.run(_place, as_present(ask, facts), facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
@@ -211,7 +211,7 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     from hkall_gateway.desk.services import TRY_AGAIN
 
     old = site.run(_old, what)
-    facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
+    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
     command = StaffCommand(by_staff("reopen"), what, reason=reason)
     _tell(site.run(_reopen, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 

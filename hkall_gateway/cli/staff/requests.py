@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, json_option, require_partner, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request
 
@@ -40,7 +40,7 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
     from hkall_gateway.store.unit import Unit
 
     if position and position.upper() not in tuple(Position):
-        raise Ending(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
+        raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
     found = site.run(Unit.open_list, position.upper(), partner)
     if not found:
         require_partner(site, partner)
@@ -62,7 +62,7 @@ def show_(site: Site, request: str, as_json: bool) -> None:
 
     found = site.run(Unit.request, request)
     if found is None:
-        raise Ending(f"{request}: no such request")
+        raise CliError(f"{request}: no such request")
     cards = site.run(former_cards.cards_of, found.patron) if found.patron else ()
     _print_one(found, cards[1:], site.run(Unit.candidates, request), as_json)
 
@@ -91,7 +91,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
 
     lines = site.run(former_cards.history, what)
     if not lines:
-        raise Ending(f"{what}: no request, copy or patron of that name in the journal")
+        raise CliError(f"{what}: no request, copy or patron of that name in the journal")
     show((_readable(line) for line in lines), as_json, TRACED)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import REFUSED, WRONG, Ending, json_option
+from hkall_gateway.cli.options import REFUSED, WRONG, CliError, json_option
 from hkall_gateway.clock import now
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 
@@ -69,7 +69,7 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
         message = decode(posted.body, charset(posted.content_type))
     except BadDocument as bad:
         click.echo(posted.body[:4000].decode("utf-8", "replace"))
-        raise Ending(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
+        raise CliError(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
     _print(posted.status, message, options["as_json"])
     if message.has("Problem"):
         raise SystemExit(REFUSED)
@@ -80,7 +80,7 @@ def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
     if file.is_file():
         return file.read_bytes()
     if not options["speaker"] or not options["listener"]:
-        raise Ending(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
+        raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
     secret = _secret(options) if options["proof"] == "document" else ""
     return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
 
@@ -88,7 +88,7 @@ def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
 def _secret(options: dict[str, Any]) -> str:
     secret = os.environ.get(options["secret_env"], "") if options["secret_env"] else ""
     if options["secret_env"] and not secret:
-        raise Ending(f"--secret-env: the environment has no variable {options['secret_env']!r}", WRONG)
+        raise CliError(f"--secret-env: the environment has no variable {options['secret_env']!r}", WRONG)
     return secret
 
 
@@ -112,7 +112,7 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
         message = written(service, words, speaker, listener, secret, now())
         return encode(message, DIALECTS[dialect])
     except ValueError as bad:
-        raise Ending(str(bad), WRONG) from None
+        raise CliError(str(bad), WRONG) from None
 
 
 def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
@@ -122,9 +122,9 @@ def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> Http
     try:
         return post(url, body, timeout_s, authorization)
     except ValueError as bad:
-        raise Ending(str(bad), WRONG) from None
+        raise CliError(str(bad), WRONG) from None
     except NoReply as failed:
-        raise Ending(str(failed)) from None
+        raise CliError(str(failed)) from None
 
 
 def _print(status: int, message: NcipMessage, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import Ending, NcipAgreements, Site, config_option
+from hkall_gateway.cli.options import CliError, NcipAgreements, Site, config_option
 from hkall_gateway.cli.tools.sip2 import password_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
         click.echo(failure, err=True)
     click.echo(f"{len(scenarios) - len(failures)} of {len(scenarios)} scenarios hold")
     if failures:
-        raise Ending(f"{len(failures)} failed")
+        raise CliError(f"{len(failures)} failed")
 
 
 def command_line(main: click.Command) -> CommandLine:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending
+from hkall_gateway.cli.options import WRONG, CliError
 from hkall_gateway.lab.agencies import AGENCIES
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def simulate(
     settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
     failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _told(report)]
     if failed:
-        raise Ending(f"something was lost with seed {', '.join(map(str, failed))}")
+        raise CliError(f"something was lost with seed {', '.join(map(str, failed))}")
     click.echo("nothing was lost")
 
 
@@ -51,7 +51,7 @@ def _with_driver(url: str) -> str:
     """The URL as a configuration file may have it. Ending for any other database."""
     found = url.replace("postgresql://", "postgresql+psycopg://", 1)
     if found and not found.startswith("postgresql+psycopg://"):
-        raise Ending(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)
+        raise CliError(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)
     return found
 
 

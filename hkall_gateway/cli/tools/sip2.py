@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import click
 
-from hkall_gateway.cli.options import WRONG, Ending, json_option
+from hkall_gateway.cli.options import WRONG, CliError, json_option
 from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -46,7 +46,7 @@ class TerminalSession:
         try:
             return decode(self.wire.ask(encode(wanted, self.dialect)), self.dialect)
         except (OSError, BadMessage) as bad:
-            raise Ending(f"no usable reply to {message.code}: {bad}") from None
+            raise CliError(f"no usable reply to {message.code}: {bad}") from None
 
 
 @click.command()
@@ -96,7 +96,7 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
             return _short(words[0], dict(word.split("=", 1) for word in words[1:]), moment)
         return decode(text.encode(dialect.encoding, "replace"), dialect)
     except (BadMessage, ValueError) as bad:
-        raise Ending(f"{text!r}: {bad}", WRONG) from None
+        raise CliError(f"{text!r}: {bad}", WRONG) from None
 
 
 def shown(message: Sip2Message) -> str:
@@ -123,7 +123,7 @@ def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as bad:
-        raise Ending(f"{text!r}: {bad}", WRONG) from None
+        raise CliError(f"{text!r}: {bad}", WRONG) from None
 
 
 def _short(code: str, said: dict[str, str], moment: datetime) -> Sip2Message:
@@ -148,7 +148,7 @@ def _log_in(caller: TerminalSession, login: str, password: str) -> None:
         caller.ask(Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": login, "CO": password})).get("ok")
         != "1"
     ):
-        raise Ending(f"{login}: the login was refused; the gateway's log says why")
+        raise CliError(f"{login}: the login was refused; the gateway's log says why")
 
 
 def password_of(variable: str | None) -> str:
@@ -156,7 +156,7 @@ def password_of(variable: str | None) -> str:
     if variable is None:
         return str(click.prompt("Password", hide_input=True, err=True))
     if variable not in os.environ:
-        raise Ending(f"the environment has no variable {variable!r}", WRONG)
+        raise CliError(f"the environment has no variable {variable!r}", WRONG)
     return os.environ[variable]
 
 
@@ -164,10 +164,10 @@ def connected(address: str, timeout_s: float, *, tls: bool = False, authority: P
     """Return a socket connected to HOST:PORT. Raises Ending for a malformed address (exit 2) or a failed connection."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()):
-        raise Ending(f"{address!r} is not HOST:PORT", WRONG)
+        raise CliError(f"{address!r} is not HOST:PORT", WRONG)
     try:
         line = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
         context = ssl.create_default_context(cafile=authority) if tls or authority else None
         return context.wrap_socket(line, server_hostname=host.strip("[]")) if context else line
     except (OSError, OverflowError) as bad:
-        raise Ending(f"{address}: {bad}") from None
+        raise CliError(f"{address}: {bad}") from None

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.cli.options import WRONG, Ending, Site, by_staff
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config
 from hkall_gateway.clock import now
@@ -40,16 +40,16 @@ _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAn
 def backup(site: Site, file: Path, *, force: bool, as_json: bool) -> None:
     """Copy the database of the site into `file`, and the marks of the erased beside it."""
     if site.engine is None:
-        raise Ending("there is no database to copy here", WRONG)
+        raise CliError("there is no database to copy here", WRONG)
     if file.exists() and not force:
-        raise Ending(f"{file} is there already; --force writes over it")
+        raise CliError(f"{file} is there already; --force writes over it")
     last = site.run(restoring.begun, site.now())
     try:
         marks = erased.add(file.absolute().with_name(BESIDE), _marks_of(site))
         _save(site.engine, file)
     except _FAULTS as error:
         site.run(restoring.made, last)
-        raise Ending(f"{error}\nno backup was made") from None
+        raise CliError(f"{error}\nno backup was made") from None
     show([{"file": str(file), "bytes": file.stat().st_size, "erased": len(marks)}], as_json)
 
 
@@ -58,7 +58,7 @@ def _save(engine: Engine, file: Path) -> None:
 
 
 def _marks_of(site: Site) -> tuple[Mark, ...]:
-    return erased.merged(site.look(erased.kept), erased.read(site.erased_file) if site.erased_file else ())
+    return erased.merged(site.read(erased.kept), erased.read(site.erased_file) if site.erased_file else ())
 
 
 # ---- and back
@@ -85,16 +85,16 @@ class _Target:
 def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
     """Put the backup `file` in the database's place and erase those again who were erased since."""
     if not file.exists():
-        raise Ending(f"{file}: no such file")
+        raise CliError(f"{file}: no such file")
     target = _target(config, file, further, force)
     _require_free(target)
     try:
         erased.add(target.erased_file, target.marks.known)
         done = _restored(target, file)
     except _FAULTS as error:
-        raise Ending(str(error)) from None
+        raise CliError(str(error)) from None
     except DBAPIError as error:
-        raise Ending(f"nothing was changed: {error.orig}") from None
+        raise CliError(f"nothing was changed: {error.orig}") from None
     show(_told(done, _again_in_archives(target)), as_json)
 
 
@@ -105,7 +105,7 @@ def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Tar
     try:
         known = erased.merged(restoring.readable_marks(engine, make_unit(library)), *map(erased.read, files))
     except (OSError, ValueError) as error:
-        raise Ending(str(error)) from None
+        raise CliError(str(error)) from None
     engine.dispose()
     return _Target(engine, library, files[0], Marks(known, erased_key(found)), force)
 
@@ -119,7 +119,7 @@ def _require_free(target: _Target) -> None:
     )
     target.engine.dispose()
     if why:
-        raise Ending(f"the database is not free: {why}; --force replaces it")
+        raise CliError(f"the database is not free: {why}; --force replaces it")
 
 
 def _is_new(engine: Engine) -> bool:
@@ -130,7 +130,7 @@ def _is_new(engine: Engine) -> bool:
     try:
         return not inspect(engine).has_table("requests")
     except DBAPIError as error:
-        raise Ending(f"the database cannot be read: {error.orig}; --force replaces it") from None
+        raise CliError(f"the database cannot be read: {error.orig}; --force replaces it") from None
     finally:
         engine.dispose()
 
@@ -166,7 +166,7 @@ def _again_in_archives(target: _Target) -> int:
     try:
         return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
     except (NotAnArchive, erased.OtherKey, OSError) as error:
-        raise Ending(f"the database is restored, but {error}") from None
+        raise CliError(f"the database is restored, but {error}") from None
 
 
 def _again_in(file: Path, marks: Marks) -> int:

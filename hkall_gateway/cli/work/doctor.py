@@ -21,7 +21,7 @@ from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from hkall_gateway.cli.options import REFUSED, WRONG, Ending
+from hkall_gateway.cli.options import REFUSED, WRONG, CliError
 from hkall_gateway.cli.work.opening import load_config
 from hkall_gateway.clock import now
 from hkall_gateway.daemon import the_reactor
@@ -44,7 +44,7 @@ def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
     """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed."""
     found, library = load_config(config)
     if to and not is_address(to):
-        raise Ending(f"--to: {to!r} is not an address", WRONG)
+        raise CliError(f"--to: {to!r} is not an address", WRONG)
     reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
     means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
     tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
@@ -55,14 +55,14 @@ def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
     findings = [finding for sheet in sheets.values() for finding in sheet.found]
     click.echo(as_objects(findings) if as_json else summary(findings))
     if len(sheets) < len(chosen):
-        raise Ending(f"interrupted; not examined: {', '.join(one.name for one in chosen if one.name not in sheets)}")
+        raise CliError(f"interrupted; not examined: {', '.join(one.name for one in chosen if one.name not in sheets)}")
     if any(finding.status is Status.FAIL for finding in findings):
         raise SystemExit(REFUSED)
 
 
 def _named(known: Mapping[str, Examinee], who: str) -> Examinee:
     if who not in known:
-        raise Ending(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
+        raise CliError(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
     return known[who]
 
 

@@ -1,4 +1,4 @@
-"""Faults of the world as one line with the way out; a bug stays the traceback that it is."""
+"""Turns environment errors (disk, network, database) into one line, with a remedy and an exit code; bugs keep a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.cli.options import WRONG, Ending
+from hkall_gateway.cli.options import WRONG, CliError
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.outbox import NewerRow
@@ -46,22 +46,22 @@ _PRIMARY = 0xFF
 AGAIN = "see that the server runs and that database.url is right, then run the command again"
 
 
-def ending_of(error: Exception) -> Ending | None:
-    """Return the line for a fault of the world, None for a bug."""
+def ending_of(error: Exception) -> CliError | None:
+    """Return the message for an environment error, None for a bug."""
     if isinstance(error, ConfigErrors):
-        return Ending(str(error), WRONG)
+        return CliError(str(error), WRONG)
     if isinstance(error, NewerRow):
-        return Ending(f"{error}: use that one here too", WRONG)
+        return CliError(f"{error}: use that one here too", WRONG)
     if isinstance(error, Unavailable):
         cause = ending_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
-        return cause or Ending(f"the database: {error}: {AGAIN}")
+        return cause or CliError(f"the database: {error}: {AGAIN}")
     if isinstance(error, DBAPIError):
         mend = way_out(error)
-        return Ending(f"the database: {cause_of(error)}: {mend}") if mend else None
+        return CliError(f"the database: {cause_of(error)}: {mend}") if mend else None
     if isinstance(error, OSError) and error.errno in FILES:
-        return Ending(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}: {FILES[error.errno]}")
+        return CliError(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}: {FILES[error.errno]}")
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
-        return Ending("PostgreSQL needs its driver: install hkall-gateway with the extra `postgres`", WRONG)
+        return CliError("PostgreSQL needs its driver: install hkall-gateway with the extra `postgres`", WRONG)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a decision is made from: every fact with its source and the instant from which it is."""
+"""The facts behind a decision, each with its source and its time."""
 
 from __future__ import annotations
 

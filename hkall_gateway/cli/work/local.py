@@ -1,4 +1,4 @@
-"""The library's own system as a command asks it: it waits for the answer, and hangs up again."""
+"""Queries of a command to the library's own system: one connection each, closed after the answer."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class IlsConnection:
         raise Unusable("no usable reply")
 
 
-def known(config: GatewayConfig, library: Library, engine: Engine, post: Post) -> Known:
-    """What asks the configured system, with what stands in for it while it is away. PINs are no matter of a command."""
+def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: Post) -> Known:
+    """Return the function that queries the configured system, with its offline fallback. It never checks a PIN."""
 
     def ask(card: str, bib_id: str) -> BorrowerFacts:
         store = Immediate(engine, make_unit(library))

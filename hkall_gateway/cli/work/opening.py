@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.cli.options import WRONG, Ending, NcipAgreements, Site
+from hkall_gateway.cli.options import WRONG, CliError, NcipAgreements, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
@@ -42,7 +42,7 @@ def load_config(path: Path) -> tuple[GatewayConfig, Library]:
         found = gateway.load(path, os.environ)
         return found, library_of(found)
     except ConfigErrors as error:
-        raise Ending(str(error), WRONG) from None
+        raise CliError(str(error), WRONG) from None
 
 
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
@@ -92,9 +92,9 @@ def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Kn
     """Return how the library's own system is asked, None where all is loaded."""
     if config.ils.connector in LOADED_ONLY:
         return None
-    from hkall_gateway.cli.work.local import known
+    from hkall_gateway.cli.work.local import fact_source
 
-    return known(config, library, engine, _post)
+    return fact_source(config, library, engine, _post)
 
 
 def erased_file(config: GatewayConfig, path: Path) -> Path:
@@ -123,7 +123,7 @@ def require_revision(engine: Engine, path: Path) -> None:
         require_known(found)
         state = f"at revision {found}" if found else "empty"
         mend = f"run `hkall-gateway db upgrade --config {path}`"
-        raise Ending(f"the database is {state}, this program needs {wanted}: {mend}", WRONG)
+        raise CliError(f"the database is {state}, this program needs {wanted}: {mend}", WRONG)
 
 
 def revision_of(engine: Engine, path: Path) -> str:
@@ -133,13 +133,13 @@ def revision_of(engine: Engine, path: Path) -> str:
     try:
         return revisions.revision(engine)
     except DBAPIError as error:
-        raise Ending(f"{path}: database.url: cannot be opened: {cause_of(error)}", WRONG) from None
+        raise CliError(f"{path}: database.url: cannot be opened: {cause_of(error)}", WRONG) from None
 
 
 def require_known(found: str) -> None:
     """Exit 2 where a newer version of the program has been at the database."""
     if not revisions.knows(found):
-        raise Ending(
+        raise CliError(
             f"the database is at revision {found}, and this program knows none after {revisions.head()}: "
             "install the newer version here too; gateways that run already may go on until then",
             WRONG,

@@ -110,11 +110,11 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     first = {c.agency: c.rank for c in reversed(possible)}
     today = calendar.civil(now)
 
-    def turn(c: Candidate) -> tuple[bool, bool, int, int]:
+    def rank(c: Candidate) -> tuple[bool, bool, int, int]:
         closed, asked = today in known.get(c.agency, UNKNOWN_RECORD).closures, ItemKey(c.agency, c.barcode) in in_use.asked
         return closed, asked, first[c.agency], c.rank
 
-    return sorted(possible, key=turn)
+    return sorted(possible, key=rank)
 
 
 def reasons(context: Context, copies: Sequence[Holding], request: Request, in_use: InUse) -> list[str]:

@@ -28,7 +28,7 @@ MOST_KEPT: Final = 5_000
 """Borrowers in the cache: more than a library serves within a quarter of an hour."""
 
 
-async def nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
     """The default `verify`: accepts no PIN, since it has no hash function."""
     return False
 
@@ -45,7 +45,7 @@ class OfflineRules:
     fallback: Literal["allow", "refuse"] = "allow"
     keep_s: float = 900.0
     pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
-    verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = nobody
+    verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = reject_pin
 
 
 USUAL: Final = OfflineRules()

@@ -76,10 +76,10 @@ def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, circuit_settings: 
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == D.FAULT:
-        unit.links.keep(after := circuit.faulted(link, circuit_settings, now, _said(answer)[:200]))
+        unit.links.keep(after := circuit.after_rejection(link, circuit_settings, now, _said(answer)[:200]))
         return after
     lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
-    after = circuit.missed(link, circuit_settings, now, answer.retry_after_s) if lost else circuit.heard(link, now)
+    after = circuit.after_failure(link, circuit_settings, now, answer.retry_after_s) if lost else circuit.after_reply(link, now)
     unit.links.keep(after)
     return after
 

@@ -59,7 +59,7 @@ def _moment(context: Context) -> Moment:
     return Moment(context.now, context.library.policy.waits)
 
 
-# ---- what was not told
+# ---- unsent messages
 
 
 def unsent_messages(

@@ -22,7 +22,7 @@ CLERK, SUPERVISOR = StaffRole.CLERK, StaffRole.SUPERVISOR
 REOPEN: Final = "reopen"
 
 
-class Hindrance(StrEnum):
+class DenialReason(StrEnum):
     """Why a command is not allowed: the role, the position, or a fact that the command needs."""
 
     ROLE = auto()
@@ -46,7 +46,7 @@ class ActionRow:
     events: tuple[Event, ...] = ()
     positions: frozenset[Position] = frozenset()
     takes: tuple[str, ...] = ()
-    unless: Callable[[Request], Hindrance | None] = lambda request: None  # noqa: ARG005
+    unless: Callable[[Request], DenialReason | None] = lambda request: None  # noqa: ARG005
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +57,27 @@ class Action:
     role: StaffRole
     needs_reason: bool
     takes: tuple[str, ...]
-    hindrance: Hindrance | None = None
+    hindrance: DenialReason | None = None
 
     @property
     def allowed(self) -> bool:
         return self.hindrance is None
 
 
-def _without_flag(request: Request) -> Hindrance | None:
-    return None if request.flags else Hindrance.NO_FLAG
+def _without_flag(request: Request) -> DenialReason | None:
+    return None if request.flags else DenialReason.NO_FLAG
 
 
-def _without_recall(request: Request) -> Hindrance | None:
-    return None if request.recalled_on else Hindrance.NO_RECALL
+def _without_recall(request: Request) -> DenialReason | None:
+    return None if request.recalled_on else DenialReason.NO_RECALL
 
 
-def _not_missing(request: Request) -> Hindrance | None:
-    return None if request.lost_on or request.claimed_on else Hindrance.NOT_MISSING
+def _not_missing(request: Request) -> DenialReason | None:
+    return None if request.lost_on or request.claimed_on else DenialReason.NOT_MISSING
 
 
-def _without_patron(request: Request) -> Hindrance | None:
-    return None if request.patron else Hindrance.NO_PATRON
+def _without_patron(request: Request) -> DenialReason | None:
+    return None if request.patron else DenialReason.NO_PATRON
 
 
 _ANYWHERE: Final = frozenset(Position)
@@ -141,11 +141,11 @@ def _action(row: ActionRow, request: Request, role: StaffRole) -> Action:
     return Action(row.name, row.role, needs_reason, row.takes, _hindrance(row, request, role))
 
 
-def _hindrance(row: ActionRow, request: Request, role: StaffRole) -> Hindrance | None:
+def _hindrance(row: ActionRow, request: Request, role: StaffRole) -> DenialReason | None:
     if role < row.role:
-        return Hindrance.ROLE
+        return DenialReason.ROLE
     if not _fits(row, request):
-        return Hindrance.POSITION
+        return DenialReason.POSITION
     return row.unless(request)
 
 

@@ -48,7 +48,7 @@ class HttpCredentials:
     secret: str = field(default="", repr=False)
 
 
-def shown(header: str) -> HttpCredentials | None:
+def parse_authorization(header: str) -> HttpCredentials | None:
     """Parse an Authorization header; None if it is empty."""
     scheme, _, rest = header[:LONGEST_HEADER].strip().partition(" ")
     if not scheme:

@@ -1,4 +1,4 @@
-"""Bytes to a tree of XML that cannot hurt: hardened parser, limits, and the oddities of transport and charset taken off."""
+"""Parses XML within limits, without entities or network access, and tolerates deviations of transport and charset."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, instant
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
-from hkall_gateway.ncip.metrics import PartnerExchange, replied, to_nobody, untimed
+from hkall_gateway.ncip.metrics import PartnerExchange, ignore, replied, untimed
 from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -65,7 +65,7 @@ class NcipClient:
         post: Post,
         agency: str,
         secrets: Mapping[str, str],
-        told: Callable[[PartnerExchange], None] = to_nobody,
+        told: Callable[[PartnerExchange], None] = ignore,
         seconds: Callable[[], float] = untimed,
         posts: Mapping[str, Post] = MappingProxyType({}),
     ) -> None:

@@ -162,9 +162,9 @@ class NcipConnection(Protocol):
 
     def _next_iteration(self) -> Deferred[None]:
         """A Deferred that fires in the next reactor iteration, after other connections were served."""
-        turn: Deferred[None] = Deferred()
-        self._factory.reactor.callLater(0, turn.callback, None)
-        return turn
+        pause: Deferred[None] = Deferred()
+        self._factory.reactor.callLater(0, pause.callback, None)
+        return pause
 
     def _prove(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""

@@ -197,10 +197,10 @@ class Upstream:
         """The reply to one question; see `Ask`. Raises HungUp or Unanswered where it was sent and has no answer."""
         question = body[:2].decode("latin-1")
         if not self._health.may_ask():
-            self._health.rested(question)
+            self._health.record_skipped(question)
             raise Unreachable("the local system is down")
         if self._is_closed and self.refused:
-            self._health.rested(question)
+            self._health.record_skipped(question)
             raise Unreachable("the local system does not take this login")
         return await self._asked(body, question)
 
@@ -243,19 +243,19 @@ class Upstream:
                 self._tell(failed, question, self._clock.seconds() - began, hung_up=hung_up, fair=fair)
             self._drop()
             raise self._said_of(failed, hung_up=hung_up) from failed
-        self._health.heard(question, self._clock.seconds() - began)
+        self._health.record_reply(question, self._clock.seconds() - began)
         return reply
 
     def _tell(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
         """Report a failed request to the system's health."""
         if isinstance(failed, LoginRefused):
-            self._health.heard("93", took_s)
+            self._health.record_reply("93", took_s)
             self._health.login_refused(self.login.name, self.login, str(failed))
         elif hung_up and not self._trying:
             self._health.hung_up(question, self.try_again)
         else:
             grave = fair and (not self._entered or question in ANSWERED)
-            self._health.missed(question, _said(failed), grave=grave, trial=self.try_again)
+            self._health.record_failure(question, _said(failed), grave=grave, trial=self.try_again)
 
     def _said_of(self, failed: Exception, *, hung_up: bool) -> Unreachable:
         if not self._sent:
@@ -354,7 +354,7 @@ def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
 
 
 def written(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """The body of a message of ours: no number, no sum, no end."""
+    """The body of a message of ours, without sequence number, checksum and terminator."""
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 

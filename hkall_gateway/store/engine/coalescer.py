@@ -69,7 +69,7 @@ _Ready = tuple[int, Any, Any]
 
 
 def conflict_free_batches(decided: Sequence[Set[str]]) -> list[list[int]]:
-    """Sort the units of a group into waves; the units of one wave may run interleaved. Returns the places of each wave.
+    """Sort the units of a group into batches; the units of one wave may run interleaved. Returns the places of each wave.
 
     `decided`: the lock names of each unit. A unit that shares a name with an earlier one goes into a later wave. A unit without
     names comes after all earlier units, alone.
@@ -78,24 +78,24 @@ def conflict_free_batches(decided: Sequence[Set[str]]) -> list[list[int]]:
     last: dict[str, int] = {}
     first = 0
     for place, names in enumerate(decided):
-        wave = max((last[name] + 1 for name in names if name in last), default=first) if names else len(found)
-        wave = max(wave, first)
-        found += [[]] if wave == len(found) else []
-        found[wave].append(place)
-        last.update(dict.fromkeys(names, wave))
+        batch = max((last[name] + 1 for name in names if name in last), default=first) if names else len(found)
+        batch = max(batch, first)
+        found += [[]] if batch == len(found) else []
+        found[batch].append(place)
+        last.update(dict.fromkeys(names, batch))
         first = first if names else len(found)
     return found
 
 
-def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work], results: list[Any]) -> None:
+def run_batch(connection: Connection, batch: Sequence[int], works: Sequence[Work], results: list[Any]) -> None:
     """Run the units at these places, and store the result of each at its place in `results`.
 
     Raises UnitFailed if one of them raised, and the database's error if a combined statement failed.
     """
     if connection.dialect.name != "sqlite":
-        Coalescer(connection, results).take(wave, works)
+        Coalescer(connection, results).take(batch, works)
         return
-    for place in wave:
+    for place in batch:
         try:
             results[place] = works[place]()
         except Exception as error:
@@ -116,7 +116,7 @@ def gather(connection: Connection, works: Sequence[Work]) -> list[Any]:
     On PostgreSQL their first queries share a round trip.
     """
     coalescer = connection.info.get(COALESCER)
-    return coalescer.at_once(works) if coalescer is not None else [work() for work in works]
+    return coalescer.gather(works) if coalescer is not None else [work() for work in works]
 
 
 @contextmanager
@@ -156,7 +156,7 @@ class GreenletPool:
             work = self.hub.switch(ENDED, work())
 
 
-class _AtOnce:
+class _Gathered:
     """Several functions of one unit: each starts when the one before it has queried, then all queries are sent together."""
 
     def __init__(self, works: Sequence[Work], ask: Callable[[list[_Question]], list[Any]]) -> None:
@@ -193,27 +193,27 @@ class Coalescer:
         self._stage = _stage(connection)
         self._busy: dict[int, Any] = {}
         self._written: dict[int, list[_Written]] = {}
-        self._at_once: dict[int, _AtOnce] = {}
+        self._gathered: dict[int, _Gathered] = {}
         self._place = 0
 
     # ---- called by units
 
     def ask(self, statement: CompiledStatement, values: Values) -> Any:
         """Return the result of a query, after the other units have run up to their next query."""
-        together = self._at_once.get(self._place)
+        together = self._gathered.get(self._place)
         return together.ask((statement, values)) if together else self._ask([(statement, values)])[0]
 
     def write(self, statement: CompiledStatement, rows: Sequence[Values], missing: Exception | None) -> None:
         """Buffer a write. It is sent before the unit's next result; `missing` is raised if a row does not exist."""
         self._written.setdefault(self._place, []).append(_Written(self._place, statement, rows, missing))
 
-    def at_once(self, works: Sequence[Work]) -> list[Any]:
+    def gather(self, works: Sequence[Work]) -> list[Any]:
         """Return the results of several functions of one unit, run as `_AtOnce`."""
-        together = self._at_once[self._place] = _AtOnce(works, self._ask)
+        together = self._gathered[self._place] = _Gathered(works, self._ask)
         try:
             together.run()
         finally:
-            self._at_once.pop(self._place, None)
+            self._gathered.pop(self._place, None)
         return together.answers
 
     def settle(self) -> None:
@@ -230,12 +230,12 @@ class Coalescer:
 
     # ---- scheduling
 
-    def take(self, wave: Sequence[int], works: Sequence[Work]) -> None:
+    def take(self, batch: Sequence[int], works: Sequence[Work]) -> None:
         """Run a wave as `run_wave` does. The last writes are sent with the connection's next query."""
         info = self._connection.info
         info[COALESCER] = self
         try:
-            ready = [(place, self._stage.free(), works[place]) for place in wave]
+            ready = [(place, self._stage.free(), works[place]) for place in batch]
             self._busy = {place: greenlet for place, greenlet, _ in ready}
             while ready:
                 ready = self._answered(self._until_they_ask(ready))

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.vocabulary import LostRace
-from hkall_gateway.store.engine.coalescer import UnitFailed, conflict_free_batches, run_wave
+from hkall_gateway.store.engine.coalescer import UnitFailed, conflict_free_batches, run_batch
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.db_errors import DbErrorClass, certainly_undone, classify, error_for_caller, unavailable
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
@@ -192,8 +192,8 @@ def _together(
     units = [make_unit(connection) for _ in jobs]
     works = [partial(job.context.run, job.work, unit, *job.args) for job, unit in zip(jobs, units, strict=True)]
     results: list[Any] = [None] * len(jobs)
-    for wave in in_waves:
-        run_wave(connection, wave, works, results)
+    for batch in in_waves:
+        run_batch(connection, batch, works, results)
     return [answer(job, unit, result) for job, unit, result in zip(jobs, units, results, strict=True)]
 
 

@@ -34,7 +34,7 @@ class Job(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class GroupResult(Generic[J]):
-    """What became of a group: what to answer, what to try again by itself, and what the connection was lost by."""
+    """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection."""
 
     answers: Sequence[ReplyCallback]
     again: Sequence[J] = field(default=())

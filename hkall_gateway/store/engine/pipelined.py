@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.store.engine.batched import MISSING
 from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline, StatementRefused
 
-PIPELINE: Final = "trips"
+PIPELINE: Final = "pipeline"
 """Key of the PipelinedConnection in `Connection.info` (PostgreSQL only)."""
-COALESCER: Final = "turns"
+COALESCER: Final = "coalescer"
 """Key in `Connection.info` of the object that takes queries and writes while units run interleaved."""
 _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 

@@ -34,11 +34,11 @@ class NotDone(Exception):
 class Records:
     """Where a site keeps records: its database and its archives.
 
-    `run(work, *args)` does `work(unit, *args)` in a transaction, `look` the same for work that only reads. `archive_file` is
+    `run(work, *args)` does `work(unit, *args)` in a transaction, `read` the same for work that only reads. `archive_file` is
     the policy's; `erased_file` has the marks of the erased, under `erased_key`, None where they are kept in the database alone.
     """
 
-    look: Callable[..., Any]
+    read: Callable[..., Any]
     run: Callable[..., Any]
     archive_file: str
     erased_file: Path | None = None
@@ -46,7 +46,7 @@ class Records:
 
     def archives(self, further: Sequence[Path] = ()) -> list[Path]:
         """Return every archive that the policy, the database or the caller names; the policy's only once it was written."""
-        found = [Path(name) for name in self.look(retention.archives)]
+        found = [Path(name) for name in self.read(retention.archives)]
         found += [Path(self.archive_file)] if self.archive_file and Path(self.archive_file).exists() else []
         return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
 
@@ -71,7 +71,7 @@ def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
     """Return the person with these cards. NotDone for an empty one (an unset shell variable), which unnamed rows have."""
     if not all(one.strip() for one in (card, *former)):
         raise NotDone("a card number is empty", wrong=True)
-    found: Person = site.look(persons.person, card, former)
+    found: Person = site.read(persons.person, card, former)
     return found
 
 
@@ -85,7 +85,7 @@ def export(site: Records, card: str, now: datetime, former: Sequence[str] = (), 
     return {
         "cards": who.cards,
         "exported_at": now,
-        "tables": site.look(_rows, who),
+        "tables": site.read(_rows, who),
         "archives": records,
         "not_read": missing,
     }
@@ -104,11 +104,11 @@ def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence
     """Return the person with this card, and the rows to be forgotten. Raises NotDone."""
     who = named(site, card, former)
     for one in who.cards:
-        partner = site.look(Unit.partner_with_card, one)
+        partner = site.read(Unit.partner_with_card, one)
         if partner is not None:
             raise NotDone(f"{one} stands for {partner.agency} at our counter and for no person")
     _require_known(site, (card, *former), site.archives(further))
-    return who, site.look(forgetting.find, who)
+    return who, site.read(forgetting.find, who)
 
 
 def erase(
@@ -125,7 +125,7 @@ def erase(
 def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -> None:
     """Raise NotDone for a card that is in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
     here = [file for file in files if file.exists()]
-    unknown = [card for card in cards if not site.look(persons.is_known, card)]
+    unknown = [card for card in cards if not site.read(persons.is_known, card)]
     for file in here if unknown else ():
         there = _reading(partial(_among, unknown, file))
         unknown = [card for card in unknown if card not in there]
@@ -140,7 +140,7 @@ def _among(cards: Sequence[str], file: Path) -> set[str]:
 
 def _marked(site: Records, who: Person, now: datetime) -> Sequence[Mark]:
     """Marks of the person's cards, on disk before anything is erased: else a restore could bring back what a crash left out."""
-    known = site.look(erased.kept)
+    known = site.read(erased.kept)
     if site.erased_file is None:
         return erased.made(who.cards, known, site.erased_key, now)
     try:
@@ -153,9 +153,9 @@ def _marked(site: Records, who: Person, now: datetime) -> Sequence[Mark]:
 def _from_tables(
     site: Records, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
 ) -> ErasureResult:
-    """Forget the rows that were found, and those that were written after the look and before the cards were locked."""
+    """Forget the rows that were found, and those that were written after that query and before the cards were locked."""
     done: ErasureResult = site.run(forgetting.forget, who, found, marks, reason, now, by)
-    late = site.look(forgetting.find, who, found)
+    late = site.read(forgetting.find, who, found)
     return done.and_then(site.run(forgetting.forget, who, late, (), reason, now, by)) if late else done
 
 

@@ -90,7 +90,7 @@ class Queries:
         """Run a statement of another file of this room inside this transaction."""
         return self._connection.execute(statement, values)
 
-    def at_once(self, *works: Callable[[], Any]) -> Any:
+    def gather(self, *works: Callable[[], Any]) -> Any:
         """Return the results of several functions that only query, in order; on PostgreSQL their queries share a round trip."""
         return gather(self._connection, works)
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.heartbeat import BEAT_S, BEHIND, ClockBehind, NameTaken, Presence
+from hkall_gateway.heartbeat import BEAT_S, BEHIND, ClockBehind, Heartbeat, NameTaken
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store import instances
@@ -35,9 +35,9 @@ class Machine:
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.clock.seconds())
 
-    def gateway(self, name: str, pid: int, host: str = "here") -> Presence:
+    def gateway(self, name: str, pid: int, host: str = "here") -> Heartbeat:
         me = Instance(name, host, pid, "1.0", self.now(), self.now())
-        return Presence(self.store, me, self.clock, self.now, self.running.__contains__, self.metrics)
+        return Heartbeat(self.store, me, self.clock, self.now, self.running.__contains__, self.metrics)
 
     def states(self) -> dict[str, str]:
         return {one.name: one.state(self.now()) for one in self.store.now(instances.everyone)}
@@ -55,7 +55,7 @@ def machine() -> Iterator[Machine]:
     made.engine.dispose()
 
 
-def start(gateway: Presence) -> BaseException | None:
+def start(gateway: Heartbeat) -> BaseException | None:
     """How it went: None is well."""
     told: list[Any] = []
     ensureDeferred(gateway.start()).addBoth(told.append)
@@ -132,7 +132,7 @@ def test_clocks_that_are_minutes_apart_begin(machine: Machine) -> None:
 def test_a_clock_that_is_trusted_begins(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
     me = Instance("a", "here", 1, "1.0", NOON, NOON)
-    assert start(Presence(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
+    assert start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
 
 
 def test_a_database_that_takes_no_writes_is_known_at_the_next_beat(machine: Machine) -> None:
