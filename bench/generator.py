@@ -195,7 +195,7 @@ class Loop:
         self._last = begun + self._order.seconds
         asking = sum(self._ask(talk, begun) for talk in talks)
         while asking:
-            ready = poll.poll(self._patience_s())
+            ready = poll.poll(self._wait_s())
             if not ready and not self._resting:
                 raise WrongAnswer(f"no answer within {TIMEOUT_S:.0f} s; {asking} are awaited")
             asking -= sum(self._hear(by_number[number]) for number, _ in ready) + self._wake()
@@ -236,7 +236,7 @@ class Loop:
             self._resting.append((self._slot, talk))
         return self._slot > now_s
 
-    def _patience_s(self) -> float:
+    def _wait_s(self) -> float:
         return max(0.0, min(TIMEOUT_S, self._resting[0][0] - self._seconds())) if self._resting else TIMEOUT_S
 
     def _wake(self) -> int:

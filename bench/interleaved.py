@@ -39,17 +39,17 @@ class InterleavedRuns:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def take_turns(
+def alternate(
     cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]
 ) -> InterleavedRuns:
     """Runs all rounds. `start` makes a subject by its name; `tell` is called with the progress and the failures."""
-    turns = InterleavedRuns({cell: [] for cell in sorted(cells)})
+    interleaving = InterleavedRuns({cell: [] for cell in sorted(cells)})
     for number in range(plan.rounds):
         tell(f"round {number + 1} of {plan.rounds}")
         # Every other round goes backwards, so that no subject is always first.
-        Round(sorted(cells, reverse=bool(number % 2)), plan, start, turns, tell).run()
-    turns.runs = {cell: runs for cell, runs in turns.runs.items() if cell.subject not in turns.failed}
-    return turns
+        Round(sorted(cells, reverse=bool(number % 2)), plan, start, interleaving, tell).run()
+    interleaving.runs = {cell: runs for cell, runs in interleaving.runs.items() if cell.subject not in interleaving.failed}
+    return interleaving
 
 
 class Round:
@@ -60,10 +60,10 @@ class Round:
         cells: Sequence[Cell],
         plan: Plan,
         start: Callable[[str], Subject],
-        turns: InterleavedRuns,
+        interleaving: InterleavedRuns,
         tell: Callable[[str], None],
     ) -> None:
-        self._cells, self._plan, self._start, self._pending, self._tell = cells, plan, start, turns, tell
+        self._cells, self._plan, self._start, self._pending, self._tell = cells, plan, start, interleaving, tell
         self._living: dict[str, Subject] = {}
 
     def run(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import subjects
 from bench.figures import Spread
-from bench.interleaved import InterleavedRuns, take_turns
+from bench.interleaved import InterleavedRuns, alternate
 from bench.plan import Plan
 from bench.processes import FAILURES
 from bench.report import BenchReport, machine
@@ -29,13 +29,15 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> BenchRep
     wanted = [row for row in chosen if row not in missing]
     with tempfile.TemporaryDirectory(prefix="hkall-bench-") as folder, ExitStack() as closing:
         ground = Benchmark(Path(folder), plan.size, means, closing)
-        turns = take_turns({cell for row in wanted for cell in row.cells}, plan, partial(subjects.start, ground), means.tell)
+        interleaving = alternate(
+            {cell for row in wanted for cell in row.cells}, plan, partial(subjects.start, ground), means.tell
+        )
         situations = dict.fromkeys(row.measure.situation for row in wanted if isinstance(row.measure, Figure))
         found: Found = {situation: _measured(situation, ground, plan) for situation in situations}
-    failed = {row: why for row in wanted if (why := _failure(row, turns, found))}
-    spreads = {row: _spread(row, turns, found) for row in wanted if row not in failed}
+    failed = {row: why for row in wanted if (why := _failure(row, interleaving, found))}
+    spreads = {row: _spread(row, interleaving, found) for row in wanted if row not in failed}
     figures = {situation.name: said for situation, said in found.items() if not isinstance(said, str)}
-    return BenchReport(on, plan, turns.runs, spreads, missing, failed, figures)
+    return BenchReport(on, plan, interleaving.runs, spreads, missing, failed, figures)
 
 
 def obstacle(row: Row, plan: Plan) -> str:
@@ -59,17 +61,17 @@ def _measured(situation: Situation, ground: Benchmark, plan: Plan) -> Mapping[st
         return str(error) or repr(error)
 
 
-def _failure(row: Row, turns: InterleavedRuns, found: Found) -> str:
+def _failure(row: Row, interleaving: InterleavedRuns, found: Found) -> str:
     """Returns why a row that was to be measured has no result; "" if it has one."""
     if isinstance(row.measure, Figure):
         said = found[row.measure.situation]
         return said if isinstance(said, str) else ""
-    return next((turns.failed[cell.subject] for cell in row.cells if cell.subject in turns.failed), "")
+    return next((interleaving.failed[cell.subject] for cell in row.cells if cell.subject in interleaving.failed), "")
 
 
-def _spread(row: Row, turns: InterleavedRuns, found: Found) -> Spread:
+def _spread(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread:
     if not isinstance(row.measure, Figure):
-        return row.measure.spread(turns.runs)
+        return row.measure.spread(interleaving.runs)
     said = found[row.measure.situation]
     assert not isinstance(said, str)
     return said[row.measure.name]

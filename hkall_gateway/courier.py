@@ -255,7 +255,7 @@ def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -
 
 def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
     """Another gateway on this database may have begun the trial since our poll; then the trial is its own."""
-    return unit.links.take_trial(line, now, until)
+    return unit.circuits.take_trial(line, now, until)
 
 
 def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:

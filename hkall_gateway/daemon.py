@@ -153,7 +153,7 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.presence = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
+        self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
         self._sip2_services, ncip_services = self._protocol_services()
         self._terminals = self._make_terminals()
         self._partners, self._bare_ncip = self._make_partners(ncip_services)
@@ -279,7 +279,7 @@ class Daemon:
         return instance() if self._serving.protocols else f"{instance()}-web"
 
     def _can_write(self) -> bool:
-        return self.presence.written
+        return self.heartbeat.written
 
     def _refusals(self, protocol: str) -> Refusals:
         return Refusals(protocol, self.metrics, self._clock)
@@ -293,7 +293,7 @@ class Daemon:
         """
         self._hashing.start()
         self._hashing_logins.start()
-        await self.presence.start()
+        await self.heartbeat.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
         if self._serving.protocols:
             await self._start_protocols()
@@ -397,7 +397,7 @@ class Daemon:
         if self._serving.protocols:
             await self.rounds.stop()
             await self.courier.stop()
-        await self.presence.stop()
+        await self.heartbeat.stop()
         self.store.close()
         self._engine.dispose()
         self._hashing.stop()

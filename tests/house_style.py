@@ -28,8 +28,8 @@ RIDDLE: Final = re.compile(
     re.IGNORECASE,
 )
 RETIRED: Final = re.compile(
-    r"crew|deeds?|doors?|errands?|furnish|glance|grafted|house|knocks?|lanes?|news|nook|party|slips?|tandem|tidings|trips|whims"
-    r"|whose|wires|wish|wishes"
+    r"beyond|crew|deeds?|doors?|errands?|furnish|glance|grafted|house|knocks?|lanes?|monsters?|news|nobodys|nook|overtaken|party"
+    r"|patience|presence|slips?|standing|tandem|teller|telling|tidings|trips|turns|vouch|waves?|whims|whose|wires|wish|wishes"
 )
 """Words that once named several things, or said nothing; each has a standard term instead."""
 WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

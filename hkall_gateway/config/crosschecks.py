@@ -37,7 +37,7 @@ def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     yield from _unset(tables, environ)
     yield from _places(tables)
     yield from _ils(tables)
-    yield from _patience(tables)
+    yield from _timeouts(tables)
     yield from _listeners(tables)
     yield from _proofs(tables)
     yield from _terminals(tables)
@@ -111,7 +111,7 @@ def _connectors() -> set[str]:
     return {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
 
 
-def _patience(tables: Table) -> Iterator[Fault]:
+def _timeouts(tables: Table) -> Iterator[Fault]:
     """The local system's time limit must be shorter than each terminal's own timeout."""
     given = _table(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
     for index, row in _rows(_table(tables, "sip2"), "dialects"):

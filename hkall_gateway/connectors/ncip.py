@@ -31,7 +31,7 @@ LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
 """Statuses of a privilege that is not in force; FOLIO, mod-rs and XC each have their own word for "yes"."""
 NO_CATEGORY: Final = frozenset({"status", "library"})
 """Privileges that are no patron's category, in the convention of FOLIO: its key in the type, its value in the status."""
-NOBODYS: Final = "0"
+UNKNOWN_CARD: Final = "0"
 """A card that no user has, to ask whether the responder is back."""
 ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Id", "User Privilege")
 """The user elements asked for. FOLIO (mod-ncip) leaves out the UserId of its answer where it is not asked for."""
@@ -105,7 +105,7 @@ class Ncip:
     async def _try_again(self) -> None:
         """Look up a card that no user has, to learn whether the responder is back, and tell its health. Never raises."""
         with suppress(Unreachable):
-            await self._asked("LookupUser", {"UserId": user_id(self._there.agency, NOBODYS)}, self._ways.unknown_user)
+            await self._asked("LookupUser", {"UserId": user_id(self._there.agency, UNKNOWN_CARD)}, self._ways.unknown_user)
 
     async def _asked(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
         health, began = self._outside.health, self._outside.now()

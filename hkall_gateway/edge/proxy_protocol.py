@@ -53,7 +53,7 @@ class _Connection(ProtocolWrapper):
     _header: bytearray | None = None
     _caller: IPv4Address | IPv6Address | None = None
     _balancer = ""
-    _patience: ScheduledCall | None = None
+    _timeout: ScheduledCall | None = None
     _seat: ConnectionSlot | None = None
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own name
@@ -64,7 +64,7 @@ class _Connection(ProtocolWrapper):
         directlyProvides(self, providedBy(transport))
         self.transport, self._header, self._balancer = transport, bytearray(), address
         self.factory.waiting.add(self)
-        self._patience = self.factory.clock.callLater(HEADER_S, self._refuse, "proxy", f"no header within {HEADER_S:g} seconds")
+        self._timeout = self.factory.clock.callLater(HEADER_S, self._refuse, "proxy", f"no header within {HEADER_S:g} seconds")
         self._seat = self.factory.limit.enter(address, partial(self._refuse, "evicted"))
         if self._seat is None:
             self._refuse("full", "too many connections of this balancer wait for their PROXY header")
@@ -113,6 +113,6 @@ class _Connection(ProtocolWrapper):
     def _stop_waiting(self) -> None:
         """Stops counting the connection as waiting for its header."""
         self.factory.waiting.discard(self)
-        cancel(self._patience)
+        cancel(self._timeout)
         if self._seat is not None:
             self._seat.leave()

@@ -60,14 +60,14 @@ class _Handshake(BufferingTLSTransport):
     """The TLS of one connection, which is closed when its handshake takes too long."""
 
     factory: Any
-    _patience: ScheduledCall | None = None
+    _timeout: ScheduledCall | None = None
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own names
-        self._patience = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
+        self._timeout = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]  # it has no types
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        cancel(self._patience)
+        cancel(self._timeout)
         super().connectionLost(reason)
 
     def _look(self) -> None:

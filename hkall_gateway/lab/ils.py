@@ -128,9 +128,9 @@ class SimulatedIls:
         return {"ok": "1" if self.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"}
 
     def _status(self, _asked: Sip2Message) -> dict[str, Value]:
-        patience = {"timeout_period": "100", "retries_allowed": "3"}
+        timeouts = {"timeout_period": "100", "retries_allowed": "3"}
         offers = dict.fromkeys(FLAGS, "Y")
-        return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **offers, **patience}
+        return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **offers, **timeouts}
 
     def _patron(self, asked: Sip2Message) -> dict[str, Value]:
         reader = self.reader(asked.get("AA"))

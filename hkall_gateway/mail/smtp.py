@@ -131,7 +131,7 @@ class Mailer:
             # A letter that may have arrived counts as sent, so that its correction is sent too.
             return DeliveryResult(
                 DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED,
-                detail=_standing(found.request),
+                detail=_request_state(found.request),
             )
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no address")
@@ -183,7 +183,7 @@ def _refused(code: int) -> DeliveryKind:
     return DeliveryKind.UNDELIVERABLE if code >= 500 else DeliveryKind.LATER
 
 
-def _standing(request: Request | None) -> str:
+def _request_state(request: Request | None) -> str:
     """The reason for which a letter is not needed, for staff."""
     if request is None:
         return "the request is not here any more"

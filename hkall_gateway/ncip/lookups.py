@@ -42,10 +42,10 @@ async def lookup_user(call: ServiceRequest) -> Payload:
         return refused(Reason.WRONG_PIN)
     if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
-    return await _told(call, seen)
+    return await _user_fields(call, seen)
 
 
-async def _told(call: ServiceRequest, seen: PatronSeen) -> Fields:
+async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     """The patron's record: all that is desired for our own systems; only eligibility and blocks for a broker without a PIN,
     an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))

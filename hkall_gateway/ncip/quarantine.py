@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import Reason
 
 LOG = structlog.get_logger()
 
-UNPLACED: Final = frozenset({Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER})
+UNMATCHED: Final = frozenset({Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER})
 """The refusals of a notification that matches no request or copy."""
 
 COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
@@ -31,7 +31,7 @@ COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
 async def held(call: ServiceRequest, said: Payload) -> Payload:
     """Return the answer unchanged, after storing a partner's notification that matches no request or copy."""
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
-    if told and not call.from_client and isinstance(said, Refused) and said.why in UNPLACED:
+    if told and not call.from_client and isinstance(said, Refused) and said.why in UNMATCHED:
         kept = await call.services.desk.partners.keep_unplaced(call.by, call.digest, document(call.message), said.why)
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
     return said

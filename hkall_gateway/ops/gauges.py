@@ -103,7 +103,7 @@ def _alive(depths: Iterable[tuple[str, OutboxState, int, datetime]]) -> set[str]
 
 
 def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
-    links: list[CircuitState] = [unit.links.one(agency) for agency in unit.links.used()]
+    links: list[CircuitState] = [unit.circuits.one(agency) for agency in unit.circuits.used()]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
         "partner_fault": {(link.agency,): int(bool(link.fault)) for link in links},

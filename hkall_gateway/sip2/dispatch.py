@@ -75,7 +75,7 @@ async def respond(
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     exchange = _make_exchange(services, session, message, peer, upstream)
-    with log_context(**_told(exchange)), budget(services.budget_until()):
+    with log_context(**_log_fields(exchange)), budget(services.budget_until()):
         try:
             answer = await _answer(exchange, piece)
             line = _line(exchange, answer)
@@ -164,7 +164,7 @@ def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
     about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
     LOG.info(
         "sip2.answered",
-        **_told(exchange),
+        **_log_fields(exchange),
         code=exchange.reply_code,
         ok=no is None,
         ms=took // _MS,
@@ -174,7 +174,7 @@ def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
     )
 
 
-def _told(exchange: Exchange) -> Mapping[str, str]:
+def _log_fields(exchange: Exchange) -> Mapping[str, str]:
     """Returns the fields that every log line about a message carries."""
     return {"channel": "sip2", "terminal": exchange.terminal.login, "corr_id": exchange.corr}
 
@@ -200,14 +200,14 @@ async def _log_in(exchange: Exchange) -> Reply:
     reason = await _login_refused(exchange, row)
     if not reason:
         exchange.session.log_in(row.login, row.dialect)
-        _log_in_beyond(exchange)
+        _log_in_upstream(exchange)
         return reply(exchange, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=exchange.peer)
     exchange.session.counters[STRUCK_OUT] += exchange.session.strike()
     return refuse_by(exchange, Reason.LOG_IN_FIRST)
 
 
-def _log_in_beyond(exchange: Exchange) -> None:
+def _log_in_upstream(exchange: Exchange) -> None:
     """Sets the terminal's login on its connection to the local system, which sends it with the first message."""
     if exchange.upstream is None or not exchange.services.own_logins:
         return

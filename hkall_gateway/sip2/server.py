@@ -47,7 +47,7 @@ class TerminalFactory(Factory):
         self.idle_s, self.login_s, self.listener = idle_s, login_s, listener
         self.lines: set[TerminalConnection] = set()
         self._drained: Deferred[None] | None = None
-        self._patience: ScheduledCall | None = None
+        self._timeout: ScheduledCall | None = None
         services().metrics.before_collection(self._tally)
 
     @property
@@ -63,7 +63,7 @@ class TerminalFactory(Factory):
         Connections that are still open after DRAIN_S seconds are aborted.
         """
         self._drained = Deferred()
-        self._patience = self.clock.callLater(DRAIN_S, self._cut)
+        self._timeout = self.clock.callLater(DRAIN_S, self._cut)
         for line in tuple(self.lines):
             line.finish()
         self._look_if_drained()
@@ -92,5 +92,5 @@ class TerminalFactory(Factory):
     def _look_if_drained(self) -> None:
         if self._drained is None or self.lines or self._drained.called:
             return
-        cancel(self._patience)
+        cancel(self._timeout)
         self._drained.callback(None)

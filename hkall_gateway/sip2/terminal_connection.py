@@ -84,7 +84,7 @@ class TerminalConnection(TwistedProtocol):
     def __init__(self, port: ListeningPort) -> None:
         self._port = port
         self._session = Session(DIALECTS["standard"])
-        self._beyond: UpstreamInterface | None = None
+        self._upstream: UpstreamInterface | None = None
         self._prompts: Prompts | None = None
         self._waiting: deque[Event] = deque()
         self._counted: dict[str, int] = {}
@@ -115,8 +115,8 @@ class TerminalConnection(TwistedProtocol):
         cancel(self._timer)
         if self._seat is not None:
             self.tally()
-            if self._beyond is not None:
-                self._beyond.close()
+            if self._upstream is not None:
+                self._upstream.close()
             self._seat.leave()
             self._note_end(reason)
         self._port.closed(self)
@@ -176,7 +176,7 @@ class TerminalConnection(TwistedProtocol):
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
         opens = self._port.services().upstream
-        self._beyond = opens() if opens is not None else None
+        self._upstream = opens() if opens is not None else None
         welcome(self._port.services(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
         if known and not self._prove():
@@ -251,7 +251,9 @@ class TerminalConnection(TwistedProtocol):
                     self.hang(event.why)
                 else:
                     known = self._session.terminal
-                    self._answered(await respond(self._port.services(), self._session, event, self._peer, self._beyond), known)
+                    self._answered(
+                        await respond(self._port.services(), self._session, event, self._peer, self._upstream), known
+                    )
                 self._hold_back()
                 served += 1
                 if self._waiting and not served % AT_ONCE:

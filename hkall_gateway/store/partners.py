@@ -69,7 +69,7 @@ def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
             declines=said.get(agency, RequestReplies()).decline_rate,
-            down=_down_too_long(unit.links.one(agency), now),
+            down=_down_too_long(unit.circuits.one(agency), now),
         )
         for agency in agencies
     }

@@ -74,7 +74,7 @@ class Unit(Queries):
         self._new_id, self._silent, self._listen = new_id, silent, listen
         self.moves: list[JournalEntry] = []
         self.outbox = Outbox(connection)
-        self.links = CircuitRepository(connection)
+        self.circuits = CircuitRepository(connection)
 
     # ---- changes
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.figures import Run
-from bench.interleaved import Cell, InterleavedRuns, share, take_turns
+from bench.interleaved import Cell, InterleavedRuns, alternate, share
 from bench.plan import Plan, Size
 from bench.processes import Broken
 from bench.tasks import Subject, Task
@@ -38,7 +38,7 @@ class Told(Subject):
 
 
 def turns(start: Callable[[str], Subject]) -> InterleavedRuns:
-    return take_turns([ONE, MANY, PEER], PLAN, start, lambda _text: None)
+    return alternate([ONE, MANY, PEER], PLAN, start, lambda _text: None)
 
 
 def test_subjects_take_turns_and_every_other_round_goes_backwards() -> None:

@@ -86,7 +86,7 @@ def test_on_a_public_holiday_the_wish_waits_at_the_first_library(world: World) -
 def test_a_library_whose_line_is_down_for_too_long_is_passed_over(world: World) -> None:
     def fall(unit: Unit) -> None:
         since = world.now - partners.DOWN_TOO_LONG
-        unit.links.keep(replace(unit.links.one("CUHK"), state=DOWN, down_since=since))
+        unit.circuits.keep(replace(unit.circuits.one("CUHK"), state=DOWN, down_since=since))
 
     world.store.now(fall)
 

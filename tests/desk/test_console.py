@@ -197,7 +197,7 @@ def searched(desk: DeskWorld) -> DeskWorld:
     desk.given(P.CLOSED, title="Dune Messiah", item_barcode="C8", wire_id="w-78")
     desk.given(P.REQUESTED, title="紅樓夢", patron="UG2", wire_id="w-79")
     desk.store.now(lambda unit: unit.mark(unit.candidates("R4")[0], their_number="CUHK:4711"))
-    desk.store.now(lambda unit: unit.links.keep(replace(unit.links.one("CUHK"), state="up")))
+    desk.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.one("CUHK"), state="up")))
     return desk
 
 

@@ -74,7 +74,7 @@ def test_a_line_is_up_trying_or_resting(library: DeskWorld, gauges: Gauges) -> N
     link = CircuitState("CUHK")
     for _ in range(CircuitSettings().failures):
         link = after_failure(link, CircuitSettings(), library.now)
-    library.store.now(lambda unit: unit.links.keep(link))
+    library.store.now(lambda unit: unit.circuits.keep(link))
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({("CUHK",): 0}, {("CUHK",): 2})
     library.now += timedelta(hours=1)
     assert look(library, gauges)["circuit_state"] == {("CUHK",): 1}
@@ -139,7 +139,7 @@ def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: 
     away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
     refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
-        library.store.now(lambda unit, link=link: unit.links.keep(link))
+        library.store.now(lambda unit, link=link: unit.circuits.keep(link))
 
     told = look(library, gauges)
     assert told["partner_fault"] == {("CUHK",): 1, ("HKUST",): 0}

@@ -49,7 +49,7 @@ def _claim(unit: Unit, now: datetime, limit: int = 100) -> list[int]:
 
 
 def _rest(unit: Unit, now: datetime, agency: str = "CUHK") -> None:
-    unit.links.keep(CircuitState(agency, DOWN, 5, now, now, now + HOUR))
+    unit.circuits.keep(CircuitState(agency, DOWN, 5, now, now, now + HOUR))
 
 
 def _hold_lanes(unit: Unit, now: datetime, state: str = "waiting") -> None:

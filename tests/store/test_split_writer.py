@@ -23,7 +23,7 @@ from hkall_gateway.rules.vocabulary import LostRace
 from hkall_gateway.store.engine import split_writer
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
-from hkall_gateway.store.engine.split_writer import UNITS_A_TURN
+from hkall_gateway.store.engine.split_writer import UNITS_AN_ITERATION
 from hkall_gateway.store.schema import upgrade
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
@@ -131,9 +131,9 @@ def test_what_came_in_while_the_last_group_was_done_is_the_next(site: Site) -> N
 
 
 def test_a_crowd_keeps_the_reactor_for_no_more_than_some_units_at_a_time(site: Site) -> None:
-    names = [f"{number:03}" for number in range(UNITS_A_TURN + 1)]
+    names = [f"{number:03}" for number in range(UNITS_AN_ITERATION + 1)]
     assert site.told(*map(site.run, names)) == names
-    assert site.groups == [("writer", UNITS_A_TURN), ("writer", 1)]
+    assert site.groups == [("writer", UNITS_AN_ITERATION), ("writer", 1)]
 
 
 def test_what_may_last_is_done_on_the_thread_with_all_that_wait(site: Site) -> None:
@@ -160,11 +160,11 @@ def test_who_writes_from_elsewhere_does_not_hold_up_the_reactor(site: Site) -> N
 def test_all_who_wait_for_another_process_wait_once(site: Site) -> None:
     other = sqlite3.connect(site.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    names = [f"{number:03}" for number in range(2 * UNITS_A_TURN)]
+    names = [f"{number:03}" for number in range(2 * UNITS_AN_ITERATION)]
     waiters = [site.run(name) for name in names]
     site.before("PRAGMA", lambda: other.execute("COMMIT"))
     assert site.told(*waiters) == names
-    assert site.groups[-1] == ("writer", 2 * UNITS_A_TURN)
+    assert site.groups[-1] == ("writer", 2 * UNITS_AN_ITERATION)
     other.close()
 
 

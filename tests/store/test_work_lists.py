@@ -169,7 +169,7 @@ def test_what_a_round_could_not_do_and_what_a_partner_refuses_are_stuck_too(
         )
     )
     assert ids(store.now(work_lists.page, ListName.STUCK, at)) == [aside.id]
-    store.now(lambda unit: unit.links.keep(CircuitState("LU", "down", failures=3, fault="wrong secret")))
+    store.now(lambda unit: unit.circuits.keep(CircuitState("LU", "down", failures=3, fault="wrong secret")))
 
     rows = store.now(work_lists.page, ListName.STUCK, at).rows
 

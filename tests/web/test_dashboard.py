@@ -40,7 +40,7 @@ def test_a_request_is_counted_where_it_stands(site: Site) -> None:
 
 def test_a_channel_that_is_down_is_shown_with_its_time(site: Site) -> None:
     since = site.world.now
-    site.world.store.now(lambda unit: unit.links.keep(CircuitState("CUHK", DOWN, 5, since)))
+    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, since)))
     page = site.staff("viewer").get("/staff/").text
     assert "CUHK" in page
     assert "no answer since 1 March 2017 (Wednesday)" in page
@@ -48,7 +48,7 @@ def test_a_channel_that_is_down_is_shown_with_its_time(site: Site) -> None:
 
 def test_a_fault_of_a_partner_is_shown_in_its_words(site: Site) -> None:
     site.world.store.now(
-        lambda unit: unit.links.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="unknown agency <HKU>"))
+        lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="unknown agency <HKU>"))
     )
     page = site.staff("viewer").get("/staff/").text
     assert "unknown agency &lt;HKU&gt;" in page

@@ -245,7 +245,7 @@ def _load(
     from hkall_gateway.store.loads import loading
 
     report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
-    click.echo(_told(kind, report, full=full))
+    click.echo(_summary(kind, report, full=full))
     if full and report.too_many_vanish and not force:
         raise CliError(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
     if dry_run:
@@ -258,7 +258,7 @@ def _load(
     click.echo(f"{kind}: import {number} is current")
 
 
-def _told(kind: str, report: LoadReport, *, full: bool) -> str:
+def _summary(kind: str, report: LoadReport, *, full: bool) -> str:
     gone = report.vanishing if full else 0
     counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
     return f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else "")

@@ -52,7 +52,9 @@ def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[st
     there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
-    known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.links.used()]).values()]
+    known = [
+        _line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.circuits.used()]).values()
+    ]
     return there + open_now + waiting + _faults(unit) + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
 
 
@@ -68,7 +70,7 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
 
 def _faults(unit: Unit) -> list[dict[str, Any]]:
     """The partners that refuse our agency, version or service: a person must mend what is agreed with them."""
-    links = [link for agency in unit.links.used() if (link := unit.links.one(agency)).fault]
+    links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
     return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
 
 

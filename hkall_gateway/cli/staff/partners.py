@@ -64,8 +64,8 @@ def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence
             "fault": link.fault,
             "turnaround_days": round(took[agency], 1) if agency in took else None,
         }
-        for agency in named or sorted({*configured, *unit.links.used()})
-        for link in [unit.links.one(agency)]
+        for agency in named or sorted({*configured, *unit.circuits.used()})
+        for link in [unit.circuits.one(agency)]
     ]
 
 

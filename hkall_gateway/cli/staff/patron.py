@@ -89,7 +89,7 @@ def erase(
     confirm(f"{len(found)} rows name this person. Erase what is not open?", yes)
     with _ended():
         done = person_file.erase(records, who, found, reason, site.now(), by_staff("erase"), archives)
-    show(_told(done, _written_anew(site.engine, vacuum)), as_json, COLUMNS)
+    show(_rows(done, _written_anew(site.engine, vacuum)), as_json, COLUMNS)
 
 
 def _records(site: Site) -> Records:
@@ -137,7 +137,7 @@ def _vacuumed(engine: Engine) -> bool:
         return False
 
 
-def _told(done: Erasure, files: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _rows(done: Erasure, files: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     from hkall_gateway.store.privacy.forgetting import RemainingRow
 
     yield _forgot("requests", done.tables.requests)

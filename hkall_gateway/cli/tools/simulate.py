@@ -41,7 +41,7 @@ def simulate(
     be_quiet()
     url = _with_driver(database)
     settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
-    failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _told(report)]
+    failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _report(report)]
     if failed:
         raise CliError(f"something was lost with seed {', '.join(map(str, failed))}")
     click.echo("nothing was lost")
@@ -55,7 +55,7 @@ def _with_driver(url: str) -> str:
     return found
 
 
-def _told(report: SimulationReport) -> bool:
+def _report(report: SimulationReport) -> bool:
     """Print one story's line, and everything that was lost in it; whether nothing was."""
     ends, faults = _counted(report.ends), sum(report.faults.values())
     click.echo(

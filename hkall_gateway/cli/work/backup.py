@@ -95,7 +95,7 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
         raise CliError(str(error)) from None
     except DBAPIError as error:
         raise CliError(f"nothing was changed: {error.orig}") from None
-    show(_told(done, _again_in_archives(target)), as_json)
+    show(_rows(done, _again_in_archives(target)), as_json)
 
 
 def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
@@ -174,7 +174,7 @@ def _again_in(file: Path, marks: Marks) -> int:
     return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
 
 
-def _told(done: Restored, archived: int) -> list[dict[str, Any]]:
+def _rows(done: Restored, archived: int) -> list[dict[str, Any]]:
     made = done.made_at.isoformat(timespec="seconds") if done.made_at else ""
     rows = [{"what": "restored", "count": done.rows, "detail": f"backup of {made or 'an unknown time'}"}]
     rows += [{"what": "erased again", "count": len(done.again), "detail": ""}]

@@ -40,7 +40,7 @@ def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Outcome:
     row = unit.outbox.row(number)
     if row is None or not unit.outbox.retry(number, now):
         return Refused(Reason.UNKNOWN_REQUEST)
-    unit.links.keep(replace(unit.links.one(row.line), rests_until=None))
+    unit.circuits.keep(replace(unit.circuits.one(row.line), rests_until=None))
     return _journalled(unit, row, "OUTBOX_RETRIED", "", by, now)
 
 

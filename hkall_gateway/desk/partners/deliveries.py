@@ -72,15 +72,15 @@ def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -
 
 def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings, now: datetime) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
-    link = unit.links.one(row.line)
+    link = unit.circuits.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == D.FAULT:
-        unit.links.keep(after := circuit.after_rejection(link, circuit_settings, now, _said(answer)[:200]))
+        unit.circuits.keep(after := circuit.after_rejection(link, circuit_settings, now, _said(answer)[:200]))
         return after
     lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
     after = circuit.after_failure(link, circuit_settings, now, answer.retry_after_s) if lost else circuit.after_reply(link, now)
-    unit.links.keep(after)
+    unit.circuits.keep(after)
     return after
 
 

@@ -114,7 +114,7 @@ class SentMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedDocument:
+class IncomingDocument:
     """A document about the request that a partner or a discovery system sent.
 
     `refused` is the reason of a refusal, with its rule; `answer` are the facts of the reply, as long as it is kept for a
@@ -143,7 +143,7 @@ class RequestPage:
     actions: tuple[Action, ...]
     events: tuple[TimelineEvent, ...]
     told: tuple[SentMessage, ...]
-    heard: tuple[ReceivedDocument, ...]
+    heard: tuple[IncomingDocument, ...]
     unplaced: tuple[UnmatchedDocument, ...]
     candidates: tuple[Candidate, ...]
     notices: tuple[NoticeRow, ...]
@@ -168,7 +168,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         days=work_lists.days_there(request, context.now),
         actions=permitted.actions(request, role),
         events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
-        told=_told(unit, number),
+        told=_sent_messages(unit, number),
         heard=_heard(unit, number, lines),
         unplaced=request_history.unplaced(unit, request, candidates),
         candidates=candidates,
@@ -183,7 +183,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     )
 
 
-def _told(unit: Unit, number: str) -> tuple[SentMessage, ...]:
+def _sent_messages(unit: Unit, number: str) -> tuple[SentMessage, ...]:
     rows = unit.outbox.rows(request=number, states=ALL_STATES)
     tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
     return tuple(
@@ -192,16 +192,16 @@ def _told(unit: Unit, number: str) -> tuple[SentMessage, ...]:
     )
 
 
-def _heard(unit: Unit, number: str, lines: tuple[JournalRow, ...]) -> tuple[ReceivedDocument, ...]:
+def _heard(unit: Unit, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
     """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
     kept = request_history.answered(unit, number, lines)
-    found: dict[tuple[str, str, datetime], ReceivedDocument] = {}
+    found: dict[tuple[str, str, datetime], IncomingDocument] = {}
     for line in lines:
         if line.channel == request_history.NCIP:
             answer = kept.get((line.who, line.at))
             refused = line.outcome if line.outcome != "ok" else ""
             reply = (facts_in(answer.outcome), answer.keep_until) if answer else (None, None)
-            heard = ReceivedDocument(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
+            heard = IncomingDocument(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
             found.setdefault((line.who, line.message, line.at), heard)
     return tuple(found.values())
 

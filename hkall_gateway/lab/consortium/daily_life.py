@@ -72,9 +72,9 @@ class People(Staff):
         """Loads the availability of the other libraries' books, as each night."""
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
         known = self._known.setdefault(agency, {})
-        news = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
-        if self.all.do(agency, lambda world: world.store.now(_set, news)):
-            known.update(news)
+        changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
+        if self.all.do(agency, lambda world: world.store.now(_set, changed)):
+            known.update(changed)
 
     def _behave(self, agency: str) -> None:
         """Plays the chance events of readers and staff on the open requests."""

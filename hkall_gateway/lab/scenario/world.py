@@ -247,7 +247,7 @@ class World:
         terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin)
         self.desk = Desk(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
         relay = CircuitBreaker("relay", lambda: self.now)
-        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, self._beyond(relay))
+        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, self._upstream(relay))
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
@@ -276,7 +276,7 @@ class World:
         institution = self.start.ils.institution or self.start.agency
         return QueuedMessages(DirectConnection(self.ils, health), institution, lambda: self.now, HONG_KONG)
 
-    def _beyond(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
+    def _upstream(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
         return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> Unit:

@@ -135,7 +135,7 @@ def item_recall_cancelled(message: PartnerMessage, _partner: Partner, _agency: s
     return _message("ItemRecallCancelled", **_copy(message))
 
 
-def nothing(_telling: PartnerMessage, _partner: Partner, _agency: str) -> None:
+def nothing(_message: PartnerMessage, _partner: Partner, _agency: str) -> None:
     """Returns None; the row of a notification that the flow does not send."""
 
 

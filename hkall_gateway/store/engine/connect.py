@@ -68,13 +68,13 @@ def _postgresql(url: str, limits: Limits) -> Engine:
     connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
     engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
-    event.listen(engine, "connect", partial(_with_trips, engine.dialect))
+    event.listen(engine, "connect", partial(_with_pipeline, engine.dialect))
     event.listen(engine, "reset", _forget_what_was_written)
     event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
 
 
-def _with_trips(dialect: Dialect, connection: Any, record: Any) -> None:
+def _with_pipeline(dialect: Dialect, connection: Any, record: Any) -> None:
     record.info[PIPELINE] = PipelinedConnection(connection, dialect)
 
 

@@ -131,9 +131,9 @@ def _all(
     end: Callable[[], object],
 ) -> list[ReplyCallback | None]:
     """Run all units and the end of the transaction; return an answer for each, None if the unit is to be retried."""
-    in_waves = _open(connection, make_unit, jobs, begin)
+    batches = _open(connection, make_unit, jobs, begin)
     try:
-        answers = _together(connection, make_unit, jobs, in_waves, answer)
+        answers = _together(connection, make_unit, jobs, batches, answer)
         end()
         return answers
     except _Uncommitted:
@@ -186,13 +186,17 @@ def _open(
 
 
 def _together(
-    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], in_waves: Sequence[Sequence[int]], answer: MakeAnswer
+    connection: Connection,
+    make_unit: MakeUnit,
+    jobs: Sequence[Job[Any]],
+    batches: Sequence[Sequence[int]],
+    answer: MakeAnswer,
 ) -> list[ReplyCallback | None]:
     """Run all units without savepoints: any exception undoes the group."""
     units = [make_unit(connection) for _ in jobs]
     works = [partial(job.context.run, job.work, unit, *job.args) for job, unit in zip(jobs, units, strict=True)]
     results: list[Any] = [None] * len(jobs)
-    for batch in in_waves:
+    for batch in batches:
         run_batch(connection, batch, works, results)
     return [answer(job, unit, result) for job, unit, result in zip(jobs, units, results, strict=True)]
 

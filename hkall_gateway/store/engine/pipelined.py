@@ -23,10 +23,10 @@ _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 class StatementResult:
     """The result of one statement, like a driver's cursor; using it sends the buffered statements."""
 
-    __slots__ = ("_result", "_trips")
+    __slots__ = ("_result", "_pipeline")
 
     def __init__(self, pipeline: PipelinedConnection) -> None:
-        self._trips, self._result = pipeline, None
+        self._pipeline, self._result = pipeline, None
 
     def hear(self, result: Any) -> None:
         """Store the result."""
@@ -34,7 +34,7 @@ class StatementResult:
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return the rows."""
-        return self._trips.rows(self._heard())
+        return self._pipeline.rows(self._heard())
 
     @property
     def rowcount(self) -> int:
@@ -43,7 +43,7 @@ class StatementResult:
 
     def _heard(self) -> Any:
         if self._result is None:
-            self._trips.go()
+            self._pipeline.go()
         return self._result
 
 

@@ -20,7 +20,7 @@ from hkall_gateway.store.engine.worker import JobQueue
 
 J = TypeVar("J")
 
-UNITS_A_TURN = 64
+UNITS_AN_ITERATION = 64
 """Limit of units that the reactor's thread runs at once: ten to twenty milliseconds."""
 
 
@@ -76,9 +76,9 @@ class SplitWriter(Generic[J]):
     def _soon(self) -> None:
         if self._waiting and not self._called and not self._busy:
             self._called = True
-            self._in_reactor(self._in_its_turn)
+            self._in_reactor(self._in_order)
 
-    def _in_its_turn(self) -> None:
+    def _in_order(self) -> None:
         self._called = False
         self._next()
 
@@ -87,7 +87,7 @@ class SplitWriter(Generic[J]):
         if self._busy or self._stopped or not self._waiting:
             return
         self._busy = True
-        jobs = self._waiting.take(min(self._batch, UNITS_A_TURN))
+        jobs = self._waiting.take(min(self._batch, UNITS_AN_ITERATION))
         end = self._begin(self._connection, jobs) if all(map(self._is_short, jobs)) else None
         if end is None:  # on the thread, with all queued jobs: they wait for another process only once
             jobs += self._waiting.take(max(0, self._batch - len(jobs)))

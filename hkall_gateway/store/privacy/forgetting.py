@@ -190,7 +190,7 @@ def _message(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
     return None
 
 
-def _news(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+def _quarantined(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
     if row["state"] == QuarantineState.KEPT:
         return RemainingRow("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
     _gone(erasure, table, row)
@@ -240,7 +240,7 @@ _WAYS: Final[Mapping[str, Erase]] = {
     PATRONS.name: _patron,
     FORMER_CARDS.name: _former,
     OUTBOX.name: _message,
-    QUARANTINE.name: _news,
+    QUARANTINE.name: _quarantined,
     CARD_BLOCKS.name: _block,
     PAYMENTS.name: _blanked,
     FINES.name: _fine,

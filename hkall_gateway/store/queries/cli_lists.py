@@ -77,11 +77,11 @@ def stalled(unit: Queries, since: Mapping[Position, datetime], due_before: date,
     due before `due_before`.
     """
     instants = {f"since_{position.value}": instant for position, instant in since.items()}
-    return unit.asked(_standing(tuple(since)), most, due_before=due_before, after=after, **instants)
+    return unit.asked(_stalled(tuple(since)), most, due_before=due_before, after=after, **instants)
 
 
 @cache
-def _standing(positions: tuple[Position, ...]) -> Batch:
+def _stalled(positions: tuple[Position, ...]) -> Batch:
     still = [and_(R.position == p, R.moved_at < bindparam(f"since_{p.value}")) for p in positions]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < bindparam("due_before"))
     # Not plain `id > …`: the database would scan all requests, instead of those that are open.

@@ -238,8 +238,8 @@ def _page(unit: Queries, where: tuple[Any, ...], order: PageOrder, most: int) ->
     """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
     key = _key(order.key, unit.dialect)
     place = _after(unit, order, key)
-    beyond = () if place is None else (_beyond(key, place, order.reverse),)
-    numbers = select(R.id.label("number"), key.label("key")).select_from(_COPIES).where(*where, *beyond)
+    after_place = () if place is None else (_after_place(key, place, order.reverse),)
+    numbers = select(R.id.label("number"), key.label("key")).select_from(_COPIES).where(*where, *after_place)
     found = numbers.order_by(*_directed(key, R.id, reverse=order.reverse)).limit(most).subquery()
     columns = (*REQUESTED, found.c.key, H.call_number, H.author, H.material)
     joined = found.join(REQUESTS, R.id == found.c.number).outerjoin(HOLDINGS, _ITS_COPY)
@@ -261,7 +261,7 @@ def _directed(*columns: ColumnElement[Any], reverse: bool) -> list[ColumnElement
     return [column.desc() if reverse else column for column in columns]
 
 
-def _beyond(key: ColumnElement[Any], place: tuple[Any, str], reverse: bool) -> Condition:
+def _after_place(key: ColumnElement[Any], place: tuple[Any, str], reverse: bool) -> Condition:
     mine, theirs = tuple_(key, R.id), tuple_(literal(place[0], key.type), literal(place[1], R.id.type))
     return mine < theirs if reverse else mine > theirs
 

@@ -93,7 +93,7 @@ def overview(unit: Unit, policy: Policy, now: datetime) -> Dashboard:
     """Read all that the page shows. Every query is bounded by the open requests or by an index."""
     numbers = counts.counts(unit, civil(now))
     numbers["stuck"] = len(stalled.still(unit, stalled.stalled(unit, policy.waits, now), policy.waits, now))
-    links = [unit.links.one(agency) for agency in unit.links.used()]
+    links = [unit.circuits.one(agency) for agency in unit.circuits.used()]
     down = tuple(link for link in links if link.state != UP or link.fault)
     today = counts.moved(unit, start_of(civil(now)))
     moved = tuple(NamedCount(position, today[position]) for position in POSITIONS if position in today)
