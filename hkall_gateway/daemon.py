@@ -40,6 +40,7 @@ from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.edge.limits.fair_reads import FairReads
 from hkall_gateway.edge.limits.guesses import Guesses
 from hkall_gateway.edge.limits.timeout import Timeout
+from hkall_gateway.edge.log_events import VERSION
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins
@@ -314,7 +315,7 @@ class Daemon:
             await self._start_protocols()
         await self._start_web()
         self._pulse.start()
-        LOG.info("daemon.started", version=__version__, instance=self._name, listening=len(self._ports))
+        LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._name, listening=len(self._ports))
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
