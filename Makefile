@@ -19,7 +19,7 @@ SHIFT ?= 0
 	touch .venv/.run $@
 
 .venv/.bench: .venv/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench,web]'
 	touch $@
 
 run: free-ports .venv/.run

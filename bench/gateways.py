@@ -31,6 +31,8 @@ class Variant:
     database: Engine = "sqlite"
     processes: int = 1
     slow: bool = False
+    pages: bool = False
+    apart: bool = False
 
 
 SINGLE: Final = {"database": {"batch_units": 1}}
@@ -44,8 +46,11 @@ VARIANTS: Final[Mapping[str, Variant]] = {
     "slow_single": Variant(SINGLE, slow=True),
     "postgres":    Variant(database="postgresql"),
     "postgres_2":  Variant(database="postgresql", processes=2),
+    "web":         Variant(pages=True),
+    "web_2":       Variant(pages=True, apart=True),
 }
-"""`single`: one commit each; `quiet`: a log of errors only; `slow`: an fsync takes 3 ms longer; `_2`: two processes."""
+"""`single`: one commit each; `quiet`: a log of errors only; `slow`: an fsync takes 3 ms longer; `_2`: two processes;
+`web`: with the pages for people, in the same process or (`_2`) in one of their own."""
 # fmt: on
 
 _MANY: Final = {"max_connections": 2000, "max_connections_per_address": 2000, "max_unproven_per_address": 2000}
@@ -57,16 +62,32 @@ class GatewayProcess:
     """One process of the gateway, on free ports; its partners' addresses have no listener."""
 
     def __init__(self, ground: Benchmark, folder: Path, url: str, variant: Variant, instance: str = "1") -> None:
-        sip2, ncip, ops, smtp, *others = (next(ground.ports) for _ in range(7))
-        self.ports = demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(demo_setup.NAMES, others, strict=True)))
+        sip2, ncip, ops, smtp, web, *others = (next(ground.ports) for _ in range(8))
+        self.ports = demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(demo_setup.NAMES, others, strict=True)), web)
         tables = {**CROWD, **variant.keys}
         tables["database"] = {**tables.get("database", {}), "url": url}
-        self.config = demo_setup.write_config(folder, self.ports, keys=tables, callers={"max_connections": 2000})
+        self.config = demo_setup.write_config(
+            folder, self.ports, keys=tables, callers={"max_connections": 2000}, pages=variant.pages
+        )
         self.environ = {**demo_setup.environment(self.ports), "HKALL_INSTANCE": instance}
         if variant.slow:
             self.environ |= {"LD_PRELOAD": str(ground.slow_disk), "HKALL_FSYNC_MS": str(SLOW_MS)}
-        self.process = Process([COMMAND, "serve", "--config", self.config], folder / "log.jsonl", self.environ)
+        serve: list[str | Path] = [COMMAND, "serve", "--config", self.config]
+        rest = ["--without", "web"] if variant.apart else []
+        self.process = Process([*serve, *rest], folder / "log.jsonl", self.environ)
         self.process.until_it_listens(ops)
+        self.pages = Process([*serve, "--only", "web"], folder / "pages.jsonl", self.environ) if variant.apart else None
+        if variant.pages:
+            (self.pages or self.process).until_it_listens(web)
+
+    def stop(self) -> None:
+        """Send SIGTERM to all that was started; Broken unless it ends well."""
+        for process in filter(None, (self.pages, self.process)):
+            process.stop()
+
+    def kill(self) -> None:
+        for process in filter(None, (self.pages, self.process)):
+            process.kill()
 
     def metrics(self) -> dict[str, float]:
         """Returns the values of /metrics, by name and labels."""
@@ -125,15 +146,20 @@ class GatewaySubject:
         hello = login() if line else b""
         return LoadOrder(ports, task.connections, task.seconds, kind.framing, (kind.yes,), mine, hello, not kind.once)
 
+    @property
+    def web_port(self) -> int:
+        """The port of the pages."""
+        return self.daemons[0].ports.web
+
     def cpu_s(self) -> float:
         """CPU seconds of all processes so far."""
         return sum(daemon.process.cpu_s() for daemon in self.daemons)
 
     def close(self) -> None:
         for daemon in self.daemons:
-            daemon.process.stop()
+            daemon.stop()
         check(self.url, self._next)
 
     def abandon(self) -> None:
         for daemon in self.daemons:
-            daemon.process.kill()
+            daemon.kill()

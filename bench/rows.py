@@ -10,7 +10,20 @@ from bench.figures import Spread, middle
 from bench.interleaved import Cell, Runs
 from bench.plan import FEW
 from bench.questions import WORKS
-from bench.situations.table import ATTACKED, CODECS, GROUPING, GROWTH, HOT_ROWS, IDLE, MIDNIGHT, NINE, SOAK, Situation
+from bench.situations.table import (
+    APART,
+    ATTACKED,
+    BROWSED,
+    CODECS,
+    GROUPING,
+    GROWTH,
+    HOT_ROWS,
+    IDLE,
+    MIDNIGHT,
+    NINE,
+    SOAK,
+    Situation,
+)
 from bench.subjects import SUBJECTS
 
 
@@ -140,6 +153,10 @@ _FIGURES: Final = (
     Row("midnight",           most(5),    Figure(MIDNIGHT, "p99",         "p99 of 63 over 4 as 20,000 fall due, to before")),
     Row("attacked_p99",       most(5),    Figure(ATTACKED, "p99",         "p99 of 99 among heavy documents, to before")),
     Row("attacked_lag_ms",    most(50),   Figure(ATTACKED, "lag_ms",      "the reactor's longest lag meanwhile in ms")),
+    Row("browsed_p99",        most(3),    Figure(BROWSED,  "p99",         "p99 of 63 over 16 beside 20 browsers, to before")),
+    Row("browsed_pages",      REPORTED,   Figure(BROWSED,  "pages",       "pages a second meanwhile, in one process")),
+    Row("browsed_2_p99",      REPORTED,   Figure(APART,    "p99",         "the same with the pages in a process of their own")),
+    Row("browsed_2_pages",    REPORTED,   Figure(APART,    "pages",       "pages a second meanwhile, in two processes")),
     Row("idle_500",           most(1.1),  Figure(IDLE,     "memory",      "memory after 500 idle and 50 busy lines")),
     Row("nine_oclock",        most(3),    Figure(NINE,     "slowest",     "the slowest question at nine, --closed to 10,000")),
     Row("nine_oclock_scans",  most(0),    Figure(NINE,     "scans",       "statements at nine that read it all")),

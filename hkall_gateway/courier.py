@@ -23,6 +23,7 @@ from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, SETTLING
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.log_context import log_context
+from hkall_gateway.edge.trace_context import trace_id
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind
@@ -211,7 +212,7 @@ class Courier:
     async def deliver(self, row: OutboxRow) -> None:
         """Makes one delivery and applies its result by the desk. Also used by the simulation and by scenarios."""
         whom = {_WHOM.get(row.kind, "partner"): row.recipient}
-        with log_context(corr_id=row.corr, request_id=row.request, **whom):
+        with log_context(corr_id=row.corr, trace_id=trace_id(row.corr), request_id=row.request, **whom):
             answer = await self._carry(row)
             retry_at = None
             if answer.kind not in SETTLING:

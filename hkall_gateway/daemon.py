@@ -40,10 +40,11 @@ from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.edge.limits.fair_reads import FairReads
 from hkall_gateway.edge.limits.guesses import Guesses
 from hkall_gateway.edge.limits.timeout import Timeout
+from hkall_gateway.edge.log_events import VERSION
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins
-from hkall_gateway.heartbeat import Heartbeat
+from hkall_gateway.heartbeat import Heartbeat, no_report
 from hkall_gateway.library import library_of, new_request_id
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
@@ -59,8 +60,10 @@ from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
+from hkall_gateway.sip2.activity import TerminalLog
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import TerminalFactory
+from hkall_gateway.store import terminal_activity
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.instances import Instance
@@ -70,6 +73,7 @@ from hkall_gateway.wiring import carriers
 from hkall_gateway.wiring.local_system import LocalSystemParts
 from hkall_gateway.wiring.resources import Resources
 from hkall_gateway.wiring.serving import Serving
+from hkall_gateway.wiring.terminals_seen import terminals_seen
 
 if TYPE_CHECKING:
     from hkall_gateway.web.server import WebServer
@@ -142,6 +146,7 @@ class Daemon:
         self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
         self._local = LocalSystemParts(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
+        self._activity = TerminalLog()
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits())
@@ -153,7 +158,9 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
+        self.heartbeat = Heartbeat(
+            self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")), self._report
+        )
         self._sip2_services, ncip_services = self._protocol_services()
         self._terminals = self._make_terminals()
         self._partners, self._bare_ncip = self._make_partners(ncip_services)
@@ -204,6 +211,7 @@ class Daemon:
             self._login_queue,
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
+            activity=self._activity,
             **self._beside_the_local_system(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
@@ -246,6 +254,14 @@ class Daemon:
             return TerminalFactory(lambda: self._sip2_services, limit, refusals, self._reactor, *waits, listener)
 
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
+
+    def _report(self, now: datetime) -> Callable[[Unit], None]:
+        """Returns the rows about terminals that a heartbeat writes."""
+        if not self._serving.protocols:
+            return no_report(now)
+        lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
+        rows = terminals_seen(instance(), self._sip2_services, lines, now)
+        return partial(terminal_activity.write, instance=instance(), rows=rows, now=now)
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
         """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
@@ -299,7 +315,7 @@ class Daemon:
             await self._start_protocols()
         await self._start_web()
         self._pulse.start()
-        LOG.info("daemon.started", version=__version__, instance=self._name, listening=len(self._ports))
+        LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._name, listening=len(self._ports))
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:

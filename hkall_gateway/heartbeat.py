@@ -29,6 +29,15 @@ BEHIND: Final = timedelta(minutes=5)
 """So far our clock may be behind the latest sign of life of another gateway."""
 
 
+Report = Callable[[datetime], Callable[[Unit], None]]
+"""Returns what a heartbeat writes beside its own row; called in the reactor's thread, what it returns in the transaction."""
+
+
+def no_report(_now: datetime) -> Callable[[Unit], None]:
+    """Return a function that writes no row."""
+    return lambda _unit: None
+
+
 class NameTaken(Exception):
     """Another gateway uses this database under our name; both would take each other's rows."""
 
@@ -41,7 +50,7 @@ class Heartbeat:
     """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
 
     `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
-    `trust_clock`: begin even where another gateway was seen later than it is now.
+    `trust_clock`: begin even where another gateway was seen later than it is now. `report`: what else each heartbeat writes.
     """
 
     def __init__(
@@ -53,9 +62,10 @@ class Heartbeat:
         runs: Callable[[int], bool],
         metrics: Metrics,
         trust_clock: bool = False,
+        report: Report = no_report,
     ) -> None:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
-        self._metrics, self._trust_clock = metrics, trust_clock
+        self._metrics, self._trust_clock, self._report = metrics, trust_clock, report
         self._timer: ScheduledCall | None = None
         self.written = True
         """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
@@ -99,7 +109,7 @@ class Heartbeat:
         """Writes one heartbeat and frees the rows claimed by gateways that fell silent."""
         now = self._now()
         try:
-            freed, everyone = await self._store.run(_beat, replace(self._me, seen_at=now), now)
+            freed, everyone = await self._store.run(_beat, replace(self._me, seen_at=now), now, self._report(now))
         except Unavailable:  # the store has said why
             self.written = False
             return
@@ -136,6 +146,7 @@ def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> b
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
-def _beat(unit: Unit, me: Instance, now: datetime) -> tuple[int, tuple[Instance, ...]]:
+def _beat(unit: Unit, me: Instance, now: datetime, report: Callable[[Unit], None]) -> tuple[int, tuple[Instance, ...]]:
     instances.here(unit, me)
+    report(unit)
     return instances.hand_on(unit, now), instances.everyone(unit)

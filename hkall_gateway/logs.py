@@ -1,4 +1,4 @@
-"""Logging: one JSON line per event, without any secret or personal data of a patron."""
+"""Logging: one line per event, JSON or drawn for people, without any secret or personal data of a patron."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
+from hkall_gateway.edge.log_console import Draw
 from hkall_gateway.edge.log_context import logged_context
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -88,13 +89,20 @@ class Stream(Protocol):
 
 
 def configure(
-    stream: Stream, now: Callable[[], datetime], level: str, key: bytes, titles: bool = False, *, for_good: bool = False
+    stream: Stream,
+    now: Callable[[], datetime],
+    level: str,
+    key: bytes,
+    titles: bool = False,
+    *,
+    draw: Draw | None = None,
+    for_good: bool = False,
 ) -> None:
     """Sends all log events to `stream`, from `level` (debug, info, warning, error) upward.
 
-    `now` returns an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books. Each line is written and
-    flushed; a `stream` that buffers has its own meaning of flush. May be called again, also with other arguments, unless it
-    was called with `for_good`: then a logger is built once and not for every line.
+    `now` returns an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books; `draw` makes a line for
+    people instead of JSON. Each line is written and flushed; a buffering `stream` has its own meaning of flush. May be called
+    again, also with other arguments, unless it was called with `for_good`: then a logger is built once and not for every line.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
     if titles:
@@ -104,7 +112,7 @@ def configure(
             _placed,
             Scrubber(hidden, key),
             _Stamp(now),
-            _as_line,
+            _as_line if draw is None else _drawn_by(draw),
         ],
         wrapper_class=_straight(level),
         logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # structlog uses only the methods of Stream
@@ -277,6 +285,10 @@ def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
     except TypeError:  # an invalid number or character
         # Such a character becomes \udc80, which JSON can write; no log line is lost for it.
         return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
+
+
+def _drawn_by(draw: Draw) -> Callable[[WrappedLogger, str, EventDict], bytes]:
+    return lambda _logger, _method, event: draw(event).encode("utf-8", "backslashreplace")
 
 
 def moved(move: JournalEntry) -> None:

@@ -8,9 +8,9 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import structlog
 from twisted.internet.defer import ensureDeferred
@@ -22,6 +22,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
+from hkall_gateway.edge.log_console import Draw, drawing
 from hkall_gateway.heartbeat import ClockBehind, NameTaken
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 from hkall_gateway.wiring.serving import Serving
@@ -32,16 +33,24 @@ YOUNG: Final = (5_000, 10, 10)
 """Thresholds of the garbage collector. One iteration of a busy reactor makes more than Python's default of 700 new objects, and
 reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest waits."""
 
+LogFormat = Literal["json", "console"]
 
-def serve(path: Path, beside: Callable[[Any], Any] | None = None, serving: Serving = Serving.ALL) -> int:
+
+def serve(
+    path: Path,
+    beside: Callable[[Any], Any] | None = None,
+    serving: Serving = Serving.ALL,
+    log_format: LogFormat | None = None,
+) -> int:
     """Runs until SIGTERM or SIGINT and returns the exit code.
 
-    `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served.
+    `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served;
+    `log_format`: without one, "console" if the log goes to a terminal.
     """
     reactor = the_reactor()
     config = gateway.load(path, os.environ)
     _allow_files()
-    log = _begin_log(config)
+    log = _begin_log(config, log_format)
     ended: list[int] = []
     # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
     reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving)))
@@ -61,15 +70,25 @@ def _allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _begin_log(config: GatewayConfig) -> BackgroundWriter:
+def _begin_log(config: GatewayConfig, log_format: LogFormat | None) -> BackgroundWriter:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
     if config.logs.file:
         private(config.logs.file, GROUP_READS)
     stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
     log = BackgroundWriter(stream)
-    logs.configure(log, now, config.logs.level, key, config.logs.titles, for_good=True)
+    logs.configure(
+        log, now, config.logs.level, key, config.logs.titles, draw=_drawing(stream, log_format, os.environ), for_good=True
+    )
     globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
     return log
+
+
+def _drawing(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
+    """How to draw events on `stream`; None for JSON. Colours are for terminals, unless NO_COLOR is set (no-color.org)."""
+    terminal = stream.isatty()
+    if log_format == "json" or (log_format is None and not terminal):
+        return None
+    return drawing(colours=terminal and not environ.get("NO_COLOR"))
 
 
 def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:

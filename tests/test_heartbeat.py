@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -145,3 +145,17 @@ def test_a_database_that_takes_no_writes_is_known_at_the_next_beat(machine: Mach
     machine.store.now(lambda unit: unit.connection.exec_driver_sql("ALTER TABLE away RENAME TO instances"))
     machine.pass_time(BEAT_S)
     assert gateway.written
+
+
+def test_a_report_is_made_anew_and_written_with_every_heartbeat(machine: Machine) -> None:
+    asked: list[datetime] = []
+    wrote: list[datetime] = []
+
+    def report(now: datetime) -> Callable[[Unit], None]:
+        asked.append(now)
+        return lambda unit: wrote.append(now)
+
+    me = Instance("a", "here", 1, "1.0", machine.now(), machine.now())
+    start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, report=report))
+    machine.pass_time(BEAT_S)
+    assert asked == wrote == [NOON, NOON + timedelta(seconds=BEAT_S)]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
+from hkall_gateway.edge.log_console import drawing
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.logs import HIDDEN_TAGS, PATRON_TAGS, bridge, configure, patron_ref, scrubbed
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -240,3 +241,14 @@ def test_no_example_document_brings_a_secret_into_the_log() -> None:
         for element in ("AuthenticationInputData", "FromAgencyAuthentication", "UserIdentifierValue"):
             for rest in shown.split(f"<ns1:{element}>")[1:]:
                 assert rest.startswith("•"), document.name
+
+
+def test_a_line_for_people_has_the_same_event_without_secrets() -> None:
+    stream = io.BytesIO()
+    configure(stream, lambda: NOON, "info", KEY, draw=drawing(colours=False))
+    structlog.get_logger().warning("sip2.pin_wrong", card="P1", pin="4711", peer="\ud83d")
+    drawn = stream.getvalue().decode()
+    assert drawn.startswith("2017-03-02 00:30:00.123 [warning  ] sip2.pin_wrong ")
+    assert f"patron_ref={patron_ref('P1', KEY)}" in drawn
+    assert "4711" not in drawn
+    assert drawn.count("\n") == 1

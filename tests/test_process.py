@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,13 +36,13 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.ports = gateway_ports()
-        self._environ = {**os.environ, **demo_setup.environment(self.ports)}
+        self.environ = {**os.environ, **demo_setup.environment(self.ports)}
         self.path = demo_setup.write_config(folder, self.ports)
-        databases.fill(self.path, self._environ)
+        databases.fill(self.path, self.environ)
 
     def ends(self, *command: str | Path) -> tuple[int, bytes]:
         """The exit code and the log of a command that is expected to end by itself."""
-        ended = subprocess.run(command, env=self._environ, capture_output=True, timeout=PATIENCE_S, check=False)
+        ended = subprocess.run(command, env=self.environ, capture_output=True, timeout=PATIENCE_S, check=False)
         return ended.returncode, ended.stdout
 
 
@@ -58,3 +61,32 @@ def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
 def test_what_runs_beside_it_cannot_begin(site: Site) -> None:
     code, log = site.ends(sys.executable, "-c", BESIDE, site.path)
     assert (code, log.count(b"daemon.not_started")) == (1, 1), log
+
+
+def written_by(site: Site, *options: str) -> bytes:
+    """What a gateway that cannot begin writes on a terminal of its own."""
+    ours, its = pty.openpty()
+    with socket.create_server(("127.0.0.1", site.ports.sip2)):
+        subprocess.run(
+            (COMMAND, "serve", "--config", site.path, *options), env=site.environ, stdout=its, timeout=PATIENCE_S, check=False
+        )
+    os.close(its)
+    seen = b""
+    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # the end of a terminal is an error
+        while data := terminal.read(65536):
+            seen += data
+    return seen
+
+
+def test_on_a_terminal_the_log_is_drawn_for_people_and_in_json_if_told(site: Site) -> None:
+    assert re.search(rb"\[.*error.*\].*daemon.not_started.*raised", written_by(site))
+    assert b'"event":"daemon.not_started"' in written_by(site, "--log-format", "json")
+
+
+def test_in_a_pipe_the_log_is_json_and_drawn_without_colours_if_told(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", site.ports.sip2)):
+        _, log = site.ends(COMMAND, "serve", "--config", site.path)
+        _, drawn = site.ends(COMMAND, "serve", "--config", site.path, "--log-format", "console")
+    assert b'"event":"daemon.not_started"' in log
+    assert re.search(rb"\[error    \] daemon.not_started", drawn)
+    assert b"\x1b" not in drawn

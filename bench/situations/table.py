@@ -1,4 +1,4 @@
-"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, patience."""
+"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, browsers, patience."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.plan import Plan
 from bench.resources import Benchmark
-from bench.situations import attacked, crowds, growth, in_process, nights
+from bench.situations import attacked, browsed, crowds, growth, in_process, nights
 
 Figures = Mapping[str, Sequence[float]]
 
@@ -32,5 +32,7 @@ MIDNIGHT: Final = Situation("midnight",  nights.midnight)
 IDLE:     Final = Situation("idle",      crowds.idle)
 HOT_ROWS: Final = Situation("hot rows",  crowds.hot_rows, "PostgreSQL")
 ATTACKED: Final = Situation("attacked",  attacked.attacked)
+BROWSED:  Final = Situation("browsed",   browsed.in_one_process)
+APART:    Final = Situation("browsed apart", browsed.in_two_processes)
 SOAK:     Final = Situation("soak",      nights.soak, patient=True)
 # fmt: on

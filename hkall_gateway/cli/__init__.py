@@ -14,6 +14,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(RUN,   "serve",           "admin.serve:serve",               "Run the gateway in the foreground."),
     Entry(RUN,   "status",          "admin.status:status",             "Show gateways, queues, rounds and links to partners."),
     Entry(RUN,   "partners",        "staff.partners:partners",         "Show the state and the queue of each partner."),
+    Entry(RUN,   "tail",            "tools.tail:tail",                 "Show the log, filtered, for people."),
     Entry(RUN,   "check-config",    "admin.serve:check_config",        "Check the configuration and the policy file."),
     Entry(RUN,   "doctor",          "admin.doctor:doctor",             "Check whether everything is ready to go live."),
     Entry(RUN,   "hash-secret",     "admin.serve:hash_secret",         "Print the hash of a password for the configuration."),

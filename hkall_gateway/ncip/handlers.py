@@ -121,8 +121,9 @@ class _Answering:
         return self.reply(_try_again())
 
     def bound(self) -> AbstractContextManager[None]:
-        """Binds the channel and the correlation id to all log lines of this document."""
-        return log_context(channel="ncip", corr_id=self.mark[:CORR])
+        """Binds the channel, the correlation id and the peer's trace to all log lines of this document."""
+        trace = {"traceparent": self.peer.traceparent} if self.peer.traceparent else {}
+        return log_context(channel="ncip", corr_id=self.mark[:CORR], **trace)
 
 
 def _mark(message: NcipMessage, now: datetime) -> str:

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from hkall_gateway import __version__
 from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
+from hkall_gateway.edge.trace_context import HEADER, own_traceparent
 
 MOST_BYTES: Final = 1_048_576
 """Maximum bytes of a reply's body; its chunked framing may take as many again."""
@@ -150,6 +151,7 @@ def _headers() -> Headers:
             "Content-Type": [CONTENT_TYPE],
             "Accept": ["application/xml"],
             "Accept-Encoding": ["identity"],
+            HEADER: [own_traceparent()],
         }
     )
 

@@ -62,13 +62,15 @@ class Peer:
     """The origin of a document. Its secret is inside the document, or in `authorization`.
 
     `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
-    showed and that an authority of ours has signed; "" for none. `authorization` is the header of its HTTP request.
+    showed and that an authority of ours has signed; "" for none. `authorization` is the header of its HTTP request;
+    `traceparent` its trace, "" if it sent none or an invalid one.
     """
 
     address: str
     fingerprint: str = ""
     subject: str = ""
     authorization: str = field(default="", repr=False)
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,8 @@ def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
     metrics.sip2_latency.labels(code).observe(took.total_seconds())
     outcome = no.why.value if no else "relayed" if answer.body else "ok"
     metrics.sip2_messages.labels(exchange.terminal.login, code, outcome).inc()
+    if exchange.terminal is not NOBODY:
+        exchange.services.activity.heard(exchange.terminal.login, code, exchange.now)
     about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
     LOG.info(
         "sip2.answered",
@@ -203,6 +205,7 @@ async def _log_in(exchange: Exchange) -> Reply:
         _log_in_upstream(exchange)
         return reply(exchange, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=exchange.peer)
+    exchange.services.activity.refused(row.login, reason, exchange.now)
     exchange.session.counters[STRUCK_OUT] += exchange.session.strike()
     return refuse_by(exchange, Reason.LOG_IN_FIRST)
 

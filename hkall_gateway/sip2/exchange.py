@@ -18,6 +18,7 @@ from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Gues
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import end_of
 from hkall_gateway.rules.vocabulary import Actor, Reason, Sensitive
+from hkall_gateway.sip2.activity import TerminalLog
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS, date18, parse_date18
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
@@ -81,6 +82,7 @@ class Sip2Services:
     one address run one after another in `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
     `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
     which a message that begins now may query other systems. `known` caches the local system's answers about cards.
+    `activity` keeps what each terminal did last.
     """
 
     desk: Desk
@@ -100,6 +102,7 @@ class Sip2Services:
     institution: str = ""
     budget_until: Callable[[], float | None] = _without_limit
     known: LastKnown | None = None
+    activity: TerminalLog = field(default_factory=TerminalLog)
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""

@@ -97,6 +97,11 @@ class TerminalConnection(TwistedProtocol):
     def _socket(self) -> Socket:
         return cast(Socket, self.transport)  # makeConnection was called: there is one
 
+    @property
+    def terminal(self) -> str:
+        """The login of this connection; "" before the login."""
+        return self._session.terminal or ""
+
     # ---- called by Twisted
 
     def connectionMade(self) -> None:  # noqa: N802

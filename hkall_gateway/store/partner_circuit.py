@@ -21,6 +21,9 @@ MOST = 1_000
 _KEPT = tuple(column.name for column in HOW)
 _KEEP = update_by_key(LINKS, ("agency",), _KEPT)
 _USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
+_LISTED = CompiledStatement(
+    select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
+)
 _ONE = CompiledStatement(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
 _FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
 _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
@@ -36,6 +39,10 @@ class CircuitRepository:
     def used(self) -> tuple[str, ...]:
         """Return the agencies to which messages were ever sent, at most MOST, by name."""
         return tuple(row["agency"] for row in _USED.rows(self._connection))
+
+    def listed(self, most: int) -> tuple[str, ...]:
+        """Return the first agencies of the directory, at most `most`, by name."""
+        return tuple(row["agency"] for row in _LISTED.rows(self._connection, most=most))
 
     def one(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""

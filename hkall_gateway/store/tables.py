@@ -533,6 +533,24 @@ INSTANCES = Table(
     comment="The gateways that work on this database, and when each was heard of last.",
 )
 
+TERMINAL_ACTIVITY = Table(
+    "terminal_activity",
+    METADATA,
+    Column("instance", Text, primary_key=True),
+    Column("login", Text, primary_key=True),
+    _text("role"),
+    _text("location"),
+    _number("connections"),
+    _text("last_code"),
+    _instant("last_at"),
+    _number("refused"),
+    _text("refused_why"),
+    _instant("refused_at"),
+    _instant("seen_at", required=True),
+    comment="Each terminal at each gateway, written with the gateway's heartbeat: its open connections, its last message, and "
+    "its refused logins since the gateway's start.",
+)
+
 ARCHIVES = Table(
     "archives",
     METADATA,

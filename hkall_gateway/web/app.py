@@ -16,9 +16,38 @@ from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import Sessions, current
-from hkall_gateway.web.staff import closures, dashboard, login, oidc_login, patrons, unsent
+from hkall_gateway.web.staff import (
+    barcodes,
+    closures,
+    dashboard,
+    lists,
+    login,
+    oidc_login,
+    partners,
+    patrons,
+    selection,
+    slips,
+    statistics,
+    terminals,
+    unsent,
+)
 
-BLUEPRINTS: Final = (rules.PAGES, login.PAGES, dashboard.PAGES, oidc_login.PAGES, unsent.PAGES, closures.PAGES, patrons.PAGES)
+BLUEPRINTS: Final = (
+    rules.PAGES,
+    login.PAGES,
+    oidc_login.PAGES,
+    dashboard.PAGES,
+    lists.PAGES,
+    selection.PAGES,
+    slips.PAGES,
+    barcodes.PAGES,
+    unsent.PAGES,
+    closures.PAGES,
+    patrons.PAGES,
+    partners.PAGES,
+    terminals.PAGES,
+    statistics.PAGES,
+)
 """Every group of pages."""
 
 MOST_BYTES: Final = 65_536

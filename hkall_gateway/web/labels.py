@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.queries.work_lists import ListName
 from hkall_gateway.web.i18n import N_
 
 P = Position
@@ -43,4 +44,101 @@ ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
     "purge":            N_("Retention of records"),
 })
 """What time alone does, by the name of its round."""
+
+L = ListName
+LISTS: Final[Mapping[str, Mapping[ListName, str]]] = MappingProxyType({
+    N_("At the counter"): {
+        L.PULL:      N_("To fetch from our shelves"),
+        L.EXPECTED:  N_("On the way to us"),
+        L.SHELF:     N_("Waiting for collection"),
+        L.EXPIRED:   N_("Not collected in time"),
+        L.TO_RETURN: N_("To send home"),
+    },
+    N_("Lent"): {
+        L.ON_LOAN:   N_("On loan to our patrons"),
+        L.OVERDUE:   N_("Overdue"),
+        L.RECALLS:   N_("Recalled"),
+        L.LENDING:   N_("Our books elsewhere"),
+    },
+    N_("To look at"): {
+        L.STUCK:     N_("Standing still"),
+        L.FLAGGED:   N_("Flagged"),
+    },
+})
+"""The names of the work lists, by their groups, in the order of a morning's work."""
+
+LIST_NAMES: Final[Mapping[ListName, str]] = MappingProxyType({
+    name: word for group in LISTS.values() for name, word in group.items()
+})
+
+ACTIONS: Final[Mapping[str, str]] = MappingProxyType({
+    "receive":       N_("The copy is here."),
+    "lend":          N_("Its patron takes it at the counter."),
+    "return":        N_("The patron has returned it."),
+    "renew":         N_("The patron keeps it longer, also when it is overdue; the fine until today is charged."),
+    "return_unused": N_("It goes home from the hold shelf without a loan."),
+    "dispatch":      N_("It leaves for its owner."),
+    "cancel":        N_("The patron no longer wants it."),
+    "ship":          N_("Our copy leaves for the borrowing library."),
+    "print":         N_("Its slip is printed."),
+    "decline":       N_("We do not lend it; the reason is one of R37."),
+    "substitute":    N_("Another copy of ours goes instead."),
+    "recall":        N_("A patron of ours wants our copy back."),
+    "cancel_recall": N_("Our patron no longer wants it back."),
+    "lost":          N_("It is lost; the owner's price list says what it costs."),
+    "damaged":       N_("It came back damaged."),
+    "claim":         N_("The patron says that it was returned; the fine stops."),
+    "seen":          N_("The flags are looked at and settled."),
+    "reopen":        N_("The ended request is placed again, as a new one."),
+    "settle":        N_("It is settled with the owner; the request ends."),
+    "overseas":      N_("Its owner agrees that it goes overseas, until the date."),
+    "extend":        N_("More time, until the date."),
+    "pin":           N_("Keep to one lender: no other is asked, also when it declines."),
+    "skip":          N_("Not this lender: the next one is asked."),
+    "insert":        N_("Ask for this copy next, whatever its rank was."),
+    "force":         N_("Put it into a position to which no step leads; no message is sent."),
+})
+"""What each staff command means."""
+
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType({
+    "receive":       N_("receive"),
+    "lend":          N_("lend"),
+    "return":        N_("return"),
+    "renew":         N_("renew"),
+    "return_unused": N_("return-unused"),
+    "dispatch":      N_("dispatch"),
+    "cancel":        N_("cancel"),
+    "ship":          N_("ship"),
+    "print":         N_("print"),
+    "decline":       N_("decline"),
+    "substitute":    N_("substitute"),
+    "recall":        N_("recall"),
+    "cancel_recall": N_("cancel-recall"),
+    "lost":          N_("lost"),
+    "damaged":       N_("damaged"),
+    "claim":         N_("claim"),
+    "seen":          N_("seen"),
+    "reopen":        N_("reopen"),
+    "settle":        N_("settle"),
+    "overseas":      N_("overseas"),
+    "extend":        N_("extend"),
+    "pin":           N_("pin"),
+    "skip":          N_("skip"),
+    "insert":        N_("insert"),
+    "force":         N_("force"),
+})
+"""The buttons of staff commands: in English the words of the command line."""
+
+FLAGS: Final[Mapping[str, str]] = MappingProxyType({
+    "HKALL_IN_BOOKDROP":     N_("In the book drop"),
+    "look_on_our_shelf":     N_("Look on our shelf"),
+    "owner_unknown":         N_("Owner not in the directory"),
+    "ils:away":              N_("Done while the library system was away"),
+    "ils:not_told":          N_("The library system was not told"),
+    "offline":               N_("Done while offline"),
+    "refused":               N_("Partner refuses"),
+    "no_price":              N_("No price is known"),
+    "declined_after_shipment": N_("Declined after it was sent"),
+})
+"""Flags of a request, by the word or by the part in front of its colon."""
 # fmt: on

@@ -36,11 +36,16 @@ class MenuEntry:
 
 # fmt: off
 MENU: Final = (
-    MenuEntry("dashboard.dashboard", N_("Today"),  StaffRole.VIEWER),
-    MenuEntry("patrons.search",      N_("Patrons"),  StaffRole.CLERK),
-    MenuEntry("unsent.page",         N_("Unsent"),   StaffRole.SUPERVISOR),
-    MenuEntry("closures.page",       N_("Closures"), StaffRole.SUPERVISOR),
-    MenuEntry("help.rules",          N_("Rules")),
+    MenuEntry("dashboard.dashboard",   N_("Today"),      StaffRole.VIEWER),
+    MenuEntry("lists.first",           N_("Lists"),      StaffRole.VIEWER),
+    MenuEntry("slips.slips",           N_("Slips"),      StaffRole.CLERK),
+    MenuEntry("patrons.search",        N_("Patrons"),    StaffRole.CLERK),
+    MenuEntry("unsent.page",           N_("Unsent"),     StaffRole.SUPERVISOR),
+    MenuEntry("closures.page",         N_("Closures"),   StaffRole.SUPERVISOR),
+    MenuEntry("partners.partners",     N_("Partners"),   StaffRole.VIEWER),
+    MenuEntry("terminals.terminals",   N_("Terminals"),  StaffRole.VIEWER),
+    MenuEntry("statistics.page",       N_("Statistics"), StaffRole.VIEWER),
+    MenuEntry("help.rules",            N_("Rules")),
 )
 # fmt: on
 """In the order of the header. Staff see all that their role may; others see what is everybody's."""
@@ -90,11 +95,16 @@ def _shared() -> dict[str, Any]:
         "languages": [(code, name, url_for("language.choose", chosen=code, next=back)) for code, name in LANGUAGES.items()],
         "site_name": settings.names.get(tongue) or settings.names[ENGLISH],
         "has_logo": settings.logo is not None,
-        "menu": [(url_for(e.endpoint), e.word, request.endpoint == e.endpoint) for e in MENU if e.role is None or may(e.role)],
+        "menu": [(url_for(e.endpoint), e.word, _is_here(e)) for e in MENU if e.role is None or may(e.role)],
         "person": found,
         "role": StaffRole.of(found.role) if found else None,
         "home": url_for("dashboard.dashboard") if found else "/",
     }
+
+
+def _is_here(entry: MenuEntry) -> bool:
+    """Return whether the page of this request belongs to an entry: the entry's own page, or another one of its Blueprint."""
+    return request.blueprint == entry.endpoint.partition(".")[0]
 
 
 @cache

@@ -155,6 +155,20 @@ def test_a_printed_slip_is_known(desk: DeskWorld) -> None:
     assert page(desk).printed_at == desk.now
 
 
+def test_the_slip_of_a_borrowed_copy_is_printed_once_in_each_position_and_noted(desk: DeskWorld) -> None:
+    desk.given(P.IN_TRANSIT)
+    assert isinstance(desk.act("print"), Refused)
+    desk.check_in()
+    assert page(desk).printed_at is None
+    assert (desk.act("print").again, desk.act("print").again) == (False, True)
+    assert page(desk).printed_at == desk.now
+    assert [e.line.event for e in page(desk).events].count("PRINT") == 1
+    desk.go_to("2017-03-02 10:00")
+    desk.act("return_unused")
+    assert page(desk).printed_at is None
+    assert desk.act("print").again is False
+
+
 def test_a_request_is_read_by_few_statements(desk: DeskWorld) -> None:
     desk.wish()
     desk.ask(desk.desk.partners.shipped(desk.heard()))

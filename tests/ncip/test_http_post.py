@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
 from hkall_gateway import __version__
+from hkall_gateway.edge.log_context import log_context
+from hkall_gateway.edge.trace_context import trace_id, valid_traceparent
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, charset
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/xml; charset="utf-8"\r\nContent-Length: 4\r\n\r\n<ok>'
@@ -78,6 +80,18 @@ def test_a_document_leaves_with_its_length_and_an_honest_name() -> None:
     assert (head.split(b"\r\n")[0], body) == (b"POST /ncip HTTP/1.1", b"<doc/>")
     assert {b"content-length: 6", b"accept-encoding: identity", b"host: cuhk.test:9101"} <= lines
     assert f"user-agent: hkall-gateway/{__version__}".encode() in lines
+
+
+def test_documents_of_one_conversation_leave_with_one_trace() -> None:
+    sent = []
+    for corr in ("c-1", "c-1", "c-2"):
+        with log_context(corr_id=corr):
+            partner, _ = connected()
+        (line,) = (line for line in partner.wire.value().split(b"\r\n") if line.lower().startswith(b"traceparent: "))
+        sent.append(line.decode().split(": ")[1])
+    assert [valid_traceparent(one) for one in sent] == sent
+    first, second, other = (one.split("-")[1] for one in sent)
+    assert first == second == trace_id("c-1") != other
 
 
 def test_our_proof_is_made_anew_for_each_document() -> None:

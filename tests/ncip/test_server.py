@@ -255,6 +255,27 @@ def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(lib
     assert logged_context() == {}
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        ((TRACE,), {"traceparent": TRACE}),
+        ((), {}),
+        ((TRACE.upper(),), {}),
+        ((TRACE, TRACE), {}),
+        (("caf\xe9",), {}),
+    ],
+)
+def test_the_trace_of_a_peer_is_logged_if_it_is_valid(library: House, headers: tuple[str, ...], kept: dict[str, str]) -> None:
+    line = library.connect()
+    line.protocol.dataReceived(request(lookup(), *(f"Traceparent: {one}".encode("latin-1") for one in headers)))
+    library.desk.go_on()
+    ((_, context),) = library.desk.told
+    assert {name: value for name, value in context.items() if name == "traceparent"} == kept
+
+
 # ---- time
 
 

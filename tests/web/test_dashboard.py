@@ -8,7 +8,7 @@ from datetime import timedelta
 from lxml import html
 
 from hkall_gateway.rules.circuit import DOWN, CircuitState
-from hkall_gateway.web.staff.dashboard import LISTS
+from hkall_gateway.web.labels import LISTS
 from tests.web.conftest import Site
 
 DAY = timedelta(days=1)

@@ -12,7 +12,7 @@ from hkall_gateway.web import i18n
 from tests.web import catalogue
 from tests.web.conftest import Site
 
-NAMED = re.compile(r"%\(\w+\)[sd]")
+NAMED = re.compile(r"%\(\w+\)[sd]|(?<!%)\{\w+\}")
 
 
 def test_every_text_is_in_the_catalogue_and_translated() -> None:

@@ -9,21 +9,25 @@ import pytest
 from lxml import html
 
 from hkall_gateway.edge.contrast import DARK_PAPER, ENOUGH, GROUND, PAPER, contrast
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.layout import MENU, STATIC
 from tests.web.conftest import Browser, Site
+from tests.web.given import given
 
-PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", "/staff/unsent", "/staff/closures", "/staff/patrons"]
+LISTS = ["/staff/lists/pull", "/staff/lists/stuck", "/staff/slips"]
+PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", *LISTS, "/staff/partners", "/staff/terminals", "/staff/statistics"]
+PAGES += ["/staff/unsent", "/staff/closures", "/staff/patrons"]
 
 
-def browser_for(site: Site, path: str) -> Browser:
-    """A browser that may see the page."""
+def reader(site: Site, path: str) -> Browser:
+    """A browser that may see this page, logged in for those of staff."""
     return site.staff("supervisor") if path.startswith("/staff/") and path != "/staff/login" else site.browser()
 
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("language", ["en", "zh-Hant"])
 def test_every_page_has_one_heading_one_main_part_and_a_skip_link(site: Site, path: str, language: str) -> None:
-    browser = browser_for(site, path)
+    browser = reader(site, path)
     page = html.fromstring(browser.get(path, headers={"Accept-Language": language}).text)
 
     assert len(page.xpath("//h1")) == len(page.xpath("//main")) == 1
@@ -37,15 +41,16 @@ def test_every_page_has_one_heading_one_main_part_and_a_skip_link(site: Site, pa
 
 @pytest.mark.parametrize("path", PAGES)
 def test_no_page_has_inline_script_or_style(site: Site, path: str) -> None:
-    page = html.fromstring(browser_for(site, path).get(path).text)
+    page = html.fromstring(reader(site, path).get(path).text)
     assert page.xpath("//style | //*[@style] | //script[not(@src)] | //*[@onclick or @onsubmit or @onload]") == []
     addresses = page.xpath("//@src | //link/@href | //form/@action")
     assert [a for a in addresses if not a.startswith("/") or a.startswith("//")] == []
 
 
-@pytest.mark.parametrize("path", ["/staff/login", "/staff/", "/staff/unsent", "/staff/closures", "/staff/patrons"])
+@pytest.mark.parametrize("path", PAGES)
 def test_every_field_has_a_label(site: Site, path: str) -> None:
-    page = html.fromstring(browser_for(site, path).get(path).text)
+    given(site, Position.PAGED, "R-1")
+    page = html.fromstring(reader(site, path).get(path).text)
     fields = page.xpath("//input[not(@type='hidden')] | //select | //textarea")
     assert [field.get("name") for field in fields if not page.xpath(f"//label[@for='{field.get('id')}']")] == []
 

@@ -12,6 +12,7 @@ import click
 from hkall_gateway.cli.options import WRONG, CliError, config_option
 
 if TYPE_CHECKING:
+    from hkall_gateway.process import LogFormat
     from hkall_gateway.wiring.serving import Serving
 
 
@@ -21,15 +22,21 @@ WEB = click.Choice(["web"])
 @click.command()
 @click.option("--only", type=WEB, help="Serve the pages for browsers alone, beside a gateway on the same database.")
 @click.option("--without", type=WEB, help="Serve all but the pages, where a process of its own has them.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["json", "console"]),
+    help="JSON lines, or lines for people; the default is console on a terminal, else json.",
+)
 @config_option
-def serve(config: Path, only: str | None, without: str | None) -> None:
-    """Run the daemon in the foreground, with JSON lines on standard output.
+def serve(config: Path, only: str | None, without: str | None, log_format: LogFormat | None) -> None:
+    """Run the daemon in the foreground, with its log on standard output.
 
     SIGTERM: finish the messages in hand, then end. SIGHUP: read the configuration again.
 
     \b
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
     Example: hkall-gateway serve --only web
+    Example: hkall-gateway serve --log-format console 2>&1 | less
     """
 
     from hkall_gateway import process
@@ -40,7 +47,7 @@ def serve(config: Path, only: str | None, without: str | None) -> None:
     if only and load_config(config)[0].web is None:
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
     open_database(config).dispose()
-    raise SystemExit(process.serve(config, serving=_serving(only, without)))
+    raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format))
 
 
 def _serving(only: str | None, without: str | None) -> Serving:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hkall_gateway.cli.pages.doctor_page import doctor_page
 from hkall_gateway.cli.pages.letters_page import letters_page
+from hkall_gateway.cli.pages.logs_page import logs_page
 from hkall_gateway.cli.pages.man_page import completion, man_page
 from hkall_gateway.cli.pages.rules_page import rules_page
 from hkall_gateway.config.crosschecks import OF_ROLES
@@ -191,6 +192,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "profile.md": profile,
     "systems.md": systems,
     "letters.md": letters_page,
+    "logs.md": logs_page,
     "doctor.md": doctor_page,
     "man/hkall-gateway.1": man_page,
     "completion/hkall-gateway": partial(completion, "bash"),

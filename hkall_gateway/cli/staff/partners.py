@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,8 @@ import click
 
 from hkall_gateway.cli.options import CliError, Site, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.rules.circuit import circuit
-from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Side
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.partners import RequestReplies
     from hkall_gateway.store.unit import Unit
 
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
@@ -44,43 +41,6 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
     """One row each of `named`; without any, of those that are configured or were ever told anything."""
 
-    from hkall_gateway.store import partners as kept
-    from hkall_gateway.store.partners import RequestReplies
+    from hkall_gateway.desk.staff.partner_lines import partner_lines
 
-    lent, borrowed = kept.balance(unit, Side.BORROWING, when), kept.balance(unit, Side.LENDING, when)
-    said, took, depths = kept.answers(unit, when), kept.turnaround_days(unit, when), unit.outbox.depths()
-    return [
-        {
-            "partner": agency,
-            "line": link.state,
-            "breaker": circuit(link, when),
-            "down_since": link.down_since,
-            "heard_at": link.heard_at,
-            **_waiting(agency, depths),
-            "lent_us": lent.get(agency, 0),
-            "we_lent": borrowed.get(agency, 0),
-            "balance": borrowed.get(agency, 0) - lent.get(agency, 0),
-            **_rates(said.get(agency, RequestReplies())),
-            "fault": link.fault,
-            "turnaround_days": round(took[agency], 1) if agency in took else None,
-        }
-        for agency in named or sorted({*configured, *unit.circuits.used()})
-        for link in [unit.circuits.one(agency)]
-    ]
-
-
-def _waiting(agency: str, depths: tuple[tuple[str, OutboxState, int, datetime], ...]) -> dict[str, Any]:
-    mine = [(state, count, oldest) for who, state, count, oldest in depths if who == agency]
-    return {
-        "waiting": sum(count for state, count, _ in mine if state is not OutboxState.DEAD),
-        "oldest": min((oldest for _, _, oldest in mine), default=None),
-        "dead": sum(count for state, count, _ in mine if state is OutboxState.DEAD),
-    }
-
-
-def _rates(said: RequestReplies) -> dict[str, Any]:
-    return {
-        "asked": said.asked,
-        "fill_percent": None if said.fill_rate is None else round(100 * said.fill_rate),
-        "decline_percent": round(100 * said.decline_rate) if said.asked else None,
-    }
+    return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

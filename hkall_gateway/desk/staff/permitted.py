@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Final
 
+from hkall_gateway.desk.staff import pull_slips
 from hkall_gateway.desk.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FINAL, Event
@@ -80,6 +81,10 @@ def _without_patron(request: Request) -> DenialReason | None:
     return None if request.patron else DenialReason.NO_PATRON
 
 
+def _without_slip(request: Request) -> DenialReason | None:
+    return None if pull_slips.has_slip(request) else DenialReason.POSITION
+
+
 _ANYWHERE: Final = frozenset(Position)
 _NOT_SENT: Final = frozenset({P.NEW, P.REQUESTED})
 _HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN})
@@ -96,7 +101,7 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
     ActionRow("dispatch",      CLERK, (E.DISPATCH,)),
     ActionRow("cancel",        CLERK, (E.CANCEL,)),
     ActionRow("ship",          CLERK, (E.LEND,)),
-    ActionRow("print",         CLERK, (E.PRINT,)),
+    ActionRow("print",         CLERK, positions=pull_slips.NOTED | {P.PAGED}, unless=_without_slip),
     ActionRow("decline",       CLERK, (E.DECLINE, E.DECLINE_SHIPPED)),
     ActionRow("substitute",    CLERK, (E.SUBSTITUTE,), takes=("item",)),
     ActionRow("recall",        CLERK, (E.RECALL_LENT,), takes=("on",)),
@@ -125,6 +130,11 @@ def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
 def permitted(request: Request, role: StaffRole, name: str) -> bool:
     """Return whether a role may give this command for the request now. Raises KeyError for an unknown command."""
     return _hindrance(_ROWS[name], request, role) is None
+
+
+def row_of(name: str) -> ActionRow:
+    """Return the row of a command. Raises KeyError for an unknown one."""
+    return _ROWS[name]
 
 
 def allowed_for_all(requests: tuple[Request, ...], role: StaffRole) -> tuple[Action, ...]:

@@ -1,33 +1,47 @@
-"""Pull slips of our paged copies, and the substitution of another copy."""
+"""Slips: of our paged copies, of the hold shelf, and of the way home; and the substitution of another copy."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Reason, Refusal, Request
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.queries.queries import Queries
 
 STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
 """The new status of a declined copy by the reason (R37); after any other reason it stays available."""
 
 
+NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN_TRANSIT})
+"""Positions of a borrowed copy that have a slip. Its printing is no step of the life cycle: the journal notes it."""
+
+
+def has_slip(request: Request) -> bool:
+    """Whether a slip belongs to the request where it stands now."""
+    return request.position in NOTED if request.side is Side.BORROWING else request.position is Position.PAGED
+
+
 def printed_at(unit: Queries, request: Request) -> datetime | None:
-    """The instant at which the paged copy's slip was printed; None if it was not."""
+    """The instant at which the slip of this copy was printed, for a borrowed one that of its position; None if it was not."""
     printed, changed = (unit.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
-    return printed if printed and not (changed and changed > printed) else None
+    since = request.moved_at if request.side is Side.BORROWING else changed
+    return printed if printed and not (since and since > printed) else None
 
 
 def print_slip(context: Context, command: StaffCommand, request: Request) -> Answered:
-    """Print the pull slip, for the first time or again; a repetition is marked in the answer."""
-    if not context.unit.can(request, Event.PRINT):
+    """Print the slip, for the first time or again; a repetition is marked in the answer."""
+    if not has_slip(request):
         return elsewhere(context.unit, command, request, context.now)
     if printed_at(context.unit, request):
         return done(request, again=True)
+    if request.side is Side.BORROWING:
+        context.unit.note(request, Event.PRINT.name, {}, context.now, command.by)
+        return done(request)
     return done(context.unit.advance(request, Event.PRINT, context.now, command.by))
 
 

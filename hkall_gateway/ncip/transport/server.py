@@ -19,6 +19,7 @@ from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, Boun
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
+from hkall_gateway.edge.trace_context import HEADER, valid_traceparent
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.ncip.transport.tls_peer import peer_of
@@ -121,7 +122,8 @@ class NcipSite(BoundedSite):
         self.in_hand += 1
         channel = request.channel
         authorization: bytes = request.getHeader(b"Authorization") or b""
-        peer = replace(channel.peer, authorization=authorization.decode("latin-1")) if authorization else channel.peer
+        sent = {"authorization": authorization.decode("latin-1"), "traceparent": _traceparent(request)}
+        peer = replace(channel.peer, **sent) if any(sent.values()) else channel.peer
         answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge)
         answering.addCallback(self._give, request).addBoth(self._done)
 
@@ -198,6 +200,12 @@ class Responder(Resource):
             return _plain(request, http.BAD_REQUEST, f"The Content-Type is no text in UTF-8 of up to {LONGEST_TYPE} bytes.\n")
         self._site.answer(request, request.content.read(), kind)
         return NOT_DONE_YET
+
+
+def _traceparent(request: Any) -> str:
+    """The peer's trace; "" for none, an invalid one, or several."""
+    values: list[bytes] = request.requestHeaders.getRawHeaders(HEADER.encode(), [])
+    return valid_traceparent(values[0].decode("latin-1")) if len(values) == 1 else ""
 
 
 def _content_type(request: Any) -> str | None:

@@ -23,7 +23,7 @@ _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 class StatementResult:
     """The result of one statement, like a driver's cursor; using it sends the buffered statements."""
 
-    __slots__ = ("_result", "_pipeline")
+    __slots__ = ("_pipeline", "_result")
 
     def __init__(self, pipeline: PipelinedConnection) -> None:
         self._pipeline, self._result = pipeline, None

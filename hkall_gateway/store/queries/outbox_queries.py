@@ -26,8 +26,8 @@ _NOW: Any = bindparam("now", type_=_ROWS.next_at.type)
 _EARLIER = OUTBOX.alias("earlier")
 # Each key is looked up separately (OFFSET 0) and by its request (BETWEEN: PostgreSQL always estimates a range as
 # small). With its statistics, perhaps taken when there were few rows, it would join everything, or scan the numbers.
-_SAME_LANE = and_(_EARLIER.c.request.between(_ROWS.request, _ROWS.request), _EARLIER.c.recipient == _ROWS.recipient)
-_HOLDING = select(_EARLIER.c.id).where(_SAME_LANE, _EARLIER.c.id < _ROWS.id, EARLIER_UNSETTLED)
+_SAME_KEY = and_(_EARLIER.c.request.between(_ROWS.request, _ROWS.request), _EARLIER.c.recipient == _ROWS.recipient)
+_HOLDING = select(_EARLIER.c.id).where(_SAME_KEY, _EARLIER.c.id < _ROWS.id, EARLIER_UNSETTLED)
 _IS_FIRST = ~_HOLDING.offset(literal_column("0")).exists()
 _IS_FREE = or_(_ROWS.lease_until.is_(None), _ROWS.lease_until < _NOW)
 
@@ -37,7 +37,7 @@ _LINES = _BEGUN.union_all(select(_JUMP.where(_ROWS.line > _BEGUN.c.line).scalar_
 _LINKED = _LINES.outerjoin(LINKS, LINKS.c.agency == _LINES.c.line)
 _ON_IT = and_(IS_WAITING, _ROWS.line == _LINES.c.line)
 _FIRST_AT = select(func.min(_ROWS.next_at)).where(_ON_IT).scalar_subquery()
-_FIRST_LANE = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next_at, _ROWS.id).limit(literal_column("1"))
+_FIRST_OF_KEY = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next_at, _ROWS.id).limit(literal_column("1"))
 
 DUE_LINES = CompiledStatement(
     select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT, _LINES.c.line)
@@ -53,7 +53,7 @@ DUE = CompiledStatement(
 )
 """The first `most` rows of a channel that may leave now. On PostgreSQL they stay locked until the transaction ends."""
 
-NEXT = CompiledStatement(select(_FIRST_LANE.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
+NEXT = CompiledStatement(select(_FIRST_OF_KEY.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
 """For each channel, when the first message of a key is due and until when the channel rests."""
 
 UNDER_WAY = CompiledStatement(

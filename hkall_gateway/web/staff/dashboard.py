@@ -9,18 +9,18 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
-from hkall_gateway.desk.common import stalled
 from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.dates.calendar import civil, start_of
 from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.store import rounds
-from hkall_gateway.store.queries import dashboard as counts
+from hkall_gateway.store.queries import dashboard as today_counts
+from hkall_gateway.store.queries import work_lists
+from hkall_gateway.store.queries.work_lists import ListName, Moment
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import needs
-from hkall_gateway.web.i18n import N_
-from hkall_gateway.web.labels import POSITIONS, ROUNDS
+from hkall_gateway.web.labels import LISTS, POSITIONS, ROUNDS
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 
@@ -47,36 +47,14 @@ class LateRound:
 class Dashboard:
     """All that the page shows, read in one transaction."""
 
-    lists: Mapping[str, int]
+    lists: Mapping[ListName, int]
     down: tuple[CircuitState, ...]
     late: tuple[LateRound, ...]
     dead: int
     today: tuple[NamedCount, ...]
 
 
-# fmt: off
-LISTS: Final = {
-    N_("At the counter"): {
-        "pull":      N_("To fetch from our shelves"),
-        "expected":  N_("On the way to us"),
-        "shelf":     N_("Waiting for collection"),
-        "expired":   N_("Not collected in time"),
-        "to-return": N_("To send home"),
-    },
-    N_("Lent"): {
-        "on-loan":   N_("On loan to our patrons"),
-        "overdue":   N_("Overdue"),
-        "recalls":   N_("Recalled"),
-        "lending":   N_("Our books elsewhere"),
-    },
-    N_("To look at"): {
-        "stuck":     N_("Standing still"),
-        "flagged":   N_("Flagged"),
-    },
-}
-"""The names of the lists, by their groups, in the order of a morning's work."""
-# fmt: on
-LOOK: Final = frozenset({"expired", "overdue", "stuck", "flagged"})
+LOOK: Final = frozenset({ListName.EXPIRED, ListName.OVERDUE, ListName.STUCK, ListName.FLAGGED})
 """Lists that ask for somebody's attention as soon as they are not empty."""
 
 
@@ -91,11 +69,10 @@ def dashboard() -> str:
 
 def overview(unit: Unit, policy: Policy, now: datetime) -> Dashboard:
     """Read all that the page shows. Every query is bounded by the open requests or by an index."""
-    numbers = counts.counts(unit, civil(now))
-    numbers["stuck"] = len(stalled.still(unit, stalled.stalled(unit, policy.waits, now), policy.waits, now))
+    numbers = work_lists.counts(unit, Moment(now, policy.waits))
     links = [unit.circuits.one(agency) for agency in unit.circuits.used()]
     down = tuple(link for link in links if link.state != UP or link.fault)
-    today = counts.moved(unit, start_of(civil(now)))
+    today = today_counts.moved(unit, start_of(civil(now)))
     moved = tuple(NamedCount(position, today[position]) for position in POSITIONS if position in today)
     return Dashboard(numbers, down, _late(unit, now), _dead(unit), moved)
 

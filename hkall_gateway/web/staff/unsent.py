@@ -24,6 +24,7 @@ from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.reasons import sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.staff.sends import SENDS
 
 PAGES = Blueprint("unsent", __name__)
 
@@ -174,6 +175,7 @@ def _page(kind: str, error: str = "", *, chosen: list[int] | None = None, **more
     counts = consult(console.unsent_counts)
     tabs = [(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()]
     words: dict[str, Any] = {
+        "sends": SENDS,
         "words_of": _reason_in_words,
         "how": HOW,
         "means": MEANS,

@@ -1,5 +1,5 @@
-// The pages work without this script. With it: counts refresh, the scan field keeps the focus, and what cannot be undone is
-// confirmed first.
+// The pages work without this script. With it: counts refresh, the scan field keeps the focus, all rows are selected at once,
+// slips are printed, and what cannot be undone is confirmed first.
 "use strict";
 
 const REFRESH_FAILED_MS = 60000;
@@ -39,8 +39,17 @@ function keepFocus(field) {
   });
 }
 
+function selectAll(part) {
+  const whole = part.querySelector("input");
+  const boxes = [...part.closest("form").querySelectorAll(`input[name="${part.dataset.selectAll}"]`)];
+  part.hidden = false;
+  whole.addEventListener("change", () => boxes.forEach((box) => (box.checked = whole.checked)));
+}
+
 document.querySelectorAll("[data-refresh]").forEach(refresh);
 document.querySelectorAll("[data-keep-focus]").forEach(keepFocus);
+document.querySelectorAll("[data-select-all]").forEach(selectAll);
+if (document.querySelector("[data-print]")) addEventListener("load", () => print());
 
 document.addEventListener("submit", (event) => {
   const question = (event.submitter && event.submitter.dataset.confirm) || event.target.dataset.confirm;

@@ -1,0 +1,89 @@
+"""Browsers of staff that draw pages without pause, in a process: `python -m bench.browsers PORT BROWSERS SECONDS`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from itertools import cycle
+from threading import Thread
+from typing import Final
+from urllib.parse import urlencode
+
+from hkall_gateway.lab import demo_setup
+
+LOGIN: Final = "/staff/login"
+TIMEOUT_S: Final = 30.0
+PAGES: Final = ("/staff/", "/staff/lists/pull", "/staff/lists/shelf", "/staff/lists/shelf?sort=call_number", "/help")
+"""The pages in turn: counts, lists in two orders, and the longest page."""
+_TOKEN: Final = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+
+
+class Browser:
+    """One browser with its cookies, on a persistent connection."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+        self._cookies: dict[str, str] = {}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def log_in(self) -> None:
+        """Log in with the demo's account. AssertionError if the page refuses."""
+        token = _TOKEN.search(self.fetch("GET", LOGIN)[1])
+        assert token, "the login page has no token"
+        account = {"login": demo_setup.STAFF[0]["login"], "password": demo_setup.PASSWORD, "csrf_token": token[1]}
+        code, _ = self.fetch("POST", LOGIN, urlencode(account))
+        assert code == 303, f"the login answered {code}"
+
+    def fetch(self, method: str, path: str, form: str = "") -> tuple[int, str]:
+        """Return the status and the body of a page; cookies are kept."""
+        head = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
+        if form:
+            head["Content-Type"] = "application/x-www-form-urlencoded"
+        self._connection.request(method, path, form or None, head)
+        reply = self._connection.getresponse()
+        for cookie in reply.headers.get_all("Set-Cookie") or []:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name] = value
+        return reply.status, reply.read().decode()
+
+
+def browse(port: int, browsers: int, go_on: Callable[[], bool]) -> int:
+    """Draw pages with so many browsers until `go_on` returns False; return how many were drawn. AssertionError on a bad one."""
+    drawn, bad = [0] * browsers, list[str]()
+
+    def look(mine: int) -> None:
+        with closing(Browser(port)) as browser:
+            try:
+                browser.log_in()
+                for path in cycle(PAGES):
+                    if not go_on():
+                        return
+                    code, _ = browser.fetch("GET", path)
+                    assert code == 200, f"{path} answered {code}"
+                    drawn[mine] += 1
+            except (AssertionError, OSError, HTTPException) as failed:
+                bad.append(f"{type(failed).__name__}: {failed}")
+
+    looking = [Thread(target=look, args=(mine,)) for mine in range(browsers)]
+    for thread in looking:
+        thread.start()
+    for thread in looking:
+        thread.join()
+    assert not bad, bad[0]
+    return sum(drawn)
+
+
+def main(port: int, browsers: int, seconds: float) -> None:
+    """Browse for so many seconds, and print how many pages were drawn."""
+    end = time.monotonic() + seconds
+    print(browse(port, browsers, lambda: time.monotonic() < end))  # noqa: T201  # the process's answer
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

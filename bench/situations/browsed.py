@@ -1,0 +1,59 @@
+"""A terminal's waiting times while twenty browsers draw pages without pause, against those before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bench.figures import quantile
+from bench.gateways import GatewaySubject
+from bench.generator import LoadOrder
+from bench.plan import Plan
+from bench.processes import TIMEOUT_S, Broken
+from bench.questions import WORKS, login
+from bench.resources import Benchmark
+from bench.situations.crowds import running
+
+BROWSERS, TERMINALS, A_SECOND = 20, 16, 740.0
+FEWEST_S: Final = 2.0
+"""Shortest run in seconds, so that its 99th percentile is meaningful."""
+LOGINS_S: Final = 4.0
+"""Time for all logins: a password's hash is dear, and none of it belongs to the measurement."""
+
+
+def in_one_process(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """p99 of 63 at 16 terminals beside the browsers against before, and pages a second; the pages are the daemon's own."""
+    return _browsed(ground, plan, "web")
+
+
+def in_two_processes(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """The same with the pages in a process of their own on the same database."""
+    return _browsed(ground, plan, "web_2")
+
+
+def _browsed(ground: Benchmark, plan: Plan, variant: str) -> Mapping[str, Sequence[float]]:
+    seconds, ratios, pages = max(FEWEST_S, plan.seconds), list[float](), list[float]()
+    with running(ground, variant) as gateway:
+        for _ in range(plan.rounds):
+            before = _p99(ground, gateway, seconds)
+            drawing = seconds + LOGINS_S + 1
+            words = [sys.executable, "-m", "bench.browsers", str(gateway.web_port), str(BROWSERS), str(drawing)]
+            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:
+                try:
+                    browsers.wait(LOGINS_S)
+                except subprocess.TimeoutExpired:
+                    ratios.append(_p99(ground, gateway, seconds) / before)
+                drawn = browsers.communicate(timeout=TIMEOUT_S)[0]
+            if browsers.returncode or not drawn:
+                raise Broken("the browsers failed")
+            pages.append(int(drawn) / drawing)
+    return {"p99": ratios, "pages": pages}
+
+
+def _p99(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> float:
+    ports, kind = [gateway.daemons[0].ports.sip2], WORKS["sip2_63"]
+    asked = ground.questions("sip2_63")
+    order = LoadOrder(ports, TERMINALS, seconds, "line", (kind.yes,), asked, login(), again=True, rate=A_SECOND)
+    return quantile(sorted(ground.drive(order)[1]), 0.99)

@@ -1,0 +1,79 @@
+"""Draws a log event as one line for people, with structlog's console renderer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from structlog.dev import ConsoleRenderer
+
+EVENT_WIDTH: Final = 18
+"""Columns of an event's name: those of the frequent ones, so that their fields begin below each other."""
+FIRST: Final = ("channel", "terminal", "partner", "request_id", "step", "from", "to", "code", "service", "send", "outcome")
+"""Fields that come first, in this order; the others keep the order of the event."""
+LAST: Final = ("patron_ref", "corr_id", "trace_id", "traceparent")
+LEFT_OUT: Final = frozenset({"hkt_date", "stack", "exc_info"})
+"""The day stands in the time; structlog would draw the others as further lines."""
+TRACEBACKS: Final = frozenset({"exception", "trace"})
+
+_HKT: Final = ZoneInfo("Asia/Hong_Kong")
+_PLACE: Final = re.compile(r'File "(?:[^"]*/)?((?:hkall_gateway/)?[^"]*)", line (\d+)')
+_PLACED: Final = {name: place for place, name in enumerate(("ts", "level", "event", *FIRST))}
+_END: Final = {name: len(_PLACED) + 1 + place for place, name in enumerate(LAST)}
+_ORDER: Final = _PLACED | _END
+
+Draw = Callable[[Mapping[str, Any]], str]
+"""(event) -> its line, without the line's end."""
+
+
+def drawing(*, colours: bool) -> Draw:
+    """Returns a function that draws events, with colours or without.
+
+    Times are Hong Kong's; empty fields are left out; of a traceback the last line is drawn, with its place. No character of a
+    value begins a line or moves the cursor, since peers choose some values.
+    """
+    render = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=EVENT_WIDTH, timestamp_key="ts")
+    middle = len(_PLACED)
+
+    def draw(event: Mapping[str, Any]) -> str:
+        names = sorted(event, key=lambda name: _ORDER.get(name, middle))
+        shown = dict(_cell(name, event[name]) for name in names if name not in LEFT_OUT and event[name] not in (None, ""))
+        return str(render(None, "", shown))
+
+    return draw
+
+
+def _cell(name: str, value: object) -> tuple[str, object]:
+    if name in TRACEBACKS:
+        return "raised", printable(last_line(str(value)))
+    if name == "ts":
+        return name, _local(str(value))
+    if isinstance(value, str) or name in ("level", "event"):
+        return printable(name), printable(str(value))
+    return printable(name), value
+
+
+def _local(ts: str) -> str:
+    """An instant in Hong Kong's time, to the millisecond; another text as it is."""
+    try:
+        moment = datetime.fromisoformat(ts)
+    except ValueError:
+        return printable(ts)
+    return f"{moment.astimezone(_HKT):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}" if moment.tzinfo else ts
+
+
+def last_line(traceback: str) -> str:
+    """Returns the exception of a traceback with the place where it was raised."""
+    places, lines = _PLACE.findall(traceback), traceback.strip().splitlines()
+    where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
+    return (lines[-1].strip() if lines else "") + where
+
+
+def printable(text: str) -> str:
+    """Returns a text without control characters; a line's end is a blank."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)

@@ -1,0 +1,154 @@
+"""Rows that were selected in a list: the commands that all of them allow, and what came of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from flask import Blueprint, abort, render_template, request
+
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
+from hkall_gateway.desk.staff import permitted
+from hkall_gateway.desk.staff.permitted import Action
+from hkall_gateway.rules.vendor_words.decline_reasons import PUBLISHED
+from hkall_gateway.rules.vocabulary import Reason, Request
+from hkall_gateway.store.queries.work_lists import MOST
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.i18n import day, gettext
+from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import services
+from hkall_gateway.web.sessions import staff
+from hkall_gateway.web.staff.lists import View, view_of
+from hkall_gateway.web.staff.slip_kinds import KINDS
+
+PAGES = Blueprint("selection", __name__)
+
+ELSEWHERE: Final = frozenset({"substitute", "insert", "force", "reopen", "print"})
+"""Commands of other pages: those that need another copy or position for each request, and the printing of slips."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAction:
+    """A command with the number of selected requests that allow it."""
+
+    action: Action
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a command for one request: `tone` is done, look or no."""
+
+    number: str
+    title: str
+    tone: str
+    words: str
+    rule: str = ""
+    note: str = ""
+
+
+@PAGES.post("/staff/lists/<name>/selected")
+@needs(StaffRole.CLERK)
+def selected(name: str) -> str:
+    """The page of the commands for the selected rows."""
+    return _page(view_of(name), _chosen())
+
+
+@PAGES.post("/staff/lists/<name>/act")
+@needs(StaffRole.CLERK)
+def act(name: str) -> str | tuple[str, int]:
+    """Gives one command to each of the selected requests, one after the other."""
+    view, chosen, command = view_of(name), _chosen(), request.form.get("action", "")
+    role = _role()
+    if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > role:
+        abort(403)
+    on, understood = _day(request.form.get("on", ""))
+    if not understood:
+        return _page(view, chosen, error=gettext("This is not a date: write it as 2017-03-16.")), 400
+    outcomes = [_outcome(one, command, on) for one in chosen]
+    return render_template(
+        "staff/outcomes.html", view=view, title=LIST_NAMES[view.name], command=COMMANDS[command], outcomes=outcomes
+    )
+
+
+def _page(view: View, chosen: tuple[Request, ...], error: str = "") -> str:
+    bulk = bulk_actions(chosen, _role())
+    allowed = [one.action for one in bulk if one.allowed == len(chosen)]
+    return render_template(
+        "staff/selected.html",
+        view=view,
+        title=LIST_NAMES[view.name],
+        chosen=chosen,
+        allowed=allowed,
+        fields={field for action in allowed for field in action.takes},
+        prints=view.name in KINDS and all(permitted.permitted(one, _role(), "print") for one in chosen),
+        declines=any(action.name == "decline" for action in allowed),
+        partly=[one for one in bulk if 0 < one.allowed < len(chosen)],
+        actions=ACTIONS,
+        commands=COMMANDS,
+        positions=POSITIONS,
+        published=PUBLISHED,
+        filled=request.form,
+        error=error,
+    )
+
+
+def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkAction, ...]:
+    """Return each command that at least one request and the role allow, with the number of requests that do."""
+    counted = (
+        BulkAction(action, sum(permitted.permitted(one, role, action.name) for one in chosen))
+        for action in (permitted.actions(chosen[0], role) if chosen else ())
+        if action.name not in ELSEWHERE
+    )
+    return tuple(one for one in counted if one.allowed)
+
+
+def _chosen() -> tuple[Request, ...]:
+    """The selected requests, in their order, each once. Unknown numbers are left out."""
+    numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
+    return services().bridge.read(_requests, numbers)
+
+
+def _requests(unit: Unit, numbers: list[str]) -> tuple[Request, ...]:
+    return tuple(found for number in numbers if (found := unit.request(number)))
+
+
+def _outcome(one: Request, name: str, on: date | None) -> Outcome:
+    form, takes = request.form, permitted.row_of(name).takes
+    lender = form.get("lender", "").strip() if "lender" in takes else ""
+    command = StaffCommand(
+        actor(name), one.id, agency=lender, reason=form.get("reason", "").strip(), on=on if "on" in takes else None
+    )
+    return outcome_of(one, services().bridge.ask(services().desk.staff.act(name, command)))
+
+
+def outcome_of(one: Request, answer: Answered) -> Outcome:
+    """Return a result in words."""
+    if isinstance(answer, Refused):
+        tone = "look" if answer.why is Reason.TRY_AGAIN else "no"
+        return Outcome(one.id, one.title, tone, sentence(answer), rule_of(answer))
+    if getattr(answer, "again", False):
+        return Outcome(one.id, one.title, "look", gettext("It was done before; nothing has changed."))
+    due = getattr(answer, "due", None)
+    words = gettext("Done, until %(day)s.") % {"day": day(due)} if due else gettext("Done.")
+    return Outcome(one.id, one.title, "done", words, note=answer.note if isinstance(answer, Done) else "")
+
+
+def _day(text: str) -> tuple[date | None, bool]:
+    """Return the day of a field, and whether it could be read; an empty field is no day."""
+    if not text.strip():
+        return None, True
+    try:
+        return date.fromisoformat(text.strip()), True
+    except ValueError:
+        return None, False
+
+
+def _role() -> StaffRole:
+    found = staff()
+    return StaffRole.of(found.role) if found else StaffRole.VIEWER

@@ -1,0 +1,186 @@
+"""Slips, printed by the browser: for fetching our copy, for the hold shelf, for the way to the lender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Final
+
+from flask import Blueprint, Response, abort, make_response, render_template, request
+
+from hkall_gateway.desk.common.context import Context, in_context
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.staff import console
+from hkall_gateway.desk.staff.pull_slips import has_slip, printed_at
+from hkall_gateway.rules.vocabulary import Holding, Position, Request
+from hkall_gateway.store.queries.work_lists import MOST, ListName, PageOrder, SortKey
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.i18n import A_YEAR_S, N_
+from hkall_gateway.web.labels import LIST_NAMES
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import services
+from hkall_gateway.web.staff.slip_kinds import KINDS, SlipKind
+
+PAGES = Blueprint("slips", __name__)
+
+PAPER: Final = "__Host-hkall-paper"
+"""The cookie with the paper of this browser's printer."""
+
+# fmt: off
+PAPERS: Final[Mapping[str, str]] = MappingProxyType({
+    "a6":      N_("A6"),
+    "thermal": N_("Roll, 80 mm"),
+    "a4":      N_("A4, to be cut in four"),
+})
+"""The papers, each with a print sheet of its own: `static/slips-a6.css`."""
+
+POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
+    SlipKind.PULL:    frozenset({Position.PAGED}),
+    SlipKind.HOLD:    frozenset({Position.RECEIVED}),
+    SlipKind.TRANSIT: frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT}),
+})
+"""Where a request stands that has such a slip."""
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """The texts of one slip. `library` is its destination or its owner; `person` and `card` are of a hold shelf's slip only."""
+
+    number: str
+    title: str
+    author: str
+    volume: str
+    call_number: str
+    barcode: str
+    agency: str
+    library: str
+    place: str
+    person: str
+    card: str
+    until: date | None
+    printed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the address or the form asks for. `numbers` are requests; without any it is the whole list."""
+
+    name: ListName
+    paper: str
+    numbers: tuple[str, ...]
+    unprinted: bool
+    after: str
+
+    @property
+    def kind(self) -> SlipKind:
+        return KINDS[self.name]
+
+
+@PAGES.get("/staff/slips")
+@needs(StaffRole.CLERK)
+def slips() -> Response:
+    """The slips as they will be printed. To look at them changes nothing; the paper is remembered by the browser."""
+    wanted = _wanted(request.args)
+    answer = make_response(_page(wanted))
+    if "paper" in request.args:
+        answer.set_cookie(PAPER, wanted.paper, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
+    return answer
+
+
+@PAGES.post("/staff/slips")
+@needs(StaffRole.CLERK)
+def printed() -> str:
+    """Notes that the slips of the form are printed, and shows them to be printed; one printed before says when."""
+    wanted = _wanted(request.form)
+    if not wanted.numbers:
+        abort(400)
+    return _page(wanted, printing=True)
+
+
+def _page(wanted: Wanted, *, printing: bool = False) -> str:
+    found, following = services().bridge.read(in_context, slips_of, services().library(), services().now(), wanted)
+    failed = _note(found) if printing else ()
+    return render_template(
+        "staff/slips.html",
+        wanted=wanted,
+        kind=wanted.kind.value,
+        slips=[slip for slip in found if slip.number not in failed],
+        failed=failed,
+        missing=len(wanted.numbers) - len(found) if wanted.numbers else 0,
+        following=following,
+        printing=printing,
+        lists=[(name.value, LIST_NAMES[name]) for name in KINDS],
+        papers=PAPERS,
+        now=services().now(),
+    )
+
+
+def _note(found: tuple[Slip, ...]) -> tuple[str, ...]:
+    """Give the command `print` for each slip; return the numbers of those refused, which are not printed."""
+    desk, bridge = services().desk, services().bridge
+    answers = {slip.number: bridge.ask(desk.staff.act("print", StaffCommand(actor("print"), slip.number))) for slip in found}
+    return tuple(number for number, answer in answers.items() if isinstance(answer, Refused))
+
+
+def _wanted(said: Mapping[str, str]) -> Wanted:
+    name, paper = said.get("list", ListName.PULL.value), said.get("paper", _usual_paper())
+    if name not in {one.value for one in KINDS} or paper not in PAPERS:
+        abort(404)
+    numbers = dict.fromkeys(request.values.getlist("request"))
+    return Wanted(ListName(name), paper, tuple(numbers)[:MOST], bool(said.get("unprinted")), said.get("after", ""))
+
+
+def _usual_paper() -> str:
+    kept = request.cookies.get(PAPER, "")
+    return kept if kept in PAPERS else next(iter(PAPERS))
+
+
+def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
+    """Return the slips, and where the rest of the list begins; "" if there is none.
+
+    A pull list is printed in the order of the shelves. Requests that stand elsewhere have no such slip, and are left out.
+    """
+    following = ""
+    if wanted.numbers:
+        found = [one for number in wanted.numbers if (one := context.unit.request(number))]
+    else:
+        key = SortKey.CALL_NUMBER if wanted.kind is SlipKind.PULL else SortKey.DAYS
+        page = console.work_list(context, wanted.name, PageOrder(key, after=wanted.after, most=MOST))
+        found, following = [row.request for row in page.rows], page.next
+    rows = [one for one in found if has_slip(one) and one.position in POSITIONS[wanted.kind]]
+    made = (_slip(context.unit, one, wanted.kind) for one in rows)
+    return tuple(slip for slip in made if not (wanted.unprinted and slip.printed_at)), following
+
+
+def _slip(unit: Unit, one: Request, kind: SlipKind) -> Slip:
+    copy = (unit.holding(one.item) if one.item else None) or Holding(one.item_agency, one.item_barcode, one.bib_id, one.title)
+    agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
+    partner = unit.partner(agency)
+    bare = Slip(
+        number=one.id,
+        title=one.title,
+        author=copy.author,
+        volume=one.volume,
+        call_number=copy.call_number,
+        barcode=one.item_barcode,
+        agency=agency,
+        library=partner.name if partner and partner.name != agency else "",
+        place=one.pickup_location,
+        person="",
+        card="",
+        until=None,
+        printed_at=printed_at(unit, one),
+    )
+    return _with_person(unit, one, bare) if kind is SlipKind.HOLD else bare
+
+
+def _with_person(unit: Unit, one: Request, slip: Slip) -> Slip:
+    """A hold shelf is in the order of names. The name is shown to staff, and printed; it is never logged."""
+    patron = unit.patron(one.patron) if one.patron else None
+    names = [patron.name.reveal(), patron.name_zh.reveal()] if patron else []
+    return replace(slip, person="  ".join(filter(None, names)), card=one.patron, until=one.pickup_last)

@@ -1,0 +1,72 @@
+"""hkall-gateway token: a token is printed once, listed without its secret, and revoked by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from hkall_gateway.config import gateway as config
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.store.api_tokens import hash_of
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.tables import API_TOKENS
+from tests import databases
+from tests.cli.test_commands import PORTS, run
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = demo_setup.write_config(tmp_path, PORTS)
+    databases.fill(path, demo_setup.environment(PORTS))
+    return path
+
+
+def listed(site: Path) -> dict[str, dict[str, str]]:
+    return {row["name"]: row for row in json.loads(run("token", "list", "--json", config=site).output)}
+
+
+def test_a_token_is_printed_once_and_only_its_hash_is_kept(site: Path) -> None:
+    made = run("token", "make", "reports", "--role", "viewer", config=site)
+    assert made.exit_code == 0, made.output
+    secret = made.output.strip()
+    assert secret.startswith("hkall_")
+    assert secret not in run("token", "list", config=site).output
+    assert (listed(site)["reports"]["role"], listed(site)["reports"]["state"]) == ("viewer", "in force")
+    assert "token_hash" not in listed(site)["reports"]
+    for file in site.parent.glob("*.db*"):
+        assert secret.encode() not in file.read_bytes()
+
+
+def test_a_token_may_end_by_itself(site: Path) -> None:
+    run("token", "make", "reports", "--role", "clerk", "--days", "30", config=site)
+    assert listed(site)["reports"]["ends_at"] > listed(site)["reports"]["made_at"]
+
+
+def test_a_revoked_token_stays_in_the_list_and_its_name_is_not_given_again(site: Path) -> None:
+    run("token", "make", "reports", "--role", "clerk", config=site)
+    assert run("token", "revoke", "reports", config=site).exit_code == 0
+    assert listed(site)["reports"]["state"] == "revoked"
+    assert run("token", "revoke", "reports", config=site).exit_code == 1
+    again = run("token", "make", "reports", "--role", "clerk", config=site)
+    assert again.exit_code == 1
+    assert "used before" in again.output
+
+
+@pytest.mark.parametrize(
+    "words", [("reports",), ("reports", "--role", "king"), ("", "--role", "clerk"), ("é", "--role", "clerk")]
+)
+def test_what_is_no_name_or_role_is_refused(site: Path, words: tuple[str, ...]) -> None:
+    assert run("token", "make", *words, config=site).exit_code == 2
+    assert listed(site) == {}
+
+
+def test_the_hash_is_that_which_the_api_looks_for(site: Path) -> None:
+    secret = run("token", "make", "reports", "--role", "clerk", config=site).output.strip()
+    engine = open_engine(config.load(site, demo_setup.environment(PORTS)).database.url)
+    with engine.connect() as connection:
+        kept = connection.execute(select(API_TOKENS.c.token_hash)).scalars().all()
+    engine.dispose()
+    assert kept == [hash_of(secret)]

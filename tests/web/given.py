@@ -1,0 +1,54 @@
+"""Requests that stand somewhere, for the pages of staff."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
+from hkall_gateway.store.loads import loading
+from tests.web.conftest import Site
+
+WORLD = Actor("test", "world")
+LENT = frozenset({Position.PAGED, Position.SHIPPED, Position.AT_BORROWER})
+
+
+def given(site: Site, position: Position, number: str, **facts: Any) -> Request:
+    """Put a request there: borrowed by UG1 from CUHK, or lent to CUHK. Its copy is called B- and the number."""
+    lent = position in LENT or facts.pop("lent", False)
+    bare = Request(
+        id=number,
+        side=Side.LENDING if lent else Side.BORROWING,
+        position=position,
+        title=f"Title of {number}",
+        bib_id=f"b-{number}",
+        patron="" if lent else "UG1",
+        partner="CUHK",
+        wire_agency="CUHK" if lent else "HKU",
+        wire_id=f"w-{number}",
+        item_agency="HKU" if lent else "CUHK",
+        item_barcode=f"B-{number}",
+        pickup_location="" if lent else "HKU-MAIN-LENDING",
+        placed_at=site.world.now,
+        moved_at=site.world.now,
+    )
+    made = replace(bare, **facts)
+    site.world.store.now(lambda unit: unit.open(made, site.world.now, WORLD))
+    return made
+
+
+def with_copy(site: Site, request: Request, call_number: str = "", author: str = "", material: str = "book") -> None:
+    """Put the request's copy into the catalogue."""
+    copy = Holding(request.item_agency, request.item_barcode, request.bib_id, request.title, author)
+    copy = replace(copy, call_number=call_number, material=material)
+
+    def load(unit: Any) -> None:
+        number = loading.begin(unit, "holdings")
+        loading.write(unit, "holdings", [copy], number)
+
+    site.world.store.now(load)
+
+
+def position_of(site: Site, number: str) -> str:
+    """Where a request stands now."""
+    return str(site.world.request(number).position)

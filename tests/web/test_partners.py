@@ -1,0 +1,52 @@
+"""The page of the partners: channel, unsent messages, balance, answers."""
+
+from __future__ import annotations
+
+from lxml import html
+
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.vocabulary import Position
+from tests.web.conftest import Site
+from tests.web.given import given
+
+P = Position
+
+
+def rows(site: Site) -> dict[str, str]:
+    page = html.fromstring(site.staff("viewer").get("/staff/partners").text)
+    return {row.get("data-partner"): " ".join(row.xpath("string(.)").split()) for row in page.xpath("//tr[@data-partner]")}
+
+
+def test_every_partner_of_the_directory_is_there(site: Site) -> None:
+    found = rows(site)
+    assert list(found) == ["CUHK", "HKUST", "LU", "POLYU"]
+    assert "The Chinese University of Hong Kong Library" in found["CUHK"]
+    assert "Not used yet" in found["CUHK"]
+
+
+def test_books_each_way_are_counted_and_balanced(site: Site) -> None:
+    for number in range(3):
+        given(site, P.SHIPPED, f"R-{number}")
+    given(site, P.ON_LOAN, "R-9")
+    page = html.fromstring(site.staff("viewer").get("/staff/partners").text)
+    (row,) = page.xpath("//tr[@data-partner='CUHK']")
+    figures = {cell.get("data-label"): cell.xpath("string(.)").strip() for cell in row.xpath("./td")}
+    assert (figures["They lent"], figures["We lent"], figures["Balance"]) == ("1", "3", "+2")
+
+
+def test_a_channel_that_is_down_says_since_when(site: Site) -> None:
+    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
+    assert "Downsince 1 March 2017 (Wednesday), 09:00" in rows(site)["CUHK"]
+
+
+def test_a_partner_that_refuses_us_is_shown_in_its_words_as_text(site: Site) -> None:
+    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="<b>unknown</b>")))
+    page = site.staff("viewer").get("/staff/partners").text
+    assert "Refuses us" in page
+    assert "&lt;b&gt;unknown&lt;/b&gt;" in page
+
+
+def test_unsent_messages_are_counted(site: Site) -> None:
+    world = site.world
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    assert "1 since 1 March 2017" in rows(site)["CUHK"]

@@ -1,0 +1,148 @@
+"""Chromium at a supervisor's pages: what was not told, closures, a patron; both languages and schemes, checked by axe."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axe_selenium_python import Axe
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway as config
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Request, Side
+from hkall_gateway.store import closures, fines, quarantine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.unit import Unit
+from tests.company import Gateway
+from tests.web.test_browser import SHOTS, SIZES, chromium, messages, wait_for
+
+pytestmark = pytest.mark.browser
+
+P = Position
+WORLD = Actor("world", "world")
+DAY = timedelta(days=1)
+LOAN, WANTED = "R-7K2M4Q9XW3TD", "R-8K2M4Q9XW3TE"
+
+
+def plant(unit: Unit) -> None:
+    """A morning after a bad night: dead messages, a letter that came back, a stray document, a loan with a fine."""
+    at, today = now(), civil(now())
+    loan = Request(LOAN, Side.BORROWING, P.ON_LOAN, "聊齋志異", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
+    loan = replace(loan, item_barcode="C1", wire_agency="HKU", wire_id="w-1", pickup_location=demo_setup.LOCATION)
+    loan = replace(loan, placed_at=at - 9 * DAY, moved_at=at - 5 * DAY, loan_days=15, used=True, due=today + 3 * DAY)
+    wanted = replace(loan, id=WANTED, position=P.REQUESTED, item_barcode="", title="香港散步學", wire_id="w-2", due=None)
+    for request in (loan, wanted):
+        unit.open(request, at - 5 * DAY, WORLD)
+    fines.charge(unit, loan, "overdue", 1250, "R40", at - DAY, WORLD)
+    error = "unknown: no answer within 30 s; tried at https://ncip.lib.example.edu.hk/ncip/responder?version=2"
+    for send in (Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER):
+        unit.outbox.put(send, PartnerMessage(send.value, WANTED, "CUHK", "HKU", "w-2", at), "", at - DAY)
+    unit.outbox.put(Notification.LETTER_PICKUP, PatronNotice("letter_pickup", LOAN, "P0002", "聊齋志異", at), "", at - DAY)
+    for row in unit.outbox.rows():
+        unit.outbox.dead(row.id, error)
+    document = "<NCIPMessage>\n  <ItemShipped>\n    <UserId>•</UserId>\n  </ItemShipped>\n</NCIPMessage>"
+    for n in range(3):
+        quarantine.keep(unit, "CUHK", f"digest{n}", "ItemShipped", document, Reason.UNKNOWN_REQUEST.value, at)
+    closures.add_closure(unit, "HKU", today + 30 * DAY, "Good Friday")
+
+
+@pytest.fixture(scope="module")
+def desk(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with something to settle."""
+    made = Gateway(reactor, tmp_path_factory.mktemp("supervisor"), pages=True)
+    found = config.load(made.path, made.environ)
+    engine = open_engine(found.database.url)
+    store = Immediate(engine, make_unit(library_of(found)))
+    store.now(plant)
+    store.close()
+    engine.dispose()
+    made.start()
+    yield made
+    made.end()
+
+
+def log_in(driver: WebDriver, gateway: Gateway, language: str = "English") -> None:
+    driver.get(f"http://127.0.0.1:{gateway.ports.web}/staff/login")
+    if language != "English":
+        driver.find_element(By.LINK_TEXT, language).click()
+        wait_for(driver, "職員登入")
+    driver.find_element(By.NAME, "login").send_keys("head")
+    driver.find_element(By.NAME, "password").send_keys(demo_setup.PASSWORD, Keys.ENTER)
+    wait_for(driver, {"English": "Today", "繁體中文": "今日"}[language])
+
+
+def go(driver: WebDriver, gateway: Gateway, path: str) -> None:
+    driver.get(f"http://127.0.0.1:{gateway.ports.web}{path}")
+
+
+def keep(driver: WebDriver, name: str) -> None:
+    """Keep a picture of the page; it is not wider than its screen, and axe finds nothing wrong."""
+    wide, inner, high = driver.execute_script(
+        "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
+    )
+    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
+    clip = {"x": 0, "y": 0, "width": inner, "height": min(high, 3_000), "scale": 1}
+    cdp: Any = driver
+    shot = cdp.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+    axe = Axe(driver)
+    axe.inject()
+    found = axe.run()["violations"]
+    assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == [], name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["English", "繁體中文"])
+@pytest.mark.parametrize("size", SIZES)
+def test_each_page_fits_its_screen_and_has_no_barrier(desk: Gateway, size: str, language: str, scheme: str) -> None:
+    driver = chromium(SIZES[size], scheme)
+    try:
+        log_in(driver, desk, language)
+        for kind in ("dead", "quarantine"):
+            go(driver, desk, f"/staff/unsent?kind={kind}")
+            driver.find_element(By.TAG_NAME, "summary").click()
+            keep(driver, f"unsent-{kind}-{size}-{language}-{scheme}")
+        go(driver, desk, "/staff/closures")
+        keep(driver, f"closures-{size}-{language}-{scheme}")
+        driver.execute_script("document.querySelector('#day').value = arguments[0]", str(civil(now()) + 3 * DAY))
+        driver.find_element(By.ID, "close-reason").send_keys("typhoon", Keys.ENTER)
+        wait_for(driver, {"English": "Closures", "繁體中文": "休館"}[language])
+        keep(driver, f"closures-effect-{size}-{language}-{scheme}")
+        go(driver, desk, "/staff/patrons")
+        keep(driver, f"patrons-{size}-{language}-{scheme}")
+        driver.find_element(By.NAME, "q").send_keys("P0002", Keys.ENTER)
+        driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}']")
+        keep(driver, f"patron-{size}-{language}-{scheme}")
+        assert [line for line in messages(driver) if "Content Security Policy" in line] == []
+    finally:
+        driver.quit()
+
+
+def test_a_dead_message_is_settled_by_keyboard_alone_and_without_scripts(desk: Gateway) -> None:
+    driver = chromium(SIZES["desk"], script=False)
+    try:
+        log_in(driver, desk)
+        go(driver, desk, "/staff/unsent?kind=quarantine")
+        rows = len(driver.find_elements(By.CSS_SELECTOR, "[data-row]"))
+        driver.find_element(By.NAME, "row").send_keys(" ")
+        driver.find_element(By.NAME, "reason").send_keys("meant for another library")
+        driver.find_element(By.CSS_SELECTOR, "button[value='drop']").send_keys(Keys.ENTER)
+        assert "1 row is settled." in driver.find_element(By.TAG_NAME, "main").text
+        assert len(driver.find_elements(By.CSS_SELECTOR, "[data-row]")) == rows - 1
+        assert "meant for another library" not in driver.current_url
+    finally:
+        driver.quit()

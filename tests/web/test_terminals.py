@@ -1,0 +1,67 @@
+"""The page of the terminals: what the gateways report of them with their heartbeats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from lxml import html
+
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.store import instances, terminal_activity
+from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.terminal_activity import TerminalActivity
+from hkall_gateway.web.staff.terminals import MESSAGES
+from tests.web.conftest import Site
+
+
+def report(site: Site, instance: str, *rows: dict[str, Any]) -> None:
+    """A gateway's heartbeat."""
+    now = site.world.now
+    usual = TerminalActivity(instance, "counter-1", "counter", "HKU-MAIN-LENDING", 0, "", None, 0, "", None, now)
+    site.world.store.now(instances.here, Instance(instance, "here", 1, "1.0", now, now))
+    site.world.store.now(terminal_activity.write, instance, [replace(usual, **row) for row in rows], now)
+
+
+def rows(site: Site) -> dict[str, str]:
+    page = html.fromstring(site.staff("viewer").get("/staff/terminals").text)
+    return {row.get("data-terminal"): " ".join(row.xpath("string(.)").split()) for row in page.xpath("//tr[@data-terminal]")}
+
+
+def test_every_message_of_a_terminal_has_its_words() -> None:
+    assert MESSAGES.keys() == {code for code, shape in SHAPES.items() if shape.reply} | {"97"}
+
+
+def test_without_a_gateway_there_is_no_row(site: Site) -> None:
+    assert rows(site) == {}
+    assert "No gateway reports terminals" in site.staff("viewer").get("/staff/terminals").text
+
+
+def test_a_terminal_shows_its_sessions_its_last_message_and_refused_logins(site: Site) -> None:
+    now = site.world.now
+    told = {"connections": 2, "last_code": "11", "last_at": now, "refused": 3, "refused_why": "secret", "refused_at": now}
+    report(
+        site, "1", told, {"login": "", "role": "", "location": "", "refused": 1, "refused_why": "unknown", "refused_at": now}
+    )
+    found = rows(site)
+    assert found["counter-1"] == (
+        "counter-1HKU-MAIN-LENDING Counter 2 open Checkout1 March 2017 (Wednesday), 09:00 "
+        "3wrong password, 1 March 2017 (Wednesday), 09:00"
+    )
+    assert "Unknown names" in found[""]
+
+
+def test_the_reports_of_several_gateways_are_one_row(site: Site) -> None:
+    now = site.world.now
+    report(site, "1", {"connections": 1, "last_code": "09", "last_at": now - timedelta(minutes=5), "refused": 1})
+    report(site, "2", {"connections": 1, "last_code": "63", "last_at": now - timedelta(minutes=2)})
+    (row,) = rows(site).values()
+    assert "2 open" in row
+    assert "Record of a patron" in row
+
+
+def test_a_gateway_that_fell_silent_reports_no_session(site: Site) -> None:
+    report(site, "1", {"connections": 2})
+    site.wait(minutes=2)
+    assert rows(site) == {}
