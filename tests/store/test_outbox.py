@@ -74,7 +74,7 @@ def test_what_a_newer_version_wrote_is_left_to_it_and_stops_nothing_else(store: 
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.execute(OUTBOX.update().where(OUTBOX.c.id == 1).values(**NEWER[name])))
     assert _claim(store, now) == [2, 3]
-    assert store.now(lambda unit: unit.outbox.standing(1)) == ("waiting", 0)
+    assert store.now(lambda unit: unit.outbox.row_state(1)) == ("waiting", 0)
     assert store.now(lambda unit: unit.outbox.held_by("gw1")) == 2
 
 

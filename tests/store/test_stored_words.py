@@ -108,7 +108,7 @@ def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Re
     row = store.now(lambda unit: unit.outbox.row(1))
     assert (row.kind, row.state) == (OutboxKind.NCIP, OutboxState.UNSURE)
     assert isinstance(row.state, OutboxState)
-    assert store.now(lambda unit: unit.outbox.standing(1)) == (OutboxState.UNSURE, 1)
+    assert store.now(lambda unit: unit.outbox.row_state(1)) == (OutboxState.UNSURE, 1)
     assert [one.kind is DeliveryKind.LATER for one in store.now(lambda unit: unit.outbox.attempts(1))] == [True]
     ((line, state, count, _),) = store.now(lambda unit: unit.outbox.depths())
     assert (line, state is OutboxState.UNSURE, count) == ("CUHK", True, 1)
