@@ -17,6 +17,7 @@ from tests.web.given import given
 LISTS = ["/staff/lists/pull", "/staff/lists/stuck", "/staff/slips"]
 PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", *LISTS, "/staff/partners", "/staff/terminals", "/staff/statistics"]
 PAGES += ["/staff/unsent", "/staff/closures", "/staff/patrons"]
+PAGES += ["/staff/scan", "/staff/requests", "/staff/explain"]
 
 
 def reader(site: Site, path: str) -> Browser:
