@@ -348,7 +348,7 @@ def test_the_last_message_of_a_terminal_is_kept(services: Sip2Services, session:
     assert (heard.last_code, heard.last_at, heard.refused) == ("99", services.now(), 0)
 
 
-def test_refused_logins_are_counted_with_their_reason_and_unknown_names_together(services: Sip2Services, session: Session) -> None:
+def test_refused_logins_are_counted_and_unknown_names_together(services: Sip2Services, session: Session) -> None:
     for line in ("9300CNcounter-1|COwrong|", "9300CNcounter-1|COwrong|", "9300CNmallory|COx|", "9300CNeve|COx|"):
         _said(services, Session(STANDARD), line)
     found = {name: (one.refused, one.refused_why, one.refused_at) for name, one in services.activity.rows.items()}
