@@ -58,7 +58,7 @@ def test_the_description_is_everybodys(curl: Curl) -> None:
 def test_a_document_is_heard_again_by_the_gateways_own_ncip(gateway: Gateway, curl: Curl) -> None:
     address = f"http://127.0.0.1:{gateway.ports.ncip}/ncip"
     parties = ("--from", "CUHK", "--to", "HKU", "--secret-env", demo_setup.secret_variable("CUHK"))
-    words = [COMMAND, "ncip", address, "ItemShipped", "request=R-UNKNOWN", "item=CUHK/X404", *parties]
+    words: list[Any] = [COMMAND, "ncip", address, "ItemShipped", "request=R-UNKNOWN", "item=CUHK/X404", *parties]
     said = subprocess.run(words, env=gateway.environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert "Problem" in said.stdout + said.stderr, said
     assert curl.post("/staff/login", "/staff/login", "login=head", f"password={demo_setup.PASSWORD}")[0] == 303
