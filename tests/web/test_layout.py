@@ -120,5 +120,14 @@ def test_the_style_sheet_has_the_papers_that_the_brand_is_checked_on() -> None:
     assert tokens("dark")["--paper"] == DARK_PAPER
 
 
+@pytest.mark.parametrize("sheet", sorted(STATIC.glob("*.css")), ids=lambda sheet: sheet.stem)
+def test_every_part_of_a_style_sheet_begins_outside_of_all_blocks(sheet: Path) -> None:
+    open_blocks = 0
+    for line in sheet.read_text(encoding="utf-8").splitlines():
+        assert open_blocks == 0 or not line.startswith(("/*", "@")), line
+        open_blocks += line.count("{") - line.count("}")
+    assert open_blocks == 0
+
+
 def test_the_script_is_short_enough_to_be_read_at_once() -> None:
     assert len((STATIC / "script.js").read_text(encoding="utf-8").splitlines()) < 200
