@@ -71,6 +71,13 @@ def test_a_clerk_logs_in_sees_the_first_page_and_logs_out(curl: Curl) -> None:
     assert curl("/staff/")[0] == 303
 
 
+def test_a_list_is_downloaded_as_a_file(curl: Curl) -> None:
+    curl.log_in()
+    code, told = curl("/staff/lists/pull.csv?sort=call-number")
+    assert (code, "text/csv; charset=utf-8" in told) == (200, True)
+    assert "\ufeffRequest,Title,Author" in told
+
+
 def test_a_wrong_password_is_refused(curl: Curl) -> None:
     code, page = curl.post("/staff/login", "/staff/login", "login=head", "password=wrong")
     assert (code, "Login or password is wrong." in page) == (401, True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hkall_gateway.rules.marc_fields import MarcMapping
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Site:
     `local` asks the library's own system, None where borrowers are what was loaded. `languages` are those of letters, the
     usual one first; `bounce_key` signs their Message-IDs. `looking` does the same as `transact` without a lock, for work that
     only reads. `engine` and `erased_file` (the marks of the erased, under `erased_key`) are there where the site is a
-    configured one.
+    configured one. `marc` is the mapping of MARC fields.
     """
 
     library: Library
@@ -88,6 +89,7 @@ class Site:
     engine: Engine | None = None
     erased_file: Path | None = None
     erased_key: bytes = b""
+    marc: MarcMapping = field(default_factory=MarcMapping)
 
     def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the current facts about a borrower; call it before the unit of work that decides."""

@@ -12,6 +12,7 @@ from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
+from hkall_gateway.config.marc import Marc
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     Agency,
@@ -444,6 +445,7 @@ class GatewayConfig(Strict):
     smtp: Smtp | None = None
     ops: Ops = Ops()
     web: Web | None = None
+    marc: Marc = Marc()
     courier: CourierConfig = CourierConfig()
     logs: Logs = Logs()
     privacy: Privacy = Privacy()

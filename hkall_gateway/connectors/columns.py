@@ -133,22 +133,23 @@ def placed_records(
     make: Callable[[dict[str, Any]], T],
     key: Sequence[str],
     check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
+    left_out: list[str] | None = None,
 ) -> tuple[tuple[str, T], ...]:
-    """The same, each record with its FILE:LINE."""
-    mistakes: list[str] = []
+    """The same, each record with its FILE:LINE. With `left_out` the mistakes are put there, and their rows are left out."""
+    mistakes: list[str] = [] if left_out is None else left_out
     made: list[tuple[str, T]] = []
     seen: dict[tuple[str, ...], str] = {}
     for where, row in rows:
         values = _values(where, row, columns, mistakes)
+        wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
         same = tuple(row.get(k, "") for k in key)
         if same in seen:
-            mistakes.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(seen[same], where)} too")
+            wrong.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(seen[same], where)} too")
         seen[same] = where
-        wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
         mistakes += wrong
         if values is not None and not wrong:
             made.append((where, make(values)))
-    if mistakes:
+    if mistakes and left_out is None:
         raise BadFile(mistakes)
     return tuple(made)
 
@@ -166,7 +167,9 @@ def lines_of(places: Sequence[str], most: int = 5) -> str:
 def _beside(other: str, where: str) -> str:
     """Another row's place, in short where it is in the same file."""
     file, _, line = other.rpartition(":")
-    return f"line {line}" if where.rpartition(":")[0] == file else other
+    if where.rpartition(":")[0] != file:
+        return other
+    return f"line {line}" if line.isdigit() else line
 
 
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:

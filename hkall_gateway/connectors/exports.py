@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from hkall_gateway.connectors import alma
 from hkall_gateway.connectors.columns import (
+    TRUE,
     BadFile,
     Column,
     Row,
@@ -77,6 +78,9 @@ HOLDINGS: tuple[Column, ...] = (
     Column("material",     text),
     Column("local_bib_id", text),
 )
+
+DELETED = Column("deleted", yes)
+"""In holdings.csv: the copy is gone, and its row needs only agency and barcode."""
 
 CLOSURES: tuple[Column, ...] = (
     Column("agency", text, required=True),
@@ -150,17 +154,45 @@ def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
     """holdings.csv. Raises BadFile."""
-    return tuple(copy for _, copy in read_placed_holdings(path).rows)
+    return tuple(copy for _, copy in read_holdings_file(path).rows)
 
 
-def read_placed_holdings(path: Path) -> Export[tuple[str, Holding]]:
-    """The same, each copy with its FILE:LINE. Raises BadFile."""
+@dataclass(frozen=True, slots=True)
+class HoldingsFile:
+    """The copies of holdings.csv with their FILE:LINE, the names of its columns, and the (agency, barcode) of deleted copies.
 
-    def make(row: dict[str, Any]) -> Holding:
-        return Holding(**{**row, "material": row["material"] or "book"})
+    `mistakes` are those of rows that were left out, a line each.
+    """
 
-    columns, rows = _with_columns(csv_rows(path, HOLDINGS))
-    return Export(placed_records(rows, HOLDINGS, make, ("agency", "barcode")), columns)
+    rows: tuple[tuple[str, Holding], ...]
+    columns: frozenset[str]
+    deleted: frozenset[tuple[str, str]] = frozenset()
+    mistakes: tuple[str, ...] = ()
+
+
+def read_holdings_file(path: Path, *, skip: bool = False) -> HoldingsFile:
+    """Read holdings.csv. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
+    columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
+    deleted: set[tuple[str, str]] = set()
+    mistakes: list[str] = []
+    copies = placed_records(_but_deleted(rows, deleted), HOLDINGS, _copy, ("agency", "barcode"), left_out=mistakes)
+    if mistakes and not skip:
+        raise BadFile(mistakes)
+    return HoldingsFile(copies, columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
+
+
+def _copy(row: dict[str, Any]) -> Holding:
+    return Holding(**{**row, "material": row["material"] or "book"})
+
+
+def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator[Row]:
+    """Yield the rows of copies that exist, without the column; the keys of the others go into `deleted`."""
+    for where, row in rows:
+        word = row.get(DELETED.name, "")
+        if word.lower() in TRUE:
+            deleted.add((row.get("agency", ""), row.get("barcode", "")))
+        else:
+            yield where, {name: value for name, value in row.items() if name != DELETED.name} if word else row
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:

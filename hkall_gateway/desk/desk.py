@@ -11,6 +11,7 @@ from hkall_gateway.desk.ils.local_system import USUAL, OfflineRules
 from hkall_gateway.desk.ils_desk import IlsDesk
 from hkall_gateway.desk.partner_desk import PartnerDesk
 from hkall_gateway.desk.ports import LocalIls
+from hkall_gateway.desk.scan_station import ScanStation
 from hkall_gateway.desk.services import DeskServices
 from hkall_gateway.desk.staff_desk import StaffDesk
 from hkall_gateway.store.engine.database import Store
@@ -20,8 +21,8 @@ class Desk:
     """All commands and queries of the gateway, for every protocol: one part for each kind of caller.
 
     `counter` is for terminals and discovery systems, `partners` for other libraries and the courier, `staff` for people,
-    `ils` for messages about the library's own system. `library` returns the library of this gateway (a reload may change
-    it), `now` the aware UTC instant, `terms` the rules for deciding without the local system.
+    `ils` for messages about the library's own system, `scans` for the scan station of staff. `library` returns the library of
+    this gateway (a reload may change it), `now` the aware UTC instant, `terms` the rules for deciding without the local system.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Desk:
         self.partners = PartnerDesk(self.services)
         self.staff = StaffDesk(self.services)
         self.ils = IlsDesk(self.services)
+        self.scans = ScanStation(self.services, self.counter)
 
     @property
     def library(self) -> Library:

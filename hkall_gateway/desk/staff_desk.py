@@ -24,7 +24,8 @@ from hkall_gateway.desk.messages.staff_commands import (
 )
 from hkall_gateway.desk.partners import unsent
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, locks_for
-from hkall_gateway.desk.staff import actions, closure_changes, patron_page
+from hkall_gateway.desk.staff import actions, changes, closure_changes, patron_page
+from hkall_gateway.desk.staff.changes import Changed
 from hkall_gateway.desk.staff.patron_page import PatronPage
 from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
@@ -46,6 +47,19 @@ class StaffDesk:
     async def act(self, name: str, command: StaffCommand) -> Answered:
         """Run one command of STAFF_ACTIONS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
         return await self._services.once(command.inbox, _command_locks(command), actions.act, command, name)
+
+    async def act_since(self, name: str, command: StaffCommand, seen: int) -> Answered | Changed:
+        """Run one command on `command.request`, unless it has changed after the line `seen` of the journal."""
+        return await self._services.once(None, _command_locks(command), changes.act_since, command, name, seen)
+
+    async def reopen_since(self, command: StaffCommand, seen: int) -> Outcome | Changed:
+        """Place an ended request again, unless it has changed after the line `seen` of the journal."""
+        card = await self._services.store.read(_patron_of, command.request)
+        facts = await self._services.facts(card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        locks = locks_for(patron=card, request=command.request)
+        return await self._services.once(None, locks, changes.reopen_since, command, seen, facts)
 
     async def console(self, query: Callable[..., Said], *args: Any) -> Said:
         """Return `query(context, *args)`, a query of `staff.console`, read beside the writer and off the reactor."""

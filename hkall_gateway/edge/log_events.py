@@ -224,7 +224,7 @@ EVENTS: Final = tuple(
         ("instance.beat_failed",      "error",   "exception",                       "A bug in the sign of life."),
         ("web.answered",              "info",    "verb page code peer ms",          "A page was answered."),
         ("web.form_refused",          "warning", "why",                             "A form came without a valid token."),
-        ("web.login_refused",         "warning", "who outcome peer",                "A login on the web was wrong."),
+        ("web.login_refused",         "warning", "who outcome why peer",            "A login on the web was wrong."),
         ("web.not_admitted",          "warning", "channel peer why detail",         "A connection was refused."),
         ("web.desk_too_slow",         "warning", "limit_s",                         "A page waited too long for its data."),
         ("web.failed",                "error",   "exception",                       "A bug in a page."),

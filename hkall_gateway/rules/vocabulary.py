@@ -242,6 +242,27 @@ class Holding:
         return ItemKey(self.agency, self.barcode)
 
 
+BETWEEN_AUTHORS = " ; "
+
+
+@fixed(frozen=True, slots=True)
+class Title:
+    """One title of the union catalogue, as its MARC record or its copies describe it.
+
+    `author` may be several, with BETWEEN_AUTHORS; the main one is first. `isbns` are ISBN-13s; `linked_title` and
+    `linked_author` are in the original script (field 880 of MARC).
+    """
+
+    bib_id: str
+    title: str
+    author: str = ""
+    isbns: tuple[str, ...] = ()
+    language: str = ""
+    published: str = ""
+    linked_title: str = ""
+    linked_author: str = ""
+
+
 @fixed(frozen=True, slots=True)
 class Request:
     """One book for one borrower, on either side, from placing the request to its end.

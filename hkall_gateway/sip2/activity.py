@@ -11,7 +11,7 @@ UNKNOWN = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class LastHeard:
     """`last_code` is the code of the last message; `refused` counts logins, with the reason and the instant of the last one."""
 
     last_code: str = ""
@@ -21,14 +21,14 @@ class Heard:
     refused_at: datetime | None = None
 
 
-NOTHING_YET = Heard()
+NOTHING_YET = LastHeard()
 
 
 class TerminalLog:
     """Keeps one record a login of the configuration, and one for unknown names: no peer can make it grow."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, LastHeard] = {}
 
     def heard(self, login: str, code: str, now: datetime) -> None:
         """Record a message of a terminal that is logged in."""
@@ -40,6 +40,6 @@ class TerminalLog:
         self._heard[login] = replace(before, refused=before.refused + 1, refused_why=why, refused_at=now)
 
     @property
-    def rows(self) -> Mapping[str, Heard]:
+    def rows(self) -> Mapping[str, LastHeard]:
         """Return what was heard, by login."""
         return self._heard

@@ -5,7 +5,7 @@ A revision only adds: during a rolling upgrade, gateways of the version before w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.store import shelving_keys
+from hkall_gateway.store.loads import catalogue
 from hkall_gateway.store.tables import METADATA
 
 _HERE = Path(__file__).parent / "migrations"
@@ -50,25 +51,35 @@ def upgrade(engine: Engine) -> None:
     """Bring the database to `revisions.head()`; of two at once one waits, and does nothing."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
-    _fill_shelving_keys(engine)
-
-
-def _fill_shelving_keys(engine: Engine) -> None:
-    """Fill in what an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
-    place: shelving_keys.Place | None = shelving_keys.START
-    # A transaction of SQLite that reads first cannot write once another process has written.
-    begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
     with engine.connect() as connection:
-        while place is not None:
-            connection.exec_driver_sql(begin)
-            place = shelving_keys.fill(connection, place)
+        _fill(connection, shelving_keys.fill, shelving_keys.START)
+        if not catalogue.is_filled(connection):
+            _fill(connection, catalogue.fill, "")
+            connection.exec_driver_sql("BEGIN")
+            catalogue.mark_filled(connection)
             connection.exec_driver_sql("COMMIT")
+
+
+def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place: Any) -> None:
+    """Fill in what an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
+    # A transaction of SQLite that reads first cannot write once another process has written.
+    begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
+    while place is not None:
+        connection.exec_driver_sql(begin)
+        place = fill(connection, place)
+        connection.exec_driver_sql("COMMIT")
 
 
 def drift(engine: Engine) -> list[Any]:
     """Return the changes that alembic would make to turn the database into tables.py; empty if they agree."""
     with engine.connect() as connection:
-        return list(compare_metadata(MigrationContext.configure(connection), METADATA))
+        options = {"include_name": _is_ours}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
+
+
+def _is_ours(name: str | None, _kind: str, _parents: Any) -> bool:
+    """Return False for the parts of the search index, which alembic cannot compare."""
+    return not (name or "").startswith(("title_words", "ix_titles_words"))
 
 
 def _config() -> Config:

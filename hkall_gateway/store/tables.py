@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
+    DDL,
     Boolean,
     CheckConstraint,
     Column,
@@ -24,8 +25,10 @@ from sqlalchemy import (
     TextClause,
     TypeDecorator,
     UniqueConstraint,
+    event,
     text,
 )
+from sqlalchemy.types import UserDefinedType
 
 from hkall_gateway.rules.lifecycle import STAGES, Stage
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
@@ -79,6 +82,15 @@ def _written(value: datetime) -> str:
 
 def _text(name: str, **extra: Any) -> Column[str]:
     return Column(name, Text, nullable=False, server_default="", **extra)
+
+
+class SearchVector(UserDefinedType[str]):
+    """PostgreSQL's tsvector, in its text form. The type of SQLAlchemy's dialect takes long to import."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "TSVECTOR"
 
 
 def _sort_key(name: str) -> Column[str]:
@@ -160,6 +172,8 @@ PATRONS = Table(
     comment="Our patrons as the local library system last told us; `load` is the import that wrote the row.",
 )
 
+_LINKED = text("linked_key <> ''")
+
 HOLDINGS = Table(
     "holdings",
     METADATA,
@@ -182,6 +196,37 @@ HOLDINGS = Table(
     Index(None, "title"),
     comment="Copies of all libraries; (agency, barcode) is an item's identity.",
 )
+
+TITLES = Table(
+    "titles",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("bib_id", Text, nullable=False, unique=True),
+    _text("title"),
+    _text("author"),
+    _text("linked_title"),  # in the original script, field 880 of MARC
+    _text("linked_author"),
+    _text("isbns"),  # ISBN-13s with blanks between them
+    _text("language"),  # ISO 639-2, as MARC has it
+    _text("published"),
+    _sort_key("title_key"),
+    _sort_key("linked_key"),
+    _sort_key("author_key"),
+    _text("digest"),  # of all facts that the keys and words are made of
+    Column("words", Text().with_variant(SearchVector(), "postgresql")),  # PostgreSQL's index; SQLite has `title_words`
+    Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
+    Index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", sqlite_where=_LINKED, postgresql_where=_LINKED),
+    comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
+)
+SEARCH_INDEX: Final = {
+    # The tokenizer only splits at blanks: the words are made here, for both databases.
+    "sqlite": "CREATE VIRTUAL TABLE IF NOT EXISTS title_words USING fts5(title, author, isbn, call, tokenize = 'ascii')",
+    "postgresql": "CREATE INDEX ix_titles_words ON titles USING gin (words)",
+}
+"""How each database makes its search index."""
+for _name, _ddl in SEARCH_INDEX.items():
+    event.listen(TITLES, "after_create", DDL(_ddl).execute_if(dialect=_name))  # type: ignore[no-untyped-call]
+event.listen(TITLES, "before_drop", DDL("DROP TABLE IF EXISTS title_words").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
 
 CLOSURES = Table(
     "closures",

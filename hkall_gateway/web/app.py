@@ -20,11 +20,14 @@ from hkall_gateway.web.staff import (
     barcodes,
     closures,
     dashboard,
+    explain,
     lists,
     login,
     oidc_login,
     partners,
     patrons,
+    requests,
+    scan,
     selection,
     slips,
     statistics,
@@ -37,7 +40,9 @@ BLUEPRINTS: Final = (
     login.PAGES,
     oidc_login.PAGES,
     dashboard.PAGES,
+    scan.PAGES,
     lists.PAGES,
+    requests.PAGES,
     selection.PAGES,
     slips.PAGES,
     barcodes.PAGES,
@@ -47,6 +52,7 @@ BLUEPRINTS: Final = (
     partners.PAGES,
     terminals.PAGES,
     statistics.PAGES,
+    explain.PAGES,
 )
 """Every group of pages."""
 

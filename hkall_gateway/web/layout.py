@@ -37,14 +37,17 @@ class MenuEntry:
 # fmt: off
 MENU: Final = (
     MenuEntry("dashboard.dashboard",   N_("Today"),      StaffRole.VIEWER),
+    MenuEntry("scan.scan",             N_("Scan"),       StaffRole.CLERK),
     MenuEntry("lists.first",           N_("Lists"),      StaffRole.VIEWER),
     MenuEntry("slips.slips",           N_("Slips"),      StaffRole.CLERK),
+    MenuEntry("requests.find",         N_("Requests"),   StaffRole.VIEWER),
     MenuEntry("patrons.search",        N_("Patrons"),    StaffRole.CLERK),
     MenuEntry("unsent.page",           N_("Unsent"),     StaffRole.SUPERVISOR),
     MenuEntry("closures.page",         N_("Closures"),   StaffRole.SUPERVISOR),
     MenuEntry("partners.partners",     N_("Partners"),   StaffRole.VIEWER),
     MenuEntry("terminals.terminals",   N_("Terminals"),  StaffRole.VIEWER),
     MenuEntry("statistics.page",       N_("Statistics"), StaffRole.VIEWER),
+    MenuEntry("explain.form",          N_("Explain"),    StaffRole.VIEWER),
     MenuEntry("help.rules",            N_("Rules")),
 )
 # fmt: on

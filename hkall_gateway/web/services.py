@@ -16,7 +16,8 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Partner, Sensitive
 from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.bridge import Bridge
 from hkall_gateway.web.roles import StaffRole
@@ -74,11 +75,17 @@ Replay = Callable[[QuarantinedDocument], Coroutine[Any, Any, str | Refused]]
 """Hears a document of the quarantine again, as NCIP would; returns the partner's problem in words, "" where there is none."""
 
 
+def no_document(_message: PartnerMessage, _partner: Partner, _agency: str) -> str:
+    """Return "", since nothing here knows how documents are written."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """Everything that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
 
     `replay` and `erased` (where the marks of erased persons are) are there where a whole gateway is.
+    `document` writes a message as it would leave for a partner, without its secret; the last argument is our agency.
     """
 
     desk: Desk
@@ -90,6 +97,7 @@ class WebServices:
     metrics: Metrics
     replay: Replay | None = None
     erased: Callable[[], ErasedMarks] | None = None
+    document: Callable[[PartnerMessage, Partner, str], str] = no_document
 
 
 def services() -> WebServices:

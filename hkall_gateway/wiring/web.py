@@ -23,6 +23,7 @@ from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.tables.problems import Problem
+from hkall_gateway.ncip.transport.client import as_shown
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.database import Store
@@ -55,7 +56,7 @@ def web_server(
 
     settings = CurrentSettings(means.config, means.environ)
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
-    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means)))
+    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, door), partial(_erased, means), as_shown))
     proxies, most = AllowList(table.proxy_from), table.max_connections
     return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most)
 

@@ -338,18 +338,18 @@ def test_no_pin_name_or_card_is_in_the_log(services: Sip2Services, samples: dict
 # ---- what is kept of each terminal
 
 
-def test_the_last_message_of_a_terminal_is_kept(door: Sip2Services, session: Session) -> None:
-    assert door.activity.rows == {}
-    _said(door, session, "9900302.00")
-    assert door.activity.rows == {}
-    _said(door, session, LOGIN)
-    _said(door, session, "9900302.00")
-    heard = door.activity.rows["counter-1"]
-    assert (heard.last_code, heard.last_at, heard.refused) == ("99", door.now(), 0)
+def test_the_last_message_of_a_terminal_is_kept(services: Sip2Services, session: Session) -> None:
+    assert services.activity.rows == {}
+    _said(services, session, "9900302.00")
+    assert services.activity.rows == {}
+    _said(services, session, LOGIN)
+    _said(services, session, "9900302.00")
+    heard = services.activity.rows["counter-1"]
+    assert (heard.last_code, heard.last_at, heard.refused) == ("99", services.now(), 0)
 
 
-def test_refused_logins_are_counted_with_their_reason_and_unknown_names_together(door: Sip2Services, session: Session) -> None:
+def test_refused_logins_are_counted_and_unknown_names_together(services: Sip2Services, session: Session) -> None:
     for line in ("9300CNcounter-1|COwrong|", "9300CNcounter-1|COwrong|", "9300CNmallory|COx|", "9300CNeve|COx|"):
-        _said(door, Session(STANDARD), line)
-    found = {name: (one.refused, one.refused_why, one.refused_at) for name, one in door.activity.rows.items()}
-    assert found == {"counter-1": (2, "secret", door.now()), "": (2, "unknown", door.now())}
+        _said(services, Session(STANDARD), line)
+    found = {name: (one.refused, one.refused_why, one.refused_at) for name, one in services.activity.rows.items()}
+    assert found == {"counter-1": (2, "secret", services.now()), "": (2, "unknown", services.now())}

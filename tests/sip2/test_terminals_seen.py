@@ -6,19 +6,19 @@ from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.wiring.terminals_seen import terminals_seen
 
 
-def test_every_terminal_of_the_configuration_has_a_row_with_its_connections(door: Sip2Services) -> None:
-    rows = terminals_seen("1", door, ["counter-1", "", "counter-1"], door.now())
-    assert {row.login for row in rows} == door.terminals.keys()
+def test_every_terminal_of_the_configuration_has_a_row_with_its_connections(services: Sip2Services) -> None:
+    rows = terminals_seen("1", services, ["counter-1", "", "counter-1"], services.now())
+    assert {row.login for row in rows} == services.terminals.keys()
     found = next(row for row in rows if row.login == "counter-1")
-    assert (found.instance, found.connections, found.last_code, found.seen_at) == ("1", 2, "", door.now())
-    assert (found.role, found.location) == (door.terminals["counter-1"].role, door.terminals["counter-1"].location)
+    assert (found.instance, found.connections, found.last_code, found.seen_at) == ("1", 2, "", services.now())
+    assert (found.role, found.location) == (services.terminals["counter-1"].role, services.terminals["counter-1"].location)
 
 
-def test_what_was_heard_is_in_the_rows_and_unknown_names_have_one(door: Sip2Services) -> None:
-    door.activity.heard("counter-1", "11", door.now())
-    door.activity.refused("", "unknown", door.now())
-    door.activity.refused("removed", "secret", door.now())
-    rows = {row.login: row for row in terminals_seen("1", door, [""], door.now())}
-    assert (rows["counter-1"].last_code, rows["counter-1"].last_at) == ("11", door.now())
+def test_what_was_heard_is_in_the_rows_and_unknown_names_have_one(services: Sip2Services) -> None:
+    services.activity.heard("counter-1", "11", services.now())
+    services.activity.refused("", "unknown", services.now())
+    services.activity.refused("removed", "secret", services.now())
+    rows = {row.login: row for row in terminals_seen("1", services, [""], services.now())}
+    assert (rows["counter-1"].last_code, rows["counter-1"].last_at) == ("11", services.now())
     assert (rows[""].refused, rows[""].refused_why, rows[""].connections) == (1, "unknown", 0)
     assert "removed" not in rows

@@ -218,7 +218,14 @@ def test_the_report_changes_nothing(store: Immediate) -> None:
     [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
 )
 def test_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
-    assert LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing).too_many_vanish is too_many
+    report = LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
+    assert report.too_many_vanish(full=True) is too_many
+    assert not report.too_many_vanish(full=False)
+
+
+def test_what_a_file_withdraws_counts_without_a_full_load_too() -> None:
+    report = LoadReport(10, new=0, changed=0, same=7, vanishing=3, withdrawn=3)
+    assert report.too_many_vanish(full=False)
 
 
 def test_every_row_of_a_file_of_many_chunks_is_written_once(store: Immediate) -> None:

@@ -61,7 +61,8 @@ def test_upgrade_brings_an_empty_database_to_the_revision_that_serve_asks_for(ba
 def test_the_revisions_make_exactly_the_tables(bare: Engine) -> None:
     schema.upgrade(bare)
     assert schema.drift(bare) == []
-    assert set(inspect(bare).get_table_names()) == {t.name for t in METADATA.sorted_tables} | {"alembic_version"}
+    made = {name for name in inspect(bare).get_table_names() if not name.startswith("title_words")}
+    assert made == {t.name for t in METADATA.sorted_tables} | {"alembic_version"}
 
 
 def test_the_revisions_make_every_index_with_its_condition(bare: Engine) -> None:

@@ -19,6 +19,7 @@ from hkall_gateway.edge.hashes import HASHER
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.ncip.transport.client import as_shown
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.bridge import DirectBridge
 from hkall_gateway.web.roles import StaffRole
@@ -78,7 +79,7 @@ class Site:
         bridge = DirectBridge(self.world.store)
         named = (lambda: self.world.desk.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
         app = make_app(
-            WebServices(self.world.desk, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased))
+            WebServices(self.world.desk, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased), as_shown)
         )
         app.testing = False
         return app

@@ -17,6 +17,7 @@ from tests.web.given import given
 LISTS = ["/staff/lists/pull", "/staff/lists/stuck", "/staff/slips"]
 PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", *LISTS, "/staff/partners", "/staff/terminals", "/staff/statistics"]
 PAGES += ["/staff/unsent", "/staff/closures", "/staff/patrons"]
+PAGES += ["/staff/scan", "/staff/requests", "/staff/explain"]
 
 
 def reader(site: Site, path: str) -> Browser:
@@ -117,6 +118,15 @@ def test_every_text_colour_can_be_read_on_its_ground(scheme: str) -> None:
 def test_the_style_sheet_has_the_papers_that_the_brand_is_checked_on() -> None:
     assert (tokens("light")["--paper"], tokens("light")["--ground"]) == (PAPER, GROUND)
     assert tokens("dark")["--paper"] == DARK_PAPER
+
+
+@pytest.mark.parametrize("sheet", sorted(STATIC.glob("*.css")), ids=lambda sheet: sheet.stem)
+def test_every_part_of_a_style_sheet_begins_outside_of_all_blocks(sheet: Path) -> None:
+    open_blocks = 0
+    for line in sheet.read_text(encoding="utf-8").splitlines():
+        assert open_blocks == 0 or not line.startswith(("/*", "@")), line
+        open_blocks += line.count("{") - line.count("}")
+    assert open_blocks == 0
 
 
 def test_the_script_is_short_enough_to_be_read_at_once() -> None:

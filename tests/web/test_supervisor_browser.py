@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +147,26 @@ def test_a_dead_message_is_settled_by_keyboard_alone_and_without_scripts(desk: G
         assert "meant for another library" not in driver.current_url
     finally:
         driver.quit()
+
+
+@pytest.mark.parametrize(("size", "language", "scheme"), [("phone", "English", "light"), ("desk", "繁體中文", "dark")])
+def test_the_login_offers_the_librarys_account_first(
+    reactor: Any, tmp_path: Path, size: str, language: str, scheme: str
+) -> None:
+    made = Gateway(reactor, tmp_path, pages=True)
+    more = '[web.oidc]\nissuer = "http://127.0.0.1:9"\nclient_id = "hkall"\nclient_secret_env = "HKALL_OIDC_SECRET"\n'
+    made.path.write_text(f"{made.path.read_text(encoding='utf-8')}\n{more}", encoding="utf-8")
+    made.environ["HKALL_OIDC_SECRET"] = "s3cret"
+    driver = chromium(SIZES[size], scheme)
+    try:
+        made.start()
+        go(driver, made, "/staff/login?left=oidc")
+        driver.find_element(By.LINK_TEXT, language).click()
+        wait_for(driver, {"English": "Staff login", "繁體中文": "職員登入"}[language])
+        keep(driver, f"login-sso-{size}-{language}-{scheme}")
+        driver.find_element(By.CSS_SELECTOR, "main a.primary").click()
+        wait_for(driver, {"English": "Staff login", "繁體中文": "職員登入"}[language])
+        assert driver.find_element(By.CSS_SELECTOR, "main [role='alert']").text
+    finally:
+        driver.quit()
+        made.end()

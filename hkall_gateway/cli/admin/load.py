@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,13 +16,12 @@ from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.availability import is_known
 from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Title
 
 if TYPE_CHECKING:
     from hkall_gateway.connectors.exports import Export
-    from hkall_gateway.store.loads.loading import LoadReport
+    from hkall_gateway.store.loads.loading import LoadReport, Withdrawals
 
-NO_CARDS: Final = Replacements()
 REPLACING: Final = 50
 """Rows of a transaction in which cards are replaced: each of them moves all data of one person."""
 
@@ -70,27 +70,81 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
-    _load(site, "patrons", Export(taken, export.columns), cards, spared, dry_run=dry_run, full=full, force=force)
+    _load_patrons(site, Export(taken, export.columns), cards, spared, dry_run=dry_run, full=full, force=force)
     if spared:
         raise CliError(f"{len(spared)} of {len(rows)} rows were left out")
 
 
 @load.command()
 @_options
-def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
-    """Read holdings.csv. Warnings name, with their lines, agencies that are no partners and unknown words for a copy's state.
+@click.option("--agency", default="", help="MARC: the library whose copies these are; without it the records say it.")
+@click.option(
+    "--bad-records",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="Refuse a file with bad records, or leave these out; then no copy is removed.",
+)
+def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, agency: str, bad_records: str) -> None:
+    """Read holdings.csv, MARC21 (.mrc) or MARCXML (.xml). Warnings name agencies that are no partners and unknown words
+    for a copy's state.
 
+    \b
     Example: hkall-gateway load holdings holdings.csv
+    Example: hkall-gateway load holdings cuhk.mrc --agency CUHK --bad-records skip
     """
+    found = _read_holdings(site, file, agency, skip=bad_records == "skip")
+    _warn_of_agencies(found.rows, site)
+    _warn_of_states(found.rows, site)
+    for mistake in found.mistakes:
+        click.echo(f"{mistake}; it is left out", err=True)
+    _load_holdings(site, found, dry_run=dry_run, full=full and not found.mistakes, force=force)
+    if found.mistakes:
+        raise Ending(f"{len(found.mistakes)} records were left out, so that no copy was removed")
 
-    from hkall_gateway.connectors import exports
-    from hkall_gateway.connectors.exports import Export
 
-    export = _checked(exports.read_placed_holdings, file)
-    _warn_of_agencies(export.rows, site)
-    _warn_of_states(export.rows, site)
-    copies = tuple(copy for _, copy in export.rows)
-    _load(site, "holdings", Export(copies, export.columns), dry_run=dry_run, full=full, force=force)
+@dataclass(frozen=True, slots=True)
+class _Holdings:
+    """A file of copies, in whatever format; `columns` are None where it has all."""
+
+    rows: tuple[tuple[str, Holding], ...]
+    mistakes: tuple[str, ...]
+    withdrawals: Withdrawals
+    columns: frozenset[str] | None = None
+    titles: Mapping[str, Title] = field(default_factory=dict)
+
+
+def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdings:
+    from hkall_gateway.connectors import exports, marc
+    from hkall_gateway.store.loads.loading import Withdrawals
+
+    if not marc.is_marc(file):
+        table = _checked(lambda path: exports.read_holdings_file(path, skip=skip), file)
+        return _Holdings(table.rows, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
+    if not marc.installed():
+        raise Ending("MARC files need the extra `web`: pip install 'hkall-gateway[web]'", WRONG)
+    found = _checked(lambda path: marc.read(path, site.marc, agency, skip=skip), file)
+    return _Holdings(found.rows, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
+
+
+def _load_holdings(site: Site, found: _Holdings, *, dry_run: bool, full: bool, force: bool) -> None:
+    from hkall_gateway.store.loads import loading
+
+    copies = sorted((copy for _, copy in found.rows), key=lambda copy: copy.bib_id)
+    gone = loading.NOTHING if found.mistakes else found.withdrawals
+    report = site.run(loading.compare, "holdings", copies, {}, (), found.columns, gone)
+    _judge("holdings", report, full=full, force=force)
+    if dry_run:
+        return
+    number = site.run(loading.begin, "holdings")
+    for start in progress(range(0, len(copies), loading.CHUNK), "holdings"):
+        chunk = copies[start : start + loading.CHUNK]
+        site.run(loading.write_copies, chunk, number, found.columns, found.titles)
+    for part in () if full else gone.parts():
+        site.run(loading.withdraw, part, number)
+    while full and site.run(loading.remove_unnamed, number):
+        pass
+    _finish(site, "holdings", number, full=full)
 
 
 @load.command()
@@ -231,12 +285,11 @@ def _warn(places: Sequence[str], what: str) -> None:
     click.echo(f"{lines_of(places)}: {what}", err=True)
 
 
-def _load(
+def _load_patrons(
     site: Site,
-    kind: str,
-    export: Export[Any],
-    cards: Replacements = NO_CARDS,
-    spared: Sequence[str] = (),
+    export: Export[Borrower],
+    cards: Replacements,
+    spared: Sequence[str],
     *,
     dry_run: bool,
     full: bool,
@@ -244,36 +297,40 @@ def _load(
 ) -> None:
     from hkall_gateway.store.loads import loading
 
-    report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
-    click.echo(_summary(kind, report, full=full))
-    if full and report.too_many_vanish and not force:
-        raise CliError(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+    report = site.run(loading.compare, "patrons", export.rows, cards.present, spared, export.columns)
+    _judge("patrons", report, full=full, force=force)
     if dry_run:
         return
-    number = site.run(loading.begin, kind)
-    _write(site, kind, export, number, cards)
+    number = site.run(loading.begin, "patrons")
+    _write(site, export, number, cards)
     if spared:
         site.run(loading.spare, spared, number)
+    _finish(site, "patrons", number, full=full)
+
+
+def _judge(kind: str, report: LoadReport, *, full: bool, force: bool) -> None:
+    """Say what would change; an ending if too many rows would vanish."""
+    gone = report.gone(full=full)
+    counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
+    click.echo(f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else ""))
+    if report.too_many_vanish(full=full) and not force:
+        raise Ending(f"{gone} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+
+
+def _finish(site: Site, kind: str, number: int, *, full: bool) -> None:
+    from hkall_gateway.store.loads import loading
+
     site.run(loading.finish, kind, number, full, site.now())
     click.echo(f"{kind}: import {number} is current")
 
 
-def _summary(kind: str, report: LoadReport, *, full: bool) -> str:
-    gone = report.vanishing if full else 0
-    counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
-    return f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else "")
-
-
-def _write(site: Site, kind: str, export: Export[Any], number: int, cards: Replacements) -> None:
-    """In short transactions; a card is replaced together with the row that says so."""
+def _write(site: Site, export: Export[Borrower], number: int, cards: Replacements) -> None:
+    """Write patrons in short transactions; a card is replaced together with the row that says so."""
 
     from hkall_gateway.store.loads import loading
 
     rows, columns = export.rows, export.columns
     step = REPLACING if cards.present else loading.CHUNK
-    for start in progress(range(0, len(rows), step), kind):
+    for start in progress(range(0, len(rows), step), "patrons"):
         chunk = rows[start : start + step]
-        if kind == "patrons":
-            site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)
-        else:
-            site.run(loading.write, kind, chunk, number, columns)
+        site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)

@@ -12,7 +12,6 @@ from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_opti
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Reason
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from hkall_gateway.store.unit import Unit
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
-HIDDEN = "•"
 Ended: TypeAlias = "Callable[[Unit, int], Any]"
 
 
@@ -103,16 +101,14 @@ def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
 def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
     """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
 
-    from hkall_gateway.ncip.codec.documents import encode
-    from hkall_gateway.ncip.transport.client import document
+    from hkall_gateway.ncip.transport.client import as_shown
 
     partner = unit.partner(row.recipient)
     if not isinstance(row.payload, PartnerMessage):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
     if partner is None:
         return f"{row.recipient}: not in the directory"
-    message = document(row.payload, partner, agency, HIDDEN)
-    return encode(message, DIALECTS[partner.dialect]).decode() if message else "the partner's flow has no document for it"
+    return as_shown(row.payload, partner, agency) or "the partner's flow has no document for it"
 
 
 # ---- what a person says

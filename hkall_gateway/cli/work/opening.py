@@ -76,7 +76,7 @@ def open_site(path: Path) -> Site:
     marks, key = erased_file(config, path), erased_key(config)
     told = (config.library.languages, Sensitive(bounces))
     agreed, asked = partial(_agreed, config), _local_system(config, library, engine)
-    return Site(library, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key)
+    return Site(library, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key, config.marc.plain())
 
 
 def _agreed(config: GatewayConfig) -> NcipAgreements:

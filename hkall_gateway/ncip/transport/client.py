@@ -38,6 +38,8 @@ from hkall_gateway.rules.vocabulary import ItemKey, Meaning, Partner
 
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "answer", "document"]
 
+HIDDEN: Final = "•"
+"""Stands for a secret where a person sees a document."""
 BUSY: Final = frozenset({429, 503})
 """Statuses that say "not now": too many questions, a server that is not ready. Not 502 and 504, with which something in front
 of a peer says that it lost the peer's answer: the action may have been done."""
@@ -173,6 +175,12 @@ def document(notification: PartnerMessage, partner: Partner, agency: str, secret
     if message is None:
         return None
     return NcipMessage(message.service, {**header(partner, agency, secret), **_typed(message.fields, partner)})
+
+
+def as_shown(telling: PartnerMessage, partner: Partner, agency: str) -> str:
+    """The document as it would leave now, its secret a dot; "" if the partner's flow has no document for it."""
+    message = document(telling, partner, agency, HIDDEN)
+    return encode(message, DIALECTS[partner.dialect]).decode() if message else ""
 
 
 def _typed(fields: Fields, partner: Partner) -> Fields:

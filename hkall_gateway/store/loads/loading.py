@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
+from itertools import islice
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, or_, select, update
 
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.upsert import insert_or_write_over
-from hkall_gateway.store.loads import former_cards
+from hkall_gateway.store.loads import catalogue, former_cards
+from hkall_gateway.store.loads.catalogue import NO_TITLES
 from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -39,8 +42,45 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawals:
+    """Copies that a file says are gone, by (agency, barcode); and titles whose copies it names completely, by (agency, bib_id).
+
+    A title with the agency "" is complete for all libraries.
+    """
+
+    copies: frozenset[tuple[str, str]] = frozenset()
+    titles: frozenset[tuple[str, str]] = frozenset()
+
+    def covers(self, agency: str, barcode: str, bib: str) -> bool:
+        """Return whether a copy that the file does not name is gone."""
+        return (agency, barcode) in self.copies or (agency, bib) in self.titles or ("", bib) in self.titles
+
+    def __bool__(self) -> bool:
+        return bool(self.copies or self.titles)
+
+    def parts(self) -> Iterator[Withdrawals]:
+        """Yield the same in parts of at most CHUNK."""
+        for copies in _parts(self.copies):
+            yield Withdrawals(copies=copies)
+        for titles in _parts(self.titles):
+            yield Withdrawals(titles=titles)
+
+
+def _parts(pairs: Iterable[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
+    rest = iter(sorted(pairs))
+    while part := frozenset(islice(rest, CHUNK)):
+        yield part
+
+
+NOTHING: Final = Withdrawals()
+
+
+@dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The changes that a file would make: counts of rows. `replaced` are cards that get another number."""
+    """The changes that a file would make: counts of rows. `replaced` are cards that get another number.
+
+    `vanishing` are rows that the file does not name, `withdrawn` those of them that it says are gone.
+    """
 
     before: int
     new: int
@@ -48,10 +88,14 @@ class LoadReport:
     same: int
     vanishing: int
     replaced: int = 0
+    withdrawn: int = 0
 
-    @property
-    def too_many_vanish(self) -> bool:
-        return self.vanishing > self.before * MOST_VANISHING
+    def gone(self, *, full: bool) -> int:
+        """Return the number of rows that the load would delete."""
+        return self.vanishing if full else self.withdrawn
+
+    def too_many_vanish(self, *, full: bool) -> bool:
+        return self.gone(full=full) > self.before * MOST_VANISHING
 
 
 def compare(
@@ -61,6 +105,7 @@ def compare(
     present: Mapping[str, str] = NONE,
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
+    withdrawals: Withdrawals = NOTHING,
 ) -> LoadReport:
     """Count the changes that loading these rows would make; writes no row.
 
@@ -79,7 +124,10 @@ def compare(
     same = sum(there[key] == coming[key] for key in shared)
     new = len(coming) - len(shared)
     kept = sum((card,) in there and (card,) not in coming for card in spared)
-    return LoadReport(len(there), new, len(shared) - same, same, len(there) - len(shared) - kept, len(present))
+    vanishing = len(there) - len(shared) - kept
+    unnamed = there.keys() - shared if withdrawals else ()
+    withdrawn = sum(withdrawals.covers(key[0], key[1], there[key]["bib_id"]) for key in unnamed)
+    return LoadReport(len(there), new, len(shared) - same, same, vanishing, len(present), withdrawn)
 
 
 def begin(unit: Unit, kind: str) -> int:
@@ -98,12 +146,43 @@ def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Coll
     what = KINDS[kind]
     if not rows:
         return
-    written = [{**_values(row, _names(what)), "load": number} for row in rows]
-    changed = [*_names(what, columns), "load"]
     if what.table is HOLDINGS:
-        written = with_keys(written)
-        changed += ["shelving_key"] if "call_number" in changed else []
+        write_copies(unit, rows, number, columns)
+        return
+    written = [{**_values(row, _names(what)), "load": number} for row in rows]
+    unit.execute(insert_or_write_over(what.table, unit.dialect, [*_names(what, columns), "load"]), written)
+
+
+def write_copies(
+    unit: Unit,
+    rows: Sequence[Holding],
+    number: int,
+    columns: Collection[str] | None = None,
+    titles: Mapping[str, Title] = NO_TITLES,
+) -> None:
+    """Write copies as `write`, with their shelving keys, their titles and the search words of these.
+
+    `titles` are facts from MARC records, by number. Rows sorted by `bib_id` make each title once.
+    """
+    what = KINDS["holdings"]
+    names = _names(what)
+    written = with_keys({**_values(row, names), "load": number} for row in rows)
+    changed = [*_names(what, columns), "load"]
+    changed += ["shelving_key"] if "call_number" in changed else []
+    before = _titles_of(unit, [(row.agency, row.barcode) for row in rows])
     unit.execute(insert_or_write_over(what.table, unit.dialect, changed), written)
+    catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
+
+
+def _titles_of(unit: Unit, copies: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the titles that these copies have in the database: a file may give a copy to another title."""
+    found = unit.execute(
+        select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
+            HOLDINGS.c.barcode.in_([barcode for _, barcode in copies])
+        )
+    )
+    asked = set(copies)
+    return {row.bib_id for row in found if (row.agency, row.barcode) in asked}
 
 
 def write_patrons(
@@ -135,11 +214,47 @@ def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None 
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
-    gone = unit.execute(delete(what.table).where(what.table.c.load < number)).rowcount if full else 0
+    gone = _delete_unnamed(unit, what.table, number) if full else 0
     count = unit.execute(select(func.count()).select_from(what.table)).scalar_one()
     values = {"cursor": str(number), "count": count, "last_run": now}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
     return gone
+
+
+def _delete_unnamed(unit: Unit, table: Table, number: int) -> int:
+    if table is not HOLDINGS:
+        return unit.execute(delete(table).where(table.c.load < number)).rowcount
+    gone = 0
+    while some := remove_unnamed(unit, number):
+        gone += some
+    return gone
+
+
+def remove_unnamed(unit: Unit, number: int) -> int:
+    """Delete copies last named by an import before this number, of at most CHUNK titles; return how many."""
+    unnamed = HOLDINGS.c.load < number
+    bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
+    gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
+    catalogue.refresh(unit.connection, bibs)
+    return gone
+
+
+def withdraw(unit: Unit, what: Withdrawals, number: int) -> int:
+    """Delete the copies that a file says are gone, unless this import has named them; return how many."""
+    named = unit.execute(
+        select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
+            HOLDINGS.c.load < number,
+            or_(
+                HOLDINGS.c.bib_id.in_([bib for _, bib in what.titles]),
+                HOLDINGS.c.barcode.in_([barcode for _, barcode in what.copies]),
+            ),
+        )
+    )
+    gone = [row for row in named if what.covers(row.agency, row.barcode, row.bib_id)]
+    for row in gone:
+        unit.execute(delete(HOLDINGS).where(HOLDINGS.c.agency == row.agency, HOLDINGS.c.barcode == row.barcode))
+    catalogue.refresh(unit.connection, {row.bib_id for row in gone})
+    return len(gone)
 
 
 def loaded_at(unit: Unit, kind: str) -> datetime | None:
@@ -157,7 +272,9 @@ def _names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
 
 
 def _values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in names}
+    values = dict(zip(names, attrgetter(*names)(row), strict=True))
+    if isinstance(row, Holding):
+        return values
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
 
 

@@ -17,6 +17,8 @@ MOST: Final = 1_000
 """The longest journal of one request that is shown; the newest lines."""
 NCIP: Final = "ncip"
 """The channel of the journal's lines about documents of partners and discovery systems."""
+COURIER: Final = "courier"
+"""The channel of the journal's lines about deliveries."""
 
 J = JOURNAL.c
 
@@ -92,6 +94,13 @@ def journal(unit: Queries, request: str) -> tuple[JournalRow, ...]:
     """Return the newest MOST lines about a request, oldest first."""
     newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
     return tuple(JournalRow(*cells) for cells in reversed(_found(unit, newest).all()))
+
+
+def changes_since(unit: Queries, request: str, seen: int) -> tuple[JournalLine, ...]:
+    """Return what changed a request after the line `seen`, oldest first; without refusals, and without notes of the courier."""
+    moved = or_(J.channel != COURIER, J.source != J.target)
+    newer = select(*_columns(JOURNAL, JournalLine)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
+    return tuple(JournalLine(*cells) for cells in _found(unit, newer.order_by(J.id)))
 
 
 def sent_at(unit: Queries, request: str) -> Mapping[int, datetime]:

@@ -16,7 +16,7 @@ L = ListName
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ListColumn:
     """One column: its heading, its value for a row, and the sort key that a click on the heading asks for."""
 
     head: str
@@ -54,26 +54,26 @@ def owner(row: ListRow) -> str:
 
 
 # fmt: off
-COLUMNS: Final[Mapping[str, Column]] = MappingProxyType({
-    "title":       Column(N_("Title"),            lambda row: row.request.title,          SortKey.TITLE),
-    "call_number": Column(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
-    "barcode":     Column(N_("Barcode"),          lambda row: row.request.item_barcode),
-    "partner":     Column(N_("Library"),          lambda row: row.request.partner),
-    "owner":       Column(N_("Owner"),            owner),
-    "pickup":      Column(N_("Pickup place"),     lambda row: row.request.pickup_location),
-    "card":        Column(N_("Card"),             lambda row: row.request.patron),
-    "collect":     Column(N_("Collect until"),    lambda row: row.request.pickup_last,    SortKey.DUE),
-    "due":         Column(N_("Due"),              lambda row: row.request.due,            SortKey.DUE),
-    "lender_due":  Column(N_("Due home"),         lambda row: row.request.lender_due,     SortKey.DUE),
-    "recalled":    Column(N_("Recalled on"),      lambda row: row.request.recalled_on),
-    "position":    Column(N_("Position"),         position),
-    "why":         Column(N_("Cause"),            why),
-    "flags":       Column(N_("Flags"),            flags),
-    "days":        Column(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
-    "number":      Column(N_("Request"),          lambda row: row.request.id),
-    "author":      Column(N_("Author"),           lambda row: row.author),
-    "volume":      Column(N_("Volume"),           lambda row: row.request.volume),
-    "material":    Column(N_("Material"),         lambda row: row.material),
+COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
+    "title":       ListColumn(N_("Title"),            lambda row: row.request.title,          SortKey.TITLE),
+    "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
+    "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
+    "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
+    "owner":       ListColumn(N_("Owner"),            owner),
+    "pickup":      ListColumn(N_("Pickup place"),     lambda row: row.request.pickup_location),
+    "card":        ListColumn(N_("Card"),             lambda row: row.request.patron),
+    "collect":     ListColumn(N_("Collect until"),    lambda row: row.request.pickup_last,    SortKey.DUE),
+    "due":         ListColumn(N_("Due"),              lambda row: row.request.due,            SortKey.DUE),
+    "lender_due":  ListColumn(N_("Due home"),         lambda row: row.request.lender_due,     SortKey.DUE),
+    "recalled":    ListColumn(N_("Recalled on"),      lambda row: row.request.recalled_on),
+    "position":    ListColumn(N_("Position"),         position),
+    "why":         ListColumn(N_("Cause"),            why),
+    "flags":       ListColumn(N_("Flags"),            flags),
+    "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
+    "number":      ListColumn(N_("Request"),          lambda row: row.request.id),
+    "author":      ListColumn(N_("Author"),           lambda row: row.author),
+    "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
+    "material":    ListColumn(N_("Material"),         lambda row: row.material),
 })
 
 SHOWN: Final[Mapping[ListName, tuple[str, ...]]] = MappingProxyType({

@@ -61,7 +61,7 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType({
 
 
 @dataclass(frozen=True, slots=True)
-class Terminal:
+class TerminalState:
     """One terminal at all gateways that run. `login` is "" for unknown names."""
 
     login: str
@@ -79,7 +79,7 @@ class Terminal:
 class Terminals:
     """The rows of the page; `seen_at` is the oldest of the reports they are made of, None if no gateway runs."""
 
-    rows: tuple[Terminal, ...]
+    rows: tuple[TerminalState, ...]
     seen_at: datetime | None
 
 
@@ -99,12 +99,12 @@ def terminals_of(context: Context) -> Terminals:
     return Terminals(rows, min((row.seen_at for row in told), default=None))
 
 
-def _together(group: Iterable[TerminalActivity]) -> Terminal:
+def _together(group: Iterable[TerminalActivity]) -> TerminalState:
     """Add up the reports about one terminal; its last message and refusal are the latest of all."""
     rows = list(group)
     heard = max(rows, key=lambda row: row.last_at.timestamp() if row.last_at else 0.0)
     refused = max(rows, key=lambda row: row.refused_at.timestamp() if row.refused_at else 0.0)
-    return Terminal(
+    return TerminalState(
         login=rows[0].login,
         role=rows[0].role,
         location=rows[0].location,

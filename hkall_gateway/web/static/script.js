@@ -30,13 +30,78 @@ function refresh(section) {
 }
 
 function keepFocus(field) {
-  const isOther = (element) => element && element !== document.body && element !== field;
+  const isOther = (element) => element && element !== field && element.tabIndex >= 0; // a click on blank paper is none
+  const takesText = (element) => element && element.matches("input:not([type=checkbox]), select, textarea");
   field.focus();
   document.addEventListener("focusout", () => setTimeout(() => isOther(document.activeElement) || field.focus()));
   document.addEventListener("keydown", (event) => {
-    const typed = event.key.length === 1 && !event.ctrlKey && !event.altKey && !event.metaKey;
-    if (typed && !isOther(document.activeElement)) field.focus();
+    const typed = event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.altKey && !event.metaKey;
+    if (typed && !takesText(document.activeElement)) field.focus(); // a scanner types while a link has the focus
   });
+}
+
+function beep(outcome) {
+  const context = new AudioContext();
+  const tone = context.createOscillator();
+  tone.frequency.value = { ok: 880, look: 520 }[outcome] || 220;
+  tone.connect(context.destination);
+  tone.start();
+  tone.stop(context.currentTime + (outcome === "ok" ? 0.1 : 0.4));
+  tone.onended = () => context.close();
+}
+
+// Sends one scan after the other, while the next one is typed; a scan without an answer is named on the page.
+function scanStation(form) {
+  const field = form.elements.barcode;
+  const unsent = document.querySelector("[data-unsent]");
+  const sound = document.querySelector("[data-sound]");
+  const waiting = [];
+  let busy = false;
+
+  sound.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    waiting.push(field.value);
+    field.value = "";
+    field.focus();
+    if (!busy) sendAll();
+  });
+
+  async function sendAll() {
+    busy = true;
+    while (waiting.length) await send(waiting.shift());
+    busy = false;
+  }
+
+  async function send(barcode) {
+    const body = new URLSearchParams(new FormData(form));
+    body.set("barcode", barcode);
+    try {
+      const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", signal: AbortSignal.timeout(30000) });
+      if (answer.type === "opaqueredirect") return location.reload(); // logged out
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!page.querySelector("[data-scan]")) throw new Error(answer.status);
+      show(page);
+    } catch {
+      unsent.hidden = false;
+      unsent.lastElementChild.append(` ${barcode}`);
+    }
+  }
+
+  function show(page) {
+    for (const old of document.querySelectorAll("[data-swap]")) {
+      const fresh = page.querySelector(`[data-swap="${old.dataset.swap}"]`);
+      old.className = fresh.className;
+      if (fresh.dataset.outcome) old.dataset.outcome = fresh.dataset.outcome;
+      else delete old.dataset.outcome;
+      old.replaceChildren(...fresh.childNodes);
+    }
+    const values = page.querySelector("[data-scan]").elements;
+    for (const name of ["lines", "card"]) form.elements[name].value = values[name].value;
+    if (document.activeElement === document.body) field.focus();
+    const { outcome } = document.querySelector("[data-swap=answer]").dataset;
+    if (outcome && sound.querySelector("input").checked) beep(outcome);
+  }
 }
 
 function selectAll(part) {
@@ -47,6 +112,7 @@ function selectAll(part) {
 }
 
 document.querySelectorAll("[data-refresh]").forEach(refresh);
+document.querySelectorAll("[data-scan]").forEach(scanStation);
 document.querySelectorAll("[data-keep-focus]").forEach(keepFocus);
 document.querySelectorAll("[data-select-all]").forEach(selectAll);
 if (document.querySelector("[data-print]")) addEventListener("load", () => print());

@@ -1,0 +1,49 @@
+"""A scan at the station of staff, and what came of it: frozen records, free of any page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hkall_gateway.desk.messages.results import Outcome, PatronSeen
+from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan. `text` is a copy's barcode, AGENCY/BARCODE, the number of a request, or a card.
+
+    `card`: the copy is lent to it; "" = the copy is checked in. `agency` names the owner where two libraries share the barcode.
+    """
+
+    by: Actor
+    text: str
+    card: str = ""
+    agency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CardScanned:
+    """A card: a patron's, with the record, or a partner's institutional card. `card` is the owner's present card."""
+
+    card: str
+    patron: PatronSeen | None = None
+    partner: Partner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyScanned:
+    """A copy, with the result of its check-in or checkout.
+
+    `before` and `request`: its request before and after; of our own copy that no open request has, the one that ended last.
+    `patron` is the record of the card that borrows it, else of the request's patron. `copies`: every library's copies with this
+    barcode, as last loaded.
+    `owners`: the libraries to choose from where the barcode fits copies of more than one.
+    """
+
+    barcode: str
+    outcome: Outcome
+    before: Request | None = None
+    request: Request | None = None
+    patron: PatronSeen | None = None
+    copies: tuple[Holding, ...] = ()
+    owners: tuple[str, ...] = ()

@@ -1,0 +1,113 @@
+"""The scan station of staff: finds out what was scanned, and checks it in or lends it as a counter does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.counter_desk import CounterDesk
+from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Place, SeePatron
+from hkall_gateway.desk.messages.results import Outcome, PatronSeen, Refused
+from hkall_gateway.desk.messages.scans import CardScanned, CopyScanned, Scan
+from hkall_gateway.desk.services import TRY_AGAIN, DeskServices
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Reason, Request
+from hkall_gateway.store.unannounced import asked_by_barcode, copies_with
+
+NUMBER: Final = "R-"
+"""The beginning of a request's number, which slips carry as a barcode too."""
+NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
+"""Reasons in a patron's record for which a text is not taken for a card."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database knows of a scanned text, before anything is done."""
+
+    barcode: str
+    agency: str
+    held: tuple[Request, ...]
+    copies: tuple[Holding, ...]
+    owners: tuple[str, ...]
+    partner: Partner | None
+
+    @property
+    def is_copy(self) -> bool:
+        return bool(self.held or self.owners)
+
+    @property
+    def request(self) -> Request | None:
+        return self.held[0] if len(self.held) == 1 else None
+
+
+class ScanStation:
+    """The counter's check-in and checkout for a person with a barcode scanner and no other device."""
+
+    def __init__(self, services: DeskServices, counter: CounterDesk) -> None:
+        self._services, self._counter = services, counter
+
+    async def scan(self, ask: Scan) -> CardScanned | CopyScanned:
+        """Take one scan: remember nothing, tell a card from a copy, and lend or check in the copy."""
+        found = await self._services.read(_find, ask)
+        if found.is_copy or ask.agency:
+            return await self._copy(ask, found)
+        if found.partner:
+            return CardScanned(ask.text, partner=found.partner)
+        seen = await self._counter.see_patron(SeePatron(ask.by, ask.text))
+        if seen.refusal is None or seen.refusal.why not in NO_CARD:
+            return CardScanned(seen.card, seen)
+        scanned = await self._copy(ask, found)
+        return _undecided(scanned) if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused) else scanned
+
+    async def _copy(self, ask: Scan, found: _Found) -> CopyScanned:
+        outcome = await (self._lend(ask, found) if ask.card else self._take_in(ask, found))
+        request = await self._services.read(_after, found, outcome)
+        patron = await self._patron(ask, ask.card or (request.patron if request else ""))
+        owners = found.owners if isinstance(outcome, Refused) and outcome.why is Reason.AMBIGUOUS_ITEM else ()
+        return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
+
+    async def _take_in(self, ask: Scan, found: _Found) -> Outcome:
+        place = Place("counter", self._services.library.pickup_locations[0])
+        return await self._counter.check_in(CheckIn(ask.by, place, found.barcode, found.agency))
+
+    async def _lend(self, ask: Scan, found: _Found) -> Outcome:
+        mine = next((request for request in found.held if request.patron == ask.card), found.request)
+        usual = self._services.library.pickup_locations[0]
+        place = Place("counter", (mine.pickup_location if mine else "") or usual)
+        return await self._counter.check_out(CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True))
+
+    async def _patron(self, ask: Scan, card: str) -> PatronSeen | None:
+        return await self._counter.see_patron(SeePatron(ask.by, card)) if card else None
+
+
+def _find(context: Context, ask: Scan) -> _Found:
+    unit = context.unit
+    numbered = unit.request(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
+    agency, barcode = _named(numbered, ask)
+    held = unit.requests_with(barcode, agency)
+    copies = tuple(copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
+    awaited = [lender.agency for _request, lender in asked_by_barcode(unit, barcode) if agency in ("", lender.agency)]
+    owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
+    partner = unit.partner_with_card(ask.text)
+    return _Found(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner)
+
+
+def _named(numbered: Request | None, ask: Scan) -> tuple[str, str]:
+    """The owner, "" if it is not said, and the barcode of the scanned copy."""
+    if numbered and numbered.item:
+        return numbered.item
+    agency, slash, barcode = ask.text.partition("/")
+    return (agency, barcode) if slash and agency and barcode else (ask.agency, ask.text)
+
+
+def _after(context: Context, found: _Found, outcome: Outcome) -> Request | None:
+    number = getattr(outcome, "request", "") or (found.request.id if found.request else "")
+    if number:
+        return context.unit.request(number)
+    ours = any(copy.agency == context.library.agency for copy in found.copies)
+    return context.unit.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
+
+
+def _undecided(scanned: CopyScanned) -> CopyScanned:
+    """The answer while the local system is away: what is no copy may be a card."""
+    return CopyScanned(scanned.barcode, TRY_AGAIN)

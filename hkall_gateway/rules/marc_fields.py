@@ -1,0 +1,98 @@
+"""Which MARC fields hold the facts of a title and of its copies: the usual ones, which a site overlays.
+
+Source: MARC 21 Formats for Bibliographic and for Holdings Data (Library of Congress); field 952 of Koha, 949 as Sierra and
+Millennium commonly export it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF
+
+_SOURCE: Final = re.compile(r"(?P<tag>[0-9A-Z]{3})(?:/(?P<first>\d{1,3})(?:-(?P<last>\d{1,3}))?|(?P<codes>[0-9a-z]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class MarcSource:
+    """Where a fact is in a record: subfields of a field, or places `first` to `last` of a control field (None: all)."""
+
+    tag: str
+    codes: str = ""
+    first: int | None = None
+    last: int | None = None
+
+
+def source(text: str) -> MarcSource:
+    """Return the source that `245abnp`, `001` or `008/35-37` means. Raises ValueError for another text."""
+    found = _SOURCE.fullmatch(text)
+    if not found or (found["tag"] < "010") is bool(found["codes"]):
+        raise ValueError(f"{text!r} is no MARC field with subfields (245ab) or control field (001, 008/35-37)")
+    first = int(found["first"]) if found["first"] else None
+    return MarcSource(found["tag"], found["codes"] or "", first, int(found["last"]) if found["last"] else first)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemField:
+    """A field that describes one copy each time it occurs, with the subfields of its facts ("": not there).
+
+    `not_lendable` holds 0, nothing, or a reason why the copy is not lent. `beside` is the field that supplies what this one
+    lacks: the one with the same number in subfield 8, else the first.
+    """
+
+    tag: str
+    barcode: str
+    agency: str = ""
+    call_number: str = ""
+    volume: str = ""
+    status: str = ""
+    not_lendable: str = ""
+    material: str = ""
+    beside: str = ""
+
+
+# fmt: off
+ITEM_FIELDS: Final = (
+    ItemField("952", barcode="p", call_number="o",    volume="h", not_lendable="7"),
+    ItemField("949", barcode="i", call_number="ab",   volume="c", status="s"),
+    ItemField("876", barcode="p", volume="3", status="j", beside="852"),
+    ItemField("852", barcode="p", call_number="khijm", volume="3", agency="a"),
+)
+"""The first field of these that has a barcode in a record describes its copies."""
+
+TITLE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
+    "bib_id":       ("001",),
+    "local_bib_id": (),
+    "title":        ("245abnp",),
+    "author":       ("100abcdq", "110ab", "111a", "700abcdq", "710ab", "711a"),
+    "isbn":         ("020a",),
+    "published":    ("264abc", "260abc"),
+    "language":     ("008/35-37", "041a"),
+})
+"""The facts of a title. Of several sources the first that has text counts; authors and ISBNs are taken from all."""
+
+MATERIALS: Final[Mapping[str, str]] = MappingProxyType({"as": "journal", "ab": "journal", "ai": "journal", "gm": "dvd"})
+"""The material of a copy by the type and level of its record (leader 06 and 07); others are books."""
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class MarcMapping:
+    """The mapping of one site. `agencies` are our names of libraries by the codes in the records."""
+
+    titles: Mapping[str, tuple[MarcSource, ...]] = field(
+        default_factory=lambda: {fact: tuple(map(source, texts)) for fact, texts in TITLE_SOURCES.items()}
+    )
+    items: tuple[ItemField, ...] = ITEM_FIELDS
+    agencies: Mapping[str, str] = field(default_factory=dict)
+    no_status: str = ON_SHELF
+
+
+def overlaid(rows: tuple[ItemField, ...]) -> tuple[ItemField, ...]:
+    """Return a site's own fields of copies, which come first, and the usual ones with other tags."""
+    own = {row.tag for row in rows}
+    return (*rows, *(row for row in ITEM_FIELDS if row.tag not in own))

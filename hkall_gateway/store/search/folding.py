@@ -1,0 +1,87 @@
+"""Words of a text for comparison: without case, diacritics and punctuation; Traditional Chinese equals Simplified.
+
+The index and the query use the same words, so that both databases find the same titles.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any, Final
+
+MOST_WORDS: Final = 250
+"""Words of one text that count; PostgreSQL keeps at most 256 places of a word."""
+LONGEST_WORD: Final = 64
+
+_NEEDED: Final = ("opencc", "stdnum")
+_RULES: Final = 1
+"""Number of these rules; a change of them needs another one, so that stored words are made again."""
+
+_DROPPED: Final = "'\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u00ad\u200b\u200c\u200d\u200e\u200f"
+"""Apostrophes, the signs of romanised Arabic, Chinese and Russian, and invisible characters: O'Neill is one word."""
+_VOICED: Final = "\u3099\u309a"
+"""Marks that make another kana, not an accent."""
+_LETTERS: Final = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i"}
+"""Letters that Unicode does not decompose, as cataloguers and readers write them without a special key."""
+
+_IDEOGRAPHS: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_SINGLE: Final = f"\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff{_IDEOGRAPHS}"
+"""Ideographs and kana: each is a word, since no blanks show where words end."""
+_IDEOGRAPH: Final = re.compile(rf"[{_IDEOGRAPHS}]")
+_WORDS: Final = re.compile(rf"(?=[^\W_])[{_SINGLE}]|[^\W\d_{_SINGLE}]+|\d+")
+_ASCII_WORDS: Final = re.compile(r"[a-z]+|[0-9]+")
+
+
+@cache
+def installed() -> bool:
+    """Return whether the libraries of the extra `web` are there, without which no title is indexed."""
+    return all(find_spec(name) for name in _NEEDED)
+
+
+@cache
+def folding_version() -> str:
+    """Return a text that changes when the same text may get other words."""
+    return f"{_RULES}/{version('opencc')}/{unicodedata.unidata_version}"
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text: runs of letters, runs of digits, and single ideographs. At most MOST_WORDS."""
+    if text.isascii():
+        found = _ASCII_WORDS.findall(text.lower().replace("'", ""))
+    else:
+        found = _WORDS.findall(_folded(text))
+    return [word[:LONGEST_WORD] for word in found[:MOST_WORDS]]
+
+
+def _folded(text: str) -> str:
+    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    plain = "".join(c for c in apart if c in _VOICED or unicodedata.category(c) != "Mn")
+    return unicodedata.normalize("NFC", plain).translate(_characters())
+
+
+@cache
+def _characters() -> _Characters:
+    return _Characters()
+
+
+class _Characters(dict[int, str]):
+    """The text for each character, found when it is first asked for.
+
+    Each character is converted alone: OpenCC converts whole words by their context, which a query of one character lacks.
+    """
+
+    def __init__(self) -> None:
+        from opencc import OpenCC
+
+        super().__init__({ord(c): "" for c in _DROPPED} | {ord(c): other for c, other in _LETTERS.items()})
+        self._simplified: Any = OpenCC("t2s")
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if not _IDEOGRAPH.match(character):
+            return character
+        found = self[code] = str(self._simplified.convert(character))
+        return found

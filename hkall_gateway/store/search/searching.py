@@ -1,0 +1,194 @@
+"""Finds titles: the same ones on both databases up to MOST hits, in one order.
+
+A page's own connection runs this, never the reactor's: a word that many titles have takes tens of milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, bindparam, select, text
+from sqlalchemy.sql.elements import ColumnElement
+
+from hkall_gateway.store.search.index import WEIGHTS
+from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
+from hkall_gateway.store.tables import HOLDINGS, TITLES
+
+MOST: Final = 500
+"""Hits that are ranked and counted: a reader who has more narrows the search."""
+MOST_BEGINNING: Final = 100
+"""Titles that begin with the query, of more than MOST hits, that come before others; of titles and linked titles each."""
+PAGE: Final = 20
+BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
+"""Fields whose query may be the beginning of a title."""
+
+H, T = HOLDINGS.c, TITLES.c
+AnyRow = Row[*tuple[Any, ...]]
+IsAvailable = Callable[[str, str], bool]
+"""Whether a lendable copy of this library, with this word for its state, is available."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTitle:
+    """One title of a page of results; `libraries` is the number of libraries that have a copy available."""
+
+    bib_id: str
+    title: str
+    author: str
+    linked_title: str
+    linked_author: str
+    isbns: str
+    language: str
+    published: str
+    libraries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTitles:
+    """One page of results. `count` is the number of hits, at most MOST; `more`: there are more than these."""
+
+    titles: tuple[FoundTitle, ...]
+    count: int
+    more: bool
+    page: int
+    pages: int
+
+
+def search(
+    connection: Connection,
+    typed: str,
+    is_available: IsAvailable,
+    field: SearchField = SearchField.ANY,
+    *,
+    available: bool = False,
+    page: int = 1,
+) -> FoundTitles | BadQuery:
+    """Return a page of the titles that have all words of a query, or why the query is refused.
+
+    The order is: the exact title, titles that begin with the query, then by title, author and number. `available`: only titles
+    of which a library has a copy available. `page` counts from 1; the first one exists always.
+    """
+    query = parse(typed, field)
+    if isinstance(query, BadQuery):
+        return query
+    if not 1 <= page <= MOST // PAGE:
+        return BadQuery.NO_SUCH_PAGE
+    found = hits(connection, query)
+    rows = _available(connection, found.rows, is_available) if available else found.rows
+    pages = max(1, -(-len(rows) // PAGE))
+    if page > pages:
+        return BadQuery.NO_SUCH_PAGE
+    shown = [hit.bib_id for hit in _in_order(rows, query)[(page - 1) * PAGE : page * PAGE]]
+    return FoundTitles(_titles(connection, shown, is_available), len(rows), found.more, page, pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The keys of at most MOST titles, and whether there are more."""
+
+    rows: list[AnyRow]
+    more: bool = False
+
+
+def hits(connection: Connection, query: TitleQuery) -> Hits:
+    """Return the titles that match, in no order; of more than MOST, those whose title begins with the query before others."""
+    matching = list(connection.execute(*_matching(connection, query)))
+    if len(matching) <= MOST:
+        return Hits(matching)
+    begin = _beginning(connection, query.key) if query.field in BY_TITLE else []
+    found = {hit.bib_id: hit for hit in (*begin, *matching)}
+    return Hits(list(found.values())[:MOST], more=True)
+
+
+def _beginning(connection: Connection, key: str) -> list[AnyRow]:
+    """Return the first titles that are the query or begin with its words, in the order of the keys.
+
+    Keys have letters, digits and blanks, of which only the blank comes before "!".
+    """
+    values = {"key": key, "end": f"{key}!", "most": MOST_BEGINNING}
+    return [row for statement in _BEGINNING for row in connection.execute(statement, values)]
+
+
+def _in_order(hits: Iterable[AnyRow], query: TitleQuery) -> list[AnyRow]:
+    key = query.key if query.field in BY_TITLE else ""
+    return sorted(hits, key=lambda hit: _rank(hit, key))
+
+
+def _rank(hit: AnyRow, key: str) -> tuple[int, str, str, str]:
+    """Return the place of a title: 0 exact, 1 begins with the query, 2 other; then the sort keys, and the number."""
+    kind = 2
+    if key and key in {hit.title_key, hit.linked_key}:
+        kind = 0
+    elif key and (hit.title_key.startswith(f"{key} ") or hit.linked_key.startswith(f"{key} ")):
+        kind = 1
+    return kind, hit.title_key, hit.author_key, hit.bib_id
+
+
+def _available(connection: Connection, rows: Sequence[AnyRow], is_available: IsAvailable) -> list[AnyRow]:
+    libraries = _libraries(connection, [row.bib_id for row in rows], is_available)
+    return [row for row in rows if row.bib_id in libraries]
+
+
+def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
+    libraries = _libraries(connection, bibs, is_available)
+    rows = {row.bib_id: row for row in connection.execute(_SHOWN, {"bibs": list(bibs)})} if bibs else {}
+    return tuple(FoundTitle(**rows[bib]._mapping, libraries=libraries.get(bib, 0)) for bib in bibs)
+
+
+def _libraries(connection: Connection, bibs: Collection[str], is_available: IsAvailable) -> dict[str, int]:
+    """Return the number of libraries that have a copy available, by title."""
+    found: dict[str, set[str]] = {}
+    for bib, agency, status in connection.execute(_COPIES, {"bibs": list(bibs)}) if bibs else ():
+        if is_available(agency, status):
+            found.setdefault(bib, set()).add(agency)
+    return {bib: len(agencies) for bib, agencies in found.items()}
+
+
+# ---- the two databases
+
+
+def _matching(connection: Connection, query: TitleQuery) -> tuple[Any, dict[str, Any]]:
+    """Return the statement that finds at most one more than MOST titles, and its parameters."""
+    if connection.dialect.name == "sqlite":
+        return _SQLITE, {"query": fts5(query), "most": MOST + 1}
+    return _POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}
+
+
+def fts5(query: TitleQuery) -> str:
+    """Return the query in the language of FTS5. Words have only letters and digits, so none can be an operator."""
+    phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in query.phrases)
+    return phrases if query.field is SearchField.ANY else f"{{{query.field}}} : ({phrases})"
+
+
+def tsquery(query: TitleQuery) -> str:
+    """Return the query in the text form of PostgreSQL's tsquery."""
+    weight = f":{WEIGHTS[query.field]}" if query.field is not SearchField.ANY else ""
+    return " & ".join("(" + " <-> ".join(f"'{word}'{weight}" for word in phrase) + ")" for phrase in query.phrases)
+
+
+_KEYS: Final = (T.bib_id, T.title_key, T.linked_key, T.author_key)
+_SQLITE = text(
+    "SELECT bib_id, title_key, linked_key, author_key FROM titles WHERE id IN "
+    "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
+)
+_POSTGRESQL = text(
+    "SELECT bib_id, title_key, linked_key, author_key FROM titles WHERE words @@ CAST(:query AS tsquery) LIMIT :most"
+)
+
+
+def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(*_KEYS)
+        .where(key >= bindparam("key"), key < bindparam("end"), *where)
+        .order_by(key, T.author_key, T.bib_id)
+        .limit(bindparam("most"))
+    )
+
+
+_BEGINNING: Final = (_begins(T.title_key), _begins(T.linked_key, T.linked_key != ""))
+_SHOWN = select(*(T[field.name] for field in fields(FoundTitle) if field.name != "libraries")).where(
+    T.bib_id.in_(bindparam("bibs", expanding=True))
+)
+_COPIES = select(H.bib_id, H.agency, H.status).where(H.bib_id.in_(bindparam("bibs", expanding=True)), H.lendable)

@@ -1,0 +1,164 @@
+"""/staff/explain: what would be answered, by which rule and from which facts; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from flask import Blueprint, abort, render_template, request
+
+from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.ils.local_system import LOADED
+from hkall_gateway.desk.messages.results import Refused, Requested
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts
+from hkall_gateway.desk.staff import explaining
+from hkall_gateway.desk.staff.explaining import ExplainQuestion, Explanation, FineNow
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.i18n import N_, gettext, money
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import services
+from hkall_gateway.web.staff import history_words as words
+
+PAGES = Blueprint("explain", __name__)
+
+LONGEST: Final = 200
+Fields = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question: its words, its fields, those of them that must be filled in, and how it is put to the desk."""
+
+    name: str
+    words: str
+    fields: tuple[str, ...]
+    needed: tuple[str, ...]
+    put: Callable[[Actor, Fields], ExplainQuestion]
+
+
+def _request(by: Actor, said: Fields) -> ExplainQuestion:
+    return explaining.request(by, said["patron"], said["bib"], said["volume"], said["pickup"], hold=bool(said["hold"]))
+
+
+def _borrow(by: Actor, said: Fields) -> ExplainQuestion:
+    return explaining.borrow(by, said["patron"], said["item"], said["role"] or "counter")
+
+
+def _renew(by: Actor, said: Fields) -> ExplainQuestion:
+    return explaining.renew(by, said["item"], said["patron"], staff=bool(said["staff"]))
+
+
+def _recall(by: Actor, said: Fields) -> ExplainQuestion:
+    day = date.fromisoformat(said["owner_says"]) if said["owner_says"] else None
+    return explaining.recall(by, said["item"], said["by"], day)
+
+
+def _fine(_by: Actor, said: Fields) -> ExplainQuestion:
+    return explaining.fine(said["item"])
+
+
+# fmt: off
+QUESTIONS: Final = (
+    Question("request", N_("May they request it?"), ("patron", "bib", "volume", "pickup", "hold"), ("patron", "bib"), _request),
+    Question("borrow",  N_("May they borrow it?"),  ("patron", "item", "role"),                    ("patron", "item"), _borrow),
+    Question("renew",   N_("May it be renewed?"),   ("item", "patron", "staff"),                   ("item",), _renew),
+    Question("recall",  N_("What if it is recalled?"), ("item", "by", "owner_says"),               ("item",), _recall),
+    Question("fine",    N_("What is the fine?"),    ("item",),                                     ("item",), _fine),
+)
+"""As the command line's `explain` asks them."""
+FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
+    "patron":     (N_("Card"),                               "text"),
+    "bib":        (N_("Title number in the union catalogue"), "text"),
+    "volume":     (N_("Volume"),                             "text"),
+    "pickup":     (N_("Pickup"),                             "pickup"),
+    "hold":       (N_("As a hold"),                          "checkbox"),
+    "item":       (N_("Barcode, or LIBRARY/BARCODE"),        "text"),
+    "role":       (N_("Where"),                              "role"),
+    "staff":      (N_("By staff at the counter"),            "checkbox"),
+    "by":         (N_("Library that recalls"),               "text"),
+    "owner_says": (N_("Date that the owner names"),          "date"),
+})
+"""Each field's words and its kind."""
+ROLES: Final[Mapping[str, str]] = MappingProxyType({
+    "counter":   N_("Counter"),
+    "selfcheck": N_("Self-check"),
+    "bookdrop":  N_("Book drop"),
+})
+# fmt: on
+
+
+@PAGES.get("/staff/explain")
+@needs(StaffRole.VIEWER)
+def form() -> str:
+    """The form of the question in `?question=`; the first one without it."""
+    return _page(_question(request.args.get("question", QUESTIONS[0].name)), {})
+
+
+@PAGES.post("/staff/explain")
+@needs(StaffRole.VIEWER)
+def answer() -> str | tuple[str, int]:
+    """The answer, as the desk would give it now or at the instant that is filled in."""
+    question = _question(request.form.get("question", ""))
+    said = {name: request.form.get(name, "").strip()[:LONGEST] for name in (*question.fields, "at")}
+    if not all(said[name] for name in question.needed):
+        return _page(question, said, gettext("Something is not filled in.")), 422
+    try:
+        at = datetime.fromisoformat(said["at"]) if said["at"] else services().now()
+        put = question.put(actor("explain"), said)
+    except ValueError:
+        return _page(question, said, gettext("This is no date.")), 422
+    at = at if at.tzinfo else at.replace(tzinfo=HONG_KONG)
+    return _page(question, said, found=_explained(put, at))
+
+
+def _explained(put: ExplainQuestion, at: datetime) -> Explanation:
+    """Read on a connection of the pages, which rolls back what the desk's function writes."""
+    known: BorrowerFacts | Refused = BorrowerFacts(None, LOADED)
+    if put.patron:
+        known = services().bridge.ask(services().desk.services.known(put.patron, put.title[0]))
+    borrower = AWAY if isinstance(known, Refused) else known
+    library, now = services().library(), services().now()
+    found: Explanation = services().bridge.read(in_context, explaining.explained, library, at, put, borrower, now)
+    return found
+
+
+def _question(name: str) -> Question:
+    return next((one for one in QUESTIONS if one.name == name), None) or abort(404)
+
+
+def _page(question: Question, said: Fields, no: str = "", found: Explanation | None = None) -> str:
+    tables: dict[str, Any] = {"questions": QUESTIONS, "fields": FIELDS, "roles": ROLES, "w": words}
+    tables["places"] = services().library().pickup_locations
+    if found:
+        refused = found.outcome if isinstance(found.outcome, Refused) else None
+        tables["answer"] = sentence(refused) if refused else _yes(found.outcome)
+        tables["outcome"] = _facts_of(found.outcome)
+        tables["rule_numbers"] = [rule_of(refused)] if refused and rule_of(refused) else list(found.rules)
+    return render_template("staff/explain.html", question=question, said=said, no=no, found=found, **tables)
+
+
+def _yes(outcome: Any) -> str:
+    if isinstance(outcome, FineNow):
+        return gettext("The fine is %(sum)s.") % {"sum": money(outcome.cents)}
+    return gettext("Yes.")
+
+
+def _facts_of(outcome: Any) -> list[tuple[str, str]]:
+    """What a yes would say; a request that would be made has no number yet."""
+    if isinstance(outcome, Refused):
+        return []
+    hidden = {"request"} if isinstance(outcome, Requested) else set()
+    plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}
+    return words.shown_facts({name: _text(value) for name, value in plain.items() if name not in hidden})
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "/".join(map(str, value))
+    return value.isoformat() if isinstance(value, date) else str(value)

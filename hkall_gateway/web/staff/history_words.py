@@ -1,0 +1,313 @@
+"""Words of the request page: for the journal's events, for messages, for letters and money, and for facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.staff.permitted import Hindrance
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.local_messages import LocalSend
+from hkall_gateway.rules.published_rules import PUBLISHED
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store.queries.request_history import JournalLine
+from hkall_gateway.web.i18n import N_, day, gettext, moment, money
+from hkall_gateway.web.labels import POSITIONS
+from hkall_gateway.web.reasons import sentence
+
+E, N, H = Event, Notification, Hindrance
+
+# fmt: off
+EVENTS: Final[Mapping[str, str]] = MappingProxyType({
+    "OPEN":                        N_("Request placed"),
+    E.ASK.name:                    N_("Lender asked"),
+    E.NO_LENDER.name:              N_("No library could be asked"),
+    E.ASK_NEXT.name:               N_("Lender declined; next one asked"),
+    E.ASK_NEXT_AFTER_SILENCE.name: N_("Lender was silent; next one asked"),
+    E.POSTPONE.name:               N_("Postponed while the service rests"),
+    E.END_OF_LIST.name:            N_("No library is left to ask"),
+    E.CANCEL.name:                 N_("Cancelled"),
+    E.CANCEL_SETTLED.name:         N_("Lender confirmed the cancellation"),
+    E.SHIP.name:                   N_("Sent by the lender"),
+    E.SHIP_UNWANTED.name:          N_("Sent although it was cancelled"),
+    E.NOT_SENT.name:               N_("It was not sent after all"),
+    E.ARRIVE.name:                 N_("Arrived"),
+    E.ARRIVE_UNANNOUNCED.name:     N_("Arrived without an announcement"),
+    E.ARRIVE_UNWANTED.name:        N_("Arrived, and no longer wanted"),
+    E.NOTIFY.name:                 N_("Pickup letter sent"),
+    E.EXPIRE_PICKUP.name:          N_("Last day to collect is over"),
+    E.CHECK_OUT.name:              N_("Lent to the patron"),
+    E.UNDO_CHECK_OUT.name:         N_("Loan undone"),
+    E.RENEW.name:                  N_("Renewed"),
+    E.RENEW_PENDING.name:          N_("Lender asked for a renewal"),
+    E.RENEWAL_GRANTED.name:        N_("Lender granted the renewal"),
+    E.RENEWAL_DENIED.name:         N_("Lender denied the renewal"),
+    E.OWNER_RENEW.name:            N_("Renewed by the lender"),
+    E.ASK_LATER_DATE.name:         N_("Lender asked for a later date"),
+    E.RECALL.name:                 N_("Recalled by the lender"),
+    E.RECALL_NOTED.name:           N_("Recalled before the loan"),
+    E.CANCEL_RECALL.name:          N_("Recall cancelled"),
+    E.FALL_DUE.name:               N_("Overdue letter"),
+    E.RETURN.name:                 N_("Returned by the patron"),
+    E.RETURN_UNUSED.name:          N_("Goes home without a loan"),
+    E.DISPATCH.name:               N_("Sent home"),
+    E.UNDO_RETURN.name:            N_("Return undone"),
+    E.CLAIM_RETURNED.name:         N_("Patron says that it was returned"),
+    E.LOSE.name:                   N_("Declared lost"),
+    E.DAMAGE.name:                 N_("Declared damaged"),
+    E.SETTLE.name:                 N_("Settled with the owner"),
+    E.HOME.name:                   N_("Back at its library"),
+    E.PRINT.name:                  N_("Pull slip printed"),
+    E.SUBSTITUTE.name:             N_("Another copy goes instead"),
+    E.LEND.name:                   N_("Sent to the borrowing library"),
+    E.DECLINE.name:                N_("Declined by us"),
+    E.DECLINE_SHIPPED.name:        N_("Declined after it was sent"),
+    E.WITHDRAW.name:               N_("Withdrawn by the borrowing library"),
+    E.BORROWER_HAS_IT.name:        N_("Borrowing library has it"),
+    E.BORROWER_RENEWED.name:       N_("Renewed by the borrowing library"),
+    E.RECALL_LENT.name:            N_("Recalled by us"),
+    E.CANCEL_RECALL_LENT.name:     N_("Our recall cancelled"),
+    E.COMING_HOME.name:            N_("Coming home"),
+    E.CHECK_IN_HOME.name:          N_("Home again"),
+    E.BORROWER_CLAIMS.name:        N_("Borrower says that it was returned"),
+    E.BORROWER_LOST.name:          N_("Lost at the borrower"),
+    E.SETTLE_LENT.name:            N_("Settled with the borrower"),
+    E.FORCE.name:                  N_("Put there by hand"),
+    "AMEND":                       N_("Changed"),
+    "REFUSED":                     N_("Refused"),
+    "LATE":                        N_("Message came too late"),
+    "LOOKED":                      N_("Lender's shelf looked up"),
+    "STUCK":                       N_("Stands still"),
+    "CHARGE":                      N_("Charged"),
+    "PAY":                         N_("Paid"),
+    "WAIVE":                       N_("Waived"),
+    "SEEN":                        N_("Flags settled"),
+    "REOPEN":                      N_("Placed again"),
+    "PINNED":                      N_("Kept to one lender"),
+    "SKIPPED":                     N_("Lender passed over by hand"),
+    "INSERTED":                    N_("Copy put first by hand"),
+    "NEVER_SENT":                  N_("Lender never sent it"),
+    "REFUSED_THERE":               N_("Refused by the partner"),
+    "LETTER_BOUNCED":              N_("Letter came back"),
+    "RECONCILED":                  N_("Compared with the partner"),
+    "RENEWAL_REFUSED":             N_("Lender refused the renewal"),
+    "OVERSEAS_ALLOWED":            N_("May go overseas"),
+    "OUTBOX_DONE":                 N_("Message told by hand"),
+    "OUTBOX_DROPPED":              N_("Message dropped by hand"),
+    "OUTBOX_RETRY":                N_("Message sent again by hand"),
+})
+"""What a line of the journal is about."""
+
+SENDS: Final[Mapping[str, str]] = MappingProxyType({
+    N.ASK_LENDER:                     N_("Request to the lender"),
+    N.CANCEL_AT_LENDER:               N_("Cancellation to the lender"),
+    N.TELL_LENDER_RECEIVED:           N_("To the lender: received"),
+    N.TELL_LENDER_ON_LOAN:            N_("To the lender: on loan"),
+    N.TELL_LENDER_RENEWED:            N_("To the lender: renewed"),
+    N.ASK_LENDER_TO_RENEW:            N_("To the lender: may it be renewed?"),
+    N.ASK_LENDER_LATER_DATE:          N_("To the lender: a later date?"),
+    N.TELL_LENDER_RETURNED:           N_("To the lender: returned by the patron"),
+    N.TELL_LENDER_ON_ITS_WAY:         N_("To the lender: on its way home"),
+    N.TELL_LENDER_CLAIMED:            N_("To the lender: patron says it was returned"),
+    N.TELL_LENDER_LOST:               N_("To the lender: lost"),
+    N.TELL_BORROWER_SHIPPED:          N_("To the borrowing library: sent"),
+    N.TELL_BORROWER_DECLINED:         N_("To the borrowing library: declined"),
+    N.TELL_BORROWER_RECALLED:         N_("To the borrowing library: recalled"),
+    N.TELL_BORROWER_RECALL_CANCELLED: N_("To the borrowing library: recall cancelled"),
+    N.TELL_BORROWER_HOME:             N_("To the borrowing library: home again"),
+    N.LETTER_PICKUP:                  N_("Letter: ready to collect"),
+    N.LETTER_UNFILLED:                N_("Letter: no library could lend"),
+    N.LETTER_RECALLED:                N_("Letter: recalled"),
+    N.LETTER_RECALL_CANCELLED:        N_("Letter: recall cancelled"),
+    N.LETTER_OVERDUE:                 N_("Letter: overdue"),
+    N.LETTER_RENEWAL_DENIED:          N_("Letter: renewal denied"),
+    N.LETTER_EXPIRED:                 N_("Letter: not collected in time"),
+    N.LETTER_DECLINED:                N_("Letter: a library declined"),
+    LocalSend.TELL_ILS_BLOCKED:       N_("To the library system: card blocked"),
+    LocalSend.TELL_ILS_ENABLED:       N_("To the library system: card enabled"),
+    LocalSend.TELL_ILS_LENT:          N_("To the library system: lent"),
+    LocalSend.TELL_ILS_BACK:          N_("To the library system: back"),
+    LocalSend.CHECK_ILS_LOAN:         N_("To the library system: is it lent?"),
+    LocalSend.CHECK_ILS_PAYMENT:      N_("To the library system: is it paid?"),
+})
+"""Messages of the gateway."""
+
+STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
+    "waiting":       (N_("Waiting"),       "look"),
+    "unsure":        (N_("Not sure"),      "look"),
+    "dead":          (N_("Given up"),      "no"),
+    "sent":          (N_("Sent"),          "done"),
+    "done":          (N_("Told by hand"),  "done"),
+    "dropped":       (N_("Dropped"),       ""),
+    "queued":        (N_("Waiting"),       "look"),
+    "undeliverable": (N_("Undeliverable"), "no"),
+    "not_needed":    (N_("Not needed"),    ""),
+})
+"""States of a message and of a letter, with their tone."""
+
+TRIES: Final[Mapping[str, str]] = MappingProxyType({
+    "accepted":      N_("accepted"),
+    "already":       N_("known there already"),
+    "refused":       N_("refused"),
+    "later":         N_("not now"),
+    "fault":         N_("our access was refused"),
+    "unreachable":   N_("not reached"),
+    "unknown":       N_("no usable answer"),
+    "undeliverable": N_("no address"),
+    "not_needed":    N_("not needed"),
+})
+"""What came of one try to send a message."""
+
+CHARGES: Final[Mapping[str, str]] = MappingProxyType({
+    "overdue":     N_("Overdue fine"),
+    "replacement": N_("Replacement"),
+    "processing":  N_("Processing fee"),
+    "damage":      N_("Damage"),
+    "refund":      N_("Refund"),
+})
+"""Kinds of charges."""
+
+CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
+    "sip2":    N_("terminal"),
+    "ncip":    N_("partner"),
+    "cli":     N_("command line"),
+    "web":     N_("console"),
+    "timer":   N_("by date"),
+    "courier": N_("delivery"),
+    "import":  N_("import"),
+})
+"""Where a change came from."""
+
+HINDRANCES: Final[Mapping[Hindrance, str]] = MappingProxyType({
+    H.ROLE:        N_("your role may not"),
+    H.POSITION:    N_("not where it stands now"),
+    H.NO_FLAG:     N_("there is no flag"),
+    H.NO_RECALL:   N_("it is not recalled"),
+    H.NOT_MISSING: N_("it is neither lost nor claimed"),
+    H.NO_PATRON:   N_("its patron is not kept any more"),
+})
+"""Why a command is not allowed now."""
+
+FACTS: Final[Mapping[str, str]] = MappingProxyType({
+    "agency":         N_("Library"),
+    "asked_due":      N_("Date asked for"),
+    "author":         N_("Author"),
+    "call_number":    N_("Call number"),
+    "blocked":        N_("Blocked"),
+    "category":       N_("Category"),
+    "expires":        N_("Card expires"),
+    "fine_cents":     N_("Fine"),
+    "hkall_used":     N_("HKALL books now"),
+    "local_loans":    N_("Loans of our own books"),
+    "local system":   N_("Library system"),
+    "owed_cents":     N_("Owed"),
+    "position":       N_("Where it stands"),
+    "study_mode":     N_("Study mode"),
+    "total_quota":    N_("Books allowed in all"),
+    "recalled":       N_("Recalled"),
+    "due_before_recall": N_("Due before the recall"),
+    "day":            N_("Day"),
+    "attempt":        N_("Attempt"),
+    "barcode":        N_("Barcode"),
+    "because":        N_("Reason"),
+    "bib_id":         N_("Title number"),
+    "card":           N_("Card"),
+    "cents":          N_("Amount"),
+    "claimed_on":     N_("Said to be returned on"),
+    "destination":    N_("Goes to"),
+    "detail":         N_("Details"),
+    "dropped_on":     N_("In the book drop since"),
+    "due":            N_("Due"),
+    "first_checkout": N_("First lent"),
+    "flags":          N_("Flags"),
+    "item":           N_("Copy"),
+    "item_agency":    N_("Owner"),
+    "item_barcode":   N_("Barcode"),
+    "lender_due":     N_("Due at the owner"),
+    "loan_days":      N_("Days of the loan"),
+    "lost_on":        N_("Lost since"),
+    "need_before":    N_("Wanted until"),
+    "old_due":        N_("Due before"),
+    "partner":        N_("Library"),
+    "patron":         N_("Card"),
+    "pickup_last":    N_("Collect by"),
+    "pickup_location": N_("Pickup"),
+    "problem":        N_("Problem"),
+    "reason":         N_("Reason"),
+    "recalled_on":    N_("Recalled"),
+    "received_on":    N_("Arrived"),
+    "renewal_sync":   N_("Renewal at the lender"),
+    "renewals":       N_("Renewals"),
+    "request":        N_("Request"),
+    "returned_on":    N_("Returned"),
+    "title":          N_("Title"),
+    "until":          N_("Until"),
+    "volume":         N_("Volume"),
+    "wire_id":        N_("Number for the partner"),
+})
+"""Facts by the names that the records give them; others are shown by that name."""
+# fmt: on
+IN_THE_EVENT: Final = frozenset({"position", "moved_at", "placed_at", "id", "side", "stage", "used", "kind", "wire_agency"})
+"""Facts that a line's own words and time say already."""
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_RULE: Final = re.compile(r"R\d+[a-z]?")
+
+
+def event_words(line: JournalLine, facts: Mapping[str, str]) -> str:
+    """Return what happened; of a refusal, why."""
+    if line.event == "REFUSED" and line.outcome in tuple(Reason):
+        return sentence(Refused(Reason(line.outcome), line.rule, facts))
+    return _of(EVENTS, line.event)
+
+
+def rules_of(text: str) -> list[str]:
+    """Return the numbers of the published rules in a text: those that /help has an anchor for."""
+    return [number for number in _RULE.findall(text) if number in PUBLISHED]
+
+
+def shown_facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return (name, value) of facts in words, dates as dates."""
+    return [(_of(FACTS, name), shown(name, value)) for name, value in facts.items() if name not in IN_THE_EVENT]
+
+
+def shown(name: str, value: str) -> str:
+    """Return one fact in words."""
+    if name == "cents" and value.lstrip("-").isdigit():
+        return money(int(value))
+    if _DAY.fullmatch(value):
+        return day(date.fromisoformat(value))
+    if _DAY.match(value) and "T" in value:
+        return _instant(value)
+    return _of(POSITIONS, value)
+
+
+def value(name: str, found: object) -> str:
+    """Return a fact that is no text yet in words; a list's members after one another."""
+    if found is None:
+        return gettext("not known")
+    if isinstance(found, (tuple, list)):
+        return ", ".join(value(name, one) for one in found)
+    if isinstance(found, bool):
+        return gettext("yes") if found else gettext("no")
+    return shown("cents" if name.endswith("_cents") else name, found.isoformat() if isinstance(found, date) else str(found))
+
+
+def word(table: Mapping[str, str], name: str) -> str:
+    """Return a table's word in the language of this request; the name itself if the table has none."""
+    return _of(table, name)
+
+
+def _instant(value: str) -> str:
+    try:
+        return moment(datetime.fromisoformat(value))
+    except ValueError:
+        return value
+
+
+def _of(table: Mapping[str, str], name: str) -> str:
+    return gettext(table[name]) if name in table else name

@@ -1,0 +1,206 @@
+"""/staff/requests: find a request, see all that happened to it, and do what its position and the person's role allow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import date
+from types import MappingProxyType
+from typing import Any, Final
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from hkall_gateway.desk import losses
+from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
+from hkall_gateway.desk.staff import console
+from hkall_gateway.desk.staff.changes import Changed
+from hkall_gateway.desk.staff.console import RequestPage
+from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, ActionRow
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.queries.request_search import FoundBy
+from hkall_gateway.web.access import actor, may, needs
+from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.labels import ACTIONS as MEANINGS
+from hkall_gateway.web.labels import COMMANDS, FLAGS, POSITIONS
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.services import services
+from hkall_gateway.web.sessions import staff
+from hkall_gateway.web.staff import history_words as words
+
+PAGES = Blueprint("requests", __name__)
+
+LONGEST: Final = 200
+"""Characters of a search and of each field of an action, except the reason."""
+LONGEST_REASON: Final = 500
+ASKED_FIRST: Final = frozenset({"force", "settle", "lost"})
+"""Commands that the script asks about once more."""
+_AMOUNT: Final = re.compile(r"(?P<whole>[0-9]{1,7})(?:\.(?P<part>[0-9]{1,2}))?")
+_ROWS: Final = {row.name: row for row in ACTIONS}
+
+# fmt: off
+FOUND_BY: Final = {
+    FoundBy.NUMBER:  N_("Number"),
+    FoundBy.BARCODE: N_("Barcode"),
+    FoundBy.CARD:    N_("Card"),
+    FoundBy.TITLE:   N_("Title"),
+}
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was filled in for an action; `no` is a sentence about it with its `rule`, `changed` what was done meanwhile."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    no: str = ""
+    rule: str = ""
+    changed: Changed | None = None
+
+
+NOTES: Final = MappingProxyType(
+    {
+        "no_price": N_("Nothing is charged for the book, since no price is known. Say it later by the same command."),
+        "priced": N_("Nothing more is charged: a price was charged before."),
+        "not_theirs": N_("Nothing is charged: the patron does not answer for it."),
+    }
+)
+"""What the desk notes about a loss, by its word in an address."""
+_NOTES: Final = {losses.NO_PRICE_KNOWN: "no_price", losses.PRICED_BEFORE: "priced", losses.NOT_THEIRS: "not_theirs"}
+
+
+# ---- find
+
+
+@PAGES.get("/staff/requests")
+@needs(StaffRole.VIEWER)
+def find() -> str:
+    """The empty search."""
+    return render_template("staff/requests.html", q="", matches=None, positions=POSITIONS, found_by=FOUND_BY)
+
+
+@PAGES.post("/staff/requests")
+@needs(StaffRole.VIEWER)
+def found() -> str | Response:
+    """The matches; a number leads to its request. What was typed stays out of the address, since it may be a card."""
+    typed = request.form.get("q", "").strip()[:LONGEST]
+    matches = _query(console.search_requests, typed)
+    if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
+        return redirect(url_for("requests.one", number=matches[0].request.id), 303)
+    return render_template("staff/requests.html", q=typed, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
+
+
+# ---- one request
+
+
+@PAGES.get("/staff/requests/<number>")
+@needs(StaffRole.VIEWER)
+def one(number: str) -> str:
+    """Everything about one request; `?done=cancel` after a command that was run."""
+    return _page(number, Given())
+
+
+@PAGES.post("/staff/requests/<number>/<name>")
+@needs(StaffRole.CLERK)
+def act(number: str, name: str) -> Response | tuple[str, int]:
+    """Runs one staff command as this person; if the request has changed since the page was made, shows how instead."""
+    row = _ROWS.get(name) or abort(404)
+    if not may(row.role):
+        abort(403)
+    given = {one: request.form.get(one, "").strip()[:LONGEST] for one in (*row.takes, "dollars")}
+    given["reason"] = request.form.get("reason", "").strip()[:LONGEST_REASON]
+    command = _command(number, row, given)
+    if isinstance(command, str):
+        return _page(number, Given(given, command)), 422
+    answer = _run(row, command)
+    if isinstance(answer, Changed):
+        return _page(number, Given(given, changed=answer)), 409
+    if isinstance(answer, Refused):
+        return _page(number, Given(given, sentence(answer), rule_of(answer))), 422
+    # A new request that was placed again has a number of its own, and its page.
+    there = getattr(answer, "request", "") or number
+    again, note = getattr(answer, "again", False), isinstance(answer, Done) and answer.note
+    said: dict[str, Any] = {
+        "done": name,
+        **({"again": 1} if again else {}),
+        **({"note": _NOTES[note]} if note in _NOTES else {}),
+    }
+    return redirect(url_for("requests.one", number=there, **said), 303)
+
+
+def _run(row: ActionRow, command: StaffCommand) -> Answered | Changed:
+    desk, seen = services().desk.staff, request.form.get("seen", "")
+    newest = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 19 else 0
+    if row.name == REOPEN:
+        return services().bridge.ask(desk.reopen_since(command, newest))
+    return services().bridge.ask(desk.act_since(row.name, command, newest))
+
+
+def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand | str:
+    """Return the command line's command, from the fields of the form, or what is wrong with them."""
+    command = StaffCommand(actor(row.name), number, reason=given["reason"])
+    on, to = given.get("on", ""), given.get("to", "")
+    agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
+    named = (agency, barcode) if slash or "lender" in row.takes else ("", agency)
+    try:
+        day = date.fromisoformat(on) if on else None
+    except ValueError:
+        return gettext("This is no date.")
+    cents = _cents(given) if "cents" in row.takes else None
+    if cents is not None and cents < 0:
+        return gettext("This is no amount.")
+    position = Position(to) if to in tuple(Position) else None
+    return replace(command, agency=named[0], barcode=named[1], on=day, cents=cents, position=position)
+
+
+def _cents(given: dict[str, str]) -> int | None:
+    """Return the price, which is filled in as dollars ("120", "120.50") or as cents; None for no price, -1 for no amount."""
+    text = given["dollars"] or given["cents"]
+    found = _AMOUNT.fullmatch(text)
+    if not found:
+        return -1 if text else None
+    if not given["dollars"]:
+        return int(text) if text.isdigit() else -1
+    return int(found["whole"]) * 100 + int((found["part"] or "0").ljust(2, "0"))
+
+
+def _flags(found: RequestPage) -> list[str]:
+    return [_flag(flag) for flag in found.request.flags.split()]
+
+
+def _flag(flag: str) -> str:
+    if flag in FLAGS:
+        return gettext(FLAGS[flag])
+    kind, _, detail = flag.partition(":")
+    return f"{gettext(FLAGS[kind])}: {detail}" if kind in FLAGS else flag
+
+
+def _documents(found: RequestPage) -> dict[int, str]:
+    """Return the messages to partners as they would leave now, by their numbers in the outbox."""
+    agency = services().library().agency
+    return {
+        told.row.id: services().document(told.row.payload, told.partner, agency)
+        for told in found.told
+        if told.partner and isinstance(told.row.payload, PartnerMessage)
+    }
+
+
+def _query(query: Any, *args: Any) -> Any:
+    """Return what a query of the console answers, read on a connection of the pages."""
+    return services().bridge.read(in_context, query, services().library(), services().now(), *args)
+
+
+def _page(number: str, given: Given) -> str:
+    person = staff()
+    assert person is not None, "the page is behind `needs`"
+    page = _query(console.request_page, number, StaffRole.of(person.role))
+    if isinstance(page, Refused):
+        abort(404)
+    tables: dict[str, Any] = {"documents": _documents(page), "w": words, "asked_first": ASKED_FIRST, "notes": NOTES}
+    tables |= {"event_words": words.event_words, "rules_of": words.rules_of, "channels": words.CHANNELS}
+    tables |= {"meanings": MEANINGS, "commands": COMMANDS, "positions": POSITIONS, "flags": _flags(page)}
+    return render_template("staff/request.html", page=page, given=given, **tables)

@@ -1,0 +1,262 @@
+"""The words of the scan station: for every result of the desk what to do with the book, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, PatronSeen, Refused
+from hkall_gateway.desk.messages.scans import CardScanned, CopyScanned
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.vendor_words.languages import CHINESE
+from hkall_gateway.rules.vocabulary import Position, Reason, Request, Side
+from hkall_gateway.web.i18n import day, gettext, language, money, ngettext
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.services import services
+
+OK, LOOK, NO = "ok", "look", "no"
+GOING: Final = frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT})
+PLACED: Final = "received"
+"""The result of a copy that goes to the hold shelf."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the station says of one scan. `outcome` is ok, look or no; `what` to do, in words that are read from two metres.
+
+    `whom` is a person's name, `notes` are sentences, `rule` the number of a published rule. `slip`: one is due. `ship_card` is
+    the card of the library to which the copy may be shipped now; `owners` are the libraries to choose from.
+    """
+
+    outcome: str
+    what: str
+    barcode: str = ""
+    title: str = ""
+    owner: str = ""
+    whom: str = ""
+    notes: tuple[str, ...] = ()
+    rule: str = ""
+    request: str = ""
+    slip: bool = False
+    ship_card: str = ""
+    owners: tuple[str, ...] = ()
+
+
+def of_card(scanned: CardScanned, *, over: bool) -> Answer:
+    """Return the answer to a card; `over`: it was the one in use, and is put aside."""
+    if over:
+        return Answer(OK, gettext("Finished"), notes=(gettext("The next scan checks a book in."),))
+    if scanned.partner:
+        leaving = gettext("Scan the books that leave. Scan the card again when done.")
+        return Answer(OK, gettext("Ship to %(library)s") % {"library": scanned.partner.agency}, notes=(leaving,))
+    patron = scanned.patron
+    if patron is None or patron.refusal:
+        return _refused_card(scanned)
+    notes = (*_waiting(patron), *_owed(patron), gettext("Scan the books. Scan the card again when done."))
+    return Answer(OK, gettext("Lend to %(name)s") % {"name": name_of(patron) or patron.card}, notes=notes)
+
+
+def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str]) -> Answer:
+    """Return the answer to a copy. `card_of_partner` returns the institutional card of a library, "" if it has none."""
+    outcome, request = scanned.outcome, scanned.request
+    if isinstance(outcome, CheckedIn):
+        answer = _IN.get(outcome.what, _as_before)(scanned, outcome)
+        if outcome.what == "paged" and request:
+            answer = replace(answer, ship_card=card_of_partner(request.partner))
+    elif isinstance(outcome, CheckedOut):
+        answer = _lent(scanned, outcome)
+    elif isinstance(outcome, Refused):
+        answer = _REFUSALS.get(outcome.why, _refused)(scanned, outcome)
+    else:  # the station asks for nothing else
+        answer = Answer(NO, gettext("Ask a colleague"))
+    return _about(answer, scanned)
+
+
+def name_of(patron: PatronSeen | None) -> str:
+    """Return a patron's name in the language of this request, "" if it is not known."""
+    if patron is None:
+        return ""
+    english, chinese = patron.name.reveal(), patron.name_zh.reveal()
+    return (chinese or english) if language() == CHINESE else (english or chinese)
+
+
+def _about(answer: Answer, scanned: CopyScanned) -> Answer:
+    """The answer with the book, its owner, and its request."""
+    request, known = scanned.request, scanned.copies[0] if len(scanned.copies) == 1 else None
+    title = request.title if request else known.title if known else ""
+    owner = request.item_agency if request else known.agency if known else ""
+    return replace(answer, barcode=scanned.barcode, title=title, owner=owner, request=request.id if request else "")
+
+
+# ---- it comes
+
+
+def _received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+    tone, notes = OK, [gettext("The letter is on its way.")]
+    notes += _collect_by(scanned.request)
+    if outcome.recalled:
+        tone, notes = LOOK, [*notes, gettext("Its owner has recalled it: tell the patron when lending.")]
+    return Answer(tone, _shelf(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
+
+
+def _as_before(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+    """The same book twice: it belongs where it belonged."""
+    request, before = scanned.request, gettext("Scanned before: nothing has changed.")
+    if request and request.position is Position.RECEIVED:
+        notes = (before, *_collect_by(request))
+        return Answer(LOOK, _shelf(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
+    if request and request.position in GOING:
+        return Answer(LOOK, _send(request), notes=(before,), slip=True)
+    return Answer(LOOK, gettext("Nothing to do"), notes=(before,))
+
+
+def _returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+    notes = [gettext("Returned."), *_from_the_drop(scanned.before)]
+    if outcome.recalled:
+        notes.append(gettext("Its owner has recalled it: send it first."))
+    if outcome.fine_cents:
+        notes.append(gettext("Fine: %(sum)s.") % {"sum": money(outcome.fine_cents)})
+    tone = LOOK if outcome.recalled or outcome.fine_cents else OK
+    return Answer(tone, _send(scanned.request), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
+
+
+def _unwanted(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+    recalled = outcome.recalled and not (scanned.before and scanned.before.unwanted)
+    why = gettext("Its owner has recalled it.") if recalled else gettext("Nobody waits for it any more.")
+    return Answer(LOOK, _send(scanned.request), notes=(why,), slip=True)
+
+
+def _uncollected(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+    return Answer(LOOK, _send(scanned.request), notes=(gettext("Not collected in time."),), slip=True)
+
+
+def _paged(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+    library = scanned.request.partner if scanned.request else ""
+    notes = (gettext("It is still here: ship it, or scan the card of %(library)s first.") % {"library": library},)
+    return Answer(LOOK, gettext("Ship to %(library)s") % {"library": library}, notes=notes, slip=True)
+
+
+def _home(_scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+    missed = (gettext("The borrowing library had not said that it was on its way."),) if outcome.alert else ()
+    return Answer(LOOK if missed else OK, gettext("Re-shelve"), notes=(gettext("Our own book is home."), *missed))
+
+
+_IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingProxyType(
+    {
+        PLACED: _received,
+        "again": _as_before,
+        "returned": _returned,
+        "unwanted": _unwanted,
+        "uncollected": _uncollected,
+        "paged": _paged,
+        "home": _home,
+    }
+)
+"""By what a check-in did."""
+
+
+# ---- it goes
+
+
+def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
+    again = (gettext("Scanned before: nothing has changed."),) if outcome.again else ()
+    if scanned.request and scanned.request.side is Side.LENDING:
+        sent = gettext("Send to %(library)s") % {"library": scanned.request.partner}
+        return Answer(LOOK if again else OK, sent, notes=(*again, gettext("The library is told that it left.")), slip=True)
+    recalled = (gettext("Its owner has recalled it: tell the patron."),) if outcome.recalled else ()
+    until = gettext("Lent until %(day)s") % {"day": day(outcome.due)}
+    return Answer(LOOK if again or recalled else OK, until, whom=name_of(scanned.patron), notes=(*again, *recalled))
+
+
+# ---- it is refused
+
+
+def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
+    """No open request has the copy: what to do follows from whose it is."""
+    if scanned.request and scanned.request.position not in FINAL:  # our own copy on its way to a library, and a patron's card
+        return _refused(scanned, outcome)
+    if scanned.request:
+        return Answer(LOOK, gettext("Re-shelve"), notes=(gettext("Our own book; its last request has ended."),))
+    if any(copy.agency == services().library().agency for copy in scanned.copies):
+        notes = (gettext("It is our own, and no library waits for it: check it in at the library's own system."),)
+        return Answer(LOOK, gettext("Not an HKALL book"), notes=notes)
+    if len({copy.agency for copy in scanned.copies}) == 1:
+        return _without_request(scanned.copies[0].agency)
+    notes = (gettext("Scan it once more. If it stays unknown, put the book aside for a colleague."),)
+    return Answer(NO, gettext("This barcode is unknown"), notes=notes)
+
+
+def _without_request(owner: str) -> Answer:
+    notes = (gettext("No request here has it, and none waits for it. Put it aside, and ask its library."),)
+    return Answer(NO, gettext("A book of %(library)s") % {"library": owner}, notes=notes)
+
+
+def _ambiguous(scanned: CopyScanned, _outcome: Refused) -> Answer:
+    notes = (gettext("Two books have this barcode. Look at the stamp, and choose its library."),)
+    return Answer(LOOK, gettext("Which library's book?"), notes=notes, owners=scanned.owners)
+
+
+def _away(_scanned: CopyScanned, _outcome: Refused) -> Answer:
+    notes = (gettext("No answer in time. Scan it again: what was done is not done twice."),)
+    return Answer(NO, gettext("Scan it again"), notes=notes)
+
+
+def _refused(_scanned: CopyScanned, outcome: Refused) -> Answer:
+    return Answer(NO, gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
+
+
+def _refused_card(scanned: CardScanned) -> Answer:
+    patron = scanned.patron
+    no = patron.refusal if patron else None
+    notes = (sentence(no),) if no else ()
+    return Answer(NO, gettext("This card cannot borrow"), whom=name_of(patron), notes=notes, rule=rule_of(no) if no else "")
+
+
+_REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = MappingProxyType(
+    {
+        Reason.UNKNOWN_ITEM: _unknown,
+        Reason.AMBIGUOUS_ITEM: _ambiguous,
+        Reason.TRY_AGAIN: _away,
+    }
+)
+"""Refusals with words of the station's own; the others have a sentence in `reasons`."""
+
+
+# ---- parts of a sentence
+
+
+def _shelf(scanned: CopyScanned) -> str:
+    """Where it goes on the hold shelf: under the first letter of the patron's name, if that is a letter of the alphabet."""
+    letter = scanned.patron.name.reveal()[:1].upper() if scanned.patron else ""
+    if letter.isascii() and letter.isalpha():
+        return gettext("Hold shelf, under %(letter)s") % {"letter": letter}
+    return gettext("Hold shelf")
+
+
+def _send(request: Request | None) -> str:
+    return gettext("Send to %(library)s") % {"library": request.partner if request else ""}
+
+
+def _collect_by(request: Request | None) -> list[str]:
+    last = request.pickup_last if request else None
+    return [gettext("Collect by %(day)s.") % {"day": day(last)}] if last else []
+
+
+def _from_the_drop(before: Request | None) -> list[str]:
+    dropped = before.dropped_on if before else None
+    return [gettext("It lay in the book drop since %(day)s.") % {"day": day(dropped)}] if dropped else []
+
+
+def _waiting(patron: PatronSeen) -> tuple[str, ...]:
+    number = sum(entry.request.position is Position.RECEIVED for entry in patron.lines)
+    if not number:
+        return ()
+    return (
+        ngettext("%(num)d book waits on the hold shelf.", "%(num)d books wait on the hold shelf.", number) % {"num": number},
+    )
+
+
+def _owed(patron: PatronSeen) -> tuple[str, ...]:
+    return (gettext("Owes %(sum)s.") % {"sum": money(patron.owed_cents)},) if patron.owed_cents else ()

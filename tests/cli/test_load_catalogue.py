@@ -1,0 +1,143 @@
+"""load holdings: MARC files, deleted copies, bad records, and the titles that readers find afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pymarc import Field, Indicators, Leader, Record, Subfield
+from sqlalchemy import select
+
+from hkall_gateway.cli import main
+from hkall_gateway.config import gateway
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.search.searching import FoundTitles, search
+from hkall_gateway.store.tables import HOLDINGS
+from tests import databases
+
+PORTS = demo_setup.Ports(partners={"CUHK": 1})
+HEAD = "agency,bib_id,title,barcode,status,deleted\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = demo_setup.write_config(tmp_path / "site", PORTS)
+    databases.fill(path, demo_setup.environment(PORTS))
+    return path
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=demo_setup.environment(PORTS))
+
+
+def field(tag: str, **parts: str) -> Field:
+    return Field(tag, Indicators(" ", " "), [Subfield(code, value) for code, value in parts.items()])
+
+
+def record(number: str, title: str, *barcodes: str, status: str = "n", linked: str = "") -> Record:
+    made = Record(force_utf8=True)
+    made.leader = Leader(f"00000{status}am a2200000 a 4500")
+    made.fields = [Field("001", data=number)] if number else []
+    made.fields.append(field("245", a=title))
+    if linked:
+        made.fields.append(Field("880", Indicators("1", "0"), [Subfield("6", "245-01/$1"), Subfield("a", linked)]))
+    made.fields += [field("952", p=barcode) for barcode in barcodes]
+    return made
+
+
+def load(config: Path, *records: Record, options: tuple[str, ...] = ()) -> Result:
+    file = config.parent / "some.mrc"
+    file.write_bytes(b"".join(bytes(one.as_marc()) for one in records))
+    return run(config, "load", "holdings", str(file), "--agency", "CUHK", *options)
+
+
+def load_csv(config: Path, rows: str, *options: str) -> Result:
+    file = config.parent / "some.csv"
+    file.write_text(HEAD + rows)
+    return run(config, "load", "holdings", str(file), *options)
+
+
+def found(config: Path, typed: str) -> list[str]:
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
+    with engine.connect() as connection:
+        result = search(connection, typed, lambda _agency, _status: True)
+    engine.dispose()
+    assert isinstance(result, FoundTitles)
+    return [title.bib_id for title in result.titles]
+
+
+def copies(config: Path, *bibs: str) -> set[str]:
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
+    with engine.connect() as connection:
+        barcodes = set(connection.execute(select(HOLDINGS.c.barcode).where(HOLDINGS.c.bib_id.in_(bibs))).scalars())
+    engine.dispose()
+    return barcodes
+
+
+def test_marc_records_become_copies_and_titles(config: Path) -> None:
+    done = load(config, record("m1", "Hong gao liang", "M1", "M2", linked="紅高粱"), record("m2", "Dream studies", "M3"))
+    assert (done.exit_code, "holdings: 3 new, 0 changed" in done.output) == (0, True)
+    assert (found(config, "红高粱"), copies(config, "m1")) == (["m1"], {"M1", "M2"})
+
+
+def test_a_delta_takes_away_what_its_records_do_not_name(config: Path) -> None:
+    load(config, record("m1", "Hong lou meng", "M1", "M2"), record("m2", "Dream studies", "M3"), record("m3", "Emma", "M4"))
+    done = load(config, record("m1", "Hong lou meng", "M2"), record("m2", "Dream studies", status="d"))
+    assert "0 new, 0 changed, 1 as before, 2 vanish" in done.output
+    assert copies(config, "m1", "m2", "m3") == {"M2", "M4"}
+    assert (found(config, "dream studies"), found(config, "emma")) == ([], ["m3"])
+
+
+def test_a_delta_that_takes_away_too_much_is_refused(config: Path) -> None:
+    many = [record(f"m{n}", f"Many {n}", f"M{n}") for n in range(200)]
+    load(config, *many)
+    gone = [record(f"m{n}", f"Many {n}", status="d") for n in range(200)]
+    refused = load(config, *gone)
+    assert (refused.exit_code, "more than 20 %: nothing loaded" in refused.output) == (1, True)
+    assert load(config, *gone, options=("--force",)).exit_code == 0
+    assert found(config, "many") == []
+
+
+def test_a_bad_record_refuses_the_file(config: Path) -> None:
+    done = load(config, record("m1", "Emma", "M1"), record("", "Emma", "M2"))
+    assert (done.exit_code, "some.mrc:record 2: has no number\nnothing was loaded" in done.output) == (2, True)
+    assert copies(config, "m1") == set()
+
+
+def test_a_bad_record_is_left_out_and_then_no_copy_is_removed(config: Path) -> None:
+    load(config, record("m1", "Emma", "M1", "M2"))
+    skip = ("--bad-records", "skip")
+    done = load(config, record("", "Emma", "M2"), record("m1", "Emma", "M1"), options=(*skip, "--full"))
+    assert "some.mrc:record 1: has no number; it is left out" in done.output
+    assert (done.exit_code, "1 records were left out" in done.output) == (1, True)
+    assert copies(config, "m1") == {"M1", "M2"}
+
+
+def test_a_site_s_own_field_is_read(config: Path) -> None:
+    with config.open("a") as file:
+        file.write('\n[[marc.items]]\ntag = "999"\nbarcode = "i"\nagency = "m"\n[marc.agencies]\nCU = "CUHK"\n')
+    own = record("m1", "Emma")
+    own.fields.append(field("999", i="M9", m="CU"))
+    (config.parent / "own.mrc").write_bytes(own.as_marc())
+    assert run(config, "load", "holdings", str(config.parent / "own.mrc")).exit_code == 0
+    assert copies(config, "m1") == {"M9"}
+
+
+def test_rows_of_a_csv_may_delete_copies(config: Path) -> None:
+    load_csv(config, "CUHK,c1,Emma,C1,Available,\nCUHK,c1,Emma,C2,Available,no\n")
+    done = load_csv(config, "CUHK,,,C2,,yes\n")
+    assert (done.exit_code, "1 vanish" in done.output, copies(config, "c1")) == (0, True, {"C1"})
+
+
+def test_bad_rows_of_a_csv_are_left_out(config: Path) -> None:
+    rows = "CUHK,c1,Emma,C1,Available,\nCUHK,c2,,C2,Available,\n"
+    assert load_csv(config, rows).exit_code == 2
+    done = load_csv(config, rows, "--bad-records", "skip")
+    assert ("some.csv:3: title: is empty; it is left out" in done.output, copies(config, "c1")) == (True, {"C1"})
+
+
+def test_a_dry_run_writes_nothing(config: Path) -> None:
+    done = load(config, record("m1", "Emma", "M1"), options=("--dry-run",))
+    assert ("1 new" in done.output, copies(config, "m1")) == (True, set())

@@ -1,0 +1,335 @@
+"""The request page: everything about one request, and the commands that its position and the role allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from lxml import html
+
+from hkall_gateway.desk.staff.permitted import ACTIONS, Hindrance
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.local_messages import LocalSend
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.store import fines, quarantine
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.labels import ACTIONS as MEANINGS
+from hkall_gateway.web.labels import COMMANDS
+from hkall_gateway.web.staff import history_words
+from tests.web.conftest import TOKEN, Browser, Site
+
+P = Position
+WORLD = Actor("world", "world")
+FIND = "/staff/requests"
+
+
+def given(site: Site, position: Position, **facts: Any) -> Request:
+    """A request of UG1 for CUHK's Dune that stands there."""
+    made: dict[str, Any] = {"patron": "UG1", "partner": "CUHK", "item_agency": "CUHK", "item_barcode": "C1"}
+    made |= {"pickup_location": "HKU-MAIN-LENDING", "wire_agency": "HKU", "wire_id": "w-1"}
+    request = replace(Request("", Side.BORROWING, position, "Dune", "b-dune"), **{**made, **facts})
+    opened: Request = site.world.store.now(lambda unit: unit.open(request, site.world.now, WORLD))
+    return opened
+
+
+def lent(site: Site, **facts: Any) -> Request:
+    today = site.world.now.date()
+    usual = {"first_checkout": today, "loan_days": 15, "due": today + timedelta(days=15), "used": True}
+    return given(site, P.ON_LOAN, **{**usual, **facts})
+
+
+def page(browser: Browser, number: str) -> Any:
+    answer = browser.get(f"{FIND}/{number}")
+    assert answer.status_code == 200
+    return html.fromstring(answer.text)
+
+
+def act(browser: Browser, number: str, name: str, at: Any = None, **fields: str) -> Any:
+    """Press the button of a command on the request's page, as it is now or as it was (`at`)."""
+    shown = page(browser, number) if at is None else at
+    form = shown.xpath("//form[.//button[@formaction]]")[0]
+    kept = {i.get("name"): i.get("value") or "" for i in form.xpath(".//input[@name]")}
+    return browser.send(f"{FIND}/{number}/{name}", **{**kept, **fields})
+
+
+def buttons(shown: Any) -> list[str]:
+    return [b.text_content().strip() for b in shown.xpath("//button[@formaction]")]
+
+
+# ---- find
+
+
+def test_the_number_of_a_request_leads_to_its_page(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT)
+    answer = site.staff("viewer").post(FIND, q=f" {request.id} ")
+    assert (answer.status_code, answer.location) == (303, f"{FIND}/{request.id}")
+
+
+@pytest.mark.parametrize(("typed", "by"), [("C1", "Barcode"), ("UG1", "Card"), ("dune", "Title")])
+def test_a_request_is_found_by_what_a_person_has(site: Site, typed: str, by: str) -> None:
+    request = given(site, P.IN_TRANSIT)
+    shown = html.fromstring(site.staff("viewer").post(FIND, q=typed).text)
+    (row,) = shown.xpath("//tr[@data-request]")
+    assert row.get("data-request") == request.id
+    assert by in row.text_content()
+    assert row.xpath(".//a/@href") == [f"{FIND}/{request.id}"]
+
+
+def test_what_is_searched_stands_in_no_address(site: Site) -> None:
+    shown = html.fromstring(site.staff().post(FIND, q="UG1").text)
+    assert [a for a in shown.xpath("//@href | //@action") if "UG1" in a] == []
+
+
+def test_nothing_found_is_said(site: Site) -> None:
+    assert "0 requests found" in site.staff().post(FIND, q="nobody").text
+
+
+def test_an_unknown_number_has_no_page(site: Site) -> None:
+    assert site.staff().get(f"{FIND}/R-NONE").status_code == 404
+
+
+# ---- everything about one
+
+
+def test_the_journal_is_a_timeline_with_linked_rules(site: Site) -> None:
+    clerk = site.staff()
+    request = given(site, P.IN_TRANSIT)
+    site.world.sip2("counter-1", "09N20170301    090000                  APHKU|AOHKU|ABC1|AC|")
+    shown = page(clerk, request.id)
+    first, last = shown.xpath("//section[h2='What happened']//li")
+    assert ("Arrived" in first.text_content(), "counter-1 (terminal, 09)" in first.text_content()) == (True, True)
+    assert first.xpath(".//a/@href") == ["/help#R12"]
+    assert "On the hold shelf" in first.text_content()
+    assert "Request placed" in last.text_content()
+
+
+def test_a_refusal_stands_there_with_its_reason_and_rule(site: Site) -> None:
+    request = given(site, P.RECEIVED)
+    site.world.sip2("counter-1", "11NN20170301    090000                  AOHKU|AAUG2|ABC1|AC|")
+    refused = page(site.staff(), request.id).xpath("//section[h2='What happened']//li[@class='no']")[0]
+    assert "Another patron requested this book." in refused.text_content()
+    assert refused.xpath(".//a/@href") == ["/help#R13"]
+
+
+def test_documents_candidates_letters_and_money_are_shown(site: Site) -> None:
+    site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    (request,) = site.world.store.now(lambda unit: unit.open_requests("UG1"))
+    site.world.pump()
+    site.world.store.now(lambda unit: unit.force(unit.request(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
+    site.world.store.now(
+        lambda unit: fines.charge(unit, unit.request(request.id), "damage", 5_000, "R45", site.world.now, WORLD)
+    )
+    shown = page(site.staff(), request.id)
+
+    def part(heading: str) -> str:
+        return " ".join(shown.xpath(f"string(//section[h2='{heading}'])").split())
+
+    assert "Request to the lender Sent" in part("Documents")
+    document = shown.xpath("string(//section[h2='Documents']//pre)")
+    assert "FromAgencyAuthentication>•</" in document
+    assert "Dune" in document
+    assert "RequestItem Answered from HKU-DISCOVERY" in part("Documents")
+    assert "CUHK C1" in part("Libraries that could lend")
+    assert "not asked" in part("Libraries that could lend")
+    assert "Damage R45" in part("Money")
+    assert "HK$50.00" in part("Money")
+
+
+def test_a_letter_is_listed_with_its_state(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT)
+    site.world.sip2("counter-1", "09N20170301    090000                  APHKU|AOHKU|ABC1|AC|")
+    letters = page(site.staff(), request.id).xpath("string(//section[h2='Letters'])")
+    assert "Letter: ready to collect" in letters
+    assert "Waiting" in letters
+
+
+def test_a_document_in_the_quarantine_is_shown_as_text(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT)
+    text = f"<RequestIdentifierValue>{request.wire_id}</RequestIdentifierValue>"
+    site.world.store.now(quarantine.keep, "CUHK", "digest", "ItemShipped", text, "unknown_request", site.world.now)
+    shown = page(site.staff(), request.id)
+    assert shown.xpath("string(//pre)") == text
+    assert "Fits no request" in shown.xpath("string(//section[h2='Documents'])")
+
+
+def test_no_secret_stands_on_the_page(site: Site) -> None:
+    site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    (request,) = site.world.store.now(lambda unit: unit.open_requests("UG1"))
+    text = site.staff("supervisor").get(f"{FIND}/{request.id}").text
+    assert "secret" not in text.lower()
+    assert "@" not in html.fromstring(text).xpath("string(//main)")
+
+
+def test_markup_from_outside_is_text(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT, title="<script>alert(1)</script>", item_barcode="<b>C1</b>")
+    shown = page(site.staff(), request.id)
+    assert shown.xpath("//main//script | //main//b") == []
+
+
+# ---- the commands
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("viewer", []),
+        ("clerk", ["return", "renew", "lost", "damaged", "claim"]),
+        ("supervisor", ["return", "renew", "lost", "damaged", "claim", "overseas", "extend", "force"]),
+    ],
+)
+def test_only_what_position_and_role_allow_is_offered(site: Site, role: str, allowed: list[str]) -> None:
+    request = lent(site)
+    shown = page(site.staff(role), request.id)
+    there = set(buttons(shown))
+    assert there == set(allowed)
+    assert len(shown.xpath("//*[@name='reason']")) == (1 if allowed else 0)
+
+
+def test_what_is_not_offered_says_why(site: Site) -> None:
+    request = lent(site)
+    (why,) = page(site.staff(), request.id).xpath("//details[summary='What cannot be done now, and why']//dl")
+    words = dict(zip((dt.text for dt in why.xpath("dt")), (dd.text for dd in why.xpath("dd")), strict=True))
+    assert "cancel" in words["not where it stands now"].split(", ")
+    assert words["your role may not"].split(", ") == ["settle", "overseas", "extend", "pin", "skip", "insert", "force"]
+    assert words["there is no flag"] == "seen"
+
+
+def test_a_command_is_run_as_the_person_with_the_reason(site: Site) -> None:
+    request, clerk = given(site, P.RECEIVED), site.staff()
+    answer = act(clerk, request.id, "return_unused", reason="not wanted any more")
+    assert (answer.status_code, answer.location) == (303, f"{FIND}/{request.id}?done=return_unused")
+    line = site.world.store.now(Unit.history, request.id)[-2]
+    assert (line["event"], line["who"], line["channel"], line["message"]) == ("RETURN_UNUSED", "clerk", "web", "return_unused")
+    assert "not wanted any more" in line["detail"]
+    assert "Done: return-unused" in clerk.get(answer.location).text
+
+
+def test_a_command_takes_what_the_command_line_takes(site: Site) -> None:
+    request, clerk = lent(site), site.staff()
+    assert act(clerk, request.id, "lost", reason="on a train", dollars="350.50").status_code == 303
+    assert [c.cents for c in site.world.store.now(fines.charges_of, request.id) if c.kind == "replacement"] == [35_050]
+    second = lent(site, item_barcode="C2", wire_id="w-2")
+    assert act(clerk, second.id, "lost", reason="on a train", cents="200").status_code == 303
+    assert [c.cents for c in site.world.store.now(fines.charges_of, second.id) if c.kind == "replacement"] == [200]
+
+
+@pytest.mark.parametrize("price", ["x", "1.234", "-5", "1e3", "١٢"])
+def test_what_is_no_amount_is_said_and_nothing_is_done(site: Site, price: str) -> None:
+    request = lent(site)
+    answer = act(site.staff(), request.id, "lost", reason="on a train", dollars=price)
+    assert answer.status_code == 422
+    assert "This is no amount." in answer.text
+    assert site.world.request(request.id).lost_on is None
+
+
+def test_a_date_that_is_none_is_said(site: Site) -> None:
+    request = lent(site)
+    answer = act(site.staff(), request.id, "return", on="yesterday", reason="in the drop")
+    assert answer.status_code == 422
+    assert "This is no date." in answer.text
+
+
+def test_a_refusal_says_why_and_keeps_what_was_typed(site: Site) -> None:
+    request = given(site, P.REQUESTED)
+    answer = act(site.staff("supervisor"), request.id, "extend", on="2016-01-01")
+    shown = html.fromstring(answer.text)
+    assert answer.status_code == 422
+    assert shown.xpath("string(//*[@role='alert'])").strip() == "A reason is needed."
+    assert shown.xpath("//*[@name='on']/@value") == ["2016-01-01"]
+
+
+def test_a_refusal_by_rule_links_to_it(site: Site) -> None:
+    request, clerk = given(site, P.REQUESTED), site.staff()
+    before = page(clerk, request.id)
+    site.world.store.now(lambda unit: unit.note(unit.request(request.id), "LOOKED", {}, site.world.now, Actor("x", "courier")))
+    site.world.store.now(lambda unit: unit.force(unit.request(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
+    newest = site.world.store.now(Unit.history, request.id)[-1]["id"]
+    answer = act(clerk, request.id, "cancel", at=before, seen=str(newest))
+    assert html.fromstring(answer.text).xpath("//*[@role='alert']//a/@href") == ["/help#R34"]
+
+
+def test_the_second_of_two_clerks_hears_what_the_first_one_did(site: Site) -> None:
+    request, first, second = given(site, P.RECEIVED), site.staff(), site.staff("supervisor")
+    seen = page(second, request.id)
+    assert act(first, request.id, "lend").status_code == 303
+    answer = act(second, request.id, "return_unused", at=seen, reason="not collected")
+    shown = html.fromstring(answer.text)
+    assert answer.status_code == 409
+    changes = " ".join(shown.xpath("string(//*[@data-changed])").split())
+    assert "Nothing was done, since the request has changed meanwhile: Lent to the patron · clerk" in changes
+    assert site.world.request(request.id).position is P.ON_LOAN
+    assert shown.xpath("//*[@name='reason']/@value") == ["not collected"]
+    assert "return-unused" not in buttons(shown)
+    assert act(second, request.id, "return", at=shown).status_code == 303
+
+
+def test_a_form_that_is_sent_twice_does_it_once(site: Site) -> None:
+    request, clerk = given(site, P.CLOSED), site.staff()
+    seen = page(clerk, request.id)
+    answer = act(clerk, request.id, "reopen", at=seen, reason="found again")
+    assert answer.status_code == 303
+    assert request.id not in answer.location  # the page of the new request
+    assert act(clerk, request.id, "reopen", at=seen, reason="found again").status_code == 409
+
+
+@pytest.mark.parametrize("row", ACTIONS, ids=lambda row: str(row.name))
+@pytest.mark.parametrize("role", ["viewer", "clerk", "supervisor"])
+def test_each_command_is_refused_to_a_lower_role(site: Site, role: str, row: Any) -> None:
+    request, browser = lent(site), site.staff(role)
+    token = TOKEN.search(browser.get(f"{FIND}").text)
+    assert token
+    before = site.world.request(request.id)
+    answer = browser.send(f"{FIND}/{request.id}/{row.name}", csrf_token=token[1], seen="0")
+    low = {"viewer": 1, "clerk": 2, "supervisor": 3}[role] < row.role
+    assert (answer.status_code == 403) is low
+    assert site.world.request(request.id) == before  # also where the role would do, since nothing was seen
+
+
+def test_a_command_without_the_forms_secret_does_nothing(site: Site) -> None:
+    request = given(site, P.RECEIVED)
+    assert site.staff().send(f"{FIND}/{request.id}/lend", seen="999").status_code == 400
+    assert site.world.request(request.id).position is P.RECEIVED
+
+
+@pytest.mark.parametrize("seen", ["", "x", "-1", "9" * 40, "²"])
+def test_a_form_that_saw_nothing_hears_everything(site: Site, seen: str) -> None:
+    request, clerk = given(site, P.RECEIVED), site.staff()
+    assert act(clerk, request.id, "lend", seen=seen).status_code == 409
+
+
+def test_an_unknown_command_is_no_page(site: Site) -> None:
+    request, clerk = given(site, P.RECEIVED), site.staff()
+    assert act(clerk, request.id, "burn").status_code == 404
+
+
+# ---- the tables
+
+
+def test_every_command_has_a_button_and_a_meaning() -> None:
+    names = {row.name for row in ACTIONS}
+    assert set(COMMANDS) == set(MEANINGS) == names
+
+
+def test_every_event_message_and_hindrance_has_words() -> None:
+    assert {event.name for event in Event} <= set(history_words.EVENTS)
+    assert set(history_words.SENDS) == set(Notification) | set(LocalSend)
+    assert set(history_words.HINDRANCES) == set(Hindrance)
+
+
+def test_dates_and_amounts_of_facts_are_written_as_everywhere(site: Site) -> None:
+    with site.app.test_request_context("/help"):
+        found = history_words.shown_facts(
+            {"due": "2017-03-16", "cents": "1250", "position": "NEW", "x": "2017-03-01T02:00:00+00:00"}
+        )
+    assert found == [
+        ("Due", "16 March 2017 (Thursday)"),
+        ("Amount", "HK$12.50"),
+        ("x", "1 March 2017 (Wednesday), 10:00"),
+    ]
+
+
+def test_an_old_request_without_a_patron_still_has_a_page(site: Site) -> None:
+    request = given(site, P.CLOSED, patron="", anonymised=True, returned_on=date(2017, 2, 1))
+    assert "1 February 2017 (Wednesday)" in page(site.staff(), request.id).text_content()

@@ -1,0 +1,376 @@
+"""The scan station: each scan is answered by the desk, in words that a clerk acts on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from lxml import html
+
+from hkall_gateway.rules.stored_words import StaffFlag
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.store.unit import Unit
+from tests.web.conftest import Browser, Site
+
+P = Position
+SCAN = "/staff/scan"
+WORLD = Actor("world", "world")
+
+
+@dataclass
+class Shown:
+    """What the station shows after a scan."""
+
+    page: Any  # an element of lxml, whose types do not know what an expression finds
+
+    @property
+    def status(self) -> Any:
+        (found,) = self.page.xpath("//main//*[@role='status']")
+        return found
+
+    @property
+    def outcome(self) -> str:
+        return str(self.status.get("data-outcome"))
+
+    @property
+    def what(self) -> str:
+        return str(self.status.xpath("string(.//*[@class='answer-what'])")).strip()
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.status.xpath("string(.)").split())
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {i.get("name"): i.get("value") or "" for i in self.page.xpath("//form[@data-scan]//input")}
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """(barcode, outcome) of the earlier scans, newest first."""
+        rows = self.page.xpath("//tr[@data-outcome]")
+        return [(row.xpath("string(td[2])").strip(), row.get("data-outcome")) for row in rows]
+
+
+def given(site: Site, position: Position, barcode: str = "C1", **facts: Any) -> Request:
+    """A request of UG1 for CUHK's Dune that stands there."""
+    made: dict[str, Any] = {"patron": "UG1", "partner": "CUHK", "item_agency": "CUHK", "item_barcode": barcode}
+    made |= {"pickup_location": "HKU-MAIN-LENDING", "wire_agency": "HKU", "wire_id": f"w-{barcode}"}
+    request = replace(Request("", Side.BORROWING, position, "Dune", "b-dune"), **{**made, **facts})
+    opened: Request = site.world.store.now(lambda unit: unit.open(request, site.world.now, WORLD))
+    return opened
+
+
+def lent(site: Site, **facts: Any) -> Request:
+    today = site.world.now.date()
+    usual = {"first_checkout": today, "loan_days": 15, "due": today + timedelta(days=15), "used": True}
+    return given(site, P.ON_LOAN, **{**usual, **facts})
+
+
+def paged(site: Site) -> Request:
+    """Our copy K9, which CUHK wants."""
+    made = Request("", Side.LENDING, P.PAGED, "Love in a Fallen City", "b-lend", partner="CUHK", item_agency="HKU")
+    made = replace(made, item_barcode="K9", wire_agency="CUHK", wire_id="c-1")
+    opened: Request = site.world.store.now(lambda unit: unit.open(made, site.world.now, WORLD))
+    return opened
+
+
+def scan(browser: Browser, barcode: str, after: Shown | None = None, **fields: str) -> Shown:
+    """One scan into the form, with all that the form of the last scan holds."""
+    kept = {k: v for k, v in (after.fields if after else {}).items() if k in ("lines", "card")}
+    answer = browser.post(SCAN, **{**kept, "barcode": barcode, **fields})
+    assert answer.status_code == 200
+    return Shown(html.fromstring(answer.text))
+
+
+# ---- a book comes
+
+
+def test_an_arrived_book_goes_to_the_hold_shelf_under_its_patrons_name(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT)
+    shown = scan(site.staff(), "C1")
+    assert (shown.outcome, shown.what) == ("ok", "Hold shelf, under C")
+    assert "Dune · C1 of CUHK · Chan Siu Ming" in shown.text
+    assert "Collect by" in shown.text
+    assert site.world.request(request.id).position is P.RECEIVED
+    assert shown.status.xpath(".//a/@href") == [f"/staff/slips?request={request.id}", f"/staff/requests/{request.id}"]
+
+
+def test_the_same_one_twice_changes_nothing_and_says_so(site: Site) -> None:
+    given(site, P.IN_TRANSIT)
+    clerk = site.staff()
+    first = scan(clerk, "C1")
+    second = scan(clerk, "C1", first)
+    assert (second.outcome, second.what) == ("look", "Hold shelf, under C")
+    assert "Scanned before: nothing has changed." in second.text
+    assert second.lines == [("C1", "ok")]
+    site.world.pump()
+    assert len(site.world.letters) == 1
+
+
+def test_a_returned_book_goes_to_its_library(site: Site) -> None:
+    request = lent(site)
+    shown = scan(site.staff(), "C1")
+    assert (shown.outcome, shown.what) == ("ok", "Send to CUHK")
+    assert site.world.request(request.id).returned_on == site.world.now.date()
+    again = scan(site.staff(), "C1", shown)
+    assert (again.outcome, again.what) == ("look", "Send to CUHK")
+
+
+def test_a_late_return_names_the_fine(site: Site) -> None:
+    lent(site, due=date(2017, 2, 27))
+    shown = scan(site.staff(), "C1")
+    assert shown.outcome == "look"
+    assert re.search(r"Fine: HK\$\d+\.\d\d", shown.text)
+
+
+def test_a_recalled_book_is_sent_first(site: Site) -> None:
+    lent(site, recalled_on=date(2017, 2, 28))
+    shown = scan(site.staff(), "C1")
+    assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
+    assert "Its owner has recalled it: send it first." in shown.text
+
+
+def test_a_book_from_the_drop_is_taken_in_at_the_counter(site: Site) -> None:
+    request = lent(site)
+    assert site.world.sip2("drop-1", "09N20170301    090000                  APHKU-MAIN-DROP|AOHKU|ABC1|AC|").startswith("100")
+    assert StaffFlag.IN_BOOK_DROP in site.world.request(request.id).flags
+    shown = scan(site.staff(), "C1")
+    assert (shown.outcome, shown.what) == ("ok", "Send to CUHK")
+    assert "It lay in the book drop since 1 March 2017 (Wednesday)." in shown.text
+    assert site.world.request(request.id).flags == ""
+
+
+def test_a_book_that_was_not_collected_goes_home(site: Site) -> None:
+    given(site, P.RECEIVED, received_on=date(2017, 2, 20), pickup_last=date(2017, 2, 25), expired_pickup=True)
+    shown = scan(site.staff(), "C1")
+    assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
+    assert "Not collected in time." in shown.text
+
+
+def test_a_book_that_nobody_waits_for_goes_home(site: Site) -> None:
+    given(site, P.IN_TRANSIT, unwanted=True)
+    shown = scan(site.staff(), "C1")
+    assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
+    assert "Nobody waits for it any more." in shown.text
+
+
+def test_our_own_book_is_shipped_by_one_button_and_reshelved_when_it_is_home(site: Site) -> None:
+    request, clerk = paged(site), site.staff()
+    shown = scan(clerk, "K9")
+    assert (shown.outcome, shown.what) == ("look", "Ship to CUHK")
+    (form,) = shown.status.xpath(".//form")
+    fields = {i.get("name"): i.get("value") for i in form.xpath(".//input[@name != 'csrf_token']")}
+    assert (fields["barcode"], fields["card"]) == ("K9", "CUHK-INST")
+    sent = Shown(html.fromstring(clerk.post(SCAN, **fields).text))
+    assert (sent.outcome, sent.what, sent.fields["card"]) == ("ok", "Send to CUHK", "")
+    assert site.world.request(request.id).position is P.SHIPPED
+
+    home = scan(clerk, "K9", sent)
+    assert (home.outcome, home.what) == ("look", "Re-shelve")
+    assert "had not said" in home.text
+    twice = scan(clerk, "K9", home)
+    assert (twice.outcome, twice.what) == ("look", "Re-shelve")
+
+
+# ---- a book that is none of ours
+
+
+def test_an_unknown_barcode_is_put_aside(site: Site) -> None:
+    shown = scan(site.staff(), "NOBODY-1")
+    assert (shown.outcome, shown.what) == ("no", "This barcode is unknown")
+    assert "Scan it once more." in shown.text
+
+
+def test_another_librarys_book_is_named_as_its(site: Site) -> None:
+    shown = scan(site.staff(), "C4")
+    assert (shown.outcome, shown.what) == ("no", "A book of CUHK")
+    assert "Middlemarch" in shown.text
+
+
+def test_our_own_book_outside_hkall_belongs_to_our_own_system(site: Site) -> None:
+    shown = scan(site.staff(), "K3")
+    assert (shown.outcome, shown.what) == ("look", "Not an HKALL book")
+
+
+def test_a_barcode_of_two_libraries_asks_for_the_library(site: Site) -> None:
+    clerk = site.staff()
+    given(site, P.IN_TRANSIT, "SAME")
+    given(site, P.IN_TRANSIT, "SAME", item_agency="LU", partner="LU", patron="UG2", wire_id="w-2", title="Emma")
+    shown = scan(clerk, "SAME")
+    assert (shown.outcome, shown.what) == ("look", "Which library's book?")
+    assert shown.status.xpath(".//button[@name='agency']/@value") == ["CUHK", "LU"]
+    chosen = scan(clerk, "SAME", shown, agency="LU")
+    assert (chosen.outcome, chosen.what) == ("ok", "Hold shelf, under W")
+    assert scan(clerk, "CUHK/SAME", chosen).what == "Hold shelf, under C"
+
+
+def test_the_number_of_a_request_on_a_slip_stands_for_its_book(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT, id="R-7K2M4Q9XW3TD")
+    shown = scan(site.staff(), "r-7k2m4q9xw3td")
+    assert shown.what == "Hold shelf, under C"
+    assert site.world.request(request.id).position is P.RECEIVED
+
+
+def test_while_the_database_is_away_the_scan_is_to_be_repeated(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hkall_gateway.web.bridge import TRY_AGAIN, DirectBridge
+
+    def away(_self: DirectBridge, command: Any) -> Any:
+        command.close()
+        return TRY_AGAIN
+
+    clerk = site.staff()
+    monkeypatch.setattr(DirectBridge, "ask", away)
+    shown = scan(clerk, "C1")
+    assert (shown.outcome, shown.what) == ("no", "Scan it again")
+
+
+# ---- a card first
+
+
+def test_with_a_card_scanned_first_the_station_lends(site: Site) -> None:
+    request = given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
+    clerk = site.staff()
+    card = scan(clerk, "UG1")
+    assert (card.outcome, card.what, card.fields["card"]) == ("ok", "Lend to Chan Siu Ming", "UG1")
+    assert "1 book waits on the hold shelf." in card.text
+    shown = scan(clerk, "C1", card)
+    assert (shown.outcome, shown.what) == ("ok", "Lent until 16 March 2017 (Thursday)")
+    assert site.world.request(request.id).position is P.ON_LOAN
+    assert shown.fields["card"] == "UG1"
+    assert scan(clerk, "C1", shown).outcome == "look"
+
+    over = scan(clerk, "UG1", shown)
+    assert (over.what, over.fields["card"]) == ("Finished", "")
+    assert scan(clerk, "C1", over).what == "Send to CUHK"
+
+
+def test_a_card_in_the_form_lends_at_once(site: Site) -> None:
+    given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
+    shown = scan(site.staff(), "C1", card="UG1")
+    assert (shown.outcome, shown.what) == ("ok", "Lent until 16 March 2017 (Thursday)")
+
+
+def test_a_card_scanned_into_its_own_field_is_a_scan(site: Site) -> None:
+    shown = scan(site.staff(), "", card="UG2")
+    assert (shown.what, shown.fields["card"]) == ("Lend to Wong Ka Yan", "UG2")
+
+
+def test_another_patrons_book_is_not_lent_and_the_rule_is_linked(site: Site) -> None:
+    request = given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
+    shown = scan(site.staff(), "C1", card="UG2")
+    assert (shown.outcome, shown.what) == ("no", "Stop")
+    assert "/help#R13" in shown.status.xpath(".//a/@href")
+    assert "Chan" not in shown.text  # the person at the counter is another one
+    assert site.world.request(request.id).position is P.RECEIVED
+
+
+def test_a_recalled_book_is_lent_with_a_word_about_it(site: Site) -> None:
+    day = date(2017, 3, 1)
+    given(site, P.RECEIVED, received_on=day, pickup_last=date(2017, 3, 8), recalled_on=day)
+    shown = scan(site.staff(), "C1", card="UG1")
+    assert shown.outcome == "look"
+    assert "Its owner has recalled it: tell the patron." in shown.text
+
+
+def test_a_card_that_cannot_borrow_is_not_kept(site: Site) -> None:
+    shown = scan(site.staff(), "EXPIRED")
+    assert (shown.outcome, shown.what, shown.fields["card"]) == ("no", "This card cannot borrow", "")
+    assert "/help#R2" in shown.status.xpath(".//a/@href")
+
+
+def test_with_a_librarys_card_the_books_are_shipped(site: Site) -> None:
+    request, clerk = paged(site), site.staff()
+    card = scan(clerk, "CUHK-INST")
+    assert (card.what, card.fields["card"]) == ("Ship to CUHK", "CUHK-INST")
+    shown = scan(clerk, "K9", card)
+    assert (shown.outcome, shown.what) == ("ok", "Send to CUHK")
+    assert site.world.request(request.id).position is P.SHIPPED
+
+
+def test_the_card_is_put_aside_by_a_button(site: Site) -> None:
+    clerk = site.staff()
+    card = scan(clerk, "UG1")
+    shown = scan(clerk, "", card, done="1")
+    assert shown.fields["card"] == ""
+    assert shown.lines == [("UG1", "ok")]
+
+
+# ---- the page
+
+
+def test_the_field_has_the_focus_and_works_without_a_script(site: Site) -> None:
+    page = html.fromstring(site.staff().get(SCAN).text)
+    assert page.xpath("//*[@autofocus]/@name") == ["barcode"]
+    assert page.xpath("//form[@data-scan]/@method") == ["post"]
+    assert page.xpath("//*[@data-sound]//input/@checked") == []
+
+
+def test_lines_are_kept_newest_first_and_bounded(site: Site) -> None:
+    clerk, shown = site.staff(), None
+    for number in range(25):
+        shown = scan(clerk, f"X{number}", shown)
+    assert shown
+    assert [barcode for barcode, _ in shown.lines[:3]] == ["X23", "X22", "X21"]
+    assert len(shown.lines) == 19
+
+
+ODD = json.dumps([{"at": 1, "barcode": "", "title": "", "what": "", "outcome": "", "request": ""}])
+
+
+@pytest.mark.parametrize("lines", ["x", "{}", "[1]", '[{"at":1}]', "[" * 5000, ODD])
+def test_lines_that_are_not_ours_are_dropped(site: Site, lines: str) -> None:
+    assert scan(site.staff(), "NOBODY-1", lines=lines).lines == []
+
+
+def test_markup_in_a_barcode_or_a_title_is_shown_as_text(site: Site) -> None:
+    given(site, P.IN_TRANSIT, title="<script>alert(1)</script>")
+    clerk = site.staff()
+    first = scan(clerk, "C1")
+    second = scan(clerk, '"><img src=x onerror=alert(2)>', first)
+    assert second.page.xpath("//main//script | //main//img") == []
+    assert "<script>alert(1)" in second.page.xpath("string(//tr[@data-outcome]/td[3])")
+
+
+def test_a_viewer_may_not_scan(site: Site) -> None:
+    viewer = site.staff("viewer")
+    assert viewer.get(SCAN).status_code == 403
+    request = given(site, P.IN_TRANSIT)
+    assert viewer.post(SCAN, at="/staff/", barcode="C1").status_code == 403
+    assert site.world.request(request.id).position is P.IN_TRANSIT
+
+
+def test_a_scan_without_the_forms_secret_does_nothing(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT)
+    assert site.staff().send(SCAN, barcode="C1").status_code == 400
+    assert site.world.request(request.id).position is P.IN_TRANSIT
+
+
+def test_the_journal_names_the_clerk_and_the_channel(site: Site) -> None:
+    request = given(site, P.IN_TRANSIT)
+    scan(site.staff(), "C1")
+    lines = site.world.store.now(Unit.history, request.id)
+    arrived = next(line for line in lines if line["event"] == "ARRIVE")
+    assert (arrived["who"], arrived["channel"], arrived["message"]) == ("clerk", "web", "scan")
+
+
+def test_the_station_speaks_chinese(site: Site) -> None:
+    given(site, P.IN_TRANSIT, patron="UG2")
+    clerk = site.staff()
+    clerk.get("/language/zh-Hant?next=/staff/scan")
+    shown = scan(clerk, "C1")
+    assert shown.what == "預約書架：W"
+    assert "黃嘉欣" in shown.text
+
+
+def test_no_card_or_title_stands_in_a_line_of_the_log(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    given(site, P.IN_TRANSIT, title="A very private title")
+    clerk = site.staff()
+    scan(clerk, "C1")
+    scan(clerk, "UG1")
+    out = "".join(capfd.readouterr())
+    assert "private title" not in out
+    assert "UG1" not in out

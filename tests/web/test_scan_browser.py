@@ -1,0 +1,296 @@
+"""Chromium at the scan station, the request page and explain, with a keyboard alone, as a barcode scanner is one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axe_selenium_python import Axe
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway as config
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.stored_words import StaffFlag
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.unit import Unit
+from tests.company import Gateway, until
+from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, wait_for
+
+pytestmark = pytest.mark.browser
+
+P = Position
+WORLD = Actor("world", "world")
+DAY = timedelta(days=1)
+WAITING = 48
+"""Books on their way to us, which are scanned one after the other."""
+
+
+def standing() -> list[Request]:
+    """What lies on the counter: for each kind of scan a book."""
+    today = civil(now())
+    book = Request("", Side.BORROWING, P.IN_TRANSIT, "香港散步學", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
+    book = replace(
+        book, pickup_location=demo_setup.LOCATION, wire_agency="HKU", placed_at=now() - 3 * DAY, moved_at=now() - DAY
+    )
+    loan = replace(book, position=P.ON_LOAN, title="聊齋志異", first_checkout=today - 9 * DAY, loan_days=15, used=True)
+    loan = replace(loan, due=today + 6 * DAY)
+    shelf = replace(book, position=P.RECEIVED, title="Dune", received_on=today, pickup_last=today + 5 * DAY)
+    ours = replace(
+        book, side=Side.LENDING, position=P.PAGED, patron="", item_agency="HKU", title="三國演義", wire_agency="CUHK"
+    )
+    return [
+        *(replace(book, item_barcode=f"W{n}", wire_id=f"w-{n}", patron=f"P{n + 1:04}") for n in range(WAITING)),
+        replace(loan, item_barcode="LOAN", wire_id="loan"),
+        replace(loan, item_barcode="LATE", wire_id="late", due=today - 3 * DAY),
+        replace(loan, item_barcode="RECALLED", wire_id="recalled", recalled_on=today - DAY),
+        replace(loan, item_barcode="DROPPED", wire_id="dropped", dropped_on=today - DAY, flags=StaffFlag.IN_BOOK_DROP),
+        replace(shelf, item_barcode="SHELF", wire_id="shelf", id="R-7K2M4Q9XW3TD"),
+        replace(book, item_barcode="SAME", wire_id="same-1"),
+        replace(book, item_barcode="SAME", item_agency="LU", partner="LU", wire_id="same-2"),
+        replace(ours, item_barcode="X0000003", wire_id="c-1"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with books on its counter."""
+    made = Gateway(reactor, tmp_path_factory.mktemp("scan"), pages=True)
+    found = config.load(made.path, made.environ)
+    engine = open_engine(found.database.url)
+    store = Immediate(engine, make_unit(library_of(found)))
+    for request in standing():
+        store.now(Unit.open, request, now() - 3 * DAY, WORLD)
+    store.close()
+    engine.dispose()
+    made.start()
+    yield made
+    made.end()
+
+
+def at(counter: Gateway, path: str) -> str:
+    return f"http://127.0.0.1:{counter.ports.web}{path}"
+
+
+def station(counter: Gateway, *, script: bool = True, width: int = 1180) -> WebDriver:
+    driver = chromium(width, script=script)
+    log_in(driver, counter)
+    wait_for(driver, "Today")
+    driver.get(at(counter, "/staff/scan"))
+    return driver
+
+
+def wedge(driver: WebDriver, *scans: str) -> None:
+    """Type as a scanner does: into whatever has the focus, each scan with an Enter."""
+    for scan in scans:
+        driver.switch_to.active_element.send_keys(scan + Keys.ENTER)
+
+
+def newest(driver: WebDriver) -> tuple[str, str]:
+    """(outcome, what to do) of the newest scan."""
+    status = driver.find_element(By.CSS_SELECTOR, "[role=status]")
+    return status.get_attribute("data-outcome") or "", status.find_element(By.CLASS_NAME, "answer-what").text
+
+
+def answered(driver: WebDriver, barcode: str) -> tuple[str, str]:
+    """Wait until the newest scan is the one of this barcode."""
+    waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])  # the page before may go while it is looked at
+    waiting.until(lambda found: barcode in found.find_element(By.CSS_SELECTOR, "[role=status]").text)
+    return newest(driver)
+
+
+def focused(driver: WebDriver) -> str:
+    return driver.switch_to.active_element.get_attribute("name") or ""
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_each_scan_is_answered_in_words_that_a_clerk_acts_on(counter: Gateway, script: bool) -> None:
+    driver = station(counter, script=script)
+    wanted = {
+        "W0" if script else "W1": ("ok", "Hold shelf, under H" if script else "Hold shelf, under T"),
+        "NOBODY": ("no", "This barcode is unknown"),
+        "C00002": ("no", "A book of CUHK"),
+        "X0000003": ("look", "Ship to CUHK"),
+    }
+    try:
+        for barcode, expected in wanted.items():
+            wedge(driver, barcode)
+            assert answered(driver, barcode) == expected
+            assert focused(driver) == "barcode"
+        twice = next(iter(wanted))
+        wedge(driver, twice)
+        assert answered(driver, twice)[0] == "look"
+        rows = [row.get_attribute("data-outcome") for row in driver.find_elements(By.CSS_SELECTOR, "tr[data-outcome]")]
+        assert rows == ["look", "no", "no", "ok"]
+    finally:
+        driver.quit()
+
+
+def test_a_dropped_and_a_recalled_book_go_home(counter: Gateway) -> None:
+    driver = station(counter)
+    try:
+        wedge(driver, "DROPPED")
+        assert answered(driver, "DROPPED") == ("ok", "Send to CUHK")
+        assert "book drop since" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+        wedge(driver, "RECALLED")
+        assert answered(driver, "RECALLED") == ("look", "Send to CUHK")
+        assert "recalled it: send it first" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+    finally:
+        driver.quit()
+
+
+def test_thirty_scans_in_a_row_lose_nothing_and_never_the_focus(counter: Gateway) -> None:
+    driver = station(counter)
+    scans = [f"W{n}" for n in range(2, 32)]
+    try:
+        wedge(driver, *scans)  # faster than any hand: each is typed while the one before is under way
+        assert answered(driver, "W31")[0] == "ok"
+        assert focused(driver) == "barcode"
+        assert not driver.find_element(By.CSS_SELECTOR, "[data-unsent]").is_displayed()
+        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-outcome=ok]")) == 19
+        assert {counter.position(scan) for scan in ("W2", "W16", "W31")} == {"RECEIVED"}
+        assert [line for line in messages(driver) if "Content Security Policy" in line] == []
+    finally:
+        driver.quit()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_card_and_its_books_by_the_keyboard_alone(counter: Gateway, script: bool) -> None:
+    driver = station(counter, script=script)
+    try:
+        wedge(driver, "P0002")
+        assert answered(driver, "Tsang Ka Ming") == ("ok", "Lend to Tsang Ka Ming")
+        wedge(driver, "SHELF")
+        outcome, what = answered(driver, "SHELF")
+        assert (outcome, what.split()[0]) == ("ok" if script else "look", "Lent")
+        assert "Every scan lends to Tsang Ka Ming" in driver.find_element(By.TAG_NAME, "main").text
+        wedge(driver, "P0002")
+        assert answered(driver, "Finished") == ("ok", "Finished")
+        assert "Every scan lends" not in driver.find_element(By.TAG_NAME, "main").text
+    finally:
+        driver.quit()
+
+
+def test_a_scan_finds_the_field_from_wherever_the_focus_was(counter: Gateway) -> None:
+    driver = station(counter)
+    try:
+        wedge(driver, "W32")
+        answered(driver, "W32")
+        driver.find_element(By.LINK_TEXT, "Open the request").send_keys(Keys.SHIFT)  # the link has the focus now
+        assert focused(driver) == ""
+        wedge(driver, "W33")
+        assert answered(driver, "W33")[0] == "ok"
+        driver.find_element(By.TAG_NAME, "h1").click()
+        assert focused(driver) == "barcode"
+    finally:
+        driver.quit()
+
+
+def test_a_scan_without_an_answer_is_named(counter: Gateway) -> None:
+    driver = station(counter)
+    browser: Any = driver
+    try:
+        browser.execute_cdp_cmd("Network.enable", {})
+        browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/staff/scan"]})
+        wedge(driver, "W34")
+        unsent = driver.find_element(By.CSS_SELECTOR, "[data-unsent]")
+        until(unsent.is_displayed, "the words about it")
+        assert "W34" in unsent.text
+        browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+        wedge(driver, "W34")
+        assert answered(driver, "W34")[0] == "ok"
+    finally:
+        driver.quit()
+
+
+def test_sound_is_off_until_somebody_wants_it(counter: Gateway) -> None:
+    driver = station(counter)
+    try:
+        assert not driver.find_element(By.CSS_SELECTOR, "[data-sound] input").is_selected()
+    finally:
+        driver.quit()
+
+
+def test_a_command_of_the_request_page_by_the_keyboard(counter: Gateway) -> None:
+    driver = station(counter)
+    try:
+        driver.get(at(counter, "/staff/requests"))
+        wedge(driver, "W35")
+        wait_for(driver, "Requests")
+        driver.find_element(By.CSS_SELECTOR, "tr[data-request] a").send_keys(Keys.ENTER)
+        wait_for(driver, "香港散步學")
+        reason = driver.find_element(By.NAME, "reason")
+        reason.send_keys("it is here" + Keys.ENTER)  # Enter in the field presses no button
+        assert driver.find_elements(By.CSS_SELECTOR, ".notice.done") == []
+        driver.find_element(By.XPATH, "//button[text()='receive']").send_keys(Keys.ENTER)
+        until(lambda: "Done: receive" in driver.find_element(By.TAG_NAME, "main").text, "the command")
+        assert "On the hold shelf" in driver.find_element(By.TAG_NAME, "main").text
+    finally:
+        driver.quit()
+
+
+# ---- pictures
+
+
+def keep(driver: WebDriver, name: str) -> None:
+    """Keep a picture of the page, three screens long at most; it is not wider than its screen, and axe finds nothing wrong."""
+    asked = "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
+    wide, inner, high = driver.execute_script(asked)
+    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    clip = {"x": 0, "y": 0, "width": inner, "height": min(high, 2400), "scale": 1}
+    found: Any = driver
+    told = found.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(told["data"]))
+    axe = Axe(driver)
+    axe.inject()
+    violations = axe.run()["violations"]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in violations] == [], name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["English", "繁體中文"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_pages_fit_their_screens(counter: Gateway, size: str, language: str, scheme: str) -> None:
+    driver = chromium(SIZES[size], scheme)
+    place = f"{size}-{language}-{scheme}"
+    fresh = f"W{40 + 4 * (size == 'desk') + 2 * (language == 'English') + (scheme == 'dark')}"
+    try:
+        log_in(driver, counter)
+        wait_for(driver, "Today")
+        driver.find_element(By.LINK_TEXT, language).click()
+        driver.get(at(counter, "/staff/scan"))
+        keep(driver, f"scan-ready-{place}")
+        for name, barcode in (("ok", fresh), ("no", "NOBODY"), ("owner", "SAME"), ("ship", "X0000003"), ("look", fresh)):
+            wedge(driver, barcode)
+            answered(driver, barcode)
+            keep(driver, f"scan-{name}-{place}")
+        wedge(driver, "P0003")
+        until(lambda: driver.find_element(By.NAME, "card").get_attribute("value") == "P0003", "the card")
+        keep(driver, f"scan-card-{place}")
+        driver.get(at(counter, "/staff/requests"))
+        wedge(driver, "P0002")
+        until(lambda: driver.find_elements(By.CSS_SELECTOR, "tr[data-request]"), "the matches")
+        keep(driver, f"requests-{place}")
+        driver.get(at(counter, "/staff/requests/R-7K2M4Q9XW3TD"))
+        for details in driver.find_elements(By.CSS_SELECTOR, "details"):
+            driver.execute_script("arguments[0].open = true", details)
+        keep(driver, f"request-{place}")
+        driver.get(at(counter, "/staff/explain?question=renew"))
+        driver.find_element(By.NAME, "item").send_keys("LOAN" + Keys.ENTER)
+        until(lambda: driver.find_elements(By.CSS_SELECTOR, "[data-outcome]"), "the explanation")
+        keep(driver, f"explain-{place}")
+    finally:
+        driver.quit()

@@ -1,0 +1,36 @@
+"""The [web] table of a configuration as the pages use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hkall_gateway.config import gateway as config
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.wiring.web import settings_of
+
+OIDC = """
+[web.oidc]
+issuer = "https://login.example.edu.hk"
+client_id = "hkall"
+client_secret_env = "HKALL_OIDC_SECRET"
+roles = { lending = "clerk", library-it = "sysadmin" }
+"""
+PORTS = demo_setup.Ports()
+
+
+def test_the_identity_provider_is_handed_on_with_its_secret_and_roles(tmp_path: Path) -> None:
+    path = demo_setup.write_config(tmp_path, PORTS, pages=True)
+    path.write_text(path.read_text(encoding="utf-8") + OIDC, encoding="utf-8")
+    environ = {**demo_setup.environment(PORTS), "HKALL_OIDC_SECRET": "s3cret"}
+    found = settings_of(config.load(path, environ), environ).oidc
+    assert found is not None
+    assert (found.issuer, found.client_id, found.role_claim) == ("https://login.example.edu.hk", "hkall", "groups")
+    assert found.secret.reveal() == "s3cret"
+    assert found.roles == {"lending": StaffRole.CLERK, "library-it": StaffRole.SYSADMIN}
+
+
+def test_a_site_without_a_provider_has_none(tmp_path: Path) -> None:
+    path = demo_setup.write_config(tmp_path, PORTS, pages=True)
+    environ = demo_setup.environment(PORTS)
+    assert settings_of(config.load(path, environ), environ).oidc is None
