@@ -56,7 +56,7 @@ def web_server(
 
     settings = CurrentSettings(means.config, means.environ)
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
-    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, door), partial(_erased, means), as_shown))
+    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown))
     proxies, most = AllowList(table.proxy_from), table.max_connections
     return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lxml import html
 
-from hkall_gateway.desk.staff.permitted import ACTIONS, Hindrance
+from hkall_gateway.desk.staff.permitted import ACTIONS, DenialReason
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.local_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -315,7 +315,7 @@ def test_every_command_has_a_button_and_a_meaning() -> None:
 def test_every_event_message_and_hindrance_has_words() -> None:
     assert {event.name for event in Event} <= set(history_words.EVENTS)
     assert set(history_words.SENDS) == set(Notification) | set(LocalSend)
-    assert set(history_words.HINDRANCES) == set(Hindrance)
+    assert set(history_words.HINDRANCES) == set(DenialReason)
 
 
 def test_dates_and_amounts_of_facts_are_written_as_everywhere(site: Site) -> None:

@@ -100,7 +100,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
         click.echo(f"{mistake}; it is left out", err=True)
     _load_holdings(site, found, dry_run=dry_run, full=full and not found.mistakes, force=force)
     if found.mistakes:
-        raise Ending(f"{len(found.mistakes)} records were left out, so that no copy was removed")
+        raise CliError(f"{len(found.mistakes)} records were left out, so that no copy was removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdi
         table = _checked(lambda path: exports.read_holdings_file(path, skip=skip), file)
         return _Holdings(table.rows, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
     if not marc.installed():
-        raise Ending("MARC files need the extra `web`: pip install 'hkall-gateway[web]'", WRONG)
+        raise CliError("MARC files need the extra `web`: pip install 'hkall-gateway[web]'", WRONG)
     found = _checked(lambda path: marc.read(path, site.marc, agency, skip=skip), file)
     return _Holdings(found.rows, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
 
@@ -314,7 +314,7 @@ def _judge(kind: str, report: LoadReport, *, full: bool, force: bool) -> None:
     counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
     click.echo(f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else ""))
     if report.too_many_vanish(full=full) and not force:
-        raise Ending(f"{gone} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+        raise CliError(f"{gone} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
 
 
 def _finish(site: Site, kind: str, number: int, *, full: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import REFUSED, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import REFUSED, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused, Requested
@@ -166,7 +166,7 @@ def _answer(outcome: Any, question: ExplainQuestion) -> dict[str, Any]:
 
     if isinstance(outcome, Refused):
         if question.rules == FINE and outcome.why is Reason.NOT_ON_LOAN:
-            raise Ending(f"{question.item[1]}: not on loan")
+            raise CliError(f"{question.item[1]}: not on loan")
         words = say(outcome.why, "en", outcome.detail)
         return {"answer": "no", "why": outcome.why.value, "rule": outcome.rule, "words": words}
     if isinstance(outcome, FineNow):

@@ -10,14 +10,14 @@ from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.store.queries import request_history
-from hkall_gateway.store.queries.request_history import JournalLine
+from hkall_gateway.store.queries.request_history import JournalRow
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
     """The command was not run: these lines of the journal are newer than the page that it was given on."""
 
-    lines: tuple[JournalLine, ...]
+    lines: tuple[JournalRow, ...]
 
 
 def act_since(context: Context, command: StaffCommand, name: str, seen: int) -> Answered | Changed:

@@ -177,9 +177,9 @@ def document(notification: PartnerMessage, partner: Partner, agency: str, secret
     return NcipMessage(message.service, {**header(partner, agency, secret), **_typed(message.fields, partner)})
 
 
-def as_shown(telling: PartnerMessage, partner: Partner, agency: str) -> str:
+def as_shown(notification: PartnerMessage, partner: Partner, agency: str) -> str:
     """The document as it would leave now, its secret a dot; "" if the partner's flow has no document for it."""
-    message = document(telling, partner, agency, HIDDEN)
+    message = document(notification, partner, agency, HIDDEN)
     return encode(message, DIALECTS[partner.dialect]).decode() if message else ""
 
 

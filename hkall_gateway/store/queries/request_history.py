@@ -96,11 +96,11 @@ def journal(unit: Queries, request: str) -> tuple[JournalRow, ...]:
     return tuple(JournalRow(*cells) for cells in reversed(_found(unit, newest).all()))
 
 
-def changes_since(unit: Queries, request: str, seen: int) -> tuple[JournalLine, ...]:
+def changes_since(unit: Queries, request: str, seen: int) -> tuple[JournalRow, ...]:
     """Return what changed a request after the line `seen`, oldest first; without refusals, and without notes of the courier."""
     moved = or_(J.channel != COURIER, J.source != J.target)
-    newer = select(*_columns(JOURNAL, JournalLine)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
-    return tuple(JournalLine(*cells) for cells in _found(unit, newer.order_by(J.id)))
+    newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
+    return tuple(JournalRow(*cells) for cells in _found(unit, newer.order_by(J.id)))
 
 
 def sent_at(unit: Queries, request: str) -> Mapping[int, datetime]:

@@ -9,17 +9,17 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.staff.permitted import Hindrance
+from hkall_gateway.desk.staff.permitted import DenialReason
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.local_messages import LocalSend
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.vocabulary import Reason
-from hkall_gateway.store.queries.request_history import JournalLine
+from hkall_gateway.store.queries.request_history import JournalRow
 from hkall_gateway.web.i18n import N_, day, gettext, moment, money
 from hkall_gateway.web.labels import POSITIONS
 from hkall_gateway.web.reasons import sentence
 
-E, N, H = Event, Notification, Hindrance
+E, N, H = Event, Notification, DenialReason
 
 # fmt: off
 EVENTS: Final[Mapping[str, str]] = MappingProxyType({
@@ -182,7 +182,7 @@ CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Where a change came from."""
 
-HINDRANCES: Final[Mapping[Hindrance, str]] = MappingProxyType({
+HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
     H.ROLE:        N_("your role may not"),
     H.POSITION:    N_("not where it stands now"),
     H.NO_FLAG:     N_("there is no flag"),
@@ -258,7 +258,7 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RULE: Final = re.compile(r"R\d+[a-z]?")
 
 
-def event_words(line: JournalLine, facts: Mapping[str, str]) -> str:
+def event_words(line: JournalRow, facts: Mapping[str, str]) -> str:
     """Return what happened; of a refusal, why."""
     if line.event == "REFUSED" and line.outcome in tuple(Reason):
         return sentence(Refused(Reason(line.outcome), line.rule, facts))
