@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import REFUSED, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import REFUSED, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused, Requested

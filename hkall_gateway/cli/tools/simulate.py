@@ -48,7 +48,7 @@ def simulate(
 
 
 def _with_driver(url: str) -> str:
-    """The URL as a configuration file may have it. Ending for any other database."""
+    """The URL as a configuration file may have it. CliError for any other database."""
     found = url.replace("postgresql://", "postgresql+psycopg://", 1)
     if found and not found.startswith("postgresql+psycopg://"):
         raise CliError(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)

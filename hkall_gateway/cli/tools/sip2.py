@@ -40,7 +40,7 @@ class TerminalSession:
     number: int = 0
 
     def ask(self, message: Sip2Message) -> Sip2Message:
-        """The reply to a message. Raises Ending when none comes, or one that cannot be read."""
+        """The reply to a message. Raises CliError when none comes, or one that cannot be read."""
         number, self.number = self.number, (self.number + 1) % 10
         wanted = Sip2Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
         try:
@@ -89,7 +89,7 @@ def sip2(
 
 
 def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
-    """The message that a line means, raw or short. Raises Ending (exit 2) for one that means none."""
+    """The message that a line means, raw or short. Raises CliError (exit 2) for one that means none."""
     words = _words(text) if _SHORT.fullmatch(text) else []
     try:
         if words[:1] and words[0] in SHAPES:
@@ -152,7 +152,7 @@ def _log_in(caller: TerminalSession, login: str, password: str) -> None:
 
 
 def password_of(variable: str | None) -> str:
-    """The password in an environment variable, or what is typed. Raises Ending (exit 2) where there is no such variable."""
+    """The password in an environment variable, or what is typed. Raises CliError (exit 2) where there is no such variable."""
     if variable is None:
         return str(click.prompt("Password", hide_input=True, err=True))
     if variable not in os.environ:
@@ -161,7 +161,7 @@ def password_of(variable: str | None) -> str:
 
 
 def connected(address: str, timeout_s: float, *, tls: bool = False, authority: Path | None = None) -> socket.socket:
-    """Return a socket connected to HOST:PORT. Raises Ending for a malformed address (exit 2) or a failed connection."""
+    """Return a socket connected to HOST:PORT. Raises CliError for a malformed address (exit 2) or a failed connection."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()):
         raise CliError(f"{address!r} is not HOST:PORT", WRONG)

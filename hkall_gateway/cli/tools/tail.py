@@ -88,7 +88,7 @@ def _patron(card: str, config: Path) -> Choice:
 
 
 def _key(config: Path) -> bytes:
-    """Returns the key of patron_ref. Ending (exit 2) if the configuration names none."""
+    """Returns the key of patron_ref. CliError (exit 2) if the configuration names none."""
     variable = _config(config).logs.patron_key_env  # which is set, or the configuration has an error
     if variable is None:
         raise CliError("--patron: [logs] has no patron_key_env; without a key give the patron_ref of a line", WRONG)
