@@ -55,9 +55,6 @@ def upgrade(engine: Engine) -> None:
         _fill(connection, shelving_keys.fill, shelving_keys.START)
         if not catalogue.is_filled(connection):
             _fill(connection, catalogue.fill, "")
-            connection.exec_driver_sql("BEGIN")
-            catalogue.mark_filled(connection)
-            connection.exec_driver_sql("COMMIT")
 
 
 def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place: Any) -> None:

@@ -15,7 +15,7 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import catalogue, loading
 from hkall_gateway.store.search.searching import FoundTitles, search
-from hkall_gateway.store.tables import JOBS, TITLES
+from hkall_gateway.store.tables import TITLES
 from hkall_gateway.store.unit import Unit
 
 DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert, Frank", "0-441-01359-7", call_number="PS3558 .E63")
@@ -108,7 +108,6 @@ def test_titles_of_an_earlier_release_are_filled_in(store: Immediate) -> None:
     while place is not None:
         after = place
         place = store.now(lambda unit, after=after: catalogue.fill(unit.connection, after, 2))
-    store.now(lambda unit: catalogue.mark_filled(unit.connection))
 
     assert store.now(lambda unit: catalogue.is_filled(unit.connection))
     strip = {"id": 0, "words": ""}
@@ -130,8 +129,8 @@ def test_an_upgrade_fills_in_titles(tmp_path: Path) -> None:
 
 def test_other_rules_of_words_make_every_title_again(store: Immediate) -> None:
     _load(store, [DUNE])
-    store.now(lambda unit: catalogue.mark_filled(unit.connection))
-    store.now(lambda unit: unit.execute(update(JOBS).where(JOBS.c.name == catalogue.JOB).values(cursor="0")))
+    assert store.now(lambda unit: catalogue.is_filled(unit.connection))
+    store.now(lambda unit: unit.execute(update(TITLES).values(digest="0")))
     assert not store.now(lambda unit: catalogue.is_filled(unit.connection))
 
 

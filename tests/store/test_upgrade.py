@@ -84,7 +84,7 @@ def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
     schema.upgrade(released)
 
     after = _counts(released)
-    assert {name: after[name] for name in before} == before | {"jobs": before["jobs"] + 1}  # that titles are filled in
+    assert {name: after[name] for name in before} == before
     assert (revisions.revision(released), schema.drift(released)) == (revisions.head(), [])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from hashlib import blake2b
 from itertools import groupby
 from types import MappingProxyType
@@ -20,14 +21,13 @@ from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.search.folding import folding_version, installed, words
 from hkall_gateway.store.search.index import IndexedWords, as_vector, delete_words, field_words, write_words
 from hkall_gateway.store.search.isbns import isbns_of
-from hkall_gateway.store.tables import HOLDINGS, JOBS, TITLES
+from hkall_gateway.store.tables import HOLDINGS, TITLES
 
 H, T = HOLDINGS.c, TITLES.c
 AnyRow = Row[*tuple[Any, ...]]
 LONGEST_KEY: Final = 300
 """The longest sort key of a title, in characters; an index has a limit for its entries."""
 CHUNK: Final = 1_000
-JOB: Final = "titles"
 FACTS: Final = ("bib_id", "title", "author", "linked_title", "linked_author", "isbns", "language", "published")
 NO_TITLES: Final[Mapping[str, Title]] = MappingProxyType({})
 
@@ -64,14 +64,8 @@ def is_filled(connection: Connection) -> bool:
     """Return whether all titles have been written by the present rules; True without the extra `web`."""
     if not installed():
         return True
-    written = connection.execute(select(JOBS.c.cursor).where(JOBS.c.name == JOB)).scalar()
-    return bool(written == folding_version() and not connection.execute(_UNWRITTEN).first())
-
-
-def mark_filled(connection: Connection) -> None:
-    """Record the rules by which all titles have been written."""
-    values = {"cursor": folding_version()}
-    connection.execute(insert_or_write_over(JOBS, connection.dialect.name, values), {"name": JOB, **values})
+    old = select(T.id).where(~T.digest.startswith(_rules())).limit(1)
+    return not (connection.execute(_UNWRITTEN).first() or connection.execute(old).first())
 
 
 def _copies(connection: Connection, bibs: Collection[str]) -> dict[str, list[AnyRow]]:
@@ -115,8 +109,17 @@ def _indexed(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
 
 
 def _digest(title: Title, indexed: IndexedWords) -> str:
-    facts = (folding_version(), *_facts(title).values(), indexed.call)
-    return blake2b("\x1f".join(facts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return _rules() + _hash("\x1f".join((*_facts(title).values(), indexed.call)), 12)
+
+
+@cache
+def _rules() -> str:
+    """Return the beginning of a digest: the rules by which words are made."""
+    return _hash(folding_version(), 4)
+
+
+def _hash(text: str, size: int) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
 def _facts(title: Title) -> dict[str, str]:

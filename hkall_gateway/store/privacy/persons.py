@@ -52,6 +52,7 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
     "payments":        ("currency",),
     "item_properties": ("agency", "barcode"),
     "set_aside":       ("round", "request"),
+    "titles":          (EVERY,),
     "web_sessions":    ("token_hash", "kind", "role", "source", "csrf"),
 }
 # fmt: on
