@@ -137,6 +137,11 @@ def test_json_with_blanks_of_another_shipper_is_understood(site: Path) -> None:
     assert events(tail(site, "-", "--json", "--since", "2017-03-01T09:00:06", stdin=spaced)) == ["sip2.opened"]
 
 
+def test_in_json_a_line_is_what_it_was(site: Path) -> None:
+    odd = '{"event":"ncip.answered","claimed":"\u200b\u0085香港"}'
+    assert tail(site, "-", "--json", stdin=odd + "\n").stdout == odd + "\n"
+
+
 def test_control_characters_of_a_damaged_line_do_not_reach_the_terminal(site: Path) -> None:
     assert tail(site, "-", stdin="\x1b[2Jdamaged\n").stdout == "\ufffd[2Jdamaged\n"
 

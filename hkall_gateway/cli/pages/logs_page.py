@@ -33,7 +33,8 @@ hkall-gateway tail --follow --terminal counter-1                     # new lines
 
 - `--request`, `--terminal`, `--partner` and `--patron` choose conversations: also the lines with the same `corr_id` are drawn,
   together, such as the decision with its rule and the delivery that followed. All given must match one line of it.
-- `--level` and `--since` leave out lines. `--since` is a time of today, a day, or both (`2026-11-27T09:00`).
+  With `--follow` each line is drawn as it comes; a pipe without end, such as `journalctl --follow`, needs it too.
+- `--level` and `--since` leave out lines. `--since` is an hour (the last one before now), a day, or both (`2026-11-27T09:00`).
 - A traceback is drawn as its last line; the JSON line has all of it.
 - A line that is not JSON is drawn as it is, unless a conversation was chosen that it does not mention.
 - Lines of a conversation that came more than 20,000 lines before the first match are not found.
@@ -41,7 +42,7 @@ hkall-gateway tail --follow --terminal counter-1                     # new lines
 ## OpenTelemetry
 
 Field names stay; a collector maps them by the last column of the table of fields. `Timestamp`, `SeverityText`, `EventName`,
-`Body` and `TraceId` are fields of the log record, the others attributes. Severity numbers: debug 5, info 9, warning 13,
+`Body`, `TraceId` and `InstrumentationScope` are parts of the log record, the others attributes. Severity numbers: debug 5, info 9, warning 13,
 error 17, critical 21.
 
 Every document that we post carries a W3C `traceparent`. Its trace-id is computed from `corr_id`, so that all deliveries of one

@@ -117,15 +117,17 @@ def _lines(file: Path, follow: bool, *, from_end: bool) -> Iterable[bytes]:
 
 
 def _drawing(as_json: bool) -> Callable[[bytes], str]:
-    """Returns a function that draws a line: as it is if asked for, or if it is damaged, but for control characters."""
+    """Returns a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
     from hkall_gateway.cli.work.log_lines import event_of
     from hkall_gateway.edge.log_console import drawing, printable
 
     draw = drawing(colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
     def drawn(line: bytes) -> str:
-        event = None if as_json else event_of(line)
-        return printable(line.decode("utf-8", "backslashreplace")) if event is None else draw(event)
+        event = event_of(line)
+        if event is None:
+            return printable(line.decode("utf-8", "backslashreplace"))
+        return line.decode("utf-8", "backslashreplace") if as_json else draw(event)
 
     return drawn
 

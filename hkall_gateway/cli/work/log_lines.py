@@ -124,7 +124,8 @@ class LogFilter:
             yield from self._shown(conversation, [line])
         elif self._is_chosen(line):
             earlier = self._recent.take(conversation)
-            self._chosen |= {conversation} if conversation else set()
+            if conversation:
+                self._chosen.add(conversation)
             yield from self._shown(conversation, [*earlier, line])
         elif conversation:
             self._recent.add(conversation, line)
