@@ -213,7 +213,7 @@ def test_lines_without_a_conversation_stay_alone() -> None:
 BUSY = [
     line(n % 60, "sip2.answered", channel="sip2", terminal=f"counter-{n % 20}", corr_id=f"counter-{n % 20}/{n // 2}", code="12",
          ok=True, ms=14, peer="127.0.0.1", request_id=f"R-2017-{n:06}")
-    for n in range(200_000)
+    for n in range(100_000)
 ]  # fmt: skip
 
 

@@ -42,8 +42,8 @@ hkall-gateway tail --follow --terminal counter-1                     # new lines
 ## OpenTelemetry
 
 Field names stay; a collector maps them by the last column of the table of fields. `Timestamp`, `SeverityText`, `EventName`,
-`Body`, `TraceId` and `InstrumentationScope` are parts of the log record, the others attributes. Severity numbers: debug 5, info 9, warning 13,
-error 17, critical 21.
+`Body`, `TraceId` and `InstrumentationScope` are parts of the log record, the others attributes. Severity numbers: debug 5,
+info 9, warning 13, error 17, critical 21.
 
 Every document that we post carries a W3C `traceparent`. Its trace-id is computed from `corr_id`, so that all deliveries of one
 conversation have the same; delivery lines have it as `trace_id`. If a partner sends a `traceparent`, the lines about its
