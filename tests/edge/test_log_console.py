@@ -25,7 +25,9 @@ ANSWERED = {
     "request_id": "",
 }
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
 )
 NAMES = st.text() | st.sampled_from(["ts", "level", "event", "exception", "trace", "stack", "exc_info", "logger"])
 
@@ -63,6 +65,6 @@ def test_chinese_stays_readable() -> None:
     assert "香港大學" in plain({"event": "ncip.answered", "claimed": "香港大學"})
 
 
-@given(st.dictionaries(NAMES, JSON))
+@given(st.dictionaries(NAMES, JSON, max_size=4))
 def test_any_json_object_is_one_printable_line(event: dict[str, Any]) -> None:
     assert plain(event).isprintable()
