@@ -102,7 +102,7 @@ def test_revisions_go_forward_only() -> None:
 
 # ---- old and new gateways together
 
-ADDS = {"f", "create_table", "create_index", "add_column", "batch_alter_table", "execute"}
+ADDS = {"f", "create_table", "create_index", "add_column", "batch_alter_table", "execute", "get_bind"}
 
 
 def _operations(source: str) -> Iterator[tuple[str, ast.Call]]:

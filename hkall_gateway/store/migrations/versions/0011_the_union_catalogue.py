@@ -45,4 +45,4 @@ def upgrade() -> None:
         sqlite_where=linked,
         postgresql_where=linked,
     )
-    op.execute(SEARCH_INDEX[op.get_context().dialect.name])
+    op.execute(SEARCH_INDEX[op.get_bind().dialect.name])
