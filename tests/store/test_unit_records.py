@@ -15,6 +15,7 @@ from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.letters import LETTERS, silent
 from hkall_gateway.rules.settings import Notices
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import inbox, rounds
 from hkall_gateway.store.engine.immediate import Immediate
@@ -75,7 +76,7 @@ def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
 def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
-    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], "sent", "", now)
+    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], NoticeState.SENT, "", now)
     assert [(n["state"], n["sent_at"]) for n in rows(NOTICES)] == [("sent", now)]
 
 
@@ -85,7 +86,7 @@ def test_an_occasion_whose_letter_was_not_needed_may_come_again(
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
-    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], state, "", now)
+    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], NoticeState(state), "", now)
     store.now(Unit.advance, loan, Event.FALL_DUE, now + timedelta(days=1), by)
     assert len(rows(OUTBOX)) == letters
     assert [n["state"] for n in rows(NOTICES)] == ["queued" if letters == 2 else state]
