@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
@@ -142,7 +142,6 @@ def _run(row: ActionRow, command: StaffCommand) -> Answered | Changed:
 
 def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand | str:
     """Return the command line's command, from the fields of the form, or what is wrong with them."""
-    command = StaffCommand(actor(row.name), number, reason=given["reason"])
     on, to = given.get("on", ""), given.get("to", "")
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
     named = (agency, barcode) if slash or "lender" in row.takes else ("", agency)
@@ -154,7 +153,8 @@ def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand
     if cents is not None and cents < 0:
         return gettext("This is no amount.")
     position = Position(to) if to in tuple(Position) else None
-    return replace(command, agency=named[0], barcode=named[1], on=day, cents=cents, position=position)
+    by, reason = actor(row.name), given["reason"]
+    return StaffCommand(by, number, named[1], named[0], reason, on=day, cents=cents, position=position)
 
 
 def _cents(given: dict[str, str]) -> int | None:
