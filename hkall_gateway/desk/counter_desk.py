@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from hkall_gateway.desk import borrowing, cards, counter, fines, lending, queries, returning
 from hkall_gateway.desk.common.context import Context
@@ -35,6 +37,9 @@ from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, loc
 from hkall_gateway.rules.vocabulary import NOTHING, Reason, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.unit import Unit
+
+Said = TypeVar("Said")
+CardCommand = TypeVar("CardCommand", BlockCard, EnableCard, Hold, RenewAll)
 
 
 class CounterDesk:
@@ -111,41 +116,34 @@ class CounterDesk:
 
     async def block_card(self, ask: BlockCard) -> CardSet | Refused:
         """Block a card."""
-        facts = await self._services.facts(ask.card)
-        if not facts.reachable:
-            return TRY_AGAIN
-        ask = as_present(ask, facts)
-        return await self._services.once(None, locks_for(patron=ask.card), cards.block_card, ask, facts)
+        return await self._about_card(cards.block_card, ask)
 
     async def enable_card(self, ask: EnableCard) -> CardSet | Refused:
         """Lift a block that a terminal set here."""
-        if no := await self._services.pin_refused(ask.card, ask.pin):
-            return no
-        facts = await self._services.facts(ask.card)
-        if not facts.reachable:
-            return TRY_AGAIN
-        ask = as_present(ask, facts)
-        return await self._services.once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
+        return await self._about_card(cards.enable_card, ask, ask.pin)
 
     async def hold(self, ask: Hold) -> HoldResult | Refused:
         """Place, change or cancel a patron's hold."""
-        if no := await self._services.pin_refused(ask.card, ask.pin):
-            return no
-        facts = await self._services.facts(ask.card)
-        if not facts.reachable:
-            return TRY_AGAIN
-        ask = as_present(ask, facts)
-        return await self._services.once(None, LockSet(ask.card, whole=True), cards.hold, ask, facts)
+        return await self._about_card(cards.hold, ask, ask.pin, whole=True)
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
         """Renew all loans of a patron."""
-        if no := await self._services.pin_refused(ask.card, ask.pin):
+        return await self._about_card(cards.renew_all, ask, ask.pin, whole=True)
+
+    async def _about_card(
+        self, work: Callable[..., Said], ask: CardCommand, pin: Sensitive = NOTHING, *, whole: bool = False
+    ) -> Said | Refused:
+        """Run `work` with the facts of the card's owner, under the present card; a `pin` must be right.
+
+        `whole` locks all of the patron's requests.
+        """
+        if no := await self._services.pin_refused(ask.card, pin):
             return no
         facts = await self._services.facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)
-        return await self._services.once(None, LockSet(ask.card, whole=True), cards.renew_all, ask, facts)
+        return await self._services.once(None, LockSet(ask.card, whole=whole), work, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
         """Record the properties of a copy as a terminal reports them."""
