@@ -17,7 +17,7 @@ from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS
-from hkall_gateway.web.staff import history_words
+from hkall_gateway.web.staff import history_words, sends
 from tests.web.conftest import TOKEN, Browser, Site
 
 P = Position
@@ -314,7 +314,7 @@ def test_every_command_has_a_button_and_a_meaning() -> None:
 
 def test_every_event_message_and_hindrance_has_words() -> None:
     assert {event.name for event in Event} <= set(history_words.EVENTS)
-    assert set(history_words.SENDS) == set(Notification) | set(LocalSend)
+    assert set(sends.SENDS) == set(Notification) | set(LocalSend)
     assert set(history_words.HINDRANCES) == set(DenialReason)
 
 

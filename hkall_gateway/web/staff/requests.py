@@ -31,6 +31,7 @@ from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import staff
 from hkall_gateway.web.staff import history_words as words
+from hkall_gateway.web.staff.sends import SENDS
 
 PAGES = Blueprint("requests", __name__)
 
@@ -200,7 +201,13 @@ def _page(number: str, given: Given) -> str:
     page = _query(console.request_page, number, StaffRole.of(person.role))
     if isinstance(page, Refused):
         abort(404)
-    tables: dict[str, Any] = {"documents": _documents(page), "w": words, "asked_first": ASKED_FIRST, "notes": NOTES}
+    tables: dict[str, Any] = {
+        "documents": _documents(page),
+        "w": words,
+        "sends": SENDS,
+        "asked_first": ASKED_FIRST,
+        "notes": NOTES,
+    }
     tables |= {"event_words": words.event_words, "rules_of": words.rules_of, "channels": words.CHANNELS}
     tables |= {"meanings": MEANINGS, "commands": COMMANDS, "positions": POSITIONS, "flags": _flags(page)}
     return render_template("staff/request.html", page=page, given=given, **tables)
