@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooSlow
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.web.turns import Turn
 
 LOG = structlog.get_logger()
 T = TypeVar("T")
@@ -42,6 +43,14 @@ class Bridge(Protocol):
         """Return the desk's result of a command. TRY_AGAIN: no answer in time, so that the command may be done or not."""
         ...
 
+    def drawing(self) -> AbstractContextManager[None]:
+        """Have the turn to draw a page: all of its Python runs inside."""
+        ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Let another page draw meanwhile: around whatever takes long and is no Python. The methods above do it themselves."""
+        ...
+
 
 class DeskBridge:
     """Crosses from the threads of the pages to the reactor's thread.
@@ -52,12 +61,15 @@ class DeskBridge:
     def __init__(
         self, reactor: Any, store: Store, engine: Engine, make_unit: Callable[[Connection], Any], limit_s: float
     ) -> None:
-        self._reactor, self._store, self._engine, self._make_unit = reactor, store, engine, make_unit
-        self._limit_s, self._closed = limit_s, False
+        self._reactor, self._store, self._make_unit = reactor, store, make_unit
+        self._limit_s, self._closed, self._turn = limit_s, False, Turn()
+        self._own_engine = self._turn.engine(engine)
         self._waiting: set[Future[Any]] = set()
 
     def read(self, work: Callable[..., T], *args: Any) -> T:
-        with closing(Immediate(self._engine, self._make_unit)) as own:
+        with self.waiting():
+            connected = Immediate(self._own_engine, self._make_unit)
+        with closing(connected) as own:
             return finished(own.read(work, *args))
 
     def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
@@ -79,6 +91,12 @@ class DeskBridge:
                 LOG.warning("web.desk_too_slow", limit_s=self._limit_s)
             return TRY_AGAIN
 
+    def drawing(self) -> AbstractContextManager[None]:
+        return self._turn
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return self._turn.waiting()
+
     def close(self) -> None:
         """Answer all calls that wait, and every later one, as too slow. Called in the reactor's thread at the end."""
         self._closed = True
@@ -94,7 +112,8 @@ class DeskBridge:
             if self._closed:
                 raise TooSlow
             self._reactor.callFromThread(around.run, _begin, begin, answer)
-            return answer.result(self._limit_s)
+            with self.waiting():
+                return answer.result(self._limit_s)
         finally:
             self._waiting.discard(answer)
 
@@ -116,6 +135,12 @@ class DirectBridge:
             return finished(command)
         except Unavailable:
             return TRY_AGAIN
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def _begin(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:

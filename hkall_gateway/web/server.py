@@ -1,10 +1,12 @@
 """The pages' HTTP server: Flask on a bounded pool of threads, with the limits of every port of ours.
 
-The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`.
+The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`. While pages are
+made, threads give way to each other more often.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import structlog
@@ -21,6 +23,7 @@ from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
+from hkall_gateway.web.turns import SWITCH_S
 
 LOG = structlog.get_logger()
 
@@ -40,6 +43,7 @@ class PagesResource(Resource):
         made: Any = WSGIResource  # it has no types
         self._wsgi = made(reactor, pool, app)
         self._most, self._in_hand, self._idle = most, 0, list[Deferred[None]]()
+        self._usual_switch_s = sys.getswitchinterval()
 
     def render(self, request: Any) -> Any:
         if request.too_long:
@@ -48,6 +52,8 @@ class PagesResource(Resource):
             request.setHeader(b"retry-after", b"5")
             return _plainly(request, 503, BUSY)
         self._in_hand += 1
+        if self._in_hand == 1:
+            sys.setswitchinterval(SWITCH_S)
         request.notifyFinish().addBoth(self._done)
         return self._wsgi.render(request)
 
@@ -61,6 +67,8 @@ class PagesResource(Resource):
 
     def _done(self, _reason: object) -> None:
         self._in_hand -= 1
+        if not self._in_hand:
+            sys.setswitchinterval(self._usual_switch_s)
         while not self._in_hand and self._idle:
             self._idle.pop().callback(None)
 

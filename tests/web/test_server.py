@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import create_engine
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.threads import blockingCallFromThread
@@ -70,7 +71,7 @@ class Pages:
 @pytest.fixture
 def pages(reactor: Any) -> Iterator[Pages]:
     go_on, inside = threading.Event(), threading.Semaphore(0)
-    bridge = DeskBridge(reactor, None, None, None, 60.0)  # type: ignore[arg-type]  # these pages ask no database
+    bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, 60.0)  # type: ignore[arg-type]  # these pages ask no database
     app = Flask(__name__)
 
     @app.route("/slow", methods=["GET", "POST"])

@@ -51,9 +51,10 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
         _count("throttled")
         return _page(filled, _wait(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
-    if account is None or not matches(account.secret_hash, password):
-        if account is None:
-            matches(DECOY, password)  # an unknown name takes as long as a known one
+    with services().bridge.waiting():
+        # An unknown name takes as long as a known one.
+        right = matches(account.secret_hash if account else DECOY, password)
+    if account is None or not right:
         throttle.wrong(address, login)
         _count("wrong")
         return _page(filled, gettext("Login or password is wrong.")), 401

@@ -41,7 +41,8 @@ _MAKING: Final = threading.Lock()
 def begin() -> Response:
     """Leads to the provider."""
     try:
-        address, pending = _provider().begin(_callback(), local_path(request.args.get("next", ""), ""))
+        with services().bridge.waiting():
+            address, pending = _provider().begin(_callback(), local_path(request.args.get("next", ""), ""))
     except OidcRefused as refused:
         return _refused(refused.outcome, refused.why)
     answer = redirect(address, 303)
@@ -54,7 +55,8 @@ def back() -> Response:
     """The provider's answer: whom it has named, and with which role. One answer is taken once."""
     pending = from_cookie(request.cookies.get(COOKIE, ""))
     try:
-        person = _provider().identify(request.args, pending, _callback())
+        with services().bridge.waiting():
+            person = _provider().identify(request.args, pending, _callback())
     except OidcRefused as refused:
         answer = _refused(refused.outcome, refused.why)
     else:
@@ -67,7 +69,9 @@ def back() -> Response:
 def end() -> Response:
     """Leads to the provider's own logout: at a shared counter the next person must not come in by the same name."""
     own = services().settings().public_url + url_for("staff_login.form")
-    return redirect(_provider().end_address(own) or url_for("staff_login.form"), 303)
+    with services().bridge.waiting():
+        address = _provider().end_address(own)
+    return redirect(address or url_for("staff_login.form"), 303)
 
 
 def _admitted(person: Identified, goal: str) -> Response:

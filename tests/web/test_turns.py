@@ -1,0 +1,109 @@
+"""One page is drawn at a time; while it waits for something else, another one is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.web.turns import Turn
+
+LIMIT_S = 5.0
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
+    yield made
+    made.dispose()
+
+
+def another_draws(turn: Turn, threads: ThreadPoolExecutor) -> bool:
+    """Whether another thread gets the turn now, within a second."""
+    drawn = threading.Event()
+
+    def draw() -> None:
+        with turn:
+            drawn.set()
+
+    threads.submit(draw)
+    return drawn.wait(1.0)
+
+
+def test_two_pages_are_never_drawn_at_once(threads: ThreadPoolExecutor) -> None:
+    turn, drawing, most = Turn(), [0], [0]
+
+    def draw() -> None:
+        for _ in range(200):
+            with turn:
+                drawing[0] += 1
+                most[0] = max(most[0], drawing[0])
+                drawing[0] -= 1
+
+    for drawn in [threads.submit(draw) for _ in range(4)]:
+        drawn.result(LIMIT_S)
+    assert most == [1]
+
+
+def test_nobody_else_draws_while_a_page_computes(threads: ThreadPoolExecutor) -> None:
+    turn = Turn()
+    with turn:
+        assert not another_draws(turn, threads)
+
+
+def test_another_page_is_drawn_while_one_waits(threads: ThreadPoolExecutor) -> None:
+    turn = Turn()
+    with turn:
+        with turn.waiting():
+            assert another_draws(turn, threads)
+        assert turn.held
+
+
+def test_another_page_is_drawn_during_a_long_statement(engine: Engine, threads: ThreadPoolExecutor) -> None:
+    turn, drawn = Turn(), list[bool]()
+    own = turn.engine(engine)
+    with turn, own.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.create_function("meanwhile", 0, lambda: drawn.append(another_draws(turn, threads)))
+        connection.execute(text("SELECT meanwhile()")).all()
+        assert turn.held
+    assert drawn == [True]
+
+
+def test_a_statement_that_fails_gives_the_turn_back(engine: Engine, threads: ThreadPoolExecutor) -> None:
+    turn = Turn()
+    with turn, turn.engine(engine).connect() as connection:
+        with pytest.raises(DBAPIError):
+            connection.execute(text("SELECT * FROM no_such_table"))
+        assert turn.held
+        assert not another_draws(turn, threads)
+    assert another_draws(turn, threads)
+
+
+@pytest.mark.parametrize("work", [lambda turn: turn.waiting(), lambda turn: turn])
+def test_an_error_leaves_the_turn_free(work: Callable[[Turn], Any], threads: ThreadPoolExecutor) -> None:
+    turn = Turn()
+    with pytest.raises(RuntimeError), work(turn):
+        raise RuntimeError
+    assert not turn.held
+    assert another_draws(turn, threads)
+
+
+def test_a_thread_without_the_turn_asks_the_database_all_the_same(engine: Engine) -> None:
+    turn = Turn()
+    with turn.engine(engine).connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    assert not turn.held
