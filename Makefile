@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run free-ports demo catalogue test test-browser attack test-postgres check fmt docs bench mutate mutate-desk
+.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres check fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -51,6 +51,12 @@ test-browser: .venv/.test
 # Long attacks on a daemon of this machine, one after the other, because they measure the waiting times of other callers.
 attack: .venv/.test
 	$(BIN)/pytest tests/attacks -m attack -p no:randomly
+
+# Wapiti at the pages of a gateway of this machine, for about ten minutes; it has an environment of its own.
+scan-web: .venv/.test
+	test -x .venv-scan/bin/wapiti || $(PYTHON) -m venv .venv-scan
+	.venv-scan/bin/pip install --quiet --disable-pip-version-check 'wapiti3>=3.2'
+	HKALL_WAPITI=$$PWD/.venv-scan/bin/wapiti $(BIN)/pytest tests/attacks -m scan -p no:randomly
 
 test-postgres: .venv/.test
 	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.tools.replay import command_line
-from hkall_gateway.lab.scenario.runner import play
+from hkall_gateway.lab.scenario.runner import play, replay
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scenarios").glob("*.txt"))
 XSDS = Path(__file__).parents[2] / "shared/ncip/xsd"
@@ -56,7 +56,8 @@ def schemas() -> Schemas:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_gateway_does_what_the_scenario_says(file: Path, engine: Engine) -> None:
-    play(file, engine, command_line=COMMANDS).close()
+    (played,) = replay([file], lambda: engine, command_line=COMMANDS)
+    assert played.failure == ""
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

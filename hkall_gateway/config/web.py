@@ -86,7 +86,7 @@ class Web(Strict):
     )
     share_ports: bool = Field(default=False, description="other gateways of this machine listen there too (SO_REUSEPORT)")
     public_url: PublicUrl = Field(description="where browsers reach it; https:// unless it is loopback")
-    threads: Annotated[int, Field(ge=1, le=32)] = Field(default=4, description="threads for pages: one draws, the others wait for data")
+    threads: Annotated[int, Field(ge=1, le=32)] = Field(default=4, description="threads: one page is drawn, others wait")
     proxy_from: tuple[Network, ...] = Field(
         default=(), description="reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
     )

@@ -9,9 +9,10 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.counter_desk import CounterDesk
 from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Place, SeePatron
 from hkall_gateway.desk.messages.results import Outcome, PatronSeen, Refused
-from hkall_gateway.desk.messages.scans import CardScanned, CopyScanned, Scan
+from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Reason, Request
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Reason, Request
+from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.unannounced import asked_by_barcode, copies_with
 
 NUMBER: Final = "R-"
@@ -30,10 +31,15 @@ class _Found:
     copies: tuple[Holding, ...]
     owners: tuple[str, ...]
     partner: Partner | None
+    borrower: Borrower | None
 
     @property
     def is_copy(self) -> bool:
         return bool(self.held or self.owners)
+
+    @property
+    def is_card(self) -> bool:
+        return bool(self.partner or self.borrower)
 
     @property
     def request(self) -> Request | None:
@@ -46,15 +52,21 @@ class ScanStation:
     def __init__(self, services: DeskServices, counter: CounterDesk) -> None:
         self._services, self._counter = services, counter
 
-    async def scan(self, ask: Scan) -> CardScanned | CopyScanned:
-        """Take one scan: remember nothing, tell a card from a copy, and lend or check in the copy."""
+    async def scan(self, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:
+        """Take one scan: remember nothing, tell a card from a copy, and lend or check in the copy.
+
+        A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
+        would cost a question that has no answer.
+        """
         found = await self._services.read(_find, ask)
-        if found.is_copy or ask.agency:
+        if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
             return await self._copy(ask, found)
+        if found.is_copy and ask.kind is None:
+            return _either(ask.text, found)
         if found.partner:
             return CardScanned(ask.text, partner=found.partner)
         seen = await self._counter.see_patron(SeePatron(ask.by, ask.text))
-        if seen.refusal is None or seen.refusal.why not in NO_CARD:
+        if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
             return CardScanned(seen.card, seen)
         scanned = await self._copy(ask, found)
         return _undecided(scanned) if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused) else scanned
@@ -67,14 +79,17 @@ class ScanStation:
         return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
 
     async def _take_in(self, ask: Scan, found: _Found) -> Outcome:
-        place = Place("counter", self._services.library.pickup_locations[0])
+        place = Place("counter", self._place(ask) or self._services.library.pickup_locations[0])
         return await self._counter.check_in(CheckIn(ask.by, place, found.barcode, found.agency))
 
     async def _lend(self, ask: Scan, found: _Found) -> Outcome:
         mine = next((request for request in found.held if request.patron == ask.card), found.request)
-        usual = self._services.library.pickup_locations[0]
-        place = Place("counter", (mine.pickup_location if mine else "") or usual)
+        usual = (mine.pickup_location if mine else "") or self._services.library.pickup_locations[0]
+        place = Place("counter", self._place(ask) or usual)
         return await self._counter.check_out(CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True))
+
+    def _place(self, ask: Scan) -> str:
+        return ask.place if ask.place in self._services.library.pickup_locations else ""
 
     async def _patron(self, ask: Scan, card: str) -> PatronSeen | None:
         return await self._counter.see_patron(SeePatron(ask.by, card)) if card else None
@@ -89,7 +104,8 @@ def _find(context: Context, ask: Scan) -> _Found:
     awaited = [lender.agency for _request, lender in asked_by_barcode(unit, barcode) if agency in ("", lender.agency)]
     owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
     partner = unit.partner_with_card(ask.text)
-    return _Found(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner)
+    borrower = unit.patron(card_now(unit, ask.text))
+    return _Found(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
 
 
 def _named(numbered: Request | None, ask: Scan) -> tuple[str, str]:
@@ -106,6 +122,13 @@ def _after(context: Context, found: _Found, outcome: Outcome) -> Request | None:
         return context.unit.request(number)
     ours = any(copy.agency == context.library.agency for copy in found.copies)
     return context.unit.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
+
+
+def _either(text: str, found: _Found) -> CardOrCopy:
+    known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
+    owner = found.owners[0] if len(found.owners) == 1 else ""
+    library = found.partner.agency if found.partner else ""
+    return CardOrCopy(text, known.title if known else "", owner, found.borrower, library)
 
 
 def _undecided(scanned: CopyScanned) -> CopyScanned:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 SENTENCES: Mapping[str, tuple[str, str]] = {
     "R1": (
         "On the days of a suspension no book is requested; patrons are referred to Interlibrary Loans.",
-        "暫停服務期間不接受任何預約；讀者可改用館際互借服務。",
+        "暫停服務期間不接受任何申請；讀者可改用館際互借服務。",
     ),
     "R2": (
         "Twelve categories of HKU and HKU SPACE may borrow; of SPACE students only those who study full time.",
@@ -23,27 +23,27 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "R5": (
         "Only books are requested and lent.",
-        "只可預約及借閱圖書。",
+        "只可申請及借閱圖書。",
     ),
     "R6": (
         "A title that is available at home is not requested elsewhere.",
-        "本館現有可借的書名，不會向其他圖書館預約。",
+        "本館現有可借的書名，不會向其他圖書館申請。",
     ),
     "R7": (
         "Only a copy that is available now at another library can be requested.",
-        "只可預約其他圖書館現時可借的複本。",
+        "只可申請其他圖書館現時可借的複本。",
     ),
     "R8": (
         "A patron asks for a title, or for one volume of it; no other volume is sent instead.",
-        "讀者預約一個書名或其中一冊；不會以另一冊代替。",
+        "讀者申請一個書名或其中一冊；不會以另一冊代替。",
     ),
     "R9": (
         "Only our own patrons enter by the borrowing side; other libraries' patrons are lent to.",
-        "只有本館讀者可由借入一方提出預約；其他圖書館的讀者則由本館借出圖書。",
+        "只有本館讀者可由借入一方提出申請；其他圖書館的讀者則由本館借出圖書。",
     ),
     "R10": (
         "The requester is identified before a request is recorded.",
-        "任何紀錄作出之前，必先確認預約者的身分。",
+        "任何紀錄作出之前，必先確認申請人的身分。",
     ),
     "R11": (
         "One lender is asked at a time, and every attempt is recorded.",
@@ -51,7 +51,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "R11a": (
         "The same patron does not ask twice for the same title.",
-        "同一讀者不可重複預約同一書名。",
+        "同一讀者不可重複申請同一書名。",
     ),
     "R12": (
         "One letter informs the patron that the book has arrived.",
@@ -59,7 +59,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "R13": (
         "The requester alone collects the book, at the counter.",
-        "圖書只可由預約者本人在櫃檯領取。",
+        "圖書只可由申請人本人在櫃檯領取。",
     ),
     "R14": (
         "It waits five calendar days after the letter.",
@@ -151,7 +151,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "R36": (
         "Cancelling is done in the patron's own record.",
-        "取消預約須在讀者本人的紀錄內進行。",
+        "取消申請須在讀者本人的紀錄內進行。",
     ),
     "R37": (
         "A lender may decline: not on the shelf, lent at home, or not fit to lend.",

@@ -636,6 +636,18 @@ WEB_SESSIONS = Table(
 )
 
 
+WEB_SCANS = Table(
+    "web_scans",
+    METADATA,
+    Column("token_hash", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _instant("at", required=True),
+    _text("answer"),
+    comment="The latest scans of a session at the scan station, numbered from 1, so that a page that is loaded again shows its "
+    "answer and sends nothing. `answer` is JSON in the words that were shown.",
+)
+
+
 API_TOKENS = Table(
     "api_tokens",
     METADATA,

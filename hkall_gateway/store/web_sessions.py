@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.queries.queries import Queries
-from hkall_gateway.store.tables import WEB_SESSIONS
+from hkall_gateway.store.tables import WEB_SCANS, WEB_SESSIONS
 from hkall_gateway.store.unit import Unit
 
 S = WEB_SESSIONS.c
@@ -60,7 +60,7 @@ def find(unit: Queries, token_hash: str) -> WebSession | None:
 
 def begin(unit: Unit, session: WebSession, now: datetime, before: str = "") -> None:
     """Store a new session, delete the one of the token `before`, and those that have reached their absolute end."""
-    unit.execute(delete(WEB_SESSIONS).where((S.token_hash == before) | (S.ends_at <= now)))
+    _delete(unit, (S.token_hash == before) | (S.ends_at <= now))
     unit.execute(insert(WEB_SESSIONS).values(**asdict(session)))
 
 
@@ -71,4 +71,16 @@ def seen(unit: Unit, token_hash: str, now: datetime) -> None:
 
 def end(unit: Unit, token_hash: str) -> None:
     """Delete a session. Safe to call again."""
-    unit.execute(delete(WEB_SESSIONS).where(S.token_hash == token_hash))
+    _delete(unit, S.token_hash == token_hash)
+
+
+def end_of_patron(unit: Unit, card: str) -> None:
+    """Delete the sessions of a patron's card."""
+    _delete(unit, (S.kind == PATRON) & (S.patron == card))
+
+
+def _delete(unit: Unit, which: ColumnElement[bool]) -> None:
+    """Delete sessions with their scans."""
+    of_these = WEB_SCANS.c.token_hash.in_(select(S.token_hash).where(which))
+    unit.execute(delete(WEB_SCANS).where(of_these))
+    unit.execute(delete(WEB_SESSIONS).where(which))

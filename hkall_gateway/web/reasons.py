@@ -107,3 +107,8 @@ def _shown(value: object) -> str:
         return day(value)
     word = str(value)
     return gettext(POSITIONS[word]) if word in POSITIONS else word or UNKNOWN
+
+
+def reason_in_words(word: str) -> str:
+    """Return the sentence of a stored reason; a word of a later release as it is."""
+    return sentence(Refused(Reason(word))) if word in set(Reason) else word

@@ -286,7 +286,9 @@ def scenario(row: Row) -> str:
 def test_news_out_of_order_is_taken_as_what_it_is_and_counts_once(row: Row, lent: bool, tmp_path: Path) -> None:
     (tmp_path / "row.toml").write_text(world(row, lent=lent), "utf-8")
     (tmp_path / "row.txt").write_text(scenario(row), "utf-8")
-    play(tmp_path / "row.txt", command_line=COMMANDS).close()
+    at_the_end = play(tmp_path / "row.txt", command_line=COMMANDS)
+    assert at_the_end.request("R1").position == row.then.split()[0]
+    at_the_end.close()
 
 
 def test_every_position_of_both_sides_is_in_the_table() -> None:

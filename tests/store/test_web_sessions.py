@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hkall_gateway.store import web_sessions
+from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.store import web_scans, web_sessions
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.web_sessions import LONGEST, STAFF, WebSession
+from hkall_gateway.store.loads.former_cards import replace_card
+from hkall_gateway.store.web_sessions import LONGEST, PATRON, STAFF, WebSession
 
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
@@ -35,3 +38,33 @@ def test_an_older_request_does_not_turn_the_clock_back(store: Immediate) -> None
     found = store.now(web_sessions.find, "one")
     assert found is not None
     assert found.seen_at == NOW + timedelta(minutes=5)
+
+
+def test_a_replaced_card_is_logged_out(store: Immediate) -> None:
+    """Whoever began the session may be the finder of a lost card."""
+    theirs = WebSession("old", PATRON, "", "UG1", "", "", "pin", "c", NOW, NOW, NOW + LONGEST)
+    for made in (theirs, replace(theirs, token_hash="other", patron="UG2"), session("staff", patron="UG1")):
+        store.now(web_sessions.begin, made, NOW)
+    store.now(replace_card, "UG1", "UG1-NEW", NOW, Actor("mei", "cli"))
+    assert store.now(web_sessions.find, "old") is None
+    assert store.now(web_sessions.find, "other") is not None
+    assert store.now(web_sessions.find, "staff") is not None
+
+
+def test_scans_are_numbered_and_the_latest_are_kept(store: Immediate) -> None:
+    store.now(web_sessions.begin, session("one"), NOW)
+    numbers = [store.now(web_scans.add, "one", f"answer {n}", NOW) for n in range(1, web_scans.MOST + 3)]
+    assert numbers == list(range(1, web_scans.MOST + 3))
+    assert [row.number for row in store.now(web_scans.of, "one")] == numbers[:1:-1]
+    assert store.now(web_scans.of, "two") == ()
+
+
+def test_scans_end_with_their_session_alone(store: Immediate) -> None:
+    for token in ("one", "two"):
+        store.now(web_sessions.begin, session(token), NOW)
+        store.now(web_scans.add, token, token, NOW)
+    store.now(web_sessions.end, "one")
+    assert store.now(web_scans.of, "one") == ()
+    assert [row.answer for row in store.now(web_scans.of, "two")] == ["two"]
+    store.now(web_sessions.begin, session("three", NOW + LONGEST), NOW + LONGEST)
+    assert store.now(web_scans.of, "two") == ()

@@ -190,17 +190,13 @@ def test_the_counts_are_those_of_the_lists(counter: Immediate, at: Moment) -> No
 
 def test_the_pages_of_a_list_have_each_request_once_and_in_order(counter: Immediate, at: Moment) -> None:
     for key, reverse in itertools.product(SortKey, (False, True)):
-        _check_pages(counter, at, key, reverse)
-
-
-def _check_pages(counter: Immediate, at: Moment, key: SortKey, reverse: bool) -> None:
-    whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, reverse, most=200)))
-    parts = [ids(page) for page in pages(counter, ListName.ON_LOAN, at, key, 7, reverse)]
-    assert [number for part in parts for number in part] == whole
-    assert len(set(whole)) == len(whole) == counter.now(work_lists.counts, at)[ListName.ON_LOAN]
-    assert {len(part) for part in parts[:-1]} == {7}
-    other = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, not reverse, most=200)))
-    assert other == whole[::-1]
+        whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, reverse, most=200)))
+        parts = [ids(page) for page in pages(counter, ListName.ON_LOAN, at, key, 7, reverse)]
+        assert [number for part in parts for number in part] == whole
+        assert len(set(whole)) == len(whole) == counter.now(work_lists.counts, at)[ListName.ON_LOAN]
+        assert {len(part) for part in parts[:-1]} == {7}
+        other = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, not reverse, most=200)))
+        assert other == whole[::-1]
 
 
 def test_a_list_by_call_number_stands_as_the_shelf_does(counter: Immediate, at: Moment) -> None:

@@ -58,11 +58,16 @@ def test_every_answer_fits_the_description(
     usual = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
     without = settings(usual, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
 
+    cases = 0
+
     @without
     @given(case=described[path][method].as_strategy(generation_mode=mode))
     def asked(case: schemathesis.Case[Any]) -> None:
         if mode is GenerationMode.POSITIVE and case.headers and "Idempotency-Key" in case.headers:
             case.headers["Idempotency-Key"] = f"{method}{next(KEYS)}"  # one that another body had is refused
+        nonlocal cases
+        cases += 1
         case.call_and_validate(headers=HEADERS, excluded_checks=MEANING.get(path, []))
 
     asked()
+    assert cases > 0

@@ -94,6 +94,11 @@ def test_all_of_it_works_without_scripts(gateway: Gateway) -> None:
     try:
         log_in(driver, gateway)
         wait_for(driver, "Today")
+        driver.find_element(By.LINK_TEXT, "繁體中文").click()
+        wait_for(driver, "今日")
+        driver.find_element(By.CSS_SELECTOR, "header form button").click()
+        wait_for(driver, "職員登入")
+        assert driver.get_cookie("__Host-hkall") is None
     finally:
         driver.quit()
 
@@ -104,7 +109,8 @@ def test_the_counts_refresh_by_themselves(gateway: Gateway) -> None:
         log_in(driver, gateway)
         wait_for(driver, "Today")
         driver.execute_script("document.querySelector('[data-refresh]').innerHTML = 'old'")
-        until(lambda: "To send home" in driver.find_element(By.TAG_NAME, "main").text, "the refreshed part")
+        until(lambda: "old" not in driver.find_element(By.TAG_NAME, "main").text, "the refreshed part")
+        assert "To send home" in driver.find_element(By.TAG_NAME, "main").text
         wait_for(driver, "Today")
     finally:
         driver.quit()

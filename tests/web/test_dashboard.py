@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+import pytest
 from lxml import html
 
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.web.labels import LISTS
 from tests.web.conftest import Site
+from tests.web.test_unsent import given_up
 
 DAY = timedelta(days=1)
 
@@ -68,3 +70,18 @@ def test_nothing_that_needs_somebody_is_not_shown(site: Site) -> None:
 def test_the_part_that_refreshes_is_marked_for_the_script(site: Site) -> None:
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert page.xpath("//main//@data-refresh") == ["15"]
+
+
+@pytest.mark.parametrize(("role", "leads"), [("viewer", []), ("clerk", []), ("supervisor", ["/staff/unsent?kind=dead"])])
+def test_what_was_given_up_leads_those_who_may_settle_it_to_its_page(site: Site, role: str, leads: list[str]) -> None:
+    given_up(site)
+    page = html.fromstring(site.staff(role).get("/staff/").text)
+    (row,) = page.xpath("//ul[@class='alerts']/li")
+    assert "1 message was given up" in " ".join(row.xpath("string(.)").split())
+    assert row.xpath(".//a/@href") == leads
+
+
+def test_a_channel_that_is_down_leads_to_the_partners(site: Site) -> None:
+    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
+    page = html.fromstring(site.staff("viewer").get("/staff/").text)
+    assert page.xpath("//ul[@class='alerts']//a/@href") == ["/staff/partners"]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from lxml import html
 from werkzeug.test import TestResponse
 
 from hkall_gateway.store import fines
@@ -268,8 +269,18 @@ def test_what_is_open_stays_and_is_listed(site: Site, tmp_path: Path) -> None:
     browser = site.staff("supervisor")
     address = page_of(browser)
     answer = browser.post(f"{address}/erase", at=address, reason="asked", apply="1")
-    assert number in answer.text
+    page = html.fromstring(answer.text)
+    cells = [[" ".join(cell.xpath("string(.)").split()) for cell in row.xpath("td")] for row in page.xpath("//tbody/tr")]
+    assert ["Request", number, "Requested from a lender: it has not ended", "Its end, and what is owed for it."] in cells
+    assert f"/staff/requests/{number}" in page.xpath("//tbody//a/@href")
     assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+
+
+def test_the_requests_of_a_patron_lead_to_their_pages(site: Site) -> None:
+    number = requested(site)
+    browser = site.staff()
+    page = html.fromstring(browser.get(page_of(browser)).text)
+    assert page.xpath("//tr[@data-request]//a/@href") == [f"/staff/requests/{number}"]
 
 
 def test_an_erasure_needs_a_reason_and_a_place_for_its_mark(site: Site, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -10,9 +9,12 @@ from typing import Any
 
 import pytest
 from lxml import html
+from sqlalchemy import select
+from werkzeug.test import TestResponse
 
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.store.tables import WEB_SCANS
 from hkall_gateway.store.unit import Unit
 from tests.web.conftest import Browser, Site
 
@@ -26,6 +28,7 @@ class Shown:
     """What the station shows after a scan."""
 
     page: Any  # an element of lxml, whose types do not know what an expression finds
+    address: str = ""
 
     @property
     def status(self) -> Any:
@@ -64,6 +67,12 @@ def given(site: Site, position: Position, barcode: str = "C1", **facts: Any) -> 
     return opened
 
 
+def two_places(site: Site, *places: str) -> None:
+    """Make these the library's pickup locations."""
+    site.world.start = replace(site.world.start, pickup_locations=places)
+    site.world.restart()
+
+
 def lent(site: Site, **facts: Any) -> Request:
     today = site.world.now.date()
     usual = {"first_checkout": today, "loan_days": 15, "due": today + timedelta(days=15), "used": True}
@@ -80,10 +89,16 @@ def paged(site: Site) -> Request:
 
 def scan(browser: Browser, barcode: str, after: Shown | None = None, **fields: str) -> Shown:
     """One scan into the form, with all that the form of the last scan holds."""
-    kept = {k: v for k, v in (after.fields if after else {}).items() if k in ("lines", "card")}
-    answer = browser.post(SCAN, **{**kept, "barcode": barcode, **fields})
-    assert answer.status_code == 200
-    return Shown(html.fromstring(answer.text))
+    kept = {"card": after.fields["card"]} if after else {}
+    return shown_after(browser, browser.post(SCAN, **{**kept, "barcode": barcode, **fields}))
+
+
+def shown_after(browser: Browser, sent: TestResponse) -> Shown:
+    """The page to which a scan leads."""
+    assert sent.status_code == 303
+    page = browser.get(sent.location)
+    assert page.status_code == 200
+    return Shown(html.fromstring(page.text), sent.location)
 
 
 # ---- a book comes
@@ -165,7 +180,7 @@ def test_our_own_book_is_shipped_by_one_button_and_reshelved_when_it_is_home(sit
     (form,) = shown.status.xpath(".//form")
     fields = {i.get("name"): i.get("value") for i in form.xpath(".//input[@name != 'csrf_token']")}
     assert (fields["barcode"], fields["card"]) == ("K9", "CUHK-INST")
-    sent = Shown(html.fromstring(clerk.post(SCAN, **fields).text))
+    sent = shown_after(clerk, clerk.post(SCAN, **fields))
     assert (sent.outcome, sent.what, sent.fields["card"]) == ("ok", "Send to CUHK", "")
     assert site.world.request(request.id).position is P.SHIPPED
 
@@ -318,12 +333,133 @@ def test_lines_are_kept_newest_first_and_bounded(site: Site) -> None:
     assert len(shown.lines) == 19
 
 
-ODD = json.dumps([{"at": 1, "barcode": "", "title": "", "what": "", "outcome": "", "request": ""}])
+def test_a_page_that_is_loaded_again_shows_its_answer_and_sends_nothing(site: Site) -> None:
+    given(site, P.IN_TRANSIT)
+    clerk = site.staff()
+    first = scan(clerk, "C1")
+    history = len(site.world.store.now(Unit.history, ""))
+    again = Shown(html.fromstring(clerk.get(first.address).text))
+    assert (again.outcome, again.what, again.text) == (first.outcome, first.what, first.text)
+    assert len(site.world.store.now(Unit.history, "")) == history
+    second = scan(clerk, "NOBODY-1", first)
+    assert Shown(html.fromstring(clerk.get(first.address).text)).what == first.what
+    assert second.lines == [("C1", "ok")]
 
 
-@pytest.mark.parametrize("lines", ["x", "{}", "[1]", '[{"at":1}]', "[" * 5000, ODD])
-def test_lines_that_are_not_ours_are_dropped(site: Site, lines: str) -> None:
-    assert scan(site.staff(), "NOBODY-1", lines=lines).lines == []
+def test_the_address_of_an_answer_has_the_number_of_the_scan_alone(site: Site) -> None:
+    given(site, P.IN_TRANSIT)
+    clerk = site.staff()
+    assert [scan(clerk, text).address for text in ("C1", "UG1", "NOBODY-1")] == [f"{SCAN}?scan={n}" for n in (1, 2, 3)]
+
+
+def test_from_the_menu_the_station_is_ready_and_has_the_earlier_scans_but_no_card(site: Site) -> None:
+    clerk = site.staff()
+    scan(clerk, "UG1")
+    fresh = Shown(html.fromstring(clerk.get(SCAN).text))
+    assert (fresh.what, fresh.fields["card"], fresh.lines) == ("Ready", "", [("UG1", "ok")])
+
+
+@pytest.mark.parametrize("number", ["7", "0", "-1", "x", "1 OR 1", "9" * 100])
+def test_another_number_than_the_sessions_own_shows_no_answer(site: Site, number: str) -> None:
+    theirs, mine = site.staff(), site.staff()
+    scan(theirs, "UG1")
+    shown = Shown(html.fromstring(mine.get(SCAN, query_string={"scan": number}).text))
+    assert (shown.what, shown.lines) == ("Ready", [])
+
+
+def test_scans_end_with_their_session(site: Site) -> None:
+    clerk = site.staff()
+    address = scan(clerk, "UG1").address
+    clerk.post("/staff/logout", at=SCAN)
+    assert site.world.store.now(lambda unit: unit.execute(select(WEB_SCANS)).all()) == []
+    assert Shown(html.fromstring(site.staff().get(address).text)).what == "Ready"
+
+
+# ---- a card whose number is a barcode too
+
+
+def test_a_card_that_is_a_loaded_barcode_too_is_the_clerks_to_decide(site: Site) -> None:
+    request, clerk = given(site, P.IN_TRANSIT, "UG2"), site.staff()
+    asked = scan(clerk, "UG2")
+    assert (asked.outcome, asked.what) == ("look", "Is this a card or a book?")
+    assert "Book: Dune of CUHK. Card: Wong Ka Yan." in asked.text
+    assert asked.status.xpath(".//button[@name='kind']/@value") == ["copy", "card"]
+    assert site.world.request(request.id).position is P.IN_TRANSIT
+    assert scan(clerk, "UG2", asked, kind="card").fields["card"] == "UG2"
+    assert scan(clerk, "UG2", kind="copy").what == "Hold shelf, under C"
+    assert site.world.request(request.id).position is P.RECEIVED
+
+
+def test_the_field_of_the_card_takes_a_card_alone(site: Site) -> None:
+    request, clerk = given(site, P.IN_TRANSIT, "UG2"), site.staff()
+    assert scan(clerk, "", card="UG2").what == "Lend to Wong Ka Yan"
+    unknown = scan(clerk, "", card="C4")
+    assert (unknown.outcome, unknown.what) == ("no", "This card cannot borrow")
+    assert site.world.request(request.id).position is P.IN_TRANSIT
+
+
+def test_the_question_keeps_the_card_in_use(site: Site) -> None:
+    given(site, P.RECEIVED, "UG2", received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
+    clerk = site.staff()
+    asked = scan(clerk, "UG2", scan(clerk, "UG1"))
+    assert (asked.what, asked.fields["card"]) == ("Is this a card or a book?", "UG1")
+    assert "Every scan lends to Chan Siu Ming" in asked.page.xpath("string(//main)")
+    assert scan(clerk, "UG2", asked, kind="copy").what == "Lent until 16 March 2017 (Thursday)"
+
+
+def test_a_librarys_card_that_is_a_barcode_too_is_asked_about(site: Site) -> None:
+    given(site, P.IN_TRANSIT, "CUHK-INST")
+    clerk = site.staff()
+    asked = scan(clerk, "CUHK-INST")
+    assert "Card: CUHK." in asked.text
+    assert scan(clerk, "CUHK-INST", asked, kind="card").what == "Ship to CUHK"
+
+
+# ---- where the station stands
+
+
+def test_a_station_with_one_place_is_not_asked_where_it_is(site: Site) -> None:
+    two_places(site, "HKU-MAIN-LENDING")
+    assert html.fromstring(site.staff().get(SCAN).text).xpath("//select[@name='pickup']") == []
+
+
+def test_the_place_of_the_station_is_chosen_once_and_kept(site: Site) -> None:
+    two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
+    request, clerk = given(site, P.IN_TRANSIT, pickup_location="HKU-MED"), site.staff()
+    chosen = clerk.post(f"{SCAN}/place", at=SCAN, pickup="HKU-MED")
+    assert (chosen.status_code, chosen.location) == (303, SCAN)
+    (cookie,) = chosen.headers.getlist("Set-Cookie")
+    assert cookie.startswith("__Host-hkall-place=HKU-MED; ")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+    page = html.fromstring(clerk.get(SCAN).text)
+    assert page.xpath("//select[@name='pickup']/option[@selected]/text()") == ["HKU-MED"]
+    assert scan(clerk, "C1").what == "Hold shelf, under C"
+    assert site.world.request(request.id).position is P.RECEIVED
+
+
+def test_a_book_that_is_collected_elsewhere_is_sent_there_and_lent_there(site: Site) -> None:
+    two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
+    request, clerk = given(site, P.IN_TRANSIT), site.staff()
+    clerk.post(f"{SCAN}/place", at=SCAN, pickup="HKU-MED")
+    shown = scan(clerk, "C1")
+    assert (shown.outcome, shown.what) == ("look", "Send to HKU-MAIN-LENDING")
+    assert "It is collected there." in shown.text
+    refused = scan(clerk, "C1", card="UG1")
+    assert (refused.outcome, refused.what) == ("no", "Stop")
+    clerk.post(f"{SCAN}/place", at=SCAN, pickup="HKU-MAIN-LENDING")
+    assert scan(clerk, "C1", card="UG1").outcome == "ok"
+    assert site.world.request(request.id).position is P.ON_LOAN
+
+
+@pytest.mark.parametrize("place", ["", "NOWHERE", "<script>"])
+def test_a_place_that_the_library_has_not_is_not_kept(site: Site, place: str) -> None:
+    two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
+    clerk = site.staff()
+    assert clerk.post(f"{SCAN}/place", at=SCAN, pickup=place).headers.getlist("Set-Cookie") == []
+    clerk.client.set_cookie("__Host-hkall-place", place)
+    page = html.fromstring(clerk.get(SCAN).text)
+    assert page.xpath("//select[@name='pickup']/option[@selected]") == []
+    assert page.xpath("//select[@name='pickup']/option/text()") == ["not chosen", "HKU-MAIN-LENDING", "HKU-MED"]
 
 
 def test_markup_in_a_barcode_or_a_title_is_shown_as_text(site: Site) -> None:

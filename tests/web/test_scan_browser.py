@@ -60,6 +60,7 @@ def standing() -> list[Request]:
         replace(shelf, item_barcode="SHELF", wire_id="shelf", id="R-7K2M4Q9XW3TD"),
         replace(book, item_barcode="SAME", wire_id="same-1"),
         replace(book, item_barcode="SAME", item_agency="LU", partner="LU", wire_id="same-2"),
+        replace(book, item_barcode="P0004", wire_id="card-too"),
         replace(ours, item_barcode="X0000003", wire_id="c-1"),
     ]
 
@@ -68,6 +69,8 @@ def standing() -> list[Request]:
 def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with books on its counter."""
     made = Gateway(reactor, tmp_path_factory.mktemp("scan"), pages=True)
+    one = f'pickup_locations = ["{demo_setup.LOCATION}"'
+    made.path.write_text(made.path.read_text("utf-8").replace(one, f'{one}, "HKU-MED"'), "utf-8")
     found = config.load(made.path, made.environ)
     engine = open_engine(found.database.url)
     store = Immediate(engine, make_unit(library_of(found)))
@@ -183,6 +186,33 @@ def test_a_card_and_its_books_by_the_keyboard_alone(counter: Gateway, script: bo
         driver.quit()
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_whether_it_is_a_card_or_a_book_is_answered_by_the_keyboard(counter: Gateway, script: bool) -> None:
+    driver = station(counter, script=script)
+    try:
+        wedge(driver, "P0004")
+        assert answered(driver, "P0004") == ("look", "Is this a card or a book?")
+        driver.find_element(By.CSS_SELECTOR, "button[value=card]").send_keys(Keys.ENTER)
+        until(lambda: "Every scan lends to" in driver.find_element(By.TAG_NAME, "main").text, "the card")
+        assert driver.find_element(By.NAME, "card").get_attribute("value") == "P0004"
+    finally:
+        driver.quit()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_reload_shows_the_answer_and_sends_nothing(counter: Gateway, script: bool) -> None:
+    driver = station(counter, script=script)
+    scan = "W36" if script else "W37"
+    try:
+        wedge(driver, scan)
+        assert answered(driver, scan)[0] == "ok"
+        driver.refresh()
+        assert answered(driver, scan)[0] == "ok"  # sent again it would be "look"
+        assert driver.current_url.endswith("?scan=1")
+    finally:
+        driver.quit()
+
+
 def test_a_scan_finds_the_field_from_wherever_the_focus_was(counter: Gateway) -> None:
     driver = station(counter)
     try:
@@ -244,11 +274,10 @@ def test_a_command_of_the_request_page_by_the_keyboard(counter: Gateway) -> None
 # ---- pictures
 
 
-def keep(driver: WebDriver, name: str) -> None:
-    """Keep a picture of the page, three screens long at most; it is not wider than its screen, and axe finds nothing wrong."""
+def faults(driver: WebDriver, name: str) -> list[str]:
+    """Keep a picture of the page, three screens long at most; what is wider than its screen, and what axe finds wrong."""
     asked = "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
     wide, inner, high = driver.execute_script(asked)
-    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
     SHOTS.mkdir(parents=True, exist_ok=True)
     clip = {"x": 0, "y": 0, "width": inner, "height": min(high, 2400), "scale": 1}
     found: Any = driver
@@ -256,8 +285,8 @@ def keep(driver: WebDriver, name: str) -> None:
     (SHOTS / f"{name}.png").write_bytes(base64.b64decode(told["data"]))
     axe = Axe(driver)
     axe.inject()
-    violations = axe.run()["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in violations] == [], name
+    wrong = [f"{name}: {v['id']}: {[n['html'] for n in v['nodes']]}" for v in axe.run()["violations"]]
+    return [*wrong, *([f"{name} is {wide - inner} pixels wider than its screen"] if wide > inner else [])]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -267,30 +296,39 @@ def test_the_pages_fit_their_screens(counter: Gateway, size: str, language: str,
     driver = chromium(SIZES[size], scheme)
     place = f"{size}-{language}-{scheme}"
     fresh = f"W{40 + 4 * (size == 'desk') + 2 * (language == 'English') + (scheme == 'dark')}"
+    found: list[str] = []
     try:
         log_in(driver, counter)
         wait_for(driver, "Today")
         driver.find_element(By.LINK_TEXT, language).click()
         driver.get(at(counter, "/staff/scan"))
-        keep(driver, f"scan-ready-{place}")
-        for name, barcode in (("ok", fresh), ("no", "NOBODY"), ("owner", "SAME"), ("ship", "X0000003"), ("look", fresh)):
+        found += faults(driver, f"scan-ready-{place}")
+        for name, barcode in (
+            ("ok", fresh),
+            ("no", "NOBODY"),
+            ("owner", "SAME"),
+            ("ship", "X0000003"),
+            ("look", fresh),
+            ("either", "P0004"),
+        ):
             wedge(driver, barcode)
             answered(driver, barcode)
-            keep(driver, f"scan-{name}-{place}")
+            found += faults(driver, f"scan-{name}-{place}")
         wedge(driver, "P0003")
         until(lambda: driver.find_element(By.NAME, "card").get_attribute("value") == "P0003", "the card")
-        keep(driver, f"scan-card-{place}")
+        found += faults(driver, f"scan-card-{place}")
         driver.get(at(counter, "/staff/requests"))
         wedge(driver, "P0002")
         until(lambda: driver.find_elements(By.CSS_SELECTOR, "tr[data-request]"), "the matches")
-        keep(driver, f"requests-{place}")
+        found += faults(driver, f"requests-{place}")
         driver.get(at(counter, "/staff/requests/R-7K2M4Q9XW3TD"))
         for details in driver.find_elements(By.CSS_SELECTOR, "details"):
             driver.execute_script("arguments[0].open = true", details)
-        keep(driver, f"request-{place}")
+        found += faults(driver, f"request-{place}")
         driver.get(at(counter, "/staff/explain?question=renew"))
         driver.find_element(By.NAME, "item").send_keys("LOAN" + Keys.ENTER)
         until(lambda: driver.find_elements(By.CSS_SELECTOR, "[data-outcome]"), "the explanation")
-        keep(driver, f"explain-{place}")
+        found += faults(driver, f"explain-{place}")
+        assert found == []
     finally:
         driver.quit()

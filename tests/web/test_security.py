@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
+from lxml import html
+from sqlalchemy import update
 
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.headers import HEADERS
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.sessions import CSRF, VISITOR
 from tests.web.conftest import PASSWORD, TOKEN, Site
+from tests.web.given import given, with_copy
 
 
 def token(text: str) -> str:
@@ -139,3 +144,41 @@ def test_markup_in_an_account_name_is_shown_as_text(site: Site) -> None:
     page = site.staff().get("/staff/").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+MARKUP = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+PATRON = "/staff/patrons"
+
+
+def dangerous(site: Site) -> None:
+    """A request on the hold shelf whose title, author, barcode and patron's names are markup."""
+    made = given(site, Position.RECEIVED, "R-1", title=MARKUP, item_barcode=MARKUP, volume=MARKUP)
+    with_copy(site, made, call_number=MARKUP, author=MARKUP)
+    named = {"name": MARKUP, "name_zh": MARKUP}
+    site.world.store.now(lambda unit: unit.execute(update(PATRONS).where(PATRONS.c.barcode == "UG1").values(**named)))
+
+
+@pytest.mark.parametrize(
+    "path", ["/staff/lists/shelf", "/staff/requests/R-1", "/staff/slips?list=shelf", "/staff/scan", PATRON]
+)
+@pytest.mark.parametrize("language", ["en", "zh-Hant"])
+def test_markup_in_a_title_a_name_or_a_barcode_is_shown_as_text(site: Site, path: str, language: str) -> None:
+    dangerous(site)
+    browser = site.staff("supervisor")
+    if path == PATRON:
+        path = browser.post(PATRON, q="UG1").location
+    elif path == "/staff/scan":
+        path = browser.post(path, barcode=MARKUP).location
+    text = browser.get(path, headers={"Accept-Language": language}).text
+    page = html.fromstring(text)
+
+    assert "&lt;img src=x onerror" in text
+    assert page.xpath("//script[not(@src)] | //img[@src='x'] | //*[@onerror]") == []
+
+
+def test_markup_that_is_typed_into_a_search_is_shown_as_text(site: Site) -> None:
+    browser = site.staff()
+    for path in ("/staff/requests", PATRON):
+        page = html.fromstring(browser.post(path, q=MARKUP).text)
+        assert page.xpath("//input[@name='q']/@value") == [MARKUP]
+        assert page.xpath("//script[not(@src)] | //img[@src='x']") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lxml import html
 
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
@@ -104,6 +105,23 @@ def test_a_message_that_was_given_up_is_shown_with_its_error_and_effects(site: S
     text = site.staff("supervisor").get("/staff/unsent").text
     assert "Unknown Item" in text
     assert "the next lender is asked" in text
+
+
+def test_a_message_is_shown_as_it_would_leave_without_its_secret(site: Site) -> None:
+    given_up(site)
+    page = html.fromstring(site.staff("supervisor").get("/staff/unsent").text)
+    (document,) = page.xpath("//td//pre/text()")
+    assert "RequestItem>" in document
+    assert "FromAgencyAuthentication>•</" in document
+    assert "Chan" not in document
+
+
+@pytest.mark.parametrize("kind", ["dead", "letters"])
+def test_a_row_leads_to_its_request(site: Site, kind: str) -> None:
+    given_up(site) if kind == "dead" else came_back(site)
+    page = html.fromstring(site.staff("supervisor").get(f"/staff/unsent?kind={kind}").text)
+    (address,) = page.xpath("//tr[@data-row]//a/@href")
+    assert address.startswith("/staff/requests/R")
 
 
 def test_retry_sends_it_again_and_needs_no_reason(site: Site) -> None:

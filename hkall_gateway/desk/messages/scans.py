@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from hkall_gateway.desk.messages.results import Outcome, PatronSeen
-from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Request
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Request
+
+
+class ScanKind(StrEnum):
+    """The clerk's own word for a text that may be either."""
+
+    CARD = "card"
+    COPY = "copy"
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan. `text` is a copy's barcode, AGENCY/BARCODE, the number of a request, or a card.
+    """One scan. `text` is a copy's barcode, AGENCY/BARCODE, the number of a request, or a card; `kind` says which, if known.
 
     `card`: the copy is lent to it; "" = the copy is checked in. `agency` names the owner where two libraries share the barcode.
+    `place` is the pickup location where the station stands; "" = not known: any may lend, and books come to the first one.
     """
 
     by: Actor
     text: str
     card: str = ""
     agency: str = ""
+    kind: ScanKind | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +58,18 @@ class CopyScanned:
     patron: PatronSeen | None = None
     copies: tuple[Holding, ...] = ()
     owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CardOrCopy:
+    """A text that is the barcode of a copy and a card too: nothing is done until the clerk says which was scanned.
+
+    `title` and `owner` are the copy's, "" if several have the barcode; `borrower` is the patron, `library` the partner with the
+    card.
+    """
+
+    text: str
+    title: str = ""
+    owner: str = ""
+    borrower: Borrower | None = None
+    library: str = ""

@@ -23,7 +23,7 @@ from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.vocabulary import Partner, Reason
 from hkall_gateway.store import notices, quarantine
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import Attempt, OutboxRow
@@ -39,13 +39,17 @@ Judgement = Callable[[Context, Settle], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class UnsentMessage:
-    """A message of the outbox with its tries, and what `done` and `drop` would bring about."""
+    """A message of the outbox with its tries, and what `done` and `drop` would bring about.
+
+    `partner` is its recipient, None for a letter, for the local system, and for a library that has left the directory.
+    """
 
     row: OutboxRow
     tries: tuple[Attempt, ...]
     if_done: str
     if_dropped: str
     may_have_arrived: bool
+    partner: Partner | None
 
 
 def unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
@@ -57,7 +61,7 @@ def unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, mo
 def _unsent(unit: Unit, row: OutboxRow) -> UnsentMessage:
     would = dead_letters.effects(unit, row)
     told = str(would["if_done"]), str(would["if_dropped"]), bool(would["may_have_arrived"])
-    return UnsentMessage(row, unit.outbox.attempts(row.id), *told)
+    return UnsentMessage(row, unit.outbox.attempts(row.id), *told, unit.partner(row.recipient))
 
 
 def locks_of(unit: Unit, number: int) -> LockSet:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, exists, select, update
 
 from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store import patrons
+from hkall_gateway.store import patrons, web_sessions
 from hkall_gateway.store.cards import about_card, is_blocked
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.locks import LockSet
@@ -116,7 +116,7 @@ def follow_card(unit: Unit, former: str, present: str, now: datetime, by: Actor)
 
 
 def replace_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
-    """Move a person's requests, money, letters and blocks from the former card to the present one.
+    """Move a person's requests, money, letters and blocks from the former card to the present one, and end its sessions.
 
     The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
     """
@@ -127,6 +127,7 @@ def replace_card(unit: Unit, former: str, present: str, now: datetime, by: Actor
     unit.outbox.readdress(former, present, [request.id for request in requests])
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
+    web_sessions.end_of_patron(unit, former)
     _move_payments(unit, former, present)
     _move_block(unit, former, present)
     _remember(unit, former, present, now, by)

@@ -40,6 +40,7 @@ from hkall_gateway.store.tables import (
     PAYMENTS,
     QUARANTINE,
     REQUESTS,
+    WEB_SCANS,
     WEB_SESSIONS,
 )
 from hkall_gateway.store.unit import Unit
@@ -247,6 +248,7 @@ _WAYS: Final[Mapping[str, Erase]] = {
     JOURNAL.name: _blanked,
     INBOX.name: _gone,
     WEB_SESSIONS.name: _gone,
+    WEB_SCANS.name: _gone,
     PATRON_NUMBERS.name: _gone,
 }
 """The function for the rows of a table; `_scrub` for all other tables."""

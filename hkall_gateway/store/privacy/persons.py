@@ -53,6 +53,7 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
     "item_properties": ("agency", "barcode"),
     "set_aside":       ("round", "request"),
     "titles":          (EVERY,),
+    "web_scans":       ("token_hash",),
     "web_sessions":    ("token_hash", "kind", "role", "source", "csrf"),
 }
 # fmt: on

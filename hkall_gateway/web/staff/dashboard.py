@@ -19,7 +19,7 @@ from hkall_gateway.store.queries import dashboard as today_counts
 from hkall_gateway.store.queries import work_lists
 from hkall_gateway.store.queries.work_lists import ListName, Moment
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.web.access import needs
+from hkall_gateway.web.access import may, needs
 from hkall_gateway.web.labels import LISTS, POSITIONS, ROUNDS
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
@@ -64,7 +64,8 @@ def dashboard() -> str:
     """The page; the script reads it again every quarter of a minute."""
     found = services().bridge.read(overview, services().library().policy, services().now())
     words = {"groups": LISTS, "positions": POSITIONS, "rounds": ROUNDS, "look": LOOK}
-    return render_template("staff/dashboard.html", found=found, now=services().now(), **words)
+    settles = may(StaffRole.SUPERVISOR)
+    return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
 
 
 def overview(unit: Unit, policy: Policy, now: datetime) -> Dashboard:

@@ -29,6 +29,7 @@ from hkall_gateway.web.labels import POSITIONS
 from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import ErasedMarks, consult, services
+from hkall_gateway.web.staff.desk_words import ENDS, in_words
 
 PAGES = Blueprint("patrons", __name__)
 
@@ -150,7 +151,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
         done = person_file.erase(records, who, rows, reason, own.now(), actor("erase"))
     except NotDone as no:
         return _page(number, card, error=str(no)), 409
-    return render_template("staff/patron_erase.html", number=number, rows=0, reason=reason, done=done)
+    return render_template("staff/patron_erase.html", number=number, rows=0, done=done, in_words=in_words, ends=ENDS)
 
 
 # ---- who

@@ -26,11 +26,12 @@ from hkall_gateway.web.access import actor, may, needs
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS, FLAGS, POSITIONS
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.reasons import reason_in_words, rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import staff
 from hkall_gateway.web.staff import history_words as words
+from hkall_gateway.web.staff.desk_words import in_words
 from hkall_gateway.web.staff.sends import SENDS
 
 PAGES = Blueprint("requests", __name__)
@@ -64,14 +65,10 @@ class Given:
 
 
 NOTES: Final = MappingProxyType(
-    {
-        "no_price": N_("Nothing is charged for the book, since no price is known. Say it later by the same command."),
-        "priced": N_("Nothing more is charged: a price was charged before."),
-        "not_theirs": N_("Nothing is charged: the patron does not answer for it."),
-    }
+    {"no_price": losses.NO_PRICE_KNOWN, "priced": losses.PRICED_BEFORE, "not_theirs": losses.NOT_THEIRS}
 )
 """What the desk notes about a loss, by its word in an address."""
-_NOTES: Final = {losses.NO_PRICE_KNOWN: "no_price", losses.PRICED_BEFORE: "priced", losses.NOT_THEIRS: "not_theirs"}
+_WORDS: Final = {note: word for word, note in NOTES.items()}
 
 
 # ---- find
@@ -128,7 +125,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     said: dict[str, Any] = {
         "done": name,
         **({"again": 1} if again else {}),
-        **({"note": _NOTES[note]} if note in _NOTES else {}),
+        **({"note": _WORDS[note]} if note in _WORDS else {}),
     }
     return redirect(url_for("requests.one", number=there, **said), 303)
 
@@ -207,6 +204,8 @@ def _page(number: str, given: Given) -> str:
         "sends": SENDS,
         "asked_first": ASKED_FIRST,
         "notes": NOTES,
+        "in_words": in_words,
+        "reason_in_words": reason_in_words,
     }
     tables |= {"event_words": words.event_words, "rules_of": words.rules_of, "channels": words.CHANNELS}
     tables |= {"meanings": MEANINGS, "commands": COMMANDS, "positions": POSITIONS, "flags": _flags(page)}

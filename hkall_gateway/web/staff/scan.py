@@ -1,44 +1,41 @@
 """/staff/scan: one field for a barcode scanner. A book is checked in; after a card, it is lent.
 
-The lines of earlier scans travel in the form, so that the page needs neither a script nor a memory of its own.
+Each scan leads to a page of its own, whose address has the number of the scan alone: a page that is loaded again shows the
+answer again and sends nothing. The answers are rows of the session. The card in use travels in the form, so that a page always
+lends to the card that it shows.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.scans import CardScanned, CopyScanned, Scan
+from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.store import web_scans
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.web_scans import WebScan
 from hkall_gateway.web.access import actor, needs
-from hkall_gateway.web.i18n import clock
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy
+from hkall_gateway.web.sessions import staff
+from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)
 
-MOST_LINES: Final = 20
-"""Earlier scans that are shown."""
 LONGEST: Final = 100
-"""Characters of a scan, and of each cell of a line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One earlier scan, in the words that were shown."""
-
-    at: str
-    barcode: str
-    title: str
-    what: str
-    outcome: str
-    request: str
+"""Characters of a scan."""
+PLACE: Final = "__Host-hkall-place"
+"""The cookie with the pickup location at which this browser stands."""
+A_YEAR_S: Final = 365 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,41 +46,68 @@ class Borrowing:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One scan: the text, the answer that was shown, and the card in use after it. `at` is None until it is stored."""
+
+    text: str
+    answer: Answer
+    borrowing: Borrowing
+    number: int = 0
+    at: datetime | None = None
+
+
 @PAGES.get("/staff/scan")
 @needs(StaffRole.CLERK)
 def scan() -> str:
-    """The empty station."""
-    return _page(None, Borrowing(), ())
+    """The station: with the answer to the scan in the address, else ready for the next one."""
+    number = request.args.get("scan", "")
+    rows = _answers()
+    newest = next((row for row in rows if str(row.number) == number), None)
+    earlier = [row for row in rows if newest is None or row.number < newest.number]
+    return _page(newest, earlier)
 
 
 @PAGES.post("/staff/scan")
 @needs(StaffRole.CLERK)
-def scanned() -> str:
+def scanned() -> Response | str:
     """Takes one scan. The card of the last scan stays in use, until it is scanned again or put aside."""
-    card, lines = _typed("card"), _lines(request.form.get("lines", ""))
-    text = _typed("barcode")
-    if "done" in request.form:
-        return _page(None, Borrowing(), lines)
-    if not text:  # a scan into the field of the card is a scan
-        text, card = card, ""
-    if not text:
-        return _page(None, Borrowing(), lines)
-    answer, borrowing = _ask(text, card)
-    if "once" in request.form:
-        borrowing = Borrowing()
-    return _page(answer, borrowing, (_line(answer, text), *lines)[:MOST_LINES])
+    text, card, kind = _typed("barcode"), _typed("card"), _kind()
+    if not text:  # what is scanned into the field of the card is a card
+        text, card, kind = card, "", ScanKind.CARD
+    if not text or "done" in request.form:
+        return redirect(url_for("scan.scan"), 303)
+    answer, borrowing = _ask(text, card, kind)
+    made = Answered(text, answer, Borrowing() if "once" in request.form else borrowing)
+    try:
+        number = _store(made)
+    except Unavailable:  # it may be done: its answer is shown all the same
+        return _page(made, [])
+    return redirect(url_for("scan.scan", scan=number), 303)
 
 
-def _ask(text: str, card: str) -> tuple[Answer, Borrowing]:
-    asked = Scan(actor("scan"), text, card, _typed("agency"))
+@PAGES.post("/staff/scan/place")
+@needs(StaffRole.CLERK)
+def place() -> Response:
+    """Keep the pickup location at which this browser stands in a cookie."""
+    answer, chosen = redirect(url_for("scan.scan"), 303), _typed("pickup")
+    if chosen in services().library().pickup_locations:
+        answer.set_cookie(PLACE, chosen, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
+    return answer
+
+
+def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
+    asked = Scan(actor("scan"), text, card, _typed("agency"), kind, _place())
     found = services().bridge.ask(services().desk.scans.scan(asked))
     if isinstance(found, CardScanned):
         return _card(found, card)
     if isinstance(found, Refused):
         found = CopyScanned(text, Refused(Reason.TRY_AGAIN))
     partner = services().bridge.read(_partner_of, card) if card else ""
+    if isinstance(found, CardOrCopy):
+        return of_either(found), Borrowing(card, partner or _known_name(card))
     name = partner or (name_of(found.patron) if card else "")
-    return of_copy(found, _card_of), Borrowing(card, name)
+    return of_copy(found, _card_of, _place()), Borrowing(card, name)
 
 
 def _card(found: CardScanned, in_use: str) -> tuple[Answer, Borrowing]:
@@ -95,30 +119,63 @@ def _card(found: CardScanned, in_use: str) -> tuple[Answer, Borrowing]:
     return answer, Borrowing(found.card, found.partner.agency if found.partner else name_of(found.patron))
 
 
-def _page(answer: Answer | None, borrowing: Borrowing, lines: tuple[Line, ...]) -> str:
-    kept = json.dumps([asdict(line) for line in lines], ensure_ascii=False, separators=(",", ":"))
-    earlier = lines[1:] if answer else lines
-    return render_template("staff/scan.html", answer=answer, borrowing=borrowing, lines=earlier, kept=kept)
+def _page(newest: Answered | None, earlier: list[Answered]) -> str:
+    borrowing, answer = (newest.borrowing, newest.answer) if newest else (Borrowing(), None)
+    places = services().library().pickup_locations
+    station = {"places": places if len(places) > 1 else (), "here": _place()}
+    return render_template("staff/scan.html", newest=newest, answer=answer, borrowing=borrowing, lines=earlier, **station)
 
 
-def _line(answer: Answer, text: str) -> Line:
-    barcode, title = answer.barcode or text, (answer.title or answer.whom)[:LONGEST]
-    return Line(clock(services().now()), barcode, title, answer.what[:LONGEST], answer.outcome, answer.request)
+# ---- the answers of a session
 
 
-def _lines(text: str) -> tuple[Line, ...]:
-    """Return the lines that the form brought; none if they are not ours."""
-    try:
-        found: Any = json.loads(text or "[]")
-        made = tuple(Line(**row) for row in found)
-    except (ValueError, TypeError, RecursionError):
-        return ()
-    whole = all(isinstance(cell, str) and len(cell) <= LONGEST for line in made for cell in asdict(line).values())
-    return made[: MOST_LINES - 1] if whole else ()
+def _answers() -> list[Answered]:
+    """Return the session's scans, newest first."""
+    return [_stored(row) for row in services().bridge.read(web_scans.of, _session())]
+
+
+def _known_name(card: str) -> str:
+    return next((row.borrowing.name for row in _answers() if row.borrowing.card == card), "") if card else ""
+
+
+def _session() -> str:
+    found = staff()
+    assert found is not None, "a page behind `needs`"
+    return found.token_hash
+
+
+def _store(made: Answered) -> int:
+    parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
+    text, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), _session()
+    locks = LockSet(document=("web_scans", token))
+    return services().bridge.run(web_scans.add, token, text, services().now(), locks=locks)
+
+
+def _stored(row: WebScan) -> Answered:
+    parts = json.loads(row.answer)
+    cells = (
+        (name, cell) for name, cell in parts["answer"].items() if name in Answer.__slots__
+    )  # another release may have written it
+    answer: Any = {name: tuple(cell) if isinstance(cell, list) else cell for name, cell in cells}
+    return Answered(parts["text"], Answer(**answer), Borrowing(parts["card"], parts["name"]), row.number, row.at)
+
+
+# ---- what was typed
 
 
 def _typed(name: str) -> str:
     return request.form.get(name, "").strip()[:LONGEST]
+
+
+def _kind() -> ScanKind | None:
+    word = _typed("kind")
+    return ScanKind(word) if word in set(ScanKind) else None
+
+
+def _place() -> str:
+    """Return where this station stands, "" if that was not chosen, or has been given up since."""
+    kept = request.cookies.get(PLACE, "")
+    return kept if kept in services().library().pickup_locations else ""
 
 
 def _card_of(agency: str) -> str:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, PatronSeen, Refused
-from hkall_gateway.desk.messages.scans import CardScanned, CopyScanned
+from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vendor_words.languages import CHINESE
-from hkall_gateway.rules.vocabulary import Position, Reason, Request, Side
+from hkall_gateway.rules.vocabulary import Borrower, Position, Reason, Request, Side
 from hkall_gateway.web.i18n import day, gettext, language, money, ngettext
 from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.services import services
@@ -27,7 +27,8 @@ class Answer:
     """What the station says of one scan. `outcome` is ok, look or no; `what` to do, in words that are read from two metres.
 
     `whom` is a person's name, `notes` are sentences, `rule` the number of a published rule. `slip`: one is due. `ship_card` is
-    the card of the library to which the copy may be shipped now; `owners` are the libraries to choose from.
+    the card of the library to which the copy may be shipped now; `owners` are the libraries to choose from. `either`: the clerk
+    says whether it was a card or a book.
     """
 
     outcome: str
@@ -42,6 +43,7 @@ class Answer:
     slip: bool = False
     ship_card: str = ""
     owners: tuple[str, ...] = ()
+    either: bool = False
 
 
 def of_card(scanned: CardScanned, *, over: bool) -> Answer:
@@ -58,11 +60,24 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
     return Answer(OK, gettext("Lend to %(name)s") % {"name": name_of(patron) or patron.card}, notes=notes)
 
 
-def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str]) -> Answer:
-    """Return the answer to a copy. `card_of_partner` returns the institutional card of a library, "" if it has none."""
+def of_either(scanned: CardOrCopy) -> Answer:
+    """Return the question to a text that is a card and a copy's barcode: nothing is done yet."""
+    book = " ".join(
+        filter(None, (scanned.title, gettext("of %(library)s") % {"library": scanned.owner} if scanned.owner else ""))
+    )
+    names = (gettext("Card: %(name)s.") % {"name": scanned.library or name_of(scanned.borrower) or scanned.text},)
+    notes = (gettext("Book: %(book)s.") % {"book": book}, *names) if book else names
+    return Answer(LOOK, gettext("Is this a card or a book?"), barcode=scanned.text, notes=notes, either=True)
+
+
+def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: str = "") -> Answer:
+    """Return the answer to a copy. `card_of_partner` returns the institutional card of a library, "" if it has none.
+
+    `here` is the pickup location where the station stands, "" if it is not known.
+    """
     outcome, request = scanned.outcome, scanned.request
     if isinstance(outcome, CheckedIn):
-        answer = _IN.get(outcome.what, _as_before)(scanned, outcome)
+        answer = _at(here, _IN.get(outcome.what, _as_before)(scanned, outcome), request)
         if outcome.what == "paged" and request:
             answer = replace(answer, ship_card=card_of_partner(request.partner))
     elif isinstance(outcome, CheckedOut):
@@ -74,7 +89,7 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str]) -> Answ
     return _about(answer, scanned)
 
 
-def name_of(patron: PatronSeen | None) -> str:
+def name_of(patron: PatronSeen | Borrower | None) -> str:
     """Return a patron's name in the language of this request, "" if it is not known."""
     if patron is None:
         return ""
@@ -242,6 +257,15 @@ def _send(request: Request | None) -> str:
 def _collect_by(request: Request | None) -> list[str]:
     last = request.pickup_last if request else None
     return [gettext("Collect by %(day)s.") % {"day": day(last)}] if last else []
+
+
+def _at(here: str, answer: Answer, request: Request | None) -> Answer:
+    """The answer to a copy that waits for its patron; it is taken to the place where it is collected."""
+    there = request.pickup_location if request and request.position is Position.RECEIVED else ""
+    if not here or there in ("", here):
+        return answer
+    notes = (gettext("It is collected there."), *answer.notes)
+    return replace(answer, outcome=LOOK, what=gettext("Send to %(library)s") % {"library": there}, notes=notes)
 
 
 def _from_the_drop(before: Request | None) -> list[str]:

@@ -23,6 +23,7 @@ from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import staff
+from hkall_gateway.web.staff.desk_words import in_words
 from hkall_gateway.web.staff.lists import View, view_of
 from hkall_gateway.web.staff.slip_kinds import KINDS
 
@@ -136,7 +137,7 @@ def outcome_of(one: Request, answer: Answered) -> Outcome:
         return Outcome(one.id, one.title, "look", gettext("It was done before; nothing has changed."))
     due = getattr(answer, "due", None)
     words = gettext("Done, until %(day)s.") % {"day": day(due)} if due else gettext("Done.")
-    return Outcome(one.id, one.title, "done", words, note=answer.note if isinstance(answer, Done) else "")
+    return Outcome(one.id, one.title, "done", words, note=in_words(answer.note) if isinstance(answer, Done) else "")
 
 
 def _day(text: str) -> tuple[date | None, bool]:

@@ -13,15 +13,16 @@ from werkzeug.wrappers import Response
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Settle
 from hkall_gateway.desk.partners import unsent
-from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY
+from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY, UnsentMessage
 from hkall_gateway.desk.staff import console
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.outbox import WAITING
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import N_, gettext
-from hkall_gateway.web.reasons import sentence
+from hkall_gateway.web.reasons import reason_in_words, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.staff.sends import SENDS
@@ -150,11 +151,6 @@ def _why(refused: Refused) -> str:
     return sentence(refused)
 
 
-def _reason_in_words(word: str) -> str:
-    """The reason of a document in the quarantine; a word of a later release as it is."""
-    return sentence(Refused(Reason(word))) if word in set(Reason) else word
-
-
 def _chosen() -> list[int]:
     return [int(text) for text in request.form.getlist("row")[:MOST] if text.isascii() and text.isdigit()]
 
@@ -176,14 +172,25 @@ def _page(kind: str, error: str = "", *, chosen: list[int] | None = None, **more
     tabs = [(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()]
     words: dict[str, Any] = {
         "sends": SENDS,
-        "words_of": _reason_in_words,
+        "words_of": reason_in_words,
         "how": HOW,
         "means": MEANS,
         "kinds": KINDS,
         "needs_reason": NEEDS_REASON,
     }
-    place = {"kind": kind, "rows": rows[:MOST], "further": further, "tabs": tabs, "chosen": chosen or []}
+    place: dict[str, Any] = {"kind": kind, "rows": rows[:MOST], "further": further, "tabs": tabs, "chosen": chosen or []}
+    place["documents"] = _documents(rows[:MOST])
     return render_template("staff/unsent.html", **place, **shown, **words, error=error, reason=request.form.get("reason", ""))
+
+
+def _documents(rows: tuple[Any, ...]) -> dict[int, str]:
+    """Return the messages to partners as they would leave now, without their secrets, by their numbers in the outbox."""
+    own, agency = services(), services().library().agency
+    return {
+        one.row.id: own.document(one.row.payload, one.partner, agency)
+        for one in rows
+        if isinstance(one, UnsentMessage) and one.partner and isinstance(one.row.payload, PartnerMessage)
+    }
 
 
 def _rows(kind: str, after: int) -> tuple[Any, ...]:

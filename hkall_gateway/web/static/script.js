@@ -77,10 +77,12 @@ function scanStation(form) {
     const body = new URLSearchParams(new FormData(form));
     body.set("barcode", barcode);
     try {
-      const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", signal: AbortSignal.timeout(30000) });
-      if (answer.type === "opaqueredirect") return location.reload(); // logged out
+      const answer = await fetch(form.action, { method: "POST", body, signal: AbortSignal.timeout(30000) });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!page.querySelector("[data-scan]")) throw new Error(answer.status);
+      const there = page.querySelector("[data-scan]");
+      if (answer.redirected && !there) return location.reload(); // logged out
+      if (!there) throw new Error(answer.status);
+      if (answer.redirected) history.replaceState(null, "", answer.url); // a page that is loaded again shows this answer
       show(page);
     } catch {
       unsent.hidden = false;
@@ -96,8 +98,7 @@ function scanStation(form) {
       else delete old.dataset.outcome;
       old.replaceChildren(...fresh.childNodes);
     }
-    const values = page.querySelector("[data-scan]").elements;
-    for (const name of ["lines", "card"]) form.elements[name].value = values[name].value;
+    form.elements.card.value = page.querySelector("[data-scan]").elements.card.value;
     if (document.activeElement === document.body) field.focus();
     const { outcome } = document.querySelector("[data-swap=answer]").dataset;
     if (outcome && sound.querySelector("input").checked) beep(outcome);

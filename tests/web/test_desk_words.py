@@ -1,0 +1,80 @@
+"""What the desk says in English is shown in Chinese too."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+
+import pytest
+
+from hkall_gateway.rules import lenders
+from hkall_gateway.rules.vendor_words import decline_reasons
+from hkall_gateway.rules.vocabulary import Candidate, Position
+from hkall_gateway.store.privacy import forgetting, person_file, retention
+from hkall_gateway.web.staff.desk_words import ENDS, MEASURES, PHRASES, in_words
+from tests.web.conftest import Site
+from tests.web.given import given
+
+CHINESE = {"Accept-Language": "zh-Hant"}
+
+
+@pytest.mark.parametrize(
+    ("said", "english", "chinese"),
+    [
+        ("declined: not_on_shelf", "declined: not on its shelf", "已拒絕：不在其書架上"),
+        ("asked for by another request, priority 10, balance 0.50, declines 5%",) * 2
+        + ("另一申請已索取，優先次序 10，借貸比 0.50，拒絕率 5%",),
+        ("closed 2017-03-01", "closed 2017-03-01", "休館 2017-03-01"),
+        ("RECEIVED: money is open", "On the hold shelf: money is open", "在預約書架：尚有款項未清"),
+        (
+            "refused: Temporary Processing Failure",
+            "refused: Temporary Processing Failure",
+            "被拒絕：Temporary Processing Failure",
+        ),
+        ("a word of a later release",) * 3,
+        ("",) * 3,
+    ],
+)
+def test_a_text_is_translated_part_by_part(site: Site, said: str, english: str, chinese: str) -> None:
+    with site.app.test_request_context("/help"):
+        assert in_words(said) == english
+    with site.app.test_request_context("/help", headers=CHINESE):
+        assert in_words(said) == chinese
+
+
+def test_every_reason_of_an_erasure_has_its_words() -> None:
+    held = set(retention._HOLDS)
+    made = [node for module in (forgetting, person_file) for node in ast.walk(ast.parse(inspect.getsource(module)))]
+    rows = [n for n in made if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "RemainingRow"]
+    kinds = {str(call.args[0].value) for call in rows if isinstance(call.args[0], ast.Constant)}
+    plain = {str(call.args[2].value) for call in rows if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)}
+
+    assert len(rows) >= 8
+    assert kinds == ENDS.keys()
+    assert held | plain | kinds <= PHRASES.keys()
+
+
+def test_every_reason_to_pass_over_a_copy_and_to_decline_has_its_words() -> None:
+    tree = ast.parse(inspect.getsource(lenders))
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    said = {
+        str(node.value)
+        for name in ("passed_over", "_copy", "_library")
+        for node in ast.walk(functions[name])
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and not node.value.startswith(("Return", "borrow_request"))
+    }
+    known = PHRASES.keys() | MEASURES.keys() | {""}
+    assert {text.strip(": ") for text in said} <= known
+    assert decline_reasons.OURS | set(decline_reasons.PUBLISHED) <= PHRASES.keys()
+
+
+def test_the_request_page_says_in_chinese_why_a_copy_was_passed_over(site: Site) -> None:
+    made = given(site, Position.REQUESTED, "R-1")
+    listed = [Candidate(made.id, 1, "CUHK", "C1", reason="priority 10, balance 0.50, declines 5%", outcome="declined: silence")]
+    listed += [Candidate(made.id, 2, "LU", "C2", skip="not lendable")]
+    site.world.store.now(lambda unit: unit.relist(made.id, listed))
+    page = site.staff().get("/staff/requests/R-1", headers=CHINESE).text
+    for words in ("優先次序 10", "已拒絕：沒有回覆", "不可外借"):
+        assert words in page
