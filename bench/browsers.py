@@ -1,4 +1,4 @@
-"""Browsers of staff that draw pages without pause, in a process: `python -m bench.browsers PORT BROWSERS SECONDS`."""
+"""Browsers that draw pages without pause, in a process: `python -m bench.browsers PORT BROWSERS SECONDS staff|readers`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from hkall_gateway.lab import demo_setup
 
 LOGIN: Final = "/staff/login"
 TIMEOUT_S: Final = 30.0
-PAGES: Final = ("/staff/", "/staff/lists/pull", "/staff/lists/shelf", "/staff/lists/shelf?sort=call_number", "/help")
-"""The pages in turn: counts, lists in two orders, and the longest page."""
+STAFF: Final = ("/staff/", "/staff/lists/pull", "/staff/lists/shelf", "/staff/lists/shelf?sort=call_number", "/help")
+"""The pages of staff in turn: counts, lists in two orders, and the longest page."""
+READERS: Final = ("/search?q=title+100", "/search?q=title", "/title/b000100", "/search?q=pl77&field=call&available=1", "/")
+"""The pages of readers in turn: a search with few hits, one with too many to rank, a title, a call number, the first page."""
+KINDS: Final = {"staff": STAFF, "readers": READERS}
 _TOKEN: Final = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
@@ -53,15 +56,19 @@ class Browser:
         return reply.status, reply.read().decode()
 
 
-def browse(port: int, browsers: int, go_on: Callable[[], bool]) -> int:
-    """Draw pages with so many browsers until `go_on` returns False; return how many were drawn. AssertionError on a bad one."""
+def browse(port: int, browsers: int, go_on: Callable[[], bool], kind: str = "staff") -> int:
+    """Draw pages with so many browsers until `go_on` returns False; return how many were drawn. AssertionError on a bad one.
+
+    `kind` is one of KINDS; staff log in first.
+    """
     drawn, bad = [0] * browsers, list[str]()
 
     def look(mine: int) -> None:
         with closing(Browser(port)) as browser:
             try:
-                browser.log_in()
-                for path in cycle(PAGES):
+                if kind == "staff":
+                    browser.log_in()
+                for path in cycle(KINDS[kind]):
                     if not go_on():
                         return
                     code, _ = browser.fetch("GET", path)
@@ -79,11 +86,11 @@ def browse(port: int, browsers: int, go_on: Callable[[], bool]) -> int:
     return sum(drawn)
 
 
-def main(port: int, browsers: int, seconds: float) -> None:
+def main(port: int, browsers: int, seconds: float, kind: str) -> None:
     """Browse for so many seconds, and print how many pages were drawn."""
     end = time.monotonic() + seconds
-    print(browse(port, browsers, lambda: time.monotonic() < end))  # noqa: T201  # the process's answer
+    print(browse(port, browsers, lambda: time.monotonic() < end, kind))  # noqa: T201  # the process's answer
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4])

@@ -54,7 +54,7 @@ VARIANTS: Final[Mapping[str, Variant]] = {
 # fmt: on
 
 _MANY: Final = {"max_connections": 2000, "max_connections_per_address": 2000, "max_unproven_per_address": 2000}
-CROWD: Final = {"sip2": _MANY, "ncip": _MANY}
+CROWD: Final[Mapping[str, Mapping[str, object]]] = {"sip2": _MANY, "ncip": _MANY, "web": {"pages_per_minute": 0}}
 """Limits for a run in which all of the consortium comes from one address, with one login."""
 
 

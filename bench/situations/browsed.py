@@ -1,4 +1,4 @@
-"""A terminal's waiting times while twenty browsers draw pages without pause, against those before."""
+"""A terminal's waiting times while twenty browsers of staff or of readers draw pages without pause, against those before."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from bench.processes import TIMEOUT_S, Broken
 from bench.questions import WORKS, login
 from bench.resources import Benchmark
 from bench.situations.crowds import running
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import catalogue
+from hkall_gateway.store.unit import Unit
 
 BROWSERS, TERMINALS, A_SECOND = 20, 16, 740.0
 FEWEST_S: Final = 2.0
@@ -25,21 +29,33 @@ LOGINS_S: Final = 4.0
 
 def in_one_process(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     """p99 of 63 at 16 terminals beside the browsers against before, and pages a second; the pages are the daemon's own."""
-    return _browsed(ground, plan, "web")
+    return _browsed(ground, plan, "web", "staff")
 
 
 def in_two_processes(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     """The same with the pages in a process of their own on the same database."""
-    return _browsed(ground, plan, "web_2")
+    return _browsed(ground, plan, "web_2", "staff")
 
 
-def _browsed(ground: Benchmark, plan: Plan, variant: str) -> Mapping[str, Sequence[float]]:
+def searched_in_one_process(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """The same beside readers who search and open titles; the pages are the daemon's own."""
+    return _browsed(ground, plan, "web", "readers")
+
+
+def searched_in_two_processes(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """The same beside readers, with the pages in a process of their own."""
+    return _browsed(ground, plan, "web_2", "readers")
+
+
+def _browsed(ground: Benchmark, plan: Plan, variant: str, kind: str) -> Mapping[str, Sequence[float]]:
     seconds, ratios, pages = max(FEWEST_S, plan.seconds), list[float](), list[float]()
     with running(ground, variant) as gateway:
+        if kind == "readers":
+            _make_titles(gateway.url)
         for _ in range(plan.rounds):
             before = _p99(ground, gateway, seconds)
             drawing = seconds + LOGINS_S + 1
-            words = [sys.executable, "-m", "bench.browsers", str(gateway.web_port), str(BROWSERS), str(drawing)]
+            words = [sys.executable, "-m", "bench.browsers", str(gateway.web_port), str(BROWSERS), str(drawing), kind]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:
                 try:
                     browsers.wait(LOGINS_S)
@@ -50,6 +66,16 @@ def _browsed(ground: Benchmark, plan: Plan, variant: str) -> Mapping[str, Sequen
                 raise Broken("the browsers failed")
             pages.append(int(drawn) / drawing)
     return {"p99": ratios, "pages": pages}
+
+
+def _make_titles(url: str) -> None:
+    """Write the titles of all copies with their search words, which the benchmark's own filling leaves out."""
+    engine, last = open_engine(url), ""
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    while more := store.now(lambda unit, after: catalogue.fill(unit.connection, after), last):
+        last = more
+    store.close()
+    engine.dispose()
 
 
 def _p99(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> float:

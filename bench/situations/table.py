@@ -34,5 +34,7 @@ HOT_ROWS: Final = Situation("hot rows",  crowds.hot_rows, "PostgreSQL")
 ATTACKED: Final = Situation("attacked",  attacked.attacked)
 BROWSED:  Final = Situation("browsed",   browsed.in_one_process)
 APART:    Final = Situation("browsed apart", browsed.in_two_processes)
+SEARCHED: Final = Situation("searched",  browsed.searched_in_one_process)
+SEARCHED_APART: Final = Situation("searched apart", browsed.searched_in_two_processes)
 SOAK:     Final = Situation("soak",      nights.soak, patient=True)
 # fmt: on

@@ -86,13 +86,20 @@ class Web(Strict):
     )
     share_ports: bool = Field(default=False, description="other gateways of this machine listen there too (SO_REUSEPORT)")
     public_url: PublicUrl = Field(description="where browsers reach it; https:// unless it is loopback")
-    threads: Annotated[int, Field(ge=1, le=32)] = Field(default=4, description="threads: one page is drawn, others wait")
+    threads: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=4, description="threads for pages: one draws, the others wait for data"
+    )
     proxy_from: tuple[Network, ...] = Field(
         default=(), description="reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
     )
     max_connections: Natural = Field(default=500, description="open connections in all; for one more the oldest is closed")
     max_connections_per_address: Natural = Field(
         default=100, description="open connections of one address that is no proxy of `proxy_from`"
+    )
+    pages_per_minute: Annotated[int, Field(ge=0)] = Field(
+        default=240,
+        description="searches and titles that one address may ask for, half a minute's at once; an address of IPv6 counts with "
+        "its /64; 0 = no limit",
     )
     answer_within_s: Annotated[float, Field(gt=0, le=120)] = Field(
         default=20.0, description="time limit of one command to the desk; then the page says 'try again'"

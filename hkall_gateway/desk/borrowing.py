@@ -97,12 +97,10 @@ def _wanted(
     in_use: InUse,
 ) -> RequestFacts:
     available = sum(not c.skip for c in ranked)
-    return RequestFacts(
-        known_title=bool(copies),
+    ours = facts.at_home if facts.looked else copies
+    return replace(
+        about_title(context.library, copies, ours, ask.volume, in_use),
         pickup_location=ask.pickup_location or context.library.pickup_locations[0],
-        pickup_locations=context.library.pickup_locations,
-        materials=tuple(sorted({c.material for c in copies})),
-        statuses_at_home=_at_home(ask, facts.at_home if facts.looked else copies, in_use, context.library),
         candidates=available,
         duplicate=any(_same(r, ask) and not _given_back(context, r) for r in context.unit.open_requests(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
@@ -110,7 +108,22 @@ def _wanted(
     )
 
 
-def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library) -> tuple[str, ...] | None:
+def about_title(
+    library: Library, copies: tuple[Holding, ...], ours: tuple[Holding, ...] | None, volume: str, in_use: InUse
+) -> RequestFacts:
+    """The facts about a title, without those about its patron and the copies that could be sent.
+
+    `ours` are copies among which our own are as they are now; None where they cannot be seen.
+    """
+    return RequestFacts(
+        known_title=bool(copies),
+        pickup_locations=library.pickup_locations,
+        materials=tuple(sorted({c.material for c in copies})),
+        statuses_at_home=_at_home(volume, ours, in_use, library),
+    )
+
+
+def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library) -> tuple[str, ...] | None:
     """The statuses of our own copies, of the wanted volume if one is named; None where they cannot be seen.
 
     A copy that is on its way to another library, or there, does not count as at home, in any status.
@@ -118,7 +131,7 @@ def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, in_use: InUs
     if copies is None:
         return None
     ours = [c for c in copies if c.agency == library.agency and c.key not in in_use.held]
-    return tuple(c.status for c in ours if not ask.volume or c.volume == ask.volume)
+    return tuple(c.status for c in ours if not volume or c.volume == volume)
 
 
 def _same(request: Request, ask: RequestTitle) -> bool:
@@ -264,7 +277,7 @@ def _another(context: Context, rival: Request, lender: Candidate) -> bool:
     """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
     in_use = copies_in_use(context.unit, rival.bib_id)
     copies = [c for c in context.unit.copies(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked]
-    return any(not skip for skip in choosing.reasons(context, copies, rival, in_use))
+    return any(not skip for skip in choosing.reasons(context, copies, rival.volume, in_use))
 
 
 # ---- the patron cancels

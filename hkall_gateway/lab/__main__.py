@@ -40,13 +40,15 @@ def run(folder: Path, shift: int) -> None:
     click.echo(f"writing the configuration and filling the database in {folder} …")
     path = demo_setup.write_config(folder, ports, pages=True)
     demo_setup.fill_database(path, environ=os.environ)
+    demo_setup.fill_catalogue(path, environ=os.environ)
     known = demo_setup.write_environment(path, ports)
+    site = f"http://127.0.0.1:{ports.web}"
+    click.echo(f"patrons' pages {site}/  patron P0001, PIN 1234")
+    click.echo(f"staff console {site}/staff/  login {demo_setup.STAFF[0]['login']}, password {demo_setup.PASSWORD}")
     click.echo(
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
     )
-    clerk, console = demo_setup.STAFF[0]["login"], f"http://127.0.0.1:{ports.web}/staff/"
-    click.echo(f"staff console {console}  login {clerk}, password {demo_setup.PASSWORD}")
-    click.echo(f"terminal counter-1, password {demo_setup.PASSWORD}; patron P0001, PIN 1234; in another shell: . {known}")
+    click.echo(f"terminal counter-1, password {demo_setup.PASSWORD}; in another shell: . {known}")
     raise SystemExit(process.serve(path, beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.connectors import exports
 from hkall_gateway.edge.hashes import hash_secret
+from hkall_gateway.lab import demo_titles
 from hkall_gateway.lab.demo_ports import Ports as Ports
 from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.settings import ROLES, Retention
+from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
@@ -87,11 +90,13 @@ def write_config(
     path = folder / "gateway.toml"
     private(path)
     fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
-    tables = [_with(fixed, keys or {})]
+    more = dict(keys or {})
+    web = more.pop("web", {})
+    tables = [_with(fixed, more)]
     tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
     tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
     tables += [_client(callers or {})]
-    tables += [_web(ports)] if pages else []
+    tables += [_web(ports, web)] if pages else []
     tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
     path.touch(0o640)  # hashes of passwords are in it
     path.write_text("\n".join(tables), encoding="utf-8")
@@ -105,12 +110,30 @@ def fill_database(
     holdings: Path = DEMO_FILES / "holdings.csv",
 ) -> None:
     """Upgrades the database of a configuration to the present revision and fills it from two files."""
+    with _opened(path, environ) as store:
+        _load(store, "patrons", exports.read_patrons(patrons))
+        _load(store, "holdings", exports.read_holdings(holdings))
+
+
+def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Holding] = ()) -> None:
+    """Adds these copies, or the invented ones of the demo, with their titles, so that a search finds something."""
+    titles = {title.bib_id: title for title in demo_titles.titles()}
+    rows = copies or tuple(demo_titles.copies())
+    with _opened(path, environ) as store:
+        number = store.now(loading.begin, "holdings")
+        for start in range(0, len(rows), loading.CHUNK):
+            store.now(loading.write_copies, rows[start : start + loading.CHUNK], number, None, titles)
+        store.now(loading.finish, "holdings", number, False, now())
+
+
+@contextmanager
+def _opened(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
+    """The store of a configuration, its database at the present revision."""
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
     schema.upgrade(engine)
     store = Immediate(engine, make_unit(library_of(config)))
-    _load(store, "patrons", exports.read_patrons(patrons))
-    _load(store, "holdings", exports.read_holdings(holdings))
+    yield store
     store.close()
     engine.dispose()
 
@@ -196,12 +219,12 @@ def _partner(agency: str, port: int, rank: int) -> str:
     )
 
 
-def _web(ports: Ports) -> str:
+def _web(ports: Ports, more: Mapping[str, object]) -> str:
     accounts = [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
     address = f"127.0.0.1:{ports.web}"
     listen = [f"tcp:{ports.web}:interface=127.0.0.1"]
     names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
-    return "\n".join([_table("[web]", listen=listen, public_url=f"http://{address}", **names), *accounts])
+    return "\n".join([_table("[web]", listen=listen, public_url=f"http://{address}", **names, **more), *accounts])
 
 
 def _client(more: Mapping[str, object]) -> str:

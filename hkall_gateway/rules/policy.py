@@ -89,6 +89,16 @@ def may_request(
     return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wanted, policy)})
 
 
+def may_be_requested(wanted: RequestFacts, policy: Policy, now: datetime) -> Grant | Refusal:
+    """Return whether a title may be requested at all, before a borrower is known: what refuses it refuses every borrower.
+
+    Source: HKALL rules R1, R5 to R7.
+    """
+    no = suspended("borrow_request", policy, now) or _unfit(wanted, policy)
+    no = no or _at_home(wanted, policy) or _nowhere(wanted)
+    return no or Grant(facts=_unchecked(wanted, policy))
+
+
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
     """Return whether there is room for one more book. Grant's facts: `left` (books, including this one), `quota` and `total`.
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Flask, g, redirect, request
+from flask import Flask, g, request
 from flask_wtf.csrf import CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.wrappers import Response
 
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.web import errors, headers, i18n, layout, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
+from hkall_gateway.web.patron import home, openurl, public, search, title
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import Sessions, current
 from hkall_gateway.web.staff import (
@@ -36,6 +36,11 @@ from hkall_gateway.web.staff import (
 )
 
 BLUEPRINTS: Final = (
+    home.PAGES,
+    search.PAGES,
+    openurl.PAGES,
+    title.PAGES,
+    public.PAGES,
     rules.PAGES,
     login.PAGES,
     oidc_login.PAGES,
@@ -93,7 +98,6 @@ def make_app(services: WebServices) -> Flask:
         part.install(app)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
-    app.add_url_rule("/", "home", _home)
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: make_api(services).wsgi_app})
     app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as Flask's own documentation does
     return app
@@ -104,7 +108,3 @@ def _begin() -> None:
     request.environ[PAGE] = request.url_rule.rule if request.url_rule else ""
     if current().away:
         raise Unavailable("the database is away")
-
-
-def _home() -> Response:
-    return redirect("/help", 303)

@@ -7,6 +7,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, abort, request, send_file, url_for
 
@@ -17,7 +18,7 @@ from hkall_gateway.web.i18n import LANGUAGES, N_, language
 from hkall_gateway.web.paths import way_back
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import staff
+from hkall_gateway.web.sessions import patron, staff
 
 STATIC: Final = Path(__file__).with_name("static")
 AN_HOUR: Final = "public, max-age=3600"
@@ -32,6 +33,15 @@ class MenuEntry:
     endpoint: str
     word: str
     role: StaffRole | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicEntry:
+    """One entry of the menu of visitors and patrons: its path, its word, and the Blueprints whose pages belong to it."""
+
+    path: str
+    word: str
+    blueprints: tuple[str, ...]
 
 
 # fmt: off
@@ -50,8 +60,13 @@ MENU: Final = (
     MenuEntry("explain.form",          N_("Explain"),    StaffRole.VIEWER),
     MenuEntry("help.rules",            N_("Rules")),
 )
+PUBLIC_MENU: Final = (
+    PublicEntry("/",       N_("Search"),    ("home", "search", "title")),
+    PublicEntry("/record", N_("My record"), ("record",)),
+    PublicEntry("/help",   N_("Rules"),     ("help",)),
+)
 # fmt: on
-"""In the order of the header. Staff see all that their role may; others see what is everybody's."""
+"""In the order of the header. Staff see all that their role may, everybody else the public menu."""
 
 
 def install(app: Flask) -> None:
@@ -98,11 +113,17 @@ def _shared() -> dict[str, Any]:
         "languages": [(code, name, url_for("language.choose", chosen=code, next=back)) for code, name in LANGUAGES.items()],
         "site_name": settings.names.get(tongue) or settings.names[ENGLISH],
         "has_logo": settings.logo is not None,
-        "menu": [(url_for(e.endpoint), e.word, _is_here(e)) for e in MENU if e.role is None or may(e.role)],
+        "menu": _staff_menu() if found else [(e.path, e.word, request.blueprint in e.blueprints) for e in PUBLIC_MENU],
         "person": found,
+        "reader": patron(),
+        "login": "/login?" + urlencode({"next": back}),
         "role": StaffRole.of(found.role) if found else None,
         "home": url_for("dashboard.dashboard") if found else "/",
     }
+
+
+def _staff_menu() -> list[tuple[str, str, bool]]:
+    return [(url_for(e.endpoint), e.word, _is_here(e)) for e in MENU if e.role is None or may(e.role)]
 
 
 def _is_here(entry: MenuEntry) -> bool:

@@ -1,12 +1,14 @@
 """The pages' HTTP server: Flask on a bounded pool of threads, with the limits of every port of ours.
 
 The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`. While pages are
-made, threads give way to each other more often.
+made, threads give way to each other more often. Searches and titles, for which nobody has to log in, get at most half of the
+threads: the pages of staff never wait behind them.
 """
 
 from __future__ import annotations
 
-import sys
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -23,7 +25,6 @@ from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
-from hkall_gateway.web.turns import SWITCH_S
 
 LOG = structlog.get_logger()
 
@@ -33,29 +34,76 @@ GRACE_S: Final = 5.0
 """At the end, for pages that are being made; then the desk answers them "try again"."""
 
 
+PUBLIC: Final = (b"/search", b"/openurl", b"/title/", b"/api/v1/search", b"/api/v1/titles/")
+"""Beginnings of the paths that cost a query of the catalogue and need no login."""
+
+
+class ThreadShare:
+    """A part of the pool for one kind of pages: at most `at_once` are made, and a bounded number wait.
+
+    A page counts until its thread has ended, also where its caller has gone. Used in the reactor's thread.
+    """
+
+    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, at_once: int) -> None:
+        made: Any = WSGIResource  # it has no types
+        self._reactor, self._pool, self._at_once = reactor, pool, at_once
+        self._wsgi = made(reactor, self, app)
+        self._making, self._waiting = 0, deque[Any]()
+
+    @property
+    def full(self) -> bool:
+        return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
+
+    def render(self, request: Any) -> None:
+        """Make this page when a thread is free; one whose caller has gone by then is not made."""
+        self._waiting.append(request)
+        request.notifyFinish().addBoth(self._forget, request)
+        self._next()
+
+    def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
+        """Run the application for one page in a thread of the pool."""
+        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), work)
+
+    def _next(self) -> None:
+        while self._waiting and self._making < self._at_once:
+            self._making += 1
+            try:
+                self._wsgi.render(self._waiting.popleft())
+            except BaseException:
+                self._making -= 1
+                raise
+
+    def _made(self) -> None:
+        self._making -= 1
+        self._next()
+
+    def _forget(self, _reason: object, request: Any) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
+
+
 class PagesResource(Resource):
     """Hands each request to a thread of the pool; answers by itself where too many wait already."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, most: int) -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, threads: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        made: Any = WSGIResource  # it has no types
-        self._wsgi = made(reactor, pool, app)
-        self._most, self._in_hand, self._idle = most, 0, list[Deferred[None]]()
-        self._usual_switch_s = sys.getswitchinterval()
+        self._public = ThreadShare(reactor, pool, app, max(1, threads // 2))
+        self._others = ThreadShare(reactor, pool, app, threads)
+        self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: Any) -> Any:
         if request.too_long:
             return _plainly(request, 413, TOO_LONG)
-        if self._in_hand >= self._most:
+        share = self._public if request.path.startswith(PUBLIC) else self._others
+        if share.full:
             request.setHeader(b"retry-after", b"5")
             return _plainly(request, 503, BUSY)
         self._in_hand += 1
-        if self._in_hand == 1:
-            sys.setswitchinterval(SWITCH_S)
         request.notifyFinish().addBoth(self._done)
-        return self._wsgi.render(request)
+        share.render(request)
+        return NOT_DONE_YET
 
     def idle(self) -> Deferred[None]:
         """Fires once no request is in hand."""
@@ -67,8 +115,6 @@ class PagesResource(Resource):
 
     def _done(self, _reason: object) -> None:
         self._in_hand -= 1
-        if not self._in_hand:
-            sys.setswitchinterval(self._usual_switch_s)
         while not self._in_hand and self._idle:
             self._idle.pop().callback(None)
 
@@ -108,7 +154,7 @@ class WebServer:
     ) -> None:
         self._bridge, self._reactor = bridge, reactor
         self._pool = ThreadPool(0, threads, "web")
-        self._pages = PagesResource(reactor, self._pool, app, threads * WAITING_PER_THREAD + threads)
+        self._pages = PagesResource(reactor, self._pool, app, threads)
         self.site = WebSite(self._pages, bounds, reactor, proxies, most)
 
     def start(self) -> None:

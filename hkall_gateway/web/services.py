@@ -51,7 +51,10 @@ class OidcSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The [web] table as the pages use it. `names` are the library's, by language."""
+    """The [web] table as the pages use it. `names` are the library's, by language.
+
+    `pages_per_minute` are searches and titles for one address; 0 = no limit.
+    """
 
     public_url: str
     names: Mapping[str, str]
@@ -61,6 +64,7 @@ class WebSettings:
     staff: Mapping[str, StaffAccount] = field(default_factory=dict)
     proxies: AllowList = field(default_factory=lambda: AllowList(()))
     oidc: OidcSettings | None = None
+    pages_per_minute: int = 240
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the turn away while it waits for something else: the database, the desk, a passw
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, event
 
 SWITCH_S: Final = 0.0001
-"""After so many seconds a page's thread lets the reactor run; Python's own default is 0.005."""
+"""While a page is drawn, its thread lets the reactor run after so many seconds; Python's own default is 0.005."""
 
 
 class Turn:
@@ -26,6 +27,7 @@ class Turn:
 
     def __init__(self) -> None:
         self._lock, self._mine = threading.Lock(), threading.local()
+        self._usual_switch_s = sys.getswitchinterval()
 
     def __enter__(self) -> None:
         self._take()
@@ -54,11 +56,13 @@ class Turn:
         """Give the turn away; without effect in a thread that has none."""
         if self.held:
             self._mine.held = False
+            sys.setswitchinterval(self._usual_switch_s)
             self._lock.release()
 
     def _take(self) -> None:
         self._lock.acquire()
         self._mine.held = True
+        sys.setswitchinterval(SWITCH_S)
 
     def engine(self, engine: Engine) -> Engine:
         """Return an engine on the same pool; its statements run while another page may draw."""

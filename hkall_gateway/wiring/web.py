@@ -108,6 +108,7 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
         proxies=AllowList(table.proxy_from),
         oidc=_oidc(table.oidc, environ) if table.oidc else None,
+        pages_per_minute=table.pages_per_minute,
     )
 
 

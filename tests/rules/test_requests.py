@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.policy import Counts, RequestFacts, may_cancel, may_request, quota, quota_positions
-from hkall_gateway.rules.settings import CATEGORIES, Cancel, Policy, Quota
+from hkall_gateway.rules.policy import (
+    Counts,
+    RequestFacts,
+    may_be_requested,
+    may_cancel,
+    may_request,
+    quota,
+    quota_positions,
+)
+from hkall_gateway.rules.settings import CATEGORIES, Cancel, Doubt, Policy, Quota
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
 
@@ -65,6 +73,27 @@ def test_a_wish_is_judged_by_its_rule(wish: RequestFacts, reason: Reason | None)
 def test_r1_a_wish_is_refused_while_the_service_is_suspended() -> None:
     answer = may_request(STUDENT, WISH, COUNTS, POLICY, datetime(2017, 6, 5, 16, tzinfo=UTC))
     assert why(answer) == Reason.SERVICE_SUSPENDED
+
+
+@given(
+    known=st.booleans(),
+    materials=st.sampled_from([(), ("dvd",), ("book",), ("book", "dvd")]),
+    here=st.sampled_from([None, (), (LENT,), (AVAILABLE,), ("no such word",)]),
+    candidates=st.integers(0, 2),
+    doubt=st.sampled_from(["deny", "allow_and_flag"]),
+    at=st.sampled_from([NOW, datetime(2017, 6, 7, tzinfo=UTC)]),
+)
+def test_a_title_is_refused_before_the_login_if_it_is_refused_to_every_patron(
+    known: bool, materials: tuple[str, ...], here: tuple[str, ...] | None, candidates: int, doubt: Doubt, at: datetime
+) -> None:
+    title = replace(WISH, known_title=known, materials=materials, statuses_at_home=here, candidates=candidates)
+    policy = replace(POLICY, local_availability_unknown=doubt)
+    for_all = may_be_requested(title, policy, at)
+    for_one = may_request(STUDENT, title, COUNTS, policy, at)
+    if isinstance(for_one, Refusal):
+        assert for_all == for_one
+    else:
+        assert for_all == Grant(facts={name: fact for name, fact in for_one.facts.items() if name == "local_check"})
 
 
 def test_r2_a_wish_of_a_stranger_is_refused() -> None:

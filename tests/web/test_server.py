@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -80,6 +81,10 @@ def pages(reactor: Any) -> Iterator[Pages]:
         assert go_on.wait(30)
         return "slow"
 
+    @app.route("/search")
+    def search() -> str:
+        return slow()
+
     @app.route("/quick", methods=["GET", "POST"])
     def quick() -> str:
         return "quick"
@@ -143,6 +148,48 @@ def test_beyond_a_bounded_queue_the_answer_comes_at_once(pages: Pages) -> None:
     assert code == 503
     assert b"Not available just now" in page
     assert "暫時未能提供服務".encode() in page
+
+
+def test_searches_leave_half_of_the_threads_to_the_other_pages(pages: Pages) -> None:
+    with ThreadPoolExecutor(8) as browsers:
+        waiting = [browsers.submit(pages.get, "/search") for _ in range(8)]
+        for _ in range(THREADS // 2):
+            assert pages.inside.acquire(timeout=10)
+        assert not pages.inside.acquire(timeout=0.2)
+        assert pages.get("/quick") == (200, b"quick")
+        pages.go_on.set()
+        assert {one.result(10) for one in waiting} == {(200, b"slow")}
+
+
+def test_more_searches_than_may_wait_are_answered_at_once_and_other_pages_are_made(pages: Pages) -> None:
+    most = THREADS // 2 * (WAITING_PER_THREAD + 1)
+    with ThreadPoolExecutor(most) as browsers:
+        waiting = [browsers.submit(pages.get, "/search") for _ in range(most)]
+        while pages.server._pages._in_hand < most:
+            time.sleep(0.005)
+        assert pages.get("/search")[0] == 503
+        assert pages.get("/quick") == (200, b"quick")
+        pages.go_on.set()
+        assert {one.result(20)[0] for one in waiting} == {200}
+
+
+def test_a_search_whose_caller_has_gone_still_counts_while_it_is_made_and_is_not_made_later(pages: Pages) -> None:
+    def ask_and_go() -> None:
+        with socket.create_connection(("127.0.0.1", pages.port), 10) as line:
+            line.sendall(b"GET /search HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.1)
+
+    ask_and_go()
+    assert pages.inside.acquire(timeout=10)
+    for _ in range(3):
+        ask_and_go()
+    while pages.server._pages._in_hand:
+        time.sleep(0.005)
+    assert not pages.inside.acquire(timeout=0.2)
+    pages.go_on.set()
+    assert pages.get("/search") == (200, b"slow")
+    assert pages.inside.acquire(timeout=10)
+    assert not pages.inside.acquire(timeout=0.2)
 
 
 def test_a_body_beyond_the_limit_is_refused_by_the_server_itself(pages: Pages) -> None:

@@ -117,10 +117,13 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     return sorted(possible, key=rank)
 
 
-def reasons(context: Context, copies: Sequence[Holding], request: Request, in_use: InUse) -> list[str]:
-    """The reason against each copy for a request, "" for an available one; a library closed today counts as open."""
+def reasons(context: Context, copies: Sequence[Holding], volume: str, in_use: InUse) -> list[str]:
+    """The reason against asking for each copy, "" for an available one; a library closed today counts as open.
+
+    `volume` is the one that is wanted; "" fits each copy.
+    """
     known = _open(records(context.unit, context.now, {c.agency for c in copies}, weighed=False))
-    choice = replace(_choice(context, {c.agency for c in copies}, request.volume), records=known, in_use=in_use)
+    choice = replace(_choice(context, {c.agency for c in copies}, volume), records=known, in_use=in_use)
     return [lenders.passed_over(copy, choice) for copy in copies]
 
 

@@ -32,7 +32,7 @@ IsAvailable = Callable[[str, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class FoundTitle:
-    """One title of a page of results; `libraries` is the number of libraries that have a copy available."""
+    """One title of a page of results; `agencies` are the libraries that have a copy available, in order."""
 
     bib_id: str
     title: str
@@ -42,7 +42,12 @@ class FoundTitle:
     isbns: str
     language: str
     published: str
-    libraries: int = 0
+    agencies: tuple[str, ...] = ()
+
+    @property
+    def libraries(self) -> int:
+        """Return the number of libraries that have a copy available."""
+        return len(self.agencies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Hits:
 
 def hits(connection: Connection, query: TitleQuery) -> Hits:
     """Return the titles that match, in no order; of more than MOST, those whose title begins with the query before others."""
-    matching = list(connection.execute(*_matching(connection, query)))
+    matching = list(connection.execute(*_matching(connection, query)).all())
     if len(matching) <= MOST:
         return Hits(matching)
     begin = _beginning(connection, query.key) if query.field in BY_TITLE else []
@@ -134,16 +139,16 @@ def _available(connection: Connection, rows: Sequence[AnyRow], is_available: IsA
 def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
     libraries = _libraries(connection, bibs, is_available)
     rows = {row.bib_id: row for row in connection.execute(_SHOWN, {"bibs": list(bibs)})} if bibs else {}
-    return tuple(FoundTitle(**rows[bib]._mapping, libraries=libraries.get(bib, 0)) for bib in bibs)
+    return tuple(FoundTitle(**rows[bib]._mapping, agencies=tuple(sorted(libraries.get(bib, ())))) for bib in bibs)
 
 
-def _libraries(connection: Connection, bibs: Collection[str], is_available: IsAvailable) -> dict[str, int]:
-    """Return the number of libraries that have a copy available, by title."""
+def _libraries(connection: Connection, bibs: Collection[str], is_available: IsAvailable) -> dict[str, set[str]]:
+    """Return the libraries that have a copy available, by title."""
     found: dict[str, set[str]] = {}
-    for bib, agency, status in connection.execute(_COPIES, {"bibs": list(bibs)}) if bibs else ():
+    for bib, agency, status in connection.execute(_COPIES, {"bibs": list(bibs)}).all() if bibs else ():
         if is_available(agency, status):
             found.setdefault(bib, set()).add(agency)
-    return {bib: len(agencies) for bib, agencies in found.items()}
+    return found
 
 
 # ---- the two databases
@@ -188,7 +193,7 @@ def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> Select[Any]
 
 
 _BEGINNING: Final = (_begins(T.title_key), _begins(T.linked_key, T.linked_key != ""))
-_SHOWN = select(*(T[field.name] for field in fields(FoundTitle) if field.name != "libraries")).where(
+_SHOWN = select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")).where(
     T.bib_id.in_(bindparam("bibs", expanding=True))
 )
 _COPIES = select(H.bib_id, H.agency, H.status).where(H.bib_id.in_(bindparam("bibs", expanding=True)), H.lendable)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from hkall_gateway.lab.demo_setup import DISCOVERY, PASSWORD
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.rules.vocabulary import Holding
 from tests import databases
 from tests.company import gateway_ports, until
 from tests.ports import free_ports
@@ -50,7 +51,8 @@ def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
 class Arena:
     """The daemon. `plain` and `secure` are its ports for terminals, `ncip`, `raw` and `ops` the others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, titles: Sequence[Holding] = ()) -> None:
+        """Start it. With `titles`, copies of a catalogue, it has the pages for browsers too."""
         self._folder = folder
         self.ports = gateway_ports()
         self.plain, self.ncip, self.ops = self.ports.sip2, self.ports.ncip, self.ports.ops
@@ -62,8 +64,10 @@ class Arena:
             "ncip": {"listen_v1_tcp": [f"tcp:{self.raw}:interface={HOST}"]},
         }
         self.environ = {**os.environ, **demo_setup.environment(self.ports), "HKALL_INSTANCE": "1"}
-        self.path = demo_setup.write_config(folder, self.ports, keys=keys)
+        self.path = demo_setup.write_config(folder, self.ports, keys=keys, pages=bool(titles))
         databases.fill(self.path, self.environ)
+        if titles:
+            demo_setup.fill_catalogue(self.path, self.environ, titles)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ

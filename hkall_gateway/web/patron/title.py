@@ -1,0 +1,97 @@
+"""/title/<bib_id>: the copies of a title, and whether it may be requested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Response, abort, render_template
+
+from hkall_gateway.desk import titles
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
+from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Reason
+from hkall_gateway.web.patron.public import A_MINUTE, kept, limit
+from hkall_gateway.web.patron.suspension import notice
+from hkall_gateway.web.patron.title_words import language_of, state_of
+from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.services import consult, services
+
+PAGES = Blueprint("title", __name__)
+
+MOST_COPIES: Final = 200
+"""Copies that are shown; a set of many volumes may have more."""
+LONGEST_NUMBER: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One volume that may be requested at `address`, or why it may not be, with the rule's number."""
+
+    volume: str
+    address: str
+    no: str = ""
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCopy:
+    """One row of the copies. `tone` is that of its badge; our own library has the name of the site."""
+
+    library: str
+    agency: str
+    ours: bool
+    call_number: str
+    volume: str
+    state: str
+    tone: str
+
+
+PAGES.before_request(limit)
+
+
+@PAGES.get("/title/<bib_id>")
+def page(bib_id: str) -> Response:
+    """The page. 404 for a title of which no library has a copy."""
+    seen = consult(titles.see_title, bib_id) if len(bib_id) <= LONGEST_NUMBER else None
+    if seen is None:
+        abort(404)
+    words = render_template(
+        "patron/title.html",
+        title=seen.title,
+        authors=seen.title.author.split(BETWEEN_AUTHORS),
+        linked_authors=list(filter(None, seen.title.linked_author.split(BETWEEN_AUTHORS))),
+        choices=[_choice(bib_id, one) for one in seen.volumes],
+        suspended=notice(_suspended(seen)),
+        copies=[_shown(seen, one) for one in seen.copies[:MOST_COPIES]],
+        more=max(0, len(seen.copies) - MOST_COPIES),
+        on_shelf=next((one.copy for one in seen.copies if _is_ours(one) and one.state is CopyState.AVAILABLE), None),
+        as_of=seen.as_of,
+        language_of=language_of,
+    )
+    return kept(Response(words), A_MINUTE)
+
+
+def _choice(bib_id: str, seen: VolumeSeen) -> Choice:
+    volume = "?" + urlencode({"volume": seen.volume}) if seen.volume else ""
+    address = f"/title/{quote(bib_id, safe='')}/request{volume}"
+    if seen.refusal is None:
+        return Choice(seen.volume, address)
+    return Choice(seen.volume, address, sentence(seen.refusal), rule_of(seen.refusal))
+
+
+def _suspended(seen: TitleSeen) -> Refused | None:
+    refusals = [one.refusal for one in seen.volumes if one.refusal]
+    return next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)
+
+
+def _shown(seen: TitleSeen, one: CopySeen) -> ShownCopy:
+    copy = one.copy
+    library = seen.names.get(copy.agency, copy.agency)
+    tone = "done" if one.state is CopyState.AVAILABLE else ""
+    return ShownCopy(library, copy.agency, _is_ours(one), copy.call_number, copy.volume, state_of(one), tone)
+
+
+def _is_ours(one: CopySeen) -> bool:
+    return one.copy.agency == services().library().agency

@@ -1,0 +1,111 @@
+"""OpenURLs as other catalogues write them: made by hand from the keys of Z39.88 and of OpenURL 0.1."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from hkall_gateway.rules.vocabulary import Holding
+from tests.web.conftest import Browser, Site
+from tests.web.test_patron_search import load
+
+# Source: ANSI/NISO Z39.88-2004, matrix info:ofi/fmt:kev:mtx:book, and its guidelines for the key/encoded-value format.
+CONTEXT: Final = {"ctx_ver": "Z39.88-2004", "ctx_enc": "info:ofi/enc:UTF-8", "rft_val_fmt": "info:ofi/fmt:kev:mtx:book"}
+REFERRER: Final = {"rfr_id": "info:sid/primo.exlibrisgroup.com:primo", "url_ver": "Z39.88-2004"}
+
+
+@pytest.fixture
+def catalogue(site: Site) -> Browser:
+    """A browser that comes from another catalogue; ours has four titles, two of which share a name."""
+    load(
+        site,
+        Holding("CUHK", "C1", "b-dune", "Dune", "Herbert, Frank", "9780441013593"),
+        Holding("LU", "L1", "b-emma", "Emma", "Austen, Jane", "9780306406157"),
+        Holding("LU", "L2", "b-emma-2", "Emma", "Wong, Ka Yan"),
+        Holding("CUHK", "C2", "b-dream", "紅樓夢", "曹雪芹"),
+        Holding("CUHK", "C3", "b-sea", "Dune Sea", "Chan, Tai Man", "9780441013593"),
+    )
+    return site.browser()
+
+
+def led_to(browser: Browser, **keys: str) -> str:
+    """The path that an OpenURL leads to, and the words that are searched there."""
+    cited = {key.replace("rft_", "rft."): value for key, value in keys.items()}
+    answer = browser.get("/openurl?" + urlencode({**CONTEXT, **REFERRER, **cited}))
+    assert answer.status_code == 303
+    parts = urlsplit(answer.location)
+    assert not parts.netloc
+    return f"{parts.path} {parse_qs(parts.query).get('q', [''])[0]}".strip()
+
+
+@pytest.mark.parametrize("isbn", ["9780306406157", "0306406152", "0-306-40615-2", "978-0-306-40615-7"])
+def test_an_isbn_leads_to_its_title(catalogue: Browser, isbn: str) -> None:
+    assert led_to(catalogue, rft_genre="book", rft_isbn=isbn, rft_btitle="another title") == "/title/b-emma"
+
+
+def test_an_isbn_of_two_titles_leads_to_the_search_of_it(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_isbn="0441013597") == "/search 9780441013593"
+
+
+def test_an_identifier_may_be_an_isbn_or_a_title_of_ours(catalogue: Browser) -> None:
+    for identifier, path in (
+        ("urn:ISBN:0306406152", "/title/b-emma"),
+        ("https://hkall.test/title/b-dream", "/title/b-dream"),
+        ("https://hkall.test/title/b-nowhere", "/search"),
+        ("info:oclcnum/12345", "/search"),
+    ):
+        answer = catalogue.get("/openurl?" + urlencode({**CONTEXT, "rft_id": identifier}))
+        assert answer.location == path
+
+
+def test_a_title_and_an_author_lead_to_the_one_that_has_both(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_btitle="Emma", rft_aulast="Austen", rft_aufirst="Jane") == "/title/b-emma"
+    assert led_to(catalogue, rft_btitle="EMMA", rft_au="Wong, Ka Yan") == "/title/b-emma-2"
+    assert led_to(catalogue, rft_title="红楼梦") == "/title/b-dream"
+
+
+def test_a_title_that_is_called_exactly_so_comes_before_a_longer_one(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_btitle="Dune") == "/title/b-dune"
+
+
+def test_several_titles_lead_to_the_search(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_btitle="Emma") == "/search Emma"
+
+
+def test_an_author_in_another_script_is_left_out_if_the_title_is_called_exactly_so(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_btitle="紅樓夢", rft_au="Cao, Xueqin") == "/title/b-dream"
+    assert led_to(catalogue, rft_btitle="紅樓", rft_au="Cao, Xueqin") == "/search 紅樓"
+
+
+def test_a_subtitle_that_our_title_lacks_is_left_out(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_btitle="Dune : a novel of the desert", rft_au="Herbert") == "/title/b-dune"
+
+
+def test_what_no_library_has_leads_to_the_search_of_its_title(catalogue: Browser) -> None:
+    assert led_to(catalogue, rft_btitle="No such book", rft_isbn="9780140449136") == "/search No such book"
+    assert led_to(catalogue, rft_isbn="9780140449136") == "/search 9780140449136"
+
+
+def test_the_keys_of_openurl_0_1_are_read_too(catalogue: Browser) -> None:
+    assert catalogue.get("/openurl?sid=Entrez&genre=book&isbn=0306406152").location == "/title/b-emma"
+    assert catalogue.get("/openurl?genre=book&title=Emma&aulast=Austen").location == "/title/b-emma"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "rft.btitle=", "rft.btitle=%22%22%22", "rft.isbn=nonsense", "rft_id=", "%00=%00", "rft.btitle=%FF%FE"],
+)
+def test_a_citation_of_nothing_leads_to_the_search(catalogue: Browser, query: str) -> None:
+    answer = catalogue.get(f"/openurl?{query}")
+    assert answer.status_code == 303
+    assert answer.location.startswith("/search")
+
+
+def test_a_hostile_citation_leads_nowhere_else(catalogue: Browser) -> None:
+    for text in ("//evil.test", "x\r\nSet-Cookie: a=b", "https://evil.test/title/b-dune", "x" * 20_000, "書 " * 5_000):
+        answer = catalogue.get("/openurl", query_string={"rft.btitle": text, "rft_id": text, "rft.au": text})
+        assert answer.status_code == 303
+        assert answer.location.startswith(("/search", "/title/b-"))
+        assert "Set-Cookie" not in answer.headers

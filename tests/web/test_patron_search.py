@@ -1,0 +1,390 @@
+"""Visitors: the first page, search, a title, and what caches and crawlers are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from lxml import etree, html
+from werkzeug.test import TestResponse
+
+from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
+from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.store.loads import catalogue, loading
+from hkall_gateway.store.search.query import BadQuery, SearchField
+from hkall_gateway.web.patron.public import CLOSED_TO_ROBOTS
+from hkall_gateway.web.patron.search import BAD, FIELDS
+from hkall_gateway.web.patron.title_words import STATUSES
+from hkall_gateway.web.sessions import VISITOR
+from tests.web.conftest import Browser, Site
+
+CHINESE = {"Accept-Language": "zh-Hant"}
+
+
+@pytest.fixture
+def visitor(site: Site) -> Browser:
+    """A browser at the world's titles."""
+    site.world.store.now(lambda unit: catalogue.fill(unit.connection))
+    return site.browser()
+
+
+def load(site: Site, *copies: Holding, titles: Mapping[str, Title] | None = None) -> None:
+    """Load copies, with their titles and search words, as of the world's time."""
+
+    def write(unit: Any) -> None:
+        number = loading.begin(unit, "holdings")
+        loading.write_copies(unit, copies, number, None, titles or {})
+        loading.finish(unit, "holdings", number, full=False, now=site.world.now)
+
+    site.world.store.now(write)
+
+
+def shown(answer: TestResponse) -> Any:
+    assert answer.status_code == 200, answer.status_code
+    return html.fromstring(answer.text)
+
+
+def results(page: Any) -> dict[str, str]:
+    """The badge of each title of a page of results, by number, in order."""
+    return {one.get("data-title"): one.xpath("string(.//p[@class='where'])").strip() for one in page.xpath("//li[@data-title]")}
+
+
+def copies(page: Any) -> list[tuple[str, str]]:
+    """The library and the status of each row of a title's copies."""
+    return [(row.get("data-agency"), row.xpath("string(td[last()])").strip()) for row in page.xpath("//tr[@data-agency]")]
+
+
+def asking(page: Any) -> tuple[list[str], str]:
+    """Where a title may be requested, and the words in place of the button."""
+    words = " ".join(page.xpath("string(//section[@class='asking'])").split())
+    return page.xpath("//a[starts-with(., 'Request this title')]/@href"), words
+
+
+# ---- the first page
+
+
+def test_the_first_page_has_one_search_box_and_the_rules_in_short(visitor: Browser) -> None:
+    page = shown(visitor.get("/"))
+    assert page.xpath("//main//form/@action") == ["/search"]
+    assert page.xpath("//main//form//input/@name") == ["q"]
+    assert page.xpath("string(//h1)") == "Search 5 university libraries"
+    text = page.xpath("string(//main)")
+    assert "5 days to collect" in text
+    assert "15 or 30 days" in text
+    assert "renewed 2 times" in text
+
+
+def test_the_first_page_speaks_chinese(visitor: Browser) -> None:
+    assert "搜尋" in visitor.get("/", headers=CHINESE).text
+
+
+@pytest.mark.parametrize("path", ["/", "/search", "/search?q=dune", "/title/b-dune"])
+def test_a_suspension_is_told_until_when_and_which_service_to_use_instead(site: Site, visitor: Browser, path: str) -> None:
+    assert "suspended" not in visitor.get(path).text
+    site.wait(days=100)
+    text = visitor.get(path).text
+    assert "HKALL is suspended until 17 July 2017 (Monday). Use Interlibrary Loans Services." in text
+    assert "請使用館際互借服務" in visitor.get(path, headers=CHINESE).text
+
+
+def test_a_visitor_sees_the_public_menu_and_where_to_log_in(visitor: Browser) -> None:
+    page = shown(visitor.get("/search?q=dune"))
+    assert [(a.text, a.get("href")) for a in page.xpath("//nav[1]//a")] == [
+        ("Search", "/"),
+        ("My record", "/record"),
+        ("Rules", "/help"),
+    ]
+    assert page.xpath("//nav[1]//a[@aria-current]/text()") == ["Search"]
+    assert page.xpath("//header//a[.='Log in']/@href") == ["/login?next=%2Fsearch%3Fq%3Ddune"]
+
+
+def test_staff_see_their_own_menu_on_public_pages(site: Site) -> None:
+    page = shown(site.staff("viewer").get("/search"))
+    assert page.xpath("//nav[1]//a/text()")[0] == "Today"
+
+
+# ---- search
+
+
+def test_a_search_shows_each_title_with_where_it_is_available(site: Site, visitor: Browser) -> None:
+    load(site, Holding("CUHK", "C20", "b-20", "Dune Messiah"), Holding("LU", "L21", "b-21", "Dune Roads", status="On Loan"))
+    load(site, Holding("HKU", "K22", "b-22", "Dune Sea"), Holding("CUHK", "C22", "b-22", "Dune Sea"))
+    page = shown(visitor.get("/search?q=dune"))
+    assert results(page) == {
+        "b-dune": "Available at 2 libraries",
+        "b-20": "Available at CUHK",
+        "b-21": "No copy available now",
+        "b-22": "On our own shelf",
+    }
+    assert page.xpath("//li[@data-title='b-dune']//a/@href") == ["/title/b-dune"]
+    assert page.xpath("normalize-space(//p[contains(@class, 'counted')])") == "4 titles"
+
+
+@pytest.mark.parametrize("typed", ["紅樓夢", "红楼梦", "红樓"])
+def test_chinese_is_found_in_either_script(visitor: Browser, typed: str) -> None:
+    assert list(results(shown(visitor.get("/search", query_string={"q": typed})))) == ["b-dream"]
+
+
+def test_a_field_and_the_filter_narrow_the_search_and_stay_in_the_form(visitor: Browser) -> None:
+    assert list(results(shown(visitor.get("/search?q=herbert&field=author")))) == ["b-dune"]
+    assert results(shown(visitor.get("/search?q=herbert&field=title"))) == {}
+    assert list(results(shown(visitor.get("/search?q=middlemarch")))) == ["b-out"]
+    page = shown(visitor.get("/search?q=middlemarch&field=title&available=1"))
+    assert results(page) == {}
+    assert page.xpath("//option[@selected]/@value") == ["title"]
+    assert page.xpath("//input[@name='available']/@checked")
+    assert page.xpath("//main//li/a/@href") == ["/search?q=middlemarch&field=title", "/search?q=middlemarch&available=1"]
+
+
+def test_twenty_a_page_with_links_to_the_next_and_the_one_before(site: Site, visitor: Browser) -> None:
+    load(site, *(Holding("CUHK", f"C{n}", f"n-{n}", f"Numbers {n:02d}") for n in range(45)))
+    first = shown(visitor.get("/search?q=numbers&field=title"))
+    assert len(results(first)) == 20
+    assert first.xpath("//a[@rel='prev']") == []
+    second = shown(visitor.get(first.xpath("//a[@rel='next']/@href")[0]))
+    third = shown(visitor.get(second.xpath("//a[@rel='next']/@href")[0]))
+    assert [*results(first), *results(second), *results(third)] == [f"n-{n}" for n in range(45)]
+    assert third.xpath("//a[@rel='next']") == []
+    assert third.xpath("//a[@rel='prev']/@href") == ["/search?q=numbers&field=title&page=2"]
+    assert "Page 3 of 3" in third.xpath("string(//main)")
+
+
+def test_without_words_there_is_the_form_alone(visitor: Browser) -> None:
+    page = shown(visitor.get("/search"))
+    assert page.xpath("//main//form//*[@name]/@name") == ["q", "field", "available"]
+    assert results(page) == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "why"),
+    [
+        ({"q": "!!!"}, 400, "Type at least one word."),
+        ({"q": "x" * 301}, 400, "at most 300 characters"),
+        ({"q": "x " * 65}, 400, "at most 64 are searched"),
+        ({"q": "書" * 65}, 400, "at most 64 are searched"),
+        ({"q": "9780306406158", "field": "isbn"}, 400, "This is no ISBN"),
+        ({"q": "dune", "page": "2"}, 404, "no such page"),
+        ({"q": "dune", "page": "0"}, 404, "no such page"),
+        ({"q": "dune", "page": "-1"}, 404, "no such page"),
+        ({"q": "dune", "page": "²"}, 404, "no such page"),
+        ({"q": "dune", "page": "9" * 5000}, 404, "no such page"),
+    ],
+)
+def test_a_query_that_is_none_says_why_and_keeps_the_form(visitor: Browser, query: dict[str, str], code: int, why: str) -> None:
+    answer = visitor.get("/search", query_string=query)
+    assert answer.status_code == code
+    page = html.fromstring(answer.text)
+    assert why in page.xpath("string(//*[@role='alert'])")
+    assert page.xpath("//input[@name='q']/@value") == [query["q"].strip()]
+
+
+def test_every_refusal_of_a_query_and_every_field_has_words() -> None:
+    assert BAD.keys() == set(BadQuery)
+    assert FIELDS.keys() == set(SearchField)
+
+
+def test_markup_in_a_query_and_in_a_title_is_text(site: Site, visitor: Browser) -> None:
+    load(site, Holding("CUHK", "C30", "b-30", "<script>alert(1)</script> dune"))
+    text = visitor.get("/search", query_string={"q": '"><script>alert(1)</script> dune'}).text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;" in visitor.get("/title/b-30").text
+
+
+def test_a_title_in_two_scripts_shows_the_original_first_with_its_language(site: Site, visitor: Browser) -> None:
+    title = Title("b-31", "Cheng nan jiu shi", "Lin Haiyin", language="chi", linked_title="城南舊事", linked_author="林海音")
+    load(site, Holding("CUHK", "C31", "b-31", "Cheng nan jiu shi"), titles={"b-31": title})
+    page = shown(visitor.get("/search?q=城南"))
+    (heading,) = page.xpath("//li//h2/a")
+    assert heading.text_content() == "城南舊事 Cheng nan jiu shi"
+    assert heading.xpath("span/@lang") == ["zh"]
+    assert "林海音 · Lin Haiyin" in page.xpath("string(//li[@data-title])")
+
+
+# ---- a title
+
+
+def test_a_title_shows_its_copies_and_the_button(visitor: Browser) -> None:
+    page = shown(visitor.get("/title/b-dune"))
+    assert page.xpath("string(//h1)") == "Dune"
+    assert copies(page) == [("CUHK", "AVAILABLE"), ("HKUST", "AVAILABLE")]
+    assert page.xpath("//tr[@data-agency='CUHK']/th/text()") == ["The Chinese University of Hong Kong Library"]
+    assert asking(page) == (["/title/b-dune/request"], "Request this title")
+
+
+@pytest.mark.parametrize(
+    ("bib", "words", "rule"),
+    [("b-home", "A copy is on our own shelf.", "R6"), ("b-out", "No library has a copy to lend now.", "R7")],
+)
+def test_a_title_that_may_not_be_requested_says_why_with_its_rule(visitor: Browser, bib: str, words: str, rule: str) -> None:
+    page = shown(visitor.get(f"/title/{bib}"))
+    assert asking(page) == ([], f"{words} {rule}")
+    assert page.xpath("//section[@class='asking']//a/@href") == [f"/help#{rule}"]
+
+
+def test_during_a_suspension_the_rule_stands_in_place_of_the_button(site: Site, visitor: Browser) -> None:
+    site.wait(days=100)
+    assert asking(shown(visitor.get("/title/b-dune"))) == ([], "R1")
+
+
+def test_our_own_copy_is_shown_first_with_its_place(site: Site, visitor: Browser) -> None:
+    load(site, Holding("HKU", "K3", "b-home", "Persuasion", call_number="PR4034 .P4"))
+    page = shown(visitor.get("/title/b-home"))
+    assert copies(page)[0] == ("HKU", "AVAILABLE")
+    assert "PR4034 .P4" in page.xpath("string(//p[@class='ours'])")
+
+
+def test_a_copy_that_is_out_says_what_its_library_says(site: Site, visitor: Browser) -> None:
+    words = {"On Loan": "Checked out", "DUE 03-16-17": "Checked out", "in transit": "In transit", "Attic": "Attic"}
+    load(site, *(Holding("CUHK", f"C4{n}", "b-40", "Emma", status=word) for n, word in enumerate(words)))
+    load(site, Holding("LU", "L40", "b-40", "Emma", lendable=False))
+    found = copies(shown(visitor.get("/title/b-40")))
+    assert found == [*(("CUHK", said) for said in words.values()), ("LU", "Not lent to other libraries")]
+
+
+def test_every_status_of_niso_has_words() -> None:
+    assert STATUSES.keys() == set(CIRCULATION_STATUS)
+
+
+def test_each_volume_is_requested_by_itself(site: Site, visitor: Browser) -> None:
+    ours = Holding("HKU", "K7", "b-river", "The River", volume="v.1")
+    load(site, ours, *(replace(ours, agency="CUHK", barcode=f"C7{n}", volume=f"v.{n}") for n in (1, 2)))
+    page = shown(visitor.get("/title/b-river"))
+    assert asking(page)[0] == ["/title/b-river/request?volume=v.2"]
+    rows = [" ".join(row.text_content().split()) for row in page.xpath("//ul[contains(@class, 'volumes')]/li")]
+    assert rows == ["v.1 A copy is on our own shelf. R6", "v.2 Request this title v.2"]
+
+
+def test_a_title_says_as_of_when_its_copies_are(site: Site, visitor: Browser) -> None:
+    load(site, Holding("CUHK", "C50", "b-50", "Emma", isbn="9780306406157"))
+    text = shown(visitor.get("/title/b-50")).xpath("string(//main)")
+    assert "As the libraries reported on 1 March 2017 (Wednesday), 09:00" in text
+    assert "9780306406157" in text
+
+
+def test_a_title_that_no_library_has_is_no_page(visitor: Browser) -> None:
+    for bib in ("b-nowhere", "x" * 5000, "%00", "../etc/passwd"):
+        assert visitor.get(f"/title/{quote(bib)}").status_code == 404
+
+
+def test_a_title_whose_search_words_are_not_made_yet_is_shown_from_its_copy(site: Site) -> None:
+    page = shown(site.browser().get("/title/b-dune"))
+    assert page.xpath("string(//h1)") == "Dune"
+
+
+def test_a_title_of_very_many_copies_says_how_many_are_not_shown(site: Site, visitor: Browser) -> None:
+    load(site, *(Holding("CUHK", f"M{n}", "b-many", "Many") for n in range(203)))
+    page = shown(visitor.get("/title/b-many"))
+    assert len(copies(page)) == 200
+    assert "3 more copies are not shown." in page.xpath("string(//main)")
+
+
+# ---- what is told to caches, crawlers and other catalogues
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/", "public, max-age=60"),
+        ("/title/b-dune", "public, max-age=60"),
+        ("/search?q=dune", "private, max-age=60"),
+        ("/opensearch.xml", "public, max-age=86400"),
+        ("/robots.txt", "public, max-age=86400"),
+        ("/title/b-nowhere", "no-store"),
+        ("/search?q=!", "no-store"),
+        ("/openurl?rft.isbn=x", "no-store"),
+    ],
+)
+def test_a_visitors_page_is_kept_for_a_minute_and_no_shared_cache_has_a_visitors_words(
+    visitor: Browser, path: str, kept: str
+) -> None:
+    answer = visitor.get(path)
+    assert answer.headers["Cache-Control"] == kept
+    assert answer.headers.getlist("Set-Cookie") == []
+
+
+@pytest.mark.parametrize("path", ["/", "/title/b-dune", "/search?q=dune"])
+def test_a_page_depends_on_the_language_and_on_the_session(site: Site, visitor: Browser, path: str) -> None:
+    assert {word.strip() for word in visitor.get(path).headers["Vary"].split(",")} >= {"Cookie", "Accept-Language"}
+    assert site.staff().get(path).headers["Cache-Control"] == "no-store"
+
+
+def test_crawlers_are_kept_from_what_costs_a_query_and_from_persons(visitor: Browser) -> None:
+    lines = visitor.get("/robots.txt").text.splitlines()
+    assert lines[0] == "User-agent: *"
+    assert lines[1:] == [f"Disallow: {path}" for path in CLOSED_TO_ROBOTS]
+    assert {"/search", "/openurl", "/title/", "/record", "/staff/"} <= set(CLOSED_TO_ROBOTS)
+
+
+def test_an_address_with_too_many_pages_waits_and_others_do_not(site: Site, visitor: Browser) -> None:
+    site.settings = replace(site.settings, pages_per_minute=4)
+    paths = ("/search?q=dune", "/title/b-dune", "/openurl?rft.btitle=dune")
+    assert [visitor.get(path).status_code for path in paths] == [200, 200, 429]
+    refused = visitor.get("/search?q=dune")
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) in range(1, 31)
+    assert refused.headers["Cache-Control"] == "no-store"
+    assert "Too many pages at once" in refused.text
+    assert site.browser("192.0.2.8").get("/search?q=dune").status_code == 200
+    for path in ("/", "/help", "/staff/login", "/robots.txt", "/opensearch.xml"):
+        assert visitor.get(path).status_code == 200
+    site.wait(seconds=16)
+    assert visitor.get("/search?q=dune").status_code == 200
+
+
+def test_a_proxy_of_ours_says_for_whom_it_asks_and_a_stranger_does_not(site: Site, visitor: Browser) -> None:
+    site.settings = replace(site.settings, pages_per_minute=2)
+    assert visitor.get("/search", headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 200
+    assert visitor.get("/search", headers={"X-Forwarded-For": "198.51.100.2"}).status_code == 429
+    site.trust("192.0.2.7")
+    assert visitor.get("/search", headers={"X-Forwarded-For": "198.51.100.3"}).status_code == 200
+    assert visitor.get("/search", headers={"X-Forwarded-For": "198.51.100.4"}).status_code == 200
+
+
+def test_a_search_is_no_form_that_needs_a_cookie(visitor: Browser) -> None:
+    assert VISITOR not in visitor.get("/search?q=dune").headers.get("Set-Cookie", "")
+    assert "csrf_token" not in visitor.get("/search?q=dune").text
+
+
+SPEC = "{http://a9.com/-/spec/opensearch/1.1/}"
+
+
+def test_the_description_of_the_search_has_what_opensearch_requires(visitor: Browser) -> None:
+    answer = visitor.get("/opensearch.xml")
+    assert answer.mimetype == "application/opensearchdescription+xml"
+    root = etree.fromstring(answer.data)
+    assert root.tag == f"{SPEC}OpenSearchDescription"
+    for element, most in (("ShortName", 16), ("Description", 1024), ("LongName", 48)):
+        (text,) = root.findall(SPEC + element)
+        assert 0 < len(text.text or "") <= most, element
+    urls = {url.get("type"): url.get("template") for url in root.findall(f"{SPEC}Url")}
+    assert urls["text/html"] == "https://hkall.test/search?q={searchTerms}&page={startPage?}"
+    assert {code.text for code in root.findall(f"{SPEC}InputEncoding")} == {"UTF-8"}
+
+
+def test_the_template_of_the_description_finds_what_is_put_into_it(visitor: Browser) -> None:
+    root = etree.fromstring(visitor.get("/opensearch.xml").data)
+    (url,) = root.findall(f"{SPEC}Url[@type='text/html']")
+    path = (
+        url.attrib["template"]
+        .removeprefix("https://hkall.test")
+        .replace("{searchTerms}", quote("红楼梦"))
+        .replace("{startPage?}", "1")
+    )
+    assert list(results(shown(visitor.get(path)))) == ["b-dream"]
+
+
+def test_every_page_names_the_description(visitor: Browser) -> None:
+    page = shown(visitor.get("/help"))
+    assert page.xpath("//link[@rel='search']/@href") == ["/opensearch.xml"]
+
+
+def test_the_log_has_no_word_that_was_searched_for(visitor: Browser, capfd: pytest.CaptureFixture[str]) -> None:
+    for path in ("/search?q=middlemarch", "/openurl?rft.btitle=middlemarch&rft.au=eliot", "/title/b-out"):
+        visitor.get(path)
+    told = "".join(capfd.readouterr())
+    assert "/title/<bib_id>" in told
+    for word in ("middlemarch", "eliot", "b-out"):
+        assert word not in told
