@@ -117,10 +117,11 @@ def dialects(config: GatewayConfig) -> dict[str, str]:
 
 
 def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
-    """The sender of our notices, in the library's languages; `key` signs their Message-IDs."""
+    """The sender of our notices, in the library's languages; `key` signs their Message-IDs. They link to the pages, if any."""
     library = config.library
+    record_url = f"{config.web.public_url}/record" if config.web else ""
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
-    return Sender(address, *names, library.languages, key)
+    return Sender(address, *names, library.languages, key, record_url)
 
 
 def _terminal(row: gateway.TerminalConfig, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:

@@ -24,8 +24,10 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.courier import Courier, Schedule
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.ils.local_system import WebPins
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
 from hkall_gateway.edge.after_reply import AfterReply
@@ -154,7 +156,8 @@ class Daemon:
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins())
-        self.desk = Desk(self.store, ils, lambda: self.library, clock, self._local.terms)
+        web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
+        self.desk = Desk(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
@@ -185,6 +188,11 @@ class Daemon:
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(f"patron {card}", stored.reveal(), pin.reveal())
+
+    async def _check_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
+        """Whether a PIN from the web fits. It uses the threads of logins: strangers who guess delay no reader at a terminal."""
+        fits = await self._logins.compare(stored.reveal(), pin.reveal())
+        return fits and not self.secrets.locked(f"patron {card}")
 
     def _make_courier(self) -> Courier:
         c = self.config.courier

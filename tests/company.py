@@ -130,8 +130,11 @@ class Gateway:
     # ---- people
 
     def counter(self) -> SocketTerminal:
+        return self.terminal("counter-1")
+
+    def terminal(self, login: str) -> SocketTerminal:
         terminal = self.do(lambda: call(self._reactor, self.ports.sip2))
-        assert self.ask(terminal, f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "941"
+        assert self.ask(terminal, f"9300CN{login}|CO{demo_setup.PASSWORD}|") == "941"
         return terminal
 
     def ask(self, terminal: SocketTerminal, line: str) -> str:

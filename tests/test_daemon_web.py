@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.lab import demo_setup
-from tests.company import COMMAND, PATIENCE_S, Gateway, until
+from tests.company import COMMAND, PATIENCE_S, Gateway, stamp, until
 
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 LOGIN = demo_setup.STAFF[0]["login"]
@@ -123,6 +123,50 @@ def test_the_end_closes_an_idle_browsers_connection(reactor: Any, tmp_path: Path
         assert "daemon.stopped" in made.log()
     finally:
         made.end()
+
+
+# ---- patrons
+
+
+def pin(curl: Curl, card: str, typed: str) -> tuple[int, str]:
+    return curl.post("/login", "/login", f"barcode={card}", f"pin={typed}")
+
+
+def test_wrong_pins_on_the_web_lock_no_card_at_a_terminal(gateway: Gateway, curl: Curl) -> None:
+    tries = [pin(curl, "P0004", "0000")[0] for _ in range(7)]
+    assert tries[:3] == [401] * 3
+    assert 429 in tries
+    others = [pin(curl, f"P00{n}", "0000")[0] for n in range(10, 20)]
+    assert others == [401] * 10
+    terminal = gateway.counter()
+    for card in ("P0004", "P0010"):
+        assert "|CQY|" in gateway.ask(terminal, f"23000{stamp()}AOHKU|AA{card}|AC|AD1234|")
+
+
+def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_the_web(gateway: Gateway, curl: Curl) -> None:
+    terminal = gateway.counter()
+    for _ in range(5):
+        assert "|CQN|" in gateway.ask(terminal, f"23000{stamp()}AOHKU|AAP0005|AC|AD9999|")
+    code, page = pin(curl, "P0005", "1234")
+    assert (code, "Card or PIN is wrong." in page) == (401, True)
+    assert pin(curl, "P0006", "1234")[0] == 303
+
+
+def test_an_unknown_card_is_refused_as_late_as_a_wrong_pin(gateway: Gateway, tmp_path: Path) -> None:
+    """The answers' own times, the shortest of several: a hash takes some 20 ms, a page without one a few."""
+
+    def shortest(card: str) -> float:
+        took = []
+        for n in range(3):
+            browser = Curl(gateway.ports.web, tmp_path / f"{card}{n}")
+            browser._jar.parent.mkdir()
+            assert pin(browser, f"{card}{n}", "0000")[0] in (401, 429)
+            took += [line["ms"] for line in lines(gateway.log(), "web.answered") if line["verb"] == "POST"][-1:]
+        return float(min(took))
+
+    known, unknown = shortest("P002"), shortest("NOBODY")
+    assert unknown > known / 3
+    assert known > unknown / 3
 
 
 # ---- in a process of their own

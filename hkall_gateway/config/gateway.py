@@ -252,6 +252,9 @@ class PartnerConfig(Strict):
     agency: Agency = Field(description="its AgencyId")
     name: Text = Field(description="its name, for people")
     url: WebUrl = Field(description="URL of its NCIP responder")
+    discovery_url: WebUrl | None = Field(
+        default=None, description="where its own patrons search HKALL and request; our request page leads them there"
+    )
     system: PartnerSystem = Field(
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )

@@ -76,12 +76,30 @@ def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outc
     return _placed(known)
 
 
-def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
-    copies, in_use = context.unit.copies(ask.bib_id), copies_in_use(context.unit, ask.bib_id)
+def may_request(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Refused | None:
+    """Why a patron could not place this request now; None if they could. Nothing is changed."""
+    if facts.borrower is None:
+        return Refused(facts.stranger, RULES.get(facts.stranger, ""))
+    copies = context.unit.copies(ask.bib_id)
+    answer, _ = _answer(context, ask, facts, facts.borrower, copies)
+    return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
+
+
+def _answer(
+    context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
+) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
+    """The decision about a request, and the copies that could be sent, in their order."""
+    in_use = copies_in_use(context.unit, ask.bib_id)
     ranked = choosing.ranked(context, copies, ask.placed_id, ask.volume, in_use)
     wanted = _wanted(context, ask, facts, copies, ranked, in_use)
     took, known = counts(context.unit, borrower, context.library), patron_blocks(context, borrower.barcode)
     answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, blocks=known)
+    return answer, ranked
+
+
+def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
+    copies = context.unit.copies(ask.bib_id)
+    answer, ranked = _answer(context, ask, facts, borrower, copies)
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, ask.by, patron=ask.patron)
         return refused(answer, borrower.language)

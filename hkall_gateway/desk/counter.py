@@ -198,18 +198,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
     if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
         return _renewed(found, facts)
     first = renewing.lender_decides(context.unit, found)
-    loan = renewing.uncapped(found) if first else found
-    borrower = facts.borrower or context.unit.patron(found.patron)
-    known = patron_blocks(context, found.patron)
-    answer = policy.may_renew(
-        loan,
-        context.library.policy,
-        context.now,
-        closed_days(context.unit, context.library),
-        staff=ask.staff,
-        borrower=borrower,
-        blocks=known,
-    )
+    answer = may_renew(context, found, facts, staff=ask.staff)
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, found, facts, context.now)
     cents = 0 if ask.fee_acknowledged else left_to_charge(context.unit, found, calendar.civil(context.now), context.library)
@@ -220,6 +209,20 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
     if first and answer.due:
         return _renewed(renewing.ask(context.unit, found, answer.due, context.now, ask.by), facts)
     return _prolong(context, ask, found, answer, facts)
+
+
+def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
+    """Whether a loan may be renewed now, and until when; a lender that decides itself may name a date of its own."""
+    asked = renewing.uncapped(loan) if renewing.lender_decides(context.unit, loan) else loan
+    return policy.may_renew(
+        asked,
+        context.library.policy,
+        context.now,
+        closed_days(context.unit, context.library),
+        staff=staff,
+        borrower=facts.borrower or context.unit.patron(loan.patron),
+        blocks=patron_blocks(context, loan.patron),
+    )
 
 
 def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:

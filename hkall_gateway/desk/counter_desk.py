@@ -32,9 +32,9 @@ from hkall_gateway.desk.messages.terminal_commands import (
     PropertiesNoted,
     RenewAll,
 )
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts
-from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, locks_for
-from hkall_gateway.rules.vocabulary import NOTHING, Reason, Sensitive
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalLoan
+from hkall_gateway.desk.services import TRY_AGAIN, WRONG_PIN, DeskServices, as_present, locks_for
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Reason, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.unit import Unit
 
@@ -63,6 +63,24 @@ class CounterDesk:
         facts = AWAY if unsure else facts
         seen = await self._services.read(queries.see_patron, ask, facts, pin_ok, patron=ask.card)
         return replace(seen, known=True) if unsure else seen
+
+    async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
+        """The patron with this card and PIN, from the web. An unknown card is refused as a wrong PIN, after the same time."""
+        right = await self._services.local.web_pin_ok(card, pin)
+        if not right:
+            return TRY_AGAIN if right is None else WRONG_PIN
+        return await self.identify(card)
+
+    async def identify(self, card: str) -> Borrower | Refused:
+        """The patron of a card that needs no PIN: an identity provider has named it."""
+        facts = await self._services.facts(card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        return facts.borrower or Refused(facts.stranger)
+
+    async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        """The library's own books that a borrower has; None where the local system does not tell them."""
+        return await self._services.local.loans(card)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """The state of a copy."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.counter_desk import CounterDesk
-from hkall_gateway.desk.ils.local_system import USUAL, OfflineRules
+from hkall_gateway.desk.ils.local_system import USUAL, OfflineRules, WebPins
 from hkall_gateway.desk.ils_desk import IlsDesk
 from hkall_gateway.desk.partner_desk import PartnerDesk
 from hkall_gateway.desk.ports import LocalIls
@@ -23,6 +23,7 @@ class Desk:
     `counter` is for terminals and discovery systems, `partners` for other libraries and the courier, `staff` for people,
     `ils` for messages about the library's own system, `scans` for the scan station of staff. `library` returns the library of
     this gateway (a reload may change it), `now` the aware UTC instant, `terms` the rules for deciding without the local system.
+    `web_pins` check PINs from the web, by default as all others.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class Desk:
         library: Callable[[], Library],
         now: Callable[[], datetime],
         terms: Callable[[], OfflineRules] = lambda: USUAL,
+        web_pins: WebPins | None = None,
     ) -> None:
-        self.services = DeskServices(store, ils, library, now, terms)
+        self.services = DeskServices(store, ils, library, now, terms, web_pins)
         self.counter = CounterDesk(self.services)
         self.partners = PartnerDesk(self.services)
         self.staff = StaffDesk(self.services)

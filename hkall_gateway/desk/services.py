@@ -11,7 +11,7 @@ from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.their_numbers import as_ours
-from hkall_gateway.desk.ils.local_system import USUAL, LocalSystem, OfflineRules
+from hkall_gateway.desk.ils.local_system import USUAL, LocalSystem, OfflineRules, WebPins
 from hkall_gateway.desk.ils.unknown_words import UnknownWords
 from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
@@ -33,7 +33,7 @@ class DeskServices:
     """Holds the store, the local system, the library's identity and the clock.
 
     `library` returns the library of this gateway (a reload may change it); `now` returns the aware UTC instant; `terms`
-    returns the rules for deciding without the local system.
+    returns the rules for deciding without the local system; `web_pins` check PINs from the web, by default as all others.
     """
 
     def __init__(
@@ -43,9 +43,10 @@ class DeskServices:
         library: Callable[[], Library],
         now: Callable[[], datetime],
         terms: Callable[[], OfflineRules] = lambda: USUAL,
+        web_pins: WebPins | None = None,
     ) -> None:
         self.store, self._library, self.now = store, library, now
-        self.local = LocalSystem(store, ils, now, terms)
+        self.local = LocalSystem(store, ils, now, terms, web_pins)
         self._words = UnknownWords()
 
     @property

@@ -115,6 +115,14 @@ class Secrets:
             return await self._joined(asked[digest])
         return await self._looked_at(subject, stored, secret, digest)
 
+    async def compare(self, stored: str, secret: str) -> bool:
+        """Return whether a secret is that of a hash, without counting it. An empty `stored` takes as long, and fits none."""
+        return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
+
+    def locked(self, subject: str) -> bool:
+        """Whether too many wrong secrets came for `subject`, so that not even the right one is accepted."""
+        return self._wrong.shut(subject)
+
     async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
         # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
         answer: Deferred[bool] = Deferred()

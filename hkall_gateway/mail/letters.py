@@ -57,7 +57,7 @@ class Sender:
     """The sender of letters: its names for people, and the languages that it writes, the usual one first.
 
     `places`: the names of the pickup locations, by code. A name without a Chinese form is written as in English. `key` signs
-    the Message-IDs.
+    the Message-IDs. `record_url` is the address of the patron's circulation record; "" where the gateway has no pages.
     """
 
     address: str
@@ -67,6 +67,7 @@ class Sender:
     places_zh: Mapping[str, str] = field(default_factory=dict)
     languages: tuple[str, ...] = LANGUAGES
     key: Sensitive = NOTHING
+    record_url: str = ""
 
     def named(self, language: str) -> str:
         """The library's name in that language."""
@@ -129,6 +130,7 @@ def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fac
     message.set_content(f"{text}\n")
     paragraphs = [paragraph.split("\n") for paragraph in text.split("\n\n")]
     of_html = {"paragraphs": paragraphs, "language": language, "subject": str(message["Subject"]), "book": book}
+    of_html["record_url"] = sender.record_url
     message.add_alternative(_HTML.get_template("letter.html").render(of_html), subtype="html")
     message["Content-Language"] = language  # last: a new body takes the fields about the old one away
     return message
@@ -151,6 +153,7 @@ def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fact
         "due": in_words(due, language),
         "old_due": in_words(letter.old_due, language),
         "reason": reason_in_words(letter.reason, language),
+        "record_url": sender.record_url,
     }
     late = due is not None and due < calendar.civil(facts.at)
     claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}

@@ -58,6 +58,10 @@ BLUEPRINTS: Final = (
     terminals.PAGES,
     statistics.PAGES,
     explain.PAGES,
+    patron_login.PAGES,
+    patron_oidc.PAGES,
+    request_title.PAGES,
+    record.PAGES,
 )
 """Every group of pages."""
 

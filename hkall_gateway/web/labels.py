@@ -141,4 +141,17 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "declined_after_shipment": N_("Declined after it was sent"),
 })
 """Flags of a request, by the word or by the part in front of its colon."""
+
+SSO_WORDS: Final[Mapping[str, str]] = MappingProxyType({
+    "provider_down": N_("The library's login does not answer. Try again in a minute."),
+    "state":         N_("This login was begun elsewhere, or too long ago. Begin again."),
+    "answer":        N_("The library's login gave no answer that we can trust. Begin again."),
+    "no_role":       N_("Your account has no role at this console. Ask your supervisor for one."),
+    "no_card":       N_("Your account has no library card that we know. Ask at the counter."),
+    "ils_away":      N_("Your card cannot be checked just now. Try again in a minute."),
+})
+"""What a login page says of a login by the identity provider, by its outcome."""
+SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
+    "provider_down": 503, "state": 400, "answer": 401, "no_role": 403, "no_card": 403, "ils_away": 503,
+})
 # fmt: on

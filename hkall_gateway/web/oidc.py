@@ -18,8 +18,10 @@ from typing import Any, Final
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 from authlib.oidc.core import CodeIDToken
+from flask import abort, current_app, redirect, request
 from joserfc.errors import JoseError
 from requests import RequestException
+from werkzeug.wrappers import Response
 
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import OidcSettings, services
@@ -34,6 +36,9 @@ TIMEOUT_S: Final = 5.0
 PREFIX: Final = "sso:"
 """Begins the login of each person whom the provider names, so that none is taken for a local account."""
 LONGEST_LOGIN: Final = 80
+_KEPT: Final[dict[str, Any]] = {"secure": True, "httponly": True, "samesite": "Lax", "path": "/"}
+_PROVIDER: Final = "hkall_oidc"
+_MAKING: Final = threading.Lock()
 
 
 class OidcRefused(Exception):
@@ -56,11 +61,12 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A person whom the provider has named: login with PREFIX, name, and the values of the role claim."""
+    """A person whom the provider has named: login with PREFIX, name, values of the role claim, and the card, "" for none."""
 
     login: str
     name: str
     values: tuple[str, ...]
+    card: str = ""
 
 
 def to_cookie(pending: Pending) -> str:
@@ -108,7 +114,9 @@ class Provider:
         named = str(claims.get("preferred_username") or claims["sub"])[:LONGEST_LOGIN]
         if not named.isprintable():
             raise OidcRefused("answer", "unprintable login")
-        return Identified(PREFIX + named, str(claims.get("name") or named), _values(claims.get(self.settings.role_claim)))
+        card = _card(claims.get(self.settings.card_claim)) if self.settings.card_claim else ""
+        values = _values(claims.get(self.settings.role_claim))
+        return Identified(PREFIX + named, str(claims.get("name") or named), values, card)
 
     def end_address(self, back: str) -> str:
         """Return where the provider ends its own session and leads back to `back`; "" if it offers none or is away."""
@@ -164,6 +172,60 @@ class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
 def role_of(values: tuple[str, ...], roles: Mapping[str, StaffRole]) -> StaffRole | None:
     """Return the highest role that these values of the role claim give; None = no role here."""
     return max((roles[value] for value in values if value in roles), default=None)
+
+
+# ---- the browser on its way to the provider and back
+
+
+def provider() -> Provider:
+    """Return the provider of the present configuration; 404 where the site has none."""
+    wanted = services().settings().oidc
+    if wanted is None:
+        abort(404)
+    with _MAKING:
+        found: Provider | None = current_app.extensions.get(_PROVIDER)
+        if found is None or found.settings != wanted:
+            found = current_app.extensions[_PROVIDER] = Provider(wanted)
+    return found
+
+
+def lead(redirect_uri: str, goal: str) -> Response:
+    """Return the way to the provider, which will lead back to `redirect_uri`. Raises OidcRefused."""
+    with services().bridge.waiting():
+        address, pending = provider().begin(redirect_uri, goal)
+    answer = redirect(address, 303)
+    answer.set_cookie(COOKIE, to_cookie(pending), max_age=COOKIE_S, **_KEPT)
+    return answer
+
+
+def returned(redirect_uri: str) -> tuple[Identified, str]:
+    """Return the person of the provider's answer in this request, and the page for afterwards. Raises OidcRefused."""
+    pending = from_cookie(request.cookies.get(COOKIE, ""))
+    with services().bridge.waiting():
+        person = provider().identify(request.args, pending, redirect_uri)
+    return person, pending.goal if pending else ""
+
+
+def leave(back: str) -> Response:
+    """Return the way to the end of the provider's own session, and from there to `back`; straight to `back` if it has none."""
+    with services().bridge.waiting():
+        address = provider().end_address(back)
+    return redirect(address or back, 303)
+
+
+def forget(answer: Response) -> Response:
+    """Delete the cookie, so that one answer of the provider is taken once; return the same response."""
+    answer.delete_cookie(COOKIE, **_KEPT)
+    return answer
+
+
+def _card(claim: object) -> str:
+    """A card is a text, a number, or a list of one of them."""
+    one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
+    if isinstance(one, bool) or not isinstance(one, str | int):
+        return ""
+    text = str(one).strip()
+    return text if text.isprintable() and len(text) <= LONGEST_LOGIN else ""
 
 
 def _values(claim: object) -> tuple[str, ...]:

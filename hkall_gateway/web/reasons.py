@@ -90,9 +90,10 @@ class _Known(dict[str, str]):
         return UNKNOWN
 
 
-def sentence(refused: Refused) -> str:
-    """Return why, in the language of this request. The rule's number is `rule_of`."""
-    return gettext(REASONS[refused.why]).format_map(_Known({name: _shown(v) for name, v in refused.detail.items()}))
+def sentence(refused: Refused, own: Mapping[Reason, str] = MappingProxyType({})) -> str:
+    """Return why, in the language of this request, by the sentences of `own` before those for staff. `rule_of` has the rule."""
+    words = own.get(refused.why) or REASONS[refused.why]
+    return gettext(words).format_map(_Known({name: _shown(v) for name, v in refused.detail.items()}))
 
 
 def rule_of(refused: Refused) -> str:

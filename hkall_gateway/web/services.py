@@ -40,20 +40,31 @@ class StaffAccount:
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """The site's identity provider. `roles` maps the values of `role_claim`."""
+    """The site's identity provider. `roles` maps the values of `role_claim`; `card_claim` names a patron's card, "" = none."""
 
     issuer: str
     client_id: str
     secret: Sensitive
     role_claim: str
     roles: Mapping[str, StaffRole]
+    card_claim: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeLibrary:
+    """A partner library for the question of the home library. `discovery_url`: its own pages, "" if not known."""
+
+    agency: str
+    name: str
+    discovery_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
     """The [web] table as the pages use it. `names` are the library's, by language.
 
-    `pages_per_minute` are searches and titles for one address; 0 = no limit.
+    `partners` are the other libraries, in the order of the configuration. `pages_per_minute` are searches and titles for one
+    address; 0 = no limit.
     """
 
     public_url: str

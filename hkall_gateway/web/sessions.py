@@ -26,6 +26,8 @@ CSRF: Final = "csrf_token"
 """The key under which Flask-WTF keeps the secret of a session's forms."""
 LOCAL: Final = "local"
 """The source of a session that a local account began."""
+PIN: Final = "pin"
+"""The source of a session that a patron's card and PIN began."""
 OIDC: Final = "oidc"
 """The source of a session that the identity provider began."""
 REFRESH: Final = "X-Refresh"
@@ -121,7 +123,8 @@ def log_out() -> None:
 def _valid(token: str, *, used: bool) -> WebSession | None:
     """Return the row of a token if it is in force now.
 
-    A local account must still be configured; its role is today's. A provider's login ends where the site has no provider.
+    A local account must still be configured; its role is today's. A provider's login ends where the site has no provider, a
+    patron's also where it no longer names cards.
 
     `used`: a person asks, so that the idle time begins again.
     """
@@ -134,11 +137,17 @@ def _valid(token: str, *, used: bool) -> WebSession | None:
         if account is None:
             return None
         found = replace(found, role=account.role.word, name=account.name)
-    if found.source == OIDC and services().settings().oidc is None:
+    if found.source == OIDC and not _by_provider(found.kind):
         return None
     if used and now - found.seen_at >= SEEN_EVERY:
         services().bridge.run(web_sessions.seen, found.token_hash, now)
     return found
+
+
+def _by_provider(kind: str) -> bool:
+    """Return whether the identity provider logs in people of this kind."""
+    provider = services().settings().oidc
+    return provider is not None and (kind == STAFF or bool(provider.card_claim))
 
 
 def _plain(secret: str) -> str:

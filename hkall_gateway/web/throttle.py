@@ -22,10 +22,13 @@ ROOM: Final = 10_000
 
 
 class LoginThrottle:
-    """Counts wrong tries. Safe from any thread; `seconds` is a monotonic clock."""
+    """Counts wrong tries. Safe from any thread; `seconds` is a monotonic clock.
 
-    def __init__(self, seconds: Callable[[], float], room: int = ROOM) -> None:
-        self._seconds, self._room, self._lock = seconds, room, threading.Lock()
+    `of_a_name`: tries for one name from all addresses together, after which each further one waits; None = no such limit.
+    """
+
+    def __init__(self, seconds: Callable[[], float], room: int = ROOM, of_a_name: int | None = None) -> None:
+        self._seconds, self._room, self._lock, self._of_a_name = seconds, room, threading.Lock(), of_a_name
         self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def wait_s(self, address: str, name: str) -> float:
@@ -46,12 +49,14 @@ class LoginThrottle:
                 self._wrong.popitem(last=False)
 
     def right(self, address: str, name: str) -> None:
-        """Forget the wrong tries of this name from this address."""
+        """Forget the wrong tries of this name from this address, and those of the name."""
         with self._lock:
-            self._wrong.pop((address, name.casefold()), None)
+            for key in ((address, name.casefold()), ("", name.casefold())):
+                self._wrong.pop(key, None)
 
     def _keys(self, address: str, name: str) -> tuple[tuple[tuple[str, str], int], ...]:
-        return ((address, name.casefold()), FREE), ((address, ""), OF_AN_ADDRESS)
+        of_both = ((address, name.casefold()), FREE), ((address, ""), OF_AN_ADDRESS)
+        return of_both if self._of_a_name is None else (*of_both, (("", name.casefold()), self._of_a_name))
 
     def _end(self, key: tuple[str, str], free: int) -> float:
         count, last = self._wrong.get(key, (0, 0.0))

@@ -32,7 +32,7 @@ from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.server import WebServer
-from hkall_gateway.web.services import ErasedMarks, OidcSettings, StaffAccount, WebServices, WebSettings
+from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
 from hkall_gateway.wiring.resources import Resources
 
 
@@ -115,7 +115,7 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
 def _oidc(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
     roles = {value: StaffRole.of(word) for value, word in table.roles.items()}
     secret = Sensitive(environ.get(table.client_secret_env, ""))
-    return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles)
+    return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles, table.card_claim or "")
 
 
 def _bounds(table: Web, refusals: Refusals) -> Bounds:

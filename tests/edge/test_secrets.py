@@ -242,3 +242,21 @@ def test_same_is_equality(a: str, b: str) -> None:
 def test_no_text_makes_is_hash_fail(text: str) -> None:
     assert is_hash(text) is False
     assert is_hash("$argon2id$" + text) in (True, False)
+
+
+def test_a_comparison_counts_no_wrong_secret_and_sees_a_lock() -> None:
+    bench = Bench()
+    store = secrets(bench, attempts=3)
+
+    def compared(stored: str, secret: str) -> list[bool]:
+        answers: list[bool] = []
+        Deferred.fromCoroutine(store.compare(stored, secret)).addCallback(answers.append)
+        return answers
+
+    assert [compared(STORED, "0000") for _ in range(9)] == [[False]] * 9
+    assert (compared(STORED, "1234"), store.locked("patron P1")) == ([True], False)
+    assert (compared("", "1234"), compared(STORED, "")) == ([False], [False])
+    assert bench.ran == 12  # a hash each, of nobody's too
+    for n in range(3):
+        asked(store, f"wrong {n}")
+    assert store.locked("patron P1")

@@ -88,6 +88,13 @@ class Site:
         """A browser that is not logged in."""
         return Browser(self.app.test_client(), address)
 
+    def patron(self, card: str = "UG1", address: str = "192.0.2.7") -> Browser:
+        """A browser with this patron logged in; the PIN of everybody is 1234."""
+        browser = self.browser(address)
+        answer = browser.post("/login", barcode=card, pin="1234")
+        assert answer.status_code == 303, answer.text
+        return browser
+
     def staff(self, role: str = "clerk") -> Browser:
         """A browser with a member of staff of this role logged in."""
         browser = self.browser()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -256,3 +256,98 @@ def sessions(site: Site) -> list[dict[str, Any]]:
 def role_in_force(site: Site) -> str:
     (row,) = sessions(site)
     return str(row["role"])
+
+
+# ---- patrons, by the claim that names their card
+
+
+@pytest.fixture
+def cards(sso: Site) -> Site:
+    """The same provider, which names cards as well."""
+    assert sso.settings.oidc
+    sso.settings = settings(oidc=replace(sso.settings.oidc, card_claim="library_card"))
+    return sso
+
+
+def come(browser: Browser, provider: Mock, sub: str, way: str = "/login/sso", **claims: Any) -> TestResponse:
+    provider.person(sub, **claims)
+    return browser.get(provider.consent(begin(browser, way), sub))
+
+
+def test_the_card_that_the_provider_names_leads_to_its_record(cards: Site, provider: Mock) -> None:
+    browser = cards.browser()
+    answer = come(browser, provider, "chan", library_card="UG1")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/record")
+    assert browser.get("/record").status_code == 200
+    assert [(row["kind"], row["patron"], row["source"], row["role"]) for row in sessions(cards)] == [
+        ("patron", "UG1", "oidc", "")
+    ]
+
+
+def test_a_patron_comes_back_to_the_request_page(cards: Site, provider: Mock) -> None:
+    answer = come(cards.browser(), provider, "chan", "/login/sso?next=/title/b-dune/request", library_card="UG1")
+    assert answer.headers["Location"] == "/title/b-dune/request"
+    elsewhere = come(cards.browser(), provider, "chan", "/login/sso?next=//evil.test/", library_card="UG1")
+    assert elsewhere.headers["Location"] == "/record"
+
+
+@pytest.mark.parametrize("claim", [["UG1"], " UG1 "])
+def test_a_card_may_be_a_list_of_one(cards: Site, provider: Mock, claim: Any) -> None:
+    assert come(cards.browser(), provider, "list", library_card=claim).status_code == 303
+
+
+@pytest.mark.parametrize("claim", [None, "", "NOBODY", [], ["UG1", "UG2"], {"card": "UG1"}, True, "x" * 200])
+def test_without_a_card_that_we_know_nobody_is_logged_in(cards: Site, provider: Mock, claim: Any) -> None:
+    browser = cards.browser()
+    answer = come(browser, provider, "nobody", **({} if claim is None else {"library_card": claim}))
+    assert answer.status_code == 403
+    assert "Your account has no library card that we know." in answer.text
+    assert browser.get("/record").status_code == 303
+
+
+def test_a_member_of_staff_is_a_patron_at_the_patrons_login_alone(cards: Site, provider: Mock) -> None:
+    browser = cards.browser()
+    come(browser, provider, "both", library_card="UG1", groups=["library-it"])
+    assert browser.get("/staff/").status_code == 303
+    browser = cards.browser()
+    come(browser, provider, "both", "/staff/login/sso", library_card="UG1", groups=["library-it"])
+    assert browser.get("/staff/").status_code == 200
+    assert browser.get("/record").status_code == 303
+
+
+def test_a_patrons_answer_that_another_browser_began_is_refused(cards: Site, provider: Mock) -> None:
+    provider.person("chan", library_card="UG1")
+    way = provider.consent(begin(cards.browser(), "/login/sso"), "chan")
+    victim = cards.browser()
+    assert victim.get(way).status_code == 400
+    assert victim.get("/record").status_code == 303
+
+
+def test_a_patrons_logout_offers_to_end_the_providers_session_too(cards: Site, provider: Mock) -> None:
+    browser = cards.browser()
+    come(browser, provider, "chan", library_card="UG1")
+    assert browser.post("/logout").headers["Location"] == "/login?left=oidc"
+    assert "/logout/sso" in browser.get("/login?left=oidc").text
+    there = browser.get("/logout/sso").headers["Location"]
+    assert "post_logout_redirect_uri=https%3A%2F%2Fhkall.test%2Flogin" in there
+
+
+def test_a_patrons_session_ends_where_the_provider_names_no_cards_any_more(cards: Site, provider: Mock) -> None:
+    browser = cards.browser()
+    come(browser, provider, "chan", library_card="UG1")
+    assert cards.settings.oidc
+    cards.settings = settings(oidc=replace(cards.settings.oidc, card_claim=""))
+    assert browser.get("/record").status_code == 303
+
+
+def test_a_provider_without_the_claim_is_for_staff_alone(sso: Site) -> None:
+    for path in ("/login/sso", "/login/sso/back", "/logout/sso"):
+        assert sso.browser().get(path).status_code == 404
+    assert "/login/sso" not in sso.browser().get("/login").text
+
+
+def test_the_login_and_the_request_page_offer_the_librarys_account(cards: Site) -> None:
+    assert "/login/sso?next=/title/b-dune/request" in cards.browser().get("/title/b-dune/request").text
+    text = cards.browser().get("/login").text
+    assert "/login/sso" in text
+    assert 'name="pin"' in text

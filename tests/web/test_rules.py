@@ -19,6 +19,13 @@ def test_every_rule_is_shown_to_everybody(site: Site, language: str, sentences: 
     assert shown == dict(sentences)
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "you cannot unsubscribe"), ("zh-Hant", "不能取消訂閱")])
+def test_the_page_says_that_letters_are_notices(site: Site, language: str, words: str) -> None:
+    page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
+    assert words in page.xpath("string(//section[@id='letters'])")
+    assert page.xpath("//section[@id='letters']//a/@href") == ["/record"]
+
+
 def test_both_languages_state_the_same_numbers() -> None:
     """Days, times and dollars of the English sentence stand in the Chinese one."""
     words = {"five": "五", "twelve": "十二", "fifteen": "十五", "seven": "七", "twice": "兩次", "HK$2": "2 元", "HK$4": "4 元"}

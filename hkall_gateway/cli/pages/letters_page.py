@@ -22,6 +22,7 @@ SENDER: Final = Sender(
     {"HKU-MAIN-LENDING": "the Lending Services counter of the Main Library"},
     "香港大學圖書館",
     {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
+    record_url="https://hkall.lib.example.edu.hk/record",
 )
 READER: Final = Borrower("P0001", Sensitive("Chan Siu Fong"), "undergraduates", Sensitive("陳小芳"), email=Sensitive("p@x.hk"))
 LETTER: Final = PatronNotice("", "R1", "P0001", "紅樓夢", AT, 1, pickup_location="HKU-MAIN-LENDING")
@@ -38,6 +39,10 @@ The gateway writes these letters, in the language of the patron's record (`en` o
 record are mapped, and `load patrons` names other ones). Each is plain text with the same words in HTML. Choose the letters in
 `[notices]` of the policy file, and the mail server in `[smtp]` of gateway.toml. Each letter is checked against its request
 when it is sent: if its reason is gone it is not sent, and `hkall-gateway notices` shows it as `not_needed`.
+
+Where `[web]` is configured, each letter ends with the address of the patron's circulation record, `public_url` with `/record`
+(`record_url` in the templates): it has no name, card or number in it, and asks for a login. A patron cannot unsubscribe: these
+are notices about books that they have requested or borrowed, and `/help` says so.
 
 Titles and names are data: control characters and line ends in them become blanks; other characters are unchanged.
 

@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, Holding, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.locks import LockSet
@@ -51,13 +51,31 @@ class OfflineRules:
 USUAL: Final = OfflineRules()
 
 
+@dataclass(frozen=True, slots=True)
+class WebPins:
+    """Checks of PINs from the web, where strangers guess: wrong ones lock no card; one that a terminal has locked is refused.
+
+    `fits(card, stored hash, pin)` compares; an empty hash takes as long and fits no PIN. `asked(card, pin)` asks the
+    local system.
+    """
+
+    fits: Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
+    asked: Callable[[str, Sensitive], Awaitable[bool]]
+
+
 class LocalSystem:
     """Asks the connector."""
 
     def __init__(
-        self, store: Store, ils: LocalIls, now: Callable[[], datetime], terms: Callable[[], OfflineRules] = lambda: USUAL
+        self,
+        store: Store,
+        ils: LocalIls,
+        now: Callable[[], datetime],
+        terms: Callable[[], OfflineRules] = lambda: USUAL,
+        web_pins: WebPins | None = None,
     ) -> None:
         self._store, self._ils, self._now, self._terms = store, ils, now, terms
+        self._web_pins = web_pins or WebPins(terms().verify, ils.verify_pin)
         self._kept: OrderedDict[str, BorrowerFacts] = OrderedDict()
 
     @property
@@ -136,6 +154,32 @@ class LocalSystem:
             known = terms.fallback == "allow" and terms.pin == "loaded"
             return await self._by_loaded_hash(card, pin) if known else None
 
+    @property
+    def checks_web_pins(self) -> bool:
+        """Whether a PIN from the web can be checked at all. A PIN that terminals accept unchecked is refused on the web."""
+        return self.loaded or Verb.VERIFY_PIN in self._ils.supports or self._terms().pin == "loaded"
+
+    async def web_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+        """Whether a PIN from the web is right; None where it cannot be checked at the moment.
+
+        An unknown card gets the answer of a wrong PIN, after the same time.
+        """
+        if not self.checks_web_pins:
+            return False
+        if self.loaded or Verb.VERIFY_PIN not in self._ils.supports:
+            return await self._web_hash_fits(card, pin)
+        terms = self._terms()
+        try:
+            return await self._web_pins.asked(card, pin) and bool(pin)
+        except Unreachable:
+            known = terms.fallback == "allow" and terms.pin == "loaded"
+            return await self._web_hash_fits(card, pin) if known else None
+
+    async def _web_hash_fits(self, card: str, pin: Sensitive) -> bool:
+        known = (await self._store.read_inline(loaded_facts, card)).borrower
+        fits = await self._web_pins.fits(card, known.pin_hash if known else NOTHING, pin)
+        return fits and known is not None and bool(known.pin_hash)
+
     async def hash_fits(self, facts: BorrowerFacts, pin: Sensitive) -> bool:
         """Whether the PIN fits the loaded borrower's hash. False without a hash, and for an empty PIN."""
         known = facts.borrower
@@ -147,6 +191,15 @@ class LocalSystem:
         """Our own copies of a title as they are now; None where they cannot be seen (R6)."""
         try:
             return await self._ils.copies(bib_id)
+        except Unreachable:
+            return None
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        """The library's own books that a borrower has; None where the system does not tell them, or is away."""
+        if Verb.LOANS not in self._ils.supports:
+            return None
+        try:
+            return await cast(TellsLoans, self._ils).loans(card)
         except Unreachable:
             return None
 

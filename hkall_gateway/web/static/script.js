@@ -118,6 +118,13 @@ document.querySelectorAll("[data-keep-focus]").forEach(keepFocus);
 document.querySelectorAll("[data-select-all]").forEach(selectAll);
 if (document.querySelector("[data-print]")) addEventListener("load", () => print());
 
+// After a logout "back" shows no page of the person before: browsers keep it in spite of no-store.
+addEventListener("pageshow", (event) => {
+  if (!event.persisted || !document.querySelector("form[action$='/logout']")) return;
+  document.body.hidden = true;
+  location.reload();
+});
+
 document.addEventListener("submit", (event) => {
   const question = (event.submitter && event.submitter.dataset.confirm) || event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();

@@ -1,0 +1,143 @@
+"""/record: the patron's circulation record. Present requests, loans and fines, without history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from hkall_gateway.desk import patron_record
+from hkall_gateway.desk.messages.commands import CancelRequest, Renew
+from hkall_gateway.desk.messages.results import Cancelled, Refused, Renewed
+from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
+from hkall_gateway.desk.patron_record import PatronLoan, PatronRecord
+from hkall_gateway.desk.ports import LocalLoan
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.vocabulary import ItemKey, Reason
+from hkall_gateway.web.i18n import N_, language
+from hkall_gateway.web.patron.access import actor, facts_about, needs_patron, own_card
+from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.services import consult, services
+
+PAGES = Blueprint("record", __name__)
+
+# fmt: off
+CHARGES: Final[Mapping[str, str]] = {
+    "overdue":     N_("Overdue fine"),
+    "replacement": N_("Replacement"),
+    "processing":  N_("Processing fee"),
+    "damage":      N_("Damage"),
+}
+# fmt: on
+TONES: Final[Mapping[str, str]] = {"NEW": "look", "REQUESTED": "look", "RECEIVED": "done"}
+"""The tone of a request's status word, by its position."""
+CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQUEST: 404}
+
+
+@PAGES.get("/record")
+@needs_patron
+def page() -> str:
+    """The record, with what has just been done."""
+    shown: str = _page(own_card())
+    return shown
+
+
+@PAGES.post("/record/cancel")
+@needs_patron
+def cancel() -> Response | tuple[str, int]:
+    """Cancel one request (R34)."""
+    card, number = own_card(), request.form.get("request", "")
+    ask = CancelRequest(actor("cancel"), card, request=number)
+    outcome = services().bridge.ask(services().desk.counter.cancel(ask)) if number else abort(404)
+    if isinstance(outcome, Cancelled):
+        return _done(cancelled=1)
+    assert isinstance(outcome, Refused)
+    return _no(card, outcome)
+
+
+@PAGES.post("/record/renew")
+@needs_patron
+def renew() -> Response | tuple[str, int]:
+    """Renew one loan (R27 to R32)."""
+    card = own_card()
+    loan = _loan(card, request.form.get("request", ""))
+    item = loan.request.item or ItemKey("", "")
+    ask = Renew(actor("renew"), card, item.barcode, item.agency)
+    outcome = services().bridge.ask(services().desk.counter.renew(ask))
+    if isinstance(outcome, Renewed):
+        return _done(renewed=[outcome.request])
+    assert isinstance(outcome, Refused)
+    return _no(card, outcome, loan.request.title)
+
+
+@PAGES.post("/record/renew-all")
+@needs_patron
+def renew_all() -> Response | tuple[str, int]:
+    """Renew all loans that may be renewed; the others say why not on the page."""
+    card = own_card()
+    ask = RenewAll(actor("renew"), card, fee_acknowledged=True)
+    outcome = services().bridge.ask(services().desk.counter.renew_all(ask))
+    if isinstance(outcome, AllRenewed):
+        return _done(renewed=[one.request for one in outcome.renewed])
+    return _no(card, outcome)
+
+
+def _loan(card: str, number: str) -> PatronLoan:
+    """The patron's own loan of this number; 404 for any other number."""
+    return next((one for one in _record(card).loans if one.request.id == number), None) or abort(404)
+
+
+def _record(card: str) -> PatronRecord:
+    found: PatronRecord = consult(patron_record.patron_record, card, facts_about(card))
+    return found
+
+
+def _done(**what: Any) -> Response:
+    return redirect(url_for("record.page", **what), 303)
+
+
+def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
+    if refused.why is Reason.UNKNOWN_REQUEST:
+        abort(404)
+    return _page(card, refused, title), CODES.get(refused.why, 409)
+
+
+def _own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
+    """The library's own books that the patron has, the first due one first; None where its system does not tell them."""
+    found = services().bridge.ask(services().desk.counter.own_loans(card))
+    if found is None or isinstance(found, Refused):
+        return None
+    ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know HKALL books too
+    return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
+
+
+def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
+    facts = facts_about(card)
+    record: PatronRecord = consult(patron_record.patron_record, card, facts)
+    by_number = {one.request.id: one for one in record.loans}
+    placed = request.args.get("placed", "")
+    done: dict[str, Any] = {
+        "placed": next((one for one in record.waiting if one.request.id == placed), None),
+        "cancelled": "cancelled" in request.args,
+        "renewed": [by_number[number] for number in request.args.getlist("renewed") if number in by_number],
+    }
+    own, names = services().library(), services().settings().places.get(language(), {})
+    shown: dict[str, Any] = {
+        "record": record,
+        "no": told(refused),
+        "no_title": title,
+        "why": told(record.refusal),
+        "away": not facts.reachable,
+        "place": lambda code: names.get(code, code),
+        "counter": names.get(own.pickup_locations[0], own.pickup_locations[0]),
+        "own_loans": _own_loans(card, record),
+        "told": told,
+        "civil": civil,
+        "tones": TONES,
+        "charges": CHARGES,
+        **done,
+    }
+    return render_template("patron/record.html", **shown)

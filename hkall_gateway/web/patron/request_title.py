@@ -1,0 +1,152 @@
+"""/title/<bib_id>/request: home library, pickup place, card and PIN, and the request is placed.
+
+Refusals that do not depend on the patron are shown before a PIN is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from hkall_gateway.desk import borrowing, titles
+from hkall_gateway.desk.messages.commands import InboxKey, RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Requested
+from hkall_gateway.desk.services import TRY_AGAIN
+from hkall_gateway.desk.titles import TitleSeen
+from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.web.i18n import gettext, language
+from hkall_gateway.web.patron.access import actor, facts_about, own_card
+from hkall_gateway.web.patron.login import admit, ways
+from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.services import HomeLibrary, consult, services
+from hkall_gateway.web.sessions import patron
+
+PAGES = Blueprint("request_title", __name__)
+
+REPEATED_S: Final = 900
+"""Seconds in which the same request again (a second tab, the back button, a doubled click) gets the first answer."""
+INBOX: Final = "web"
+
+
+@PAGES.get("/title/<bib_id>/request")
+def form(bib_id: str) -> str | tuple[str, int]:
+    """The page: the form, or why this title cannot be requested."""
+    seen = _title(bib_id)
+    no = _against(seen, request.args)
+    return _page(seen, request.args, no) if no is None else (_page(seen, request.args, no), 200)
+
+
+@PAGES.post("/title/<bib_id>/request")
+def submit(bib_id: str) -> Response | str | tuple[str, int]:
+    """Leads patrons of other libraries to theirs, logs a patron of ours in, and places the request."""
+    seen, typed = _title(bib_id), request.form
+    home = typed.get("home_library", "")
+    if home != services().library().agency:
+        elsewhere = next((one for one in services().settings().partners if one.agency == home), None)
+        return (
+            _elsewhere(seen, elsewhere) if elsewhere else (_page(seen, typed, error=gettext("Choose your home library.")), 400)
+        )
+    if (no := _of_title(seen, typed)) is not None:
+        return _page(seen, typed, no), 409
+    if patron() is None:
+        card, pin = typed.get("barcode", ""), typed.get("pin", "")
+        if not card.strip() and not pin:
+            chosen = {name: typed[name] for name in ("pickup", "volume") if typed.get(name)}
+            back = url_for("request_title.form", bib_id=bib_id, **chosen)  # type: ignore[arg-type]  # the query
+            return redirect(url_for("patron_login.form", next=back), 303)
+        if wrong := admit(card, pin):
+            return wrong.answer(_page(seen, typed, error=wrong.words))
+    return _place(seen, typed)
+
+
+def _place(seen: TitleSeen, typed: Mapping[str, str]) -> Response | tuple[str, int]:
+    ask = _asked(seen, own_card(), typed)
+    outcome = services().bridge.ask(services().desk.counter.request_title(ask))
+    if isinstance(outcome, Requested):
+        return redirect(url_for("record.page", placed=outcome.request), 303)
+    assert isinstance(outcome, Refused)
+    return _page(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
+
+
+def _asked(seen: TitleSeen, card: str, typed: Mapping[str, str]) -> RequestTitle:
+    """The command, with a key of its own fields: the same request again is a repetition."""
+    bib_id, volume, pickup = seen.title.bib_id, _volume(seen, typed), typed.get("pickup", "")[:200]
+    parts = "\n".join(("request", card, bib_id, volume, pickup))
+    key = InboxKey(INBOX, sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), REPEATED_S)
+    return RequestTitle(actor("request"), card, bib_id, volume, pickup, inbox=key)
+
+
+# ---- what is said before
+
+
+def _title(bib_id: str) -> TitleSeen:
+    found: TitleSeen | None = consult(titles.see_title, bib_id)
+    return found or abort(404)
+
+
+def _against(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
+    """Why the title cannot be requested, by any patron or by the one that is logged in."""
+    no = _of_title(seen, typed)
+    if no is not None or patron() is None:
+        return no
+    card = own_card()
+    facts = facts_about(card, seen.title.bib_id)
+    if not facts.reachable:
+        return TRY_AGAIN
+    ask = RequestTitle(actor("request"), card, seen.title.bib_id, _volume(seen, typed))
+    refused: Refused | None = consult(borrowing.may_request, ask, facts)
+    return refused
+
+
+def _of_title(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
+    """Why no patron can request the chosen volume; without a choice, why none of the volumes can be requested."""
+    by_volume = {one.volume: one.refusal for one in seen.volumes}
+    return by_volume.get(_volume(seen, typed))
+
+
+def _volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
+    """The volume that was chosen, else the first one that can be requested."""
+    volumes = [one.volume for one in seen.volumes]
+    chosen = typed.get("volume", "")
+    if chosen in volumes:
+        return chosen
+    return next((one.volume for one in seen.volumes if one.refusal is None), volumes[0])
+
+
+# ---- the pages
+
+
+def _page(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
+    own, settings = services().library(), services().settings()
+    names = settings.places.get(language(), {})
+    shown: dict[str, Any] = {
+        "title": seen.title,
+        "no": told(refused),
+        "again": refused is not None and refused.why is Reason.DUPLICATE_REQUEST,
+        "closed": refused is not None and not _may_be_mended(refused),
+        "error": error,
+        "agency": own.agency,
+        "known": patron() is not None,
+        "partners": settings.partners,
+        "places": [(place, names.get(place, place)) for place in own.pickup_locations],
+        "volumes": [(one.volume, told(one.refusal)) for one in seen.volumes],
+        "volume": _volume(seen, typed),
+        "pickup": typed.get("pickup", ""),
+        "card": typed.get("barcode", "")[:100],
+        "way": url_for("request_title.form", bib_id=seen.title.bib_id),
+        **ways(),
+    }
+    return render_template("patron/request.html", **shown)
+
+
+def _may_be_mended(refused: Refused) -> bool:
+    """Whether the form is shown again beside a refusal: another place may be chosen, or the same be tried once more."""
+    return refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
+
+
+def _elsewhere(seen: TitleSeen, there: HomeLibrary) -> str:
+    return render_template("patron/elsewhere.html", title=seen.title, there=there)

@@ -1,0 +1,187 @@
+"""A patron's login by card and PIN: who gets in, what a stranger learns, and that no guess here locks a card at a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from hkall_gateway.desk.ils.local_system import WebPins
+from hkall_gateway.rules.vocabulary import Sensitive
+from tests.metrics import value
+from tests.web.conftest import Browser, Site
+
+CARD, PIN = "UG1", "1234"
+
+
+def log_in(browser: Browser, card: str = CARD, pin: str = PIN, **fields: str) -> tuple[int, str]:
+    """Send the form; return the status, and where it leads or what the page says."""
+    answer = browser.post("/login", barcode=card, pin=pin, **fields)
+    return answer.status_code, answer.location or answer.text
+
+
+def test_card_and_pin_lead_to_the_record(site: Site) -> None:
+    browser = site.browser()
+    assert log_in(browser) == (303, "/record")
+    assert browser.get("/record").status_code == 200
+    assert value(site.metrics, "web_logins_total", "patron", "admitted") == 1
+
+
+def test_a_page_that_needs_a_login_comes_after_it(site: Site) -> None:
+    browser = site.browser()
+    assert browser.get("/record?placed=R1").location == "/login?next=/record?placed%3DR1"
+    assert 'name="next" value="/record?placed=R1"' in browser.get("/login?next=/record?placed%3DR1").text
+    assert log_in(browser, next="/title/b-dune/request") == (303, "/title/b-dune/request")
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.test/", "//evil.test/", "/\\evil.test", "javascript:alert(1)"])
+def test_no_login_leads_to_another_host(site: Site, elsewhere: str) -> None:
+    browser = site.browser()
+    assert log_in(browser, next=elsewhere) == (303, "/record")
+    assert browser.get("/login", query_string={"next": elsewhere}).location == "/record"
+
+
+def test_an_unknown_card_and_a_wrong_pin_get_the_same_answer(site: Site) -> None:
+    def said(card: str, pin: str) -> tuple[int, str]:
+        code, text = log_in(site.browser(f"192.0.2.{len(card) + len(pin)}"), card, pin)
+        return code, text.partition("<main")[2].replace(card, "CARD") if card else text.partition("<main")[2]
+
+    known = said("UG1", "0000")
+    assert known[0] == 401
+    assert "Card or PIN is wrong." in known[1]
+    assert [said(card, pin)[0] for card, pin in (("NOBODY", "0000"), ("", "1234"), ("UG1", ""), ("EXPIRED", "9"))] == [401] * 4
+    assert plain(said("NOBODY", "0000")[1]) == plain(known[1])
+
+
+def plain(page: str) -> str:
+    """A page without the secret of its form."""
+    head, _, rest = page.partition('name="csrf_token" value="')
+    return head + rest.partition('"')[2]
+
+
+def test_an_unknown_card_is_compared_with_a_hash_as_well(site: Site) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    async def fits(card: str, stored: Sensitive, _pin: Sensitive) -> bool:
+        asked.append((card, bool(stored)))
+        return False
+
+    local = site.world.desk.services.local
+    local._web_pins = WebPins(fits, local._web_pins.asked)
+    log_in(site.browser(), "UG1", "0000")
+    log_in(site.browser(), "NOBODY", "0000")
+    assert asked == [("UG1", True), ("NOBODY", False)]
+
+
+def test_a_pin_of_nobody_admits_nobody(site: Site) -> None:
+    async def fits(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+        return True
+
+    local = site.world.desk.services.local
+    local._web_pins = WebPins(fits, local._web_pins.asked)
+    assert log_in(site.browser(), "NOBODY", "0000")[0] == 401
+
+
+def test_the_pin_is_in_no_page(site: Site) -> None:
+    browser = site.browser()
+    assert "98765" not in log_in(browser, pin="98765")[1]
+    assert 'value="UG1"' in log_in(browser, pin="98765")[1]
+
+
+def test_a_refused_login_is_logged_without_card_and_pin(site: Site) -> None:
+    with capture_logs() as lines:
+        log_in(site.browser(), "CARD-4711", "PIN-4711")
+    assert "4711" not in str(lines)
+    assert [(line["who"], line["outcome"]) for line in lines if line["event"] == "web.login_refused"] == [("patron", "wrong")]
+
+
+def test_after_three_wrong_pins_each_further_one_waits_twice_as_long(site: Site) -> None:
+    browser, waits = site.browser(), []
+    assert [log_in(browser, pin="0000")[0] for _ in range(3)] == [401] * 3
+    for _ in range(4):
+        refused = browser.post("/login", barcode=CARD, pin=PIN)
+        assert refused.status_code == 429  # also with the right PIN
+        waits.append(int(refused.headers["Retry-After"]))
+        site.seconds += waits[-1]
+        assert log_in(browser, pin="0000")[0] == 401
+    assert waits == [2, 4, 8, 16]
+
+
+def test_an_unknown_card_waits_as_a_known_one(site: Site) -> None:
+    for card in ("UG1", "NOBODY"):
+        browser = site.browser(f"192.0.2.{len(card)}")
+        assert [log_in(browser, card, "0000")[0] for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_guesses_for_one_card_from_many_addresses_wait_too(site: Site) -> None:
+    codes = [log_in(site.browser(f"192.0.2.{n}"), pin="0000")[0] for n in range(11)]
+    assert codes == [401] * 10 + [429]
+
+
+def test_one_address_cannot_try_one_pin_with_many_cards(site: Site) -> None:
+    codes = [log_in(site.browser(), f"card-{n}", "1234")[0] for n in range(31)]
+    assert codes == [401] * 30 + [429]
+
+
+def test_a_card_that_a_terminal_blocked_says_so_and_may_nothing(site: Site) -> None:
+    browser = site.browser()
+    log_in(browser)
+    site.world.sip2("counter-1", "01N20170301    090000AOHKU|ALlost and found|AAUG1|AC|")
+    assert "Your card is blocked." in browser.get("/record").text
+    assert "Your card is blocked." in browser.get("/title/b-dune/request").text
+
+
+def test_staff_and_patrons_do_not_see_each_others_pages(site: Site) -> None:
+    patron, clerk = site.browser(), site.staff()
+    log_in(patron)
+    assert patron.get("/staff/").location.startswith("/staff/login")
+    assert clerk.get("/record").location.startswith("/login")
+
+
+def test_a_login_on_the_same_browser_ends_the_session_before_it(site: Site) -> None:
+    browser = site.staff()
+    log_in(browser)
+    assert browser.get("/staff/").location.startswith("/staff/login")
+    assert browser.get("/record").status_code == 200
+
+
+def test_a_patron_is_out_after_twenty_idle_minutes(site: Site) -> None:
+    browser = site.browser()
+    log_in(browser)
+    site.wait(minutes=19)
+    assert browser.get("/record").status_code == 200
+    site.wait(minutes=20)
+    assert browser.get("/record").status_code == 303
+
+
+def test_the_logout_ends_the_session_for_good(site: Site) -> None:
+    browser = site.browser()
+    log_in(browser)
+    kept = browser.client.get_cookie("__Host-hkall")
+    assert kept is not None
+    assert browser.get("/logout").status_code == 200  # a link, or a picture of another site, does not log out
+    assert browser.get("/record").status_code == 200
+    assert browser.post("/logout").location == "/login?left=pin"
+    assert "You are logged out here." in browser.get("/login?left=pin").text
+    browser.client.set_cookie("__Host-hkall", kept.value, secure=True)
+    assert browser.get("/record").status_code == 303
+
+
+def test_a_form_without_its_secret_logs_nobody_in(site: Site) -> None:
+    browser = site.browser()
+    assert browser.send("/login", barcode=CARD, pin=PIN).status_code == 400
+    assert browser.get("/record").status_code == 303
+
+
+def test_a_logged_in_browser_is_not_asked_again(site: Site) -> None:
+    browser = site.browser()
+    log_in(browser)
+    assert browser.get("/login").location == "/record"
+
+
+def test_nothing_of_a_patrons_pages_is_kept_by_a_browser_or_a_proxy(site: Site) -> None:
+    browser = site.browser()
+    log_in(browser)
+    for path in ("/record", "/login", "/title/b-dune/request"):
+        answer = browser.get(path)
+        assert answer.headers["Cache-Control"] == "no-store", path
+        assert answer.headers["Referrer-Policy"] == "no-referrer", path

@@ -1,0 +1,318 @@
+"""/title/<bib_id>/request: the published page's five steps; every no with its reason and rule; one wish is one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from lxml import html
+
+from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.web.services import HomeLibrary
+from tests.web.conftest import WORLD, Browser, Site
+
+WAY = "/title/b-dune/request"
+HKU = {"home_library": "HKU", "pickup": "HKU-MAIN-LENDING"}
+
+
+def requests(site: Site, card: str = "UG1") -> tuple[Request, ...]:
+    found: tuple[Request, ...] = site.world.store.now(lambda unit: unit.open_requests(card))
+    return found
+
+
+def main(browser: Browser, path: str, language: str = "en") -> str:
+    """What the page is about, as text."""
+    page = html.fromstring(browser.get(path, headers={"Accept-Language": language}).text)
+    return " ".join(page.xpath("string(//main)").split())
+
+
+def submit(browser: Browser, way: str = WAY, **fields: str) -> tuple[int, str]:
+    answer = browser.post(way, **{**HKU, **fields})
+    return answer.status_code, answer.location or " ".join(html.fromstring(answer.text).xpath("string(//main)").split())
+
+
+@pytest.fixture
+def others(site: Site) -> Site:
+    """A site whose partners are known, one of them with the address of its pages."""
+    partners = (
+        HomeLibrary("CUHK", "CUHK Library", "https://hkall.cuhk.test/"),
+        HomeLibrary("LU", "Lingnan University Library"),
+    )
+    site.settings = replace(site.settings, partners=partners)
+    return site
+
+
+# ---- the steps
+
+
+def test_a_patron_who_is_logged_in_places_a_request_and_sees_it(site: Site) -> None:
+    browser = site.patron()
+    code, where = submit(browser)
+    (placed,) = requests(site)
+    assert (code, where) == (303, f"/record?placed={placed.id}")
+    assert (placed.bib_id, placed.pickup_location, placed.position) == ("b-dune", "HKU-MAIN-LENDING", Position.REQUESTED)
+    assert "Your request is placed." in main(browser, where)
+    assert "The Chinese University of Hong Kong Library is asked" in main(browser, where)
+
+
+def test_a_visitor_gives_card_and_pin_with_the_request_and_is_logged_in(site: Site) -> None:
+    browser = site.browser()
+    code, where = submit(browser, barcode="UG1", pin="1234")
+    assert (code, where) == (303, f"/record?placed={requests(site)[0].id}")
+    assert browser.get("/record").status_code == 200
+
+
+def test_a_visitor_without_a_card_logs_in_and_comes_back_with_the_choices(site: Site) -> None:
+    browser = site.browser()
+    code, where = submit(browser)
+    assert code == 303
+    assert where == "/login?next=/title/b-dune/request?pickup%3DHKU-MAIN-LENDING"
+    browser.get(where)
+    back = browser.post("/login", at=where, barcode="UG1", pin="1234", next="/title/b-dune/request?pickup=HKU-MAIN-LENDING")
+    assert back.location == "/title/b-dune/request?pickup=HKU-MAIN-LENDING"
+    assert 'name="barcode"' not in browser.get(back.location).text
+    assert submit(browser)[0] == 303
+    assert len(requests(site)) == 1
+
+
+def test_a_wrong_pin_places_nothing_and_keeps_the_choices(site: Site) -> None:
+    browser = site.browser()
+    answer = browser.post(WAY, **HKU, barcode="UG1", pin="0000")
+    assert answer.status_code == 401
+    assert "Card or PIN is wrong." in answer.text
+    assert 'value="UG1"' in answer.text
+    assert "0000" not in answer.text
+    assert requests(site) == ()
+
+
+def test_wrong_pins_here_and_at_the_login_wait_together(site: Site) -> None:
+    browser = site.browser()
+    for way, fields in ((WAY, HKU), ("/login", {}), (WAY, HKU)):
+        assert browser.post(way, **fields, barcode="UG1", pin="0000").status_code == 401
+    answer = browser.post(WAY, **HKU, barcode="UG1", pin="1234")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+
+
+def test_the_form_asks_for_the_home_library_and_the_pickup_place(others: Site) -> None:
+    page = html.fromstring(others.browser().get(WAY).text)
+    assert page.xpath("//select[@name='home_library']/option/@value") == ["HKU", "CUHK", "LU"]
+    assert page.xpath("//select[@name='pickup']/option/@value") == ["HKU-MAIN-LENDING"]
+    assert [" ".join(b.split()) for b in page.xpath("//main//button/text()")] == ["Submit request"]
+    assert page.xpath("//label[@for='home_library']/text()") == ["Which is your home library?"]
+
+
+def test_a_pickup_place_has_its_name_in_the_language_of_the_page(site: Site) -> None:
+    names = {"en": {"HKU-MAIN-LENDING": "Main Library"}, "zh-Hant": {"HKU-MAIN-LENDING": "總館"}}
+    site.settings = replace(site.settings, places=names)
+    assert "Main Library" in main(site.browser(), WAY)
+    assert "總館" in main(site.browser(), WAY, "zh-Hant")
+
+
+# ---- other libraries' patrons
+
+
+def test_another_librarys_patron_is_led_to_its_pages_without_a_pin(others: Site) -> None:
+    browser = others.browser()
+    answer = browser.post(WAY, home_library="CUHK", pickup="HKU-MAIN-LENDING", barcode="UG1", pin="1234")
+    assert answer.status_code == 200
+    assert html.fromstring(answer.text).xpath("//main//a[contains(@class, 'primary')]/@href") == ["https://hkall.cuhk.test/"]
+    assert requests(others) == ()
+    assert browser.get("/record").status_code == 303  # the PIN was not even looked at
+
+
+def test_another_library_without_an_address_is_named_all_the_same(others: Site) -> None:
+    code, text = submit(others.browser(), home_library="LU")
+    assert code == 200
+    assert "Patrons of Lingnan University Library request there." in text
+
+
+@pytest.mark.parametrize("home", ["", "NOWHERE"])
+def test_a_home_library_that_is_none_is_asked_for_again(others: Site, home: str) -> None:
+    code, text = submit(others.browser(), home_library=home)
+    assert code == 400
+    assert "Choose your home library." in text
+
+
+# ---- every no, before a PIN where that is possible
+
+
+@pytest.mark.parametrize(
+    ("bib", "english", "chinese", "rule"),
+    [
+        ("b-home", "A copy is on our own shelf.", "本館", "R6"),
+        ("b-out", "No library has a copy to lend now.", "沒有圖書館", "R7"),
+    ],
+)
+def test_a_title_that_nobody_can_request_says_why_instead_of_asking_for_a_pin(
+    site: Site, bib: str, english: str, chinese: str, rule: str
+) -> None:
+    browser, way = site.browser(), f"/title/{bib}/request"
+    assert english in main(browser, way)
+    assert chinese in main(browser, way, "zh-Hant")
+    page = html.fromstring(browser.get(way).text)
+    assert page.xpath("//main//input | //main//select | //main//form") == []
+    assert page.xpath("//main//a[@class='rule']/@href") == [f"/help#{rule}"]
+
+
+def test_a_title_that_became_impossible_meanwhile_is_refused_before_the_pin_is_looked_at(site: Site) -> None:
+    token = site.browser()
+    page = token.get(WAY).text
+    secret = html.fromstring(page).xpath("//main//input[@name='csrf_token']/@value")[0]
+    site.world.store.now(_nothing_left)
+    answer = token.send(WAY, csrf_token=secret, barcode="UG1", pin="0000", **HKU)
+    assert answer.status_code == 409
+    assert "No library has a copy to lend now." in answer.text
+
+
+def _nothing_left(unit: object) -> None:
+    from sqlalchemy import update
+
+    from hkall_gateway.store.tables import HOLDINGS
+
+    unit.execute(update(HOLDINGS).where(HOLDINGS.c.bib_id == "b-dune").values(status="On Loan"))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("card", "english", "chinese", "rule"),
+    [
+        ("SPACE-PT", "Part-time HKU SPACE students may not use HKALL.", "兼讀", "R2"),
+        ("EXPIRED", "Your card expired on 28 February 2017 (Tuesday).", "2017年2月28日", "R2"),
+    ],
+)
+def test_a_patron_who_may_not_hears_why_in_the_language_of_the_page(
+    site: Site, card: str, english: str, chinese: str, rule: str
+) -> None:
+    browser = site.patron(card)
+    assert english in main(browser, WAY)
+    assert chinese in main(browser, WAY, "zh-Hant")
+    assert rule in main(browser, WAY)
+    page = html.fromstring(browser.get(WAY).text)
+    assert page.xpath("//main//form") == []
+    token = html.fromstring(browser.get("/logout").text).xpath("//main//input[@name='csrf_token']/@value")[0]
+    answer = browser.send(WAY, csrf_token=token, **HKU)  # the desk refuses as well
+    assert answer.status_code == 409
+    assert english in answer.text
+    assert requests(site, card) == ()
+
+
+def test_a_patron_at_the_limit_hears_the_number(site: Site) -> None:
+    browser = site.patron("FULL")
+    assert submit(browser)[0] == 303
+    text = main(browser, "/title/b-dream/request")
+    assert "You have all the 60 books that you may have." in text
+    assert "R21" in text
+
+
+def test_a_place_that_is_none_is_refused_with_the_places(site: Site) -> None:
+    code, text = submit(site.patron(), pickup="MOON")
+    assert code == 409
+    assert "Books can be collected at HKU-MAIN-LENDING only. R4" in text
+    assert "Submit request" in text  # and may be chosen again
+
+
+def test_an_unknown_title_is_no_page(site: Site) -> None:
+    assert site.browser().get("/title/no-such/request").status_code == 404
+
+
+def test_a_suspended_service_says_until_when(site: Site) -> None:
+    world = site.world
+    world.go_to(world.now.replace(year=2017, month=6, day=10))
+    text = main(site.browser(), WAY)
+    assert "HKALL is suspended until 17 July 2017 (Monday)." in text
+    assert "R1" in text
+
+
+# ---- one wish is one request
+
+
+def test_the_same_wish_twice_is_one_request(site: Site) -> None:
+    browser = site.patron()
+    assert submit(browser)[1] == submit_again(browser)
+    assert len(requests(site)) == 1
+
+
+def submit_again(browser: Browser, **fields: str) -> str:
+    """The form as a second tab still has it, although the page would no longer offer it."""
+    token = html.fromstring(browser.get("/record").text).xpath("//input[@name='csrf_token']/@value")[0]
+    answer = browser.send(WAY, csrf_token=token, **{**HKU, **fields})
+    return answer.location or answer.text
+
+
+def test_the_back_button_and_another_place_are_one_request_and_say_so(site: Site) -> None:
+    browser = site.patron()
+    submit(browser)
+    site.wait(hours=1)
+    browser = site.patron()
+    assert "You have requested this title already." in submit_again(browser)
+    assert len(requests(site)) == 1
+    text = main(browser, WAY)
+    assert "R11a" in text
+    assert "Look at your record" in text
+
+
+def test_after_a_cancellation_the_same_wish_is_a_new_request(site: Site) -> None:
+    browser = site.patron()
+    submit(browser)
+    (first,) = requests(site)
+    assert browser.post("/record/cancel", at="/record", request=first.id).status_code == 303
+    site.world.pump()
+    assert submit(browser)[0] == 303
+    assert [one.id for one in requests(site) if one.id != first.id]
+
+
+def test_two_patrons_who_want_the_same_get_one_request_each(site: Site) -> None:
+    assert submit(site.patron("UG1"))[1] != submit(site.patron("UG2"))[1]
+
+
+def test_a_form_without_its_secret_places_nothing(site: Site) -> None:
+    browser = site.patron()
+    assert browser.send(WAY, **HKU).status_code == 400
+    assert requests(site) == ()
+
+
+# ---- what the journal knows
+
+
+def test_the_journal_names_the_web_and_no_card(site: Site) -> None:
+    submit(site.patron())
+    (placed,) = requests(site)
+    assert ("patron", "web") in _journal(site, placed.id)
+
+
+def _journal(site: Site, number: str) -> list[tuple[str, str]]:
+    from sqlalchemy import select
+
+    from hkall_gateway.store.tables import JOURNAL
+
+    rows = site.world.store.now(
+        lambda unit: unit.execute(select(JOURNAL.c.who, JOURNAL.c.channel).where(JOURNAL.c.request == number)).all()
+    )
+    return [(str(who), str(channel)) for who, channel in rows]
+
+
+# ---- a library whose own system is asked
+
+
+@pytest.fixture
+def living() -> Iterator[Site]:
+    world = World.open(WORLD.with_name("living-system.toml"))
+    yield Site(world)
+    world.close()
+
+
+def test_a_patron_of_a_living_system_logs_in_by_its_answer(living: Site) -> None:
+    browser = living.patron()
+    assert submit(browser, "/title/b-dream/request")[0] == 303
+    assert submit(living.browser("192.0.2.8"), barcode="UG1", pin="0000")[0] == 401
+    assert submit(living.browser("192.0.2.9"), barcode="NOBODY", pin="1234")[0] == 401
+
+
+@pytest.mark.parametrize("card", ["UG1", "NOBODY"])
+def test_while_it_is_away_a_known_and_an_unknown_card_hear_the_same(living: Site, card: str) -> None:
+    living.world.ils.state = "away"
+    for _ in range(5):  # and nobody waits for it: these were no guesses
+        code, text = submit(living.browser(), "/title/b-dream/request", barcode=card, pin="1234")
+        assert code == 503
+        assert "Your card cannot be checked just now." in text
