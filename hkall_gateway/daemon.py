@@ -58,7 +58,6 @@ from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
 from hkall_gateway.ops.pulse import Pulse
-from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
@@ -198,9 +197,9 @@ class Daemon:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
         kinds = carriers.carriers(self._means, self.store, lambda: self.library, self._local.carrier())
-        circuit_settings = CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
         here = (self._reactor, self._clock, instance())
-        return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), circuit_settings)
+        limits = (partial(carriers.terms, self._means), carriers.circuit_settings(self._means))
+        return Courier(self.store, self.desk, kinds, schedule, *here, *limits)
 
     def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
         library = self.config.library

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 
 from hkall_gateway.lab import demo_setup
-from tests.company import COMMAND, PATIENCE_S, Gateway, until
+from hkall_gateway.rules.vocabulary import Holding
+from tests.company import BIB, COMMAND, COPY, PATIENCE_S, Gateway, stamp, until
 from tests.test_daemon_web import Curl, lines
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "patron_client.py"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,56 @@ def test_a_program_with_a_token_of_the_command_line_places_a_request(gateway: Ga
 
     gateway.command("token", "revoke", "reports")
     assert curl("/api/v1/lists", *bearer)[0] == 401
+
+
+def test_the_example_of_the_docs_requests_a_title(gateway: Gateway) -> None:
+    environ = {"HKALL": f"http://127.0.0.1:{gateway.ports.web}", "CARD": "P0002", "PIN": "1234"}
+    words: list[Any] = [sys.executable, EXAMPLE, "香港散步學"]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    first, *record = done.stdout.splitlines()
+    number = first.split()[-1]
+    assert first.startswith("Requested: 香港散步學")
+    assert f"HKALL REQUESTD 香港散步學 {number}" in record
+    assert number in gateway.command("requests", "list")
+
+    again = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert "already" in again.stdout
+    assert "R11a" in again.stdout
+    wrong = subprocess.run(words, env=environ | {"PIN": "0"}, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (wrong.returncode, "card or PIN is wrong" in wrong.stderr) == (1, True)
+
+
+def test_wrong_pins_of_the_api_lock_no_card_at_a_terminal(gateway: Gateway, curl: Curl) -> None:
+    guess = json.dumps({"barcode": "P0003", "pin": "0000"})
+    codes = {curl("/api/v1/patron-token", "--json", guess)[0] for _ in range(8)}
+    assert codes == {401, 429}
+    gateway.do(gateway.party.start)
+    seen = gateway.ask(gateway.counter(), f"63001{stamp()}{' ' * 10}AOHKU|AAP0003|AC|AD1234|")
+    assert "|CQY|" in seen, seen
+    assert "P0003" not in gateway.log()
+
+
+def test_a_title_shows_what_a_partner_says_now_also_in_a_process_of_its_own(reactor: Any, tmp_path: Path) -> None:
+    made = Gateway(reactor, tmp_path, pages=True)
+    text = made.path.read_text(encoding="utf-8").replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
+    made.path.write_text(text, encoding="utf-8")
+    made.party.partners["CUHK"].shelf = (Holding("CUHK", COPY, BIB, "", status="On Loan", local_bib_id="990090010"),)
+    try:
+        made.do(made.party.start)
+        made.start("--only", "web")
+        curl = Curl(made.ports.web, tmp_path)
+        assert told(curl(f"/api/v1/titles/{BIB}"))["asking"]
+        known = until(lambda: [one for one in copies(curl) if one["said_at"]], "the partner's answer")
+        assert {(one["agency"], one["status"], one["state"]) for one in known} == {("CUHK", "On Loan", "out")}
+        assert [one.service for one in made.party.partners["CUHK"].seen] == ["LookupItemSet"]
+        assert made.stop() == 0
+    finally:
+        made.end()
+
+
+def copies(curl: Curl) -> Any:
+    return told(curl(f"/api/v1/titles/{BIB}"))["copies"]
 
 
 def test_the_description_is_everybodys(curl: Curl) -> None:

@@ -283,7 +283,12 @@ class PartnerConfig(Strict):
         description="whether it is told of a renewal or asked for it; also for the patron's date where its own is earlier",
     )
     can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
-    can_lookup_items: bool = Field(default=False, description="it answers LookupItemSet")
+    can_lookup_items: bool = Field(
+        default=False, description="it answers LookupItemSet: before a request, and for who opens a title of the catalogue"
+    )
+    lookup_by_copy: bool = Field(
+        default=False, description="with `can_lookup_items`: it answers LookupItem instead, as every partner with NCIP 1 does"
+    )
     in_flight: Natural = Field(default=4, description="documents sent to it at the same time")
     attempts: Natural | None = Field(default=None, description="attempts at one message; default: those of [courier]")
     work_days: tuple[Weekday, ...] = Field(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum, auto
 from typing import Protocol
 
 from hkall_gateway.rules.fast_records import fixed
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Reason, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Reason, Sensitive
 
 
 class ScheduledCall(Protocol):
@@ -38,13 +39,12 @@ def cancel(call: ScheduledCall | None) -> None:
 class Verb(StrEnum):
     """The queries that a connector may support.
 
-    LOANS: it is a `TellsLoans`. LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
+    LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
     """
 
     BORROWER = auto()
     VERIFY_PIN = auto()
     COPIES = auto()
-    LOANS = auto()
     LOADED = auto()
 
 
@@ -82,6 +82,22 @@ AWAY = BorrowerFacts(None, "", reachable=False)
 """The local system is away, without a fallback."""
 
 
+@dataclass(frozen=True, slots=True)
+class CopyStatus:
+    """A copy's status as its library said it at `at`, in that library's own word."""
+
+    status: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatuses:
+    """The statuses of copies of a title as their libraries gave them. `asking`: more answers may come in a moment."""
+
+    statuses: Mapping[ItemKey, CopyStatus] = field(default_factory=dict)
+    asking: bool = False
+
+
 class LocalIls(Protocol):
     """The library's own system. Every method may raise `Unreachable`, and no other exception."""
 
@@ -93,18 +109,3 @@ class LocalIls(Protocol):
     async def verify_pin(self, card: str, pin: Sensitive) -> bool: ...
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None: ...
-
-
-@fixed(frozen=True, slots=True)
-class LocalLoan:
-    """A book of the library's own that a borrower has, as the local system tells it; None and "" where it gives none."""
-
-    barcode: str
-    title: str = ""
-    due: date | None = None
-
-
-class TellsLoans(Protocol):
-    """A local system that lists a borrower's loans. It may raise `Unreachable`, and no other exception."""
-
-    async def loans(self, card: str) -> tuple[LocalLoan, ...]: ...

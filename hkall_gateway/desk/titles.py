@@ -14,9 +14,11 @@ from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
 from hkall_gateway.rules.lenders import InUse
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
 from hkall_gateway.rules.vocabulary import Holding, Refusal, Title
@@ -61,7 +63,8 @@ class VolumeSeen:
 class TitleSeen:
     """A title with its copies: our own first, then available ones.
 
-    `names` are the names of the partners, by agency. `as_of` is the instant of the last load of copies.
+    `names` are the names of the partners, by agency; `answering` are those that answer look-ups. `as_of` is the instant of
+    the last load of copies.
     """
 
     title: Title
@@ -69,6 +72,11 @@ class TitleSeen:
     volumes: tuple[VolumeSeen, ...]
     names: Mapping[str, str]
     as_of: datetime | None
+    answering: frozenset[str] = frozenset()
+
+    def to_ask(self, most: int) -> list[Holding]:
+        """Return those of the first `most` copies whose library can be asked for their status."""
+        return [one.copy for one in self.copies[:most] if one.copy.agency in self.answering]
 
 
 def see_title(context: Context, bib_id: str) -> TitleSeen | None:
@@ -89,7 +97,25 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
         tuple(VolumeSeen(volume, _refusal(context, copies, sent, volume, in_use)) for volume in volumes),
         {agency: partner.name for agency, partner in partners.items()},
         loading.loaded_at(context.unit, "holdings"),
+        frozenset(agency for agency, partner in partners.items() if partner.can_lookup_items and partner.url),
     )
+
+
+def as_said(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
+    """Return a title with the live statuses of its copies, by which an available copy may become unavailable.
+
+    A copy that was loaded as unavailable is shown with the new word, but not as available: a request is decided by the loaded
+    facts.
+    """
+    return replace(seen, copies=tuple(_as_said(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
+
+
+def _as_said(one: CopySeen, said: CopyStatus | None, rules: Policy) -> CopySeen:
+    if said is None:
+        return one
+    is_there = availability(said.status, rules.lendable_statuses) is Availability.AVAILABLE
+    taken = one.state is CopyState.AVAILABLE and not is_there
+    return CopySeen(replace(one.copy, status=said.status), CopyState.OUT if taken else one.state)
 
 
 def search_titles(

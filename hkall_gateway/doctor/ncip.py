@@ -18,10 +18,10 @@ from hkall_gateway.doctor.table import TLS
 from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.ncip.authentication.our_proofs import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
-from hkall_gateway.ncip.codec.messages import BadDocument, Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
-from hkall_gateway.ncip.shelf_check import STATUS, UNKNOWN_ITEM, copies_in
-from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, request_id, user_id
+from hkall_gateway.ncip.shelf_check import UNKNOWN_ITEM, LookUp, by_copy, copies_in, of_copy, of_title
+from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_id
 from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
 from hkall_gateway.ncip.transport.client import NcipClient, read
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
@@ -137,8 +137,8 @@ async def _way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[s
 
 async def _questions(sheet: Sheet, there: NcipPeer, heard: RecordingPost) -> None:
     client, partner = there.client(heard), there.partner
-    service, fields = question(there)
-    reply = await client.ask(service, fields, partner)
+    asked = question(there)
+    service, reply = asked.service, await client.ask(asked.service, asked.fields, partner)
     if heard.posted is not None and heard.before and heard.after:
         clock.compared(sheet, heard.posted.said_at, heard.before, heard.after)
     if reply is None:
@@ -153,19 +153,17 @@ async def _questions(sheet: Sheet, there: NcipPeer, heard: RecordingPost) -> Non
     judge_versions(sheet, await client.ask("LookupVersion", {}, partner), DIALECTS[partner.dialect].version)
 
 
-def question(there: NcipPeer) -> tuple[str, Fields]:
+def question(there: NcipPeer) -> LookUp:
     """The look-up of an item that cannot exist: of a title where the partner answers that, else of one copy.
 
     Of a reader at a system of our own that looks up no items.
     """
     partner = there.partner
     if there.key == OF_ILS and not there.used:
-        return "LookupUser", {"UserId": user_id(partner.agency, NOBODY), "UserElementType": ["User Id"]}
-    elements: Fields = {"ItemElementType": [STATUS]}
-    if partner.can_lookup_items and DIALECTS[partner.dialect].minor is not None:
-        record: Fields = {"BibliographicRecordIdentifier": NOBODY, "AgencyId": CATALOGUE}
-        return "LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], **elements}
-    return "LookupItem", {"ItemId": item_id(ItemKey(partner.agency, NOBODY)), **elements}
+        return LookUp("LookupUser", {"UserId": user_id(partner.agency, NOBODY), "UserElementType": ["User Id"]})
+    if partner.can_lookup_items and not by_copy(partner):
+        return of_title(record_id(NOBODY, "", partner))
+    return of_copy(ItemKey(partner.agency, NOBODY))
 
 
 def _unanswered(sheet: Sheet, heard: RecordingPost) -> None:

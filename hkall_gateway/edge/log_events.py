@@ -225,6 +225,8 @@ EVENTS: Final = tuple(
         ("web.answered",              "info",    "verb page code peer ms",          "A page was answered."),
         ("web.form_refused",          "warning", "why",                             "A form came without a valid token."),
         ("web.login_refused",         "warning", "who outcome peer why",            "A login on the web was wrong."),
+        ("live_status.failed",        "error",   "partner exception",
+            "A bug in asking a partner about its copies."),
         ("web.not_admitted",          "warning", "channel peer why detail",         "A connection was refused."),
         ("web.desk_too_slow",         "warning", "limit_s",                         "A page waited too long for its data."),
         ("web.failed",                "error",   "exception",                       "A bug in a page."),

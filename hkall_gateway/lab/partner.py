@@ -34,7 +34,7 @@ class PartnerLibrary:
 
     `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that ships
     only on command. `shelf` holds its copies, for LookupItemSet; `script` holds the manners of its next replies; `seen` holds
-    every document with its instant.
+    every document with its instant. `waits_s`: the seconds before each reply.
     """
 
     agency: str
@@ -45,6 +45,7 @@ class PartnerLibrary:
     later: Callable[..., Any]
     now: Callable[[], datetime]
     ships_after_s: float | None = None
+    waits_s: float = 0.0
     shelf: tuple[Holding, ...] = ()
     script: deque[PartnerBehaviour] = field(default_factory=deque)
     seen: list[NcipMessage] = field(default_factory=list)
@@ -119,4 +120,15 @@ class _Responder(resource.Resource):
         failed = how.kind in {"503", "504"}
         request.setResponseCode(int(how.kind) if failed else 200)
         request.setHeader(b"content-type", b"text/plain" if failed else XML)
-        return b"come back later" if failed else answer
+        body = b"come back later" if failed else how.document or answer
+        if not self._library.waits_s:
+            return body
+        self._library.later(self._library.waits_s, _finish, request, body)
+        return NOT_DONE_YET
+
+
+def _finish(request: Any, body: bytes) -> None:
+    """Ends a reply, unless the asker has gone."""
+    if request.channel is not None:
+        request.write(body)
+        request.finish()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.tables.notifications import item_id, record_id
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
-from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
 
 STATUS: Final = "Circulation Status"
 UNKNOWN_ITEM: Final = "Unknown Item"
+MOST_COPIES: Final = 5
+"""Copies of one title for which a partner is asked one by one."""
 
 
 class ShelfResult(StrEnum):
@@ -37,11 +40,42 @@ class ShelfCheck:
 UNSEEN: Final = ShelfCheck(ShelfResult.UNKNOWN)
 
 
-def question(message: PartnerMessage, partner: Partner, *, one_copy: bool) -> Fields:
-    """The fields of LookupItemSet for the title of a request, or, for `one_copy`, of LookupItem for its copy."""
-    if one_copy:
-        return {"ItemId": item_id(message.item), "ItemElementType": [STATUS]} if message.item else {}
-    return {"BibliographicId": [{"BibliographicRecordId": record_id(message, partner)}], "ItemElementType": [STATUS]}
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A look-up to send: the service and its fields."""
+
+    service: str
+    fields: Fields
+
+
+def by_copy(partner: Partner) -> bool:
+    """Whether a partner is asked for one copy by LookupItem: its row says so, or it has NCIP 1, which has only that."""
+    return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
+
+
+def of_copy(item: ItemKey) -> LookUp:
+    """The look-up of one copy."""
+    return LookUp("LookupItem", {"ItemId": item_id(item), "ItemElementType": [STATUS]})
+
+
+def of_title(record: Fields) -> LookUp:
+    """The look-up of all copies of a title, by its record number."""
+    return LookUp("LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], "ItemElementType": [STATUS]})
+
+
+def question(message: PartnerMessage, partner: Partner) -> LookUp | None:
+    """The look-up before a request: of its title, or of its copy; None where no copy is named to ask for."""
+    if by_copy(partner):
+        return of_copy(message.item) if message.item else None
+    return of_title(record_id(message.bib_id, message.local_bib_id, partner))
+
+
+def questions(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
+    """The look-ups of a partner's copies of a title: one, or for a partner that is asked by copy the first MOST_COPIES."""
+    if by_copy(partner):
+        return tuple(of_copy(copy.key) for copy in copies[:MOST_COPIES])
+    local = next((copy.local_bib_id for copy in copies if copy.local_bib_id), "")
+    return (of_title(record_id(bib_id, local, partner)),)
 
 
 def seen(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: Collection[str]) -> ShelfCheck:
@@ -70,6 +104,16 @@ def _problems(message: NcipMessage) -> set[str]:
 
 def _says_something(status: str) -> bool:
     return bool(status) and circulation_status(status) != UNDEFINED
+
+
+def statuses(reply: NcipMessage) -> dict[str, str] | None:
+    """Barcode -> CirculationStatus of the copies with a known status in a reply; None for a reply that refuses to answer.
+
+    The reply of a partner that does not know the title or the copy is an answer without copies.
+    """
+    if reply.has("Problem"):
+        return {} if _problems(reply) == {UNKNOWN_ITEM} else None
+    return {barcode: status for barcode, status in copies_in(reply).items() if barcode and _says_something(status)}
 
 
 def copies_in(reply: NcipMessage) -> dict[str, str]:

@@ -425,6 +425,7 @@ class Partner:
     renewal_mode: str = "local_then_notify"
     can_lookup_request: bool = False
     can_lookup_items: bool = False
+    lookup_by_copy: bool = False
     in_flight: int = 4
     work_days: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri")
     silence_days: int = 2

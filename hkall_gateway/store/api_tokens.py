@@ -16,13 +16,15 @@ from hkall_gateway.store.unit import Unit
 
 T = API_TOKENS.c
 
+CLIENT: Final = "client"
+"""The role of a program that authenticates patrons itself, such as a discovery system: it acts for the cards that it names."""
 USED_EVERY: Final = timedelta(minutes=1)
 """A request writes `used_at` only if it is this old, so that reading costs a write once a minute at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """One row. `role` is that of staff; `ends_at`: None = it lasts until it is revoked."""
+    """One row. `role` is that of staff, or CLIENT; `ends_at`: None = it lasts until it is revoked."""
 
     name: str
     token_hash: str

@@ -1,4 +1,4 @@
-"""Sessions of browsers: who is logged in, since when, and until when. Only the hash of a session's token is stored."""
+"""Sessions of browsers, and tokens of patrons for the API: their owner and their end. Only the hash of a token is stored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ S = WEB_SESSIONS.c
 
 STAFF: Final = "staff"
 PATRON: Final = "patron"
+PATRON_API: Final = "patron_api"
+"""The kinds of sessions: staff and patrons in a browser, and a patron's token for the API."""
 LONGEST: Final = timedelta(hours=12)
 """From the login to the end of a session, used or not."""
-IDLE: Final = {STAFF: timedelta(minutes=60), PATRON: timedelta(minutes=20)}
+API_LONGEST: Final = timedelta(hours=1)
+"""From the login to the end of a patron's token for the API."""
+IDLE: Final = {STAFF: timedelta(minutes=60), PATRON: timedelta(minutes=20), PATRON_API: API_LONGEST}
 """From the last request to the end of a session, by its kind."""
 SEEN_EVERY: Final = timedelta(minutes=1)
 """A request writes `seen_at` only if it is this old, so that reading a page costs a write once a minute at most."""
@@ -27,7 +31,7 @@ SEEN_EVERY: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class WebSession:
-    """One row. `kind` is STAFF or PATRON; `login` names a member of staff, `patron` is a patron's card.
+    """One row. `kind` is STAFF, PATRON or PATRON_API; `login` names a member of staff, `patron` is a patron's card.
 
     `role` is that of staff, `source` the way of the login: local, pin or oidc. `csrf` is the secret of the session's forms.
     """

@@ -13,7 +13,9 @@ from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.web import errors, headers, i18n, layout, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
-from hkall_gateway.web.patron import home, openurl, public, search, title
+from hkall_gateway.web.patron import home, openurl, pins, public, record, request_title, search, title
+from hkall_gateway.web.patron import login as patron_login
+from hkall_gateway.web.patron import oidc_login as patron_oidc
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import Sessions, current
 from hkall_gateway.web.staff import (
@@ -102,7 +104,11 @@ def make_app(services: WebServices) -> Flask:
         part.install(app)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
-    both = DispatcherMiddleware(app.wsgi_app, {ROOT: make_api(services).wsgi_app})
+    api = make_api(services)
+    shared = {**public.shared(services), **pins.shared(services)}
+    for one in (app, api):
+        one.extensions |= shared
+    both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
     app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as Flask's own documentation does
     return app
 

@@ -146,13 +146,25 @@ class WebSite(BoundedSite):
             channel.loseConnection()
 
 
+def no_work() -> None:
+    """The default of `at_end`."""
+
+
 class WebServer:
-    """The pages of one gateway: started with it, drained and stopped with it."""
+    """The pages of one gateway: started with it, drained and stopped with it. `at_end` is called at the end."""
 
     def __init__(
-        self, app: Flask, bridge: DeskBridge, bounds: Bounds, reactor: Any, threads: int, proxies: AllowList, most: int
+        self,
+        app: Flask,
+        bridge: DeskBridge,
+        bounds: Bounds,
+        reactor: Any,
+        threads: int,
+        proxies: AllowList,
+        most: int,
+        at_end: Callable[[], None] = no_work,
     ) -> None:
-        self._bridge, self._reactor = bridge, reactor
+        self._bridge, self._reactor, self._at_end = bridge, reactor, at_end
         self._pool = ThreadPool(0, threads, "web")
         self._pages = PagesResource(reactor, self._pool, app, threads)
         self.site = WebSite(self._pages, bounds, reactor, proxies, most)
@@ -170,6 +182,7 @@ class WebServer:
         if timer.active():
             timer.cancel()
         self._bridge.close()
+        self._at_end()
         self.site.close()
         # In another thread: a page that is still being made writes by way of the reactor, which must not wait for it here.
         await deferToThread(self._pool.stop)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -14,10 +15,11 @@ from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.ports import LiveStatuses
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import Partner, Sensitive
+from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
 from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.bridge import Bridge
 from hkall_gateway.web.roles import StaffRole
@@ -61,7 +63,7 @@ class HomeLibrary:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The [web] table as the pages use it. `names` are the library's, by language.
+    """The [web] table as the pages use it. `names` are the library's, by language; `places` those of its pickup locations too.
 
     `partners` are the other libraries, in the order of the configuration. `pages_per_minute` are searches and titles for one
     address; 0 = no limit.
@@ -75,6 +77,8 @@ class WebSettings:
     staff: Mapping[str, StaffAccount] = field(default_factory=dict)
     proxies: AllowList = field(default_factory=lambda: AllowList(()))
     oidc: OidcSettings | None = None
+    partners: tuple[HomeLibrary, ...] = ()
+    places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     pages_per_minute: int = 240
 
 
@@ -95,12 +99,18 @@ def no_document(_message: PartnerMessage, _partner: Partner, _agency: str) -> st
     return ""
 
 
+def nothing_live(_bib_id: str, _copies: Sequence[Holding]) -> LiveStatuses:
+    """Return no status, since no partner can be asked here."""
+    return LiveStatuses()
+
+
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """Everything that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
 
     `replay` and `erased` (where the marks of erased persons are) are there where a whole gateway is.
     `document` writes a message as it would leave for a partner, without its secret; the last argument is our agency.
+    `live_status` returns the known statuses of these copies of a title, at once, and begins to ask their libraries for more.
     """
 
     desk: Desk
@@ -113,6 +123,7 @@ class WebServices:
     replay: Replay | None = None
     erased: Callable[[], ErasedMarks] | None = None
     document: Callable[[PartnerMessage, Partner, str], str] = no_document
+    live_status: Callable[[str, Sequence[Holding]], LiveStatuses] = nothing_live
 
 
 def services() -> WebServices:
@@ -126,6 +137,6 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
     Raises Unavailable while the database is away.
     """
     own = services()
-    read: Any = own.bridge.read
-    result: T = read(in_context, query, own.library(), own.now(), *args, **named)
+    work: Any = partial(cast(Any, in_context), **named)
+    result: T = own.bridge.read(work, query, own.library(), own.now(), *args)
     return result

@@ -30,6 +30,8 @@ PIN: Final = "pin"
 """The source of a session that a patron's card and PIN began."""
 OIDC: Final = "oidc"
 """The source of a session that the identity provider began."""
+IN_BROWSERS: Final = (STAFF, PATRON)
+"""The kinds of sessions that a cookie opens."""
 REFRESH: Final = "X-Refresh"
 """The header with which the script reads a page again: nobody sits there, and the idle time goes on."""
 MOST_SECRET: Final = 100
@@ -130,7 +132,7 @@ def _valid(token: str, *, used: bool) -> WebSession | None:
     """
     found = services().bridge.read(web_sessions.find, _hash(token))
     now = services().now()
-    if found is None or found.ended(now):
+    if found is None or found.kind not in IN_BROWSERS or found.ended(now):
         return None
     if found.kind == STAFF and found.source == LOCAL:
         account = services().settings().staff.get(found.login)

@@ -18,6 +18,7 @@ from hkall_gateway.ncip.authentication.our_proofs import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.ops import counting
+from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
@@ -33,7 +34,7 @@ def carriers(
 ) -> dict[OutboxKind, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
-        OutboxKind.NCIP: _initiator(means, store, library),
+        OutboxKind.NCIP: _to_partners(initiator(means, library), means, store, library),
         OutboxKind.MAIL: counting.counted(means.metrics, _mailer(means, store, library)),
         OutboxKind.ILS: to_local_system,
     }
@@ -47,12 +48,21 @@ def terms(means: Resources, line: str) -> courier.ChannelTerms:
     return courier.ChannelTerms(found.in_flight, found.attempts or 0) if found else courier.ChannelTerms(MAIL_IN_FLIGHT)
 
 
-def _initiator(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+def circuit_settings(means: Resources) -> CircuitSettings:
+    """When a channel counts as down, by [courier]."""
+    c = means.config().courier
+    return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
+
+
+def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
+    """Returns the client that sends documents to partners, with the secrets and proofs of the configuration."""
     agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(metrics.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
-    client = NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
+    return NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
 
+
+def _to_partners(client: NcipClient, means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
         message, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.live_status import LiveStatus
 from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.tables.problems import Problem
-from hkall_gateway.ncip.transport.client import as_shown
+from hkall_gateway.ncip.transport.client import NcipClient, as_shown
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
-from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.app import MOST_BYTES, make_app
@@ -33,6 +34,7 @@ from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
+from hkall_gateway.wiring import carriers
 from hkall_gateway.wiring.resources import Resources
 
 
@@ -56,9 +58,18 @@ def web_server(
 
     settings = CurrentSettings(means.config, means.environ)
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
-    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown))
+    ask = partial(_statuses, carriers.initiator(means, library), library)
+    live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
+    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live))
     proxies, most = AllowList(table.proxy_from), table.max_connections
-    return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most)
+    return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most, live.stop)
+
+
+async def _statuses(
+    client: NcipClient, library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
+) -> Mapping[str, str] | None:
+    """Ask a partner about its copies of a title; words that only the site's policy knows are no news to the log."""
+    return await client.statuses(partner, bib_id, copies, library().policy.lendable_statuses)
 
 
 def _erased(means: Resources) -> ErasedMarks:
@@ -108,6 +119,8 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
         proxies=AllowList(table.proxy_from),
         oidc=_oidc(table.oidc, environ) if table.oidc else None,
+        partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
+        places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
         pages_per_minute=table.pages_per_minute,
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from hkall_gateway.config import gateway as config
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.store.api_tokens import hash_of
+from hkall_gateway.store.api_tokens import CLIENT, hash_of
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import API_TOKENS
 from tests import databases
@@ -38,6 +38,11 @@ def test_a_token_is_printed_once_and_only_its_hash_is_kept(site: Path) -> None:
     assert "token_hash" not in listed(site)["reports"]
     for file in site.parent.glob("*.db*"):
         assert secret.encode() not in file.read_bytes()
+
+
+def test_a_client_that_acts_for_patrons_has_a_role_of_its_own(site: Path) -> None:
+    assert run("token", "make", "vufind", "--role", "client", config=site).exit_code == 0
+    assert listed(site)["vufind"]["role"] == CLIENT
 
 
 def test_a_token_may_end_by_itself(site: Path) -> None:

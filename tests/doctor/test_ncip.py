@@ -234,7 +234,8 @@ def test_a_peer_that_answers_no_look_up_of_requests_fails_where_its_row_says_tha
 
 def test_a_peer_without_look_ups_of_items_fails_only_where_its_row_says_otherwise(site: Site, web: Web) -> None:
     url = web(library("Unsupported Service"))
-    for more, word in (("", "ok"), ("can_lookup_items = true", "fail")):
+    by_copy = "can_lookup_items = true\nlookup_by_copy = true"
+    for more, word in (("", "ok"), ("can_lookup_items = true", "fail"), (by_copy, "fail")):
         site.partner(url, more)
         sheet = site.examine("CUHK")
         assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", word)

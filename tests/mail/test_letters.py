@@ -85,6 +85,20 @@ def test_a_place_and_a_library_are_called_what_people_call_them() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
+def test_every_letter_links_to_the_record_where_there_are_pages(send: Notification, language: str) -> None:
+    url = "https://hkall.test/record"
+    text, page = parts(compose(letter(send), reader(language), replace(SENDER, record_url=url), FACTS))
+    *_, link, signature = text.rstrip().split("\n\n")
+    assert link.endswith(url)
+    assert signature == SENDER.named(language)
+    assert page.count(f'<a href="{url}"') == 1
+    text, page = parts(compose(letter(send), reader(language), SENDER, FACTS))
+    assert "record" not in text.casefold()
+    assert "<a " not in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [Notification.LETTER_OVERDUE, Notification.LETTER_RECALLED])
 def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: Notification, language: str) -> None:
     dear, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=450)))

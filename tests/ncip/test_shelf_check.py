@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +12,10 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.lab.scenario.scripted_partner import OK, PartnerBehaviour, Peers
+from hkall_gateway.ncip import shelf_check
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult, seen
+from hkall_gateway.ncip.shelf_check import MOST_COPIES, ShelfCheck, ShelfResult, seen
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -184,3 +186,75 @@ def test_ncip_1_looks_at_the_one_copy() -> None:
     answer, told = asked(peers(OUT), partner)
 
     assert (answer.problem, services(told)) == ("none on the shelf", ["LookupItem"])
+
+
+def test_a_partner_that_is_asked_by_copy_is_looked_at_by_the_one_copy() -> None:
+    answer, told = asked(peers(OUT), replace(CUHK, lookup_by_copy=True))
+
+    assert (answer.problem, services(told)) == ("none on the shelf", ["LookupItem"])
+
+
+def test_a_look_up_has_the_type_of_item_that_the_partners_row_names() -> None:
+    _, told = asked(peers(ON), replace(CUHK, lookup_by_copy=True, item_id_type="Item Barcode"))
+
+    assert told[0].text("ItemId/ItemIdentifierType") == "Item Barcode"
+
+
+# ---- the live status of a title's copies
+
+COPIES = (Holding("CUHK", "C1", "b1", "Dune"), Holding("CUHK", "C2", "b1", "Dune", local_bib_id="990001"))
+BY_COPY = replace(CUHK, lookup_by_copy=True)
+
+
+def statuses(partner: Partner, peers: Peers, copies: Sequence[Holding] = COPIES) -> tuple[Any, list[NcipMessage]]:
+    client = NcipClient(peers.post, "HKU", {"CUHK": "s"})
+    found = finished(client.statuses(partner, "b1", copies))
+    return found, [decode(body) for body in peers.bodies]
+
+
+def test_all_copies_of_a_title_are_one_question_by_the_partners_own_number() -> None:
+    found, (told,) = statuses(CUHK, peers(ON, OUT))
+
+    assert found == {"C1": ON, "C2": OUT}
+    assert told.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier") == "990001"
+
+
+def test_copies_are_asked_for_one_by_one_up_to_a_limit() -> None:
+    many = [Holding("CUHK", f"C{n}", "b1", "Dune") for n in range(1, MOST_COPIES + 3)]
+    found, told = statuses(BY_COPY, peers(*[ON] * len(many)), many)
+
+    assert (len(found), services(told)) == (MOST_COPIES, ["LookupItem"] * MOST_COPIES)
+
+
+# fmt: off
+STATUSES: tuple[tuple[NcipMessage, dict[str, str] | None], ...] = (
+    # what the partner says                                                    what is known by it
+    (shelf(("C1", ON), ("C2", "")),                                            {"C1": ON}),
+    (shelf(("C1", "Circulation Status Undefined")),                            {}),
+    (shelf(("", ON)),                                                          {}),
+    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unknown Item")}),        {}),
+    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unsupported Service")}), None),
+    (several(("Temporary Processing Failure",), (("C1", ON),)),                {"C1": ON}),
+    (one_copy(OUT),                                                            {"C1": OUT}),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("said", "known"), STATUSES)
+def test_only_a_status_that_is_said_is_known(said: NcipMessage, known: dict[str, str] | None) -> None:
+    assert shelf_check.statuses(said) == known
+
+
+def test_without_a_reply_nothing_is_known_and_no_further_copy_is_asked_for() -> None:
+    found, told = statuses(BY_COPY, peers(ON, OUT, manner=PartnerBehaviour("cut", taken=True)))
+
+    assert (found, services(told)) == (None, ["LookupItem"])
+
+
+def test_an_unknown_word_is_logged_unless_the_policy_knows_it() -> None:
+    client = NcipClient(peers("Green dot").post, "HKU", {"CUHK": "s"})
+    with capture_logs() as logs:
+        assert finished(client.statuses(CUHK, "b1", COPIES, ["Green dot"])) == {"C1": "Green dot"}
+        finished(client.statuses(CUHK, "b1", COPIES))
+
+    assert [log["word"] for log in logs if log["event"] == "availability.word_unknown"] == ["Green dot"]

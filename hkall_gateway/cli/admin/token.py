@@ -15,6 +15,8 @@ from hkall_gateway.rules.staff_roles import StaffRole
 if TYPE_CHECKING:
     from hkall_gateway.store.api_tokens import ApiToken
 
+CLIENT = "client"
+"""`api_tokens.CLIENT`, which is imported on demand."""
 COLUMNS = ("name", "role", "state", "made_at", "made_by", "ends_at", "used_at")
 PREFIX = "hkall_"
 """Begins every token, so that scanners of repositories and logs can find one."""
@@ -30,7 +32,12 @@ def token() -> None:
 
 @token.command()
 @click.argument("name")
-@click.option("--role", required=True, type=click.Choice([role.word for role in StaffRole]), help="What it may do.")
+@click.option(
+    "--role",
+    required=True,
+    type=click.Choice([*(role.word for role in StaffRole), CLIENT]),
+    help="What it may do: as staff of that role, or `client`, for the patrons whose cards it names.",
+)
 @click.option("--days", type=click.IntRange(min=1), default=None, help="For so many days; without it until it is revoked.")
 @with_site
 def make(site: Site, name: str, role: str, days: int | None) -> None:

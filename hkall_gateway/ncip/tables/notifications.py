@@ -47,7 +47,7 @@ def request_item(message: PartnerMessage, partner: Partner, agency: str) -> Ncip
     return _message(
         "RequestItem",
         UserId=_borrower(message, partner, agency),
-        BibliographicId=[{"BibliographicRecordId": record_id(message, partner)}] if message.bib_id else [],
+        BibliographicId=[{"BibliographicRecordId": _record(message, partner)}] if message.bib_id else [],
         ItemId=[item_id(message.item)] if message.item else [],
         RequestId=_request_id(message),
         RequestType=partner.request_type or LOAN,
@@ -178,11 +178,15 @@ def request_id(agency: str, value: str) -> Fields:
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
-def record_id(message: PartnerMessage, partner: Partner) -> Fields:
+def record_id(bib_id: str, local_bib_id: str, partner: Partner) -> Fields:
     """A title by the partner's own number where we know it, else by the union catalogue's."""
-    if message.local_bib_id:
-        return {"BibliographicRecordIdentifier": message.local_bib_id, "AgencyId": partner.agency}
-    return {"BibliographicRecordIdentifier": message.bib_id, "AgencyId": CATALOGUE}
+    if local_bib_id:
+        return {"BibliographicRecordIdentifier": local_bib_id, "AgencyId": partner.agency}
+    return {"BibliographicRecordIdentifier": bib_id, "AgencyId": CATALOGUE}
+
+
+def _record(message: PartnerMessage, partner: Partner) -> Fields:
+    return record_id(message.bib_id, message.local_bib_id, partner)
 
 
 def utc(when: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from types import MappingProxyType
@@ -34,7 +34,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import ItemKey, Meaning, Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Meaning, Partner
 
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "answer", "document"]
 
@@ -113,16 +113,31 @@ class NcipClient:
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
 
     async def _look(self, notification: PartnerMessage, partner: Partner, look_for: Collection[str]) -> ShelfCheck:
-        """Looks up the lender's copies: by LookupItemSet, or by LookupItem in NCIP 1, which has only that."""
-        one_copy = DIALECTS[partner.dialect].minor is None
-        fields = shelf_check.question(notification, partner, one_copy=one_copy)
-        if not fields:
-            return shelf_check.UNSEEN
-        reply = await self.ask("LookupItem" if one_copy else "LookupItemSet", fields, partner)
+        """Looks up the lender's copies: by LookupItemSet, or by LookupItem where its row says so."""
+        question = shelf_check.question(notification, partner)
+        reply = await self.ask(question.service, question.fields, partner) if question else None
         if reply is None:
             return shelf_check.UNSEEN
         self._words.check(partner.agency, shelf_check.copies_in(reply).values(), look_for)
         return shelf_check.seen(reply, notification, partner, look_for)
+
+    async def statuses(
+        self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
+    ) -> Mapping[str, str] | None:
+        """The present status of a partner's copies of a title: barcode -> CirculationStatus; None without a usable reply.
+
+        Several questions, where it is asked by copy, are asked one after another; the first without a reply ends them.
+        `listed`: the words that the policy knows beside the table's.
+        """
+        found: dict[str, str] = {}
+        for question in shelf_check.questions(bib_id, copies, partner):
+            reply = await self.ask(question.service, question.fields, partner)
+            said = shelf_check.statuses(reply) if reply else None
+            if said is None:
+                return found or None
+            found |= said
+        self._words.check(partner.agency, found.values(), listed)
+        return found
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
@@ -137,7 +152,8 @@ class NcipClient:
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
         """The partner's reply to a look-up; None without a readable reply."""
         try:
-            _, reply = await self._exchanged(NcipMessage(service, {**self._header(partner), **fields}), partner)
+            asked = NcipMessage(service, {**self._header(partner), **_typed(fields, partner)})
+            _, reply = await self._exchanged(asked, partner)
         except (NotSent, NoReply):
             return None
         return None if isinstance(reply, BadDocument) else reply

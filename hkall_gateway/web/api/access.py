@@ -1,29 +1,54 @@
-"""Who may use an operation: a bearer token of `hkall-gateway token`, whose role is enough for the operation's row."""
+"""Authorization of each operation: public, for a patron's own token, or for a program's token of `hkall-gateway token`.
+
+A program has a role: one of staff, or `client`, which acts for the patrons whose cards it names.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from flask import Flask, g, request
 
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store import api_tokens
-from hkall_gateway.store.api_tokens import USED_EVERY, ApiToken
+from hkall_gateway.store import api_tokens, web_sessions
+from hkall_gateway.store.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
+from hkall_gateway.store.loads.former_cards import card_now
+from hkall_gateway.store.web_sessions import PATRON_API, WebSession
 from hkall_gateway.web.api.problems import Trouble
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
-"""What every operation's description asks for."""
+"""The security requirement in the description of an operation that is not public."""
 CHALLENGE: Final = 'Bearer realm="hkall"'
+PATRON_PREFIX: Final = "hkallp_"
+"""Begins a patron's token; a program's begins with another one."""
 _BEARER: Final = re.compile(r"bearer +([\w.~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
+
+class Audience(StrEnum):
+    """The callers of an operation that is not for staff: PUBLIC without a token, PATRON with a patron's own or a client's."""
+
+    PUBLIC = "public"
+    PATRON = "patron"
+
+
 # fmt: off
-ROLES: Final[Mapping[str, StaffRole | None]] = MappingProxyType({
-    "description":         None,
+ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
+    "description":         Audience.PUBLIC,
+    "titles.search":       Audience.PUBLIC,
+    "titles.one":          Audience.PUBLIC,
+    "patron_token.make":   Audience.PUBLIC,
+    "patron_token.end":    Audience.PATRON,
+    "patron.may_request":  Audience.PATRON,
+    "patron.place":        Audience.PATRON,
+    "patron.record":       Audience.PATRON,
+    "patron.cancel":       Audience.PATRON,
+    "patron.renew":        Audience.PATRON,
     "lists.counts":        StaffRole.VIEWER,
     "lists.page":          StaffRole.VIEWER,
     "requests.search":     StaffRole.VIEWER,
@@ -32,48 +57,106 @@ ROLES: Final[Mapping[str, StaffRole | None]] = MappingProxyType({
     "requests.act":        StaffRole.CLERK,
     "statistics.period":   StaffRole.VIEWER,
 })
-"""The least role of each operation, by its endpoint; None = everybody. A command may need a higher one: `permitted.ACTIONS`."""
+"""The callers of each operation, by its endpoint: the least role of staff, or an audience. A command may need a higher role:
+`permitted.ACTIONS`."""
 # fmt: on
 
 
 def install(api: Flask) -> None:
-    """Let nobody use an operation without the role of its row."""
+    """Let nobody use an operation without what its row says."""
     api.before_request(_admit)
 
 
 def token() -> ApiToken:
-    """Return the token of this request."""
+    """Return the program's token of this request."""
     found: ApiToken = g.token
     return found
 
 
 def role() -> StaffRole:
-    """Return the role of this request's token."""
+    """Return the role of staff that this request's token has."""
     return StaffRole.of(token().role)
 
 
+def patron_session() -> WebSession | None:
+    """Return the patron's own token of this request; None for that of a program."""
+    found: WebSession | None = g.get("patron_session")
+    return found
+
+
 def actor(message: str) -> Actor:
-    """Return the program, for the journal."""
-    return Actor(f"token:{token().name}", "api", message, g.get("number", ""))
+    """Return the program, or the patron without a name, for the journal."""
+    who = "patron" if patron_session() else f"token:{token().name}"
+    return Actor(who, "api", message, g.get("number", ""))
+
+
+def scope() -> str:
+    """Return the name under which the keys of this request's token are kept: a key of another token is another key."""
+    own = patron_session()
+    return f"api-patron:{own.token_hash[:32]}" if own else f"api:{token().name}"
+
+
+def card(named: str) -> str:
+    """Return the present card for which this request is made: the patron's own, or the one that a client names.
+
+    Raises Trouble (422) where a client names none, or a patron any.
+    """
+    own = patron_session()
+    if own and named:
+        raise Trouble(422, "card: this token is of one patron; leave it out")
+    if not own and not named:
+        raise Trouble(422, "card: a client names the patron's card")
+    found: str = services().bridge.read(card_now, own.patron if own else named)
+    return found
+
+
+def has_program() -> bool:
+    """Return whether a program with a token in force asks; for public operations."""
+    given = _given()
+    return bool(given) and _program(given) is not None
 
 
 def _admit() -> None:
     if request.url_rule is None:  # 404 or 405
         return
     needed = ROLES[request.endpoint or ""]
-    if needed is None:
+    if needed is Audience.PUBLIC:
         return
-    g.token = _found()
-    if role() < needed:
+    given = _given()
+    g.patron_session = _patron(given) if given.startswith(PATRON_PREFIX) else None
+    if g.patron_session is None:
+        g.token = _program(given)
+        if g.token is None:
+            raise Trouble(401, "a bearer token is needed that is in force", **{"WWW-Authenticate": CHALLENGE})
+    _check(needed)
+
+
+def _check(needed: StaffRole | Audience) -> None:
+    """Raise Trouble (403) where the token of this request is not enough."""
+    acts_for_patrons = patron_session() is not None or token().role == CLIENT
+    if isinstance(needed, Audience):
+        if not acts_for_patrons:
+            raise Trouble(403, "this needs a patron's token, or one with the role client")
+    elif acts_for_patrons or role() < needed:
         raise Trouble(403, f"this needs a token with the role {needed.word}")
 
 
-def _found() -> ApiToken:
+def _given() -> str:
+    """Return the token that came; "" for none."""
     given = _BEARER.fullmatch(request.headers.get("Authorization", "").strip())
+    return given[1] if given else ""
+
+
+def _patron(given: str) -> WebSession | None:
+    found: WebSession | None = services().bridge.read(web_sessions.find, hash_of(given))
+    return found if found and found.kind == PATRON_API and not found.ended(services().now()) else None
+
+
+def _program(given: str) -> ApiToken | None:
     now, bridge = services().now(), services().bridge
-    found = bridge.read(api_tokens.find, api_tokens.hash_of(given[1])) if given else None
+    found: ApiToken | None = bridge.read(api_tokens.find, hash_of(given)) if given else None
     if found is None or not found.in_force(now):
-        raise Trouble(401, "a bearer token is needed that is in force", **{"WWW-Authenticate": CHALLENGE})
+        return None
     if found.used_at is None or now - found.used_at >= USED_EVERY:
         bridge.run(api_tokens.used, found.name, now)
     return found

@@ -11,13 +11,13 @@ from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
 
 from hkall_gateway import __version__
-from hkall_gateway.web.api import access, lists, problems, requests, statistics
+from hkall_gateway.web.api import access, lists, patron, patron_token, problems, requests, statistics, titles
 from hkall_gateway.web.headers import install as install_headers
 from hkall_gateway.web.middleware import NUMBER, PAGE
 from hkall_gateway.web.services import EXTENSION, WebServices
 
 ROOT: Final = "/api/v1"
-OPERATIONS: Final = (lists.API, requests.API, statistics.API)
+OPERATIONS: Final = (titles.API, patron_token.API, patron.API, lists.API, requests.API, statistics.API)
 MOST_BYTES: Final = 65_536
 
 
@@ -65,8 +65,9 @@ def make_api(services: WebServices) -> Api:
 
 
 DESCRIPTION: Final = (
-    "Work lists, requests, commands and statistics of one library in HKALL. Errors are problems of RFC 9457; `rule` is the "
-    "number of the published rule. Every change needs an Idempotency-Key."
+    "HKALL at one library: for patrons the union catalogue, requests, the circulation record and renewals; for staff work "
+    "lists, requests, commands and statistics. Errors are problems of RFC 9457; `rule` is the number of the published rule. "
+    "Every change needs an Idempotency-Key."
 )
 
 

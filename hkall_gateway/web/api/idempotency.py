@@ -18,7 +18,7 @@ from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.store import inbox
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.web.api.access import token
+from hkall_gateway.web.api.access import scope
 from hkall_gateway.web.api.problems import Trouble
 from hkall_gateway.web.services import services
 
@@ -42,7 +42,7 @@ class IdempotencyHeader(BaseModel):
 
 def inbox_key(header: IdempotencyHeader) -> InboxKey:
     """Return the key of the inbox for this request. Raises Trouble (422) if the key was used for another request."""
-    agency, digest = f"api:{token().name}", _hash(header.key.encode())
+    agency, digest = scope(), _hash(header.key.encode())
     mine, use = _hash(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
     locks = LockSet(document=(agency, use))
     if services().bridge.run(_first_use, agency, use, mine, services().now(), locks=locks) != mine:

@@ -60,12 +60,12 @@ class Trouble(Exception):
         self.status, self.detail, self.headers = status, detail, headers
 
 
-def refused(no: Refused) -> Response:
-    """Return the problem of a refusal."""
+def refused(no: Refused, own: Mapping[Reason, str] = MappingProxyType({})) -> Response:
+    """Return the problem of a refusal. Sentences of `own` replace those for staff."""
     status, rule = STATUSES.get(no.why, CONFLICT), rule_of(no)
     kind = f"{services().settings().public_url}/help#{rule}" if rule else "about:blank"
     headers = {"Retry-After": RETRY_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return _answer(status, sentence(no), headers, type=kind, reason=no.why.value, rule=rule)
+    return _answer(status, sentence(no, own), headers, type=kind, reason=no.why.value, rule=rule)
 
 
 def unreadable(error: ValidationError) -> Response:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Final
 
-import structlog
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.rules.vocabulary import Borrower, Reason, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Reason
 from hkall_gateway.store.web_sessions import PATRON
 from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.paths import local_path
+from hkall_gateway.web.patron import pins
 from hkall_gateway.web.patron.reasons import told
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import PIN, log_in, log_out, patron
-from hkall_gateway.web.throttle import LoginThrottle
-
-LOG = structlog.get_logger()
-THROTTLE: Final = "hkall_patron_throttle"
-OF_A_CARD: Final = 10
-"""Wrong PINs for one card from all addresses together, after which each further try waits."""
-LONGEST: Final = 100
 
 PAGES = Blueprint("patron_login", __name__)
 
@@ -78,49 +69,36 @@ def logout() -> Response:
 
 def admit(card: str, pin: str) -> LoginDenial | None:
     """Log a patron in by card and PIN; return why not."""
-    card, address, throttle = card.strip()[:LONGEST], request.remote_addr or "", _throttle()
-    if (wait_s := math.ceil(throttle.wait_s(address, card))) > 0:
-        count("throttled")
-        words = ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", wait_s)
-        return LoginDenial(words % {"num": wait_s}, 429, wait_s)
-    found = services().bridge.ask(services().desk.counter.authenticate(card, Sensitive(pin[:LONGEST])))
+    found = pins.check(card, pin)
     if isinstance(found, Borrower):
-        throttle.right(address, card)
         begin(found, PIN)
         return None
-    if found.why is Reason.TRY_AGAIN:
-        count("ils_away")
+    if found.wait_s:
+        words = ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", found.wait_s)
+        return LoginDenial(words % {"num": found.wait_s}, 429, found.wait_s)
+    if found.why.why is Reason.TRY_AGAIN:
         return LoginDenial(gettext("Your card cannot be checked just now. Try again in a minute."), 503)
-    throttle.wrong(address, card)
-    count("wrong")
-    return LoginDenial(_words(found), 401)
+    return LoginDenial(_words(found.why), 401)
 
 
 def begin(borrower: Borrower, source: str) -> None:
     """Begin the session of a patron. Raises Unavailable."""
     name = borrower.name.reveal() or borrower.name_zh.reveal()
     log_in(PATRON, name=name, source=source, card=borrower.barcode)
-    count("admitted")
+    pins.count("admitted")
 
 
 def page(error: str = "", card: str = "", goal: str | None = None) -> str:
     """Return the page, with what has gone wrong before. A PIN is never filled in."""
     goal = request.args.get("next", "") if goal is None else goal
     left = request.args.get("left", "")
-    return render_template("patron/login.html", error=error, card=card[:LONGEST], goal=goal, left=left, **ways())
+    return render_template("patron/login.html", error=error, card=card[: pins.LONGEST], goal=goal, left=left, **ways())
 
 
 def ways() -> dict[str, bool]:
     """Return the ways of a patron's login: `pin`, `sso`."""
     provider = services().settings().oidc
     return {"pin": services().desk.services.local.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
-
-
-def count(outcome: str, why: str = "") -> None:
-    """Count a login by its outcome; one that was refused is logged, without the card."""
-    services().metrics.web_logins.labels("patron", outcome).inc()
-    if outcome != "admitted":
-        LOG.warning("web.login_refused", who="patron", outcome=outcome, why=why, peer=request.remote_addr or "")
 
 
 def _words(no: Refused) -> str:
@@ -130,9 +108,3 @@ def _words(no: Refused) -> str:
 
 def _goal(text: str) -> str:
     return local_path(text, url_for("record.page"))
-
-
-def _throttle() -> LoginThrottle:
-    made = LoginThrottle(services().seconds, of_a_name=OF_A_CARD)
-    found: LoginThrottle = current_app.extensions.setdefault(THROTTLE, made)
-    return found

@@ -12,7 +12,8 @@ from hkall_gateway.web.i18n import gettext
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS
 from hkall_gateway.web.oidc import Identified, OidcRefused
 from hkall_gateway.web.paths import local_path
-from hkall_gateway.web.patron.login import LoginDenial, begin, count, page, ways
+from hkall_gateway.web.patron.login import LoginDenial, begin, page, ways
+from hkall_gateway.web.patron.pins import count
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import OIDC
 

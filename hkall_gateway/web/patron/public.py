@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, current_app, render_template, request
 
 from hkall_gateway.web.address_limit import AddressLimit
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import WebServices, services
 from hkall_gateway.web.sessions import current
 
 PAGES = Blueprint("public", __name__)
@@ -27,11 +27,11 @@ CLOSED_TO_ROBOTS: Final = ("/search", "/openurl", "/title/", "/record", "/login"
 
 def limit() -> Response | None:
     """Refuse an address that asks for too many pages: runs before each page of a public Blueprint. 429 with Retry-After."""
-    wait_s = _limit().wait_s(request.remote_addr or "", services().settings().pages_per_minute)
-    if not wait_s:
+    seconds = wait_s()
+    if not seconds:
         return None
     answer = Response(render_template("patron/too_many.html"), 429, mimetype="text/html")
-    answer.headers["Retry-After"] = str(math.ceil(wait_s))
+    answer.headers["Retry-After"] = str(seconds)
     return answer
 
 
@@ -59,6 +59,12 @@ def description() -> Response:
     return Response(words, mimetype="application/opensearchdescription+xml", headers={"Cache-Control": A_DAY})
 
 
-def _limit() -> AddressLimit:
-    found: AddressLimit = current_app.extensions.setdefault(LIMIT, AddressLimit(services().seconds))
-    return found
+def shared(own: WebServices) -> dict[str, Any]:
+    """Return the limit of addresses, for the extensions of the pages and of the API: both count together."""
+    return {LIMIT: AddressLimit(own.seconds)}
+
+
+def wait_s() -> int:
+    """Count one page for the address of this request; return the seconds after which it may have it, 0 = now."""
+    limits: AddressLimit = current_app.extensions[LIMIT]
+    return math.ceil(limits.wait_s(request.remote_addr or "", services().settings().pages_per_minute))

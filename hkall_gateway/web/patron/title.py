@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -10,6 +11,7 @@ from flask import Blueprint, Response, abort, render_template
 
 from hkall_gateway.desk import titles
 from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.ports import LiveStatuses
 from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Reason
 from hkall_gateway.web.patron.public import A_MINUTE, kept, limit
@@ -37,7 +39,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ShownCopy:
-    """One row of the copies. `tone` is that of its badge; our own library has the name of the site."""
+    """One row of the copies. `tone` is that of its badge; our own library has the name of the site.
+
+    `said_at`: when its library said so, None for a loaded status.
+    """
 
     library: str
     agency: str
@@ -46,6 +51,7 @@ class ShownCopy:
     volume: str
     state: str
     tone: str
+    said_at: datetime | None
 
 
 PAGES.before_request(limit)
@@ -57,6 +63,8 @@ def page(bib_id: str) -> Response:
     seen = consult(titles.see_title, bib_id) if len(bib_id) <= LONGEST_NUMBER else None
     if seen is None:
         abort(404)
+    live = services().live_status(bib_id, seen.to_ask(MOST_COPIES))
+    loaded, seen = seen, titles.as_said(seen, live, services().library().policy)
     words = render_template(
         "patron/title.html",
         title=seen.title,
@@ -64,13 +72,16 @@ def page(bib_id: str) -> Response:
         linked_authors=list(filter(None, seen.title.linked_author.split(BETWEEN_AUTHORS))),
         choices=[_choice(bib_id, one) for one in seen.volumes],
         suspended=notice(_suspended(seen)),
-        copies=[_shown(seen, one) for one in seen.copies[:MOST_COPIES]],
+        copies=[_shown(seen, one, live) for one in seen.copies[:MOST_COPIES]],
+        asking=live.asking,
+        taken=_may_be_sent(loaded) and not _may_be_sent(seen),
         more=max(0, len(seen.copies) - MOST_COPIES),
         on_shelf=next((one.copy for one in seen.copies if _is_ours(one) and one.state is CopyState.AVAILABLE), None),
         as_of=seen.as_of,
         language_of=language_of,
     )
-    return kept(Response(words), A_MINUTE)
+    answer = Response(words)
+    return answer if live.asking else kept(answer, A_MINUTE)
 
 
 def _choice(bib_id: str, seen: VolumeSeen) -> Choice:
@@ -86,11 +97,18 @@ def _suspended(seen: TitleSeen) -> Refused | None:
     return next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)
 
 
-def _shown(seen: TitleSeen, one: CopySeen) -> ShownCopy:
-    copy = one.copy
+def _shown(seen: TitleSeen, one: CopySeen, live: LiveStatuses) -> ShownCopy:
+    copy, ours = one.copy, _is_ours(one)
     library = seen.names.get(copy.agency, copy.agency)
     tone = "done" if one.state is CopyState.AVAILABLE else ""
-    return ShownCopy(library, copy.agency, _is_ours(one), copy.call_number, copy.volume, state_of(one), tone)
+    said = live.statuses.get(copy.key)
+    at = said.at if said else None
+    return ShownCopy(library, copy.agency, ours, copy.call_number, copy.volume, state_of(one), tone, at)
+
+
+def _may_be_sent(seen: TitleSeen) -> bool:
+    """Whether another library has a copy available."""
+    return any(one.state is CopyState.AVAILABLE and not _is_ours(one) for one in seen.copies)
 
 
 def _is_ours(one: CopySeen) -> bool:

@@ -6,7 +6,7 @@ const REFRESH_FAILED_MS = 60000;
 
 function refresh(section) {
   const every = Number(section.dataset.refresh) * 1000;
-  const selector = "[data-refresh]";
+  const selector = section.id ? `#${section.id}` : "[data-refresh]";
 
   async function again() {
     let wait = every;
@@ -17,7 +17,9 @@ function refresh(section) {
         if (answer.ok) {
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
           const fresh = page.querySelector(selector);
+          const isLast = fresh && !fresh.dataset.refresh; // nothing more is expected
           if (fresh && fresh.innerHTML !== section.innerHTML) section.replaceChildren(...fresh.childNodes);
+          if (isLast) return;
         }
       }
     } catch {

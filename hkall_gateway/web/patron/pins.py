@@ -1,0 +1,66 @@
+"""A patron's card and PIN as they come from the web, by a page or by the API: checked, counted, and slowed down.
+
+One throttle serves both ways in. Guesses by strangers here lock no card at a terminal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from flask import current_app, request
+
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.rules.vocabulary import Borrower, Reason, Sensitive
+from hkall_gateway.web.services import WebServices, services
+from hkall_gateway.web.throttle import LoginThrottle
+
+LOG = structlog.get_logger()
+THROTTLE: Final = "hkall_patron_throttle"
+OF_A_CARD: Final = 10
+"""Wrong PINs for one card from all addresses together, after which each further try waits."""
+LONGEST: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PinRefused:
+    """A login that is refused. `wait_s`: the seconds until the next try; 0 where that is not the reason, which is `why`."""
+
+    why: Refused
+    wait_s: int = 0
+
+
+TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
+
+
+def shared(own: WebServices) -> dict[str, Any]:
+    """Return the throttle, for the extensions of the pages and of the API."""
+    return {THROTTLE: LoginThrottle(own.seconds, of_a_name=OF_A_CARD)}
+
+
+def check(card: str, pin: str) -> Borrower | PinRefused:
+    """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time."""
+    card, address = card.strip()[:LONGEST], request.remote_addr or ""
+    wrong: LoginThrottle = current_app.extensions[THROTTLE]
+    if (wait_s := math.ceil(wrong.wait_s(address, card))) > 0:
+        count("throttled")
+        return PinRefused(TOO_MANY, wait_s)
+    found = services().bridge.ask(services().desk.counter.authenticate(card, Sensitive(pin[:LONGEST])))
+    if isinstance(found, Borrower):
+        wrong.right(address, card)
+        return found
+    if found.why is Reason.TRY_AGAIN:
+        count("ils_away")
+    else:
+        wrong.wrong(address, card)
+        count("wrong")
+    return PinRefused(found)
+
+
+def count(outcome: str, why: str = "") -> None:
+    """Count a patron's login by its outcome; one that was refused is logged, without the card."""
+    services().metrics.web_logins.labels("patron", outcome).inc()
+    if outcome != "admitted":
+        LOG.warning("web.login_refused", who="patron", outcome=outcome, why=why, peer=request.remote_addr or "")

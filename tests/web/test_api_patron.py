@@ -1,0 +1,433 @@
+"""The patrons' half of /api/v1: search, title, may-request, place, record, cancel, renew; and who may do it for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
+from hkall_gateway.store import web_sessions
+from hkall_gateway.store.api_tokens import hash_of
+from hkall_gateway.store.loads import loading
+from hkall_gateway.store.loads.former_cards import follow_card
+from hkall_gateway.web.app import make_app
+from hkall_gateway.web.services import EXTENSION, WebServices
+from tests.web.conftest import Site
+from tests.web.given import given
+from tests.web.test_api import PROBLEM, program
+from tests.web.test_patrons import page_of
+
+P = Position
+CARD, PIN = "UG1", "1234"
+PATRONS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("/patron/may-request", {"bib_id": "b-dune"}),
+    ("/patron/requests", {"bib_id": "b-dune"}),
+    ("/patron/record", {}),
+    ("/patron/requests/R1/cancel", {}),
+    ("/patron/requests/R1/renew", {}),
+)
+"""Every operation of a patron, with a body."""
+
+
+@dataclass
+class Phone:
+    """A program in a patron's hand. Answers are TestResponses; `Any`, since each has JSON."""
+
+    site: Site
+    secret: str = ""
+    address: str = "192.0.2.7"
+    keys: int = 0
+
+    def log_in(self, card: str = CARD, pin: str = PIN) -> Any:
+        answer = self.post("/patron-token", barcode=card, pin=pin)
+        if answer.status_code == 201:
+            self.secret = answer.json["token"]
+        return answer
+
+    def get(self, path: str, **named: Any) -> Any:
+        return self._client().get(f"/api/v1{path}", headers=self._headers(), environ_base=self._from(), **named)
+
+    def post(self, path: str, key: str = "", **body: Any) -> Any:
+        self.keys += 1
+        headers = self._headers() | {"Idempotency-Key": key or f"phone{self.keys}"}
+        return self._client().post(f"/api/v1{path}", json=body, headers=headers, environ_base=self._from())
+
+    def log_out(self) -> Any:
+        return self._client().delete("/api/v1/patron-token", headers=self._headers(), environ_base=self._from())
+
+    def _client(self) -> Any:
+        return self.site.app.test_client()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+
+    def _from(self) -> dict[str, str]:
+        return {"REMOTE_ADDR": self.address}
+
+
+def phone(site: Site, card: str = CARD) -> Phone:
+    """The phone of a patron with a token."""
+    made = Phone(site)
+    assert made.log_in(card).status_code == 201
+    return made
+
+
+def put(site: Site, *copies: Holding) -> None:
+    """Load copies, with the words by which they are found."""
+    site.world.store.now(lambda unit: loading.write(unit, "holdings", copies, loading.begin(unit, "holdings")))
+
+
+# ---- a patron's token
+
+
+def test_card_and_pin_give_a_token_for_an_hour(site: Site) -> None:
+    made = Phone(site)
+    answer = made.log_in()
+    assert answer.status_code == 201, answer.text
+    assert answer.json["ends_at"] == (site.world.now + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    assert made.post("/patron/record").status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_token_is_over_after_its_hour(site: Site) -> None:
+    made = phone(site)
+    site.wait(minutes=59, seconds=59)
+    assert made.post("/patron/record").status_code == 200
+    site.wait(seconds=1)
+    answer = made.post("/patron/record")
+    assert (answer.status_code, answer.content_type) == (401, PROBLEM)
+
+
+def test_a_patron_ends_a_token(site: Site) -> None:
+    made = phone(site)
+    assert made.log_out().status_code == 204
+    assert made.post("/patron/record").status_code == 401
+    assert made.log_out().status_code == 401
+
+
+def test_the_database_has_no_token(site: Site) -> None:
+    made = phone(site)
+    rows: Any = site.world.store.now(lambda unit: unit.connection.exec_driver_sql("SELECT * FROM web_sessions").all())
+    assert made.secret not in str(rows)
+    assert hash_of(made.secret) in str(rows)
+
+
+def test_an_erased_patrons_token_opens_nothing(site: Site, tmp_path: Path) -> None:
+    made, browser = phone(site, "PG1"), site.staff("supervisor")
+    site.erased = tmp_path / "erased"
+    address = page_of(browser, "PG1")
+    assert browser.post(f"{address}/erase", at=address, reason="asked", apply="1").status_code == 200
+    assert made.post("/patron/record").status_code == 401
+
+
+def test_a_patron_who_is_no_longer_loaded_is_unknown(site: Site) -> None:
+    made = phone(site)
+    site.world.store.now(lambda unit: unit.connection.exec_driver_sql("DELETE FROM patrons WHERE barcode = 'UG1'"))
+    answer = made.post("/patron/record")
+    assert (answer.status_code, answer.json["reason"]) == (404, "unknown_borrower")
+    assert made.post("/patron/requests", bib_id="b-dune").json["reason"] == "unknown_borrower"
+
+
+def test_a_patrons_token_is_no_cookie_and_no_cookie_is_a_token(site: Site) -> None:
+    made = phone(site)
+    client = site.app.test_client()
+    client.set_cookie("__Host-hkall", made.secret, domain="localhost")
+    assert client.get("/staff/").status_code == 303
+    row = web_sessions.WebSession(hash_of("hkallp_x"), web_sessions.PATRON, "", CARD, "", "", "pin", "", *[site.world.now] * 3)
+    row = replace(row, ends_at=site.world.now + timedelta(hours=1))
+    site.world.store.now(web_sessions.begin, row, site.world.now)
+    assert Phone(site, "hkallp_x").post("/patron/record").status_code == 401
+
+
+# ---- wrong PINs
+
+
+@pytest.mark.parametrize(("card", "pin"), [(CARD, "0000"), ("NOBODY", "1234")])
+def test_a_wrong_pin_and_an_unknown_card_get_the_same_answer(site: Site, card: str, pin: str) -> None:
+    answer = Phone(site).log_in(card, pin)
+    assert (answer.status_code, answer.content_type, answer.json["detail"]) == (401, PROBLEM, "card or PIN is wrong")
+
+
+def test_after_some_wrong_pins_each_further_try_waits(site: Site) -> None:
+    made = Phone(site)
+    assert [made.log_in(pin="0").status_code for _ in range(4)] == [401, 401, 401, 429]
+    answer = made.log_in()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    site.wait(seconds=2)
+    assert made.log_in().status_code == 201
+
+
+def test_guesses_from_many_addresses_at_one_card_wait_too(site: Site) -> None:
+    codes = [Phone(site, address=f"192.0.2.{number}").log_in(pin="0").status_code for number in range(11)]
+    assert codes == [401] * 10 + [429]
+
+
+def test_a_pin_and_a_card_are_in_no_log_line(site: Site) -> None:
+    with capture_logs() as lines:
+        Phone(site).log_in(pin="9876")
+        phone(site).post("/patron/record")
+    assert "9876" not in str(lines)
+    assert CARD not in str(lines)
+    assert [line["outcome"] for line in lines if line["event"] == "web.login_refused"] == ["wrong"]
+
+
+# ---- who may do what
+
+
+@pytest.mark.parametrize(("path", "body"), PATRONS)
+def test_without_a_token_nothing_is_a_patrons(site: Site, path: str, body: dict[str, str]) -> None:
+    assert Phone(site).post(path, **body).status_code == 401
+    assert Phone(site, "hkallp_wrong").post(path, **body).status_code == 401
+
+
+@pytest.mark.parametrize(("path", "body"), PATRONS)
+def test_a_token_of_staff_is_no_patrons(site: Site, path: str, body: dict[str, str]) -> None:
+    answer = program(site, "sysadmin").post(path, card=CARD, **body)
+    assert (answer.status_code, answer.content_type) == (403, PROBLEM)
+
+
+@pytest.mark.parametrize("path", ["/lists", "/lists/pull", "/requests/R1", "/statistics?from=2017-03-01&to=2017-03-02"])
+def test_a_patron_and_a_client_see_nothing_of_staff(site: Site, path: str) -> None:
+    assert phone(site).get(path).status_code == 403
+    assert program(site, "client").get(path).status_code == 403
+
+
+@pytest.mark.parametrize(("path", "body"), [("/requests", {"card": CARD, "bib_id": "b-dune"}), ("/requests/R1/cancel", {})])
+def test_a_patron_and_a_client_give_no_command_of_staff(site: Site, path: str, body: dict[str, str]) -> None:
+    assert phone(site).post(path, **body).status_code == 403
+    assert program(site, "client").post(path, **body).status_code == 403
+
+
+@pytest.mark.parametrize(("path", "body"), PATRONS)
+def test_a_patron_names_no_card_and_a_client_names_one(site: Site, path: str, body: dict[str, str]) -> None:
+    assert "leave it out" in phone(site).post(path, card="UG1", **body).json["detail"]
+    answer = program(site, "client").post(path, **body)
+    assert (answer.status_code, "names the patron's card" in answer.json["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize("action", ["cancel", "renew"])
+def test_another_patrons_request_is_as_unknown_as_none(site: Site, action: str) -> None:
+    given(site, P.ON_LOAN if action == "renew" else P.REQUESTED, "R1")
+    other = phone(site, "PG1")
+    answer, nothing = other.post(f"/patron/requests/R1/{action}"), other.post(f"/patron/requests/R9/{action}")
+    assert (answer.status_code, answer.json["reason"]) == (404, "unknown_request")
+    assert answer.json | {"number": ""} == nothing.json | {"number": ""}
+    client = program(site, "client").post(f"/patron/requests/R1/{action}", card="PG1")
+    assert (client.status_code, client.json["reason"]) == (404, "unknown_request")
+
+
+def test_a_record_has_nothing_of_another_patron(site: Site) -> None:
+    given(site, P.ON_LOAN, "R1")
+    answer = phone(site, "PG1").post("/patron/record")
+    assert (answer.json["requests"], answer.json["loans"], "R1" in answer.text) == ([], [], False)
+
+
+def test_a_patron_with_a_new_card_keeps_the_record(site: Site) -> None:
+    made, client = phone(site), program(site, "client")
+    given(site, P.REQUESTED, "R1")
+    site.world.store.now(follow_card, CARD, "NEW1", site.world.now, Actor("ils", "ils"))
+    for answer in (made.post("/patron/record"), *(client.post("/patron/record", card=card) for card in (CARD, "NEW1"))):
+        assert [one["request"] for one in answer.json["requests"]] == ["R1"]
+
+
+# ---- request
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["a patron's token", "a client's"])
+def test_a_request_is_placed_for_the_patron(site: Site, own: bool) -> None:
+    asker: Any = phone(site) if own else program(site, "client")
+    named = {} if own else {"card": CARD}
+    assert asker.post("/patron/may-request", bib_id="b-dune", **named).json == {"allowed": True, "refusal": None}
+    answer = asker.post("/patron/requests", bib_id="b-dune", **named)
+    assert answer.status_code == 201, answer.text
+    request = site.world.request(answer.json["request"])
+    assert (request.patron, request.position) == (CARD, P.REQUESTED)
+    told = program(site, "clerk").get(f"/requests/{request.id}").json["events"][0]
+    assert (told["who"], told["channel"]) == ("patron" if own else "token:client", "api")
+
+
+def test_a_question_places_nothing(site: Site) -> None:
+    made = phone(site)
+    for _ in range(2):
+        assert made.post("/patron/may-request", bib_id="b-dune").json["allowed"]
+    assert made.post("/patron/record").json["requests"] == []
+
+
+# fmt: off
+REFUSED = (
+    # patron     title        status  reason                 rule
+    (CARD,       "b-home",    409,    "available_locally",   "R6"),
+    (CARD,       "b-out",     409,    "no_available_copy",   "R7"),
+    (CARD,       "b-none",    404,    "unknown_title",       ""),
+    ("EXPIRED",  "b-dune",    409,    "patron_expired",      "R2"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("card", "bib_id", "status", "reason", "rule"), REFUSED)
+def test_every_no_has_its_reason_and_its_rule(site: Site, card: str, bib_id: str, status: int, reason: str, rule: str) -> None:
+    made = phone(site, card)
+    told = made.post("/patron/may-request", bib_id=bib_id).json
+    answer = made.post("/patron/requests", bib_id=bib_id)
+    assert (answer.status_code, answer.content_type, answer.json["reason"]) == (status, PROBLEM, reason)
+    assert (told["allowed"], told["refusal"]["reason"], told["refusal"]["rule"]) == (False, reason, answer.json["rule"])
+    assert not rule or answer.json["rule"] == rule
+    assert not rule or answer.json["type"] == f"https://hkall.test/help#{rule}"
+
+
+def test_the_same_wish_again_is_one_request(site: Site) -> None:
+    made = phone(site)
+    first = made.post("/patron/requests", key="once", bib_id="b-dune")
+    assert made.post("/patron/requests", key="once", bib_id="b-dune").json == first.json
+    again = made.post("/patron/requests", bib_id="b-dune")
+    assert (again.status_code, again.json["reason"], again.json["rule"]) == (409, "duplicate_request", "R11a")
+    other = made.post("/patron/requests", key="once", bib_id="b-dream")
+    assert (other.status_code, "another request" in other.json["detail"]) == (422, True)
+
+
+def test_two_patrons_may_use_the_same_key(site: Site) -> None:
+    first = phone(site).post("/patron/requests", key="1", bib_id="b-dune")
+    second = phone(site, "PG1").post("/patron/requests", key="1", bib_id="b-dune")
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json != second.json
+
+
+@pytest.mark.parametrize("path", [path for path, _ in PATRONS if path not in {"/patron/may-request", "/patron/record"}])
+def test_every_change_needs_a_key(site: Site, path: str) -> None:
+    made = phone(site)
+    headers = {"Authorization": f"Bearer {made.secret}"}
+    answer: Any = site.app.test_client().post(f"/api/v1{path}", json={"bib_id": "b-dune"}, headers=headers)
+    assert (answer.status_code, "Idempotency-Key" in answer.json["detail"]) == (422, True)
+
+
+# ---- the record, cancel, renew
+
+
+def test_the_record_has_requests_loans_and_fines_as_they_are_now(site: Site) -> None:
+    today = site.world.now.date()
+    given(site, P.REQUESTED, "R1")
+    given(site, P.RECEIVED, "R2", pickup_last=today + timedelta(days=3))
+    given(site, P.ON_LOAN, "R3", due=today + timedelta(days=1), first_checkout=today - timedelta(days=14), loan_days=15)
+    given(site, P.ON_LOAN, "R4", due=today - timedelta(days=2), first_checkout=today - timedelta(days=17), loan_days=15)
+    given(site, P.CLOSED, "R5")
+    answer = phone(site).post("/patron/record").json
+    requests, loans = {one["request"]: one for one in answer["requests"]}, {one["request"]: one for one in answer["loans"]}
+    assert (sorted(requests), sorted(loans)) == (["R1", "R2"], ["R3", "R4"])
+    assert (requests["R1"]["label"], requests["R1"]["refusal"]) == ("HKALL REQUESTD", None)
+    assert (requests["R2"]["label"], requests["R2"]["pickup_last"]) == ("HKALL RECVD", str(today + timedelta(days=3)))
+    assert requests["R2"]["refusal"]["rule"] == "R34"
+    assert (loans["R3"]["overdue"], loans["R3"]["refusal"]) == (False, None)
+    assert (loans["R4"]["overdue"], loans["R4"]["fine_cents"] > 0) == (True, True)
+    assert loans["R4"]["refusal"]["reason"] == "renewal_overdue"
+    assert "Chan Siu Ming" not in str(answer)
+
+
+def test_a_request_is_cancelled_once(site: Site) -> None:
+    made = phone(site)
+    number = made.post("/patron/requests", bib_id="b-dune").json["request"]
+    for _ in range(2):
+        answer = made.post(f"/patron/requests/{number}/cancel")
+        assert (answer.status_code, answer.json) == (200, {"request": number})
+    assert site.world.request(number).position in {P.CANCELLING, P.CANCELLED}
+
+
+def test_a_book_that_was_sent_is_not_cancelled(site: Site) -> None:
+    given(site, P.IN_TRANSIT, "R1")
+    answer = phone(site).post("/patron/requests/R1/cancel")
+    assert (answer.status_code, answer.json["reason"], answer.json["rule"]) == (409, "too_late_to_cancel", "R34")
+
+
+def test_a_loan_is_renewed(site: Site) -> None:
+    today = site.world.now.date()
+    given(site, P.ON_LOAN, "R1", due=today + timedelta(days=1), first_checkout=today - timedelta(days=14), loan_days=15)
+    answer = phone(site).post("/patron/requests/R1/renew")
+    assert answer.status_code == 200, answer.text
+    assert answer.json["due"] > str(today + timedelta(days=1))
+    assert (answer.json["request"], answer.json["renewals"], answer.json["pending"]) == ("R1", 1, False)
+
+
+def test_a_loan_that_may_not_be_renewed_says_why(site: Site) -> None:
+    today = site.world.now.date()
+    given(site, P.ON_LOAN, "R1", due=today - timedelta(days=1), first_checkout=today - timedelta(days=16), loan_days=15)
+    answer = phone(site).post("/patron/requests/R1/renew")
+    assert (answer.status_code, answer.json["reason"]) == (409, "renewal_overdue")
+
+
+def test_a_request_without_a_copy_is_no_loan(site: Site) -> None:
+    made = phone(site)
+    number = made.post("/patron/requests", bib_id="b-dune").json["request"]
+    answer = made.post(f"/patron/requests/{number}/renew")
+    assert (answer.status_code, answer.json["reason"]) == (409, "not_on_loan")
+
+
+# ---- search and titles
+
+
+DUNE = Holding("CUHK", "C90", "b-90", "Dune messiah", "Herbert, Frank", "9780593098233", call_number="PS3558 .E63")
+
+
+def test_everybody_may_search(site: Site) -> None:
+    put(site, DUNE)
+    answer = Phone(site).get("/search?q=dune+messiah")
+    assert answer.status_code == 200, answer.text
+    (found,) = answer.json["titles"]
+    assert (found["bib_id"], found["authors"], found["isbns"]) == ("b-90", ["Herbert, Frank"], ["9780593098233"])
+    assert (found["libraries"], answer.json["count"], answer.json["pages"]) == (["CUHK"], 1, 1)
+    assert Phone(site).get("/search?q=0593098234&field=isbn").json["count"] == 1
+    assert Phone(site).get("/search?q=dune&available=1&field=author").json["count"] == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?q=", "?q=%2B", "?q=x&field=shoe", "?q=x&page=0", "?q=x&page=9", "?q=1&field=isbn", "?p=1"]
+)
+def test_a_query_that_is_none_is_a_problem(site: Site, query: str) -> None:
+    answer = Phone(site).get(f"/search{query}")
+    assert (answer.status_code, answer.content_type) == (422, PROBLEM)
+
+
+def test_a_title_shows_its_copies_and_whether_it_may_be_requested(site: Site) -> None:
+    answer = Phone(site).get("/titles/b-dune").json
+    assert answer["title"]["title"] == "Dune"
+    assert {(one["agency"], one["state"], one["said_at"]) for one in answer["copies"]} == {
+        ("CUHK", "available", None),
+        ("HKUST", "available", None),
+    }
+    assert answer["volumes"] == [{"volume": "", "refusal": None}]
+    assert answer["pickup_locations"] == [{"code": "HKU-MAIN-LENDING", "name": "HKU-MAIN-LENDING"}]
+    home = Phone(site).get("/titles/b-home").json
+    assert home["volumes"][0]["refusal"]["rule"] == "R6"
+
+
+def test_a_title_that_nobody_has_is_a_problem(site: Site) -> None:
+    answer = Phone(site).get("/titles/b-none")
+    assert (answer.status_code, answer.content_type) == (404, PROBLEM)
+
+
+def test_a_title_shows_what_its_libraries_say_now(site: Site) -> None:
+    at = site.world.now
+    said = LiveStatuses({ItemKey("CUHK", "C1"): CopyStatus("On Loan", at)}, asking=True)
+    own: WebServices = site.app.extensions[EXTENSION]
+    answer: Any = make_app(replace(own, live_status=lambda *_: said)).test_client().get("/api/v1/titles/b-dune")
+    copies = {one["agency"]: one for one in answer.json["copies"]}
+    assert (copies["CUHK"]["state"], copies["CUHK"]["status"]) == ("out", "On Loan")
+    assert copies["CUHK"]["said_at"] == at.isoformat().replace("+00:00", "Z")
+    assert (copies["HKUST"]["state"], answer.json["asking"]) == ("available", True)
+
+
+def test_an_address_that_asks_for_too_much_waits(site: Site) -> None:
+    site.settings = replace(site.settings, pages_per_minute=4)
+    codes = [Phone(site).get("/titles/b-dune").status_code for _ in range(3)]
+    answer = Phone(site).get("/search?q=dune")
+    assert (codes, answer.status_code, answer.content_type) == ([200, 200, 429], 429, PROBLEM)
+    assert answer.headers["Retry-After"] == "15"
+    assert Phone(site, address="192.0.2.8").get("/titles/b-dune").status_code == 200
+    assert program(site, "client").get("/titles/b-dune").status_code == 200
+    assert Phone(site, "hkall_wrong").get("/titles/b-dune").status_code == 429
+    site.wait(seconds=15)
+    assert Phone(site).get("/titles/b-dune").status_code == 200

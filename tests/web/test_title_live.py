@@ -1,0 +1,100 @@
+"""A title's page with what libraries say now of their copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from lxml import html
+
+from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.app import make_app
+from hkall_gateway.web.services import EXTENSION, WebServices
+from tests.web.conftest import Browser, Site
+
+C1, S1, C4 = ItemKey("CUHK", "C1"), ItemKey("HKUST", "S1"), ItemKey("CUHK", "C4")
+
+
+def visit(site: Site, path: str, said: dict[ItemKey, str], *, asking: bool = False) -> Any:
+    """The page where libraries say this of their copies."""
+    at: datetime = site.world.now
+    found = LiveStatuses({key: CopyStatus(status, at) for key, status in said.items()}, asking)
+
+    def live(_bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
+        assert said.keys() <= {one.key for one in copies}
+        return found
+
+    site.world.store.now(Unit.write_partners, [replace(one, can_lookup_items=True) for one in site.world.start.partners])
+    own: WebServices = site.app.extensions[EXTENSION]
+    return Browser(make_app(replace(own, live_status=live)).test_client()).get(path)
+
+
+def copies(answer: Any) -> dict[str, tuple[str, str]]:
+    """The status of each library's copy, and since when."""
+    rows = html.fromstring(answer.text).xpath("//tr[@data-agency]")
+    return {
+        one.get("data-agency"): (one.xpath("string(td[last()]/span/span)"), one.xpath("string(td[last()]//small)"))
+        for one in rows
+    }
+
+
+def test_a_copy_that_was_lent_since_is_not_shown_as_available(site: Site) -> None:
+    answer = visit(site, "/title/b-dune", {C1: "On Loan", S1: "Available On Shelf"})
+    assert copies(answer) == {"CUHK": ("Checked out", "as of 09:00"), "HKUST": ("AVAILABLE", "as of 09:00")}
+
+
+def test_a_copy_of_which_nothing_is_said_is_shown_as_it_was_loaded(site: Site) -> None:
+    assert copies(visit(site, "/title/b-dune", {C1: "On Loan"}))["HKUST"] == ("AVAILABLE", "")
+
+
+def test_a_copy_that_came_back_since_says_so_and_is_requested_by_what_was_loaded(site: Site) -> None:
+    answer = visit(site, "/title/b-out", {C4: "Available On Shelf"})
+    assert copies(answer)["CUHK"] == ("On the shelf", "as of 09:00")
+    assert "No library has a copy to lend now." in answer.text
+
+
+def test_a_reader_hears_that_the_last_copies_are_gone(site: Site) -> None:
+    gone = "a request may not be filled"
+    assert gone not in visit(site, "/title/b-dune", {C1: "On Loan"}).text
+    assert gone in visit(site, "/title/b-dune", {C1: "On Loan", S1: "Missing"}).text
+    assert gone not in visit(site, "/title/b-out", {C4: "On Loan"}).text
+
+
+def test_a_librarys_own_word_is_shown_as_it_is(site: Site) -> None:
+    assert copies(visit(site, "/title/b-dune", {C1: "<b>Room 3</b>"}))["CUHK"] == ("<b>Room 3</b>", "as of 09:00")
+
+
+def test_a_page_that_expects_an_answer_is_kept_by_no_cache_and_looks_again(site: Site) -> None:
+    answer = visit(site, "/title/b-dune", {}, asking=True)
+    page = html.fromstring(answer.text)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert page.xpath("//section[@id='copies']/@data-refresh") == ["3"]
+    assert "being asked" in page.xpath("string(//section[@id='copies']//*[@role='status'])")
+
+
+def test_a_page_that_expects_nothing_looks_no_more(site: Site) -> None:
+    answer = visit(site, "/title/b-dune", {C1: "On Loan"})
+    page = html.fromstring(answer.text)
+    assert "max-age=60" in answer.headers["Cache-Control"]
+    assert page.xpath("//section[@id='copies']/@data-refresh") == []
+    assert page.xpath("string(//section[@id='copies']//*[@role='status'])") == ""
+
+
+def test_only_libraries_that_answer_look_ups_are_asked(site: Site) -> None:
+    asked: list[str] = []
+
+    def live(_bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
+        asked.extend(one.agency for one in copies)
+        return LiveStatuses()
+
+    (cuhk,) = (one for one in site.world.start.partners if one.agency == "CUHK")
+    site.world.store.now(Unit.write_partners, [replace(cuhk, can_lookup_items=True)])
+    own: WebServices = site.app.extensions[EXTENSION]
+    client = make_app(replace(own, live_status=live)).test_client()
+    for path in ("/title/b-dune", "/api/v1/titles/b-dune"):
+        assert client.get(path).status_code == 200
+    assert asked == ["CUHK", "CUHK"]

@@ -1,0 +1,82 @@
+"""Chromium at a title: what its library says now appears by itself; without the script the page shows what was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+
+from hkall_gateway.rules.vocabulary import Holding
+from tests.company import BIB, COPY, Gateway, until
+from tests.web.test_browser import SIZES, chromium, messages
+from tests.web.test_supervisor_browser import keep
+
+pytestmark = pytest.mark.browser
+
+WAIT = {"English": "The libraries are being asked", "繁體中文": "正在向各館查詢"}
+OUT = {"English": "Checked out", "繁體中文": "已借出"}
+
+
+@pytest.fixture
+def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway one of whose partners is slow to say that its copy is on loan."""
+    made = Gateway(reactor, tmp_path, pages=True)
+    text = made.path.read_text(encoding="utf-8").replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
+    made.path.write_text(text, encoding="utf-8")
+    cuhk = made.party.partners["CUHK"]
+    cuhk.shelf, cuhk.waits_s = (Holding("CUHK", COPY, BIB, "", status="On Loan", local_bib_id="990090010"),), 2.0
+    made.do(made.party.start)
+    made.start()
+    yield made
+    made.end()
+
+
+def status(driver: WebDriver) -> str:
+    """The status of the copy; in one step, since the row may be replaced while it is looked at."""
+    return str(driver.execute_script("return document.querySelector('tr[data-agency=CUHK] td:last-child').textContent"))
+
+
+def shown(driver: WebDriver) -> str:
+    return driver.find_element(By.ID, "copies").text
+
+
+def copies(driver: WebDriver) -> str:
+    return str(driver.execute_script("return document.getElementById('copies').textContent"))
+
+
+@pytest.mark.parametrize(("size", "language", "scheme"), [("phone", "English", "dark"), ("desk", "繁體中文", "light")])
+def test_what_a_library_says_appears_by_itself(gateway: Gateway, size: str, language: str, scheme: str) -> None:
+    driver = chromium(SIZES[size], scheme)
+    try:
+        driver.get(f"http://127.0.0.1:{gateway.ports.web}/help")
+        driver.find_element(By.LINK_TEXT, language).click()
+        driver.get(f"http://127.0.0.1:{gateway.ports.web}/title/{BIB}")
+        assert WAIT[language] in copies(driver)
+        assert "AVAILABLE" in status(driver) or language != "English"
+        keep(driver, f"title-asking-{size}-{language}-{scheme}")
+        until(lambda: OUT[language] in status(driver), "the library's answer")
+        assert WAIT[language] not in copies(driver)
+        keep(driver, f"title-live-{size}-{language}-{scheme}")
+        assert [line for line in messages(driver) if "Content Security Policy" in line] == []
+    finally:
+        driver.quit()
+
+
+def test_without_the_script_the_next_look_shows_it(gateway: Gateway) -> None:
+    driver = chromium(1180, script=False)
+    try:
+        driver.get(f"http://127.0.0.1:{gateway.ports.web}/title/{BIB}")
+        assert "AVAILABLE" in shown(driver)
+        until(lambda: len(gateway.party.partners["CUHK"].seen) == 1, "the question")
+
+        def looked_again() -> bool:
+            driver.refresh()
+            return "Checked out" in shown(driver)
+
+        until(looked_again, "the library's answer")
+    finally:
+        driver.quit()
