@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import cast
 
-from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, Verb
+from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Verb
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
@@ -24,6 +25,9 @@ class Guarded:
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         return await self._ils.copies(bib_id)
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        return await cast(TellsLoans, self._ils).loans(card)
 
     async def check_pin(self, card: str, pin: Sensitive) -> bool:
         """The same, for callers that have limits of their own: a wrong PIN is not counted, and a locked card is refused."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import TimeoutError as TooLate
 
 from hkall_gateway.connectors.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import ConnectorTools
-from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.desk.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id
@@ -53,7 +53,8 @@ class Ncip:
         self._follows = borrower_facts.get("answered_card", FOLLOW) == FOLLOW
         self._ways = _ways(borrower_facts)
         looks = {Verb.COPIES} if self._ways.looks_up_items else set()
-        self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks})
+        tells = {Verb.LOANS} if self._ways.tells_loans else set()
+        self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks, *tells})
         secrets = {self._there.agency: self._outside.password.reveal()}
         self._client = NcipClient(self._outside.post, tools.agency, secrets)
 
@@ -77,6 +78,12 @@ class Ncip:
         no = (*ways.unknown_user, *ways.wrong_pin)
         reply = await self._said("LookupUser", {**who, "UserElementType": ["User Id"]}, no)
         return reply is not None and reply.has("UserId")
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        """The borrower's loans as the LookupUserResponse lists them."""
+        asked: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
+        reply = await self._said("LookupUser", asked, self._ways.unknown_user)
+        return tuple(_loan(one) for one in reply.each("LoanedItem")) if reply else ()
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Our copies as they are now, up to the first available one."""
@@ -175,6 +182,12 @@ def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = Tru
         card=_card(reply),
         former=tuple(text for one in person for text in one.texts("PreviousUserId/UserIdentifierValue") if text),
     )
+
+
+def _loan(item: NcipMessage) -> LocalLoan:
+    due = instant(item.text("DateDue"), HONG_KONG) if item.text("DateDue") else None
+    title = item.text("Title") or item.text("BibliographicDescription/Title")
+    return LocalLoan(item.text("ItemId/ItemIdentifierValue"), title, civil(due) if due else None)
 
 
 def _card(reply: NcipMessage) -> str:

@@ -13,7 +13,7 @@ from twisted.internet.defer import TimeoutError as TooLate
 
 from hkall_gateway.connectors.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import ConnectorTools
-from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.desk.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
@@ -31,6 +31,11 @@ MOST_WAITING: Final = 64
 LONGEST_WAIT_S: Final = 60.0
 """Longest wait of a query for a free connection if it belongs to no terminal's message."""
 
+MOST_LOANS: Final = 30
+"""Loans of one borrower that are looked up."""
+CHARGED_ITEMS: Final = "  Y       "
+"""The summary that asks for the charged items. Source: SIP2 2.00, summary."""
+
 CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 """Positions of the patron status. Source: SIP2 2.00, patron status."""
 
@@ -44,9 +49,9 @@ AVAILABLE: Final = "03"
 
 
 class Sip2:
-    """Asks 63 about a borrower and a PIN, 17 about each copy of a title that was loaded as ours."""
+    """Asks 63 about a borrower, a PIN and loans, 17 about each loan and about each copy of a title that was loaded as ours."""
 
-    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS})
 
     def __init__(self, tools: ConnectorTools) -> None:
         outside = tools.abroad()
@@ -79,6 +84,15 @@ class Sip2:
             if code == AVAILABLE:
                 break
         return tuple(seen)
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        """The borrower's loans by AU of the 64 reply, at most MOST_LOANS; title and due date by an 18 reply for each."""
+        reply = await self._said("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
+        found: list[LocalLoan] = []
+        for barcode in reply.all("AU")[:MOST_LOANS]:
+            item = await self._said("17", self._now(), {"AB": barcode})
+            found.append(LocalLoan(barcode, item.get("AJ").strip(), _day(item.get("AH"))))
+        return tuple(found)
 
     async def _said(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(now, HONG_KONG), "AO": self._institution}

@@ -32,7 +32,7 @@ from hkall_gateway.desk.messages.terminal_commands import (
     PropertiesNoted,
     RenewAll,
 )
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalLoan
 from hkall_gateway.desk.services import TRY_AGAIN, WRONG_PIN, DeskServices, as_present, locks_for
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Reason, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
@@ -77,6 +77,10 @@ class CounterDesk:
         if not facts.reachable:
             return TRY_AGAIN
         return facts.borrower or Refused(facts.stranger)
+
+    async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        """The library's own books that a borrower has; None where the local system does not tell them."""
+        return await self._services.local.loans(card)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """The state of a copy."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum, auto
 from typing import Protocol
 
@@ -39,12 +39,13 @@ def cancel(call: ScheduledCall | None) -> None:
 class Verb(StrEnum):
     """The queries that a connector may support.
 
-    LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
+    LOANS: it is a `TellsLoans`. LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
     """
 
     BORROWER = auto()
     VERIFY_PIN = auto()
     COPIES = auto()
+    LOANS = auto()
     LOADED = auto()
 
 
@@ -109,3 +110,18 @@ class LocalIls(Protocol):
     async def verify_pin(self, card: str, pin: Sensitive) -> bool: ...
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None: ...
+
+
+@fixed(frozen=True, slots=True)
+class LocalLoan:
+    """A book of the library's own that a borrower has, as the local system tells it; None and "" where it gives none."""
+
+    barcode: str
+    title: str = ""
+    due: date | None = None
+
+
+class TellsLoans(Protocol):
+    """A local system that lists a borrower's loans. It may raise `Unreachable`, and no other exception."""
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]: ...

@@ -65,11 +65,12 @@ def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
         return _problem("Unknown User")
     if "PIN" in shown and shown["PIN"] != reader.pin:
         return _problem("User Authentication Failed")
-    loans = [{"ItemId": _item(system, book.barcode)} for book in system.loans_of(reader.card)]
+    loans = system.loans_of(reader.card)
+    listed: list[Any] = [{"ItemId": _item(system, book.barcode), "Title": book.title} for book in loans]
     count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
     return {
         "UserId": {"AgencyId": system.agency, "UserIdentifierValue": reader.card},
-        **({"LoanedItemsCount": [count]} if asked.has("LoanedItemsDesired") else {}),
+        **({"LoanedItemsCount": [count], "LoanedItem": listed} if asked.has("LoanedItemsDesired") else {}),
         "UserOptionalFields": _person(system, reader),
     }
 

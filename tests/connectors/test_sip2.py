@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, date, datetime
+from typing import cast
 
 import pytest
 from sqlalchemy import insert
@@ -11,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, ConnectionPool, Sip2, borrower_facts
 from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
-from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
+from hkall_gateway.desk.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.lab.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.ncip.http_post import HttpReply
@@ -71,7 +72,16 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
 
 
 def test_it_says_what_it_can(ils: LocalIls) -> None:
-    assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES}
+    assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS}
+
+
+def test_the_loans_of_a_borrower_have_their_titles(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P1"] = IlsPatron("P1")
+    system.books["B7"] = IlsBook("B7", "Emma", reader="P1")
+    system.books["B8"] = IlsBook("B8", "Dune", reader="P2")
+    listed = cast(TellsLoans, ils)
+    assert finished(listed.loans("P1")) == (LocalLoan("B7", "Emma"),)
+    assert finished(listed.loans("NOBODY")) == ()
 
 
 def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:

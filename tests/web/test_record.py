@@ -303,6 +303,21 @@ def test_a_system_that_is_away_leaves_the_record_and_says_so(at: Open) -> None:
     assert "The library's own system does not answer just now." in main(browser)
 
 
+@pytest.mark.parametrize("world", ["living-system", "living-system-ncip"])
+def test_the_librarys_own_loans_stand_beside_ours_where_its_system_tells_them(at: Open, world: str) -> None:
+    site = at(world)
+    text = main(site.patron())
+    assert "From our own shelves" in text
+    assert "Persuasion" in text
+    assert "Emma" not in text
+    site.world.ils.books = {barcode: book for barcode, book in site.world.ils.books.items() if book.reader != "UG2"}
+    assert "From our own shelves" not in main(site.patron("UG2"))
+
+
+def test_a_loaded_system_tells_no_loans_of_its_own(site: Site) -> None:
+    assert "From our own shelves" not in main(site.patron())
+
+
 def test_the_record_is_in_both_languages(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", pickup_last=date(2017, 3, 6))
     assert "2017年3月6日（星期一）" in row(site.patron(), "R-1", language="zh-Hant")

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
@@ -191,6 +191,15 @@ class LocalSystem:
         """Our own copies of a title as they are now; None where they cannot be seen (R6)."""
         try:
             return await self._ils.copies(bib_id)
+        except Unreachable:
+            return None
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        """The library's own books that a borrower has; None where the system does not tell them, or is away."""
+        if Verb.LOANS not in self._ils.supports:
+            return None
+        try:
+            return await cast(TellsLoans, self._ils).loans(card)
         except Unreachable:
             return None
 

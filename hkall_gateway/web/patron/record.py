@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -13,6 +14,7 @@ from hkall_gateway.desk.messages.commands import CancelRequest, Renew
 from hkall_gateway.desk.messages.results import Cancelled, Refused, Renewed
 from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
 from hkall_gateway.desk.patron_record import PatronLoan, PatronRecord
+from hkall_gateway.desk.ports import LocalLoan
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import ItemKey, Reason
 from hkall_gateway.web.i18n import N_, language
@@ -103,6 +105,15 @@ def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
     return _page(card, refused, title), CODES.get(refused.why, 409)
 
 
+def _own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
+    """The library's own books that the patron has, the first due one first; None where its system does not tell them."""
+    found = services().bridge.ask(services().desk.counter.own_loans(card))
+    if found is None or isinstance(found, Refused):
+        return None
+    ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know HKALL books too
+    return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
+
+
 def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
     facts = facts_about(card)
     record: PatronRecord = consult(patron_record.patron_record, card, facts)
@@ -122,6 +133,7 @@ def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
         "away": not facts.reachable,
         "place": lambda code: names.get(code, code),
         "counter": names.get(own.pickup_locations[0], own.pickup_locations[0]),
+        "own_loans": _own_loans(card, record),
         "told": told,
         "civil": civil,
         "tones": TONES,
