@@ -38,7 +38,7 @@ NOT_REQUESTABLE: Final = "b0003"
 """A title that stands on our own shelf."""
 WORDS: Final = {
     "English": {"login": "Log in", "record": "My circulation record", "request": "Request this title"},
-    "繁體中文": {"login": "登入", "record": "我的借閱紀錄", "request": "預約此書"},
+    "繁體中文": {"login": "登入", "record": "我的借閱紀錄", "request": "申請此書"},
 }
 ELSEWHERE: Final = "https://hkall.cuhk.example.hk/"
 
