@@ -1,4 +1,4 @@
-"""Access to patrons' pages: a session of a patron, under the present card."""
+"""Access to patrons' pages: a session of a patron."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from werkzeug.wrappers import Response
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.web.paths import way_back
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import patron
@@ -38,10 +37,10 @@ def needs_patron(page: Callable[P, R]) -> Callable[P, R | Response]:
 
 
 def own_card() -> str:
-    """Return the present card of the logged-in patron. Raises Unavailable."""
+    """Return the card of the logged-in patron."""
     found = patron()
     assert found is not None, "asked only behind `needs_patron`"
-    return str(services().bridge.read(card_now, found.patron))
+    return found.patron
 
 
 def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
