@@ -27,8 +27,8 @@ from hkall_gateway.cli.options import CliError
 from hkall_gateway.clock import now
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)
-SIZES = ("patrons", "holdings", "waiting", "closed")
-QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000), idle_s=5, soak_s=0)
+SIZES = ("patrons", "holdings", "waiting", "closed", "catalogue")
+QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000, catalogue=30_000), idle_s=5, soak_s=0)
 
 
 @click.command()
@@ -40,6 +40,7 @@ QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000), idle_s=5, soak_s=0
 @click.option("--holdings", default=USUAL.size.holdings, show_default=True, help="Copies elsewhere.")
 @click.option("--open", "waiting", default=USUAL.size.open, show_default=True, help="Books on the hold shelf.")
 @click.option("--closed", type=int, help=f"Closed requests of growth; {USUAL.size.closed}, with --quick {QUICK.size.closed}.")
+@click.option("--catalogue", type=int, help=f"Titles of searches; {USUAL.size.catalogue}, with --quick {QUICK.size.catalogue}.")
 @click.option("--idle", type=float, help=f"Seconds of idle_500; {USUAL.idle_s}, with --quick {QUICK.idle_s}.")
 @click.option("--soak", default=0.0, metavar="MINUTES", help="Measure the rows of soak too, for so many minutes.")
 @click.option("--quick", is_flag=True, help="A short run: fewer and shorter rounds, fewer cells.")

@@ -12,12 +12,16 @@ COPIES_EACH: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history."""
+    """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history.
+
+    `catalogue` titles are searched.
+    """
 
     patrons: int = 10_000
     holdings: int = 100_000
     open: int = 10_000
     closed: int = 1_000_000
+    catalogue: int = 1_000_000
 
     @property
     def titles(self) -> int:

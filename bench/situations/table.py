@@ -1,4 +1,4 @@
-"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, browsers, patience."""
+"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, browsers, searches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.plan import Plan
 from bench.resources import Benchmark
-from bench.situations import attacked, browsed, crowds, growth, in_process, nights
+from bench.situations import attacked, browsed, crowds, growth, in_process, loads, nights, searched
 
 Figures = Mapping[str, Sequence[float]]
 
@@ -36,5 +36,8 @@ BROWSED:  Final = Situation("browsed",   browsed.in_one_process)
 APART:    Final = Situation("browsed apart", browsed.in_two_processes)
 SEARCHED: Final = Situation("searched",  browsed.searched_in_one_process)
 SEARCHED_APART: Final = Situation("searched apart", browsed.searched_in_two_processes)
+CATALOGUE: Final = Situation("searched",  searched.on_sqlite)
+SEARCHED_POSTGRES: Final = Situation("searched on PostgreSQL", searched.on_postgresql, "PostgreSQL")
+LOADS:    Final = Situation("loads",     loads.loads)
 SOAK:     Final = Situation("soak",      nights.soak, patient=True)
 # fmt: on

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
@@ -51,6 +52,18 @@ def progress(steps: Sequence[T], what: str) -> Iterable[T]:
     from rich.progress import track
 
     return track(steps, what, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on standard error, on a terminal, what is being done as long as it takes; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:

@@ -100,6 +100,22 @@ def test_a_delta_that_takes_away_too_much_is_refused(config: Path) -> None:
     assert found(config, "many") == []
 
 
+def test_a_library_that_would_lose_its_copies_is_named(config: Path) -> None:
+    """A wrong mapping finds no copy in any record, and the other libraries' copies would hide that."""
+    load_csv(config, "".join(f"LU,l{n},Lots {n},L{n},Available,\n" for n in range(300)))
+    load(config, *(record(f"m{n}", f"Many {n}", f"M{n}") for n in range(40)))
+    refused = load(config, *(record(f"m{n}", f"Many {n}") for n in range(40)))
+    assert "CUHK loses 40 of " in refused.output
+    assert (refused.exit_code, "CUHK would vanish, more than 20 %: nothing loaded" in refused.output) == (1, True)
+
+
+def test_a_complete_file_of_one_library_leaves_the_others(config: Path) -> None:
+    load_csv(config, "LU,m1,Emma,L1,Available,\n")
+    load(config, record("m1", "Emma", "M1", "M2"), options=("--full", "--force"))
+    done = load(config, record("m1", "Emma", "M2"), options=("--full",))
+    assert ("1 vanish" in done.output, copies(config, "m1")) == (True, {"M2", "L1"})
+
+
 def test_a_bad_record_refuses_the_file(config: Path) -> None:
     done = load(config, record("m1", "Emma", "M1"), record("", "Emma", "M2"))
     assert (done.exit_code, "some.mrc:record 2: has no number\nnothing was loaded" in done.output) == (2, True)

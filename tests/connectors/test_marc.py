@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymarc import Field, Indicators, Leader, Record, Subfield, record_to_xml
 
-from hkall_gateway.connectors import marc
+from hkall_gateway.connectors import marc, marc_records
 from hkall_gateway.connectors.columns import BadFile
 from hkall_gateway.rules.marc_fields import ITEM_FIELDS, ItemField, MarcMapping, overlaid, source
 from hkall_gateway.rules.vocabulary import Holding, Title
@@ -208,6 +214,109 @@ def test_entities_of_an_xml_file_open_no_other_file(tmp_path: Path) -> None:
     fields = '<controlfield tag="001">b1</controlfield><datafield tag="245"><subfield code="a">T &x;</subfield></datafield>'
     path.write_text(f"{entity}<collection><record><leader>00000nam a2200000 a 4500</leader>{fields}</record></collection>")
     assert marc.read(path, PLAIN, "CUHK").titles["b1"].title == "T"
+
+
+# ---- files as systems write them
+
+
+def bytes_of(title: bytes, scheme: str = "a", *, length: int | None = None) -> bytes:
+    """A record with a copy whose title has these bytes, whatever its leader says."""
+    mark = b"#" * len(title)
+    made = record("b1", data("952", "p1"), title=(f"a{mark.decode()}",)).as_marc()
+    made = made[:9] + scheme.encode() + made[10:]
+    return (b"%05d" % length + made[5:] if length is not None else made).replace(mark, title)
+
+
+def titles_of(tmp_path: Path, content: bytes, name: str = "some.mrc") -> list[str]:
+    (tmp_path / name).write_bytes(content)
+    found = marc.read(tmp_path / name, PLAIN, "CUHK", skip=True)
+    return [title.title for title in found.titles.values()] + [one.partition("record 1: ")[2] for one in found.mistakes]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes_of(b"Caf\xe2e", " "), "Café"),  # MARC-8: the accent first
+        (bytes_of(b"\x1b$1!0B!0C\x1b(B", " "), "乒乓"),
+        (bytes_of("紅樓夢".encode(), " "), "紅樓夢"),  # UTF-8, though the leader says MARC-8
+        (bytes_of(b"Dune", length=20), "Dune"),  # a false length hides nothing
+        (codecs.BOM_UTF8 + bytes_of(b"Dune"), "Dune"),
+        (bytes_of(b"x" * 5_000), "x" * 5_000),
+        (bytes_of(b"Caf\xe9"), "field 245 is not UTF-8, as the leader says: b'Caf\\xe9'"),
+        (bytes_of(b"\xe7\xb4\x85 \xe7\xb4", "a"), "field 245 is not UTF-8, as the leader says: b'\\xe7\\xb4\\x85 \\xe7\\xb4'"),
+        (bytes_of(b"\x1b$1!!!~~~\x1b(B", " "), "field 245 is not MARC-8, as the leader says: b'\\x1b$1!!!~~~\\x1b(B'"),
+        (bytes_of(b"a\x1b$1!", " "), "field 245 is not MARC-8, as the leader says: b'a\\x1b$1!'"),
+        (bytes_of(b"Dune", length=900), "it has 80 bytes, but 900 by its leader: it is cut off"),
+        (bytes_of(b"Dune").replace(b"Dune", b"Dunes"), "field 245 does not end where the directory says"),
+        (bytes_of(b"Dune").replace(b"245", b"2\xc3\xa9"), "its directory is not that of MARC21"),
+        (b"\xef" + bytes_of(b"Dune"), "its leader is not that of MARC21"),
+    ],
+)
+def test_what_a_file_says_or_what_is_wrong_with_it(tmp_path: Path, content: bytes, said: str) -> None:
+    assert titles_of(tmp_path, content) == [said]
+
+
+@pytest.mark.parametrize("name", ["some.mrc.gz", "some.MARC.GZ"])
+def test_a_compressed_file_is_read(tmp_path: Path, name: str) -> None:
+    assert titles_of(tmp_path, gzip.compress(bytes_of(b"Dune")), name) == ["Dune"]
+    assert marc_records.is_marc(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("some.mrc.gz", gzip.compress(bytes_of(b"Dune"))[:-9], "ended before"),
+        ("some.mrc.gz", bytes_of(b"Dune"), "Not a gzipped file"),
+        ("some.xml", b"<users><user/></users>", "users: not MARCXML"),
+        ("some.xml", b"<collection><record><leader>\xe9</leader></record>", "after record 0: Invalid bytes"),
+        ("none.mrc", None, "No such file"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadFile, match=said):
+        marc.read(tmp_path / name, PLAIN, "CUHK", skip=True)
+
+
+def test_a_field_that_is_not_read_does_no_harm(tmp_path: Path) -> None:
+    noted = record("b1", data("520", "aNOTE"), data("952", "p1")).as_marc().replace(b"NOTE", b"\xff\xfe\xfd\xfc")
+    assert titles_of(tmp_path, noted) == ["Dune"]
+
+
+def test_records_of_oai_pmh_and_odd_leaders_are_read(tmp_path: Path) -> None:
+    inner = record_to_xml(record("b1", data("952", "p1")), namespace=True).decode()  # type: ignore[no-untyped-call]
+    inner = re.sub("<leader>.*</leader>", "<leader>nam</leader>", inner)
+    oai = f"<OAI-PMH><ListRecords><record><header/><metadata>{inner}</metadata></record></ListRecords></OAI-PMH>"
+    assert titles_of(tmp_path, oai.encode(), "some.xml") == ["Dune"]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [('<subfield code="a">T</subfield>', "T"), ("<subfield>T</subfield>", "a subfield of field 245 has no code")],
+)
+def test_a_bad_record_of_an_xml_file_is_named(tmp_path: Path, field: str, said: str) -> None:
+    fields = f'<controlfield tag="001">b1</controlfield><controlfield>x</controlfield><datafield tag="245">{field}</datafield>'
+    assert titles_of(tmp_path, f"<collection><record>{fields}</record></collection>".encode(), "some.xml") == [said]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+FIELDS = st.lists(st.tuples(st.sampled_from(["020", "100", "245", "880"]), st.lists(st.tuples(st.sampled_from("abc6"), TEXT))))
+
+
+@given(FIELDS)
+def test_a_record_is_read_as_pymarc_reads_it(fields: list[tuple[str, list[tuple[str, str]]]]) -> None:
+    made = record("b1", *(Field(tag, Indicators("1", "0"), [Subfield(*one) for one in parts]) for tag, parts in fields))
+    written = made.as_marc()
+    theirs: dict[str, list[list[tuple[str, str]]]] = {}
+    for one in Record(written).fields:
+        if one.tag >= "010":
+            theirs.setdefault(one.tag, []).append([(part.code, part.value) for part in one.subfields])
+    with tempfile.TemporaryDirectory() as folder:
+        (path := Path(folder) / "some.mrc").write_bytes(written)
+        (ours,) = marc_records.records(path, {"001", "020", "100", "245", "880"})
+    assert isinstance(ours, marc_records.MarcRecord)
+    assert (ours.control, ours.data) == ({"001": ["b1"]}, theirs)
 
 
 # ---- the table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
-from hkall_gateway.cli.show import progress
+from hkall_gateway.cli.show import progress, working
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
@@ -77,7 +77,11 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 
 @load.command()
 @_options
-@click.option("--agency", default="", help="MARC: the library whose copies these are; without it the records say it.")
+@click.option(
+    "--agency",
+    default="",
+    help="The library whose copies these are; else a MARC file's records say it. With --full only its copies vanish.",
+)
 @click.option(
     "--bad-records",
     type=click.Choice(["refuse", "skip"]),
@@ -93,12 +97,13 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
     Example: hkall-gateway load holdings holdings.csv
     Example: hkall-gateway load holdings cuhk.mrc --agency CUHK --bad-records skip
     """
-    found = _read_holdings(site, file, agency, skip=bad_records == "skip")
+    with working(f"reading {file.name}"):
+        found = _read_holdings(site, file, agency, skip=bad_records == "skip")
     _warn_of_agencies(found.rows, site)
     _warn_of_states(found.rows, site)
     for mistake in found.mistakes:
         click.echo(f"{mistake}; it is left out", err=True)
-    _load_holdings(site, found, dry_run=dry_run, full=full and not found.mistakes, force=force)
+    _load_holdings(site, found, agency, dry_run=dry_run, full=full and not found.mistakes, force=force)
     if found.mistakes:
         raise CliError(f"{len(found.mistakes)} records were left out, so that no copy was removed")
 
@@ -115,10 +120,10 @@ class _Holdings:
 
 
 def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdings:
-    from hkall_gateway.connectors import exports, marc
+    from hkall_gateway.connectors import exports, marc, marc_records
     from hkall_gateway.store.loads.loading import Withdrawals
 
-    if not marc.is_marc(file):
+    if not marc_records.is_marc(file):
         table = _checked(lambda path: exports.read_holdings_file(path, skip=skip), file)
         return _Holdings(table.rows, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
     if not marc.installed():
@@ -127,12 +132,13 @@ def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdi
     return _Holdings(found.rows, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
 
 
-def _load_holdings(site: Site, found: _Holdings, *, dry_run: bool, full: bool, force: bool) -> None:
+def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> None:
     from hkall_gateway.store.loads import loading
 
     copies = sorted((copy for _, copy in found.rows), key=lambda copy: copy.bib_id)
     gone = loading.NOTHING if found.mistakes else found.withdrawals
-    report = site.run(loading.compare, "holdings", copies, {}, (), found.columns, gone)
+    with working("comparing it with what is loaded"):
+        report = site.run(loading.compare, "holdings", copies, {}, (), found.columns, gone, agency)
     _judge("holdings", report, full=full, force=force)
     if dry_run:
         return
@@ -140,11 +146,12 @@ def _load_holdings(site: Site, found: _Holdings, *, dry_run: bool, full: bool, f
     for start in progress(range(0, len(copies), loading.CHUNK), "holdings"):
         chunk = copies[start : start + loading.CHUNK]
         site.run(loading.write_copies, chunk, number, found.columns, found.titles)
-    for part in () if full else gone.parts():
-        site.run(loading.withdraw, part, number)
-    while full and site.run(loading.remove_unnamed, number):
-        pass
-    _finish(site, "holdings", number, full=full)
+    with working("removing copies"):
+        for part in () if full else gone.parts():
+            site.run(loading.withdraw, part, number)
+        while full and site.run(loading.remove_unnamed, number, agency):
+            pass
+    _finish(site, "holdings", number, full=False)
 
 
 @load.command()
@@ -313,8 +320,12 @@ def _judge(kind: str, report: LoadReport, *, full: bool, force: bool) -> None:
     gone = report.gone(full=full)
     counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
     click.echo(f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else ""))
+    for loss in report.losses:
+        if loss.gone(full=full):
+            click.echo(f"{kind}: {loss.library} loses {loss.gone(full=full)} of {loss.before} copies")
     if report.too_many_vanish(full=full) and not force:
-        raise CliError(f"{gone} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+        whose = ", ".join(loss.library for loss in report.losses if loss.is_too_much(full=full)) or f"{gone} of {report.before}"
+        raise CliError(f"{whose} would vanish, more than 20 %: nothing loaded; --force loads it")
 
 
 def _finish(site: Site, kind: str, number: int, *, full: bool) -> None:

@@ -17,8 +17,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Title
-from hkall_gateway.store.engine.upsert import insert_or_write_over
-from hkall_gateway.store.search.folding import folding_version, installed, words
+from hkall_gateway.store.engine.upsert import write_over
+from hkall_gateway.store.search.folding import folding_version, installed, joined_words
 from hkall_gateway.store.search.index import IndexedWords, as_vector, delete_words, field_words, write_words
 from hkall_gateway.store.search.isbns import isbns_of
 from hkall_gateway.store.tables import HOLDINGS, TITLES
@@ -128,7 +128,7 @@ def _facts(title: Title) -> dict[str, str]:
 
 def sort_key(text: str) -> str:
     """Return the text by which titles and authors are sorted: its words, at most LONGEST_KEY characters."""
-    return " ".join(words(text))[:LONGEST_KEY]
+    return joined_words(text)[:LONGEST_KEY]
 
 
 def _row(title: Title, digest: str) -> dict[str, Any]:
@@ -147,13 +147,8 @@ def _write(connection: Connection, titles: Iterable[tuple[Title, IndexedWords, s
     if connection.dialect.name == "postgresql":
         for row, indexed in made:
             row["words"] = as_vector(indexed)
-    columns = [*made[0][0]]
-    connection.execute(insert_or_write_over(TITLES, connection.dialect.name, columns, key=["bib_id"]), [row for row, _ in made])
-    write_words(connection, [{"bib_id": row["bib_id"], **_by_field(indexed)} for row, indexed in made])
-
-
-def _by_field(indexed: IndexedWords) -> dict[str, str]:
-    return {"title": indexed.title, "author": indexed.author, "isbn": indexed.isbn, "call": indexed.call}
+    write_over(connection, TITLES, [row for row, _ in made], [*made[0][0]], key=["bib_id"])
+    write_words(connection, [(row["bib_id"], indexed) for row, indexed in made])
 
 
 def _delete(connection: Connection, numbers: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
@@ -10,11 +11,11 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Table, and_, bindparam, delete, func, or_, select, update
 
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.upsert import insert_or_write_over
+from hkall_gateway.store.engine.upsert import insert_or_write_over, write_over
 from hkall_gateway.store.loads import catalogue, former_cards
 from hkall_gateway.store.loads.catalogue import NO_TITLES
 from hkall_gateway.store.shelving_keys import with_keys
@@ -23,6 +24,8 @@ from hkall_gateway.store.unit import Unit
 
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
+FEW_COPIES: Final = 10
+"""Copies that a library may lose however few it has."""
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -76,10 +79,28 @@ NOTHING: Final = Withdrawals()
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """The copies that a library would lose: `vanishing` and `withdrawn` as in LoadReport, of those `before`."""
+
+    library: str
+    before: int
+    vanishing: int
+    withdrawn: int
+
+    def gone(self, *, full: bool) -> int:
+        """Return the number of copies that the load would delete."""
+        return self.vanishing if full else self.withdrawn
+
+    def is_too_much(self, *, full: bool) -> bool:
+        return self.gone(full=full) > max(FEW_COPIES, self.before * MOST_VANISHING)
+
+
+@dataclass(frozen=True, slots=True)
 class LoadReport:
     """The changes that a file would make: counts of rows. `replaced` are cards that get another number.
 
-    `vanishing` are rows that the file does not name, `withdrawn` those of them that it says are gone.
+    `vanishing` are rows that the file does not name, `withdrawn` those of them that it says are gone. `losses` are those of
+    libraries, by name: the whole catalogue hides what one library of eight loses.
     """
 
     before: int
@@ -89,13 +110,14 @@ class LoadReport:
     vanishing: int
     replaced: int = 0
     withdrawn: int = 0
+    losses: tuple[Loss, ...] = ()
 
     def gone(self, *, full: bool) -> int:
         """Return the number of rows that the load would delete."""
         return self.vanishing if full else self.withdrawn
 
     def too_many_vanish(self, *, full: bool) -> bool:
-        return self.gone(full=full) > self.before * MOST_VANISHING
+        return self.gone(full=full) > self.before * MOST_VANISHING or any(one.is_too_much(full=full) for one in self.losses)
 
 
 def compare(
@@ -106,11 +128,13 @@ def compare(
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
     withdrawals: Withdrawals = NOTHING,
+    agency: str = "",
 ) -> LoadReport:
     """Count the changes that loading these rows would make; writes no row.
 
     `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
-    stay though no row names them. `columns` are those that the file has, None for all.
+    stay though no row names them. `columns` are those that the file has, None for all. `agency` is the library whose copies
+    the file has, "" for any.
     """
     what = KINDS[kind]
     names = _names(what, columns)
@@ -122,12 +146,17 @@ def compare(
     coming = {tuple(getattr(row, k) for k in what.key): _values(row, names) for row in rows}
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
-    new = len(coming) - len(shared)
-    kept = sum((card,) in there and (card,) not in coming for card in spared)
-    vanishing = len(there) - len(shared) - kept
-    unnamed = there.keys() - shared if withdrawals else ()
-    withdrawn = sum(withdrawals.covers(key[0], key[1], there[key]["bib_id"]) for key in unnamed)
-    return LoadReport(len(there), new, len(shared) - same, same, vanishing, len(present), withdrawn)
+    unnamed = {key for key in there.keys() - shared - {(card,) for card in spared} if agency in {"", key[0]}}
+    withdrawn = {key for key in unnamed if withdrawals and withdrawals.covers(key[0], key[1], there[key]["bib_id"])}
+    losses = _losses(there, unnamed, withdrawn) if what.table is HOLDINGS else ()
+    counts = (len(coming) - len(shared), len(shared) - same, same, len(unnamed), len(present), len(withdrawn))
+    return LoadReport(len(there), *counts, losses)
+
+
+def _losses(*copies: Collection[tuple[str, ...]]) -> tuple[Loss, ...]:
+    """Return what each library loses, of the keys of all copies, those not named, and those withdrawn."""
+    before, vanishing, withdrawn = (Counter(key[0] for key in keys) for keys in copies)
+    return tuple(Loss(library, before[library], lost, withdrawn[library]) for library, lost in sorted(vanishing.items()))
 
 
 def begin(unit: Unit, kind: str) -> int:
@@ -170,7 +199,7 @@ def write_copies(
     changed = [*_names(what, columns), "load"]
     changed += ["shelving_key"] if "call_number" in changed else []
     before = _titles_of(unit, [(row.agency, row.barcode) for row in rows])
-    unit.execute(insert_or_write_over(what.table, unit.dialect, changed), written)
+    write_over(unit.connection, what.table, written, changed)
     catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
 
 
@@ -230,9 +259,9 @@ def _delete_unnamed(unit: Unit, table: Table, number: int) -> int:
     return gone
 
 
-def remove_unnamed(unit: Unit, number: int) -> int:
-    """Delete copies last named by an import before this number, of at most CHUNK titles; return how many."""
-    unnamed = HOLDINGS.c.load < number
+def remove_unnamed(unit: Unit, number: int, agency: str = "") -> int:
+    """Delete copies last named by an import before this number, of at most CHUNK titles and this library; return how many."""
+    unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
     bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
     gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
     catalogue.refresh(unit.connection, bibs)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final
@@ -50,16 +50,22 @@ def folding_version() -> str:
 def words(text: str) -> list[str]:
     """Return the words of a text: runs of letters, runs of digits, and single ideographs. At most MOST_WORDS."""
     if text.isascii():
-        found = _ASCII_WORDS.findall(text.lower().replace("'", ""))
+        plain, wanted = text.lower().replace("'", ""), _ASCII_WORDS
     else:
-        found = _WORDS.findall(_folded(text))
-    return [word[:LONGEST_WORD] for word in found[:MOST_WORDS]]
+        plain, wanted = _folded(text), _WORDS
+    found = wanted.findall(plain)
+    return found if len(plain) <= LONGEST_WORD else [word[:LONGEST_WORD] for word in found[:MOST_WORDS]]
+
+
+@lru_cache(maxsize=4_096)
+def joined_words(text: str) -> str:
+    """Return the words of a text with one blank between two; texts of a title are asked for again by its keys."""
+    return " ".join(words(text))
 
 
 def _folded(text: str) -> str:
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    plain = "".join(c for c in apart if c in _VOICED or unicodedata.category(c) != "Mn")
-    return unicodedata.normalize("NFC", plain).translate(_characters())
+    return unicodedata.normalize("NFC", apart.translate(_characters()))
 
 
 @cache
@@ -68,7 +74,7 @@ def _characters() -> _Characters:
 
 
 class _Characters(dict[int, str]):
-    """The text for each character, found when it is first asked for.
+    """The text for each character, found when it is first asked for; none for an accent.
 
     Each character is converted alone: OpenCC converts whole words by their context, which a query of one character lacks.
     """
@@ -80,8 +86,13 @@ class _Characters(dict[int, str]):
         self._simplified: Any = OpenCC("t2s")
 
     def __missing__(self, code: int) -> str:
-        character = chr(code)
-        if not _IDEOGRAPH.match(character):
-            return character
-        found = self[code] = str(self._simplified.convert(character))
+        found = self._plain(chr(code))
+        if chr(code).isprintable():  # not those that no language has
+            self[code] = found
         return found
+
+    def _plain(self, character: str) -> str:
+        if _IDEOGRAPH.match(character):
+            return str(self._simplified.convert(character))
+        is_accent = unicodedata.category(character) == "Mn" and character not in _VOICED
+        return "" if is_accent else character

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, text
 
-from hkall_gateway.store.search.folding import words
+from hkall_gateway.store.search.folding import joined_words
 
 BARRIER: Final = "\ue000"
 """A word that no query contains, between two texts of a field."""
@@ -35,7 +35,7 @@ class IndexedWords:
 
 def field_words(texts: Iterable[str]) -> str:
     """Return the words of a field's texts, each text once."""
-    made = dict.fromkeys(" ".join(words(one)) for one in texts if one)
+    made = dict.fromkeys(joined_words(one) for one in texts if one)
     return f" {BARRIER} ".join(list(filter(None, made))[:MOST_TEXTS])
 
 
@@ -52,10 +52,11 @@ def as_vector(indexed: IndexedWords) -> str:
     return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
 
 
-def write_words(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the words of titles (`bib_id`, and a field each) into SQLite's index; PostgreSQL has them in the titles' rows."""
-    if rows and connection.dialect.name == "sqlite":
-        connection.execute(_REPLACE, [dict(row) for row in rows])
+def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:
+    """Write the words of titles, by `bib_id`, into SQLite's index; PostgreSQL has them in the titles' rows."""
+    if connection.dialect.name == "sqlite":
+        rows = [(bib_id, one.title, one.author, one.isbn, one.call) for bib_id, one in titles]
+        connection.exec_driver_sql(_REPLACE, rows)
 
 
 def delete_words(connection: Connection, numbers: Sequence[int]) -> None:
@@ -64,8 +65,8 @@ def delete_words(connection: Connection, numbers: Sequence[int]) -> None:
         connection.execute(_DELETE, [{"id": number} for number in numbers])
 
 
-_REPLACE = text(
+_REPLACE = (
     "INSERT OR REPLACE INTO title_words (rowid, title, author, isbn, call) "
-    "VALUES ((SELECT id FROM titles WHERE bib_id = :bib_id), :title, :author, :isbn, :call)"
+    "VALUES ((SELECT id FROM titles WHERE bib_id = ?), ?, ?, ?, ?)"
 )
 _DELETE = text("DELETE FROM title_words WHERE rowid = :id")

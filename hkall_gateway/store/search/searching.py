@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
+import orjson
 from sqlalchemy import Connection, Row, Select, bindparam, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -25,7 +27,7 @@ BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
 """Fields whose query may be the beginning of a title."""
 
 H, T = HOLDINGS.c, TITLES.c
-AnyRow = Row[*tuple[Any, ...]]
+AnyRow = Row[*tuple[Any, ...]] | Any
 IsAvailable = Callable[[str, str], bool]
 """Whether a lendable copy of this library, with this word for its state, is available."""
 
@@ -99,7 +101,7 @@ class Hits:
 
 def hits(connection: Connection, query: TitleQuery) -> Hits:
     """Return the titles that match, in no order; of more than MOST, those whose title begins with the query before others."""
-    matching = list(connection.execute(*_matching(connection, query)).all())
+    matching = _matching(connection, query)
     if len(matching) <= MOST:
         return Hits(matching)
     begin = _beginning(connection, query.key) if query.field in BY_TITLE else []
@@ -113,22 +115,21 @@ def _beginning(connection: Connection, key: str) -> list[AnyRow]:
     Keys have letters, digits and blanks, of which only the blank comes before "!".
     """
     values = {"key": key, "end": f"{key}!", "most": MOST_BEGINNING}
-    return [row for statement in _BEGINNING for row in connection.execute(statement, values)]
+    return [row for statement in _BEGINNING for row in connection.execute(statement, values).all()]
 
 
 def _in_order(hits: Iterable[AnyRow], query: TitleQuery) -> list[AnyRow]:
     key = query.key if query.field in BY_TITLE else ""
-    return sorted(hits, key=lambda hit: _rank(hit, key))
+    return sorted(hits, key=partial(_rank, key, f"{key} "))
 
 
-def _rank(hit: AnyRow, key: str) -> tuple[int, str, str, str]:
+def _rank(key: str, begins: str, hit: AnyRow) -> tuple[int, str, str, str]:
     """Return the place of a title: 0 exact, 1 begins with the query, 2 other; then the sort keys, and the number."""
-    kind = 2
-    if key and key in {hit.title_key, hit.linked_key}:
-        kind = 0
-    elif key and (hit.title_key.startswith(f"{key} ") or hit.linked_key.startswith(f"{key} ")):
-        kind = 1
-    return kind, hit.title_key, hit.author_key, hit.bib_id
+    bib_id, title, linked, author = hit  # attributes of a row take longer, and there are hundreds
+    if key and key in (title, linked):
+        return 0, title, author, bib_id
+    is_beginning = key and (title.startswith(begins) or linked.startswith(begins))
+    return (1 if is_beginning else 2), title, author, bib_id
 
 
 def _available(connection: Connection, rows: Sequence[AnyRow], is_available: IsAvailable) -> list[AnyRow]:
@@ -154,28 +155,41 @@ def _libraries(connection: Connection, bibs: Collection[str], is_available: IsAv
 # ---- the two databases
 
 
-def _matching(connection: Connection, query: TitleQuery) -> tuple[Any, dict[str, Any]]:
-    """Return the statement that finds at most one more than MOST titles, and its parameters."""
-    if connection.dialect.name == "sqlite":
-        return _SQLITE, {"query": fts5(query), "most": MOST + 1}
-    return _POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}
+def _matching(connection: Connection, query: TitleQuery) -> list[AnyRow]:
+    """Return the keys of at most one more than MOST titles."""
+    if connection.dialect.name != "sqlite":
+        return [*connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1})]
+    found = connection.execute(_SQLITE, {"query": fts5(query), "most": MOST + 1}).scalar_one()
+    return [_Keys(*keys) for keys in orjson.loads(found)]
+
+
+class _Keys(NamedTuple):
+    """A row of the statement for SQLite."""
+
+    bib_id: str
+    title_key: str
+    linked_key: str
+    author_key: str
 
 
 def fts5(query: TitleQuery) -> str:
     """Return the query in the language of FTS5. Words have only letters and digits, so none can be an operator."""
-    phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in query.phrases)
+    phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in dict.fromkeys(query.phrases))
     return phrases if query.field is SearchField.ANY else f"{{{query.field}}} : ({phrases})"
 
 
 def tsquery(query: TitleQuery) -> str:
     """Return the query in the text form of PostgreSQL's tsquery."""
     weight = f":{WEIGHTS[query.field]}" if query.field is not SearchField.ANY else ""
-    return " & ".join("(" + " <-> ".join(f"'{word}'{weight}" for word in phrase) + ")" for phrase in query.phrases)
+    return " & ".join(
+        "(" + " <-> ".join(f"'{word}'{weight}" for word in phrase) + ")" for phrase in dict.fromkeys(query.phrases)
+    )
 
 
 _KEYS: Final = (T.bib_id, T.title_key, T.linked_key, T.author_key)
+# One row: the driver gives up the interpreter's lock for each, and other readers' threads would take it 500 times.
 _SQLITE = text(
-    "SELECT bib_id, title_key, linked_key, author_key FROM titles WHERE id IN "
+    "SELECT json_group_array(json_array(bib_id, title_key, linked_key, author_key)) FROM titles WHERE id IN "
     "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
 )
 _POSTGRESQL = text(

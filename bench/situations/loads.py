@@ -1,0 +1,66 @@
+"""How fast `load holdings` reads a file into an empty database: rows of CSV a second, and records against pymarc's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+from bench.catalogue import write_csv, write_marc
+from bench.plan import Plan
+from bench.resources import Benchmark
+from hkall_gateway.lab.demo_setup import Ports, environment, write_config
+
+ROWS: Final = 20_000
+ROUNDS: Final = 3
+"""Most rounds: each takes some 20 seconds."""
+
+
+def loads(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """Rows of CSV a second, without the titles and their search index and with them; whole loads of MARC21 and MARCXML against
+    pymarc reading the same file, one after the other.
+    """
+    folder = ground.fresh("files")
+    csv, marc21, marcxml = (folder / f"holdings.{suffix}" for suffix in ("csv", "mrc", "xml"))
+    write_csv(csv, range(ROWS))
+    write_marc(marc21, range(ROWS))
+    write_marc(marcxml, range(ROWS))
+    found: dict[str, list[float]] = {"csv_bare": [], "csv": [], "marc21": [], "marcxml": []}
+    for _ in range(min(ROUNDS, plan.rounds)):
+        with patch("hkall_gateway.store.loads.catalogue.installed", return_value=False):  # as without the extra `web`
+            found["csv_bare"].append(ROWS / _load_s(ground, csv))
+        found["csv"].append(ROWS / _load_s(ground, csv))
+        found["marc21"].append(_bare_s(ground, marc21) / _load_s(ground, marc21))
+        found["marcxml"].append(_bare_s(ground, marcxml) / _load_s(ground, marcxml))
+    return found
+
+
+def _load_s(ground: Benchmark, file: Path) -> float:
+    """Return the seconds of the whole command on an empty database."""
+    config = write_config(ground.fresh("load"), Ports())
+    ground.means.command(["db", "upgrade", "--config", str(config)], environment(Ports()))
+    begun = ground.means.seconds()
+    ground.means.command(["load", "holdings", str(file), "--config", str(config)], environment(Ports()))
+    return ground.means.seconds() - begun
+
+
+def _bare_s(ground: Benchmark, file: Path) -> float:
+    """Return the seconds in which pymarc reads all records of a file."""
+    from pymarc import MARCReader, map_xml
+
+    read = list[bool]()
+
+    def note(_record: Any) -> None:
+        read.append(True)
+
+    begun = ground.means.seconds()
+    if file.suffix == ".xml":
+        map_xml(note, str(file))  # type: ignore[no-untyped-call]
+    else:
+        with file.open("rb") as records:
+            for record in MARCReader(records):
+                note(record)
+    took = ground.means.seconds() - begun
+    assert len(read) == ROWS, "pymarc left out records"
+    return took
