@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres check fmt docs bench mutate mutate-desk
+.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-packages dist deb check fmt docs \
+  bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -60,6 +61,20 @@ scan-web: .venv/.test
 
 test-postgres: .venv/.test
 	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)
+
+# The Debian package and the image in roots of Debian, as root. Debian's packages for it: buildah build-essential debhelper lintian
+# mmdebstrap netavark python3-pip python3-venv
+test-packages: .venv/.test
+	$(BIN)/pytest tests/packages -m chroot -p no:randomly
+
+# Wheel and source archive into dist/, of a clean checkout.
+dist: .venv/.test
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/hkall_gateway-*
+
+# The Debian package into dist/, for this release of Debian: apt install build-essential debhelper python3-pip python3-venv
+deb:
+	packaging/build-deb dist
 
 check: .venv/.test
 	$(BIN)/ruff check .

@@ -1,3 +1,5 @@
 """A gateway between partner libraries (NCIP), terminals (SIP2) and one library's own system."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("hkall-gateway")

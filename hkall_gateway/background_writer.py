@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO, Final
 
 ROOM: Final = 20_000
@@ -31,6 +32,7 @@ class BackgroundWriter:
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S) -> None:
         self._stream, self._room, self._pause_s = stream, room, pause_s
         self._waiting: deque[bytes] = deque()
+        self._successors: deque[BinaryIO] = deque()
         self._awake, self._closing = threading.Event(), threading.Event()
         self._lost, self._counting = 0, threading.Lock()
         self.dropped: Callable[[int], object] = _ignore
@@ -50,6 +52,11 @@ class BackgroundWriter:
     def flush(self) -> None:
         """The thread flushes after every write."""
 
+    def continue_on(self, stream: BinaryIO) -> None:
+        """Writes the waiting and all later lines to `stream`, and closes the present one."""
+        self._successors.append(stream)
+        self._awake.set()
+
     def close(self) -> None:
         """Writes the waiting lines, then ends the thread. Later lines are lost."""
         self._closing.set()
@@ -66,6 +73,7 @@ class BackgroundWriter:
         self._write()  # lines that `dropped` has logged
 
     def _write(self) -> None:
+        self._change_stream()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             self._stream.write(b"".join(lines))
@@ -74,6 +82,12 @@ class BackgroundWriter:
             self._lose(len(lines))
         else:
             self._tell()
+
+    def _change_stream(self) -> None:
+        while self._successors:
+            with suppress(OSError):  # what a full disk did not take was reported already
+                self._stream.close()
+            self._stream = self._successors.popleft()
 
     def _tell(self) -> None:
         with self._counting:

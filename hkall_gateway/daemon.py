@@ -386,19 +386,23 @@ class Daemon:
         if self._certificates:
             LOG.info("tls.renewed", ports=len(self._certificates))
 
-    def reload(self, path: Path) -> None:
-        """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force."""
+    def reload(self, path: Path) -> bool:
+        """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force.
+
+        Returns whether the new configuration is in force.
+        """
         self._renew_certificates()
         try:
             config = gateway.load(path, self._environ)
             library = library_of(config)
         except ConfigErrors as error:
             LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
-            return
+            return False
         self.config, self.library = config, library
         self._sip2_services, self._partners.services = self._protocol_services()
         self._bare_ncip.services = self._partners.services
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
+        return True
 
     async def stop(self) -> None:
         """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database."""

@@ -24,6 +24,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
 from hkall_gateway.edge.log_console import Draw, drawing
 from hkall_gateway.heartbeat import ClockBehind, NameTaken
+from hkall_gateway.service_manager import READY, STOPPING, ServiceManager
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 from hkall_gateway.wiring.serving import Serving
 
@@ -32,6 +33,10 @@ LOG = structlog.get_logger()
 YOUNG: Final = (5_000, 10, 10)
 """Thresholds of the garbage collector. One iteration of a busy reactor makes more than Python's default of 700 new objects, and
 reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest waits."""
+
+SERVES: Final = "STATUS=serving"
+OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
+"""What `systemctl status` shows."""
 
 LogFormat = Literal["json", "console"]
 
@@ -72,15 +77,19 @@ def _allow_files() -> None:
 
 def _begin_log(config: GatewayConfig, log_format: LogFormat | None) -> BackgroundWriter:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
-    if config.logs.file:
-        private(config.logs.file, GROUP_READS)
-    stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
+    stream = _open_log(config.logs.file) if config.logs.file else sys.stdout.buffer
     log = BackgroundWriter(stream)
     logs.configure(
         log, now, config.logs.level, key, config.logs.titles, draw=_drawing(stream, log_format, os.environ), for_good=True
     )
     globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
     return log
+
+
+def _open_log(path: Path) -> BinaryIO:
+    """Opens the log to append to it; a new file is readable by its owner and group."""
+    private(path, GROUP_READS)
+    return open(path, "ab")
 
 
 def _drawing(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
@@ -122,22 +131,45 @@ async def _live(
     gc.collect()
     gc.freeze()  # the objects that exist now live until the end: collections skip them
     gc.set_threshold(*YOUNG)
-    _obey_signals(daemon, path, reactor)
+    service = ServiceManager(os.environ, os.getpid())
+    _obey_signals(daemon, path, reactor, service, log)
+    service.notify(READY, SERVES)
+    service.watch(reactor)
 
 
-def _obey_signals(daemon: Daemon, path: Path, reactor: Any) -> None:
+def _obey_signals(daemon: Daemon, path: Path, reactor: Any, service: ServiceManager, log: BackgroundWriter) -> None:
     leaving: list[Any] = []
+    log_file = daemon.config.logs.file  # another one needs a restart
 
-    def leave(*_: object) -> None:
+    def leave() -> None:
         if not leaving:
+            service.notify(STOPPING)
             leaving.append(ensureDeferred(_leave(daemon, reactor)))
+
+    def reload() -> None:
+        service.reloading()
+        if log_file:
+            _reopen(log, log_file)
+        changed = False
+        try:
+            changed = daemon.reload(path)
+        finally:
+            service.notify(READY, SERVES if changed else OLD_CONFIGURATION)
 
     def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
         return lambda *_: reactor.callFromThread(work)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, in_reactor(leave))
-    signal.signal(signal.SIGHUP, in_reactor(lambda: daemon.reload(path)))
+    signal.signal(signal.SIGHUP, in_reactor(reload))
+
+
+def _reopen(log: BackgroundWriter, path: Path) -> None:
+    """Continues the log on the file that has this name now, after a rotation renamed the one before."""
+    try:
+        log.continue_on(_open_log(path))
+    except OSError as error:
+        LOG.error("log.not_reopened", why=str(error))
 
 
 async def _leave(daemon: Daemon, reactor: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -106,3 +107,32 @@ def test_who_hears_of_a_loss_may_log_it_also_at_the_end(slow: Slow) -> None:
     slow.let.set()
     behind.close()
     assert b"".join(slow.taken) in {b"first\nsecond\ndropped 1\n", b"first\ndropped 1\nsecond\n"}
+
+
+def test_the_log_continues_on_the_new_file_and_no_line_is_lost(tmp_path: Path) -> None:
+    first, second = (tmp_path / "first").open("ab"), (tmp_path / "second").open("ab")
+    behind = BackgroundWriter(first, pause_s=0.0)
+    for number in range(100):
+        behind.write(b"%d\n" % number)
+        if number == 50:
+            behind.continue_on(second)
+    behind.close()
+    assert first.closed
+    assert b"99\n" in Path(second.name).read_bytes()
+    assert Path(first.name).read_bytes() + Path(second.name).read_bytes() == b"".join(b"%d\n" % n for n in range(100))
+
+
+class Stuck(io.BytesIO):
+    """A file whose last bytes no disk takes."""
+
+    def close(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_file_that_cannot_be_closed_does_not_end_the_log() -> None:
+    after = io.BytesIO()
+    behind = BackgroundWriter(Stuck(), pause_s=0.0)
+    behind.continue_on(after)
+    behind.write(b"line\n")
+    behind.close()
+    assert after.getvalue() == b"line\n"

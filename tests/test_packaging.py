@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hkall_gateway"
@@ -44,3 +50,53 @@ def _anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the source archive, and the wheel that was built from it, of the files that git knows."""
+    folder = tmp_path_factory.mktemp("dist")
+    source = folder / "source"
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if name.startswith(("hkall_gateway/", "docs/", "packaging/")) or "/" not in name:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(source)]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "dist"
+
+
+def test_twine_finds_no_fault_in_the_wheel_and_the_source_archive(dist: Path) -> None:
+    check = [sys.executable, "-m", "twine", "check", "--strict", *sorted(map(str, dist.iterdir()))]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.count("PASSED")) == (0, 2), done.stdout + done.stderr
+
+
+def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    names = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {
+        "lib/systemd/system/hkall-gateway.service",
+        "lib/systemd/system/hkall-gateway@.service",
+        "share/hkall-gateway/etc/environment",
+        "share/hkall-gateway/etc/gateway.toml",
+        "share/hkall-gateway/logrotate.d/hkall-gateway",
+        "share/man/man1/hkall-gateway.1",
+        "share/bash-completion/completions/hkall-gateway",
+    } <= names
+
+
+def test_the_source_archive_has_the_changelog_and_the_licence(dist: Path) -> None:
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"} <= names
+
+
+def test_each_place_that_names_the_version_names_the_same() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    for page in ("compose.yaml", "docs/containers.md", "docs/packages.md"):
+        found = re.findall(r"hkall[-_]gateway[-:](\d+\.\d+\.\d+)", (ROOT / page).read_text(encoding="utf-8"))
+        assert set(found) == {version}, page

@@ -243,6 +243,8 @@ EVENTS: Final = tuple(
         ("daemon.stop_failed",        "error",   "exception",                       "A bug at the end."),
         ("log.dropped",               "warning", "lines",
             "The destination of the log could not keep up."),
+        ("log.not_reopened",          "error",   "why",
+            "The log's file cannot be opened again after a rotation; the former one stays in use."),
         ("lab.partner_failed",        "error",   "agency exception",
             "A bug in a simulated partner (demo and tests only)."),
         ("twisted.said",              "debug",   "said room",                       "A message of Twisted."),

@@ -1,0 +1,51 @@
+"""compose.yaml and what it mounts: checked by Docker's own program, by HAProxy and by the gateway. It is not started here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.config import gateway
+from tests.programs import program
+
+ROOT = Path(__file__).parents[1]
+HAPROXY = ROOT / "packaging" / "container" / "haproxy.cfg"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """compose.yaml, as Docker's program reads it against its schema."""
+    command = [program("docker-compose", "docker-compose"), "--file", str(ROOT / "compose.yaml"), "config", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_gateway_has_no_rights_and_only_haproxy_publishes_ports(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert set(services) == {"gateway", "postgres", "haproxy"}
+    assert (services["gateway"]["read_only"], services["gateway"]["cap_drop"]) == (True, ["ALL"])
+    assert [name for name, service in services.items() if service.get("ports")] == ["haproxy"]
+    assert all((ROOT / mount["source"]).exists() for mount in services["haproxy"]["volumes"])
+
+
+def test_the_gateway_believes_the_address_of_haproxy_alone(compose: dict[str, Any]) -> None:
+    config = gateway.load(ROOT / "packaging" / "container" / "gateway.toml", {})
+    address = compose["services"]["haproxy"]["networks"]["outside"]["ipv4_address"]
+    assert [str(one) for one in (*config.sip2.proxy_from, *config.ncip.proxy_from)] == [f"{address}/32"] * 2
+    assert not any("127.0.0.1" in text for text in (*config.sip2.listen, *config.ncip.listen, *config.ops.listen))
+
+
+def test_haproxy_takes_its_configuration() -> None:
+    haproxy = program("haproxy", "haproxy")
+    done = subprocess.run(
+        [haproxy, "-c", "-f", HAPROXY], capture_output=True, text=True, timeout=60, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[WARNING]" not in done.stderr
