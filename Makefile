@@ -1,30 +1,37 @@
 # A new user needs `make run` and `make test` only.
 PYTHON ?= python3
 BIN    := .venv/bin
+SHELL  := bash
+.SHELLFLAGS := -o pipefail -c
 
-.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-packages dist deb check fmt docs \
-  bench mutate mutate-desk
+# Installs with a line for each library that it gets, so that nobody waits before a silent screen.
+INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --editable
+PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
+
+.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-packages docs-test dist deb site sbom audit \
+  check fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
 
 .venv/.run: pyproject.toml
 	@echo 'make: installing the gateway and its libraries into .venv, about a minute the first time'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[web]'
-	touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(INSTALL) '.[web]' $(PROGRESS)
+	@touch $@
 
 .venv/.test: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,web]'
-	touch .venv/.run $@
+	@echo 'make: installing the gateway and the tools of its tests into .venv, about two minutes the first time'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(INSTALL) '.[test,web]' $(PROGRESS)
+	@touch .venv/.run $@
 
 .venv/.bench: .venv/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench,web]'
 	touch $@
 
 run: free-ports .venv/.run
-	$(BIN)/python -m hkall_gateway.lab run --shift $(SHIFT)
+	@$(BIN)/python -m hkall_gateway.lab run --shift $(SHIFT)
 
 # Runs before the installation, with the machine's own Python.
 free-ports:
@@ -76,11 +83,16 @@ dist: .venv/.test
 deb:
 	packaging/build-deb dist
 
+# The pages, followed literally on empty Debian 12 and 13 systems: as root, apt install mmdebstrap. About ten minutes.
+docs-test: .venv/.test
+	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s
+
 check: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
 	$(BIN)/vulture
 	$(BIN)/vulture hkall_gateway bench
 	$(BIN)/python -m tests.house_style
@@ -91,6 +103,25 @@ fmt: .venv/.test
 
 docs: .venv/.test
 	$(BIN)/python -m hkall_gateway.cli.pages.build docs
+
+# The pages as a site with a search, in var/site; every link between pages is checked.
+site: .venv/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[site,web]'
+	$(BIN)/sphinx-build -q -W --keep-going -c docs/site -d var/site-doctrees -b html . var/site
+	@echo 'file://$(CURDIR)/var/site/index.html'
+
+# Everything that an installation contains, with versions and licences, in var/sbom.json (CycloneDX).
+sbom:
+	$(PYTHON) -m venv --clear var/sbom-venv
+	var/sbom-venv/bin/pip install --quiet --disable-pip-version-check '.[postgres,web]'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-file var/sbom.json var/sbom-venv/bin/python
+
+# Known vulnerabilities of the libraries in .venv; asks a database on the Internet, so it is not part of `make check`.
+audit: .venv/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/pip-audit --local --skip-editable
 
 # Mutation tests of the rules: about ten minutes; `.venv/bin/mutmut results` lists the mutants that no test notices.
 mutate: .venv/.test

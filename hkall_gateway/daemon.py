@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Connection
+from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -32,7 +33,7 @@ from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
 from hkall_gateway.edge.after_reply import AfterReply
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
-from hkall_gateway.edge.endpoints import server_endpoint, use_write_through
+from hkall_gateway.edge.endpoints import CannotOpen, server_endpoint, use_write_through
 from hkall_gateway.edge.gateway_number import numbered
 from hkall_gateway.edge.limits.accept_filter import Judge, Refusals, guarded
 from hkall_gateway.edge.limits.address_queue import AddressQueue
@@ -361,13 +362,25 @@ class Daemon:
         """Opens one port. A PROXY header is read below TLS. Without `admission` each address may connect."""
         text, around = numbered(text, number()), partial(self._behind, admission)
         if text.startswith(tls.KIND):
-            authorities = admission.client_ca if admission else None
-            endpoint: Any = tls.tls_entrance(self._reactor, text, shared=shared, authorities=authorities, around=around)
-            self._certificates.append(endpoint.certificates)
+            endpoint = self._tls_endpoint(text, admission, around, shared=shared)
         else:
             endpoint, factory = server_endpoint(self._reactor, text, shared=shared), around(factory)
-        port = use_write_through(await endpoint.listen(factory), self._soon.first, self._fair)
+        try:
+            opened = await endpoint.listen(factory)
+        except CannotListenError as error:
+            why = error.socketError.strerror or str(error.socketError)
+            raise CannotOpen(f"{text}: {why}: choose another port or address, or end the program that has it") from None
+        port = use_write_through(opened, self._soon.first, self._fair)
         self._ports.append(guarded(port, admission.judge, admission.refusals) if admission else port)
+
+    def _tls_endpoint(self, text: str, admission: Admission | None, around: Callable[[Any], Any], *, shared: bool) -> Any:
+        authorities = admission.client_ca if admission else None
+        try:
+            made = tls.tls_entrance(self._reactor, text, shared=shared, authorities=authorities, around=around)
+        except tls.ERRORS as error:
+            raise CannotOpen(f"{text}: {error}: see `hkall-gateway check-config`, as the gateway's user") from None
+        self._certificates.append(made.certificates)
+        return made
 
     def _behind(self, admission: Admission | None, factory: Any) -> Any:
         """Returns `factory`, behind the reader of PROXY headers if load balancers connect to its port."""
@@ -430,6 +443,13 @@ class Daemon:
         self._hashing.stop()
         self._hashing_logins.stop()
         LOG.info("daemon.stopped")
+
+    async def withdraw(self) -> None:
+        """Closes the ports that a failed start has opened, and signs off, so that no gateway counts as gone."""
+        for port in self._ports:
+            await port.stopListening()
+        self._ports.clear()
+        await self.heartbeat.stop()
 
     # ---- listeners to every committed unit of work
 

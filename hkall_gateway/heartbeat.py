@@ -96,7 +96,9 @@ class Heartbeat:
         )
 
     async def stop(self) -> None:
-        """Signs off; rows still claimed in our name become free."""
+        """Signs off; rows still claimed in our name become free. Without effect unless `start` has registered us."""
+        if self._timer is None:
+            return
         cancel(self._timer)
         self._timer = None
         now = self._now()

@@ -22,6 +22,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
+from hkall_gateway.edge.endpoints import CannotOpen
 from hkall_gateway.edge.log_console import Draw, drawing
 from hkall_gateway.heartbeat import ClockBehind, NameTaken
 from hkall_gateway.service_manager import READY, STOPPING, ServiceManager
@@ -46,11 +47,12 @@ def serve(
     beside: Callable[[Any], Any] | None = None,
     serving: Serving = Serving.ALL,
     log_format: LogFormat | None = None,
+    started: Callable[[], object] = lambda: None,
 ) -> int:
     """Runs until SIGTERM or SIGINT and returns the exit code.
 
     `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served;
-    `log_format`: without one, "console" if the log goes to a terminal.
+    `log_format`: without one, "console" if the log goes to a terminal. `started` is called once all ports are open.
     """
     reactor = the_reactor()
     config = gateway.load(path, os.environ)
@@ -58,7 +60,7 @@ def serve(
     log = _begin_log(config, log_format)
     ended: list[int] = []
     # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
-    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving)))
+    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving, started)))
     try:
         reactor.run(installSignalHandlers=False)
     finally:
@@ -111,8 +113,16 @@ def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:
 
 
 async def _live(
-    path: Path, config: GatewayConfig, reactor: Any, beside: Any, ended: list[int], log: BackgroundWriter, serving: Serving
+    path: Path,
+    config: GatewayConfig,
+    reactor: Any,
+    beside: Any,
+    ended: list[int],
+    log: BackgroundWriter,
+    serving: Serving,
+    started: Callable[[], object],
 ) -> None:
+    daemon = None
     try:
         daemon = Daemon(config, reactor, serving=serving)
         _count_lost(daemon, log)
@@ -121,10 +131,12 @@ async def _live(
             await company.start()
         await daemon.start()
     except Exception as error:
-        if isinstance(error, (ClockBehind, NameTaken)):
+        if isinstance(error, (CannotOpen, ClockBehind, NameTaken)):
             LOG.error("daemon.not_started", why=str(error))
         else:
             LOG.exception("daemon.not_started")
+        if daemon is not None:
+            await daemon.withdraw()
         ended.append(1)
         reactor.stop()
         return
@@ -135,6 +147,7 @@ async def _live(
     _obey_signals(daemon, path, reactor, service, log)
     service.notify(READY, SERVES)
     service.watch(reactor)
+    started()
 
 
 def _obey_signals(daemon: Daemon, path: Path, reactor: Any, service: ServiceManager, log: BackgroundWriter) -> None:

@@ -14,6 +14,7 @@ LONG: Final = (
     "test_scenarios.py",
     "test_two_gateways.py",
     "cli/test_backup.py",
+    "test_rolling_upgrade.py",
     "test_daemon.py",
     "test_daemon_live.py",
     "cli/test_endings.py",

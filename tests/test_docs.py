@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -16,7 +17,28 @@ from hkall_gateway.connectors import exports
 from hkall_gateway.edge.secrets import DECOY
 from tests.config.test_gateway import LEAST
 from tests.ncip.test_signed_tokens import pem
+from tests.walk.blocks import PAGES as WALKED
+from tests.walk.blocks import Block
+from tests.walk.blocks import blocks as walked
 
+BASE = {
+    "apt-get",
+    "cat",
+    "cd",
+    "chgrp",
+    "chmod",
+    "echo",
+    "install",
+    "journalctl",
+    "runuser",
+    "sed",
+    "sleep",
+    "systemctl",
+    "useradd",
+}
+"""What every Debian system has."""
+INSTALLED = {"createdb", "createuser", "curl", "hkall-gateway", "openssl", "pip", "python3"}
+"""What the first site installs: by its package, or by that of PostgreSQL."""
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 FIRST_SITE = ROOT / "docs" / "first-site.md"
@@ -35,11 +57,50 @@ def _commands(page: Path) -> list[str]:
 
 
 def test_the_first_site_s_configuration_and_policy_are_right(tmp_path: Path) -> None:
-    config, policy = _blocks(FIRST_SITE, "toml")
+    config, policy, later = _blocks(FIRST_SITE, "toml")
     (tmp_path / "gateway.toml").write_text(config, encoding="utf-8")
     (tmp_path / "policy.toml").write_text(policy, encoding="utf-8")
     assert load(tmp_path / "gateway.toml", VARIABLES).policy.file == tmp_path / "policy.toml"
     assert policies.load(tmp_path / "policy.toml").waits.requested_days == 4
+    (tmp_path / "live.toml").write_text(LEAST + later, encoding="utf-8")
+    assert load(tmp_path / "live.toml", VARIABLES).partners[0].url.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in walked("ils.md") if block.language == "toml"], ids=lambda block: block.place
+)
+def test_the_rows_of_each_library_system_are_right(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(re.sub(r"\[ils\]\n(.+\n)*", "", LEAST) + block.text, encoding="utf-8")
+    assert load(tmp_path / "gateway.toml", {"HKALL_ILS": "x"}).ils.is_living
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_for_the_shell_is_one(page: Path) -> None:
+    for block in _blocks(page, "sh"):
+        checked = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{page.name}: {checked.stderr}\n{block}"
+
+
+@pytest.mark.parametrize("page", WALKED)
+def test_what_needs_systemd_is_marked_so_and_nothing_else(page: str) -> None:
+    for block in walked(page):
+        needs = block.language == "sh" and bool(re.search(r"^(systemctl|journalctl)\b", block.text, re.MULTILINE))
+        assert needs == (block.mark == "pid1"), block.place
+
+
+@pytest.mark.parametrize("page", WALKED)
+def test_a_walked_page_uses_programs_that_the_first_site_installs(page: str) -> None:
+    for block in walked(page):
+        if block.language == "sh" and block.mark != "elsewhere":
+            assert programs(block.text) <= BASE | INSTALLED, block.place
+
+
+def programs(text: str) -> set[str]:
+    """The first word of each command; not of the text of a here-document, nor of a continued line."""
+    plain = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
+    lines = (re.sub(r"#.*|^export ", "", line).strip() for line in plain.splitlines())
+    words = (part.split()[0] for line in lines for part in line.split(" | ") if part.strip())
+    return {Path(re.sub(r"^\w+=\$\(", "", word)).name for word in words}
 
 
 def test_the_rows_of_vufind_and_openrs_are_right(tmp_path: Path) -> None:
@@ -73,7 +134,7 @@ def test_every_command_that_a_page_shows_is_there(page: Path) -> None:
         found: click.Command = main
         context = click.Context(main)
         for word in shown.split():
-            if not isinstance(found, click.Group) or not re.fullmatch(r"[a-z-]+", word):
+            if not isinstance(found, click.Group) or not re.fullmatch(r"[a-z][a-z-]*", word):
                 break
             inner = found.get_command(context, word)
             assert inner is not None, f"{page.name}: {shown}: there is no {word!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -55,7 +56,44 @@ def site(tmp_path: Path) -> Site:
 def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
     with socket.create_server(("127.0.0.1", getattr(site.ports, services))):
         code, log = site.ends(COMMAND, "serve", "--config", site.path)
-    assert (code, log.count(b"daemon.not_started")) == (1, 1), log
+    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    assert (code, "exception" in line) == (1, False), log
+    assert f"tcp:{getattr(site.ports, services)}" in line["why"]
+    assert "already in use: choose another port" in line["why"]
+
+
+def test_a_gateway_that_cannot_begin_does_not_count_as_gone(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", site.ports.ops)):
+        site.ends(COMMAND, "serve", "--config", site.path)
+    _, shown = site.ends(COMMAND, "status", "--json", "--config", site.path)
+    assert b'"gone"' not in shown
+
+
+@pytest.mark.parametrize("files", ["missing", "empty"])
+def test_a_certificate_that_cannot_be_used_is_named_by_check_config_and_in_one_line_by_serve(site: Site, files: str) -> None:
+    key = site.path.with_name("key.pem")
+    if files == "empty":
+        key.touch()
+    listen = f'["ssl:{site.ports.sip2}:privateKey={key}:certKey={key}"]'
+    site.path.write_text(
+        re.sub(r"(\[sip2\]\nlisten = ).*", rf"\1{listen}", site.path.read_text(encoding="utf-8")), encoding="utf-8"
+    )
+
+    checked = subprocess.run(
+        (COMMAND, "check-config", "--config", site.path), env=site.environ, capture_output=True, check=False, text=True
+    )
+    code, log = site.ends(COMMAND, "serve", "--config", site.path)
+
+    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    assert (code, "exception" in line, "check-config" in line["why"]) == (1, False, True)
+    assert (checked.returncode, len(checked.stderr.splitlines())) == (2, 1)
+    assert f"port {site.ports.sip2}: " in checked.stderr
+
+
+def test_check_config_notes_a_port_that_is_in_use(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", site.ports.ncip)):
+        code, shown = site.ends(COMMAND, "check-config", "--config", site.path)
+    assert (code, f"note: tcp:{site.ports.ncip}: Address already in use".encode() in shown) == (0, True)
 
 
 def test_what_runs_beside_it_cannot_begin(site: Site) -> None:
@@ -79,7 +117,7 @@ def written_by(site: Site, *options: str) -> bytes:
 
 
 def test_on_a_terminal_the_log_is_drawn_for_people_and_in_json_if_told(site: Site) -> None:
-    assert re.search(rb"\[.*error.*\].*daemon.not_started.*raised", written_by(site))
+    assert re.search(rb"\[.*error.*\].*daemon.not_started.*already in use", written_by(site))
     assert b'"event":"daemon.not_started"' in written_by(site, "--log-format", "json")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS, place
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
@@ -78,10 +78,15 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Fields that every document of a service has, even if the line does not name them."""
 
 
+ABOUT_VERSIONS: Final = "LookupVersion"
+
+
 def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
     """The message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
+    if service == ABOUT_VERSIONS:
+        return _about_versions(words, speaker, listener)
     if service not in SHAPES:
-        raise ValueError(f"{service} is no NCIP service; {_nearest(service, SHAPES)}")
+        raise ValueError(f"{service} is no NCIP service; {_nearest(service, (*SHAPES, ABOUT_VERSIONS))}")
     fields: dict[str, Any] = {
         HEADER: {
             "FromAgencyId": {"AgencyId": speaker},
@@ -96,6 +101,14 @@ def written(service: str, words: Iterable[str], speaker: str, listener: str, sec
         if path in ELEMENTS[service].children and path not in fields:
             fields[path] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return NcipMessage(service, fields)
+
+
+def _about_versions(words: Iterable[str], speaker: str, listener: str) -> NcipMessage:
+    """LookupVersion, which has no element but the two agencies, and needs no proof."""
+    if unknown := next(iter(words), None):
+        raise ValueError(f"{ABOUT_VERSIONS} has no {pair(unknown)[0]}; it takes --from and --to alone")
+    agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
+    return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
 
 
 def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Any]:

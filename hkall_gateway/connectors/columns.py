@@ -31,11 +31,12 @@ class BadFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its conversion, and whether it is required."""
+    """One column: its conversion, whether it is required, and its meaning, for docs/files.md."""
 
     name: str
     read: Callable[[str], Any]
-    required: bool = False
+    required: bool
+    about: str
 
 
 def text(value: str) -> str:

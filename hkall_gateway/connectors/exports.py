@@ -47,75 +47,77 @@ class Export(Generic[R]):
     columns: frozenset[str]
 
 
+NEEDED, OPTIONAL = True, False
+
 # fmt: off
 PATRONS: tuple[Column, ...] = (
-    Column("barcode",        text, required=True),
-    Column("name",           secret),
-    Column("name_zh",        secret),
-    Column("category",       text, required=True),
-    Column("study_mode",     text),
-    Column("expires",        day),
-    Column("email",          secret),
-    Column("language",       language),
-    Column("blocked",        yes),
-    Column("local_loans",    count),
-    Column("total_quota",    count),
-    Column("pin_hash",       secret),
-    Column("former_barcode", cards),
+    Column("barcode",        text,     NEEDED,   "the number of the card"),
+    Column("name",           secret,   OPTIONAL, "as in letters"),
+    Column("name_zh",        secret,   OPTIONAL, "the Chinese name, for letters in Chinese"),
+    Column("category",       text,     NEEDED,   "a `key` or an `ils_groups` of the policy; others may not borrow"),
+    Column("study_mode",     text,     OPTIONAL, "a word of the policy's `[study_modes]`"),
+    Column("expires",        day,      OPTIONAL, "the last day of the card"),
+    Column("email",          secret,   OPTIONAL, "where letters go; without it none are sent"),
+    Column("language",       language, OPTIONAL, "of letters"),
+    Column("blocked",        yes,      OPTIONAL, "the library's own system refuses loans"),
+    Column("local_loans",    count,    OPTIONAL, "books on loan from the library itself, for the shared quota"),
+    Column("total_quota",    count,    OPTIONAL, "the shared quota of this person, if the policy takes it from here"),
+    Column("pin_hash",       secret,   OPTIONAL, "Argon2id, as `hash-secret` prints it; without it the PIN is unknown"),
+    Column("former_barcode", cards,    OPTIONAL, "[cards that this one replaces](operations.md#a-card-is-replaced)"),
 )
 
 HOLDINGS: tuple[Column, ...] = (
-    Column("agency",       text, required=True),
-    Column("bib_id",       text, required=True),
-    Column("isbn",         text),
-    Column("title",        text, required=True),
-    Column("author",       text),
-    Column("volume",       text),
-    Column("barcode",      text, required=True),
-    Column("call_number",  text),
-    Column("status",       text, required=True),
-    Column("lendable",     yes_by_default),
-    Column("material",     text),
-    Column("local_bib_id", text),
+    Column("agency",       text,           NEEDED,   "the library that owns the copy: yours or a partner's `agency`"),
+    Column("bib_id",       text,           NEEDED,   "the title in the union catalogue, the same at all libraries"),
+    Column("isbn",         text,           OPTIONAL, "ISBN-10 or ISBN-13"),
+    Column("title",        text,           NEEDED,   ""),
+    Column("author",       text,           OPTIONAL, ""),
+    Column("volume",       text,           OPTIONAL, "of a work in several volumes; a request names one"),
+    Column("barcode",      text,           NEEDED,   "the number on the copy, unique within its library"),
+    Column("call_number",  text,           OPTIONAL, "as on the shelf; slips and work lists are sorted by it"),
+    Column("status",       text,           NEEDED,   "availability, in your system's word, or `AVAILABLE`"),
+    Column("lendable",     yes_by_default, OPTIONAL, "other libraries may borrow it"),
+    Column("material",     text,           OPTIONAL, "its type, `book` if empty; the policy says which are lent"),
+    Column("local_bib_id", text,           OPTIONAL, "the title in its owner's system"),
 )
 
-DELETED = Column("deleted", yes)
+DELETED = Column("deleted", yes, OPTIONAL, "the copy is gone; such a row needs only `agency` and `barcode`")
 """In holdings.csv: the copy is gone, and its row needs only agency and barcode."""
 
 CLOSURES: tuple[Column, ...] = (
-    Column("agency", text, required=True),
-    Column("from",   day,  required=True),
-    Column("to",     day,  required=True),
-    Column("reason", text),
+    Column("agency", text, NEEDED,   "the library that is closed"),
+    Column("from",   day,  NEEDED,   "the first closed day"),
+    Column("to",     day,  NEEDED,   "the last one"),
+    Column("reason", text, OPTIONAL, "for staff"),
 )
 
 PARTNERS: tuple[Column, ...] = (
-    Column("agency",             text, required=True),
-    Column("name",               text, required=True),
-    Column("url",                text, required=True),
-    Column("dialect",            text),
-    Column("secret_env",         text),
-    Column("priority",           count),
-    Column("institutional_card", text),
-    Column("timezone",           text),
+    Column("agency",             text,  NEEDED,   "its NCIP AgencyId"),
+    Column("name",               text,  NEEDED,   "for staff and letters"),
+    Column("url",                text,  NEEDED,   "its NCIP responder"),
+    Column("dialect",            text,  OPTIONAL, "a row of [config.md](config.md); `direct` if empty"),
+    Column("secret_env",         text,  OPTIONAL, "not kept: the proof of a partner is in the configuration"),
+    Column("priority",           count, OPTIONAL, "lender order, 0 first; 50 if empty"),
+    Column("institutional_card", text,  OPTIONAL, "the card to which our terminals lend it books"),
+    Column("timezone",           text,  OPTIONAL, "not kept"),
 )
 
 REQUESTS: tuple[Column, ...] = (
-    Column("side",           side,     required=True),
-    Column("request_id",     text,     required=True),
-    Column("partner",        text,     required=True),
-    Column("patron",         text),
-    Column("barcode",        text),
-    Column("title",          text,     required=True),
-    Column("bib_id",         text,     required=True),
-    Column("position",       position, required=True),
-    Column("placed",         day,      required=True),
-    Column("received",       day),
-    Column("first_checkout", day),
-    Column("due",            day),
-    Column("lender_due",     day),
-    Column("renewals",       count),
-    Column("recalled",       day),
+    Column("side",           side,     NEEDED,   "whether we borrow or lend the book"),
+    Column("request_id",     text,     NEEDED,   "the number under which both libraries know it"),
+    Column("partner",        text,     NEEDED,   "the other library"),
+    Column("patron",         text,     OPTIONAL, "the card; needed where we borrow"),
+    Column("barcode",        text,     OPTIONAL, "of the copy; needed once there is one"),
+    Column("title",          text,     NEEDED,   ""),
+    Column("bib_id",         text,     NEEDED,   ""),
+    Column("position",       position, NEEDED,   "where it is now, by [lifecycle.md](lifecycle.md)"),
+    Column("placed",         day,      NEEDED,   "when it was requested"),
+    Column("received",       day,      OPTIONAL, "when it came to the counter"),
+    Column("first_checkout", day,      OPTIONAL, "when it was lent; needed on loan"),
+    Column("due",            day,      OPTIONAL, "needed on loan"),
+    Column("lender_due",     day,      OPTIONAL, "the lender's own date"),
+    Column("renewals",       count,    OPTIONAL, "number of renewals so far"),
+    Column("recalled",       day,      OPTIONAL, "when the lender recalled it"),
 )
 # fmt: on
 

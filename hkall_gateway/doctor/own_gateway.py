@@ -221,6 +221,14 @@ def looked_at(text: str) -> EndpointCheck:
     return EndpointCheck(f"{kind}:{port}", _answers(host, int(port)), _taken(host, int(port)))
 
 
+def ports_in_use(config: GatewayConfig, number: str) -> Iterator[tuple[str, str]]:
+    """(port, why a gateway could not listen there now)."""
+    for text in endpoints(config, number):
+        seen = looked_at(text)
+        if seen.taken:
+            yield seen.name, seen.taken
+
+
 def judge_port(sheet: Sheet, port: EndpointCheck, running: Running) -> None:
     """The finding about one endpoint."""
     name = port.name
@@ -272,26 +280,30 @@ def _taken(host: str, port: int) -> str:
 
 def certificates(sheet: Sheet, tools: ExaminationTools, number: str) -> None:
     """The finding about key and certificate of each ssl: port."""
-    config = tools.means.config()
+    for port, shown in shown_certificates(tools.means.config(), number):
+        if isinstance(shown, str):
+            sheet.fail("certificate", f"port {port}: {shown}", MEND, about=port)
+        else:
+            tls.expiry(sheet, "certificate", shown, tools.means.clock(), about=port)
+    _none(sheet, "certificate", "no ssl: port is configured")
+
+
+def shown_certificates(config: GatewayConfig, number: str) -> Iterator[tuple[str, Sequence[Certificate] | str]]:
+    """(port, its certificate and chain, or why its files cannot be used) of each ssl: port."""
     for text in endpoints(config, number):
         if text.startswith(KIND):
             port, named = arguments(text)
             authorities = config.ncip.client_ca if text in _of_partners(config, number) else None
             try:
-                shown = _usable(named, authorities)
+                yield port, _usable(named, authorities)
             except ERRORS as bad:
-                sheet.fail("certificate", f"port {port}: {_unusable(bad)}", MEND, about=port)
-                continue
-            tls.expiry(sheet, "certificate", shown, tools.means.clock(), about=port)
-    _none(sheet, "certificate", "no ssl: port is configured")
+                yield port, _unusable(bad)
 
 
 def _usable(named: Mapping[str, str], authorities: Path | None) -> Sequence[Certificate]:
     """The certificate of a port and its chain. Raises one of ERRORS for files that the gateway could not use."""
-    key = Path(named.get("privateKey", "server.pem"))
-    key.read_bytes()  # OpenSSL does not say which file cannot be read
     server_context(named, authorities)
-    return load_pem_x509_certificates(Path(named.get("certKey", key)).read_bytes())
+    return load_pem_x509_certificates(Path(named.get("certKey", named.get("privateKey", "server.pem"))).read_bytes())
 
 
 OTHER_KEY: Final = ("no private key assigned", "key values mismatch")

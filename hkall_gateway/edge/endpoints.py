@@ -23,6 +23,10 @@ BACKLOG: Final = 512
 """Connections that the kernel holds until they are accepted; a full backlog delays a client by a second."""
 
 
+class CannotOpen(Exception):
+    """A port that cannot be opened. The text names it, the reason and the remedy."""
+
+
 def server_endpoint(reactor: Any, text: str, *, shared: bool = False) -> Any:
     """The server endpoint of a description. `shared`: other processes may listen on its port too (SO_REUSEPORT).
 

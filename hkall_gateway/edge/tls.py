@@ -122,6 +122,7 @@ def arguments(text: str) -> tuple[str, Mapping[str, str]]:
 def server_context(named: Mapping[str, str], authorities: Path | None = None) -> SSL.Context:
     """The context of a port with these arguments: privateKey, certKey (with the chain behind it), extraCertChain."""
     key = named.get("privateKey", "server.pem")
+    Path(key).read_bytes()  # OpenSSL does not say which file cannot be read
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
     made.set_min_proto_version(SSL.TLS1_2_VERSION)
     made.set_options(OPTIONS)

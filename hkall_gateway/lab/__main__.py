@@ -29,7 +29,10 @@ def main() -> None:
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 @click.option("--shift", type=int, default=0, show_default=True, help="Add this to every port.")
 def run(folder: Path, shift: int) -> None:
-    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves."""
+    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves.
+
+    Its addresses are printed once it runs.
+    """
     try:
         ports = Ports().shifted(shift)
     except ValueError as error:
@@ -42,14 +45,30 @@ def run(folder: Path, shift: int) -> None:
     demo_setup.fill_database(path, environ=os.environ)
     demo_setup.fill_catalogue(path, environ=os.environ)
     known = demo_setup.write_environment(path, ports)
-    site = f"http://127.0.0.1:{ports.web}"
-    click.echo(f"patrons' pages {site}/  patron P0001, PIN 1234")
-    click.echo(f"staff console {site}/staff/  login {demo_setup.STAFF[0]['login']}, password {demo_setup.PASSWORD}")
-    click.echo(
-        f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
+    raise SystemExit(
+        process.serve(
+            path,
+            beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S),
+            started=lambda: click.echo(_addresses(ports, known)),
+        )
     )
-    click.echo(f"terminal counter-1, password {demo_setup.PASSWORD}; in another shell: . {known}")
-    raise SystemExit(process.serve(path, beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
+
+
+def _addresses(ports: Ports, known: Path) -> str:
+    """Where the demo is, for people: addresses to click, and who may log in."""
+    here = "http://127.0.0.1"
+    logins = " or ".join(row["login"] for row in demo_setup.STAFF)
+    rows = (
+        ("patrons' pages", f"{here}:{ports.web}/", "patron P0001, PIN 1234"),
+        ("staff console", f"{here}:{ports.web}/staff/", f"login {logins}, password {demo_setup.PASSWORD}"),
+        ("help", f"{here}:{ports.web}/help", "the rules, in English and Chinese"),
+        ("health", f"{here}:{ports.ops}/readyz", ""),
+        ("metrics", f"{here}:{ports.ops}/metrics", ""),
+        ("NCIP", f"{here}:{ports.ncip}/ncip", f"client {demo_setup.DISCOVERY}, secret {demo_setup.PASSWORD}"),
+        ("SIP2", f"127.0.0.1:{ports.sip2}", f"terminal counter-1, password {demo_setup.PASSWORD}"),
+    )
+    table = "\n".join(f"  {name:<15}{address:<33}{about}".rstrip() for name, address, about in rows)
+    return f"\nThe gateway runs; Ctrl-C ends it.\n\n{table}\n\n  in another shell: . {known}\n"
 
 
 @main.command()

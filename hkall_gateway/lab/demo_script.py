@@ -15,7 +15,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.demo_site import DemoPeers, start_gateway
-from hkall_gateway.lab.partner import PartnerLibrary
+from hkall_gateway.lab.partner import PartnerLibrary, short
 from hkall_gateway.lab.terminal import SocketTerminal, call
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import calendar
@@ -69,7 +69,7 @@ class Demo:
     async def discovery(self, service: str, *words: str) -> NcipMessage:
         self.printer.wire("NCIP >", f"{service} {' '.join(words)}")
         reply = await self.peers.discovery.say(service, *words)
-        self.printer.wire("NCIP <", _short(reply))
+        self.printer.wire("NCIP <", short(reply))
         return reply
 
     async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
@@ -77,21 +77,8 @@ class Demo:
         found: NcipMessage = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
-        self.printer.wire(f"NCIP > {partner.agency}", _short(found))
+        self.printer.wire(f"NCIP > {partner.agency}", short(found))
         return found
-
-
-def _short(message: NcipMessage) -> str:
-    """A document as one line: its service and its request, copy and due date, or its Problem."""
-    problem = message.text("Problem/ProblemType")
-    if problem:
-        return f"{message.service}: {problem} ({message.text('Problem/ProblemDetail')})"
-    parts = [
-        message.text("RequestId/RequestIdentifierValue"),
-        "/".join(filter(None, [message.text("ItemId/AgencyId"), message.text("ItemId/ItemIdentifierValue")])),
-        message.text("DateDue") or message.text("ItemOptionalFields/DateDue"),
-    ]
-    return " ".join([message.service, *filter(None, parts)])
 
 
 async def play(reactor: Any) -> None:
@@ -133,7 +120,7 @@ async def _request(demo: Demo, counter: SocketTerminal) -> None:
 async def _arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
     demo.printer.chapter("CUHK ships its copy; our counter receives it, and the patron gets a letter")
     seen = len(cuhk.seen)
-    demo.printer.wire("NCIP < CUHK", _short(await cuhk.ship(number, COPY)))
+    demo.printer.wire("NCIP < CUHK", short(await cuhk.ship(number, COPY)))
     _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
     await demo.heard(cuhk, "ItemReceived", seen)
     letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
@@ -161,7 +148,7 @@ async def _way_home(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, n
     seen = len(cuhk.seen)
     _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
     await demo.heard(cuhk, "ItemShipped", seen)
-    demo.printer.wire("NCIP < CUHK", _short(await cuhk.receive(number, COPY)))
+    demo.printer.wire("NCIP < CUHK", short(await cuhk.receive(number, COPY)))
     counter.hang_up()
 
 

@@ -34,7 +34,8 @@ class PartnerLibrary:
 
     `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that ships
     only on command. `shelf` holds its copies, for LookupItemSet; `script` holds the manners of its next replies; `seen` holds
-    every document with its instant. `waits_s`: the seconds before each reply.
+    every document with its instant. `waits_s`: the seconds before each reply. `watch(direction, message)` is called with each
+    document, "<" for received, ">" for sent.
     """
 
     agency: str
@@ -50,6 +51,7 @@ class PartnerLibrary:
     script: deque[PartnerBehaviour] = field(default_factory=deque)
     seen: list[NcipMessage] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    watch: Callable[[str, NcipMessage], object] = lambda _direction, _message: None
 
     def site(self) -> Any:
         """Returns the site that listens at the partner's address."""
@@ -60,6 +62,7 @@ class PartnerLibrary:
         """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
         how = self.script.popleft() if self.script else ACCEPT
         message = documents.decode(body)
+        self.watch("<", message)
         if how.taken:
             self.seen.append(message)
             self.bodies.append(body)
@@ -69,8 +72,11 @@ class PartnerLibrary:
     async def say(self, service: str, *words: str) -> NcipMessage:
         """Sends a document in shorthand to the gateway, and returns its reply."""
         message = written(service, words, self.agency, self.us, self.secret, self.now())
+        self.watch(">", message)
         posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
-        return documents.decode(posted.body)
+        answer = documents.decode(posted.body)
+        self.watch("<", answer)
+        return answer
 
     async def ship(self, request: str, item: str) -> NcipMessage:
         """Sends ItemShipped for the copy, under the borrower's RequestId."""
@@ -101,6 +107,19 @@ class PartnerLibrary:
         """Whether the borrower has cancelled a request."""
         told = [message for message in self.seen if message.service == "CancelRequestItem"]
         return any(message.text("RequestId/RequestIdentifierValue") == request for message in told)
+
+
+def short(message: NcipMessage) -> str:
+    """A document as one line: its service and its request, copy and due date, or its Problem."""
+    problem = message.text("Problem/ProblemType")
+    if problem:
+        return f"{message.service}: {problem} ({message.text('Problem/ProblemDetail')})"
+    parts = [
+        message.text("RequestId/RequestIdentifierValue"),
+        "/".join(filter(None, [message.text("ItemId/AgencyId"), message.text("ItemId/ItemIdentifierValue")])),
+        message.text("DateDue") or message.text("ItemOptionalFields/DateDue"),
+    ]
+    return " ".join([message.service, *filter(None, parts)])
 
 
 class _Responder(resource.Resource):

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Engine, inspect
 
 VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
+_ABOUT: Final = re.compile(r'^"""(.+?)(?:"""|$)', re.MULTILINE)
 _LINE: Final = re.compile(r"^(revision|down_revision)\b[^=]*= *[\"']?(\w+)", re.MULTILINE)
 
 
@@ -29,6 +30,20 @@ def head() -> str:
 def knows(revision: str) -> bool:
     """Return whether this version of the program has that revision; a newer one has made it otherwise."""
     return not revision or revision in known()
+
+
+def pending(found: str) -> list[tuple[str, str]]:
+    """Return (revision, what it adds) of each revision after `found`, in the order in which an upgrade applies them."""
+    about = {}
+    for file in VERSIONS.glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        about[dict(_LINE.findall(text)).get("revision", "")] = "".join(_ABOUT.findall(text)[:1])
+    missing = []
+    at = head()
+    while at not in (found, "None"):
+        missing.append((at, about[at]))
+        at = known()[at]
+    return missing[::-1]
 
 
 def revision(engine: Engine) -> str:

@@ -513,6 +513,32 @@ def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Si
     assert site.do(Unit.request, "R1") is not None
 
 
+@pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
+def test_a_backup_killed_in_the_middle_leaves_the_last_one(site: Site, tmp_path: Path, turn: int) -> None:
+    site.do(placed)
+    copy = tmp_path / "copy"
+    site.done("backup", str(copy))
+    before = copy.read_bytes()
+
+    killed = ["backup", str(copy), "--force"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from hkall_gateway.cli import main; main()", *killed],
+        env={**os.environ, **site.environ, "HKALL_CONFIG": str(site.config)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        while running.poll() is None and len(list(tmp_path.glob("copy?*"))) == 0:
+            time.sleep(0.002)
+        time.sleep(0.02 * turn)
+        running.send_signal(signal.SIGKILL)
+
+    if running.returncode == -signal.SIGKILL and list(tmp_path.glob("copy?*")):
+        assert copy.read_bytes() == before  # it had not come to its end
+    site.done("backup", str(copy), "--force")
+    assert not list(tmp_path.glob("copy?*"))
+    site.done("restore", str(copy), "--force")
+
+
 def _numbered(unit: Unit, number: str) -> None:
     unit.open(Request(number, Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK"), now(), Actor("test", "world"))
 

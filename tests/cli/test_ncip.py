@@ -20,9 +20,11 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 SEEN: list[tuple[bytes, dict[str, str]]] = []
 FOUND = NcipMessage("LookupItemResponse", {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}})
 REFUSED = NcipMessage("LookupItemResponse", {"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "no such item"}]})
+VERSIONS = NcipMessage("LookupVersionResponse", {"VersionSupported": ["one", "two"]})
 REPLIES = {
     "/found": (200, encode(FOUND, DIALECTS["direct"])),
     "/refused": (500, encode(REFUSED, DIALECTS["direct"])),
+    "/versions": (200, encode(VERSIONS, DIALECTS["direct"])),
     "/garbage": (200, b"It works!"),
 }
 
@@ -91,6 +93,15 @@ def test_the_secret_goes_into_the_header_of_the_request_where_the_responder_want
     assert "s3cret" not in done.output
 
 
+def test_the_versions_of_a_peer_are_asked_for_without_a_secret(address: str) -> None:
+    done = run(f"{address}/versions", "LookupVersion", *WHO, "--secret-env", "KEY", KEY="s3cret")
+    ((body, _),) = SEEN
+    sent = decode(body)
+    assert (sent.service, sent.text("InitiationHeader/FromAgencyId/AgencyId")) == ("LookupVersion", "CUHK")
+    assert b"s3cret" not in body
+    assert (done.exit_code, "VersionSupported: one" in done.output) == (0, True)
+
+
 def test_a_file_is_sent_as_it_is(address: str, tmp_path: Path) -> None:
     file = tmp_path / "question.xml"
     file.write_bytes(b"<any bytes at all>")
@@ -127,6 +138,8 @@ def test_nobody_at_the_address_is_one_line_and_exit_1() -> None:
     ("words", "said"),
     [
         (("LookupItm", "item=HKU:K9"), "LookupItm is no NCIP service; did you mean LookupItem"),
+        (("LookupVersio",), "LookupVersio is no NCIP service; did you mean LookupVersion"),
+        (("LookupVersion", "item=HKU:K9"), "LookupVersion has no item; it takes --from and --to alone"),
         (("Dance",), "Dance is no NCIP service; one of "),
         (("LookupItem", "items=HKU:K9"), "LookupItem has no items; did you mean item"),
         (("LookupUser", "LoanedItemsDesird=yes"), "LookupUser has no LoanedItemsDesird; did you mean LoanedItemsDesired"),

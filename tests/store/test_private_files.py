@@ -64,3 +64,11 @@ def test_a_database_and_its_log_are_closed_to_others(tmp_path: Path, before: int
 def test_the_demo_s_secrets_are_the_owner_s_alone(tmp_path: Path) -> None:
     path = demo_setup.write_environment(tmp_path / "gateway.toml", demo_setup.Ports())
     assert mode(path) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root creates files in another user's name")
+def test_what_root_creates_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    private(tmp_path / "file")
+    made = (tmp_path / "file").stat()
+    assert (made.st_uid, made.st_gid) == (12345, 12346)

@@ -18,12 +18,18 @@ def db() -> None:
 
 
 @db.command()
+@click.option("--plan", is_flag=True, help="List the revisions that are missing, and change nothing.")
 @config_option
-def upgrade(config: Path) -> None:
+def upgrade(config: Path, *, plan: bool) -> None:
     """Upgrade the database to the revision that this program needs; forward only, while gateways may run.
 
+    \b
+    Example: hkall-gateway db upgrade --plan
     Example: hkall-gateway db upgrade
     """
+    if plan:
+        _show_plan(config)
+        return
     from sqlalchemy.exc import OperationalError
 
     from hkall_gateway.cli.work.endings import cause_of
@@ -38,6 +44,25 @@ def upgrade(config: Path) -> None:
     except OperationalError as error:
         raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
     click.echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
+
+
+def _show_plan(config: Path) -> None:
+    from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
+    from hkall_gateway.store import revisions
+
+    engine = open_database(config, any_revision=True)
+    new = engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()
+    before = "" if new else revision_of(engine, config)  # a connection would create the file
+    require_known(before)
+    missing = revisions.pending(before)
+    for revision, about in missing:
+        click.echo(f"{revision}  {about}")
+    if missing:
+        click.echo(
+            f"revision {before or 'none'} -> {revisions.head()}: a revision only adds, so gateways may work on meanwhile"
+        )
+    else:
+        click.echo(f"revision {before}: nothing to do")
 
 
 @db.command()

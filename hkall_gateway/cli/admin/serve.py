@@ -67,11 +67,18 @@ def check_config(config: Path) -> None:
 
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.config.notes import notes
+    from hkall_gateway.doctor.own_gateway import ports_in_use, shown_certificates
+    from hkall_gateway.machine import number
 
     found, library = load_config(config)
+    bad = [f"{config}: port {port}: {why}" for port, why in shown_certificates(found, number()) if isinstance(why, str)]
+    if bad:
+        raise CliError("\n".join(bad), WRONG)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
     for where, what in notes(found, library.policy):
         click.echo(f"note: {where}: {what}")
+    for name, why in ports_in_use(found, number()):
+        click.echo(f"note: {name}: {why}; as it should be while this gateway runs")
 
 
 @click.command("hash-secret")

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from hkall_gateway.cli.pages.doctor_page import doctor_page
+from hkall_gateway.cli.pages.files_page import files_page
 from hkall_gateway.cli.pages.letters_page import letters_page
 from hkall_gateway.cli.pages.logs_page import logs_page
 from hkall_gateway.cli.pages.man_page import completion, man_page
@@ -194,6 +195,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "letters.md": letters_page,
     "logs.md": logs_page,
     "doctor.md": doctor_page,
+    "files.md": partial(files_page, WRITTEN),
     "man/hkall-gateway.1": man_page,
     "completion/hkall-gateway": partial(completion, "bash"),
     "completion/hkall-gateway.fish": partial(completion, "fish"),

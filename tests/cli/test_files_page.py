@@ -1,0 +1,37 @@
+"""docs/files.md: each column has its values, and each sample can be loaded by the command beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hkall_gateway.cli import main
+from hkall_gateway.cli.admin.load import load
+from hkall_gateway.cli.pages.files_page import FILES, VALUES, LoadedFile
+from hkall_gateway.lab import demo_setup
+
+PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+
+
+def test_every_kind_of_file_that_load_reads_is_on_the_page() -> None:
+    assert sorted(file.kind for file in FILES) == sorted(load.commands)
+
+
+def test_every_way_to_read_a_column_is_described_and_used() -> None:
+    assert {column.read for file in FILES for column in file.columns} == set(VALUES)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.kind)
+def test_the_sample_can_be_loaded(file: LoadedFile, tmp_path: Path) -> None:
+    environ = demo_setup.environment(PORTS)
+    config = demo_setup.write_config(tmp_path, PORTS)
+    demo_setup.fill_database(config, environ)
+    sample = tmp_path / f"{file.kind}.csv"
+    sample.write_text(file.sample, encoding="utf-8")
+
+    done = CliRunner().invoke(main, ["load", file.kind, str(sample), "--config", str(config)], env=environ)
+
+    assert done.exit_code == 0, done.output
+    assert set(file.sample.partition("\n")[0].split(",")) <= {column.name for column in file.columns}

@@ -1,0 +1,56 @@
+"""db upgrade --plan: what an upgrade would add, on databases of released versions and on none."""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hkall_gateway.cli import main
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.store import revisions
+from tests.store.releases import RELEASES, VERSIONS
+
+PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return demo_setup.write_config(tmp_path, PORTS)
+
+
+def upgrade(config: Path, *words: str) -> list[str]:
+    done = CliRunner().invoke(main, ["db", "upgrade", *words, "--config", str(config)], env=demo_setup.environment(PORTS))
+    assert done.exit_code == 0, done.output
+    return done.output.splitlines()
+
+
+def content(file: Path) -> list[str]:
+    """Every table with its rows, as statements."""
+    with closing(sqlite3.connect(file)) as opened:
+        return list(opened.iterdump())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_missing_revision_is_named_and_nothing_is_changed(config: Path, version: str) -> None:
+    file = config.with_name("hkall.db")
+    file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
+    before = content(file)
+
+    *named, last = upgrade(config, "--plan")
+
+    assert content(file) == before
+    assert [line.split()[0] for line in named] == sorted(revisions.known())[1:]
+    assert all(len(line.split()) > 2 for line in named)
+    assert last.startswith(f"revision 0001 -> {revisions.head()}: ")
+    assert upgrade(config) == [f"revision 0001 -> {revisions.head()}"]
+    assert upgrade(config, "--plan") == [f"revision {revisions.head()}: nothing to do"]
+
+
+def test_a_database_that_is_not_there_yet_is_not_made(config: Path) -> None:
+    assert upgrade(config, "--plan")[-1].startswith(f"revision none -> {revisions.head()}")
+    assert not config.with_name("hkall.db").exists()
