@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
+from hkall_gateway.connectors.snapshot import Snapshot
+from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
@@ -50,8 +52,8 @@ class Post:
         self.clock = Clock()
         self.store.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "LU")])
         library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
-        ils: Any = None  # a delivery asks nothing of the local system
-        self.desk = Desk(self.store, ils, lambda: library, self.now)
+        verify: Any = None  # a delivery asks nothing of the local system
+        self.desk = Desk(self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now)
         self.answers = list(answers)
         self.carried: list[str] = []
         self.down: set[str] = set()
