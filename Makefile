@@ -8,8 +8,8 @@ SHELL  := bash
 INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --editable
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
-.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-packages docs-test dist deb site sbom audit \
-  check fmt docs bench mutate mutate-desk
+.PHONY: run free-ports demo catalogue test test-compiled test-browser attack scan-web test-postgres test-packages docs-test \
+  wheel wheel-compiled dist deb site sbom audit check fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -86,6 +86,21 @@ deb:
 # The pages, followed literally on empty Debian 12 and 13 systems: as root, apt install mmdebstrap. About ten minutes.
 docs-test: .venv/.test
 	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s
+
+# The wheel that runs on every machine, into dist/.
+wheel: .venv/.test
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m build --wheel --no-isolation
+
+# The same with the modules of packaging/compiled.py compiled, for this machine's Python: needs gcc and Python's headers.
+wheel-compiled: .venv/.test
+	rm -rf build
+	HKALL_COMPILED=1 $(BIN)/python -m build --wheel --no-isolation
+
+# The tests on the compiled build, which is installed into an environment of its own: make test-compiled TESTS='tests/sip2 tests/rules'
+TESTS ?= tests
+test-compiled: wheel-compiled
+	packaging/test-compiled $(TESTS)
 
 check: .venv/.test
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
-"""This machine: the name of the gateway on it, and whether a process runs."""
+"""This machine: the name of the gateway on it, whether a process runs, and whether the code is compiled."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 
 def instance() -> str:
@@ -29,3 +30,9 @@ def runs(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def compiled() -> bool:
+    """Return whether the installed package is the compiled build (`make wheel-compiled`)."""
+    found = find_spec("hkall_gateway.rules.policy")
+    return found is not None and not str(found.origin).endswith(".py")

@@ -6,7 +6,7 @@ Every value follows from a row's number, as in `lab.bulk`, which adds the years 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ def copies(count: int, now: datetime) -> Iterator[dict[str, Any]]:
     for number, request in enumerate(requests(count, now)):
         if request.item:
             copy = Holding(*request.item, request.bib_id, request.title, material=MATERIALS[number % len(MATERIALS)])
-            known = {name: getattr(copy, name) for name in copy.__slots__}
+            known = {field.name: getattr(copy, field.name) for field in fields(copy)}
             yield {**known, "call_number": _call_number(number) if number % 100 else ""}
 
 

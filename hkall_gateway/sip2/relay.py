@@ -440,7 +440,7 @@ def _blanked(body: bytes, dialect: Sip2Dialect) -> bytes:
     return _CONTROLS.sub(" ", text).encode(dialect.encoding, "surrogateescape")
 
 
-_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
 """C0, C1 (NEL among them) and Unicode's line ends; bytes of C1 that are no character of the dialect's alphabet."""
 
 

@@ -179,7 +179,8 @@ class Outbox:
         """Return the results of all tries of a row, oldest first."""
         a = ATTEMPTS.c
         question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
-        return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in self._connection.execute(question))
+        found = map(tuple, self._connection.execute(question))
+        return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in found)
 
     # ---- immediate delivery to the local system
 
@@ -309,7 +310,7 @@ class Outbox:
         """Return (recipient, state, count, oldest) of all unsettled rows; letters are counted under "mail"."""
         line, state = OUTBOX.c.line, OUTBOX.c.state
         counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
-        found = [self._connection.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
+        found = [map(tuple, self._connection.execute(counted.where(those))) for those in (IS_WAITING, IS_DEAD)]
         return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:

@@ -62,7 +62,7 @@ def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]
     like = or_(*(and_(*(name.icontains(part, autoescape=True) for part in parts)) for name in names))
     columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
     rows = connection.execute(select(*columns).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
-    return tuple(_borrower(list(cells)) for cells in rows)
+    return tuple(map(_borrower, map(list, rows)))
 
 
 def lines(connection: Connection, card: str) -> tuple[RequestEntry, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -301,7 +301,7 @@ async def _never(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 
 def _row(copy: Holding) -> dict[str, Any]:
-    return {name: getattr(copy, name) for name in copy.__slots__}
+    return {field.name: getattr(copy, field.name) for field in fields(copy)}
 
 
 def _open(unit: Unit, request: Request, now: datetime) -> Request:

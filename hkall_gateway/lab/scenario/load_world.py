@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, insert
@@ -33,5 +34,5 @@ def begin(unit: Unit, start: Start) -> None:
 
 
 def _row(record: Any) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in record.__slots__}
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}

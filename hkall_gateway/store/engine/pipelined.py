@@ -26,7 +26,8 @@ class StatementResult:
     __slots__ = ("_pipeline", "_result")
 
     def __init__(self, pipeline: PipelinedConnection) -> None:
-        self._pipeline, self._result = pipeline, None
+        self._pipeline = pipeline
+        self._result: Any = None
 
     def hear(self, result: Any) -> None:
         """Store the result."""

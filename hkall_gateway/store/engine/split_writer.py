@@ -45,8 +45,8 @@ class SplitWriter(Generic[J]):
         self._connection, self._begin, self._do_group, self._is_short = connection, begin, do_group, is_short
         self._in_reactor, self._batch = in_reactor, batch
         self._ends: SimpleQueue[Callable[[], GroupResult[J]] | None] = SimpleQueue()
-        self._thread = Thread(target=self._loop, name=name, daemon=True)
-        self._thread.start()
+        self._loop_thread = Thread(target=self._loop, name=name, daemon=True)
+        self._loop_thread.start()
         self._waiting: JobQueue[J] = JobQueue()
         self._busy = self._called = self._stopped = False
         self.groups = 0
@@ -66,7 +66,7 @@ class SplitWriter(Generic[J]):
         """Finish the queued jobs, then end the thread. Called once, from the reactor's thread."""
         self._stopped = True
         self._ends.put(None)
-        self._thread.join()
+        self._loop_thread.join()
         while jobs := self._waiting.take(self._batch):
             result = self._do_group(self._connection, jobs)
             self._waiting.put_again(result.again)

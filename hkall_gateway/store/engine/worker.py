@@ -83,8 +83,8 @@ class Worker(Generic[J]):
         self._away: BaseException | None = None
         self.groups = 0
         self.units = 0
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-        self._thread.start()
+        self._loop_thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._loop_thread.start()
 
     def put(self, job: J) -> None:
         """Queue a job; while the database is away, refuse it immediately. RuntimeError after `stop`."""
@@ -103,7 +103,7 @@ class Worker(Generic[J]):
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join()
+        self._loop_thread.join()
 
     def _loop(self) -> None:
         while jobs := self._take():
@@ -128,14 +128,14 @@ class Worker(Generic[J]):
 
     def _connect_again(self, error: BaseException) -> None:
         """Open a new connection, at once or as soon as the database is back."""
-        LOG.warning("database.lost", lane=self._thread.name, why=name_of(error))
+        LOG.warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
         self._connection.close()
         while not self._connected():
             with self._wake:
                 if self._stopping:
                     return
                 self._wake.wait(AWAY_S)
-        LOG.info("database.back", lane=self._thread.name)
+        LOG.info("database.back", lane=self._loop_thread.name)
 
     def _connected(self) -> bool:
         try:

@@ -221,13 +221,14 @@ class Queries:
         r = REQUESTS.c
         question = select(r.side, r.position, func.count(), func.min(r.moved_at)).where(IS_OPEN)
         found = self._connection.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
-        return tuple((side, position, count, since) for side, position, count, since in found)
+        return tuple((side, position, count, since) for side, position, count, since in map(tuple, found))
 
     def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
         """Return (side, partner, position, count) of all open requests."""
         r = REQUESTS.c
         question = select(r.side, r.partner, r.position, func.count()).where(IS_OPEN).group_by(r.side, r.partner, r.position)
-        return tuple((side, partner, position, count) for side, partner, position, count in self._connection.execute(question))
+        found = self._connection.execute(question)
+        return tuple((side, partner, position, count) for side, partner, position, count in map(tuple, found))
 
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Return open requests, oldest first, of one position or one partner if given."""
