@@ -62,7 +62,7 @@ class DeskBridge:
         self, reactor: Any, store: Store, engine: Engine, make_unit: Callable[[Connection], Any], limit_s: float
     ) -> None:
         self._reactor, self._store, self._make_unit = reactor, store, make_unit
-        self._limit_s, self._closed, self._turn = limit_s, False, Turn()
+        self._limit_s, self._closed, self._turn = limit_s, False, Turn(reactor.seconds)
         self._own_engine = self._turn.engine(engine)
         self._waiting: set[Future[Any]] = set()
 

@@ -2,38 +2,54 @@
 
 Each thread of the pages wants the interpreter's lock, and so does the reactor, several times for one line of a terminal. Beside
 four threads the reactor comes fifth; beside one it comes next. So a thread draws its page only while it has the turn, and gives
-the turn away while it waits for something else: the database, the desk, a password's hash, the identity provider.
+the turn away while it waits for something else: the desk, a password's hash, the identity provider, a long statement.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
 SWITCH_S: Final = 0.0001
-"""While a page is drawn, its thread lets the reactor run after so many seconds; Python's own default is 0.005."""
+"""While pages are made, a thread lets the reactor run after so many seconds; Python's own default is 0.005."""
+LONG_S: Final = 0.03
+"""A statement that takes longer loses the turn. To give it away for each would bring the threads' rivalry back."""
 
 
 class Turn:
     """The turn of one process's pages: `with turn:` draws, `with turn.waiting():` inside it lets another page draw.
 
-    Never wait for the turn, that is, ask the database or the desk, while holding a lock that another page may want.
+    `seconds` is a monotonic clock. Never wait for the turn, that is, ask the database or the desk, while holding a lock that
+    another page may want.
     """
 
-    def __init__(self) -> None:
-        self._lock, self._mine = threading.Lock(), threading.local()
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds, self._changed = seconds, threading.Condition(threading.Lock())
+        self._owner, self._asking_since, self._inside = 0, -1.0, 0
         self._usual_switch_s = sys.getswitchinterval()
 
     def __enter__(self) -> None:
-        self._take()
+        with self._changed:
+            self._inside += 1
+            sys.setswitchinterval(SWITCH_S)
+            self._take()
 
     def __exit__(self, *_error: object) -> None:
-        self.give()
+        with self._changed:
+            self._give()
+            self._inside -= 1
+            if not self._inside:
+                sys.setswitchinterval(self._usual_switch_s)
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread has the turn."""
+        return self._owner == threading.get_ident()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -41,43 +57,44 @@ class Turn:
         if not self.held:
             yield
             return
-        self.give()
+        with self._changed:
+            self._give()
         try:
             yield
         finally:
-            self._take()
-
-    @property
-    def held(self) -> bool:
-        """Whether this thread has the turn."""
-        return getattr(self._mine, "held", False)
-
-    def give(self) -> None:
-        """Give the turn away; without effect in a thread that has none."""
-        if self.held:
-            self._mine.held = False
-            sys.setswitchinterval(self._usual_switch_s)
-            self._lock.release()
-
-    def _take(self) -> None:
-        self._lock.acquire()
-        self._mine.held = True
-        sys.setswitchinterval(SWITCH_S)
+            with self._changed:
+                self._take()
 
     def engine(self, engine: Engine) -> Engine:
-        """Return an engine on the same pool; its statements run while another page may draw."""
+        """Return an engine on the same pool; a page whose statement takes longer than LONG_S lets another one draw."""
         own = engine.execution_options()
 
-        def begin(*_args: Any) -> None:
-            self._mine.asked = self.held
-            self.give()
+        def begin(connection: Any, *_args: Any) -> None:
+            if self.held:
+                self._asking_since = connection.info["turn"] = self._seconds()
 
-        def end(*_args: Any) -> None:
-            if getattr(self._mine, "asked", False):
-                self._mine.asked = False
-                self._take()
+        def end(connection: Any, *_args: Any) -> None:
+            if connection.info.pop("turn", None) is not None:
+                with self._changed:
+                    self._asking_since = -1.0 if self.held else self._asking_since
+                    self._take()
 
         event.listen(own, "before_cursor_execute", begin)
         event.listen(own, "after_cursor_execute", end)
-        event.listen(own, "handle_error", end)
+        event.listen(own, "handle_error", lambda failed: end(failed.connection) if failed.connection else None)
         return own
+
+    def _give(self) -> None:
+        if self.held:
+            self._owner, self._asking_since = 0, -1.0
+            self._changed.notify()
+
+    def _take(self) -> None:
+        """Wait until nobody has the turn, or its owner has waited for a statement for long."""
+        while self._owner and not self.held and not self._asks_long():
+            self._changed.wait(LONG_S)
+        if not self.held:
+            self._owner, self._asking_since = threading.get_ident(), -1.0
+
+    def _asks_long(self) -> bool:
+        return 0 <= self._asking_since <= self._seconds() - LONG_S

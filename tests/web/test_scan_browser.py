@@ -114,6 +114,12 @@ def answered(driver: WebDriver, barcode: str) -> tuple[str, str]:
     return newest(driver)
 
 
+def shown(driver: WebDriver, text: str) -> None:
+    """Wait until the page says so."""
+    waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda found: text in found.find_element(By.TAG_NAME, "main").text)
+
+
 def focused(driver: WebDriver) -> str:
     return driver.switch_to.active_element.get_attribute("name") or ""
 
@@ -193,7 +199,7 @@ def test_whether_it_is_a_card_or_a_book_is_answered_by_the_keyboard(counter: Gat
         wedge(driver, "P0004")
         assert answered(driver, "P0004") == ("look", "Is this a card or a book?")
         driver.find_element(By.CSS_SELECTOR, "button[value=card]").send_keys(Keys.ENTER)
-        until(lambda: "Every scan lends to" in driver.find_element(By.TAG_NAME, "main").text, "the card")
+        shown(driver, "Every scan lends to")
         assert driver.find_element(By.NAME, "card").get_attribute("value") == "P0004"
     finally:
         driver.quit()
@@ -265,7 +271,7 @@ def test_a_command_of_the_request_page_by_the_keyboard(counter: Gateway) -> None
         reason.send_keys("it is here" + Keys.ENTER)  # Enter in the field presses no button
         assert driver.find_elements(By.CSS_SELECTOR, ".notice.done") == []
         driver.find_element(By.XPATH, "//button[text()='receive']").send_keys(Keys.ENTER)
-        until(lambda: "Done: receive" in driver.find_element(By.TAG_NAME, "main").text, "the command")
+        shown(driver, "Done: receive")
         assert "On the hold shelf" in driver.find_element(By.TAG_NAME, "main").text
     finally:
         driver.quit()

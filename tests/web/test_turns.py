@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.web.turns import Turn
+from hkall_gateway.web.turns import SWITCH_S, Turn
 
 LIMIT_S = 5.0
 
@@ -44,7 +46,7 @@ def another_draws(turn: Turn, threads: ThreadPoolExecutor) -> bool:
 
 
 def test_two_pages_are_never_drawn_at_once(threads: ThreadPoolExecutor) -> None:
-    turn, drawing, most = Turn(), [0], [0]
+    turn, drawing, most = Turn(time.monotonic), [0], [0]
 
     def draw() -> None:
         for _ in range(200):
@@ -59,13 +61,13 @@ def test_two_pages_are_never_drawn_at_once(threads: ThreadPoolExecutor) -> None:
 
 
 def test_nobody_else_draws_while_a_page_computes(threads: ThreadPoolExecutor) -> None:
-    turn = Turn()
+    turn = Turn(time.monotonic)
     with turn:
         assert not another_draws(turn, threads)
 
 
 def test_another_page_is_drawn_while_one_waits(threads: ThreadPoolExecutor) -> None:
-    turn = Turn()
+    turn = Turn(time.monotonic)
     with turn:
         with turn.waiting():
             assert another_draws(turn, threads)
@@ -73,7 +75,7 @@ def test_another_page_is_drawn_while_one_waits(threads: ThreadPoolExecutor) -> N
 
 
 def test_another_page_is_drawn_during_a_long_statement(engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn, drawn = Turn(), list[bool]()
+    turn, drawn = Turn(time.monotonic), list[bool]()
     own = turn.engine(engine)
     with turn, own.connect() as connection:
         driver: Any = connection.connection.driver_connection
@@ -83,8 +85,46 @@ def test_another_page_is_drawn_during_a_long_statement(engine: Engine, threads: 
     assert drawn == [True]
 
 
+def test_a_short_statement_keeps_the_turn(engine: Engine, threads: ThreadPoolExecutor) -> None:
+    turn, asked = Turn(lambda: 0.0), list[bool]()
+    with turn, turn.engine(engine).connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.create_function("meanwhile", 0, lambda: asked.append(another_draws(turn, threads)))
+        connection.execute(text("SELECT meanwhile()")).all()
+    assert asked == [False]
+
+
+def test_two_pages_with_long_statements_draw_in_turn(engine: Engine, threads: ThreadPoolExecutor) -> None:
+    turn, drawing, most = Turn(time.monotonic), [0], [0]
+    own = turn.engine(engine)
+
+    def draw() -> None:
+        with turn, own.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.create_function("rest", 0, lambda: time.sleep(0.05))
+            for _ in range(5):
+                connection.execute(text("SELECT rest()")).all()
+                drawing[0] += 1
+                most[0] = max(most[0], drawing[0])
+                time.sleep(0.001)
+                drawing[0] -= 1
+
+    begun = time.monotonic()
+    for drawn in [threads.submit(draw) for _ in range(4)]:
+        drawn.result(LIMIT_S)
+    assert most == [1]
+    assert time.monotonic() - begun < 4 * 5 * 0.05  # one after the other they would take as long
+
+
+def test_threads_change_more_often_while_a_page_is_made_and_no_longer() -> None:
+    usual, turn = sys.getswitchinterval(), Turn(time.monotonic)
+    with turn, turn.waiting():
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+    assert sys.getswitchinterval() == usual
+
+
 def test_a_statement_that_fails_gives_the_turn_back(engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn = Turn()
+    turn = Turn(time.monotonic)
     with turn, turn.engine(engine).connect() as connection:
         with pytest.raises(DBAPIError):
             connection.execute(text("SELECT * FROM no_such_table"))
@@ -95,7 +135,7 @@ def test_a_statement_that_fails_gives_the_turn_back(engine: Engine, threads: Thr
 
 @pytest.mark.parametrize("work", [lambda turn: turn.waiting(), lambda turn: turn])
 def test_an_error_leaves_the_turn_free(work: Callable[[Turn], Any], threads: ThreadPoolExecutor) -> None:
-    turn = Turn()
+    turn = Turn(time.monotonic)
     with pytest.raises(RuntimeError), work(turn):
         raise RuntimeError
     assert not turn.held
@@ -103,7 +143,7 @@ def test_an_error_leaves_the_turn_free(work: Callable[[Turn], Any], threads: Thr
 
 
 def test_a_thread_without_the_turn_asks_the_database_all_the_same(engine: Engine) -> None:
-    turn = Turn()
+    turn = Turn(time.monotonic)
     with turn.engine(engine).connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     assert not turn.held
