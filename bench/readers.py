@@ -1,4 +1,7 @@
-"""Readers who search the catalogue without pause, in a process: `python -m bench.readers URL READERS SECONDS TITLES`."""
+"""Readers who search the catalogue without pause, in a process: `python -m bench.readers URL READERS SECONDS TITLES`.
+
+Their threads search in turn, as those of the gateway's pages do.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from sqlalchemy import Engine
 from bench.catalogue import typed
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.search.searching import FoundTitles, search
+from hkall_gateway.web.turns import Turn
 
 QUERIES: Final = 400
 """Different queries of each reader."""
@@ -25,16 +29,18 @@ def read(engine: Engine, readers: int, titles: int, go_on: Callable[[], bool]) -
 
     AssertionError if a query is refused.
     """
-    waits, bad = list[float](), list[str]()
+    waits, bad, turn = list[float](), list[str](), Turn(time.perf_counter)
+    own = turn.engine(engine)
 
     def look(queries: Sequence[str]) -> None:
-        with engine.connect() as connection:
+        with own.connect() as connection:
             for query in cycle(queries):
                 if not go_on():
                     return
                 begun = time.perf_counter()
-                found = search(connection, query, lambda _agency, status: status == "Available On Shelf")
-                connection.rollback()
+                with turn:
+                    found = search(connection, query, lambda _agency, status: status == "Available On Shelf")
+                    connection.rollback()
                 waits.append(time.perf_counter() - begun)
                 if not isinstance(found, FoundTitles):
                     bad.append(f"{query}: {found}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -31,6 +32,7 @@ class Turn:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds, self._changed = seconds, threading.Condition(threading.Lock())
         self._owner, self._asking_since, self._inside = 0, -1.0, 0
+        self._waiting = deque[int]()
         self._usual_switch_s = sys.getswitchinterval()
 
     def __enter__(self) -> None:
@@ -87,14 +89,20 @@ class Turn:
     def _give(self) -> None:
         if self.held:
             self._owner, self._asking_since = 0, -1.0
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _take(self) -> None:
-        """Wait until nobody has the turn, or its owner has waited for a statement for long."""
-        while self._owner and not self.held and not self._asks_long():
-            self._changed.wait(LONG_S)
-        if not self.held:
-            self._owner, self._asking_since = threading.get_ident(), -1.0
+        """Wait, behind those who came before, until nobody has the turn, or its owner has waited for a statement for long."""
+        if self.held:
+            return
+        me = threading.get_ident()
+        self._waiting.append(me)
+        try:
+            while self._waiting[0] != me or (self._owner and not self._asks_long()):
+                self._changed.wait(LONG_S)
+        finally:
+            self._waiting.remove(me)
+        self._owner, self._asking_since = me, -1.0
 
     def _asks_long(self) -> bool:
         return 0 <= self._asking_since <= self._seconds() - LONG_S

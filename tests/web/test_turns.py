@@ -123,6 +123,24 @@ def test_threads_change_more_often_while_a_page_is_made_and_no_longer() -> None:
     assert sys.getswitchinterval() == usual
 
 
+def test_pages_draw_in_the_order_in_which_they_came(threads: ThreadPoolExecutor) -> None:
+    turn, drawn = Turn(time.monotonic), list[int]()
+
+    def draw(number: int) -> None:
+        with turn:
+            drawn.append(number)
+
+    with turn:
+        waiting = []
+        for number in range(3):
+            waiting.append(threads.submit(draw, number))
+            time.sleep(0.02)
+    draw(3)  # this thread has just had it
+    for one in waiting:
+        one.result(LIMIT_S)
+    assert drawn == [0, 1, 2, 3]
+
+
 def test_a_statement_that_fails_gives_the_turn_back(engine: Engine, threads: ThreadPoolExecutor) -> None:
     turn = Turn(time.monotonic)
     with turn, turn.engine(engine).connect() as connection:
