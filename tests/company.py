@@ -17,11 +17,16 @@ from typing import Any, TypeVar
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
+from hkall_gateway.config import gateway as config
 from hkall_gateway.lab import demo_setup
 from hkall_gateway.lab.demo_site import DemoPeers
 from hkall_gateway.lab.terminal import SocketTerminal, call
+from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.unit import Unit
 from tests import databases
 from tests.ports import free_ports
 
@@ -72,6 +77,15 @@ class Gateway:
             databases.fill(self.path, self.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
+
+    def plant(self, work: Callable[[Unit], None]) -> None:
+        """Do something in its database, before it starts."""
+        found = config.load(self.path, self.environ)
+        engine = open_engine(found.database.url)
+        store = Immediate(engine, make_unit(library_of(found)))
+        store.now(work)
+        store.close()
+        engine.dispose()
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine in the reactor's thread."""

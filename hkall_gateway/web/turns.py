@@ -78,8 +78,10 @@ class Turn:
         def end(connection: Any, *_args: Any) -> None:
             if connection.info.pop("turn", None) is not None:
                 with self._changed:
-                    self._asking_since = -1.0 if self.held else self._asking_since
-                    self._take()
+                    if self.held:
+                        self._asking_since = -1.0
+                    else:
+                        self._take()
 
         event.listen(own, "before_cursor_execute", begin)
         event.listen(own, "after_cursor_execute", end)
@@ -93,8 +95,6 @@ class Turn:
 
     def _take(self) -> None:
         """Wait, behind those who came before, until nobody has the turn, or its owner has waited for a statement for long."""
-        if self.held:
-            return
         me = threading.get_ident()
         self._waiting.append(me)
         try:

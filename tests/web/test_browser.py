@@ -61,6 +61,12 @@ def log_in(driver: WebDriver, gateway: Gateway) -> None:
     driver.find_element(By.CSS_SELECTOR, "main button").click()
 
 
+def shown(driver: WebDriver, text: str) -> None:
+    """Wait until the page says so; the page before may go while it is looked at."""
+    waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda found: text in found.find_element(By.TAG_NAME, "main").text)
+
+
 def wait_for(driver: WebDriver, heading: str) -> None:
     """Wait until the page with this heading is there; the one before it may go while it is looked at."""
     waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])

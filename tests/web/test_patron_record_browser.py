@@ -14,14 +14,10 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select
 
 from hkall_gateway.clock import now
-from hkall_gateway.config import gateway as config
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import fines
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.company import BIB, CARD, PIN, Gateway, until
 from tests.web.test_browser import SIZES, chromium, messages, wait_for
@@ -83,12 +79,7 @@ def site(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gat
     made.path.write_text(
         text.replace('agency = "CUHK"\n', f'agency = "CUHK"\ndiscovery_url = "{ELSEWHERE}"\n', 1), encoding="utf-8"
     )
-    found = config.load(made.path, made.environ)
-    engine = open_engine(found.database.url)
-    store = Immediate(engine, make_unit(library_of(found)))
-    store.now(plant)
-    store.close()
-    engine.dispose()
+    made.plant(plant)
     made.start()
     yield made
     made.end()

@@ -27,7 +27,7 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.company import Gateway, until
-from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, wait_for
+from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, shown, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -112,12 +112,6 @@ def answered(driver: WebDriver, barcode: str) -> tuple[str, str]:
     waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])  # the page before may go while it is looked at
     waiting.until(lambda found: barcode in found.find_element(By.CSS_SELECTOR, "[role=status]").text)
     return newest(driver)
-
-
-def shown(driver: WebDriver, text: str) -> None:
-    """Wait until the page says so."""
-    waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
-    waiting.until(lambda found: text in found.find_element(By.TAG_NAME, "main").text)
 
 
 def focused(driver: WebDriver) -> str:

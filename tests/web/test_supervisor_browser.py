@@ -16,19 +16,15 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from hkall_gateway.clock import now
-from hkall_gateway.config import gateway as config
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import library_of, make_unit
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Request, Side
 from hkall_gateway.store import closures, fines, quarantine
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.company import Gateway
-from tests.web.test_browser import SHOTS, SIZES, chromium, messages, wait_for
+from tests.web.test_browser import SHOTS, SIZES, chromium, messages, shown, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -64,12 +60,7 @@ def plant(unit: Unit) -> None:
 def desk(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with something to settle."""
     made = Gateway(reactor, tmp_path_factory.mktemp("supervisor"), pages=True)
-    found = config.load(made.path, made.environ)
-    engine = open_engine(found.database.url)
-    store = Immediate(engine, make_unit(library_of(found)))
-    store.now(plant)
-    store.close()
-    engine.dispose()
+    made.plant(plant)
     made.start()
     yield made
     made.end()
@@ -126,6 +117,7 @@ def test_each_page_fits_its_screen_and_has_no_barrier(desk: Gateway, size: str, 
         go(driver, desk, "/staff/patrons")
         keep(driver, f"patrons-{size}-{language}-{scheme}")
         driver.find_element(By.NAME, "q").send_keys("P0002", Keys.ENTER)
+        shown(driver, LOAN)
         driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}']")
         keep(driver, f"patron-{size}-{language}-{scheme}")
         assert [line for line in messages(driver) if "Content Security Policy" in line] == []
@@ -142,7 +134,7 @@ def test_a_dead_message_is_settled_by_keyboard_alone_and_without_scripts(desk: G
         driver.find_element(By.NAME, "row").send_keys(" ")
         driver.find_element(By.NAME, "reason").send_keys("meant for another library")
         driver.find_element(By.CSS_SELECTOR, "button[value='drop']").send_keys(Keys.ENTER)
-        assert "1 row is settled." in driver.find_element(By.TAG_NAME, "main").text
+        shown(driver, "1 row is settled.")
         assert len(driver.find_elements(By.CSS_SELECTOR, "[data-row]")) == rows - 1
         assert "meant for another library" not in driver.current_url
     finally:

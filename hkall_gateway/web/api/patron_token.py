@@ -14,6 +14,7 @@ from hkall_gateway.store.web_sessions import API_LONGEST, PATRON_API, WebSession
 from hkall_gateway.web.api.access import CHALLENGE, PATRON_PREFIX, SECURITY, patron_session
 from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
 from hkall_gateway.web.api.problems import Trouble, described, refused
+from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.patron import pins
 from hkall_gateway.web.patron.pins import PinRefused
 from hkall_gateway.web.patron.reasons import REASONS
@@ -33,7 +34,7 @@ def make(body: PatronLogin) -> Any:
     ends = now + API_LONGEST
     row = WebSession(hash_of(text), PATRON_API, "", found.barcode, "", "", PIN, "", now, now, ends)
     services().bridge.run(web_sessions.begin, row, now)
-    pins.count("admitted")
+    count_login("patron", "admitted")
     return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201
 
 

@@ -11,6 +11,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Borrower, Reason
 from hkall_gateway.store.web_sessions import PATRON
 from hkall_gateway.web.i18n import gettext, ngettext
+from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.patron import pins
 from hkall_gateway.web.patron.reasons import told
@@ -85,7 +86,7 @@ def begin(borrower: Borrower, source: str) -> None:
     """Begin the session of a patron. Raises Unavailable."""
     name = borrower.name.reveal() or borrower.name_zh.reveal()
     log_in(PATRON, name=name, source=source, card=borrower.barcode)
-    pins.count("admitted")
+    count_login("patron", "admitted")
 
 
 def page(error: str = "", card: str = "", goal: str | None = None) -> str:

@@ -10,10 +10,10 @@ from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS
+from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.oidc import Identified, OidcRefused
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.patron.login import LoginDenial, begin, page, ways
-from hkall_gateway.web.patron.pins import count
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import OIDC
 
@@ -62,7 +62,7 @@ def _admitted(person: Identified, goal: str) -> Response:
 
 
 def _refused(outcome: str, why: str = "") -> Response:
-    count(outcome, why)
+    count_login("patron", outcome, why)
     words = gettext(SSO_WORDS[outcome])
     return LoginDenial(words, SSO_CODES[outcome]).answer(page(words))
 

@@ -9,15 +9,14 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from flask import current_app, request
 
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Borrower, Reason, Sensitive
+from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.services import WebServices, services
 from hkall_gateway.web.throttle import LoginThrottle
 
-LOG = structlog.get_logger()
 THROTTLE: Final = "hkall_patron_throttle"
 OF_A_CARD: Final = 10
 """Wrong PINs for one card from all addresses together, after which each further try waits."""
@@ -45,22 +44,15 @@ def check(card: str, pin: str) -> Borrower | PinRefused:
     card, address = card.strip()[:LONGEST], request.remote_addr or ""
     wrong: LoginThrottle = current_app.extensions[THROTTLE]
     if (wait_s := math.ceil(wrong.wait_s(address, card))) > 0:
-        count("throttled")
+        count_login("patron", "throttled")
         return PinRefused(TOO_MANY, wait_s)
     found = services().bridge.ask(services().desk.counter.authenticate(card, Sensitive(pin[:LONGEST])))
     if isinstance(found, Borrower):
         wrong.right(address, card)
         return found
     if found.why is Reason.TRY_AGAIN:
-        count("ils_away")
+        count_login("patron", "ils_away")
     else:
         wrong.wrong(address, card)
-        count("wrong")
+        count_login("patron", "wrong")
     return PinRefused(found)
-
-
-def count(outcome: str, why: str = "") -> None:
-    """Count a patron's login by its outcome; one that was refused is logged, without the card."""
-    services().metrics.web_logins.labels("patron", outcome).inc()
-    if outcome != "admitted":
-        LOG.warning("web.login_refused", who="patron", outcome=outcome, why=why, peer=request.remote_addr or "")

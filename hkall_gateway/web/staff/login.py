@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import structlog
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
@@ -14,12 +13,12 @@ from wtforms import HiddenField, PasswordField, StringField
 from hkall_gateway.edge.secrets import DECOY, matches
 from hkall_gateway.store.web_sessions import STAFF
 from hkall_gateway.web.i18n import gettext, ngettext
+from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import StaffAccount, services
 from hkall_gateway.web.sessions import LOCAL, OIDC, log_in, log_out, staff
 from hkall_gateway.web.throttle import LoginThrottle
 
-LOG = structlog.get_logger()
 THROTTLE: Final = "hkall_staff_throttle"
 
 PAGES = Blueprint("staff_login", __name__)
@@ -48,7 +47,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
     login, password = (filled.login.data or "").strip(), filled.password.data or ""
     address, throttle = request.remote_addr or "", _throttle()
     if (wait_s := math.ceil(throttle.wait_s(address, login))) > 0:
-        _count("throttled")
+        count_login("staff", "throttled")
         return _page(filled, _wait(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
     with services().bridge.waiting():
@@ -56,7 +55,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
         right = matches(account.secret_hash if account else DECOY, password)
     if account is None or not right:
         throttle.wrong(address, login)
-        _count("wrong")
+        count_login("staff", "wrong")
         return _page(filled, gettext("Login or password is wrong.")), 401
     throttle.right(address, login)
     return _admitted(account, filled.next.data or "")
@@ -78,7 +77,7 @@ def page(error: str = "") -> str:
 
 def _admitted(account: StaffAccount, goal: str) -> Response:
     log_in(STAFF, name=account.name, source=LOCAL, login=account.login, role=account.role)
-    _count("admitted")
+    count_login("staff", "admitted")
     return redirect(_goal(goal), 303)
 
 
@@ -100,9 +99,3 @@ def _goal(text: str) -> str:
 def _throttle() -> LoginThrottle:
     found: LoginThrottle = current_app.extensions.setdefault(THROTTLE, LoginThrottle(services().seconds))
     return found
-
-
-def _count(outcome: str) -> None:
-    services().metrics.web_logins.labels("staff", outcome).inc()
-    if outcome != "admitted":
-        LOG.warning("web.login_refused", who="staff", outcome=outcome, peer=request.remote_addr or "")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-import structlog
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.store.web_sessions import STAFF
 from hkall_gateway.web import oidc
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS
+from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.oidc import Identified, OidcRefused, role_of
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import OIDC, log_in
 from hkall_gateway.web.staff.login import page
-
-LOG = structlog.get_logger()
 
 PAGES = Blueprint("staff_oidc", __name__)
 
@@ -56,13 +54,12 @@ def _admitted(person: Identified, goal: str) -> Response:
     if role is None:
         return _refused(NO_ROLE)
     log_in(STAFF, name=person.name, source=OIDC, login=person.login, role=role)
-    services().metrics.web_logins.labels("staff", "admitted").inc()
+    count_login("staff", "admitted")
     return redirect(local_path(goal, url_for("dashboard.dashboard")), 303)
 
 
 def _refused(outcome: str, why: str = "") -> Response:
-    services().metrics.web_logins.labels("staff", outcome).inc()
-    LOG.warning("web.login_refused", who="staff", outcome=outcome, why=why, peer=request.remote_addr or "")
+    count_login("staff", outcome, why)
     return Response(page(SSO_WORDS[outcome]), SSO_CODES[outcome], content_type="text/html; charset=utf-8")
 
 
