@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def file(tmp_path: Path) -> str:
         connection.exec_driver_sql("CREATE TABLE loans (id INTEGER)")
     engine.dispose()
     return url
+
+
+_COUNT_TO = """INSERT INTO loans WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {})
+    SELECT n FROM numbers"""
+_SHRINK = """import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in ("DELETE FROM loans WHERE id > 10", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+    other.execute(statement).fetchall()
+"""
+
+
+def _path(url: str) -> str:
+    return url.removeprefix("sqlite:///")
 
 
 def _rows(url: str) -> Callable[[], int]:
@@ -74,6 +89,19 @@ def test_a_group_that_ends_before_its_commit_leaves_nothing(
         store.now(Unit.write_partners, [Partner("CUHK", "CUHK")])
     assert store.read(Unit.partner, "CUHK").value is None
     store.close()
+
+
+def test_who_reads_the_file_as_memory_reads_on_when_another_process_shrinks_it(file: str) -> None:
+    engine = open_engine(file)
+    with engine.connect() as reader:
+        reader.exec_driver_sql(_COUNT_TO.format(200_000))
+        reader.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+        assert reader.exec_driver_sql("SELECT count(*) FROM loans").scalar() == 200_000
+        size = Path(_path(file)).stat().st_size
+        subprocess.run([sys.executable, "-c", _SHRINK, _path(file)], check=True)
+        assert Path(_path(file)).stat().st_size < size / 10
+        assert reader.exec_driver_sql("SELECT count(*), sum(id) FROM loans").one() == (10, 55)
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

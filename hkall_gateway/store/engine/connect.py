@@ -47,6 +47,8 @@ SILENCE: Final[Mapping[str, int]] = {
 
 BUSY_MS: Final = 5000
 """Wait for a SQLite file that another process writes, in milliseconds."""
+MAPPED: Final = 2**31 - 2**16
+"""Bytes of a SQLite file that are read as memory, SQLite's own limit: a search reads hundreds of pages, each a system call."""
 
 
 def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
@@ -117,5 +119,5 @@ def _in_memory(url: str) -> bool:
 
 
 def _sqlite_pragmas(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"mmap_size={MAPPED}"):
         connection.execute(f"PRAGMA {pragma}")
