@@ -57,14 +57,15 @@ def fine_for(request: Request, returned_on: date, policy: Policy, closures: Clos
     """
     if request.due is None:
         return 0
+    recall = _recall_facts(request)
     return fine(
         request.due,
         returned_on,
-        request.recalled_on or request.recall_was_on,
-        request.due_before_recall is not None and request.due_before_recall != request.due,
+        recall.recalled_on,
+        recall.shortened,
         policy,
         closures,
-        recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
+        recall_cancelled_on=recall.cancelled_on,
         stopped_on=stopped_on(request, policy),
     )
 
@@ -85,9 +86,15 @@ def rate(day: date, recall: RecallFacts, policy: Policy) -> int:
 
 def rate_for(request: Request, day: date, policy: Policy) -> int:
     """Return the cents for one overdue day of a loan, if it is still out then. Source: HKALL rules R40, R41."""
+    return rate(day, _recall_facts(request), policy)
+
+
+def _recall_facts(request: Request) -> RecallFacts:
+    """Return the facts of the recall in force, else of a cancelled one, which counts only for its own days."""
     before, due = request.due_before_recall, request.due
     shortened = before is not None and due is not None and before > due
-    return rate(day, RecallFacts(request.recalled_on, shortened, request.recall_cancelled_on), policy)
+    cancelled_on = None if request.recalled_on else request.recall_cancelled_on
+    return RecallFacts(request.recalled_on or request.recall_was_on, shortened, cancelled_on)
 
 
 def costs(day: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates.calendar import civil
@@ -189,8 +189,8 @@ def test_r40_a_loan_s_fine_leaves_out_closed_days_and_the_days_after_a_recall_wa
         ({}, POLICY, 200),
         ({"recalled_on": march(4)}, POLICY, 400),
         ({"recalled_on": march(17)}, POLICY, 200),
-        ({"recalled_on": march(4), "recall_cancelled_on": march(17)}, POLICY, 200),
-        ({"recalled_on": march(4), "recall_cancelled_on": march(18)}, POLICY, 400),
+        ({"recall_was_on": march(4), "recall_cancelled_on": march(17)}, POLICY, 200),
+        ({"recall_was_on": march(4), "recall_cancelled_on": march(18)}, POLICY, 400),
         ({"recalled_on": march(4)}, STRICT, 200),
         ({"recalled_on": march(4), "due_before_recall": march(31)}, STRICT, 400),
         ({"recalled_on": march(4), "due_before_recall": DUE}, STRICT, 200),
@@ -199,3 +199,19 @@ def test_r40_a_loan_s_fine_leaves_out_closed_days_and_the_days_after_a_recall_wa
 )
 def test_r41_the_next_day_of_a_loan_costs_what_its_recall_says(facts: dict[str, object], policy: Policy, cents: int) -> None:
     assert rate_for(replace(LOAN, **facts), march(17), policy) == cents  # type: ignore[arg-type]
+
+
+DAYS = st.one_of(st.none(), st.integers(1, 31).map(march))
+
+
+@given(recalled=DAYS, was=DAYS, cancelled=DAYS, before=DAYS, strict=st.booleans())
+def test_r41_what_a_day_costs_is_what_it_adds_to_the_fine(
+    recalled: date | None, was: date | None, cancelled: date | None, before: date | None, strict: bool
+) -> None:
+    policy, day = (STRICT if strict else POLICY), DUE + timedelta(days=4)
+    loan = replace(
+        LOAN, recalled_on=recalled, recall_was_on=was, recall_cancelled_on=cancelled, due_before_recall=before, dropped_on=None
+    )
+    assume((recalled or was or DUE) < day)  # one that came on this day counts for no earlier one
+    added = fine_for(loan, day, policy) - fine_for(loan, day - timedelta(days=1), policy)
+    assert rate_for(loan, day, policy) == added
