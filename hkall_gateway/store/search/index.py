@@ -1,17 +1,21 @@
 """The search index: words of titles, as an FTS5 table in SQLite and as a tsvector in PostgreSQL.
 
 Both have four fields, and places in them, so that phrases are found. BARRIER keeps a phrase within one text.
+
+PostgreSQL reads all titles of each word of a phrase before it compares places, and most characters are in very many titles. So
+its vectors have each pair of neighbouring characters as a word too, and a query asks for the pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from sqlalchemy import Connection, text
 
-from hkall_gateway.store.search.folding import joined_words
+from hkall_gateway.store.search.folding import is_single, joined_words
 
 BARRIER: Final = "\ue000"
 """A word that no query contains, between two texts of a field."""
@@ -44,12 +48,23 @@ def as_vector(indexed: IndexedWords) -> str:
     places: dict[str, list[str]] = {}
     place = 0
     for field, weight in WEIGHTS.items():
+        before = ""
         for word in getattr(indexed, field).split():
             place += 1
             if word != BARRIER and place < _MOST_PLACES:
                 places.setdefault(word, []).append(f"{place}{weight}")
+                if is_single(before) and is_single(word):
+                    places.setdefault(before + word, []).append(f"{place - 1}{weight}")
+            before = word
         place += 1
     return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
+
+
+def in_pairs(phrase: Sequence[str]) -> list[str]:
+    """Return the words of a vector that mean a phrase: of two or more single characters their pairs, else its own words."""
+    if len(phrase) > 1 and all(map(is_single, phrase)):
+        return [first + second for first, second in pairwise(phrase)]
+    return list(phrase)
 
 
 def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:

@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import Connection, Select, bindparam, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from hkall_gateway.store.search.index import WEIGHTS
+from hkall_gateway.store.search.index import WEIGHTS, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.store.tables import HOLDINGS, TITLES
 
@@ -178,7 +178,7 @@ def tsquery(query: TitleQuery) -> str:
     """Return the query in the text form of PostgreSQL's tsquery."""
     weight = f":{WEIGHTS[query.field]}" if query.field is not SearchField.ANY else ""
     return " & ".join(
-        "(" + " <-> ".join(f"'{word}'{weight}" for word in phrase) + ")" for phrase in dict.fromkeys(query.phrases)
+        "(" + " <-> ".join(f"'{word}'{weight}" for word in in_pairs(phrase)) + ")" for phrase in dict.fromkeys(query.phrases)
     )
 
 
