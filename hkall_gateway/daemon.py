@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from hkall_gateway import __version__, config_mapping, logs
@@ -46,7 +47,7 @@ from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.log_events import VERSION
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
-from hkall_gateway.edge.secrets import Secrets, WrongPins
+from hkall_gateway.edge.secrets import Secrets, WrongPins, tell_nobody
 from hkall_gateway.heartbeat import Heartbeat, no_report
 from hkall_gateway.library import library_of, new_request_id
 from hkall_gateway.machine import instance, number, runs
@@ -65,9 +66,10 @@ from hkall_gateway.sip2 import dispatch as sip2
 from hkall_gateway.sip2.activity import TerminalLog
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import TerminalFactory
-from hkall_gateway.store import terminal_activity
+from hkall_gateway.store import cards, terminal_activity
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
+from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.unit import Unit
@@ -112,6 +114,11 @@ def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: All
     return judge
 
 
+def _unless_away(failure: Failure) -> None:
+    """Passes on all failures but that of a database that is away, which the store has logged."""
+    failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Who may connect to a port.
@@ -147,7 +154,8 @@ class Daemon:
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
         self._local = LocalSystemParts(self._means, self._verify_pin)
-        self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
+        self.secrets = self._make_secrets(self._hashing, self._wrong_pins(self._card_locked))
+        self._logins = self._make_secrets(self._hashing_logins, self._wrong_pins())
         self._activity = TerminalLog()
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
@@ -155,7 +163,7 @@ class Daemon:
         watch = counting.timed(self.metrics, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
         self._engine = engine
-        ils = self._local.connector(self.store, self._wrong_pins())
+        ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
         web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
         self.desk = Desk(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
         self.courier = self._make_courier()
@@ -176,23 +184,28 @@ class Daemon:
 
     # ---- parts
 
-    def _make_secrets(self, pool: ThreadPool) -> Secrets:
+    def _make_secrets(self, pool: ThreadPool, wrong: WrongPins) -> Secrets:
         in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
-        return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), self._wrong_pins())
+        return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
 
-    def _wrong_pins(self) -> WrongPins:
-        return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds)
+    def _wrong_pins(self, told: Callable[[str, float], None] = tell_nobody) -> WrongPins:
+        return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, told)
+
+    def _card_locked(self, card: str, seconds: float) -> None:
+        """Writes that wrong PINs locked a card, for the pages, which may be another process."""
+        now = self._clock()
+        written = self.store.run(cards.lock, card, now + timedelta(seconds=seconds), now, repeatable=True)
+        written.addErrback(_unless_away)
 
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, new_request_id, self.library.silent, self._moved)
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
-        return await self.secrets.verify(f"patron {card}", stored.reveal(), pin.reveal())
+        return await self.secrets.verify(card, stored.reveal(), pin.reveal())
 
-    async def _check_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    async def _check_pin(self, _card: str, stored: Sensitive, pin: Sensitive) -> bool:
         """Whether a PIN from the web fits. It uses the threads of logins: strangers who guess delay no reader at a terminal."""
-        fits = await self._logins.compare(stored.reveal(), pin.reveal())
-        return fits and not self.secrets.locked(f"patron {card}")
+        return await self._logins.compare(stored.reveal(), pin.reveal())
 
     def _make_courier(self) -> Courier:
         c = self.config.courier

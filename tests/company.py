@@ -78,14 +78,15 @@ class Gateway:
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
-    def plant(self, work: Callable[[Unit], None]) -> None:
-        """Do something in its database, before it starts."""
+    def plant(self, work: Callable[[Unit], T]) -> T:
+        """Do something in its database, before it starts, or read there while it runs."""
         found = config.load(self.path, self.environ)
         engine = open_engine(found.database.url)
         store = Immediate(engine, make_unit(library_of(found)))
-        store.now(work)
+        found_there = store.now(work)
         store.close()
         engine.dispose()
+        return found_there
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine in the reactor's thread."""

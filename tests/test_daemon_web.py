@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.clock import now
 from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.terminal import SocketTerminal
+from hkall_gateway.rules.vocabulary import Holding
+from hkall_gateway.store import cards
+from hkall_gateway.store.loads import loading
+from hkall_gateway.store.unit import Unit
 from tests.company import COMMAND, PATIENCE_S, Gateway, stamp, until
 
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -125,11 +131,31 @@ def test_the_end_closes_an_idle_browsers_connection(reactor: Any, tmp_path: Path
         made.end()
 
 
+@pytest.mark.parametrize("address", ["b/9%3Fx%23y%25", "b%2F9%3Fx%23y%25"])
+def test_a_title_with_a_slash_in_its_number_has_its_pages(gateway: Gateway, curl: Curl, address: str) -> None:
+    copy = Holding("CUHK", "Z1", "b/9?x#y%", "Zymurgy for beginners")
+
+    def load(unit: Unit) -> None:
+        loading.write(unit, "holdings", [copy], loading.begin(unit, "holdings"))
+
+    gateway.plant(load)
+    for path in (f"/title/{address}", f"/title/{address}/request", f"/api/v1/titles/{address}"):
+        code, page = curl(path)
+        assert (code, copy.title in page) == (200, True), path
+
+
 # ---- patrons
 
 
 def pin(curl: Curl, card: str, typed: str) -> tuple[int, str]:
     return curl.post("/login", "/login", f"barcode={card}", f"pin={typed}")
+
+
+def lock(gateway: Gateway, terminal: SocketTerminal, card: str) -> None:
+    """Lock a card by five wrong PINs at a terminal."""
+    for _ in range(5):
+        assert "|CQN|" in gateway.ask(terminal, f"23000{stamp()}AOHKU|AA{card}|AC|AD9999|")
+    until(lambda: gateway.plant(lambda unit: cards.is_locked(unit, card, now())), "the lock of the card")
 
 
 def test_wrong_pins_on_the_web_lock_no_card_at_a_terminal(gateway: Gateway, curl: Curl) -> None:
@@ -145,8 +171,7 @@ def test_wrong_pins_on_the_web_lock_no_card_at_a_terminal(gateway: Gateway, curl
 
 def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_the_web(gateway: Gateway, curl: Curl) -> None:
     terminal = gateway.counter()
-    for _ in range(5):
-        assert "|CQN|" in gateway.ask(terminal, f"23000{stamp()}AOHKU|AAP0005|AC|AD9999|")
+    lock(gateway, terminal, "P0005")
     code, page = pin(curl, "P0005", "1234")
     assert (code, "Card or PIN is wrong." in page) == (401, True)
     assert pin(curl, "P0006", "1234")[0] == 303
@@ -210,6 +235,22 @@ def test_the_pages_alone_serve_beside_the_gateway_on_its_database(
     assert lines(text, "daemon.stopped")
     assert lines(text, "timer.run") == []  # the gateway's own process does what time alone does
     assert curl("/help")[0] == 0
+
+
+def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_pages_in_a_process_of_their_own(
+    two_processes: tuple[Gateway, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    made, _ = two_processes
+    curl = Curl(made.ports.web, tmp_path)
+    terminal = made.counter()
+    lock(made, terminal, "P0005")
+    code, page = pin(curl, "P0005", "1234")
+    assert (code, "Card or PIN is wrong." in page) == (401, True)
+
+    assert [pin(curl, "P0004", "0000")[0] for _ in range(3)] == [401] * 3
+    assert [pin(Curl(made.ports.web, tmp_path), f"P00{n}", "0000")[0] for n in range(10, 16)] == [401] * 6
+    assert "|CQY|" in made.ask(terminal, f"23000{stamp()}AOHKU|AAP0004|AC|AD1234|")
+    assert pin(curl, "P0006", "1234")[0] == 303
 
 
 def test_the_pages_alone_need_a_web_table(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from hkall_gateway.config.loading import Strict
 from hkall_gateway.config.values import Agency, Text
-from hkall_gateway.rules.marc_fields import TITLE_SOURCES, ItemField, MarcMapping, overlaid, source
+from hkall_gateway.rules.marc_fields import NUMBER_IN_IDENTIFIER, TITLE_SOURCES, ItemField, MarcMapping, overlaid, source
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF
 
 
@@ -19,6 +19,15 @@ def _source(text: str) -> str:
 
 
 Source: TypeAlias = Annotated[str, AfterValidator(_source)]
+
+
+def _identifier(text: str) -> str:
+    if text.count(NUMBER_IN_IDENTIFIER) != 1:
+        raise ValueError(f"{text!r} does not have {NUMBER_IN_IDENTIFIER} once, as oai:cuhk.edu.hk:{NUMBER_IN_IDENTIFIER}")
+    return text
+
+
+Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
 Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
 Subfields: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]
 Sources: TypeAlias = tuple[Source, ...]
@@ -59,7 +68,13 @@ class Marc(Strict):
     agencies: Mapping[Text, Agency] = Field(default={}, description="agency of each code that `agency` of an item may hold")
     no_status: Text = Field(default=ON_SHELF, description="status of a copy without one")
 
+    oai_identifier: Identifier | None = Field(
+        default=None,
+        description="form of OAI-PMH identifiers, as oai:cuhk.edu.hk:{bib_id}; needed for deleted records of a harvest",
+    )
+
     def plain(self) -> MarcMapping:
         """The mapping that the reader uses."""
         titles = {fact: tuple(map(source, getattr(self, fact))) for fact in TITLE_SOURCES}
-        return MarcMapping(titles, overlaid(tuple(row.plain() for row in self.items)), self.agencies, self.no_status)
+        items = overlaid(tuple(row.plain() for row in self.items))
+        return MarcMapping(titles, items, self.agencies, self.no_status, self.oai_identifier or "")

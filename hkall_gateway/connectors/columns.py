@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,10 @@ T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
 """The place of a row, FILE:LINE, and its texts by column."""
 
+_BLOCK = 1 << 20
 TRUE = frozenset({"1", "y", "yes", "true", "t"})
+MOST_PLACES = 5
+"""Places of rows that one message names."""
 FALSE = frozenset({"", "0", "n", "no", "false", "f"})
 
 
@@ -139,30 +142,72 @@ def placed_records(
     """The same, each record with its FILE:LINE. With `left_out` the mistakes are put there, and their rows are left out."""
     mistakes: list[str] = [] if left_out is None else left_out
     made: list[tuple[str, T]] = []
-    seen: dict[tuple[str, ...], str] = {}
-    for where, row in rows:
-        values = _values(where, row, columns, mistakes)
-        wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
-        same = tuple(row.get(k, "") for k in key)
-        if same in seen:
-            wrong.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(seen[same], where)} too")
-        seen[same] = where
-        mistakes += wrong
-        if values is not None and not wrong:
-            made.append((where, make(values)))
+    places: dict[tuple[str, ...], str] = {}
+
+    def add(where: str, same: tuple[str, ...], record: T | None) -> str:
+        before = places.get(same, "")
+        places[same] = where
+        if record is not None and not before:
+            made.append((where, record))
+        return before
+
+    keep_records(rows, columns, make, key, add, mistakes, check)
     if mistakes and left_out is None:
         raise BadFile(mistakes)
     return tuple(made)
 
 
-def lines_of(places: Sequence[str], most: int = 5) -> str:
-    """Places of one or several files in short: `patrons.csv:3, 7, 12 and 40 more`."""
-    shown, file = [], ""
-    for place in places[:most]:
-        before, (file, _, line) = file, place.rpartition(":")
-        shown.append(line if file == before else place)
-    more = f" and {len(places) - most} more" if len(places) > most else ""
-    return ", ".join(shown) + more
+def keep_records(
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    make: Callable[[dict[str, Any]], T],
+    key: Sequence[str],
+    add: Callable[[str, tuple[str, ...], T | None], str],
+    mistakes: list[str],
+    check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
+) -> None:
+    """Hand each row on: `add(FILE:LINE, key, record)`, with None for a bad row, whose mistakes are put into `mistakes`.
+
+    `add` returns the place of the row before with the same key, "" for none; then it keeps no record.
+    """
+    for where, row in rows:
+        values = _values(where, row, columns, mistakes)
+        wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
+        same = tuple(row.get(k, "") for k in key)
+        if before := add(where, same, make(values) if values is not None and not wrong else None):
+            wrong.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(before, where)} too")
+        mistakes += wrong
+
+
+class Places:
+    """Places of rows: their number, and the first ones."""
+
+    __slots__ = ("_first", "_number")
+
+    def __init__(self, first: Sequence[str] = (), number: int = 0) -> None:
+        self._first, self._number = list(first), number
+
+    def __add__(self, other: Places) -> Places:
+        """Return the places of both; those of this one come first."""
+        return Places([*self._first, *other._first][:MOST_PLACES], len(self) + len(other))
+
+    def add(self, place: str) -> None:
+        """Count one more place."""
+        self._number += 1
+        if self._number <= MOST_PLACES:
+            self._first.append(place)
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __str__(self) -> str:
+        """Return the places of one or several files in short: `patrons.csv:3, 7, 12 and 40 more`."""
+        shown, file = [], ""
+        for place in self._first:
+            before, (file, _, line) = file, place.rpartition(":")
+            shown.append(line if file == before else place)
+        more = f" and {self._number - MOST_PLACES} more" if self._number > MOST_PLACES else ""
+        return ", ".join(shown) + more
 
 
 def _beside(other: str, where: str) -> str:
@@ -176,17 +221,29 @@ def _beside(other: str, where: str) -> str:
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
     """The rows of a CSV file with these columns in its first line, in any order. Raises BadFile."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadFile([f"{path}: byte {error.start}: not UTF-8"]) from None
+        with path.open(encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            try:
+                yield from _named(path, reader, columns)
+            except csv.Error as error:
+                raise BadFile([f"{path}:{reader.line_num + 1}: {error}"]) from None
+    except UnicodeDecodeError:
+        raise BadFile([f"{path}: byte {_first_bad_byte(path)}: not UTF-8"]) from None
     except OSError as error:
         raise BadFile([f"{path}: {error.strerror}"]) from None
-    # Not `splitlines`: it would end a line at characters that titles may hold, and inside quotation marks.
-    reader = csv.DictReader(StringIO(text, newline=""), restkey="", strict=True)
-    try:
-        yield from _named(path, reader, columns)
-    except csv.Error as error:
-        raise BadFile([f"{path}:{reader.line_num + 1}: {error}"]) from None
+
+
+def _first_bad_byte(path: Path) -> int:
+    """Return the place of the first byte that is not UTF-8."""
+    decoder, read = getincrementaldecoder("utf-8")(), 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(_BLOCK)
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                return read + len(block) - len(error.object) + error.start
+            read += len(block)
 
 
 def _named(path: Path, reader: csv.DictReader[str], columns: Sequence[Column]) -> Iterator[Row]:

@@ -19,6 +19,7 @@ from hkall_gateway.connectors.columns import (
     count,
     csv_rows,
     day,
+    keep_records,
     language,
     placed_records,
     position,
@@ -33,6 +34,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
+from hkall_gateway.store.loads.staging import StagedCopies
 
 __all__ = ["BadFile"]
 
@@ -156,31 +158,32 @@ def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
     """holdings.csv. Raises BadFile."""
-    return tuple(copy for _, copy in read_holdings_file(path).rows)
+    staged = StagedCopies()
+    read_holdings_file(path, staged)
+    return tuple(copy for _, copy in staged)
 
 
 @dataclass(frozen=True, slots=True)
 class HoldingsFile:
-    """The copies of holdings.csv with their FILE:LINE, the names of its columns, and the (agency, barcode) of deleted copies.
+    """The names of the columns of holdings.csv, and the (agency, barcode) of deleted copies.
 
     `mistakes` are those of rows that were left out, a line each.
     """
 
-    rows: tuple[tuple[str, Holding], ...]
     columns: frozenset[str]
     deleted: frozenset[tuple[str, str]] = frozenset()
     mistakes: tuple[str, ...] = ()
 
 
-def read_holdings_file(path: Path, *, skip: bool = False) -> HoldingsFile:
-    """Read holdings.csv. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
+def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
+    """Read holdings.csv; `staged` gets its copies. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
-    copies = placed_records(_but_deleted(rows, deleted), HOLDINGS, _copy, ("agency", "barcode"), left_out=mistakes)
+    keep_records(_but_deleted(rows, deleted), HOLDINGS, _copy, ("agency", "barcode"), staged.add, mistakes)
     if mistakes and not skip:
         raise BadFile(mistakes)
-    return HoldingsFile(copies, columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
+    return HoldingsFile(columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
 
 
 def _copy(row: dict[str, Any]) -> Holding:

@@ -10,11 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.connectors.columns import BadFile, Row, placed_records
+from hkall_gateway.connectors.columns import BadFile, Row, keep_records
 from hkall_gateway.connectors.exports import HOLDINGS
 from hkall_gateway.connectors.marc_records import BadRecord, DataField, MarcRecord, records
-from hkall_gateway.rules.marc_fields import MATERIALS, ItemField, MarcMapping, MarcSource
+from hkall_gateway.rules.marc_fields import MATERIALS, NUMBER_IN_IDENTIFIER, ItemField, MarcMapping, MarcSource
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Holding, Title
+from hkall_gateway.store.loads.staging import StagedCopies
 from hkall_gateway.store.search.isbns import isbns_of
 
 _DELETED: Final = "d"
@@ -25,13 +26,12 @@ _LINK: Final = re.compile(r"(\w{3})-(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class MarcFile:
-    """The copies of a file with their places, and its titles by number.
+    """The titles of a file by number.
 
     `complete` are titles of which the file names all copies of a library, by (agency, bib_id); a deleted record names none.
     `mistakes` are those of records that were left out, a line each.
     """
 
-    rows: tuple[tuple[str, Holding], ...]
     titles: dict[str, Title]
     complete: frozenset[tuple[str, str]]
     mistakes: tuple[str, ...] = ()
@@ -42,17 +42,17 @@ def installed() -> bool:
     return find_spec("pymarc") is not None
 
 
-def read(path: Path, mapping: MarcMapping, agency: str = "", *, skip: bool = False) -> MarcFile:
-    """Read a file; `agency` is the library whose copies these are, "" where the records say it.
+def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "", *, skip: bool = False) -> MarcFile:
+    """Read a file; `staged` gets its copies. `agency` is the library whose copies these are, "" where the records say it.
 
     Raises BadFile with all mistakes, each with the number of its record; with `skip` bad records are left out. A file that
     cannot be read to its end is bad in any case.
     """
     reader = RecordReader(path, mapping, agency)
-    rows = placed_records(reader.rows(), HOLDINGS, lambda row: Holding(**row), ("agency", "barcode"), left_out=reader.mistakes)
+    keep_records(reader.rows(), HOLDINGS, lambda row: Holding(**row), ("agency", "barcode"), staged.add, reader.mistakes)
     if reader.mistakes and not skip:
         raise BadFile(reader.mistakes)
-    return MarcFile(rows, reader.titles, frozenset(reader.complete), tuple(reader.mistakes))
+    return MarcFile(reader.titles, frozenset(reader.complete), tuple(reader.mistakes))
 
 
 # ---- facts of a record
@@ -87,7 +87,7 @@ class RecordReader:
         """Return the copies of a record, and keep its title. Raises BadRecord."""
         if isinstance(record, BadRecord):
             raise record
-        bib_id = self._first(record, "bib_id")
+        bib_id = self._number(record)
         if not bib_id:
             raise BadRecord("has no number")
         if record.leader[5] == _DELETED:
@@ -101,6 +101,19 @@ class RecordReader:
         libraries = {self._agency} if self._agency else {copy["agency"] for copy in copies if copy["agency"]}
         self.complete |= {(agency, bib_id) for agency in libraries}
         return [row | copy for copy in copies]
+
+    def _number(self, record: MarcRecord) -> str:
+        """Return the number of a title; where OAI-PMH deleted it, from the identifier. Raises BadRecord.
+
+        Where the identifier should hold it, it must be that of the fields: else a deletion would meet another title.
+        """
+        stated, form = self._first(record, "bib_id"), self._mapping.oai_identifier
+        if not record.identifier or (stated and not form):
+            return stated
+        told = _within(record.identifier, form)
+        if stated and told != stated:
+            raise BadRecord(f"by its OAI-PMH identifier its number is {told!r}, by its fields {stated!r}")
+        return told
 
     def _title(self, record: MarcRecord, bib_id: str) -> Title:
         linked = _linked(record)
@@ -151,6 +164,17 @@ class RecordReader:
             "lendable": "yes" if withheld in {"", "0"} else "no",
             "material": facts["material"] or MATERIALS.get(kind, "book"),
         }
+
+
+def _within(identifier: str, form: str) -> str:
+    """Return the number in an identifier of OAI-PMH. Raises BadRecord."""
+    if not form:
+        raise BadRecord(f"OAI-PMH says that {identifier!r} is deleted; [marc] oai_identifier must say where its number is")
+    before, _, after = form.partition(NUMBER_IN_IDENTIFIER)
+    number = identifier[len(before) : len(identifier) - len(after)]
+    if not number or identifier != f"{before}{number}{after}":
+        raise BadRecord(f"OAI-PMH's identifier {identifier!r} is not like {form}")
+    return number
 
 
 _Parts = dict[str, str]

@@ -29,6 +29,8 @@ _END, _END_OF_FIELD, _SUBFIELD, _ESCAPE, _BOM = b"\x1d", b"\x1e", b"\x1f", b"\x1
 _BETWEEN: Final = b"\r\n\0 \x1a"
 _LEADER, _ENTRY, _SCHEME = 24, 12, 9
 """Lengths of a leader and of an entry of the directory; the place in the leader that says UTF-8 (a) or MARC-8 (blank)."""
+_DELETED: Final = "     d".ljust(_LEADER)
+"""The leader of a record that OAI-PMH calls deleted."""
 _DIRECTORY: Final = re.compile(rb"(?:[0-9A-Za-z]{3}\d{9})*")
 
 DataField: TypeAlias = list[tuple[str, str]]
@@ -37,11 +39,15 @@ DataField: TypeAlias = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class MarcRecord:
-    """A record: `control` fields by tag (00X), `data` fields by tag, each in their order."""
+    """A record: `control` fields by tag (00X), `data` fields by tag, each in their order.
+
+    `identifier` is that of its OAI-PMH header, "" = it has none; a record that the header calls deleted has no fields.
+    """
 
     leader: str
     control: dict[str, list[str]]
     data: dict[str, list[DataField]]
+    identifier: str = ""
 
 
 class BadRecord(Exception):
@@ -183,14 +189,29 @@ def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRe
     count = 0
     try:
         for _, element in ends:
-            if element.find("{*}header") is None:  # else it is OAI-PMH's, around MARC's own
+            header = element.find("{*}header")  # of OAI-PMH, around MARC's own record, which has come before
+            if header is None:
                 count += 1
                 yield _xml_record(element, tags)
+            elif header.get("status") == "deleted":
+                count += 1
+                yield MarcRecord(_DELETED, {}, {}, _identifier(header))
             _free(element)
         if not count and (root := _local(ends.root)) != "collection":
             raise BadFile([f"{path}: {root}: not MARCXML"])
     except etree.XMLSyntaxError as error:
         raise BadFile([f"{path}: after record {count}: {error.msg}"]) from None
+
+
+def _identifier_around(element: Any) -> str:
+    """Return the identifier in the OAI-PMH header of the record that MARC's own is in; "" if there is none."""
+    around = next(element.iterancestors("{*}record"), None)
+    header = None if around is None else around.find("{*}header")
+    return "" if header is None else _identifier(header)
+
+
+def _identifier(header: Any) -> str:
+    return str(header.findtext("{*}identifier", "")).strip()
 
 
 def _local(element: Any) -> str:
@@ -207,7 +228,7 @@ def _free(element: Any) -> None:
 def _xml_record(element: Any, tags: Set[str]) -> MarcRecord | BadRecord:
     """Return a record with the fields of these tags, or what is wrong with it."""
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
-    found = MarcRecord(leader.ljust(_LEADER), {}, {})
+    found = MarcRecord(leader.ljust(_LEADER), {}, {}, _identifier_around(element))
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):
         if (tag := child.get("tag")) not in tags:
             continue

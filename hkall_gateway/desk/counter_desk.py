@@ -14,6 +14,7 @@ from hkall_gateway.desk.messages.commands import (
     CancelRequest,
     CheckIn,
     CheckOut,
+    InboxKey,
     Renew,
     RequestTitle,
     SeeItem,
@@ -79,8 +80,12 @@ class CounterDesk:
         return facts.borrower or Refused(facts.stranger)
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """The library's own books that a borrower has; None where the local system does not tell them."""
-        return await self._services.local.loans(card)
+        """The library's own books that a borrower has; None where the local system does not tell them. A minute old at most."""
+        return await self._services.own_loans.of(card)
+
+    async def leave(self, card: str) -> None:
+        """Forget what the local system told about a borrower who logs out."""
+        self._services.own_loans.forget(card)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """The state of a copy."""
@@ -146,14 +151,20 @@ class CounterDesk:
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
         """Renew all loans of a patron."""
-        return await self._about_card(cards.renew_all, ask, ask.pin, whole=True)
+        return await self._about_card(cards.renew_all, ask, ask.pin, ask.inbox, whole=True)
 
     async def _about_card(
-        self, work: Callable[..., Said], ask: CardCommand, pin: Sensitive = NOTHING, *, whole: bool = False
+        self,
+        work: Callable[..., Said],
+        ask: CardCommand,
+        pin: Sensitive = NOTHING,
+        inbox: InboxKey | None = None,
+        *,
+        whole: bool = False,
     ) -> Said | Refused:
         """Run `work` with the facts of the card's owner, under the present card; a `pin` must be right.
 
-        `whole` locks all of the patron's requests.
+        `inbox` recognises a repetition; `whole` locks all of the patron's requests.
         """
         if no := await self._services.pin_refused(ask.card, pin):
             return no
@@ -161,7 +172,7 @@ class CounterDesk:
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)
-        return await self._services.once(None, LockSet(ask.card, whole=whole), work, ask, facts)
+        return await self._services.once(inbox, LockSet(ask.card, whole=whole), work, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
         """Record the properties of a copy as a terminal reports them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,7 +13,7 @@ from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.common.patron_blocks import patron_blocks
 from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.messages.results import ChargeEntry, Refused
-from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.stored_words import RenewalSync
@@ -83,6 +83,12 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
         {agency: partner.name for agency, partner in unit.partners(agencies - {""}).items()},
         _may_use(context, facts),
     )
+
+
+def beside(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalLoan]:
+    """Return the library's own books that the patron has, the first due one first, without the HKALL books of the record."""
+    ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know them too
+    return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
 
 
 def _waiting(context: Context, request: Request) -> WaitingRequest:

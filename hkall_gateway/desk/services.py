@@ -12,6 +12,7 @@ from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.their_numbers import as_ours
 from hkall_gateway.desk.ils.local_system import USUAL, LocalSystem, OfflineRules, WebPins
+from hkall_gateway.desk.ils.own_loans import OwnLoans
 from hkall_gateway.desk.ils.unknown_words import UnknownWords
 from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
@@ -47,6 +48,7 @@ class DeskServices:
     ) -> None:
         self.store, self._library, self.now = store, library, now
         self.local = LocalSystem(store, ils, now, terms, web_pins)
+        self.own_loans = OwnLoans(self.local.loans, now)
         self._words = UnknownWords()
 
     @property

@@ -30,19 +30,32 @@ def same(a: str, b: str) -> bool:
     return hmac.compare_digest(_bytes(a), _bytes(b))
 
 
+def tell_nobody(_subject: str, _seconds: float) -> None:
+    """Do nothing: the default `told` of WrongPins."""
+
+
 class WrongPins:
     """Counts recent wrong secrets per subject.
 
-    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. At most `room`
-    subjects are remembered; beyond that, the subject with the oldest last wrong secret is forgotten.
+    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. `told` is called
+    with each subject that becomes locked, and the seconds to the end of the lock. At most `room` subjects are remembered;
+    beyond that, the subject with the oldest last wrong secret is forgotten.
     """
 
-    __slots__ = ("_attempts", "_room", "_seconds", "_window_s", "_wrong")
+    __slots__ = ("_attempts", "_room", "_seconds", "_told", "_window_s", "_wrong")
 
-    def __init__(self, attempts: int, window_s: float, seconds: Callable[[], float], room: int = 10_000) -> None:
+    def __init__(
+        self,
+        attempts: int,
+        window_s: float,
+        seconds: Callable[[], float],
+        told: Callable[[str, float], None] = tell_nobody,
+        room: int = 10_000,
+    ) -> None:
         self._attempts = attempts
         self._window_s = window_s
         self._seconds = seconds
+        self._told = told
         self._room = room
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
@@ -58,6 +71,8 @@ class WrongPins:
         self._wrong.move_to_end(subject)
         if len(self._wrong) > self._room:
             self._wrong.popitem(last=False)
+        if len(times) >= self._attempts:
+            self._told(subject, times[0] + self._window_s - self._seconds())
 
     def forget(self, subject: str) -> None:
         """Resets the count after the right secret."""
@@ -118,10 +133,6 @@ class Secrets:
     async def compare(self, stored: str, secret: str) -> bool:
         """Return whether a secret is that of a hash, without counting it. An empty `stored` takes as long, and fits none."""
         return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
-
-    def locked(self, subject: str) -> bool:
-        """Whether too many wrong secrets came for `subject`, so that not even the right one is accepted."""
-        return self._wrong.shut(subject)
 
     async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
         # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.

@@ -49,6 +49,7 @@ NAMES = {
     "HKUST": "The Hong Kong University of Science and Technology Library",
     "LU": "Lingnan University Library",
 }
+NAMES_ZH = {"CUHK": "香港中文大學圖書館", "HKUST": "香港科技大學圖書館", "LU": "嶺南大學圖書館"}
 
 
 def secret_variable(agency: str) -> str:
@@ -212,6 +213,7 @@ def _partner(agency: str, port: int, rank: int) -> str:
         "[[partners]]",
         agency=agency,
         name=NAMES.get(agency, agency),
+        name_zh=NAMES_ZH.get(agency, ""),
         url=f"http://127.0.0.1:{port}/ncip",
         secret_env=secret_variable(agency),
         institutional_card=f"{agency}-INST",

@@ -80,9 +80,15 @@ MATERIALS: Final[Mapping[str, str]] = MappingProxyType({"as": "journal", "ab": "
 # fmt: on
 
 
+NUMBER_IN_IDENTIFIER: Final = "{bib_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class MarcMapping:
-    """The mapping of one site. `agencies` are our names of libraries by the codes in the records."""
+    """The mapping of one site. `agencies` are our names of libraries by the codes in the records.
+
+    `oai_identifier` is the form of the identifiers of OAI-PMH, with {bib_id} for the number; "" = they do not hold it.
+    """
 
     titles: Mapping[str, tuple[MarcSource, ...]] = field(
         default_factory=lambda: {fact: tuple(map(source, texts)) for fact, texts in TITLE_SOURCES.items()}
@@ -90,6 +96,7 @@ class MarcMapping:
     items: tuple[ItemField, ...] = ITEM_FIELDS
     agencies: Mapping[str, str] = field(default_factory=dict)
     no_status: str = ON_SHELF
+    oai_identifier: str = ""
 
 
 def overlaid(rows: tuple[ItemField, ...]) -> tuple[ItemField, ...]:

@@ -1,4 +1,4 @@
-"""Data recorded by terminals: cards that they blocked, and item properties of copies."""
+"""Data recorded by terminals: cards that they blocked or that wrong PINs locked, and item properties of copies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.tables import CARD_BLOCKS, HOLDINGS, PROPERTIES
+from hkall_gateway.store.engine.upsert import insert_or_write_over
+from hkall_gateway.store.tables import CARD_BLOCKS, CARD_LOCKS, HOLDINGS, PROPERTIES
 from hkall_gateway.store.unit import Unit
 
 
@@ -36,6 +37,18 @@ def lift(unit: Unit, card: str, now: datetime, by: Actor) -> bool:
     if lifted:
         unit.note(about_card(card), "LIFT_BLOCK", {}, now, by)
     return lifted
+
+
+def lock(unit: Unit, card: str, ends_at: datetime, now: datetime) -> None:
+    """Record that wrong PINs locked a card until `ends_at`, and delete the locks that have ended."""
+    unit.execute(delete(CARD_LOCKS).where(CARD_LOCKS.c.ends_at <= now))
+    unit.execute(insert_or_write_over(CARD_LOCKS, unit.dialect, ["ends_at"]).values(card=card, ends_at=ends_at))
+
+
+def is_locked(unit: Unit, card: str, now: datetime) -> bool:
+    """Return whether wrong PINs have locked this card, in any process on this database."""
+    found = select(CARD_LOCKS.c.card).where(CARD_LOCKS.c.card == card, CARD_LOCKS.c.ends_at > now)
+    return unit.execute(found).first() is not None
 
 
 def properties_of(unit: Unit, item: ItemKey) -> str:

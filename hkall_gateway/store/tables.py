@@ -502,6 +502,15 @@ CARD_BLOCKS = Table(
     comment="Cards that a terminal blocked here; the local library system knows nothing of it, and a terminal lifts it again.",
 )
 
+CARD_LOCKS = Table(
+    "card_locks",
+    METADATA,
+    Column("card", Text, primary_key=True),
+    _instant("ends_at", required=True),
+    comment="Cards that wrong PINs locked at a terminal or over NCIP, until `ends_at`, so that the pages refuse them in any "
+    "process.",
+)
+
 FORMER_CARDS = Table(
     "former_cards",
     METADATA,

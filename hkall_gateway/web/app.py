@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, headers, i18n, layout, rules
+from hkall_gateway.web import errors, headers, i18n, layout, paths, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.patron import home, openurl, pins, public, record, request_title, search, title
@@ -96,8 +96,7 @@ def make_app(services: WebServices) -> Flask:
     app.session_interface = Sessions()
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    # No redirect of the router's own: it would lead to whatever host the caller has named.
-    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    paths.install(app)
     app.before_request(_begin)  # before the check of forms: an error page shows the number
     CSRFProtect(app)
     for part in (i18n, layout, headers, errors):
@@ -115,6 +114,6 @@ def make_app(services: WebServices) -> Flask:
 
 def _begin() -> None:
     g.number = request.environ.get(NUMBER, "")
-    request.environ[PAGE] = request.url_rule.rule if request.url_rule else ""
+    request.environ[PAGE] = paths.rule_of_page()
     if current().away:
         raise Unavailable("the database is away")

@@ -50,6 +50,11 @@ def language() -> str:
     return str(g.language)
 
 
+def library_name(agency: str, name: str) -> str:
+    """Return the name of a partner library in the language of this request; `name` where the site has no Chinese one."""
+    return services().settings().partner_names_zh.get(agency, name) if language() == CHINESE else name
+
+
 def gettext(text: str) -> str:
     """Return a text in the language of this request."""
     return str(_catalogue(language()).gettext(text))
@@ -92,6 +97,7 @@ def install(app: Flask) -> None:
     app.jinja_env.add_extension("jinja2.ext.i18n")
     words: Any = app.jinja_env
     words.install_gettext_callables(gettext, ngettext, newstyle=True)
+    app.jinja_env.globals["library_name"] = library_name
     app.jinja_env.filters.update(day=day, moment=moment, clock=clock, money=money)
     app.register_blueprint(PAGES)
 

@@ -21,6 +21,7 @@ from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import patron, staff
 
 STATIC: Final = Path(__file__).with_name("static")
+STAFF_PAGES: Final = "/staff/"
 AN_HOUR: Final = "public, max-age=3600"
 
 PAGES = Blueprint("layout", __name__)
@@ -116,7 +117,7 @@ def _shared() -> dict[str, Any]:
         "menu": _staff_menu() if found else [(e.path, e.word, request.blueprint in e.blueprints) for e in PUBLIC_MENU],
         "person": found,
         "reader": patron(),
-        "login": "/login?" + urlencode({"next": back}),
+        "login": "" if request.path.startswith(STAFF_PAGES) else "/login?" + urlencode({"next": back}),
         "role": StaffRole.of(found.role) if found else None,
         "home": url_for("dashboard.dashboard") if found else "/",
     }

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from typing import Final
+from urllib.parse import quote, urlsplit
 
-from flask import request
+from flask import Flask, request
+from werkzeug.routing import BaseConverter
+
+_CONVERTER: Final = re.compile(r"<\w+:")
+_PLAIN: Final = "/!$&'()*+,:;=@"
+"""Characters of a path that are written as they are, as Werkzeug does. Source: WHATWG URL Standard, path segments."""
+
+
+class TitleNumber(BaseConverter):
+    """A title's number in a path: it may have slashes, at its ends and two together too.
+
+    Links write them plainly, since proxies refuse or change `%2F`; an address with `%2F` leads to the same page.
+    """
+
+    regex = ".+?"
+    part_isolating = False
+    weight = 200
+
+
+def install(app: Flask) -> None:
+    """Let rules of the application have `<title:bib_id>`. No redirect of the router's own: it would lead to any host named."""
+    app.url_map.converters["title"] = TitleNumber
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+
+
+def rule_of_page() -> str:
+    """Return the rule of this request's address for the log and the metrics, such as /title/<bib_id>; "" for none."""
+    return _CONVERTER.sub("<", request.url_rule.rule) if request.url_rule else ""
 
 
 def way_back() -> str:
     """Return the address of this page for after a login; of a POST, which cannot be repeated so, its path alone."""
-    return request.full_path.rstrip("?") if request.method == "GET" else request.path
+    path, query = quote(request.path, _PLAIN), request.query_string.decode("ascii", "replace")
+    return f"{path}?{query}" if query and request.method == "GET" else path
 
 
 def local_path(text: str, otherwise: str) -> str:

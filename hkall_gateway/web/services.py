@@ -65,7 +65,8 @@ class HomeLibrary:
 class WebSettings:
     """The [web] table as the pages use it. `names` are the library's, by language; `places` those of its pickup locations too.
 
-    `partners` are the other libraries, in the order of the configuration. `pages_per_minute` are searches and titles for one
+    `partners` are the other libraries, in the order of the configuration; `partner_names_zh` are Chinese names of theirs, by
+    agency. `pages_per_minute` are searches and titles for one
     address; 0 = no limit.
     """
 
@@ -78,6 +79,7 @@ class WebSettings:
     proxies: AllowList = field(default_factory=lambda: AllowList(()))
     oidc: OidcSettings | None = None
     partners: tuple[HomeLibrary, ...] = ()
+    partner_names_zh: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     pages_per_minute: int = 240
 

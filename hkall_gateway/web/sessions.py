@@ -81,6 +81,7 @@ class Sessions(SessionInterface):
             response.delete_cookie(VISITOR, **_KEPT)
         elif session.over:
             response.delete_cookie(COOKIE, **_KEPT)
+            response.headers["Clear-Site-Data"] = '"cache"'  # "back" would show what browsers keep in spite of no-store
         if session.row is None and session.get(CSRF, "") != session.visitor:
             response.set_cookie(VISITOR, session[CSRF], **_KEPT)
 

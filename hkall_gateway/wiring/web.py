@@ -120,6 +120,7 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         proxies=AllowList(table.proxy_from),
         oidc=_oidc(table.oidc, environ) if table.oidc else None,
         partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
+        partner_names_zh={row.agency: row.name_zh for row in config.partners if row.name_zh},
         places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
         pages_per_minute=table.pages_per_minute,
     )

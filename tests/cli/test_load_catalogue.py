@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from sqlalchemy import select
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.databases import Schemas
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.search.searching import FoundTitles, search
 from hkall_gateway.store.tables import HOLDINGS
 from tests import databases
+from tests.conftest import DATABASES
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1})
 HEAD = "agency,bib_id,title,barcode,status,deleted\n"
@@ -26,6 +29,18 @@ def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path / "site", PORTS)
     databases.fill(path, demo_setup.environment(PORTS))
     return path
+
+
+@pytest.fixture(params=DATABASES)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """The configuration of a site on each database."""
+    schemas = Schemas(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
+    url = schemas.fresh_url() if schemas else "sqlite:///hkall.db"
+    path = demo_setup.write_config(tmp_path / "site", PORTS, keys={"database": {"url": url}})
+    databases.fill(path, demo_setup.environment(PORTS))
+    yield path
+    if schemas:
+        schemas.close()
 
 
 def run(config: Path, *words: str) -> Result:
@@ -82,12 +97,25 @@ def test_marc_records_become_copies_and_titles(config: Path) -> None:
     assert (found(config, "红高粱"), copies(config, "m1")) == (["m1"], {"M1", "M2"})
 
 
-def test_a_delta_takes_away_what_its_records_do_not_name(config: Path) -> None:
+def test_a_delta_takes_away_what_its_records_do_not_name(either: Path) -> None:
+    config = either
     load(config, record("m1", "Hong lou meng", "M1", "M2"), record("m2", "Dream studies", "M3"), record("m3", "Emma", "M4"))
     done = load(config, record("m1", "Hong lou meng", "M2"), record("m2", "Dream studies", status="d"))
     assert "0 new, 0 changed, 1 as before, 2 vanish" in done.output
     assert copies(config, "m1", "m2", "m3") == {"M2", "M4"}
     assert (found(config, "dream studies"), found(config, "emma")) == ([], ["m3"])
+
+
+def test_a_harvest_takes_away_what_its_headers_call_deleted(either: Path) -> None:
+    either.write_text(either.read_text() + '\n[marc]\noai_identifier = "oai:cuhk.example.hk:{bib_id}"\n')
+    load(either, record("m1", "Hong lou meng", "M1"), record("m2", "Dream studies", "M3"))
+    file = either.parent / "harvest.xml"
+    deleted = '<record><header status="deleted"><identifier>oai:cuhk.example.hk:m2</identifier></header></record>'
+    file.write_text(f"<OAI-PMH><ListRecords>{deleted}</ListRecords></OAI-PMH>")
+    done = run(either, "load", "holdings", str(file), "--agency", "CUHK")
+    assert (done.exit_code, "0 new, 0 changed, 0 as before, 1 vanish" in done.output) == (0, True), done.output
+    assert copies(either, "m1", "m2") == {"M1"}
+    assert (found(either, "dream studies"), found(either, "hong lou meng")) == ([], ["m1"])
 
 
 def test_a_delta_that_takes_away_too_much_is_refused(config: Path) -> None:

@@ -7,7 +7,7 @@ import gzip
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,27 @@ from hkall_gateway.connectors import marc, marc_records
 from hkall_gateway.connectors.columns import BadFile
 from hkall_gateway.rules.marc_fields import ITEM_FIELDS, ItemField, MarcMapping, overlaid, source
 from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.store.loads.staging import Placed, StagedCopies
 
 Write = Callable[..., Path]
 PLAIN = MarcMapping()
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file as it was read, with its copies."""
+
+    file: marc.MarcFile
+    rows: tuple[Placed, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def read(path: Path, mapping: MarcMapping, agency: str = "", *, skip: bool = False) -> Read:
+    staged = StagedCopies()
+    found = marc.read(path, mapping, staged, agency, skip=skip)
+    return Read(found, tuple(staged))
 
 
 def data(tag: str, *parts: str) -> Field:
@@ -73,7 +91,7 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
 
 
 def test_a_record_is_a_title_with_its_linked_fields(write: Write) -> None:
-    assert marc.read(write(hong_lou_meng()), PLAIN).titles == {
+    assert read(write(hong_lou_meng()), PLAIN).titles == {
         "b9": Title(
             "b9",
             "Hong lou meng : a novel",
@@ -88,7 +106,7 @@ def test_a_record_is_a_title_with_its_linked_fields(write: Write) -> None:
 
 
 def test_each_field_with_a_barcode_is_a_copy(write: Write) -> None:
-    rows = marc.read(write(hong_lou_meng()), replace(PLAIN, agencies={"HK-CU": "CUHK"})).rows
+    rows = read(write(hong_lou_meng()), replace(PLAIN, agencies={"HK-CU": "CUHK"})).rows
     title = ("b9", "Hong lou meng : a novel", "Cao, Xueqin", "9787020002207")
     assert [copy for _, copy in rows] == [
         Holding("CUHK", "001", *title, volume="v.1", call_number="PL2727 .S2 A1"),
@@ -98,7 +116,7 @@ def test_each_field_with_a_barcode_is_a_copy(write: Write) -> None:
 
 
 def test_the_library_of_a_file_counts_before_codes_in_it(write: Write) -> None:
-    rows = marc.read(write(hong_lou_meng()), PLAIN, "CUHK").rows
+    rows = read(write(hong_lou_meng()), PLAIN, "CUHK").rows
     assert {copy.agency for _, copy in rows} == {"CUHK"}
 
 
@@ -117,14 +135,14 @@ def test_the_library_of_a_file_counts_before_codes_in_it(write: Write) -> None:
     ],
 )
 def test_the_fields_of_copies_that_systems_export(write: Write, fields: list[Field], copy: dict[str, Any]) -> None:
-    ((_, found),) = marc.read(write(record("b1", *fields)), PLAIN, "CUHK").rows
+    ((_, found),) = read(write(record("b1", *fields)), PLAIN, "CUHK").rows
     assert found == replace(Holding("CUHK", "7", "b1", "Dune"), **copy)
 
 
 def test_a_site_s_own_field_counts_before_the_usual_ones(write: Write) -> None:
     own = MarcMapping(items=overlaid((ItemField("999", barcode="i", agency="m"),)))
     both = record("b1", data("999", "i7", "mCUHK"), data("952", "p8"))
-    assert [copy.barcode for _, copy in marc.read(write(both), own).rows] == ["7"]
+    assert [copy.barcode for _, copy in read(write(both), own).rows] == ["7"]
 
 
 def test_an_own_row_replaces_the_usual_one_of_its_tag() -> None:
@@ -134,12 +152,12 @@ def test_an_own_row_replaces_the_usual_one_of_its_tag() -> None:
 
 @pytest.mark.parametrize(("leader", "material"), [("nam", "book"), ("nas", "journal"), ("ngm", "dvd")])
 def test_the_leader_says_the_material(write: Write, leader: str, material: str) -> None:
-    ((_, copy),) = marc.read(write(record("b1", data("952", "p7"), leader=leader)), PLAIN, "CUHK").rows
+    ((_, copy),) = read(write(record("b1", data("952", "p7"), leader=leader)), PLAIN, "CUHK").rows
     assert copy.material == material
 
 
 def test_a_deleted_record_has_no_copies_any_more(write: Write) -> None:
-    found = marc.read(write(record("b1", data("952", "p7"), leader="dam")), PLAIN, "CUHK")
+    found = read(write(record("b1", data("952", "p7"), leader="dam")), PLAIN, "CUHK")
     assert not found.rows
     assert not found.titles
     assert found.complete == {("CUHK", "b1")}
@@ -147,9 +165,9 @@ def test_a_deleted_record_has_no_copies_any_more(write: Write) -> None:
 
 def test_a_record_names_all_copies_of_its_libraries(write: Write) -> None:
     bare = record("b1")
-    assert {("HK-CU", "b9"), ("HK-LU", "b9")} <= marc.read(write(hong_lou_meng()), PLAIN).complete
-    assert marc.read(write(bare), PLAIN, "CUHK").complete == {("CUHK", "b1")}
-    assert marc.read(write(bare), PLAIN).complete == frozenset()
+    assert {("HK-CU", "b9"), ("HK-LU", "b9")} <= read(write(hong_lou_meng()), PLAIN).complete
+    assert read(write(bare), PLAIN, "CUHK").complete == {("CUHK", "b1")}
+    assert read(write(bare), PLAIN).complete == frozenset()
 
 
 # ---- bad records
@@ -159,7 +177,7 @@ def test_every_bad_record_is_named_by_its_number(write: Write) -> None:
     good = record("b1", data("952", "p1"))
     path = write(good, record("", data("952", "p2")), record("b3", title=()), record("b4", data("952", "p1")), good)
     with pytest.raises(BadFile) as bad:
-        marc.read(path, PLAIN, "CUHK")
+        read(path, PLAIN, "CUHK")
     assert bad.value.mistakes == (
         f"{path}:record 2: has no number",
         f"{path}:record 3: has no title",
@@ -170,14 +188,14 @@ def test_every_bad_record_is_named_by_its_number(write: Write) -> None:
 
 def test_bad_records_are_left_out_where_that_is_wanted(write: Write) -> None:
     path = write(record("", data("952", "p2")), record("b3", data("952", "p3")))
-    found = marc.read(path, PLAIN, "CUHK", skip=True)
+    found = read(path, PLAIN, "CUHK", skip=True)
     assert ([copy.barcode for _, copy in found.rows], len(found.mistakes)) == (["3"], 1)
 
 
 def test_a_copy_without_a_library_is_bad(write: Write) -> None:
     path = write(record("b1", data("952", "p1")))
     with pytest.raises(BadFile, match="record 1: agency: is empty"):
-        marc.read(path, PLAIN)
+        read(path, PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +205,7 @@ def test_a_copy_without_a_library_is_bad(write: Write) -> None:
 def test_a_broken_record_does_not_hide_those_after_it(tmp_path: Path, broken: bytes) -> None:
     path = tmp_path / "some.mrc"
     path.write_bytes(record("b1", data("952", "p1")).as_marc() + broken + b"\r\n" + record("b3", data("952", "p3")).as_marc())
-    found = marc.read(path, PLAIN, "CUHK", skip=True)
+    found = read(path, PLAIN, "CUHK", skip=True)
     assert [copy.barcode for _, copy in found.rows] == ["1", "3"]
     assert [mistake.startswith(f"{path}:record 2: ") for mistake in found.mistakes] == [True]
 
@@ -204,7 +222,7 @@ def test_a_broken_record_does_not_hide_those_after_it(tmp_path: Path, broken: by
 def test_a_file_that_ends_too_early_is_refused_whatever_the_option(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadFile, match=name):
-        marc.read(tmp_path / name, PLAIN, "CUHK", skip=True)
+        read(tmp_path / name, PLAIN, "CUHK", skip=True)
 
 
 def test_entities_of_an_xml_file_open_no_other_file(tmp_path: Path) -> None:
@@ -213,7 +231,7 @@ def test_entities_of_an_xml_file_open_no_other_file(tmp_path: Path) -> None:
     entity = f'<!DOCTYPE c [<!ENTITY x SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
     fields = '<controlfield tag="001">b1</controlfield><datafield tag="245"><subfield code="a">T &x;</subfield></datafield>'
     path.write_text(f"{entity}<collection><record><leader>00000nam a2200000 a 4500</leader>{fields}</record></collection>")
-    assert marc.read(path, PLAIN, "CUHK").titles["b1"].title == "T"
+    assert read(path, PLAIN, "CUHK").titles["b1"].title == "T"
 
 
 # ---- files as systems write them
@@ -229,7 +247,7 @@ def bytes_of(title: bytes, scheme: str = "a", *, length: int | None = None) -> b
 
 def titles_of(tmp_path: Path, content: bytes, name: str = "some.mrc") -> list[str]:
     (tmp_path / name).write_bytes(content)
-    found = marc.read(tmp_path / name, PLAIN, "CUHK", skip=True)
+    found = read(tmp_path / name, PLAIN, "CUHK", skip=True)
     return [title.title for title in found.titles.values()] + [one.partition("record 1: ")[2] for one in found.mistakes]
 
 
@@ -276,7 +294,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str, content: byte
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(BadFile, match=said):
-        marc.read(tmp_path / name, PLAIN, "CUHK", skip=True)
+        read(tmp_path / name, PLAIN, "CUHK", skip=True)
 
 
 def test_a_field_that_is_not_read_does_no_harm(tmp_path: Path) -> None:
@@ -289,6 +307,57 @@ def test_records_of_oai_pmh_and_odd_leaders_are_read(tmp_path: Path) -> None:
     inner = re.sub("<leader>.*</leader>", "<leader>nam</leader>", inner)
     oai = f"<OAI-PMH><ListRecords><record><header/><metadata>{inner}</metadata></record></ListRecords></OAI-PMH>"
     assert titles_of(tmp_path, oai.encode(), "some.xml") == ["Dune"]
+
+
+HARVEST = replace(PLAIN, oai_identifier="oai:cuhk.example.hk:{bib_id}")
+
+
+def harvest(tmp_path: Path, *parts: str) -> Path:
+    """An answer to ListRecords; each part is the identifier of a deleted record, or an identifier and the number of one."""
+
+    def record_of(part: str) -> str:
+        identifier, _, number = part.partition(" ")
+        if not number:
+            return f'<record><header status="deleted"><identifier>{identifier}</identifier></header></record>'
+        inner = record_to_xml(record(number, data("952", f"p{number}")), namespace=True).decode()  # type: ignore[no-untyped-call]
+        return f"<record><header><identifier>{identifier}</identifier></header><metadata>{inner}</metadata></record>"
+
+    path = tmp_path / "harvest.xml"
+    records = "".join(map(record_of, parts))
+    namespace = "http://www.openarchives.org/OAI/2.0/"
+    path.write_text(f'<OAI-PMH xmlns="{namespace}"><ListRecords>{records}</ListRecords></OAI-PMH>')
+    return path
+
+
+def test_a_record_that_a_harvest_calls_deleted_has_no_copies_any_more(tmp_path: Path) -> None:
+    path = harvest(tmp_path, "oai:cuhk.example.hk:b1 b1", "oai:cuhk.example.hk:b2", "oai:cuhk.example.hk:b3/4 b3/4")
+    found = read(path, HARVEST, "CUHK")
+    assert [copy.barcode for _, copy in found.rows] == ["b1", "b3/4"]
+    assert found.complete == {("CUHK", "b1"), ("CUHK", "b2"), ("CUHK", "b3/4")}
+    assert read(harvest(tmp_path, "oai:cuhk.example.hk:b2"), HARVEST, "CUHK").complete == {("CUHK", "b2")}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "part", "said"),
+    [
+        (PLAIN, "oai:cuhk.example.hk:b2", "'oai:cuhk.example.hk:b2' is deleted; [marc] oai_identifier must say"),
+        (HARVEST, "oai:lu.example.hk:b2", "'oai:lu.example.hk:b2' is not like oai:cuhk.example.hk:{bib_id}"),
+        (HARVEST, "oai:cuhk.example.hk:", "'oai:cuhk.example.hk:' is not like"),
+        (HARVEST, "oai:cuhk.example.hk:77 b1", "by its OAI-PMH identifier its number is '77', by its fields 'b1'"),
+    ],
+)
+def test_an_identifier_that_does_not_hold_the_number_makes_its_record_bad(
+    tmp_path: Path, mapping: MarcMapping, part: str, said: str
+) -> None:
+    path = harvest(tmp_path, part)
+    with pytest.raises(BadFile, match=re.escape(said)) as bad:
+        read(path, mapping, "CUHK")
+    assert "record 1" in str(bad.value)
+    assert read(path, mapping, "CUHK", skip=True).complete == frozenset()
+
+
+def test_an_identifier_is_not_looked_at_while_no_record_is_deleted(tmp_path: Path) -> None:
+    assert [copy.barcode for _, copy in read(harvest(tmp_path, "oai:x:77 b1"), PLAIN, "CUHK").rows] == ["b1"]
 
 
 @pytest.mark.parametrize(

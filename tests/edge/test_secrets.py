@@ -244,7 +244,20 @@ def test_no_text_makes_is_hash_fail(text: str) -> None:
     assert is_hash("$argon2id$" + text) in (True, False)
 
 
-def test_a_comparison_counts_no_wrong_secret_and_sees_a_lock() -> None:
+def test_a_lock_is_told_with_the_seconds_to_its_end_again_when_it_is_renewed() -> None:
+    bench, told = Bench(), list[tuple[str, float]]()
+    wrong = WrongPins(3, 600, bench.seconds, lambda subject, seconds: told.append((subject, seconds)))
+    for at in (0.0, 100.0, 200.0, 600.0):
+        bench.at = at
+        wrong.count("P1")
+        wrong.count(f"P2 at {at}")
+    assert told == [("P1", 400.0), ("P1", 100.0)]
+    wrong.forget("P1")
+    wrong.count("P1")
+    assert len(told) == 2
+
+
+def test_a_comparison_counts_no_wrong_secret() -> None:
     bench = Bench()
     store = secrets(bench, attempts=3)
 
@@ -254,9 +267,7 @@ def test_a_comparison_counts_no_wrong_secret_and_sees_a_lock() -> None:
         return answers
 
     assert [compared(STORED, "0000") for _ in range(9)] == [[False]] * 9
-    assert (compared(STORED, "1234"), store.locked("patron P1")) == ([True], False)
+    assert compared(STORED, "1234") == [True]
     assert (compared("", "1234"), compared(STORED, "")) == ([False], [False])
     assert bench.ran == 12  # a hash each, of nobody's too
-    for n in range(3):
-        asked(store, f"wrong {n}")
-    assert store.locked("patron P1")
+    assert asked(store, "1234") == [True]

@@ -15,7 +15,8 @@ from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 from hkall_gateway.store import shelving_keys
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
-from hkall_gateway.store.loads.loading import CHUNK, LoadReport, Loss
+from hkall_gateway.store.loads.loading import CHUNK, LoadReport, Loss, Withdrawals
+from hkall_gateway.store.loads.staging import StagedCopies
 from hkall_gateway.store.tables import HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 
@@ -202,8 +203,25 @@ def test_the_report_counts_new_changed_same_and_vanishing_rows(store: Immediate)
 
 def test_the_report_knows_copies_by_library_and_barcode(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
-    coming = [replace(DUNE, agency="PolyU"), replace(DUNE, status="Available On Shelf")]
-    assert store.now(loading.compare, "holdings", coming) == LoadReport(before=1, new=1, changed=1, same=0, vanishing=0)
+    coming = staged(replace(DUNE, agency="PolyU"), replace(DUNE, status="Available On Shelf"))
+    assert store.now(loading.compare_copies, coming) == LoadReport(before=1, new=1, changed=1, same=0, vanishing=0)
+
+
+def test_the_report_says_what_each_library_loses(store: Immediate) -> None:
+    copies = [replace(DUNE, barcode=f"B{n}", agency=agency) for n in range(3) for agency in ("CUHK", "LU")]
+    _load(store, copies, kind="holdings")
+    gone = Withdrawals(copies=frozenset({("CUHK", "B0"), ("CUHK", "B1"), ("LU", "none")}))
+    coming = staged(copies[2], copies[4])  # B1 and B2 of CUHK
+    report = store.now(loading.compare_copies, coming, None, gone)
+    assert report == LoadReport(6, 0, 0, 2, 4, 0, 1, (Loss("CUHK", 3, 1, 1), Loss("LU", 3, 3, 0)))
+    assert store.now(loading.compare_copies, coming, {"title"}, gone, "CUHK").losses == (Loss("CUHK", 3, 1, 1),)
+
+
+def staged(*copies: Holding) -> StagedCopies:
+    made = StagedCopies()
+    for number, copy in enumerate(copies, 2):
+        made.add(f"holdings.csv:{number}", (copy.agency, copy.barcode), copy)
+    return made
 
 
 def test_the_report_changes_nothing(store: Immediate) -> None:

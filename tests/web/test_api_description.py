@@ -40,6 +40,7 @@ OPERATIONS = (
     ("POST", "/patron/record"),
     ("POST", "/patron/requests/{number}/cancel"),
     ("POST", "/patron/requests/{number}/renew"),
+    ("POST", "/patron/renew-all"),
     ("GET", "/lists"),
     ("GET", "/lists/{name}"),
     ("POST", "/requests"),

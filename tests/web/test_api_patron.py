@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
+from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
 from hkall_gateway.store import web_sessions
 from hkall_gateway.store.api_tokens import hash_of
@@ -18,7 +19,7 @@ from hkall_gateway.store.loads import loading
 from hkall_gateway.store.loads.former_cards import follow_card
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.services import EXTENSION, WebServices
-from tests.web.conftest import Site
+from tests.web.conftest import WORLD, Site
 from tests.web.given import given
 from tests.web.test_api import PROBLEM, program
 from tests.web.test_patrons import page_of
@@ -31,6 +32,7 @@ PATRONS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/patron/record", {}),
     ("/patron/requests/R1/cancel", {}),
     ("/patron/requests/R1/renew", {}),
+    ("/patron/renew-all", {}),
 )
 """Every operation of a patron, with a body."""
 
@@ -357,6 +359,44 @@ def test_a_loan_that_may_not_be_renewed_says_why(site: Site) -> None:
     given(site, P.ON_LOAN, "R1", due=today - timedelta(days=1), first_checkout=today - timedelta(days=16), loan_days=15)
     answer = phone(site).post("/patron/requests/R1/renew")
     assert (answer.status_code, answer.json["reason"]) == (409, "renewal_overdue")
+
+
+def test_all_loans_are_renewed_or_say_why_not_and_once_for_one_key(site: Site) -> None:
+    today = site.world.now.date()
+    lent = {"first_checkout": today - timedelta(days=14), "loan_days": 15}
+    given(site, P.ON_LOAN, "R1", due=today + timedelta(days=1), **lent)
+    given(site, P.ON_LOAN, "R2", due=today - timedelta(days=1), **lent)
+    given(site, P.REQUESTED, "R3")
+    made = phone(site)
+    answer = made.post("/patron/renew-all", key="k1")
+    assert answer.status_code == 200, answer.text
+    (done,), (not_done,) = answer.json["renewed"], answer.json["refused"]
+    assert (done["request"], done["renewals"], done["due"] > str(today + timedelta(days=1))) == ("R1", 1, True)
+    assert (not_done["title"], not_done["refusal"]["reason"]) == ("Title of R2", "renewal_overdue")
+
+    site.wait(minutes=50)
+    assert made.post("/patron/renew-all", key="k1").json == answer.json
+    assert site.world.request("R1").renewals == 1
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_record_has_the_librarys_own_loans_where_its_system_tells_them(own: bool) -> None:
+    world = World.open(WORLD.with_name("living-system.toml"))
+    site = Site(world)
+    try:
+        made = phone(site) if own else Phone(site, program(site, "client").secret)
+        body: dict[str, Any] = {} if own else {"card": CARD}
+        asked = len(world.ils.heard)
+        answers = [made.post("/patron/record", **body).json for _ in range(2)]
+        assert [[one["title"] for one in answer["own_loans"]] for answer in answers] == [["Persuasion"]] * 2
+        assert set(answers[0]["own_loans"][0]) == {"barcode", "title", "due"}
+        assert len([one for one in world.ils.heard[asked:] if one.startswith("17")]) == 1
+    finally:
+        world.close()
+
+
+def test_a_loaded_system_tells_no_loans_of_its_own(site: Site) -> None:
+    assert phone(site).post("/patron/record").json["own_loans"] is None
 
 
 def test_a_request_without_a_copy_is_no_loan(site: Site) -> None:

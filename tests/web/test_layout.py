@@ -69,6 +69,14 @@ def test_the_menu_shows_what_the_role_may(site: Site) -> None:
     assert words("/staff/") == [entry.word for entry in MENU if entry.role is None or entry.role <= 1]
 
 
+@pytest.mark.parametrize(
+    ("path", "offered"), [("/help", True), ("/nowhere", True), ("/staff/login", False), ("/staff/no", False)]
+)
+def test_the_patrons_login_is_offered_to_visitors_but_not_on_a_page_of_staff(site: Site, path: str, offered: bool) -> None:
+    page = html.fromstring(site.browser().get(path).text)
+    assert bool(page.xpath("//header//a[starts-with(@href, '/login')]")) is offered
+
+
 def test_the_page_that_is_shown_is_marked_in_the_menu(site: Site) -> None:
     page = html.fromstring(site.staff().get("/staff/").text)
     assert [a.text for a in page.xpath("//nav//a[@aria-current='page']")] == ["Today"]

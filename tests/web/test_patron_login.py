@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from structlog.testing import capture_logs
 
 from hkall_gateway.desk.ils.local_system import WebPins
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store import cards
 from tests.metrics import value
 from tests.web.conftest import Browser, Site
 
@@ -120,6 +123,16 @@ def test_guesses_for_one_card_from_many_addresses_wait_too(site: Site) -> None:
 def test_one_address_cannot_try_one_pin_with_many_cards(site: Site) -> None:
     codes = [log_in(site.browser(), f"card-{n}", "1234")[0] for n in range(31)]
     assert codes == [401] * 30 + [429]
+
+
+def test_a_card_that_wrong_pins_locked_at_a_terminal_is_refused_as_a_wrong_pin_until_the_lock_ends(site: Site) -> None:
+    now = site.world.now
+    site.world.store.now(cards.lock, CARD, now + timedelta(minutes=15), now)
+    code, page = log_in(site.browser())
+    assert (code, "Card or PIN is wrong." in page) == (401, True)
+    assert log_in(site.browser(), "UG2") == (303, "/record")
+    site.wait(minutes=15)
+    assert log_in(site.browser()) == (303, "/record")
 
 
 def test_a_card_that_a_terminal_blocked_says_so_and_may_nothing(site: Site) -> None:

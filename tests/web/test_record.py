@@ -314,6 +314,20 @@ def test_the_librarys_own_loans_stand_beside_ours_where_its_system_tells_them(at
     assert "From our own shelves" not in main(site.patron("UG2"))
 
 
+def test_the_librarys_own_loans_are_asked_once_and_forgotten_at_the_logout(at: Open) -> None:
+    site = at("living-system")
+
+    def asked() -> int:
+        return sum(line.startswith("17") for line in site.world.ils.heard)
+
+    browser = site.patron()
+    assert all("Persuasion" in main(browser) for _ in range(3))
+    assert asked() == 1
+    browser.post("/logout", at="/record")
+    assert "Persuasion" in main(site.patron())
+    assert asked() == 2
+
+
 def test_a_loaded_system_tells_no_loans_of_its_own(site: Site) -> None:
     assert "From our own shelves" not in main(site.patron())
 

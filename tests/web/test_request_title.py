@@ -12,6 +12,7 @@ from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.web.services import HomeLibrary
 from tests.web.conftest import WORLD, Browser, Site
+from tests.web.given import given
 
 WAY = "/title/b-dune/request"
 HKU = {"home_library": "HKU", "pickup": "HKU-MAIN-LENDING"}
@@ -42,6 +43,19 @@ def others(site: Site) -> Site:
     )
     site.settings = replace(site.settings, partners=partners)
     return site
+
+
+@pytest.mark.parametrize(("language", "cuhk"), [("en", "CUHK Library"), ("zh-Hant", "香港中文大學圖書館")])
+def test_a_page_in_chinese_names_the_libraries_in_chinese_where_the_site_does(others: Site, language: str, cuhk: str) -> None:
+    others.settings = replace(others.settings, partner_names_zh={"CUHK": "香港中文大學圖書館"})
+    browser, said = others.patron(), {"Accept-Language": language}
+    options = html.fromstring(browser.get(WAY, headers=said).text).xpath("//select[@name='home_library']/option/text()")
+    assert {cuhk, "Lingnan University Library"} <= {option.strip() for option in options}
+    assert ("香港中文大學圖書館" in main(browser, "/title/b-dune", language)) is (language == "zh-Hant")
+    given(others, Position.ON_LOAN, "R-1")
+    assert ("香港中文大學圖書館" in main(browser, "/record", language)) is (language == "zh-Hant")
+    clerk = others.staff()
+    assert ("香港中文大學圖書館" in main(clerk, "/staff/partners", language)) is (language == "zh-Hant")
 
 
 # ---- the steps

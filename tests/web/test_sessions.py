@@ -47,6 +47,14 @@ def test_the_cookie_is_for_this_host_secure_and_not_for_scripts(site: Site) -> N
     assert attributes == {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"}
 
 
+def test_a_session_that_has_ended_is_cleared_from_the_browser_at_its_next_request(site: Site) -> None:
+    browser = site.staff()
+    assert "Clear-Site-Data" not in browser.get("/staff/").headers
+    site.wait(minutes=60)
+    assert browser.get("/help").headers["Clear-Site-Data"] == '"cache"'
+    assert "Clear-Site-Data" not in browser.get("/help").headers
+
+
 def test_a_logout_ends_the_session_also_for_a_copy_of_its_cookie(site: Site) -> None:
     browser = site.staff()
     thief = site.browser()
@@ -56,6 +64,7 @@ def test_a_logout_ends_the_session_also_for_a_copy_of_its_cookie(site: Site) -> 
     left = browser.post("/staff/logout", at="/staff/")
 
     assert (left.status_code, left.location) == (303, "/staff/login")
+    assert left.headers["Clear-Site-Data"] == '"cache"'
     assert rows(site) == []
     assert is_asked_to_log_in(thief.get("/staff/"))
 

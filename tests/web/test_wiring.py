@@ -34,3 +34,10 @@ def test_a_site_without_a_provider_has_none(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     environ = demo_setup.environment(PORTS)
     assert settings_of(config.load(path, environ), environ).oidc is None
+
+
+def test_chinese_names_of_partners_are_handed_on_and_kept_out_of_the_directory(tmp_path: Path) -> None:
+    path = demo_setup.write_config(tmp_path, PORTS, pages=True)
+    loaded = config.load(path, demo_setup.environment(PORTS))
+    assert settings_of(loaded, {}).partner_names_zh["LU"] == "嶺南大學圖書館"
+    assert "嶺南" not in str([partner.plain() for partner in loaded.partners])

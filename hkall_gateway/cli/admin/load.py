@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -16,11 +17,15 @@ from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.availability import is_known
 from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Title
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Title
 
 if TYPE_CHECKING:
+    from hkall_gateway.connectors.columns import Places
     from hkall_gateway.connectors.exports import Export
     from hkall_gateway.store.loads.loading import LoadReport, Withdrawals
+    from hkall_gateway.store.loads.staging import StagedCopies
+
+T = TypeVar("T")
 
 REPLACING: Final = 50
 """Rows of a transaction in which cards are replaced: each of them moves all data of one person."""
@@ -99,8 +104,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
     """
     with working(f"reading {file.name}"):
         found = _read_holdings(site, file, agency, skip=bad_records == "skip")
-    _warn_of_agencies(found.rows, site)
-    _warn_of_states(found.rows, site)
+    _warn_of_copies(found.rows, site)
     for mistake in found.mistakes:
         click.echo(f"{mistake}; it is left out", err=True)
     _load_holdings(site, found, agency, dry_run=dry_run, full=full and not found.mistakes, force=force)
@@ -112,7 +116,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
 class _Holdings:
     """A file of copies, in whatever format; `columns` are None where it has all."""
 
-    rows: tuple[tuple[str, Holding], ...]
+    rows: StagedCopies
     mistakes: tuple[str, ...]
     withdrawals: Withdrawals
     columns: frozenset[str] | None = None
@@ -122,30 +126,31 @@ class _Holdings:
 def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdings:
     from hkall_gateway.connectors import exports, marc, marc_records
     from hkall_gateway.store.loads.loading import Withdrawals
+    from hkall_gateway.store.loads.staging import StagedCopies
 
+    staged = StagedCopies()
     if not marc_records.is_marc(file):
-        table = _checked(lambda path: exports.read_holdings_file(path, skip=skip), file)
-        return _Holdings(table.rows, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
+        table = _checked(lambda path: exports.read_holdings_file(path, staged, skip=skip), file)
+        return _Holdings(staged, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
     if not marc.installed():
         raise CliError("MARC files need the extra `web`: pip install 'hkall-gateway[web]'", WRONG)
-    found = _checked(lambda path: marc.read(path, site.marc, agency, skip=skip), file)
-    return _Holdings(found.rows, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
+    found = _checked(lambda path: marc.read(path, site.marc, staged, agency, skip=skip), file)
+    return _Holdings(staged, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
 
 
 def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> None:
     from hkall_gateway.store.loads import loading
 
-    copies = sorted((copy for _, copy in found.rows), key=lambda copy: copy.bib_id)
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
-        report = site.run(loading.compare, "holdings", copies, {}, (), found.columns, gone, agency)
+        report = site.run(loading.compare_copies, found.rows, found.columns, gone, agency)
     _judge("holdings", report, full=full, force=force)
     if dry_run:
         return
     number = site.run(loading.begin, "holdings")
-    for start in progress(range(0, len(copies), loading.CHUNK), "holdings"):
-        chunk = copies[start : start + loading.CHUNK]
-        site.run(loading.write_copies, chunk, number, found.columns, found.titles)
+    chunks = found.rows.chunks(loading.CHUNK)
+    for _ in progress(range(0, len(found.rows), loading.CHUNK), "holdings"):
+        site.run(loading.write_copies, next(chunks), number, found.columns, found.titles)
     with working("removing copies"):
         for part in () if full else gone.parts():
             site.run(loading.withdraw, part, number)
@@ -239,10 +244,7 @@ def _warn_of_languages(rows: Sequence[PatronRow], written: Sequence[str]) -> Non
 
 def _warn_of_refused(cards: Replacements) -> None:
     """Say why rows are left out, each reason once with its lines."""
-    reasons: dict[str, list[str]] = {}
-    for where, why in cards.refused.items():
-        reasons.setdefault(why, []).append(where)
-    for why, places in reasons.items():
+    for why, places in _by_word((why, where) for where, why in cards.refused.items()).items():
         _warn(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
 
 
@@ -250,46 +252,64 @@ def _understood(borrower: Borrower, policy: Policy) -> bool:
     return study_mode_of(borrower.study_mode, policy.study_modes) is not None
 
 
-def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, list[str]]:
+def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
     """The unknown words, sorted, each with the places of its rows; `unknown` answers "" for a row without one."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if word := unknown(row.borrower):
-            found.setdefault(word, []).append(row.where)
-    return dict(sorted(found.items()))
+    found = _by_word((unknown(row.borrower), row.where) for row in rows)
+    return {word: places for word, places in sorted(found.items()) if word}
 
 
-def _warn_of_agencies(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
+def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
+    """The places of each word."""
+    from hkall_gateway.connectors.columns import Places
+
+    found: dict[T, Places] = {}
+    for word, where in placed:
+        if word not in found:
+            found[word] = Places()
+        found[word].add(where)
+    return found
+
+
+def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
+    """Name the agencies and the states of copies that are not known, with their lines."""
+    found = _by_word(((copy.agency, copy.status), where) for where, copy in staged)
+    _warn_of_agencies(_joined((agency, places) for (agency, _), places in found.items()), site)
+    ours = site.library.agency
+    _warn_of_states(_joined(((agency == ours, word), places) for (agency, word), places in found.items()), site)
+
+
+def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
+    """The places of each word, of all its parts together."""
+    joined: dict[T, Places] = {}
+    for word, places in found:
+        joined[word] = joined[word] + places if word in joined else places
+    return joined
+
+
+def _warn_of_agencies(found: Mapping[str, Places], site: Site) -> None:
     """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
 
     from hkall_gateway.store.unit import Unit
 
-    places: dict[str, list[str]] = {}
-    for where, copy in placed:
-        places.setdefault(copy.agency, []).append(where)
-    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, places)}
-    for agency in sorted(places.keys() - known):
-        copies = len(places[agency])
-        _warn(places[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
+    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, found)}
+    for agency in sorted(found.keys() - known):
+        copies = len(found[agency])
+        _warn(found[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
 
 
-def _warn_of_states(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
+def _warn_of_states(found: Mapping[tuple[bool, str], Places], site: Site) -> None:
     """Name each state that neither the table of availability nor the policy knows, with its lines (R6, R7)."""
-    policy, unknown = site.library.policy, dict[tuple[bool, str], list[str]]()
-    for where, copy in placed:
-        ours = copy.agency == site.library.agency
+    policy = site.library.policy
+    for (ours, word), places in sorted(found.items(), key=itemgetter(0)):
         listed = (*policy.lendable_statuses, *(policy.local_available_statuses if ours else ()))
-        if not is_known(copy.status, listed):
-            unknown.setdefault((ours, copy.status), []).append(where)
-    for (ours, word), places in sorted(unknown.items()):
+        if is_known(word, listed):
+            continue
         means = "of ours, not known to be available or not (R6)" if ours else "count as not available (R7)"
         _warn(places, f"status {word!r} is not known: {len(places)} copies {means}")
 
 
-def _warn(places: Sequence[str], what: str) -> None:
-    from hkall_gateway.connectors.columns import lines_of
-
-    click.echo(f"{lines_of(places)}: {what}", err=True)
+def _warn(places: Places, what: str) -> None:
+    click.echo(f"{places}: {what}", err=True)
 
 
 def _load_patrons(

@@ -22,7 +22,7 @@ def once(context: Context, key: InboxKey | None, work: Callable[..., Said], *arg
 
     A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
     lent. Refusals changed no data and are not kept, nor are renewals that the lender is still being asked about: both are
-    decided again.
+    decided again. The outcome of renewing all is kept whole.
     """
     if key is None:
         return work(context, *args)

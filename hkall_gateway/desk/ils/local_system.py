@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Holding, Sensitive
-from hkall_gateway.store.cards import is_blocked
+from hkall_gateway.store.cards import is_blocked, is_locked
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.loads.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
@@ -53,7 +53,7 @@ USUAL: Final = OfflineRules()
 
 @dataclass(frozen=True, slots=True)
 class WebPins:
-    """Checks of PINs from the web, where strangers guess: wrong ones lock no card; one that a terminal has locked is refused.
+    """Checks of PINs from the web, where strangers guess: wrong ones lock no card.
 
     `fits(card, stored hash, pin)` compares; an empty hash takes as long and fits no PIN. `asked(card, pin)` asks the
     local system.
@@ -162,12 +162,15 @@ class LocalSystem:
     async def web_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """Whether a PIN from the web is right; None where it cannot be checked at the moment.
 
-        An unknown card gets the answer of a wrong PIN, after the same time.
+        An unknown card gets the answer of a wrong PIN, after the same time; so does a card that wrong PINs locked elsewhere.
         """
         if not self.checks_web_pins:
             return False
+        locked = await self._store.read_inline(is_locked, card, self._now())
         if self.loaded or Verb.VERIFY_PIN not in self._ils.supports:
-            return await self._web_hash_fits(card, pin)
+            return await self._web_hash_fits(card, pin) and not locked
+        if locked:
+            return False
         terms = self._terms()
         try:
             return await self._web_pins.asked(card, pin) and bool(pin)

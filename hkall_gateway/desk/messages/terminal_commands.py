@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Refused, Renewed
+from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Sensitive
 
 # ---- asks
@@ -62,12 +64,13 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class RenewAll:
-    """Renews all loans. `fee_acknowledged`: the caller accepts the fines."""
+    """Renews all loans. `fee_acknowledged`: the caller accepts the fines; `inbox`: recognises a repetition."""
 
     by: Actor
     card: str
     pin: Sensitive = NOTHING
     fee_acknowledged: bool = False
+    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class HoldResult:
     language: str = ""
 
 
+@record
 @dataclass(frozen=True, slots=True)
 class AllRenewed:
     """The renewed loans, and the refused ones with reasons; each loan is in one of the two."""

@@ -18,10 +18,12 @@ from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.upsert import insert_or_write_over, write_over
 from hkall_gateway.store.loads import catalogue, former_cards
 from hkall_gateway.store.loads.catalogue import NO_TITLES
+from hkall_gateway.store.loads.staging import StagedCopies
 from hkall_gateway.store.shelving_keys import with_keys
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 
+H = HOLDINGS.c
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
 FEW_COPIES: Final = 10
@@ -127,14 +129,11 @@ def compare(
     present: Mapping[str, str] = NONE,
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
-    withdrawals: Withdrawals = NOTHING,
-    agency: str = "",
 ) -> LoadReport:
     """Count the changes that loading these rows would make; writes no row.
 
     `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
-    stay though no row names them. `columns` are those that the file has, None for all. `agency` is the library whose copies
-    the file has, "" for any.
+    stay though no row names them. `columns` are those that the file has, None for all.
     """
     what = KINDS[kind]
     names = _names(what, columns)
@@ -146,17 +145,38 @@ def compare(
     coming = {tuple(getattr(row, k) for k in what.key): _values(row, names) for row in rows}
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
-    unnamed = {key for key in there.keys() - shared - {(card,) for card in spared} if agency in {"", key[0]}}
-    withdrawn = {key for key in unnamed if withdrawals and withdrawals.covers(key[0], key[1], there[key]["bib_id"])}
-    losses = _losses(there, unnamed, withdrawn) if what.table is HOLDINGS else ()
-    counts = (len(coming) - len(shared), len(shared) - same, same, len(unnamed), len(present), len(withdrawn))
-    return LoadReport(len(there), *counts, losses)
+    unnamed = there.keys() - shared - {(card,) for card in spared}
+    return LoadReport(len(there), len(coming) - len(shared), len(shared) - same, same, len(unnamed), len(present))
 
 
-def _losses(*copies: Collection[tuple[str, ...]]) -> tuple[Loss, ...]:
-    """Return what each library loses, of the keys of all copies, those not named, and those withdrawn."""
-    before, vanishing, withdrawn = (Counter(key[0] for key in keys) for keys in copies)
-    return tuple(Loss(library, before[library], lost, withdrawn[library]) for library, lost in sorted(vanishing.items()))
+def compare_copies(
+    unit: Unit,
+    staged: StagedCopies,
+    columns: Collection[str] | None = None,
+    withdrawals: Withdrawals = NOTHING,
+    agency: str = "",
+) -> LoadReport:
+    """Count the changes that loading the copies of a file would make; writes no row, and reads those that are there in turn.
+
+    `columns` are those that the file has, None for all; `agency` is the library whose copies it has, "" for any.
+    """
+    names = _names(KINDS["holdings"], columns)
+    facts = attrgetter(*names)
+    before, vanishing, withdrawn = Counter[str](), Counter[str](), Counter[str]()
+    shared = same = 0
+    there = select(H.agency, H.barcode, H.bib_id, *(H[name] for name in names)).execution_options(yield_per=CHUNK)
+    found: Any = unit.execute(there)  # rows of as many cells as the file has columns
+    for owner, barcode, bib_id, *values in found:
+        before[owner] += 1
+        if copy := staged.find(owner, barcode):
+            shared += 1
+            same += facts(copy) == tuple(values)
+        elif agency in {"", owner}:
+            vanishing[owner] += 1
+            withdrawn[owner] += withdrawals.covers(owner, barcode, bib_id)
+    losses = tuple(Loss(owner, before[owner], lost, withdrawn[owner]) for owner, lost in sorted(vanishing.items()))
+    counts = (len(staged) - shared, shared - same, same, vanishing.total(), 0, withdrawn.total())
+    return LoadReport(before.total(), *counts, losses)
 
 
 def begin(unit: Unit, kind: str) -> int:

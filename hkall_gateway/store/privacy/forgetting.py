@@ -29,6 +29,7 @@ from hkall_gateway.store.privacy.persons import Person, Row
 from hkall_gateway.store.tables import (
     ATTEMPTS,
     CARD_BLOCKS,
+    CARD_LOCKS,
     FINES,
     FORMER_CARDS,
     INBOX,
@@ -243,6 +244,7 @@ _WAYS: Final[Mapping[str, Erase]] = {
     OUTBOX.name: _message,
     QUARANTINE.name: _quarantined,
     CARD_BLOCKS.name: _block,
+    CARD_LOCKS.name: _gone,
     PAYMENTS.name: _blanked,
     FINES.name: _fine,
     JOURNAL.name: _blanked,

@@ -49,6 +49,7 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "patron.record":       Audience.PATRON,
     "patron.cancel":       Audience.PATRON,
     "patron.renew":        Audience.PATRON,
+    "patron.renew_all":    Audience.PATRON,
     "lists.counts":        StaffRole.VIEWER,
     "lists.page":          StaffRole.VIEWER,
     "requests.search":     StaffRole.VIEWER,

@@ -11,6 +11,7 @@ from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
 
 from hkall_gateway import __version__
+from hkall_gateway.web import paths
 from hkall_gateway.web.api import access, lists, patron, patron_token, problems, requests, statistics, titles
 from hkall_gateway.web.headers import install as install_headers
 from hkall_gateway.web.middleware import NUMBER, PAGE
@@ -51,7 +52,7 @@ def make_api(services: WebServices) -> Api:
         static_folder=None,
     )
     api.config.update(MAX_CONTENT_LENGTH=MOST_BYTES)
-    api.url_map.strict_slashes = api.url_map.merge_slashes = False
+    paths.install(api)
     api.extensions[EXTENSION] = services
     api.session_interface = NoSession()
     api.before_request(_begin)
@@ -73,4 +74,4 @@ DESCRIPTION: Final = (
 
 def _begin() -> None:
     g.number = request.environ.get(NUMBER, "")
-    request.environ[PAGE] = ROOT + (request.url_rule.rule if request.url_rule else "")
+    request.environ[PAGE] = ROOT + paths.rule_of_page()

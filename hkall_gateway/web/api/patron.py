@@ -11,6 +11,7 @@ from hkall_gateway.desk import patron_record
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Cancelled, Refused, Renewed, Requested
+from hkall_gateway.desk.messages.terminal_commands import RenewAll
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.desk.services import TRY_AGAIN
 from hkall_gateway.desk.staff import explaining
@@ -59,7 +60,9 @@ def record(body: models.OnBehalf) -> Any:
     if facts.borrower is None:
         return _refused(Refused(facts.stranger) if facts.reachable else TRY_AGAIN)
     found = consult(patron_record.patron_record, facts.borrower.barcode, facts)
-    return models.circulation_record(found).model_dump(mode="json")
+    own = services().bridge.ask(services().desk.counter.own_loans(owner))
+    beside = None if isinstance(own, Refused) or own is None else patron_record.beside(found, own)
+    return models.circulation_record(found, beside).model_dump(mode="json")
 
 
 @API.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
@@ -86,8 +89,17 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
     if isinstance(outcome, Refused):
         return _refused(outcome)
     assert isinstance(outcome, Renewed)
-    told = models.RenewedRecord(request=outcome.request, due=outcome.due, renewals=outcome.renewals, pending=outcome.pending)
-    return told.model_dump(mode="json")
+    return models.renewed(outcome).model_dump(mode="json")
+
+
+@API.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
+def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Any:
+    """Renew every loan of this patron that may be renewed; the others come with the reason."""
+    ask = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True, inbox=inbox_key(header))
+    outcome = services().bridge.ask(services().desk.counter.renew_all(ask))
+    if isinstance(outcome, Refused):
+        return _refused(outcome)
+    return models.all_renewed(outcome).model_dump(mode="json")
 
 
 def _refused(no: Refused) -> Response:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from hkall_gateway.desk.messages.results import ChargeEntry, Refused
+from hkall_gateway.desk.messages.results import ChargeEntry, Refused, Renewed
+from hkall_gateway.desk.messages.terminal_commands import AllRenewed
 from hkall_gateway.desk.patron_record import PatronLoan, PatronRecord, WaitingRequest
-from hkall_gateway.desk.ports import LiveStatuses
+from hkall_gateway.desk.ports import LiveStatuses, LocalLoan
 from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Position, Request, Title
 from hkall_gateway.store.search.query import LONGEST, SearchField
 from hkall_gateway.store.search.searching import MOST, PAGE, FoundTitle, FoundTitles
 from hkall_gateway.web.api.models import Body, Plain, Record
+from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.patron.reasons import told
 
 MOST_COPIES: Final = 500
@@ -158,7 +161,7 @@ def title_detail(seen: TitleSeen, live: LiveStatuses, places: list[PickupLocatio
 def _copy(one: CopySeen, seen: TitleSeen, live: LiveStatuses) -> CopyRecord:
     copy, said = one.copy, live.statuses.get(one.copy.key)
     named = {name: getattr(copy, name) for name in ("agency", "call_number", "volume", "material", "status")}
-    library = seen.names.get(copy.agency, copy.agency)
+    library = library_name(copy.agency, seen.names.get(copy.agency, copy.agency))
     return CopyRecord(**named, library=library, state=one.state, said_at=said.at if said else None)
 
 
@@ -209,6 +212,33 @@ class RenewedRecord(BaseModel):
     due: date | None
     renewals: int
     pending: bool
+
+
+def renewed(one: Renewed) -> RenewedRecord:
+    """Return a renewal."""
+    return RenewedRecord(request=one.request, due=one.due, renewals=one.renewals, pending=one.pending)
+
+
+class NotRenewedRecord(BaseModel):
+    """A loan that stays as it is."""
+
+    title: str
+    refusal: WhyNot | None
+
+
+class AllRenewedRecord(BaseModel):
+    """The loans that were renewed, and those that were not; each loan is in one of the two."""
+
+    renewed: list[RenewedRecord]
+    refused: list[NotRenewedRecord]
+
+
+def all_renewed(outcome: AllRenewed) -> AllRenewedRecord:
+    """Return the outcome for each loan."""
+    return AllRenewedRecord(
+        renewed=[renewed(one) for one in outcome.renewed],
+        refused=[NotRenewedRecord(title=one.title, refusal=why_not(one)) for one in outcome.refused],
+    )
 
 
 # ---- the circulation record
@@ -264,23 +294,37 @@ class ChargeRecord(BaseModel):
     at: datetime
 
 
+class OwnLoanRecord(BaseModel):
+    """A book of the library's own that the patron has, as its system tells it; to be read only."""
+
+    barcode: str
+    title: str
+    due: date | None
+
+
 class CirculationRecord(BaseModel):
-    """A patron's record as it is now, without past loans. `refusal`: why the patron may not use HKALL, None if they may."""
+    """A patron's record as it is now, without past loans. `refusal`: why the patron may not use HKALL, None if they may.
+
+    `own_loans` are the library's own books; None where its system does not tell them, or does not answer.
+    """
 
     requests: list[WaitingRecord]
     loans: list[LoanRecord]
     charges: list[ChargeRecord]
     owed_cents: int
+    own_loans: list[OwnLoanRecord] | None
     refusal: WhyNot | None
 
 
-def circulation_record(found: PatronRecord) -> CirculationRecord:
-    """Return a patron's record."""
+def circulation_record(found: PatronRecord, own_loans: Sequence[LocalLoan] | None) -> CirculationRecord:
+    """Return a patron's record; `own_loans` as in CirculationRecord."""
+    own = None if own_loans is None else [OwnLoanRecord(barcode=o.barcode, title=o.title, due=o.due) for o in own_loans]
     return CirculationRecord(
         requests=[_waiting(one, found) for one in found.waiting],
         loans=[_loan(one, found) for one in found.loans],
         charges=[_charge(one) for one in found.charges],
         owed_cents=found.owed_cents,
+        own_loans=own,
         refusal=why_not(found.refusal),
     )
 
@@ -292,7 +336,7 @@ def _entry(one: Request, found: PatronRecord) -> dict[str, Any]:
         "title": one.title,
         "bib_id": one.bib_id,
         "volume": one.volume,
-        "library": found.libraries.get(agency, agency),
+        "library": library_name(agency, found.libraries.get(agency, agency)),
     }
 
 

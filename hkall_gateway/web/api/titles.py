@@ -49,7 +49,7 @@ def search(query: models.SearchQuery) -> Any:
     return models.titles_found(found).model_dump(mode="json")
 
 
-@API.get("/titles/<bib_id>", responses={"200": models.TitleDetail, **described(404)})
+@API.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
 def one(path: models.TitlePath) -> Any:
     """A title with its copies, and whether it can be requested at all. Copies have what their libraries said last."""
     seen = consult(titles.see_title, path.bib_id)

@@ -65,6 +65,8 @@ def logout() -> Response:
     """Ends the session. After a login by the identity provider the next page offers to end its session too."""
     found = patron()
     log_out()
+    if found:
+        services().bridge.ask(services().desk.counter.leave(found.patron))
     return redirect(url_for("patron_login.form", left=found.source if found else None), 303)
 
 

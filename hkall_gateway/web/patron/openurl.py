@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import unquote, urlencode
 
-from flask import Blueprint, redirect, request
+from flask import Blueprint, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
@@ -97,7 +97,7 @@ def _by_words(context: Context, cited: Citation) -> str:
 
 
 def _title(bib_id: str) -> str:
-    return f"/title/{quote(bib_id, safe='')}"
+    return url_for("title.page", bib_id=bib_id)
 
 
 def _search(typed: str) -> str:

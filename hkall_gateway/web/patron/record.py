@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any, Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -110,8 +109,7 @@ def _own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     found = services().bridge.ask(services().desk.counter.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None
-    ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know HKALL books too
-    return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
+    return patron_record.beside(record, found)
 
 
 def _page(card: str, refused: Refused | None = None, title: str = "") -> str:

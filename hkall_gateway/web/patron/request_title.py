@@ -32,7 +32,7 @@ REPEATED_S: Final = 900
 INBOX: Final = "web"
 
 
-@PAGES.get("/title/<bib_id>/request")
+@PAGES.get("/title/<title:bib_id>/request")
 def form(bib_id: str) -> str | tuple[str, int]:
     """The page: the form, or why this title cannot be requested."""
     seen = _title(bib_id)
@@ -40,7 +40,7 @@ def form(bib_id: str) -> str | tuple[str, int]:
     return _page(seen, request.args, no) if no is None else (_page(seen, request.args, no), 200)
 
 
-@PAGES.post("/title/<bib_id>/request")
+@PAGES.post("/title/<title:bib_id>/request")
 def submit(bib_id: str) -> Response | str | tuple[str, int]:
     """Leads patrons of other libraries to theirs, logs a patron of ours in, and places the request."""
     seen, typed = _title(bib_id), request.form

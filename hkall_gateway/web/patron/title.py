@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Response, abort, render_template
+from flask import Blueprint, Response, abort, render_template, url_for
 
 from hkall_gateway.desk import titles
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import LiveStatuses
 from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Reason
+from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.patron.public import A_MINUTE, kept, limit
 from hkall_gateway.web.patron.suspension import notice
 from hkall_gateway.web.patron.title_words import language_of, state_of
@@ -57,7 +57,7 @@ class ShownCopy:
 PAGES.before_request(limit)
 
 
-@PAGES.get("/title/<bib_id>")
+@PAGES.get("/title/<title:bib_id>")
 def page(bib_id: str) -> Response:
     """The page. 404 for a title of which no library has a copy."""
     seen = consult(titles.see_title, bib_id) if len(bib_id) <= LONGEST_NUMBER else None
@@ -85,8 +85,7 @@ def page(bib_id: str) -> Response:
 
 
 def _choice(bib_id: str, seen: VolumeSeen) -> Choice:
-    volume = "?" + urlencode({"volume": seen.volume}) if seen.volume else ""
-    address = f"/title/{quote(bib_id, safe='')}/request{volume}"
+    address = url_for("request_title.form", bib_id=bib_id, volume=seen.volume or None)
     if seen.refusal is None:
         return Choice(seen.volume, address)
     return Choice(seen.volume, address, sentence(seen.refusal), rule_of(seen.refusal))
@@ -99,7 +98,7 @@ def _suspended(seen: TitleSeen) -> Refused | None:
 
 def _shown(seen: TitleSeen, one: CopySeen, live: LiveStatuses) -> ShownCopy:
     copy, ours = one.copy, _is_ours(one)
-    library = seen.names.get(copy.agency, copy.agency)
+    library = library_name(copy.agency, seen.names.get(copy.agency, copy.agency))
     tone = "done" if one.state is CopyState.AVAILABLE else ""
     said = live.statuses.get(copy.key)
     at = said.at if said else None

@@ -12,6 +12,7 @@ from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.rules.circuit import UP
 from hkall_gateway.web.access import needs
+from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 
@@ -41,5 +42,5 @@ def partners_of(context: Context) -> Partners:
     """Return the partners that were ever sent a message, and the first of the directory, by agency."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
-    names = {agency: partner.name for agency, partner in unit.partners(agencies).items()}
+    names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners(agencies).items()}
     return Partners(partner_lines(unit, context.now, agencies), names)

@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Holding, Position, Request
 from hkall_gateway.store.queries.work_lists import MOST, ListName, PageOrder, SortKey
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import actor, needs
-from hkall_gateway.web.i18n import A_YEAR_S, N_
+from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
@@ -169,7 +169,7 @@ def _slip(unit: Unit, one: Request, kind: SlipKind) -> Slip:
         call_number=copy.call_number,
         barcode=one.item_barcode,
         agency=agency,
-        library=partner.name if partner and partner.name != agency else "",
+        library=library_name(agency, partner.name) if partner and partner.name != agency else "",
         place=one.pickup_location,
         person="",
         card="",

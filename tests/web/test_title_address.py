@@ -1,0 +1,106 @@
+"""The address of a title whose number has characters with a meaning in addresses: each link leads to its page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from lxml import html
+
+from hkall_gateway.rules.vocabulary import Holding
+from hkall_gateway.store.loads import loading
+from tests.web.conftest import Browser, Site
+
+NUMBERS = (
+    "b/90",
+    "(HKU)12/3?x=1",
+    "a#b",
+    "50%",
+    "a%2Fb",
+    "/begins",
+    "ends/",
+    "two//slashes",
+    "文/献",
+    "a b+c&d;e",
+    "x\\y",
+    "~",
+)
+TITLE = "Zymurgy for beginners"
+
+
+@pytest.fixture(params=NUMBERS)
+def number(request: pytest.FixtureRequest, site: Site) -> str:
+    """The number of a title of which a partner has a copy; another title has its beginning as the number."""
+    number = str(request.param)
+    copy = Holding("CUHK", "Z1", number, TITLE, "Brewer, A.", "9780593098233", call_number="TP577")
+
+    def load(unit: Any) -> None:
+        loading.write(unit, "holdings", [copy], loading.begin(unit, "holdings"))
+        if "/" in number.strip("/"):
+            other = replace(copy, barcode="Z2", bib_id=number.partition("/")[0], title="Another", isbn="")
+            loading.write(unit, "holdings", [other], loading.begin(unit, "holdings"))
+
+    site.world.store.now(load)
+    return number
+
+
+def link(browser: Browser, path: str, text: str) -> str:
+    """The address behind a link of a page."""
+    answer = browser.get(path)
+    assert answer.status_code == 200, path
+    (found,) = html.fromstring(answer.text).xpath(f"//main//a[contains(normalize-space(.), '{text}')]/@href")
+    return str(found)
+
+
+def heading(browser: Browser, path: str) -> str:
+    answer = browser.get(path)
+    assert answer.status_code == 200, path
+    return " ".join(html.fromstring(answer.text).xpath("string(//main)").split())
+
+
+def test_each_link_leads_there(site: Site, number: str) -> None:
+    browser = site.browser()
+    page = link(browser, "/search?q=zymurgy", TITLE)
+    assert TITLE in heading(browser, page)
+    form = link(browser, page, "Request this title")
+    assert TITLE in heading(browser, form)
+    assert link(browser, form, "Back to the title") == page
+    assert browser.get("/openurl?" + urlencode({"rft.btitle": TITLE})).location == page
+    assert TITLE in heading(browser, f"/title/{quote(number, safe='')}")  # as another system may write it
+
+
+def test_the_language_and_the_login_lead_back(site: Site, number: str) -> None:
+    browser = site.browser()
+    form = link(browser, link(browser, "/search?q=zymurgy", TITLE), "Request this title")
+    (switch,) = html.fromstring(browser.get(form).text).xpath("//header//a[text()='繁體中文']/@href")
+    assert browser.get(switch).location == form
+    browser.get(html.fromstring(browser.get(form).text).xpath("//header//a[text()='English']/@href")[0])
+
+    asked = browser.post(form, home_library="HKU", pickup="HKU-MAIN-LENDING")
+    assert asked.location.startswith("/login?next=")
+    back = browser.post(asked.location, barcode="UG1", pin="1234", next=_next(browser, asked.location)).location
+    assert TITLE in heading(browser, back)
+    placed = browser.post(back.partition("?")[0], home_library="HKU", pickup="HKU-MAIN-LENDING")
+    assert placed.location.startswith("/record?placed="), placed.text
+
+
+def _next(browser: Browser, path: str) -> str:
+    (found,) = html.fromstring(browser.get(path).text).xpath("//input[@name='next']/@value")
+    return str(found)
+
+
+def test_the_api_has_it(site: Site, number: str) -> None:
+    answer: Any = site.browser().get(f"/api/v1/titles/{quote(number, safe='')}")
+    assert answer.status_code == 200, answer.text
+    assert answer.json["title"]["bib_id"] == number
+
+
+def test_the_log_names_the_page_alone(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    for path in ("/title/b-secret/9", "/title/b-secret/9/request", "/api/v1/titles/b-secret/9"):
+        site.browser().get(path)
+    told = "".join(capfd.readouterr())
+    assert "secret" not in told
+    for page in ("page=/title/<bib_id> ", "page=/title/<bib_id>/request ", "page=/api/v1/titles/<bib_id> "):
+        assert page in told
