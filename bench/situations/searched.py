@@ -20,6 +20,7 @@ from bench.resources import Benchmark, Engine
 from bench.situations.crowds import running
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.unit import Unit
 
 READERS, TERMINALS, A_SECOND = 8, 4, 100.0
@@ -79,6 +80,7 @@ def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
     for first in range(0, titles, TOLD):
         fill_catalogue(store, range(first, min(titles, first + TOLD)))
         ground.means.tell(f"{min(titles, first + TOLD):,} of {titles:,} titles on {kind}")
+    store.now(loading.settle_copies)
     store.close()
     engine.dispose()
     return url

@@ -55,6 +55,7 @@ def upgrade(engine: Engine) -> None:
         _fill(connection, shelving_keys.fill, shelving_keys.START)
         if not catalogue.is_filled(connection):
             _fill(connection, catalogue.fill, "")
+            catalogue.settle(connection)
 
 
 def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place: Any) -> None:

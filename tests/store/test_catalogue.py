@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import Engine, delete, select, text, update
 
 from hkall_gateway.rules.vocabulary import Holding, Title
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import catalogue, loading
-from hkall_gateway.store.search.searching import FoundTitles, search
+from hkall_gateway.store.search.searching import PAGE, FoundTitles, search
 from hkall_gateway.store.tables import TITLES
 from hkall_gateway.store.unit import Unit
 
@@ -138,3 +138,18 @@ def _empty(unit: Unit) -> None:
     unit.execute(delete(TITLES))
     if unit.dialect == "sqlite":
         unit.execute(text("DELETE FROM title_words"))
+
+
+def test_after_a_load_postgresql_knows_at_once_which_words_are_common(postgres_engine: Engine) -> None:
+    store = Immediate(postgres_engine, lambda connection: Unit(connection, lambda: "R1"))
+    _load(store, [replace(DUNE, bib_id=f"b{n}", barcode=f"C{n}", title=f"Common {n}") for n in range(200)])
+    query = "EXPLAIN SELECT id FROM titles WHERE words @@ CAST('common' AS tsquery)"
+
+    def planned() -> str:
+        return "\n".join(store.now(lambda unit: unit.connection.exec_driver_sql(query).scalars().all()))
+
+    assert "rows=200 " not in planned()
+    store.now(loading.settle_copies)
+    assert "rows=200 " in planned()
+    assert len(found(store, "common")) == PAGE
+    store.close()

@@ -156,6 +156,8 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
             site.run(loading.withdraw, part, number)
         while full and site.run(loading.remove_unnamed, number, agency):
             pass
+    with working("bringing the search up to date"):
+        site.run(loading.settle_copies)
     _finish(site, "holdings", number, full=False)
 
 

@@ -223,6 +223,11 @@ def write_copies(
     catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
 
 
+def settle_copies(unit: Unit) -> None:
+    """Bring the search index and the planner's statistics up to date after the last chunk of a load of copies."""
+    catalogue.settle(unit.connection)
+
+
 def _titles_of(unit: Unit, copies: Sequence[tuple[str, str]]) -> set[str]:
     """Return the titles that these copies have in the database: a file may give a copy to another title."""
     found = unit.execute(
