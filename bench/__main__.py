@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
-from click.testing import CliRunner
 
+from bench.build_host import services
+from bench.builds import Build, named
+from bench.compared import compared
 from bench.measuring import measure
 from bench.pages import BEGIN, END, has_place, screen, write
 from bench.plan import FEW, Plan, Size
 from bench.plot import draw
-from bench.processes import Broken
 from bench.report import ALL_PARTS, BenchReport, Records, as_records, short, together
-from bench.resources import BenchServices
 from bench.rows import ROWS, Row, rows
-from hkall_gateway.cli import main
 from hkall_gateway.cli.options import CliError
-from hkall_gateway.clock import now
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)
-SIZES = ("patrons", "holdings", "waiting", "closed", "catalogue")
-QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000, catalogue=30_000), idle_s=5, soak_s=0)
+SIZES = ("patrons", "holdings", "waiting", "closed", "catalogue", "loaded")
+QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000, catalogue=30_000, loaded=20_000), idle_s=5, soak_s=0)
 
 
 @click.command()
@@ -41,6 +38,7 @@ QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000, catalogue=30_000), 
 @click.option("--open", "waiting", default=USUAL.size.open, show_default=True, help="Books on the hold shelf.")
 @click.option("--closed", type=int, help=f"Closed requests of growth; {USUAL.size.closed}, with --quick {QUICK.size.closed}.")
 @click.option("--catalogue", type=int, help=f"Titles of searches; {USUAL.size.catalogue}, with --quick {QUICK.size.catalogue}.")
+@click.option("--loaded", type=int, help=f"Rows of loading; {USUAL.size.loaded}, with --quick {QUICK.size.loaded}.")
 @click.option("--idle", type=float, help=f"Seconds of idle_500; {USUAL.idle_s}, with --quick {QUICK.idle_s}.")
 @click.option("--soak", default=0.0, metavar="MINUTES", help="Measure the rows of soak too, for so many minutes.")
 @click.option("--quick", is_flag=True, help="A short run: fewer and shorter rounds, fewer cells.")
@@ -51,10 +49,11 @@ QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000, catalogue=30_000), 
 )
 @click.option(
     "--write",
-    "page",
+    "pages",
+    multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE.md",
-    help="Write the tables into this page, between its two marks.",
+    help="Write the tables into this page, between its two marks; may be repeated.",
 )
 @click.option(
     "--from",
@@ -63,6 +62,15 @@ QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000, catalogue=30_000), 
     multiple=True,
     metavar="FILE.json",
     help="Measure nothing: show what --json printed before. Repeated, a later file counts where both have a row.",
+)
+@click.option(
+    "--build",
+    "builds",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=lambda _context, _option, texts: _builds(texts),
+    help="Measure the rows at another build too: a checkout with its .venv, or a virtual environment. May be repeated; this "
+    "checkout and the others are compared with the first.",
 )
 @click.option("--list", "listed", is_flag=True, help="Name the rows and measure nothing.")
 def bench(
@@ -73,8 +81,9 @@ def bench(
     check: bool,
     as_json: bool,
     plot: str | None,
-    page: Path | None,
+    pages: tuple[Path, ...],
     files: tuple[Path, ...],
+    builds: Mapping[str, Build],
     listed: bool,
     **sizes: float | None,
 ) -> None:
@@ -85,30 +94,40 @@ def bench(
     Example: make bench ARGS='--only sip2_63_vs_echo --rounds 3'
     """
 
-    chosen = [row for row in rows(only, connections) if only or not quick or row.demanded]
+    plain = [row for row in rows(only, connections) if only or not quick or row.demanded]
+    chosen = list(compared(plain, {name: build.works for name, build in builds.items()}))
     if not chosen:
         raise click.UsageError(f"no such row; there are {', '.join(row.key for row in ROWS)}")
     if listed:
         click.echo("\n".join(f"{row.key:26} {row.demand!s:9} {row.measure.how}" for row in chosen))
         return
-    _check_outputs(plot, page)
+    _check_outputs(plot, pages)
     how = plan(QUICK if quick else USUAL, sizes)
-    records = together(map(_read, files)) if files else as_records(_measured(chosen, how))
+    records = together(map(_read, files)) if files else as_records(_measured(chosen, how, builds))
     click.echo(json.dumps(records, indent=1) if as_json else screen(records))
     if plot:
         draw(records, plot)
-    if page:
+    for page in pages:
         write(records, page)
     _judge(records, check)
 
 
-def _check_outputs(plot: str | None, page: Path | None) -> None:
+def _builds(texts: Sequence[str]) -> dict[str, Build]:
+    """The builds that are named, in their order; click.BadParameter if one cannot be."""
+    try:
+        return {build.name: build for build in map(named, texts)}
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _check_outputs(plot: str | None, pages: Sequence[Path]) -> None:
     """click.UsageError now, rather than after an hour of measuring, if there is no way to draw or no place to write."""
 
     if plot and find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib, which the extra `bench` brings: make .venv/.bench")
-    if page and not has_place(page):
-        raise click.UsageError(f"{page} has no place for tables: a line {BEGIN!r} and below it a line {END!r}")
+    for page in pages:
+        if not has_place(page):
+            raise click.UsageError(f"{page} has no place for tables: a line {BEGIN!r} and below it a line {END!r}")
 
 
 def _read(file: Path) -> Records:
@@ -141,15 +160,9 @@ def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:
     return Plan(often, long, size, float(told.get("idle", usual.idle_s)), float(told.get("soak", 0)) * 60)
 
 
-def _measured(chosen: Sequence[Row], how: Plan) -> BenchReport:
-
-    def command(words: Sequence[str], environ: Mapping[str, str]) -> None:
-        done = CliRunner().invoke(main, words, env=environ)
-        if done.exit_code:
-            raise Broken(f"{' '.join(words)}: {done.output}")
-
+def _measured(chosen: Sequence[Row], how: Plan, builds: Mapping[str, Build]) -> BenchReport:
     with _ended_as_by_hand():
-        return measure(chosen, how, BenchServices(now, time.perf_counter, lambda text: click.echo(text, err=True), command))
+        return measure(chosen, how, replace(services(), builds=builds))
 
 
 @contextmanager

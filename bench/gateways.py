@@ -59,7 +59,7 @@ CROWD: Final[Mapping[str, Mapping[str, object]]] = {"sip2": _MANY, "ncip": _MANY
 
 
 class GatewayProcess:
-    """One process of the gateway, on free ports; its partners' addresses have no listener."""
+    """One process of the gateway, on free ports; its partners' addresses have no listener. It was started at `begun_s`."""
 
     def __init__(self, ground: Benchmark, folder: Path, url: str, variant: Variant, instance: str = "1") -> None:
         sip2, ncip, ops, smtp, web, *others = (next(ground.ports) for _ in range(8))
@@ -73,12 +73,16 @@ class GatewayProcess:
         if variant.slow:
             self.environ |= {"LD_PRELOAD": str(ground.slow_disk), "HKALL_FSYNC_MS": str(SLOW_MS)}
         serve: list[str | Path] = [COMMAND, "serve", "--config", self.config]
+        self.begun_s = ground.means.seconds()
         rest = ["--without", "web"] if variant.apart else []
         self.process = Process([*serve, *rest], folder / "log.jsonl", self.environ)
-        self.process.until_it_listens(ops)
         self.pages = Process([*serve, "--only", "web"], folder / "pages.jsonl", self.environ) if variant.apart else None
-        if variant.pages:
-            (self.pages or self.process).until_it_listens(web)
+        self._waited = {ops: self.process, **({web: self.pages or self.process} if variant.pages else {})}
+
+    def until_it_listens(self) -> None:
+        """Wait for all ports; Broken if a process ended."""
+        for port, process in self._waited.items():
+            process.until_it_listens(port)
 
     def stop(self) -> None:
         """Send SIGTERM to all that was started; Broken unless it ends well."""
@@ -114,6 +118,7 @@ class GatewaySubject:
         try:
             for number in range(1, variant.processes + 1):
                 self.daemons.append(GatewayProcess(ground, folder / str(number), self.url, variant, str(number)))
+                self.daemons[-1].until_it_listens()
         except BaseException:
             self.abandon()
             raise
@@ -141,9 +146,8 @@ class GatewaySubject:
     def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> LoadOrder:
         """Returns the load generator's order for all processes."""
         kind = WORKS[task.work]
-        line = kind.framing == "line"
-        ports = [daemon.ports.sip2 if line else daemon.ports.ncip for daemon in self.daemons]
-        hello = login() if line else b""
+        ports = [daemon.ports.ncip if kind.framing == "http" else daemon.ports.sip2 for daemon in self.daemons]
+        hello = login() if kind.framing == "line" else b""
         return LoadOrder(ports, task.connections, task.seconds, kind.framing, (kind.yes,), mine, hello, not kind.once)
 
     @property

@@ -42,10 +42,10 @@ class WrongAnswer(Exception):
 class LoadOrder:
     """The parameters of one run.
 
-    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the beginnings of good answers, in a
-    page anywhere; `login` is sent first on each connection, "" for none. The `questions` are asked once each or (`again`)
-    round and round, until `seconds` are over; open questions are still answered then. `rate` is the most questions a second, 0
-    for as many as are answered.
+    `ports` are shared out among the connections; `framing` is "line", "http" or, for visits.py, "visit"; `yes` are the
+    beginnings of good answers, in a page anywhere; `login` is sent first on each connection, "" for none. The `questions` are
+    asked once each or (`again`) round and round, until `seconds` are over; open questions are still answered then. `rate` is
+    the most questions a second, 0 for as many as are answered.
     """
 
     ports: Sequence[int]
@@ -266,18 +266,18 @@ def read_order(file: Path) -> LoadOrder:
     return LoadOrder(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
 
 
-def main(file: str) -> None:
-    """Runs the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
+def main(file: str, drive: Callable[[LoadOrder, Callable[[], float]], tuple[float, array[float]]]) -> None:
+    """Runs the order in `file` by `drive` and prints, as JSON, seconds, CPU seconds and the waiting times."""
     order = read_order(Path(file))
     before = resource.getrusage(resource.RUSAGE_SELF)
-    took_s, waits = drive(order, time.perf_counter)
+    try:
+        took_s, waits = drive(order, time.perf_counter)
+    except (WrongAnswer, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps({"took_s": took_s, "cpu_s": cpu_s, "waits_s": list(waits)}))  # noqa: T201  # the process's answer
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except (WrongAnswer, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    main(sys.argv[1], drive)

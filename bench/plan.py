@@ -14,7 +14,7 @@ COPIES_EACH: Final = 2
 class Size:
     """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history.
 
-    `catalogue` titles are searched.
+    `catalogue` titles are searched, and `loaded` holdings loaded beside terminals.
     """
 
     patrons: int = 10_000
@@ -22,6 +22,7 @@ class Size:
     open: int = 10_000
     closed: int = 1_000_000
     catalogue: int = 1_000_000
+    loaded: int = 1_000_000
 
     @property
     def titles(self) -> int:

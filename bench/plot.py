@@ -32,10 +32,10 @@ def draw(records: Records, file: str) -> None:
 
 
 def _connections(axes: Any, work: str, records: Records) -> None:
-    """Draws one line for each subject."""
+    """Draws one line for each subject, of other builds for the compiled one."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for cell in records["cells"]:
-        if cell["work"] == work:
+        if cell["work"] == work and cell["subject"].partition("@")[2] in ("", "compiled"):
             lines.setdefault(cell["subject"], []).append((cell["connections"], cell["rate"]))
     _lines(axes, lines)
     axes.set_title(work)

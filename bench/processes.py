@@ -81,6 +81,10 @@ class Process:
         if self._running.returncode not in (0, -15):
             raise Broken(f"exit code {self._running.returncode}: {self.said()}")
 
+    def ended(self) -> int | None:
+        """Returns its exit code; None while it runs."""
+        return self._running.poll()
+
     def kill(self) -> None:
         """Kills it, if it still runs."""
         if self._running.poll() is None:

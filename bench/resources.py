@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from bench.builds import Build, BuildHost
 from bench.figures import Run, run_of
 from bench.generator import LoadOrder, Question, write_order
 from bench.plan import Size
@@ -25,7 +26,8 @@ from hkall_gateway.lab import postgres
 from hkall_gateway.lab.postgres import PostgresServer
 from hkall_gateway.store.engine.connect import open_engine
 
-GENERATOR: Final = (sys.executable, "-m", "bench.generator")
+GENERATORS: Final = {"line": "bench.generator", "http": "bench.generator", "visit": "bench.visits"}
+"""The load generator of each framing."""
 SOURCES: Final = Path(__file__).parents[1] / "fixtures" / "bench"
 RUN_S: Final = 60.0
 """Seconds that a run of the generator may take beyond its order."""
@@ -46,13 +48,14 @@ class BenchServices:
     """The clocks and functions that a benchmark gets from its caller.
 
     `now` returns the aware UTC instant and `seconds` a monotonic clock; `tell` reports the progress; `command` runs a command
-    line of the gateway with further variables in its environment.
+    line of the gateway with further variables in its environment; `builds` are other builds of the gateway by name.
     """
 
     now: Callable[[], datetime]
     seconds: Callable[[], float]
     tell: Callable[[str], None]
     command: Callable[[Sequence[str], Mapping[str, str]], None]
+    builds: Mapping[str, Build] = field(default_factory=dict)
 
 
 class Benchmark:
@@ -80,6 +83,15 @@ class Benchmark:
             self._once[name] = make()
         made: T = self._once[name]
         return made
+
+    def host(self, build: str) -> BuildHost:
+        """The process that runs the subjects of this build."""
+        return self.once(f"build {build}", lambda: self._closing.enter_context(self._start_host(build)))
+
+    def _start_host(self, build: str) -> BuildHost:
+        host = BuildHost(self.means.builds[build], self.fresh(build), self.world.size)
+        self.means.tell(f"{build}: {host.about}")
+        return host
 
     # ---- databases
 
@@ -159,7 +171,8 @@ class Benchmark:
         file = self.folder / f"order{next(self._numbers)}.json"
         write_order(file, order)
         limit = order.seconds + RUN_S
-        done = subprocess.run([*GENERATOR, file], capture_output=True, text=True, timeout=limit, check=False)
+        words: list[str | Path] = [sys.executable, "-m", GENERATORS[order.framing], file]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
         file.unlink()
         if done.returncode:
             raise Broken(f"the load generator says: {done.stderr[-2000:]}")

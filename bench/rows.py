@@ -20,16 +20,19 @@ from bench.situations.table import (
     GROWTH,
     HOT_ROWS,
     IDLE,
+    LOADING,
     LOADS,
+    MEMORY,
     MIDNIGHT,
     NINE,
     SEARCHED,
     SEARCHED_APART,
     SEARCHED_POSTGRES,
     SOAK,
+    STARTING,
     Situation,
 )
-from bench.subjects import SUBJECTS
+from bench.subjects import about
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Ratio:
 
     @property
     def how(self) -> str:
-        ours, theirs = (SUBJECTS[cell.subject].about for cell in (self.ours, self.theirs))
+        ours, theirs = (about(cell.subject) for cell in (self.ours, self.theirs))
         return f"{WORKS[self.ours.work].about} over {self.ours.connections}: {ours}, against {theirs}"
 
     def spread(self, runs: Runs) -> Spread:
@@ -138,6 +141,7 @@ _RATIOS: Final = (
     Row("sip2_63_vs_pysip2",       least(1.0),  _of("sip2_63",     64, "gateway",    "pysip2")),
     Row("sip2_11_vs_pysip2",       REPORTED,    _of("sip2_11",     64, "gateway",    "pysip2")),
     Row("sip2_11_vs_disk",         REPORTED,    _of("sip2_11",     1,  "gateway",    "disk")),
+    Row("sip2_visit_vs_pysip2",    REPORTED,    _of("sip2_visit",  16, "gateway",    "pysip2")),
     Row("sip2_35_vs_echo",         REPORTED,    _of("sip2_35",     64, "gateway",    "echo")),
     Row("lookup_user_vs_canned_1", least(0.35), _of("lookup_user", 1,  "gateway",    "canned")),
     Row("lookup_user_vs_canned_8", least(0.35), _of("lookup_user", 8,  "gateway",    "canned")),
@@ -146,6 +150,12 @@ _RATIOS: Final = (
     Row("request_item_vs_canned_32", REPORTED,   _of("request_item", 32, "gateway",   "canned")),
 )
 """Ratios of rates, each over so many connections."""
+
+FELT: Final = frozenset({
+    "sip2_visit_vs_pysip2", "attacked_63_p99", "browsed_pages", "searched_pages", "search_1m_rate",
+    "loading_p99", "loading_p99_ms", "loading_rate", "start_s", "start_aged_s", "memory_of_100_kib",
+})
+"""Rows that have no demand, but that users or buyers of hardware feel."""
 
 _FIGURES: Final = (
     Row("codec_vs_pysip2",    least(4),   Figure(CODECS,   "codec",       "a 63 and its 64 read and written, against pysip2")),
@@ -158,6 +168,7 @@ _FIGURES: Final = (
     Row("midnight",           most(5),    Figure(MIDNIGHT, "p99",         "p99 of 63 over 4 as 20,000 fall due, to before")),
     Row("attacked_p99",       most(5),    Figure(ATTACKED, "p99",         "p99 of 99 among heavy documents, to before")),
     Row("attacked_lag_ms",    most(50),   Figure(ATTACKED, "lag_ms",      "the reactor's longest lag meanwhile in ms")),
+    Row("attacked_63_p99",    REPORTED,   Figure(ATTACKED, "p99_of_63",   "the same of 63 over 16")),
     Row("browsed_p99",        most(3),    Figure(BROWSED,  "p99",         "p99 of 63 over 16 beside 20 browsers, to before")),
     Row("browsed_pages",      REPORTED,   Figure(BROWSED,  "pages",       "pages a second meanwhile, in one process")),
     Row("browsed_2_p99",      REPORTED,   Figure(APART,    "p99",         "the same with the pages in a process of their own")),
@@ -172,10 +183,16 @@ _FIGURES: Final = (
     Row("search_1m_terminals", REPORTED,  Figure(CATALOGUE, "terminals",   "p99 of 63 meanwhile, to before")),
     Row("search_1m_postgres_p99", most(50), Figure(SEARCHED_POSTGRES, "p99_ms", "the same searches on PostgreSQL")),
     Row("search_1m_postgres_rate", REPORTED, Figure(SEARCHED_POSTGRES, "a_second", "their searches a second")),
+    Row("loading_p99",        REPORTED,   Figure(LOADING,  "p99",         "p99 of 63 over 16 during a load, to before")),
+    Row("loading_p99_ms",     REPORTED,   Figure(LOADING,  "p99_ms",      "that p99 in ms")),
+    Row("loading_rate",       REPORTED,   Figure(LOADING,  "a_second",    "rows loaded a second meanwhile")),
     Row("load_csv_bare",      least(20_000), Figure(LOADS, "csv_bare",    "rows of a CSV loaded a second, without the index")),
     Row("load_csv",           least(8_000), Figure(LOADS,  "csv",         "the same with titles and the search index")),
     Row("load_marc_vs_pymarc", least(0.5), Figure(LOADS,   "marc21",      "a load of MARC21, against pymarc reading it")),
     Row("load_marcxml_vs_pymarc", least(0.5), Figure(LOADS, "marcxml",    "the same for MARCXML")),
+    Row("start_s",            REPORTED,   Figure(STARTING, "empty_s",     "seconds from start to first answer")),
+    Row("start_aged_s",       REPORTED,   Figure(STARTING, "aged_s",      "the same with --closed closed requests")),
+    Row("memory_of_100_kib",  REPORTED,   Figure(MEMORY,   "kib",         "resident memory of 100 silent terminals in KiB")),
     Row("idle_500",           most(1.1),  Figure(IDLE,     "memory",      "memory after 500 idle and 50 busy lines")),
     Row("nine_oclock",        most(3),    Figure(NINE,     "slowest",     "the slowest question at nine, --closed to 10,000")),
     Row("nine_oclock_scans",  most(0),    Figure(NINE,     "scans",       "statements at nine that read it all")),

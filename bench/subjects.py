@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from bench.baselines.table import BaselineServer, Design, Disk, InC, PgBench
+from bench.builds import AT, BuildSubject
 from bench.gateways import GatewaySubject
 from bench.resources import SOURCES, Benchmark
 from bench.tasks import Subject
@@ -60,7 +61,7 @@ SUBJECTS: Final[Mapping[str, Kind]] = {
 
 def lacking(name: str) -> str:
     """The requirement of a subject that this machine lacks, for people; "" if it lacks none."""
-    return without(SUBJECTS[name].needs)
+    return without(SUBJECTS[name.partition(AT)[0]].needs)
 
 
 def without(needs: str) -> str:
@@ -70,4 +71,11 @@ def without(needs: str) -> str:
 
 def start(ground: Benchmark, name: str) -> Subject:
     """Starts a new instance of a subject."""
-    return SUBJECTS[name].start(ground, name)
+    name, _, build = name.partition(AT)
+    return BuildSubject(ground.host(build), name) if build else SUBJECTS[name].start(ground, name)
+
+
+def about(name: str) -> str:
+    """The description of a subject for people."""
+    name, _, build = name.partition(AT)
+    return f"{SUBJECTS[name].about} of {build}" if build else SUBJECTS[name].about

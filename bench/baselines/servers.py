@@ -70,12 +70,34 @@ def protocol(port: int) -> None:
 def pysip2(port: int) -> None:
     """Runs pysip2's own server with a dictionary behind it; its loans are not durable."""
     from anyio import run
-    from pysip2.models import CheckoutRequest, CheckoutResponse, PatronInformationRequest, PatronInformationResponse
-    from pysip2.routes import CHECKOUT, PATRON_INFORMATION
+    from pysip2.models import (
+        CheckoutRequest,
+        CheckoutResponse,
+        EndPatronSessionRequest,
+        EndSessionResponse,
+        LoginRequest,
+        LoginResponse,
+        PatronInformationRequest,
+        PatronInformationResponse,
+    )
+    from pysip2.routes import CHECKOUT, END_PATRON_SESSION, LOGIN, PATRON_INFORMATION
     from pysip2.server import SIP2Server
 
     app, lent = SIP2Server(error_detection="required", encoding="utf-8"), dict[str, str]()
     logging.getLogger("pysip2").setLevel(logging.WARNING)
+
+    @app.route(LOGIN)
+    async def login(_asked: LoginRequest, _context: Any) -> LoginResponse:
+        return LoginResponse(ok="1")
+
+    @app.route(END_PATRON_SESSION)
+    async def end(asked: EndPatronSessionRequest, _context: Any) -> EndSessionResponse:
+        return EndSessionResponse(
+            end_session="Y",
+            transaction_date=WHEN,
+            institution_id=asked.institution_id,
+            patron_identifier=asked.patron_identifier,
+        )
 
     @app.route(PATRON_INFORMATION)
     async def information(asked: PatronInformationRequest, _context: Any) -> PatronInformationResponse:

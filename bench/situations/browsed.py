@@ -9,12 +9,10 @@ from typing import Final
 
 from bench.figures import quantile
 from bench.gateways import GatewaySubject
-from bench.generator import LoadOrder
 from bench.plan import Plan
 from bench.processes import TIMEOUT_S, Broken
-from bench.questions import WORKS, login
 from bench.resources import Benchmark
-from bench.situations.crowds import running
+from bench.situations.crowds import running, waits_of_63
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import catalogue
@@ -79,7 +77,4 @@ def _make_titles(url: str) -> None:
 
 
 def _p99(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> float:
-    ports, kind = [gateway.daemons[0].ports.sip2], WORKS["sip2_63"]
-    asked = ground.questions("sip2_63")
-    order = LoadOrder(ports, TERMINALS, seconds, "line", (kind.yes,), asked, login(), again=True, rate=A_SECOND)
-    return quantile(sorted(ground.drive(order)[1]), 0.99)
+    return quantile(waits_of_63(ground, gateway, seconds, TERMINALS, A_SECOND), 0.99)

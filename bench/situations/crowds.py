@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from bench.figures import Run, run_of
 from bench.gateways import GatewaySubject
-from bench.generator import HOST
+from bench.generator import HOST, LoadOrder
 from bench.plan import Plan, Size
 from bench.processes import Broken
 from bench.questions import WORKS, line, login, questions, stamp
@@ -44,6 +44,14 @@ def running(ground: Benchmark, name: str, url: str = "") -> Iterator[GatewaySubj
         gateway.abandon()
 
 
+def waits_of_63(ground: Benchmark, gateway: GatewaySubject, seconds: float, terminals: int, a_second: float) -> list[float]:
+    """The waiting times of 63 in seconds, sorted, at so many terminals that together ask so often."""
+    ports, kind = [gateway.daemons[0].ports.sip2], WORKS["sip2_63"]
+    asked = ground.questions("sip2_63")
+    order = LoadOrder(ports, terminals, seconds, "line", (kind.yes,), asked, login(), again=True, rate=a_second)
+    return sorted(ground.drive(order)[1])
+
+
 # ---- many silent connections
 
 
@@ -51,7 +59,7 @@ def idle(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     """Resident memory after `plan.idle_s` seconds with 500 silent and 50 busy terminals, against before. Broken on errors."""
     with running(ground, "gateway") as gateway, ExitStack() as lines:
         daemon = gateway.daemons[0]
-        silent = [lines.enter_context(closing(_logged_in(daemon.ports.sip2))) for _ in range(SILENT)]
+        silent = [lines.enter_context(closing(logged_in(daemon.ports.sip2))) for _ in range(SILENT)]
         gateway.run(Task("sip2_63", BUSY, WARM_S, 0))
         before = daemon.process.rss_kib()
         gateway.run(Task("sip2_63", BUSY, plan.idle_s, 0))
@@ -61,7 +69,26 @@ def idle(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     return {"memory": [after / before]}
 
 
-def _logged_in(port: int) -> socket.socket:
+def memory(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """Resident memory in KiB of each 100 terminals that have logged in and are silent, beside as many others."""
+    return {"kib": [_kib_of_100(ground) for _ in range(plan.rounds)]}
+
+
+def _kib_of_100(ground: Benchmark) -> float:
+    with running(ground, "gateway") as gateway, ExitStack() as lines:
+        daemon = gateway.daemons[0]
+
+        def more() -> int:
+            for _ in range(SILENT):
+                lines.enter_context(closing(logged_in(daemon.ports.sip2)))
+            return daemon.process.rss_kib()
+
+        few = more()  # with all that a daemon makes once
+        return (more() - few) * 100 / SILENT
+
+
+def logged_in(port: int) -> socket.socket:
+    """A terminal that has logged in."""
     terminal = socket.create_connection((HOST, port), TIMEOUT_S)
     terminal.sendall(login())
     _heard(terminal, b"941")

@@ -92,12 +92,12 @@ def _memory(gateway: GatewaySubject) -> int:
 def _copy(ground: Benchmark, closed: int) -> str:
     """Returns the URL of a fresh copy for runs that write; the morning's questions read the original file."""
     file = ground.fresh("growth") / "hkall.db"
-    shutil.copyfile(_aged(ground, closed).removeprefix(SQLITE), file)
+    shutil.copyfile(aged(ground, closed).removeprefix(SQLITE), file)
     return f"{SQLITE}{file}"
 
 
-def _aged(ground: Benchmark, closed: int) -> str:
-    """The world with so many closed requests added: a file of its own, the same for both situations."""
+def aged(ground: Benchmark, closed: int) -> str:
+    """The URL of the world with so many closed requests added: a file of its own, the same for all situations."""
     return ground.once(f"closed {closed}", lambda: _age(ground, closed))
 
 
@@ -131,7 +131,7 @@ def morning(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     The time of a question is that of its statements: starting the command would hide it. Each question's own ratio is reported
     under its name.
     """
-    few, many = (Morning(ground, _aged(ground, closed)) for closed in (FEW, plan.size.closed))
+    few, many = (Morning(ground, aged(ground, closed)) for closed in (FEW, plan.size.closed))
     with few, many:
         ratios = {" ".join(words): [many.took_s(words) / few.took_s(words) for _ in range(plan.rounds)] for words in MORNING}
         scans = [statement for words in MORNING for statement in many.scans(words)]

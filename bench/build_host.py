@@ -1,0 +1,105 @@
+"""Runs subjects of another build of the gateway: `python build_host.py FOLDER SIZE`, with orders on standard input.
+
+`bench.builds` starts it with the interpreter and the path of that build, so that `bench` and `hkall_gateway` are of another
+version: only names that every version has are imported here. An order and its answer are a line of JSON each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import click
+from click.testing import CliRunner
+
+import hkall_gateway
+from bench import subjects
+from bench.plan import Plan, Size
+from bench.processes import FAILURES, Broken
+from bench.resources import Benchmark, BenchServices
+from bench.rows import ROWS, Figure
+from bench.tasks import Subject, Task
+from hkall_gateway.cli import main as gateway_command
+from hkall_gateway.clock import now
+from hkall_gateway.machine import compiled
+
+
+def services() -> BenchServices:
+    """Return the clocks of this machine, progress on standard error, and commands that run in this process."""
+
+    def command(words: Sequence[str], environ: Mapping[str, str]) -> None:
+        done = CliRunner().invoke(gateway_command, words, env=environ)
+        if done.exit_code:
+            raise Broken(f"{' '.join(words)}: {done.output}")
+
+    return BenchServices(now, time.perf_counter, lambda text: click.echo(text, err=True), command)
+
+
+class Host:
+    """The living subjects of this build, by name. Each method answers the order of its name."""
+
+    def __init__(self, ground: Benchmark) -> None:
+        self._ground, self._living = ground, dict[str, Subject]()
+
+    def about(self) -> str:
+        """Return the place of the package, and whether it is compiled."""
+        return f"{Path(str(hkall_gateway.__file__)).parent}{', compiled' if compiled() else ''}"
+
+    def start(self, name: str) -> None:
+        self._living[name] = subjects.start(self._ground, name)
+
+    def run(self, name: str, task: Mapping[str, Any]) -> dict[str, Any]:
+        return asdict(self._living[name].run(Task(**task)))
+
+    def close(self, name: str) -> None:
+        self._living[name].close()
+        del self._living[name]
+
+    def abandon(self, name: str) -> None:
+        if name in self._living:
+            self._living.pop(name).abandon()
+
+    def measure(self, key: str, plan: Mapping[str, Any]) -> dict[str, list[float]]:
+        """Return the figures of the situation of this row. Broken if this build's benchmark does not have the row."""
+        found = next((row.measure for row in ROWS if row.key == key), None)
+        if not isinstance(found, Figure):
+            raise Broken(f"its benchmark has no {key}")
+        figures = found.situation.measure(self._ground, _made(Plan, {**plan, "size": _made(Size, plan["size"])}))
+        return {name: list(values) for name, values in figures.items()}
+
+    def abandon_all(self) -> None:
+        for name in list(self._living):
+            self.abandon(name)
+
+
+def _made(kind: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    """A record of these values; those that this version's record does not have are left out."""
+    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})  # type: ignore[arg-type]  # a dataclass
+
+
+def answer(host: Host, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out an order: {"order": name of a method, its arguments}; a failure of the measurement is an answer too."""
+    words = dict(order)
+    try:
+        return {"done": getattr(host, words.pop("order"))(**words)}
+    except FAILURES as error:
+        return {"failed": str(error) or repr(error)}
+
+
+def main(folder: str, size: str) -> None:
+    """Answer orders until there are no more."""
+    with ExitStack() as closing:
+        host = Host(Benchmark(Path(folder), _made(Size, json.loads(size)), services(), closing))
+        closing.callback(host.abandon_all)
+        for order in sys.stdin:
+            print(json.dumps(answer(host, json.loads(order))), flush=True)  # noqa: T201  # the process's answer
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,57 @@
+"""A terminal's waiting times while `load holdings` reads a large file into the same database, against those before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from bench.catalogue import write_csv
+from bench.figures import quantile
+from bench.gateways import GatewaySubject
+from bench.plan import Plan
+from bench.processes import COMMAND, Broken, Process
+from bench.resources import Benchmark
+from bench.situations.crowds import running, waits_of_63
+
+TERMINALS, A_SECOND = 16, 740.0
+LOOK_S: Final = 2.0
+"""How long the terminals are measured at a time."""
+
+
+def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """p99 of 63 at 16 terminals during the whole load against before, the same in ms, and rows loaded a second.
+
+    Measured once, since a load of a million rows takes minutes.
+    """
+    rows = plan.size.loaded
+    file = ground.once(f"a file of {rows}", lambda: _file(ground, rows))
+    with running(ground, "gateway") as gateway:
+        idle = [waits_of_63(ground, gateway, LOOK_S, TERMINALS, A_SECOND) for _ in range(plan.rounds)]
+        begun = ground.means.seconds()
+        during = sorted(_waits_until_loaded(ground, gateway, file))
+        took_s = ground.means.seconds() - begun
+    p99 = quantile(during, 0.99)
+    return {"p99": [p99 / median(quantile(waits, 0.99) for waits in idle)], "p99_ms": [p99 * 1000], "a_second": [rows / took_s]}
+
+
+def _file(ground: Benchmark, rows: int) -> Path:
+    ground.means.tell(f"writing a file of {rows:,} holdings")
+    file = ground.fresh("holdings") / "holdings.csv"
+    write_csv(file, range(rows))
+    return file
+
+
+def _waits_until_loaded(ground: Benchmark, gateway: GatewaySubject, file: Path) -> Iterator[float]:
+    """Yield the waiting times from the start of the command until it has ended; Broken if it failed."""
+    daemon = gateway.daemons[0]
+    words: list[str | Path] = [COMMAND, "load", "holdings", file, "--config", daemon.config]
+    load = Process(words, file.with_suffix(".log"), daemon.environ)
+    try:
+        while (code := load.ended()) is None:
+            yield from waits_of_63(ground, gateway, LOOK_S, TERMINALS, A_SECOND)
+    finally:
+        load.kill()
+    if code:
+        raise Broken(f"load holdings: {load.said()}")
