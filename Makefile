@@ -16,13 +16,13 @@ SHIFT ?= 0
 
 .venv/.run: pyproject.toml
 	@echo 'make: installing the gateway and its libraries into .venv, about a minute the first time'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(INSTALL) '.[web]' $(PROGRESS)
 	@touch $@
 
 .venv/.test: pyproject.toml
 	@echo 'make: installing the gateway and the tools of its tests into .venv, about two minutes the first time'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(INSTALL) '.[test,web]' $(PROGRESS)
 	@touch .venv/.run $@
 
@@ -83,7 +83,7 @@ dist: .venv/.test
 deb:
 	packaging/build-deb dist
 
-# The pages, followed literally on empty Debian 12 and 13 systems: as root, apt install mmdebstrap. About ten minutes.
+# The pages, followed literally on empty Debian 12 and 13 systems: as root, apt install mmdebstrap. About half an hour.
 docs-test: .venv/.test
 	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s
 
@@ -129,14 +129,15 @@ site: .venv/.run
 sbom:
 	$(PYTHON) -m venv --clear var/sbom-venv
 	var/sbom-venv/bin/pip install --quiet --disable-pip-version-check '.[postgres,web]'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-file var/sbom.json var/sbom-venv/bin/python
 
-# Known vulnerabilities of the libraries in .venv; asks a database on the Internet, so it is not part of `make check`.
+# Known vulnerabilities of the libraries in .venv; asks a database on the Internet, so it is not part of `make check`. It fails where that
+# database has no data about a library.
 audit: .venv/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
-	$(BIN)/pip-audit --local --skip-editable
+	$(BIN)/python packaging/audit.py $(BIN)/pip-audit --local --skip-editable
 
 # Mutation tests of the rules: about ten minutes; `.venv/bin/mutmut results` lists the mutants that no test notices.
 mutate: .venv/.test

@@ -22,7 +22,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
-from hkall_gateway.edge.endpoints import CannotOpen
+from hkall_gateway.edge.endpoints import CannotOpen, NotPassed
 from hkall_gateway.edge.log_console import Draw, drawing
 from hkall_gateway.heartbeat import ClockBehind, NameTaken
 from hkall_gateway.service_manager import READY, STOPPING, ServiceManager
@@ -34,6 +34,9 @@ LOG = structlog.get_logger()
 YOUNG: Final = (5_000, 10, 10)
 """Thresholds of the garbage collector. One iteration of a busy reactor makes more than Python's default of 700 new objects, and
 reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest waits."""
+
+REFUSED, WRONG = 1, 2
+"""Exit codes: it could not start; its configuration does not fit the way in which it was started."""
 
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
@@ -55,17 +58,25 @@ def serve(
     `log_format`: without one, "console" if the log goes to a terminal. `started` is called once all ports are open.
     """
     reactor = the_reactor()
+    early = _early_reloads()
     config = gateway.load(path, os.environ)
     _allow_files()
     log = _begin_log(config, log_format)
     ended: list[int] = []
     # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
-    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving, started)))
+    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving, started, early)))
     try:
         reactor.run(installSignalHandlers=False)
     finally:
         log.close()
     return ended[0] if ended else 0
+
+
+def _early_reloads() -> list[int]:
+    """Returns where each SIGHUP is noted until the daemon can obey it; without a handler one would end the process."""
+    early: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
+    return early
 
 
 def _allow_files() -> None:
@@ -121,6 +132,7 @@ async def _live(
     log: BackgroundWriter,
     serving: Serving,
     started: Callable[[], object],
+    early: list[int],
 ) -> None:
     daemon = None
     try:
@@ -137,7 +149,7 @@ async def _live(
             LOG.exception("daemon.not_started")
         if daemon is not None:
             await daemon.withdraw()
-        ended.append(1)
+        ended.append(WRONG if isinstance(error, NotPassed) else REFUSED)
         reactor.stop()
         return
     gc.collect()
@@ -147,6 +159,8 @@ async def _live(
     _obey_signals(daemon, path, reactor, service, log)
     service.notify(READY, SERVES)
     service.watch(reactor)
+    if early:
+        signal.raise_signal(signal.SIGHUP)
     started()
 
 

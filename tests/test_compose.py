@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def test_the_gateway_has_no_rights_and_only_haproxy_publishes_ports(compose: dic
     assert (services["gateway"]["read_only"], services["gateway"]["cap_drop"]) == (True, ["ALL"])
     assert [name for name, service in services.items() if service.get("ports")] == ["haproxy"]
     assert all((ROOT / mount["source"]).exists() for mount in services["haproxy"]["volumes"])
+
+
+def test_a_command_may_run_in_a_container_of_its_own_beside_the_gateway(compose: dict[str, Any]) -> None:
+    fixed = {name for name, service in compose["services"].items() for one in service["networks"].values() if one}
+    (pool,) = compose["networks"]["outside"]["ipam"]["config"]
+    address = ip_address(compose["services"]["haproxy"]["networks"]["outside"]["ipv4_address"])
+    assert fixed == {"haproxy"}  # two containers of a service cannot have the same address
+    assert address in ip_network(pool["subnet"])
+    assert address not in ip_network(pool["ip_range"])
 
 
 def test_the_gateway_believes_the_address_of_haproxy_alone(compose: dict[str, Any]) -> None:

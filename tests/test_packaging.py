@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hkall_gateway.cli.work.opening import erased_file
+from hkall_gateway.config import gateway
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hkall_gateway"
 
@@ -86,6 +89,14 @@ def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path)
         "share/man/man1/hkall-gateway.1",
         "share/bash-completion/completions/hkall-gateway",
     } <= names
+
+
+@pytest.mark.parametrize("name", ["etc", "container"])
+def test_the_configurations_that_come_along_are_right_and_write_only_where_the_service_may(name: str) -> None:
+    config = gateway.load(ROOT / "packaging" / name / "gateway.toml", {})
+    assert erased_file(config, Path("/etc/hkall/gateway.toml")).is_relative_to("/var/lib/hkall")
+    assert config.privacy.erased_file  # without it, on PostgreSQL, the console refuses to erase
+    assert config.logs.file is None
 
 
 def test_the_source_archive_has_the_changelog_and_the_licence(dist: Path) -> None:

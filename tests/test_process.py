@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from hkall_gateway.lab import demo_setup
 from tests import databases
-from tests.company import COMMAND, gateway_ports
+from tests.company import COMMAND, gateway_ports, until
 
 PATIENCE_S = 30
 BESIDE = """
@@ -30,6 +31,19 @@ class Company:
 
 sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company()))
 """
+
+EARLY = """
+import os, signal, sys
+from pathlib import Path
+from hkall_gateway.process import serve
+
+class Company:
+    async def start(self):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company(), started=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+"""
+"""Gets the signal to reload before it can obey it, and the one to end once it is ready."""
 
 
 class Site:
@@ -99,6 +113,44 @@ def test_check_config_notes_a_port_that_is_in_use(site: Site) -> None:
 def test_what_runs_beside_it_cannot_begin(site: Site) -> None:
     code, log = site.ends(sys.executable, "-c", BESIDE, site.path)
     assert (code, log.count(b"daemon.not_started")) == (1, 1), log
+
+
+@pytest.mark.parametrize("socket_", ["name=ops", "index=0"])
+def test_a_socket_that_systemd_has_not_passed_is_named_in_one_line(site: Site, socket_: str) -> None:
+    text = site.path.read_text(encoding="utf-8")
+    listen = f'["systemd:domain=INET:{socket_}"]'
+    site.path.write_text(re.sub(r"(\[ops\]\nlisten = ).*", rf"\1{listen}", text), encoding="utf-8")
+    code, log = site.ends(COMMAND, "serve", "--config", site.path)
+    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    assert (code, "exception" in line) == (2, False), log
+    assert f"systemd:domain=INET:{socket_}: systemd has passed no such socket" in line["why"]
+    assert ".socket unit" in line["why"]
+
+
+def test_a_reload_that_is_asked_for_at_the_start_follows_it(site: Site) -> None:
+    code, log = site.ends(sys.executable, "-c", EARLY, site.path)
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert code == 0, log
+    assert events.index("daemon.started") < events.index("config.changed")
+
+
+def test_a_reload_before_the_configuration_is_read_ends_nothing(tmp_path: Path) -> None:
+    pipe = tmp_path / "gateway.toml"
+    os.mkfifo(pipe)
+    with subprocess.Popen((COMMAND, "serve", "--config", pipe), stderr=subprocess.PIPE) as process:
+        written = until(lambda: _reader_of(pipe), "the reading of the configuration")
+        process.send_signal(signal.SIGHUP)
+        os.write(written, b"nonsense = 1\n")
+        os.close(written)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, b"nonsense" in said) == (2, True)
+
+
+def _reader_of(pipe: Path) -> int:
+    """A descriptor to write with, once another process reads; until then 0."""
+    with suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return 0
 
 
 def written_by(site: Site, *options: str) -> bytes:

@@ -24,6 +24,9 @@ FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "d
 KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "systemd")
 """Endpoints that a server may listen on."""
 
+PASSED: Final = re.compile(r"systemd:domain=(INET6?|UNIX):(name=[^:]+|index=[0-9]+)")
+"""A socket that systemd passes."""
+
 
 def _endpoint(text: str, info: ValidationInfo) -> str:
     parts = re.split(r"(?<!\\):", text)
@@ -31,6 +34,8 @@ def _endpoint(text: str, info: ValidationInfo) -> str:
         raise ValueError(f"{text!r} must begin with {listed(KINDS)} and a colon")
     if parts[0] in ("tcp", "tcp6", "ssl"):
         _port(text, parts[1:])
+    if parts[0] == "systemd" and not PASSED.fullmatch(text):
+        raise ValueError(f"{text!r} must read systemd:domain=INET:name=NAME (or INET6, UNIX; index=NUMBER)")
     if len(parts) < 2 or not parts[1]:
         raise ValueError(f"{text!r} does not say where to listen")
     if parts[0] == "unix" and "=" not in parts[1]:

@@ -27,16 +27,32 @@ class CannotOpen(Exception):
     """A port that cannot be opened. The text names it, the reason and the remedy."""
 
 
+class NotPassed(CannotOpen):
+    """A socket that the configuration expects of systemd, and that systemd has not passed to this process."""
+
+
 def server_endpoint(reactor: Any, text: str, *, shared: bool = False) -> Any:
     """The server endpoint of a description. `shared`: other processes may listen on its port too (SO_REUSEPORT).
 
     Twisted's endpoint strings have no option for SO_REUSEPORT, so the port of their endpoint is made to set it.
+
+    Raises NotPassed.
     """
+    if text.startswith("systemd:"):
+        return _passed_endpoint(reactor, text)
     roomy = text.partition(":")[0] in SHARED and "backlog=" not in text
     made = _endpoint(reactor, f"{text}:backlog={BACKLOG}" if roomy else text)
     if shared and text.partition(":")[0] in SHARED:
         made._port = makeBinding(made._interface, made._port, reuseAddress=True, reusePort=True)
     return made
+
+
+def _passed_endpoint(reactor: Any, text: str) -> Any:
+    try:
+        return _endpoint(reactor, text)
+    except LookupError:
+        remedy = "start its .socket unit (FileDescriptorName is the name) and this service by systemd, or listen on a tcp: port"
+        raise NotPassed(f"{text}: systemd has passed no such socket: {remedy}") from None
 
 
 def use_write_through(port: Any, after_reply: Postpone = run_now, fair: FairReads | None = None) -> Any:

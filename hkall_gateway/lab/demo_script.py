@@ -157,8 +157,9 @@ async def _journal(demo: Demo, gateway: Daemon) -> None:
     lines = await gateway.store.read(Unit.history, COPY)
     for line in lines:
         rule = f" ({line['rule']})" if line["rule"] else ""
+        at = line["at"].astimezone(calendar.HONG_KONG)
         demo.printer.fact(
-            f"{line['at']:%Y-%m-%d %H:%M} {line['event']:<10} {line['source']:>14} -> {line['target']:<14} {line['who']}{rule}"
+            f"{at:%Y-%m-%d %H:%M} {line['event']:<10} {line['source']:>14} -> {line['target']:<14} {line['who']}{rule}"
         )
     if lines[-1]["target"] != "CLOSED":
         raise AssertionError(f"the demo ends {lines[-1]['target']}")

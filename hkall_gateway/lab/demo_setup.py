@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -63,11 +64,13 @@ def environment(ports: Ports) -> dict[str, str]:
 
 
 def write_environment(config: Path, ports: Ports) -> Path:
-    """Writes a shell file beside the configuration: its path, its secrets, and the terminals' password."""
+    """Writes a shell file beside the configuration: the way to the command, its configuration, the secrets, the password."""
     variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
     path = config.with_name("environment")
     private(path)
-    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()), encoding="utf-8")
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n')
+    path.write_text("".join(lines), encoding="utf-8")
     return path
 
 

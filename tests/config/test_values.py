@@ -36,6 +36,12 @@ ENDPOINTS = (
     ("haproxy:tcp:6001",                     False),  # it would believe anybody's header; see proxy_from
     ("unix:/run/gateway.sock",               True),
     ("systemd:domain=INET:index=0",          True),
+    ("systemd:domain=INET6:name=sip2",       True),
+    ("systemd:domain=INET",                  False),
+    ("systemd:name=sip2",                    False),
+    ("systemd:domain=IPV4:name=sip2",        False),
+    ("systemd:domain=INET:index=0:name=s",   False),
+    ("systemd:domain=INET:index=first",      False),
     ("tcp",                                  False),
     ("tcp:",                                 False),
     ("tcp:65536",                            False),

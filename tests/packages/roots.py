@@ -1,4 +1,4 @@
-"""Roots of Debian made by mmdebstrap, and commands in them."""
+"""Roots of Debian, and commands in them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.programs import program
+from tests.debian import PATIENCE_S, bootstrap, start_no_services
 
-PATIENCE_S = 900
 ENVIRONMENT: Mapping[str, str] = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -50,20 +49,6 @@ class Root:
                 process.wait(60)
 
 
-def release() -> str:
-    """The code name of the Debian of this machine."""
-    lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-    (found,) = (line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME="))
-    return found
-
-
-def bootstrap(target: Path, *packages: str) -> None:
-    """Make a minimal Debian with these packages: a folder, or an archive if the name ends with .tar."""
-    tool = program("mmdebstrap", "mmdebstrap")
-    command = [tool, "--quiet", "--variant=minbase", f"--include={','.join(packages)}", release(), str(target)]
-    subprocess.run(command, check=True, timeout=PATIENCE_S)
-
-
 def debian_root(folder: Path, *packages: str) -> Iterator[Root]:
     """A root with these packages; it and all that is mounted in it are gone afterwards."""
     root = Root(folder / "debian")
@@ -71,7 +56,7 @@ def debian_root(folder: Path, *packages: str) -> Iterator[Root]:
     for device in ("null", "zero", "random", "urandom"):
         if not (node := root.path / "dev" / device).exists():
             os.mknod(node, 0o020666, os.stat(f"/dev/{device}").st_rdev)
-    (root.path / "usr" / "sbin" / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+    start_no_services(root.path)
     subprocess.run(["mount", "-t", "proc", "proc", root.path / "proc"], check=True)
     try:
         yield root

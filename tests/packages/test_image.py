@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.company import until
-from tests.packages.roots import PATIENCE_S, Root, bootstrap
+from tests.debian import PATIENCE_S, bootstrap
+from tests.packages.roots import Root
 from tests.packages.test_debian import answers
 from tests.programs import program
 

@@ -10,30 +10,31 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.debian import bootstrap, start_no_services
 from tests.walk.units import read_unit
 
 ROOT: Final = Path(__file__).parents[2]
 KEPT: Final = ROOT / "var" / "walk"
 """Base systems and transcripts; may be deleted at any time."""
 SUITES: Final = {"bookworm": "Debian 12", "trixie": "Debian 13"}
-ARCHIVE: Final = "http://deb.debian.org/debian"
 BASE_DAYS: Final = 7
 """After so many days a base system is made again."""
 PATIENCE_S: Final = 600
 SOURCE: Final = "usr/local/src/hkall_gateway"
 STATE: Final = "/run/walk.state"
+NOTIFY: Final = "/run/walk.notify"
+START_S: Final = 90
 INSTALLS: Final = re.compile(r"\b(apt-get|pip) install\b")
-NO_SERVICES: Final = "#!/bin/sh\nexit 101\n"
-"""policy-rc.d: packages start no service when they are installed, since it would begin on the host's network."""
 
 
 def why_not() -> str:
@@ -59,8 +60,7 @@ def base_system(suite: str) -> Path:
     if not made.exists() or time.time() - made.stat().st_mtime > BASE_DAYS * 86400:  # noqa: TID251  # the age of a cache
         KEPT.mkdir(parents=True, exist_ok=True)
         part = made.with_suffix(".part.tar")
-        words = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates,systemd", suite, str(part), ARCHIVE]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        bootstrap(part, "ca-certificates", "systemd", suite=suite)
         part.rename(made)
     return made
 
@@ -96,9 +96,7 @@ def _furnish(root: Path) -> None:
     for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
         shutil.copy(Path("/", name), root / name)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")  # as the installer of Debian does
-    policy = root / "usr/sbin/policy-rc.d"
-    policy.write_text(NO_SERVICES, encoding="utf-8")
-    policy.chmod(0o755)
+    start_no_services(root)
 
 
 def _first_process(root: Path) -> subprocess.Popen[str]:
@@ -172,8 +170,21 @@ class Machine:
     def _start(self, name: str) -> None:
         unit = read_unit(self.root / f"etc/systemd/system/{name}.service")
         script = f"umask {unit.umask}; cd {shlex.quote(unit.folder)}; exec {unit.command}"
-        variables = {"PATH": _variables()["PATH"], **unit.variables(self.root)}
-        self.services[name] = self._spawn(["runuser", "-u", unit.user, "--", "sh", "-c", script], variables, name)
+        variables = {"PATH": _variables()["PATH"], "NOTIFY_SOCKET": NOTIFY, **unit.variables(self.root)}
+        with self._notified() as states:
+            self.services[name] = self._spawn(["runuser", "-u", unit.user, "--", "sh", "-c", script], variables, name)
+            _wait_until_ready(states, self.services[name])
+
+    @contextmanager
+    def _notified(self) -> Iterator[socket.socket]:
+        """The socket on which systemd would hear that a service is ready."""
+        path = self.root / NOTIFY.lstrip("/")
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as states:
+            states.bind(str(path))
+            path.chmod(0o666)
+            states.settimeout(1)
+            yield states
 
     def _stop(self, name: str) -> None:
         self._signal(name, signal.SIGTERM)
@@ -207,6 +218,15 @@ class Machine:
         child = Path(f"/proc/{self.outside}/task/{self.outside}/children").read_text(encoding="ascii").split()[0]
         kinds = ["--pid", "--mount", *([] if network else ["--net"])]
         return ["nsenter", "--target", child, *kinds, "chroot", str(self.root), *words]
+
+
+def _wait_until_ready(states: socket.socket, service: subprocess.Popen[bytes]) -> None:
+    """Returns once the service has said that it is ready, has ended, or START_S is over, as `systemctl start` does."""
+    end = time.monotonic() + START_S
+    while service.poll() is None and time.monotonic() < end:
+        with suppress(TimeoutError):
+            if b"READY=1" in states.recv(1000).splitlines():
+                return
 
 
 def _variables() -> dict[str, str]:

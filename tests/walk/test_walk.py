@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.walk.blocks import PAGES, Block, blocks
-from tests.walk.machine import KEPT, SUITES, Machine, machine, why_not
+from tests.walk.machine import KEPT, SOURCE, SUITES, Machine, machine, why_not
 
 pytestmark = [pytest.mark.chroot, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
 
 HIGHEST_EXPOSURE = 2.0
 """Of the service, as `systemd-analyze security` counts it: 0 is safest, 10 is worst."""
+READY = "http://127.0.0.1:8081/readyz"
 
 
 class Walk:
@@ -39,7 +42,7 @@ class Walk:
             self.machine.background(block.text, "background")
             self.wait_for("background", "is simulated")
         elif block.mark == "pid1":
-            self._by_hand(block)
+            self.by_hand(block)
         else:
             self.type(block.text, block.place)
 
@@ -51,7 +54,8 @@ class Walk:
         assert ended.code == 0, f"{place}: exit code {ended.code}\n{text}\n{ended.output}\n{self.logs()}"
         return ended.output
 
-    def _by_hand(self, block: Block) -> None:
+    def by_hand(self, block: Block) -> None:
+        """Types the lines of a block one by one; those for systemd are carried out without it."""
         self.note(f"---- {block.place}, without systemd\n{block.text}\n")
         for line in block.text.splitlines():
             words = line.partition("#")[0].split()
@@ -84,11 +88,28 @@ def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
 def test_the_pages_lead_to_the_first_lent_book(walk: Walk) -> None:
     for page in PAGES:
         for block in blocks(page):
+            if "hkall-gateway restore" in block.text and page == PAGES[0]:
+                _the_book_is_lent(walk)
             walk.follow(block)
         if page == PAGES[0]:
-            _the_book_is_lent(walk)
+            assert json.loads(walk.type("hkall-gateway requests list --json", "no book of the rehearsal")) == []
             _the_units_are_right(walk)
     print(f"\n{walk.transcript.name}: {walk.seconds:.0f} s in blocks")  # noqa: T201
+
+
+def test_the_wheel_is_installed_as_its_page_says() -> None:
+    (install,) = (block for block in blocks("packages.md") if ".whl" in block.text)
+    (command,) = (block for block in blocks(PAGES[0]) if "> /usr/local/bin/hkall-gateway" in block.text)
+    with machine("bookworm") as empty:
+        walk = Walk(empty, "sqlite", KEPT / "transcript-wheel.txt")
+        source = empty.root / SOURCE
+        build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(source / "dist"), str(source)]
+        subprocess.run(build, check=True, capture_output=True)
+        walk.type(f"apt-get update && apt-get install --yes python3-venv curl && cd /{SOURCE}", "what the page presumes")
+        walk.by_hand(install)
+        walk.type(f"{command.text}\nhkall-gateway check-config\nhkall-gateway db upgrade", "the command")
+        empty.systemctl("start", "hkall-gateway")
+        walk.type(f"curl --silent --show-error --fail --retry 20 --retry-delay 1 --retry-connrefused {READY}", "ready")
 
 
 def _the_book_is_lent(walk: Walk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from secrets import token_urlsafe
@@ -38,6 +39,7 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     Example: hkall-gateway serve --only web
     Example: hkall-gateway serve --log-format console 2>&1 | less
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
 
     from hkall_gateway import process
     from hkall_gateway.cli.work.opening import load_config, open_database

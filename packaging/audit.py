@@ -1,0 +1,57 @@
+"""Known vulnerabilities of the libraries of an environment, and of how many of them nothing could be learnt.
+
+`python packaging/audit.py pip-audit --local` runs that command and reads its JSON. pip-audit itself ends with 0 and "No known
+vulnerabilities found" where its database knew none of the libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+OURS = "distribution marked as editable"
+"""Why pip-audit leaves out the gateway itself."""
+
+
+def findings(report: dict[str, Any]) -> list[str]:
+    """One line for each known vulnerability in a report of pip-audit."""
+    return [
+        f"{library['name']} {library['version']}: {known['id']}, fixed in {', '.join(known['fix_versions']) or 'no version'}"
+        for library in report["dependencies"]
+        for known in library.get("vulns", ())
+    ]
+
+
+def unknown(report: dict[str, Any]) -> list[str]:
+    """The libraries about which the database had no data."""
+    return [found["name"] for found in report["dependencies"] if found.get("skip_reason", OURS) != OURS]
+
+
+def judged(report: dict[str, Any]) -> tuple[list[str], bool]:
+    """Lines for people, and whether each library is known to have no vulnerability."""
+    bad, missing = findings(report), unknown(report)
+    audited = sum("vulns" in library for library in report["dependencies"])
+    lines = [*bad, f"libraries audited: {audited}, known vulnerabilities: {len(bad)}"]
+    if missing:
+        some = ", ".join(missing[:3])
+        lines.append(f"NOT AUDITED: no data about {len(missing)} of them, such as {some}: is PyPI's own server reachable?")
+    return lines, audited > 0 and not bad and not missing
+
+
+def main(command: list[str]) -> int:
+    """Print what is known, and return 0 only if each library is known to have no vulnerability."""
+    words = [*command, "--format", "json", "--progress-spinner", "off"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        lines, sound = judged(json.loads(ended.stdout))
+    except ValueError:
+        why = (ended.stderr.strip() or "pip-audit printed no report").splitlines()[-1]
+        lines, sound = [f"NOT AUDITED: no data about any library: {why}"], False
+    print(*lines, sep="\n")  # noqa: T201  # a command
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""`make audit` claims no more than its database knew."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+AUDIT = Path(__file__).parents[1] / "packaging" / "audit.py"
+
+OURS = {"name": "hkall-gateway", "skip_reason": "distribution marked as editable"}
+SOUND = {"name": "click", "version": "8.5.1", "vulns": []}
+UNKNOWN = {"name": "lxml", "skip_reason": "Dependency not found on PyPI and could not be audited: lxml (6.1.3)"}
+FAULTY = {"name": "jinja2", "version": "3.1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3.1.6"]}]}
+
+
+# fmt: off
+VERDICTS = (
+    ([OURS, SOUND],    0, "libraries audited: 1, known vulnerabilities: 0\n"),
+    ([SOUND, FAULTY],  1, "jinja2 3.1.0: PYSEC-1, fixed in 3.1.6\nlibraries audited: 2, known vulnerabilities: 1\n"),
+    ([OURS, UNKNOWN],  1, "libraries audited: 0, known vulnerabilities: 0\nNOT AUDITED: no data about 1 of them, such as lxml"),
+    ([SOUND, UNKNOWN], 1, "libraries audited: 1, known vulnerabilities: 0\nNOT AUDITED: no data about 1 of them, such as lxml"),
+    ([OURS],           1, "libraries audited: 0, known vulnerabilities: 0\n"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("libraries", "code", "said"), VERDICTS)
+def test_what_the_database_does_not_know_is_not_called_sound(libraries: list[dict[str, Any]], code: int, said: str) -> None:
+    report = json.dumps({"dependencies": libraries, "fixes": []})
+    ended, shown = audited("print(sys.argv[1])", report)
+    assert (ended, shown.startswith(said)) == (code, True), shown
+
+
+def test_a_database_that_is_away_is_said_in_one_line() -> None:
+    assert audited("sys.exit('Traceback …\\nConnectionError: pypi.org')") == (
+        1,
+        "NOT AUDITED: no data about any library: ConnectionError: pypi.org\n",
+    )
+
+
+def audited(script: str, *words: str) -> tuple[int, str]:
+    """The exit code and the output where a script stands for pip-audit."""
+    command = [sys.executable, str(AUDIT), sys.executable, "-c", f"import sys; {script}", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return ended.returncode, ended.stdout
