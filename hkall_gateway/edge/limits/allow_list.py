@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -28,7 +29,7 @@ class AllowList:
     def admits(self, address: str) -> bool:
         """Whether `address`, as a transport writes it, is in one of the networks. False for text that is not an IP address."""
         try:
-            peer = _unmapped(ip_address(address))
+            peer = _peer(address)
         except ValueError:
             return False
         return any(peer in allowed for allowed in self._networks)
@@ -46,6 +47,9 @@ def network(cidr: str) -> IPv4Network | IPv6Network:
     return named
 
 
-def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+@lru_cache(maxsize=1_024)
+def _peer(text: str) -> IPv4Address | IPv6Address:
+    """Return the address of a caller, who connects again and is looked for in several lists each time."""
+    address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
