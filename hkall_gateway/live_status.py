@@ -16,9 +16,9 @@ from operator import attrgetter
 from typing import Final
 
 import structlog
+from twisted.internet.defer import Deferred
 
 from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
-from hkall_gateway.edge.coroutines import start_coroutine
 from hkall_gateway.edge.limits.rate_limiter import RateLimiter
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_reply, circuit, room
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
@@ -113,7 +113,7 @@ class LiveStatus:
                 continue
             channel.waiting[bib_id] = copies
             if not channel.title:
-                start_coroutine(self._ask_all(channel))
+                Deferred.fromCoroutine(self._ask_all(channel))
 
     async def _ask_all(self, channel: _Channel) -> None:
         """Ask a partner one question after another until none waits."""

@@ -114,23 +114,11 @@ def configure(
             _Stamp(now),
             _as_line if draw is None else _drawn_by(draw),
         ],
-        wrapper_class=_straight(level),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # structlog uses only the methods of Stream
         # A cached logger would keep the stream and the level of an earlier call.
         cache_logger_on_first_use=for_good,
     )
-
-
-def _straight(level: str) -> type[Any]:
-    """Returns structlog's logger at this level without its copies of every event: a line is made from its own fields alone."""
-
-    def log(logger: Any, method: str, event: str | None = None, **said: Any) -> None:
-        line: Any = {**logger._context, **said, "event": event}
-        for process in logger._processors:
-            line = process(logger._logger, method, line)
-        logger._logger.msg(line)
-
-    return type("Straight", (structlog.make_filtering_bound_logger(level),), {"_proxy_to_logger": log})
 
 
 def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

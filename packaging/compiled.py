@@ -49,7 +49,6 @@ PURE: Final = {
     "ncip/codec/messages.py":         _SUBCLASS,
     "ncip/codec/elements.py":         _TABLE,
     "ncip/codec/elements_v1.py":      _TABLE,
-    "rules/fast_records.py":          "shows the type checker, and so mypyc, another decorator than it has",
     "rules/lifecycle.py":             _TABLE,
     "rules/marc_fields.py":           _TABLE,
     "rules/messages/letters.py":      _TABLE,
@@ -69,7 +68,6 @@ PURE: Final = {
     "store/engine/immediate.py":      "a store for tests and commands: no row of the benchmark pays for it",
     "store/engine/job.py":            "Job is a generic dataclass with slots, which mypyc cannot make",
     "store/engine/pipeline.py":       "keeps a module (the driver's errors) in an attribute, which mypyc leaves out",
-    "store/engine/unit_deferred.py":  "UnitDeferred is a Twisted Deferred with an attribute of its class",
 }
 # fmt: on
 """Modules and folders of these rooms that stay Python: path below `hkall_gateway` -> why."""

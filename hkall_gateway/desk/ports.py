@@ -8,7 +8,6 @@ from datetime import date, datetime
 from enum import StrEnum, auto
 from typing import Protocol
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Reason, Sensitive
 
 
@@ -53,7 +52,7 @@ class Unreachable(Exception):
     """The local system did not answer in time. Only connectors raise it; the desk turns it into policy."""
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class BorrowerFacts:
     """A borrower and the origin of the facts: `source` (snapshot, sip2, ncip, manual) and their instant.
 
@@ -112,7 +111,7 @@ class LocalIls(Protocol):
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None: ...
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LocalLoan:
     """A book of the library's own that a borrower has, as the local system tells it; None and "" where it gives none."""
 

@@ -9,7 +9,6 @@ from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civ
 from hkall_gateway.rules.dates.due import lent_until, renewed_until
 from hkall_gateway.rules.dates.service_windows import over, suspended
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks, category_of, may_use
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
@@ -40,7 +39,7 @@ class RequestFacts:
     need_before: date | None = None
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """The quota that a borrower uses now, without the request under judgement.
 
@@ -54,7 +53,7 @@ class Counts:
     ils_counts_hkall: bool = False
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Terminal:
     """The place where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop, lookup)."""
 

@@ -8,7 +8,6 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.stored_words import RenewalSync
 
 
@@ -181,7 +180,7 @@ class ItemKey(NamedTuple):
     barcode: str
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Actor:
     """The actor of a change and its channel, for the journal and the log.
 
@@ -195,7 +194,7 @@ class Actor:
     corr: str = ""
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Borrower:
     """One of our patrons, as the local library system knows them.
 
@@ -217,7 +216,7 @@ class Borrower:
     pin_hash: Sensitive = NOTHING
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Holding:
     """One physical copy on one library's shelf, as the union catalogue knows it.
 
@@ -245,7 +244,7 @@ class Holding:
 BETWEEN_AUTHORS = " ; "
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Title:
     """One title of the union catalogue, as its MARC record or its copies describe it.
 
@@ -263,7 +262,7 @@ class Title:
     linked_author: str = ""
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One book for one borrower, on either side, from placing the request to its end.
 
@@ -335,7 +334,7 @@ class Request:
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class RequestEntry:
     """The fields of a request that a patron's record and the checks of a borrower need, named as in `Request`."""
 
@@ -364,7 +363,7 @@ class RequestEntry:
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 
@@ -442,7 +441,7 @@ class Partner:
     from_system_id: str = ""
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Grant:
     """A permission. `due` if the answer is a date; `facts` are the facts that decided, for `explain`."""
 
@@ -450,7 +449,7 @@ class Grant:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A refusal and its reason. `detail` fills the placeholders of the text shown to people (numbers, dates, a place)."""
 

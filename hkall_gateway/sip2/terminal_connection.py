@@ -14,7 +14,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
-from hkall_gateway.edge.coroutines import start_coroutine
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
@@ -237,7 +236,7 @@ class TerminalConnection(TwistedProtocol):
             return
         if not self._serving and self._waiting:
             self._serving = True
-            start_coroutine(self._serve())
+            Deferred.fromCoroutine(self._serve())
         self._hold_back()
 
     def _events(self, data: bytes) -> Iterable[Event]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.vocabulary import Actor, Request
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One line of the journal, for the log and the metrics after the commit; for a change, the request before and after it."""
 

@@ -104,18 +104,18 @@ class Unit(Queries):
         step = lifecycle.step(request.side, request.position, event)
         if step.target is not request.position:
             facts.setdefault("moved_at", now)
-        after = self._change(request, event.name, now, by, rule, position=step.target, **facts)
+        after = self._change_to(request, event.name, step.target, now, by, rule, **facts)
         for send in step.sends:
             self._enqueue(send, request, after, now, by)
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
         """Move a request by hand on behalf of staff, from any position to any; sends no message."""
-        return self._change(request, Event.FORCE.name, now, by, position=position, moved_at=now, reason=reason)
+        return self._change_to(request, Event.FORCE.name, position, now, by, moved_at=now, reason=reason)
 
     def amend(self, request: Request, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
         """Change fields outside the life cycle: a longer wait, a flag. Never the position."""
-        return self._change(request, "AMEND", now, by, rule, position=request.position, **facts)
+        return self._change_to(request, "AMEND", request.position, now, by, rule, **facts)
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: Actor, rule: str = "") -> None:
         """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
@@ -210,9 +210,14 @@ class Unit(Queries):
 
     # ---- private
 
-    def _change(self, before: Request, event: str, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
-        """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
-        changed = changed_fields(before, facts)
+    def _change_to(
+        self, before: Request, event: str, position: Position, now: datetime, by: Actor, rule: str = "", **facts: Any
+    ) -> Request:
+        """Write the changed fields, if the request is still in its position, and a line of the journal about it.
+
+        `position` is no keyword of its callers: compiled code lets a later keyword of the same name replace it.
+        """
+        changed = changed_fields(before, {"position": position, **facts})
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
         _moving(tuple(values)).write_one(self._connection, lost, was_id=before.id, was_position=before.position, **values)

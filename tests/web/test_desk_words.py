@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+from pathlib import Path
 
 import pytest
 
-from hkall_gateway.rules import lenders
+import hkall_gateway
 from hkall_gateway.rules.vendor_words import decline_reasons
 from hkall_gateway.rules.vocabulary import Candidate, Position
 from hkall_gateway.store.privacy import forgetting, person_file, retention
@@ -15,6 +16,7 @@ from hkall_gateway.web.staff.desk_words import ENDS, MEASURES, PHRASES, in_words
 from tests.web.conftest import Site
 from tests.web.given import given
 
+LENDERS = Path(hkall_gateway.__file__).parent / "rules" / "lenders.py"
 CHINESE = {"Accept-Language": "zh-Hant"}
 
 
@@ -55,7 +57,7 @@ def test_every_reason_of_an_erasure_has_its_words() -> None:
 
 
 def test_every_reason_to_pass_over_a_copy_and_to_decline_has_its_words() -> None:
-    tree = ast.parse(inspect.getsource(lenders))
+    tree = ast.parse(LENDERS.read_text(encoding="utf-8"))
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     said = {
         str(node.value)

@@ -10,7 +10,7 @@ from lxml import html
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.rules.stored_words import NoticeState, QuarantineState
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Position, Reason
 from hkall_gateway.store import notices, quarantine
 from hkall_gateway.store.engine.immediate import finished
@@ -157,7 +157,7 @@ def test_what_was_settled_meanwhile_is_said_and_the_others_are_settled(site: Sit
     site.world.store.now(lambda unit: dead_letters.retry(unit, first, BY, site.world.now))
     token = page.split('name="csrf_token" value="')[1].split('"')[0]
     fields = {"csrf_token": token, "row": [str(first), str(second)], "how": "drop", "reason": "gone"}
-    site.world.store.now(lambda unit: unit.outbox.close(first, "done", "x", site.world.now))
+    site.world.store.now(lambda unit: unit.outbox.close(first, OutboxState.DONE, "x", site.world.now))
     answer = browser.client.post("/staff/unsent/dead", data=fields)
     assert answer.status_code == 409
     assert "settled already" in answer.text

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Sensitive
 
 
@@ -33,7 +32,7 @@ class Place:
 # ---- commands of terminals and staff
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SeePatron:
     """Asks for a patron's record. `pin_given` tells an empty PIN from a missing one."""
 
@@ -52,7 +51,7 @@ class SeeItem:
     agency: str = ""
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class CheckOut:
     """Lends this copy to this card. `undo` takes back a checkout that the terminal could not finish.
 
@@ -75,7 +74,7 @@ class CheckOut:
     staff: bool = False
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class CheckIn:
     """Checks in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, RequestEntry, Sensitive, Side
@@ -32,7 +31,7 @@ class Refused:
     due: date | None = None
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LoanEntry:
     """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
 
@@ -81,7 +80,7 @@ class HkallRecord:
     charges: tuple[ChargeEntry, ...] = ()
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PatronSeen:
     """A patron's record. `owed_cents` is the sum of `charges`, less the refunds that we owe the patron.
 
@@ -134,7 +133,7 @@ class ItemSeen:
 
 
 @record
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class CheckedOut:
     """The loan exists. `again` = it existed before; `renewed` = the terminal asked for a renewal by checking out again.
 
@@ -157,7 +156,7 @@ class CheckedOut:
 
 
 @record
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class CheckedIn:
     """The copy is in our hands. `what`: received, again, returned, unwanted, uncollected, paged, home.
 

@@ -6,12 +6,12 @@ not answer, it is asked whether it has done the action.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, auto
 from hashlib import blake2b
 from typing import Final
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.messages.json_records import record
 
 ILS_RECIPIENT: Final = "local-system"
@@ -34,7 +34,7 @@ CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_PAYMENT
 
 
 @record
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LocalMessage:
     """One action. No PIN and no password is kept. `request` is our request, if any; `amount` as the terminal sent it."""
 

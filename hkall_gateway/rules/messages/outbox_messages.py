@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import record_as
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 
 
 @record_as("Telling")
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PartnerMessage:
     """A message to a partner about a request, with the facts at the time of the event. Dates are civil dates.
 
@@ -42,7 +42,7 @@ class PartnerMessage:
 
 
 @record_as("Letter")
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PatronNotice:
     """A letter to a patron. Name and address are looked up when it is sent, never kept in the outbox.
 

@@ -19,7 +19,6 @@ from hkall_gateway.store.engine.group import End, begin_group, constant_pause, r
 from hkall_gateway.store.engine.job import CountingRunner, GroupResult, Job, JobRunner
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter
-from hkall_gateway.store.engine.unit_deferred import UnitDeferred
 from hkall_gateway.store.engine.worker import InlineReader, Worker
 
 T = TypeVar("T")
@@ -167,6 +166,16 @@ def _is_short(job: Job[Any]) -> bool:
 def _put(
     runner: JobRunner, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet, repeatable: bool, short: bool = False
 ) -> Deferred[T]:
-    waiter: UnitDeferred[T] = UnitDeferred()
-    runner.put(Job(work, args, locks, waiter.settle, repeatable, short))
-    return waiter
+    answer: Deferred[T] = Deferred()
+    runner.put(Job(work, args, locks, partial(_settle, answer), repeatable, short))
+    return answer
+
+
+def _settle(answer: Deferred[T], result: T, error: BaseException | None) -> None:
+    """Fire with the result or the error. A cancelled Deferred does not fire; the unit is committed all the same."""
+    if answer.called:
+        return
+    if error is None:
+        answer.callback(result)
+    else:
+        answer.errback(error)

@@ -11,7 +11,7 @@ from hkall_gateway.store.engine.locks import LockSet
 
 J = TypeVar("J")
 T = TypeVar("T")
-ReplyCallback = Callable[[], None]
+ReplyCallback = Callable[[], object]
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class Job(Generic[T]):
     work: Callable[..., T]
     args: tuple[Any, ...]
     locks: LockSet
-    settle: Callable[[Any, BaseException | None], None]
+    settle: Callable[[Any, BaseException | None], object]
     repeatable: bool = False
     short: bool = False
     tries: int = 0

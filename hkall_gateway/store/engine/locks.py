@@ -17,7 +17,6 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
 from sqlalchemy.types import BigInteger
 
-from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 
@@ -30,7 +29,7 @@ Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]
 NOTHING: Pair = ("", "")
 
 
-@fixed(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LockSet:
     """The objects that a unit of work decides about; empty fields are not locked.
 
