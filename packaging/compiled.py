@@ -64,7 +64,6 @@ PURE: Final = {
     "desk/scan_station.py":           _NO_ROW,
     "desk/staff":                     _NO_ROW,
     "desk/staff_desk.py":             _NO_ROW,
-    "store/engine/coalescer.py":      "switches greenlets where an exception is handled: failed when it was compiled",
     "store/engine/immediate.py":      "a store for tests and commands: no row of the benchmark pays for it",
     "store/engine/job.py":            "Job is a generic dataclass with slots, which mypyc cannot make",
     "store/engine/pipeline.py":       "keeps a module (the driver's errors) in an attribute, which mypyc leaves out",

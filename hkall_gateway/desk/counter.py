@@ -34,11 +34,7 @@ P = Position
 
 def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> Outcome:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21)."""
-    return lend(context, ask, one_with(context.unit, ask.barcode, ask.agency, ask.card), facts)
-
-
-def lend(context: Context, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts) -> Outcome:
-    """The same, with the copy's request already found."""
+    found = one_with(context.unit, ask.barcode, ask.agency, ask.card)
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
@@ -62,11 +58,8 @@ def lend(context: Context, ask: CheckOut, found: Request | Refused | None, facts
 
 def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
     terminal = Terminal(ask.place.role, ask.place.location)
-    took, closures, known = context.unit.gather(
-        lambda: counts(context.unit, borrower, context.library, without=request.id),
-        lambda: closed_days(context.unit, context.library),
-        lambda: patron_blocks(context, borrower.barcode),
-    )
+    took = counts(context.unit, borrower, context.library, without=request.id)
+    closures, known = closed_days(context.unit, context.library), patron_blocks(context, borrower.barcode)
     answer = policy.may_borrow(
         borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, blocks=known
     )

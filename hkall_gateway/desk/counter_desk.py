@@ -204,12 +204,9 @@ def _see_loaded(context: Context, ask: SeePatron) -> tuple[BorrowerFacts, Patron
 
 
 def _check_out_loaded(context: Context, ask: CheckOut) -> Outcome:
-    is_partner, facts, found = context.unit.gather(
-        lambda: _is_partner_card(context.unit, ask.card),
-        lambda: loaded_facts(context.unit, ask.card),
-        lambda: queries.one_with(context.unit, ask.barcode, ask.agency, ask.card),
-    )
-    return _ship(context, ask) if is_partner else counter.lend(context, ask, found, facts)
+    if _is_partner_card(context.unit, ask.card):
+        return _ship(context, ask)
+    return counter.check_out(context, ask, loaded_facts(context.unit, ask.card))
 
 
 def _request_loaded(context: Context, ask: RequestTitle) -> Outcome:

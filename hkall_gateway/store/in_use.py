@@ -38,7 +38,7 @@ def copies_in_use(unit: Unit, bib_id: str, request: str = "") -> InUse:
 
     `request` is the one that asks: the copies that it has asked for itself do not count.
     """
-    held, asked = unit.gather(lambda: _held(unit, bib_id), lambda: _ASKED.cells(unit.connection, bib=bib_id))
+    held, asked = _held(unit, bib_id), _ASKED.cells(unit.connection, bib=bib_id)
     return InUse(held, frozenset(ItemKey(agency, barcode) for agency, barcode, number in asked if number != request))
 
 

@@ -80,7 +80,7 @@ class Outbox:
     def put(self, send: Notification | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
         """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
         kind, recipient, request = _way(payload)
-        _PUT.write(
+        _PUT.append(
             self._connection,
             kind=kind.value,
             send=send.value,
@@ -173,7 +173,7 @@ class Outbox:
             "problem": attempt.problem[:200],
             "detail": attempt.detail[:500],
         }
-        _TRIED.write(self._connection, row=row, **values)
+        _TRIED.append(self._connection, row=row, **values)
 
     def attempts(self, row: int) -> tuple[Attempt, ...]:
         """Return the results of all tries of a row, oldest first."""

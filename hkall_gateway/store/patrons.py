@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
 
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
+from hkall_gateway.store.engine.among import AMONG, ONE, VALUES, Of
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
 
@@ -47,7 +47,7 @@ class CardRecord:
 
 def borrower(connection: Connection, card: str) -> Borrower | None:
     """Return the patron with this card number."""
-    return next(map(_borrower, _PATRON.cells(connection, card=card)), None)
+    return next(map(borrower_of, _PATRON.cells(connection, card=card)), None)
 
 
 def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
@@ -62,7 +62,7 @@ def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]
     like = or_(*(and_(*(name.icontains(part, autoescape=True) for part in parts)) for name in names))
     columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
     rows = connection.execute(select(*columns).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
-    return tuple(map(_borrower, map(list, rows)))
+    return tuple(map(borrower_of, map(list, rows)))
 
 
 def lines(connection: Connection, card: str) -> tuple[RequestEntry, ...]:
@@ -77,13 +77,15 @@ def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
 
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
     """Return all data of these cards, by three queries."""
-    many, given = _MANY[connection.dialect.name], _GIVEN[connection.dialect.name](cards)
+    how = ONE if len(cards) == 1 else connection.dialect.name
+    many, given = _MANY[how], VALUES[how](cards)
     found = {card: CardRecord(None, [], []) for card in cards}
-    for cells in many.patrons.cells(connection, cards=given):
-        found[cells[0]].borrower = _borrower(cells)
-    for cells in many.lines.cells(connection, cards=given):
+    people, lines_, charges_ = (one.ask(connection, cards=given) for one in (many.patrons, many.lines, many.charges))
+    for cells in people():
+        found[cells[0]].borrower = borrower_of(cells)
+    for cells in lines_():
         found[cells.pop()].lines.append(_line(cells))
-    for cells in many.charges.cells(connection, cards=given):
+    for cells in charges_():
         found[cells[_CARD]].charges.append(_charge(cells))
     return found
 
@@ -101,11 +103,9 @@ _CARD: Final = [f.name for f in fields(Charged)].index("patron")
 _BLOCKED_HERE: Final = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
 _BLOCKED: Final = or_(PATRONS.c.blocked, _BLOCKED_HERE).label("blocked")
 
-Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
-"""Makes of a column of card numbers the condition that it is among those asked for."""
 
-
-def _patrons_of(of: Of) -> CompiledStatement:
+def patrons_of(of: Of) -> CompiledStatement:
+    """Return a query for the patrons whose card satisfies a condition, with the columns that `borrower_of` reads."""
     columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
     return CompiledStatement(select(*columns).where(of(PATRONS.c.barcode)))
 
@@ -124,14 +124,6 @@ def _one(column: ColumnElement[str]) -> ColumnElement[bool]:
     return column == bindparam("card")
 
 
-def _in_json(column: ColumnElement[str]) -> ColumnElement[bool]:
-    return column.in_(text("SELECT value FROM json_each(:cards)"))
-
-
-def _in_array(column: ColumnElement[str]) -> ColumnElement[bool]:
-    return text(f"{column} = ANY(:cards)")  # type: ignore[return-value]  # a condition, to be combined with others
-
-
 @dataclass(frozen=True, slots=True)
 class _Many:
     patrons: CompiledStatement
@@ -140,19 +132,15 @@ class _Many:
 
 
 def _many(of: Of) -> _Many:
-    return _Many(_patrons_of(of), _lines_of(of, REQUESTS.c.patron), _charges_of(of))
+    return _Many(patrons_of(of), _lines_of(of, REQUESTS.c.patron), _charges_of(of))
 
 
-_PATRON, _LINES, _CHARGES = _patrons_of(_one), _lines_of(_one), _charges_of(_one)
-_MANY: Final = {"sqlite": _many(_in_json), "postgresql": _many(_in_array)}
-_GIVEN: Final[Mapping[str, Callable[[Collection[str]], Any]]] = {
-    "sqlite": lambda cards: json.dumps(list(cards)),
-    "postgresql": list,
-}
+_PATRON, _LINES, _CHARGES = patrons_of(_one), _lines_of(_one), _charges_of(_one)
+_MANY: Final = {how: _many(among("cards")) for how, among in AMONG.items()}
 
 
-def _borrower(cells: list[Any]) -> Borrower:
-    """Make a patron of its cells, in the order of the fields."""
+def borrower_of(cells: list[Any]) -> Borrower:
+    """Make a patron of its cells, in the order of the fields; the card comes first."""
     for place in _HUSHED:
         cells[place] = Sensitive(cells[place])
     return Borrower(*cells)

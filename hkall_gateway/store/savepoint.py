@@ -8,9 +8,7 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.store.engine.coalescer import exclusively
-from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.pipelined import discard, flush
+from hkall_gateway.store.engine.compiled import CompiledStatement, discard, flush
 from hkall_gateway.store.unit import Unit
 
 T = TypeVar("T")
@@ -21,11 +19,6 @@ def in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception
 
     A failure of the database itself, such as a full disk or a deadlock, is raised.
     """
-    with exclusively(unit.connection):
-        return _in_savepoint(unit, work, about)
-
-
-def _in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
     connection, heard = unit.connection, len(unit.moves)
     _SAVEPOINT.change(connection)
     try:
@@ -36,6 +29,7 @@ def _in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exceptio
     except Exception as error:  # noqa: BLE001  # any error: the other rows go on
         discard(connection)
         _BACK.change(connection)
+        unit.ahead.forget()
         del unit.moves[heard:]
         return error
     _RELEASE.change(connection)

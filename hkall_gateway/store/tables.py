@@ -144,7 +144,7 @@ IS_WAITING = text("outbox." + _WAITING)
 IS_DEAD = text("outbox." + _DEAD)
 # Other text than the indexes': an earlier message is found by its request, and never by scanning all unsent ones.
 EARLIER_UNSETTLED = text(f"earlier.state NOT IN ('{OutboxState.SENT}', '{OutboxState.DONE}', '{OutboxState.DROPPED}')")
-_HAS_CARD = text("card <> ''")
+HAS_CARD = text("card <> ''")
 IS_USED = text("state <> ''")
 IS_FLAGGED = text("flags <> ''")
 IS_CLOSED_OF = text(f"{IS_CLOSED} AND {HAS_PATRON}")
@@ -544,7 +544,7 @@ LINKS = Table(
     _instant("rests_until"),
     _number("failures"),
     _text("fault"),
-    Index("ix_links_card", "card", sqlite_where=_HAS_CARD, postgresql_where=_HAS_CARD),
+    Index("ix_links_card", "card", sqlite_where=HAS_CARD, postgresql_where=HAS_CARD),
     Index("ix_links_used", "agency", sqlite_where=IS_USED, postgresql_where=IS_USED),
     comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; "
     "there may be millions, of which few are ever used.",

@@ -34,6 +34,7 @@ from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.journal_entry import JournalEntry, nobody_listens
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.partner_circuit import CircuitRepository
+from hkall_gateway.store.prefetch import read_ahead
 from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import (
     CANDIDATES,
@@ -89,6 +90,7 @@ class Unit(Queries):
             moved_at=request.moved_at or now,
         )
         _OPEN.write(self._connection, **facts_of(born), stage=STAGES[born.position])
+        self.ahead.changed(born, born)
         self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
         return born
 
@@ -150,7 +152,7 @@ class Unit(Queries):
 
     def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Replace the list of a request after a change by staff."""
-        self._connection.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
+        self.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
         self.save_candidates(candidates)
 
     def mark(self, candidate: Candidate, **values: str) -> None:
@@ -172,21 +174,20 @@ class Unit(Queries):
         known = [dict(row) for row in self._connection.execute(asked).mappings()]
         rows = [row for row in rows if row not in known]
         if rows:
-            self._partners.clear()
-            self._connection.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
+            self.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
 
     def forget_people(self, requests: Sequence[str]) -> None:
         """Remove borrower, placing system and reasons from these ended requests."""
-        self._connection.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
+        self.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
         """Move the ended requests of a former card to the card that replaced it; open ones are amended one by one."""
         ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
-        self._connection.execute(ended.values(patron=present))
+        self.execute(ended.values(patron=present))
 
     def erase(self, requests: Sequence[str]) -> None:
         """Delete these requests."""
-        self._connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
+        self.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
 
     def notice_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
         """Store the result of a letter: sent, or undeliverable and why."""
@@ -196,12 +197,18 @@ class Unit(Queries):
 
     # ---- for the database
 
-    def lock(self, wanted: Sequence[LockSet]) -> list[set[str]]:
-        """Lock the objects that a group's units decide about, in one order; return the names locked for each.
+    def lock(self, wanted: Sequence[LockSet]) -> None:
+        """Lock the objects that a group's units decide about, in one order. SQLite has a single writer and needs no locks."""
+        if self.dialect == "postgresql":
+            take(self._connection, wanted)
 
-        SQLite has a single writer and needs no locks.
-        """
-        return take(self._connection, wanted) if self.dialect == "postgresql" else [set() for _ in wanted]
+    def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[Unit]) -> None:
+        """Read for all units of a group what they will ask about the cards and copies of their locks."""
+        cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
+        if cards or barcodes:
+            self.ahead = read_ahead(self._connection, cards, barcodes)
+            for unit in group:
+                unit.ahead = self.ahead
 
     def committed(self) -> None:
         """Call the listener after the commit."""
@@ -222,6 +229,7 @@ class Unit(Queries):
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
         _moving(tuple(values)).write_one(self._connection, lost, was_id=before.id, was_position=before.position, **values)
         after = with_facts(before, changed)
+        self.ahead.changed(before, after)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
         return after
 
@@ -238,7 +246,7 @@ class Unit(Queries):
         before: Request | None = None,
     ) -> None:
         target = about.position if about.id else ""
-        _JOURNAL.write(
+        _JOURNAL.append(
             self._connection,
             at=now,
             request=about.id,

@@ -14,11 +14,11 @@ from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.store import cards
+from hkall_gateway.store.engine.compiled import flush
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.engine.locks import LockSet
-from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit

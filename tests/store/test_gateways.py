@@ -19,10 +19,10 @@ from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.store import inbox
+from hkall_gateway.store.engine.compiled import discard, flush
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.locks import LockSet
-from hkall_gateway.store.engine.pipelined import discard, flush
 from hkall_gateway.store.privacy import forgetting
 from hkall_gateway.store.privacy.persons import Person
 from hkall_gateway.store.tables import LINKS, PATRONS

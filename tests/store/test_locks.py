@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
+from hkall_gateway.store.engine.compiled import flush
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.unit import Unit
 from tests.store.conftest import COPIES
 

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.rules.stored_words import OutboxState
+from hkall_gateway.store.engine.compiled import flush
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import LINKS, OUTBOX
 from hkall_gateway.store.unit import Unit
@@ -262,9 +262,9 @@ def test_two_gateways_at_once_never_claim_the_same_row(
             connection.exec_driver_sql("BEGIN")
         first = [row.id for row in _taken(make_unit(one), now, "gw1", 2)]
         second = [row.id for row in _taken(make_unit(other), now, "gw2", 4)]
-        one.exec_driver_sql("COMMIT")
+        one.execute(text("COMMIT"))
         third = [row.id for row in _taken(make_unit(other), now, "gw2", 4)]
-        other.exec_driver_sql("COMMIT")
+        other.execute(text("COMMIT"))
     assert (first, second, third) == ([1, 2], [], [3, 4])
 
 
@@ -298,9 +298,9 @@ def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
         flush(one)
         other.exec_driver_sql("BEGIN")
         second = _claim_within(make_unit(other), now, "gw2", 3)
-        one.exec_driver_sql("COMMIT")
+        one.execute(text("COMMIT"))
         third = _claim_within(make_unit(other), now, "gw2", 4)
-        other.exec_driver_sql("COMMIT")
+        other.execute(text("COMMIT"))
     store.close()
     assert first == [1, 2, 3, 9]
     assert second == []  # the first is not committed yet: nobody waits for it, and nobody guesses

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, bindparam, func, select, text, update
+from sqlalchemy import Connection, Engine, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from hkall_gateway.rules.vocabulary import LostRace
-from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
+from hkall_gateway.store.engine.compiled import CompiledStatement, discard, flush, insert_row, update_by_key
 from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline, StatementRefused
-from hkall_gateway.store.engine.pipelined import discard, flush
 from hkall_gateway.store.tables import PATRONS
 
 ADD = insert_row(PATRONS, "barcode", "name")
@@ -105,15 +104,3 @@ def test_a_division_by_nothing_elsewhere_is_not_taken_for_a_missing_row(connecti
     discard(connection)
     with pytest.raises(Exception, match="division by zero"):
         CompiledStatement(select(text("1 / 0 AS n"))).rows(connection)
-
-
-def test_several_that_must_be_there_are_changed_or_none_is(connection: Connection) -> None:
-    cards = ("P1", "P2", "P3")
-    ADD.write_all(connection, [{"barcode": card, "name": "x"} for card in cards])
-    RENAME.insist(connection, [{"was_barcode": card, "new_name": "y"} for card in cards], LostRace("gone"))
-    named = CompiledStatement(select(PATRONS.c.barcode).where(PATRONS.c.name == bindparam("called")))
-    assert len(named.cells(connection, called="y")) == 3
-    RENAME.insist(connection, [{"was_barcode": card, "new_name": "z"} for card in (*cards, "P4")], LostRace("gone"))
-    with pytest.raises(LostRace):
-        named.cells(connection, called="z")
-    assert named.cells(connection, called="z") == []

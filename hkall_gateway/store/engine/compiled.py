@@ -9,23 +9,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, UpdateBase, bindparam, insert, update
-from sqlalchemy.exc import CompileError
+import orjson
+from sqlalchemy import (
+    JSON,
+    ClauseElement,
+    Connection,
+    Dialect,
+    Insert,
+    Select,
+    Table,
+    UpdateBase,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from hkall_gateway.store.engine.batched import Answers, BatchedStatement, for_all, one_by_one
-from hkall_gateway.store.engine.pipelined import COALESCER, PIPELINE, as_usual
+from hkall_gateway.store.engine.pipelined import APPENDED, PIPELINE, as_usual
 
 Convert = Callable[[Any], Any]
 Values = Mapping[str, Any]
+_INSISTING: Final = "WITH done AS ({} RETURNING 1) SELECT 1 / (count(*) = 1)::INTEGER FROM done"
+"""An UPDATE for PostgreSQL that fails with MISSING unless it changes one row."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     """The text for one driver; `names` in the order of the placeholders, `given` the values that the statement itself contains.
 
-    `here`: the database is in this process (SQLite) and runs each statement immediately.
+    `here`: the database is in this process (SQLite) and runs each statement immediately. `rows_text`: the text of an INSERT of
+    many rows, which are one parameter `rows`.
     """
 
     text: str
@@ -36,7 +53,7 @@ class _Compiled:
     keys: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     here: bool
-    for_all: BatchedStatement | None
+    rows_text: str
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
         asked: Mapping[str, Any] = values
@@ -45,6 +62,10 @@ class _Compiled:
             for name, convert in self.binds.items():
                 made[name] = convert(made[name])
         return tuple([asked[name] for name in self.names]) if self.positional else asked
+
+    def all_cells(self, cursor: Any) -> list[list[Any]]:
+        found: list[Any] = cursor.fetchall()
+        return [self.cells(row) for row in found] if found else found
 
     def cells(self, found: Any) -> list[Any]:
         cells = list(found)
@@ -69,8 +90,12 @@ class CompiledStatement:
     def cells(self, connection: Connection, **values: Any) -> list[list[Any]]:
         """Return the rows as lists of cells, in the order of the statement's columns."""
         compiled = self._for(connection.dialect)
-        found = self._run(connection, compiled, values).fetchall()
-        return [compiled.cells(row) for row in found] if found else found
+        return compiled.all_cells(self._run(connection, compiled, values))
+
+    def ask(self, connection: Connection, **values: Any) -> Callable[[], list[list[Any]]]:
+        """Ask for `cells`, which the function returned waits for: queries asked before share a round trip to PostgreSQL."""
+        compiled = self._for(connection.dialect)
+        return partial(compiled.all_cells, self._run(connection, compiled, values))
 
     def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
         """Return the first row as a dict, or None."""
@@ -82,52 +107,86 @@ class CompiledStatement:
 
     def write(self, connection: Connection, **values: Any) -> None:
         """Write a row. PostgreSQL receives the statement with the next query or with COMMIT; its errors are raised then."""
-        self._write(connection, (values,))
+        compiled = self._for(connection.dialect)
+        _execute(connection, compiled.text, _parameters(connection, compiled, values))
+
+    def append(self, connection: Connection, **values: Any) -> None:
+        """Insert a row that nothing but a later query refers to, such as a line of the journal.
+
+        The rows of a group are sent together, before its next query or with COMMIT.
+        """
+        compiled = self._for(connection.dialect)
+        appended = connection.info.setdefault(APPENDED, {})
+        appended.setdefault(self, []).append(_parameters(connection, compiled, values))
+
+    def send_rows(self, connection: Connection, rows: Sequence[Any]) -> None:
+        """Send the rows that were appended."""
+        compiled = self._for(connection.dialect)
+        if compiled.here:
+            _execute(connection, compiled.text, rows, many=True)
+        else:
+            _execute(connection, compiled.rows_text, {"rows": orjson.dumps(rows).decode()})
 
     def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
-        """Write as `write`, exactly one row; raises `missing` if it does not exist."""
-        self._write(connection, (values,), missing)
+        """Update as `write`, exactly one row; raises `missing` if it does not exist."""
+        compiled = self._for(connection.dialect)
+        parameters = _parameters(connection, compiled, values)
+        if not compiled.here:
+            _execute(connection, _INSISTING.format(compiled.text), parameters, missing=missing)
+        elif _execute(connection, compiled.text, parameters).rowcount != 1:
+            raise missing
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Write as `write`, several rows."""
-        self._write(connection, rows)
-
-    def send(self, connection: Connection, asked: Sequence[Values]) -> Answers:
-        """Send this to PostgreSQL for several units at once; returns their results in order, each like a cursor."""
         compiled = self._for(connection.dialect)
-        given = [_parameters(connection, compiled, values) for values in asked]
-        if compiled.for_all is None:
-            return one_by_one([_execute(connection, compiled.text, parameters) for parameters in given])
-        return compiled.for_all.send(partial(_execute, connection), given)
-
-    def insist(self, connection: Connection, rows: Sequence[Values], missing: Exception) -> None:
-        """Update these rows on PostgreSQL; raises `missing` if one does not exist."""
-        compiled = self._for(connection.dialect)
-        assert compiled.for_all is not None, "a change of one row that is found by its key"
-        given = [_parameters(connection, compiled, values) for values in rows]
-        compiled.for_all.insist(partial(_execute, connection, missing=missing), given)
+        given = [_parameters(connection, compiled, row) for row in rows]
+        if compiled.here or compiled.rows_text:
+            self.send_rows(connection, given)
+        else:
+            for parameters in given:
+                _execute(connection, compiled.text, parameters)
 
     def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
-        if not compiled.here and (coalescer := connection.info.get(COALESCER)) is not None:
-            return coalescer.ask(self, values)
+        send_appended(connection)
         return _execute(connection, compiled.text, _parameters(connection, compiled, values))
-
-    def _write(self, connection: Connection, rows: Sequence[Values], missing: Exception | None = None) -> None:
-        compiled = self._for(connection.dialect)
-        if compiled.here:
-            _write_here(connection, compiled, rows, missing)
-        elif (coalescer := connection.info.get(COALESCER)) is not None:
-            coalescer.write(self, rows, missing)
-        elif missing is not None:
-            self.insist(connection, rows, missing)
-        else:
-            self.send(connection, rows)
 
     def _for(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
         if found is None:
             found = self._compiled[dialect.name] = _compile(self._statement, dialect)
         return found
+
+
+def flush(connection: Connection) -> None:
+    """Send the buffered writes and raise their errors."""
+    send_appended(connection)
+    if (pipeline := connection.info.get(PIPELINE)) is not None:
+        pipeline.go()
+
+
+def in_transaction(connection: Connection) -> bool:
+    """Return whether a transaction is open and takes statements. Makes no round trip."""
+    driver: Any = connection.info.get(PIPELINE) or connection.connection.dbapi_connection
+    return bool(driver.in_transaction)
+
+
+def send_appended(connection: Connection) -> None:
+    """Send the rows that were appended; those of PostgreSQL leave with the next query or with COMMIT."""
+    if appended := connection.info.pop(APPENDED, None):
+        for statement, rows in appended.items():
+            statement.send_rows(connection, rows)
+
+
+def discard(connection: Connection) -> None:
+    """Discard the buffered writes, which are to be rolled back."""
+    forget(connection.info)
+
+
+def forget(info: Any) -> None:
+    """Discard the buffered writes of a connection with this `info`."""
+    info.pop(APPENDED, None)
+    if (pipeline := info.get(PIPELINE)) is not None:
+        pipeline.forget()
 
 
 def insert_row(table: Table, *columns: str) -> CompiledStatement:
@@ -148,14 +207,6 @@ def _parameters(connection: Connection, compiled: _Compiled, values: Mapping[str
         return compiled.parameters(values)
     except Exception as error:
         raise as_usual(connection.dialect, compiled.text, values, error) from error
-
-
-def _write_here(connection: Connection, compiled: _Compiled, rows: Sequence[Values], missing: Exception | None) -> None:
-    values = [_parameters(connection, compiled, row) for row in rows]
-    if len(values) > 1:
-        _execute(connection, compiled.text, values, many=True)
-    elif _execute(connection, compiled.text, values[0]).rowcount != 1 and missing is not None:
-        raise missing
 
 
 def _execute(
@@ -187,16 +238,18 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
         keys=tuple(str(column.key) for column in columns),
         results=tuple((place, convert) for place, convert in results if convert),
         here=dialect.name == "sqlite",
-        for_all=None if dialect.name == "sqlite" else for_all(str(made), _kinds(made, dialect), given),
+        rows_text=_rows_text(statement, made, dialect)
+        if isinstance(statement, Insert) and set(made.binds) <= set(statement.table.c.keys())
+        else "",
     )
 
 
-def _kinds(made: Any, dialect: Dialect) -> Mapping[str, str]:
-    """Return the database types of the parameters; empty if one has no type."""
-    try:
-        return {str(name): bind.type.compile(dialect) for name, bind in made.binds.items() if bind.required}
-    except CompileError:
-        return {}
+def _rows_text(statement: Insert, made: Any, dialect: Dialect) -> str:
+    """Return the text of an INSERT of rows that are one JSON text, so that it is the same for any number of rows."""
+    names = list(made.binds)
+    columns = [column(name, bind.type) for name, bind in made.binds.items()]
+    rows = func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
+    return str(insert(statement.table).from_select(names, select(rows)).compile(dialect=dialect))
 
 
 def _process(kind: Any, dialect: Dialect, way: str) -> Convert | None:

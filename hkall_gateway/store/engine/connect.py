@@ -11,7 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
-from hkall_gateway.store.engine.pipelined import PIPELINE, PipelinedConnection, flush
+from hkall_gateway.store.engine.compiled import flush, forget
+from hkall_gateway.store.engine.pipelined import PIPELINE, PipelinedConnection
 from hkall_gateway.store.engine.private_files import private
 
 # Errors reach the log: they must not contain row values, which may be names or addresses.
@@ -57,8 +58,13 @@ def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     With the driver's own transaction handling (pysqlite) a released savepoint is visible to others, and ROLLBACK does not undo
     it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS serves the command line.
     """
-    if not url.startswith("sqlite"):
-        return _postgresql(url, limits)
+    engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url, limits)
+    event.listen(engine, "reset", _forget_what_was_written)
+    event.listen(engine, "before_execute", _after_what_was_written)
+    return engine
+
+
+def _sqlite(url: str) -> Engine:
     extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
     engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
     event.listen(engine, "do_connect", lambda *_: _make_private(url))
@@ -71,8 +77,6 @@ def _postgresql(url: str, limits: Limits) -> Engine:
     engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
     event.listen(engine, "connect", partial(_with_pipeline, engine.dialect))
-    event.listen(engine, "reset", _forget_what_was_written)
-    event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
 
 
@@ -84,13 +88,12 @@ def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> N
     """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
     back.
     """
-    record.info[PIPELINE].forget()
+    forget(record.info)
 
 
-def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
+def _after_what_was_written(connection: Connection, *_: object) -> None:
     """Send buffered writes before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
-    if context is not None:
-        flush(connection)
+    flush(connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:

@@ -16,11 +16,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.vocabulary import LostRace
-from hkall_gateway.store.engine.coalescer import UnitFailed, conflict_free_batches, run_batch
-from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.engine.compiled import CompiledStatement, discard, flush, in_transaction
 from hkall_gateway.store.engine.db_errors import DbErrorClass, certainly_undone, classify, error_for_caller, unavailable
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
-from hkall_gateway.store.engine.pipelined import discard, flush
 
 MakeUnit = Callable[[Connection], Any]
 MakeAnswer = Callable[[Job[Any], Any, Any], ReplyCallback]
@@ -46,6 +44,18 @@ class _Uncommitted(Exception):
     def __init__(self, error: Exception, *, sent: bool) -> None:
         super().__init__(error, sent)
         self.error, self.sent = error, sent
+
+
+class _UnitFailed(Exception):
+    """`error` ended the unit at `place` of its group."""
+
+    def __init__(self, place: int, error: Exception) -> None:
+        super().__init__(place)
+        self.place, self.error = place, error
+
+
+class BrokenOff(Exception):
+    """The transaction ended inside a unit that raised no exception."""
 
 
 def no_hook() -> None:
@@ -85,7 +95,7 @@ def begin_group(
     Returns None, with no change made, if another process has the file locked.
     """
     try:
-        answers = _all(connection, make_unit, jobs, _BEGIN, _written, no_hook)
+        answers = _all(connection, make_unit, jobs, _BEGIN, _written, partial(flush, connection))
     except Exception as error:  # noqa: BLE001  # any error goes to the callers
         if classify(connection, error) is DbErrorClass.BUSY and _left(connection):
             return None
@@ -131,27 +141,35 @@ def _all(
     end: Callable[[], object],
 ) -> list[ReplyCallback | None]:
     """Run all units and the end of the transaction; return an answer for each, None if the unit is to be retried."""
-    batches = _open(connection, make_unit, jobs, begin)
+    units = _open(connection, make_unit, jobs, begin)
     try:
-        answers = _together(connection, make_unit, jobs, batches, answer)
+        answers = _together(connection, units, jobs, answer)
         end()
         return answers
     except _Uncommitted:
         raise
-    except UnitFailed as raised:
-        culprit, error = raised.place, raised.error
-    except Exception as refused:  # noqa: BLE001  # a combined statement: the second run finds the unit at fault
-        culprit, error = -1, refused
+    except _UnitFailed as raised:
+        again = _failed_in(connection, jobs, raised.error, raised.place)
+    except Exception as error:  # noqa: BLE001  # of a buffered write, which may be any unit's
+        again = _failed_in(connection, jobs, error)
+    _open(connection, make_unit, jobs, begin)
+    answers = [again[place] if place in again else _alone(connection, make_unit, job, answer) for place, job in enumerate(jobs)]
+    end()
+    return answers
+
+
+def _failed_in(
+    connection: Connection, jobs: Sequence[Job[Any]], error: Exception, place: int | None = None
+) -> dict[int, ReplyCallback | None]:
+    """Return what becomes of the unit that met another gateway, by its place: it does not run again at once.
+
+    Of all other errors the second run finds the unit at fault. Raises the error if there is no connection for that.
+    """
     fault = classify(connection, error)
     if fault is DbErrorClass.LOST or not _left(connection):
         raise error
-    _open(connection, make_unit, jobs, begin)
-    answers = [
-        _failed(job, error, fault) if place == culprit else _alone(connection, make_unit, job, answer)
-        for place, job in enumerate(jobs)
-    ]
-    end()
-    return answers
+    waits = place is not None and fault in {DbErrorClass.CONFLICT, DbErrorClass.BUSY}
+    return {place: _failed(jobs[place], error, fault)} if place is not None and waits else {}
 
 
 def _commit(connection: Connection, before: Callable[[], None]) -> None:
@@ -175,30 +193,31 @@ def _refused_before(error: Exception) -> bool:
 
 def _open(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, CompiledStatement]
-) -> list[list[int]]:
-    """Begin the transaction and take the locks; return the jobs' places in waves that may run interleaved."""
+) -> list[Any]:
+    """Begin the transaction, take the locks and read ahead; return the units."""
     begin[connection.dialect.name].write(connection)
+    units, wanted = [make_unit(connection) for _ in jobs], [job.locks for job in jobs]
     if begin is _BEGIN:
-        return conflict_free_batches(make_unit(connection).lock([job.locks for job in jobs]))
-    make_unit(connection).look_ahead({job.locks.patron for job in jobs if job.locks.patron})
-    alone = connection.dialect.name == "sqlite"
-    return [[place] for place in range(len(jobs))] if alone else [list(range(len(jobs)))]
+        units[0].lock(wanted)
+        units[0].read_ahead(wanted, units)
+    else:
+        units[0].look_ahead({one.patron for one in wanted if one.patron})
+    return units
 
 
 def _together(
-    connection: Connection,
-    make_unit: MakeUnit,
-    jobs: Sequence[Job[Any]],
-    batches: Sequence[Sequence[int]],
-    answer: MakeAnswer,
+    connection: Connection, units: Sequence[Any], jobs: Sequence[Job[Any]], answer: MakeAnswer
 ) -> list[ReplyCallback | None]:
     """Run all units without savepoints: any exception undoes the group."""
-    units = [make_unit(connection) for _ in jobs]
-    works = [partial(job.context.run, job.work, unit, *job.args) for job, unit in zip(jobs, units, strict=True)]
-    results: list[Any] = [None] * len(jobs)
-    for batch in batches:
-        run_batch(connection, batch, works, results)
-    return [answer(job, unit, result) for job, unit, result in zip(jobs, units, results, strict=True)]
+    answers: list[ReplyCallback | None] = []
+    for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):
+        try:
+            answers.append(answer(job, unit, job.context.run(job.work, unit, *job.args)))
+        except Exception as error:
+            raise _UnitFailed(place, error) from error
+        if not in_transaction(connection):
+            raise BrokenOff
+    return answers
 
 
 def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> ReplyCallback | None:

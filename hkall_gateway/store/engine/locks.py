@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
@@ -22,8 +21,6 @@ from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 
 Pair = tuple[str, str]
 Named = tuple[str, tuple[str, ...]]
-Meant = dict[Named, list[int]]
-"""Maps each name of a request to the places of the jobs in the group that use it."""
 Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]
 """Makes a condition of a column and a parameter's name."""
 NOTHING: Pair = ("", "")
@@ -92,36 +89,20 @@ WAYS: Final[Mapping[str, LockKey]] = {
 """Each is served by an index of its own."""
 # fmt: on
 
-_ENDS: Final = list(accumulate(len(how.columns) for how in WAYS.values()))
-_CELLS: Final = {way: slice(first, end) for way, first, end in zip(WAYS, [0, *_ENDS], _ENDS, strict=False)}
-"""The slice of each way's columns in a row of all of them."""
-
 NO_LOCKS = LockSet()
 CHANNEL = "line"
 
 
-def take(connection: Connection, wanted: Sequence[LockSet]) -> list[set[str]]:
-    """Lock all objects that a group needs until its transaction ends. PostgreSQL only.
-
-    Returns for each of `wanted` the names and request numbers locked.
-    """
-    held = [set(one.names()) for one in wanted]
-    numbers = sorted({_number(name) for names in held for name in names})
+def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
+    """Lock all objects that a group needs until its transaction ends. PostgreSQL only."""
+    numbers = sorted({_number(name) for one in wanted for name in one.names()})
     if numbers:
         _BY_NAME.write(connection, numbers=numbers)
-    meant = _meant(wanted)
-    _look_up_former(connection, meant)
-    if not meant:
-        return held
-    lock, values = _locking(meant)
-    if len(wanted) == 1:  # no other job of the group can name the same request
+    meant = {named for one in wanted for named in one.requests()}
+    meant |= _former(connection, [value for way, value in meant if way == "wire"])
+    if meant:
+        lock, values = _locking(meant)
         lock.write(connection, **values)
-        return held
-    ways = {way for way, _ in meant}
-    for cells in lock.cells(connection, **values):
-        for place in _those_who_mean(cells, ways, meant):
-            held[place].add(cells[0])
-    return held
 
 
 def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
@@ -133,30 +114,14 @@ def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
     return {channel for channel, (ours,) in zip(channels, tried, strict=True) if ours}
 
 
-def _meant(wanted: Sequence[LockSet]) -> Meant:
-    """Return the named requests, each with the places of the jobs that name it."""
-    meant: Meant = {}
-    for place, one in enumerate(wanted):
-        for named in one.requests():
-            meant.setdefault(named, []).append(place)
-    return meant
+def _former(connection: Connection, partner_ids: Sequence[tuple[str, ...]]) -> set[Named]:
+    """Return the requests for which a lender was asked under one of these RequestIds, now or formerly, by their numbers."""
+    ids = sorted({wire_id for _, wire_id in partner_ids})
+    return {("number", (number,)) for (number,) in _FORMER.cells(connection, ids=ids)} if ids else set()
 
 
-def _look_up_former(connection: Connection, meant: Meant) -> None:
-    """Add the requests for which a lender was asked under a named RequestId, now or formerly, by their numbers."""
-    partner_ids = [(value, places) for (way, value), places in meant.items() if way == "wire"]
-    if not partner_ids:
-        return
-    ids = sorted({wire_id for (_, wire_id), _ in partner_ids})
-    for wire_id, number in _FORMER.cells(connection, ids=ids):
-        named_by = [place for (_, value), places in partner_ids if value == wire_id for place in places]
-        meant.setdefault(("number", (number,)), []).extend(named_by)
-
-
-def _locking(meant: Meant) -> tuple[CompiledStatement, Mapping[str, Any]]:
-    """Return the statement that locks the named requests, and its values; its rows have the number and all names of each
-    request.
-    """
+def _locking(meant: Set[Named]) -> tuple[CompiledStatement, Mapping[str, Any]]:
+    """Return the statement that locks the named requests, and its values."""
     values: dict[str, list[str]] = {}
     for way, value in sorted(meant):
         for n, part in enumerate(value):
@@ -165,12 +130,6 @@ def _locking(meant: Meant) -> tuple[CompiledStatement, Mapping[str, Any]]:
     if max(map(len, values.values())) > 1:
         return _lock(ways, _is_any_of), values
     return _lock(ways, _is), {name: value for name, (value,) in values.items()}
-
-
-def _those_who_mean(cells: Sequence[str], ways: Set[str], meant: Meant) -> Iterator[int]:
-    """Yield the places of the jobs that name a request in one of these ways; `cells` are its number and all its other names."""
-    for way in ways:
-        yield from meant.get((way, tuple(cells[_CELLS[way]])), ())
 
 
 def _name(kind: str, agency: str, value: str) -> str:
@@ -198,11 +157,10 @@ def _lock(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
     """
     named = {way: [fits(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
     found = (and_(*all_of, *WAYS[way].only) for way, all_of in named.items())
-    columns = [column for way in WAYS.values() for column in way.columns]
-    return CompiledStatement(select(*columns).where(or_(*found)).order_by(REQUESTS.c.id).with_for_update(key_share=True))
+    return CompiledStatement(select(REQUESTS.c.id).where(or_(*found)).order_by(REQUESTS.c.id).with_for_update(key_share=True))
 
 
-_FORMER = CompiledStatement(select(CANDIDATES.c.wire_id, CANDIDATES.c.request).where(_is_any_of(CANDIDATES.c.wire_id, "ids")))
+_FORMER = CompiledStatement(select(CANDIDATES.c.request).where(_is_any_of(CANDIDATES.c.wire_id, "ids")))
 _EACH = func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))
 # One by one in the order given: in any other order a lock could meet another gateway's half-way.
 _BY_NAME = CompiledStatement(select(func.pg_advisory_xact_lock(_EACH).label("locked")))

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.store.engine.batched import MISSING
 from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline, StatementRefused
 
+MISSING: Final = "22012"
+"""SQLSTATE division_by_zero, raised by an update that does not find its row."""
 PIPELINE: Final = "pipeline"
 """Key of the PipelinedConnection in `Connection.info` (PostgreSQL only)."""
-COALESCER: Final = "coalescer"
-"""Key in `Connection.info` of the object that takes queries and writes while units run interleaved."""
+APPENDED: Final = "appended"
+"""Key in `Connection.info` of the appended rows not sent yet, by their statement."""
 _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 
 
@@ -116,20 +117,6 @@ def as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> Base
     """Return the error as SQLAlchemy would have raised it, so that callers see no difference."""
     drivers: Any = dialect.loaded_dbapi.Error
     return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
-
-
-def flush(connection: Connection) -> None:
-    """Send the buffered writes and raise their errors. SQLite writes immediately."""
-    if (coalescer := connection.info.get(COALESCER)) is not None:
-        coalescer.settle()
-    elif (pipeline := connection.info.get(PIPELINE)) is not None:
-        pipeline.go()
-
-
-def discard(connection: Connection) -> None:
-    """Discard the buffered writes, which are to be rolled back."""
-    if (pipeline := connection.info.get(PIPELINE)) is not None:
-        pipeline.forget()
 
 
 @lru_cache(maxsize=1024)

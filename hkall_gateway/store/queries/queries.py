@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     Connection,
     CursorResult,
     Executable,
-    Select,
     and_,
     bindparam,
     func,
@@ -25,7 +24,6 @@ from sqlalchemy import (
 
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import from_json, record
-from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import (
     Borrower,
     Candidate,
@@ -39,13 +37,14 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store import patrons
-from hkall_gateway.store.changed_fields import NAMES
-from hkall_gateway.store.engine.coalescer import gather
 from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.prefetch import Prefetched
+from hkall_gateway.store.request_rows import oldest_first, request_of, requests
 from hkall_gateway.store.tables import (
     CANDIDATES,
     CLOSURES,
     FINES,
+    HAS_CARD,
     HOLDINGS,
     IS_CLOSED_OF,
     IS_OPEN,
@@ -73,8 +72,8 @@ class Queries:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._partners: dict[str, Partner | None] = {}  # as this transaction saw them first
         self._known: Mapping[str, patrons.CardRecord] = {}
+        self.ahead = Prefetched()
 
     @property
     def dialect(self) -> str:
@@ -88,21 +87,21 @@ class Queries:
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run a statement of another file of this room inside this transaction."""
+        if statement.is_dml:
+            self.ahead.forget()
         return self._connection.execute(statement, values)
-
-    def gather(self, *works: Callable[[], Any]) -> Any:
-        """Return the results of several functions that only query, in order; on PostgreSQL their queries share a round trip."""
-        return gather(self._connection, works)
 
     # ---- people, copies, partners
 
     def look_ahead(self, cards: Collection[str]) -> None:
         """Prefetch the data of these patrons in one go, for a transaction that queries each of them and does not write."""
-        if len(cards) > 1:
+        if len(cards) > 1 or self.dialect != "sqlite":
             self._known = patrons.known(self._connection, cards)
 
     def patron(self, card: str) -> Borrower | None:
         """Return the patron with this card number, as last loaded; blocked also if a terminal blocked the card."""
+        if card in self.ahead.borrowers:
+            return self.ahead.borrowers[card]
         known = self._known.get(card)
         return known.borrower if known else patrons.borrower(self._connection, card)
 
@@ -120,10 +119,10 @@ class Queries:
 
     def partner(self, agency: str) -> Partner | None:
         """Return the partner's row in the directory."""
-        if agency not in self._partners:
+        if agency not in self.ahead.partners:
             row = _PARTNER.first(self._connection, agency=agency)
-            self._partners[agency] = partner_of(row["partner"]) if row and row["partner"] else None
-        return self._partners[agency]
+            self.ahead.partners[agency] = partner_of(row["partner"]) if row and row["partner"] else None
+        return self.ahead.partners[agency]
 
     def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
         """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
@@ -132,12 +131,18 @@ class Queries:
 
     def partner_with_card(self, card: str) -> Partner | None:
         """Return the partner that uses this card at our counter; of several the first by name."""
-        row = _PARTNER_CARD.first(self._connection, card=card) if card else None
-        return partner_of(row["partner"]) if row else None
+        if card in self.ahead.card_partners:
+            text = self.ahead.card_partners[card]
+        else:
+            row = _PARTNER_CARD.first(self._connection, card=card) if card else None
+            text = row["partner"] if row else None
+        return partner_of(text) if text else None
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """Return the days on which a library is closed."""
-        return frozenset(day for (day,) in _CLOSED.cells(self._connection, agency=agency))
+        if agency not in self.ahead.closed:
+            self.ahead.closed[agency] = frozenset(day for (day,) in _CLOSED.cells(self._connection, agency=agency))
+        return self.ahead.closed[agency]
 
     # ---- requests
 
@@ -172,7 +177,10 @@ class Queries:
 
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
-        held = map(request_of, _HELD_BY.cells(self._connection, barcode=barcode))
+        if (ahead := self.ahead.held.get(barcode)) is not None:
+            held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
+        else:
+            held = list(map(request_of, _HELD_BY.cells(self._connection, barcode=barcode)))
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
@@ -196,6 +204,9 @@ class Queries:
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
+        if (ahead := self.ahead.counted.get(card)) is not None:
+            counting = (number for number, (position, unwanted) in ahead.items() if position in positions and not unwanted)
+            return sum(number != without for number in counting)
         ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
         return int(used)
 
@@ -260,25 +271,13 @@ class Queries:
         return next(map(request_of, question.cells(self._connection, **named)), None)
 
     def _many(self, *where: Condition) -> tuple[Request, ...]:
-        return self._requests(_oldest_first(*where))
+        return self._requests(oldest_first(*where))
 
     def _prepared(self, question: CompiledStatement, **named: Any) -> tuple[Request, ...]:
         return tuple(map(request_of, question.cells(self._connection, **named)))
 
     def _requests(self, question: Executable) -> tuple[Request, ...]:
         return tuple(map(request_of, self._connection.execute(question)))
-
-
-REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
-
-
-def requests(*where: Condition) -> Select[Any]:
-    """Return a SELECT of the requests that fit, with the columns that `request_of` reads."""
-    return select(*REQUESTED).where(*where)
-
-
-def _oldest_first(*where: Condition) -> Select[Any]:
-    return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
 
 
 @cache
@@ -303,13 +302,10 @@ def _history() -> CompiledStatement:
 
 _HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
-_SIDES = {side.value: side for side in Side}
-_SYNCS = {sync.value: sync for sync in RenewalSync}
-_SYNC: Final = NAMES.index("renewal_sync")
 
 _PARTNER = CompiledStatement(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
 _PARTNER_CARD = CompiledStatement(
-    select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), text("card <> ''")).order_by(LINKS.c.agency).limit(1)
+    select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), HAS_CARD).order_by(LINKS.c.agency).limit(1)
 )
 _REQUEST = CompiledStatement(requests(REQUESTS.c.id == bindparam("number")))
 _PLACED = CompiledStatement(
@@ -330,8 +326,8 @@ _NUMBERED = CompiledStatement(
     .where(CANDIDATES.c.their_number == bindparam("number"), CANDIDATES.c.agency == bindparam("lender"))
     .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
 )
-_HELD_BY = CompiledStatement(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
-_OPEN_OF = CompiledStatement(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
+_HELD_BY = CompiledStatement(oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
+_OPEN_OF = CompiledStatement(oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
 _CANDIDATES = CompiledStatement(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
 _CHOSEN = CompiledStatement(
     select(*_LISTED)
@@ -376,11 +372,3 @@ def partner_of(text: str) -> Partner:
     """Make a partner of its row in the directory. Cached: every request reads eight partners, and they hardly ever change."""
     found: Partner = from_json(text)
     return found
-
-
-def request_of(cells: Sequence[Any]) -> Request:
-    """Make a request of its cells, in the order of its fields: id, side, position and so on."""
-    facts = list(cells)
-    facts[1], facts[2] = _SIDES[cells[1]], patrons.POSITIONS[cells[2]]
-    facts[_SYNC] = _SYNCS.get(cells[_SYNC]) or RenewalSync(cells[_SYNC])
-    return Request(*facts)

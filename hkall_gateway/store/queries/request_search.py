@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import and_, func, select
 
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store.queries.queries import Queries, request_of, requests
+from hkall_gateway.store.queries.queries import Queries
+from hkall_gateway.store.request_rows import request_of, requests
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HAS_PATRON,

@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, collate, func, literal
 from hkall_gateway.rules.dates import calendar, stall_limits
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.store.queries.queries import REQUESTED, Queries, partner_of, request_of
+from hkall_gateway.store.queries.queries import Queries, partner_of
+from hkall_gateway.store.request_rows import REQUESTED, request_of
 from hkall_gateway.store.tables import (
     HOLDINGS,
     IS_DEAD,

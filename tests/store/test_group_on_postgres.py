@@ -1,29 +1,26 @@
-"""The units of a group take turns on PostgreSQL: what all ask is one trip, and none of them notices."""
+"""A group of units on PostgreSQL: few trips, and each unit as if it were alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store.engine.coalescer import conflict_free_batches
 from hkall_gateway.store.engine.compiled import insert_row
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.group import read_group, run_group
 from hkall_gateway.store.engine.job import Job
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline
 from hkall_gateway.store.savepoint import in_savepoint
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
@@ -35,10 +32,10 @@ ADD = insert_row(PATRONS, "barcode", "name")
 
 @dataclass
 class Desk:
-    """One gateway: a group is done at once, and `trips` are the statements of the last one."""
+    """One gateway: a group is done at once, and `statements` are the statements of the last one."""
 
     connection: Connection
-    trips: list[str]
+    statements: list[str]
 
     def group(self, *jobs: tuple[Any, ...], do: Callable[..., Any] = run_group) -> list[Any]:
         """What the waiters of (work, locks, *args) hear, in their order, after all that is tried again."""
@@ -47,7 +44,7 @@ class Desk:
             Job(work, tuple(args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
             for n, (work, locks, *args) in enumerate(jobs)
         ]
-        self.trips.clear()
+        self.statements.clear()
         while waiting:
             turn = do(self.connection, lambda connection: Unit(connection, str), waiting)
             waiting = list(turn.again)
@@ -59,11 +56,11 @@ class Desk:
 @pytest.fixture
 def desk(postgres_engine: Engine) -> Iterator[Desk]:
     """Twelve patrons, and for each of them one book on the hold shelf: Rx00x is the copy Cx00x, and so on."""
-    trips: list[str] = []
+    statements: list[str] = []
     with postgres_engine.connect() as connection:
         connection.execute(insert(PATRONS), [{"barcode": card, "name": card} for card in CARDS])
-        event.listen(postgres_engine, "before_cursor_execute", lambda _c, _cursor, text, *_rest: trips.append(text))
-        yield Desk(connection, trips)
+        event.listen(postgres_engine, "before_cursor_execute", lambda _c, _cursor, text, *_rest: statements.append(text))
+        yield Desk(connection, statements)
 
 
 @pytest.fixture
@@ -93,12 +90,22 @@ def _all_of(desk: Desk, table: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in desk.connection.execute(select(table).order_by(*table.primary_key)).mappings()]
 
 
-def test_a_group_of_twelve_makes_as_many_trips_as_a_group_of_two(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_a_group_of_ten_makes_as_many_trips_as_a_group_of_two(
+    shelf: Desk, now: datetime, by: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips: list[int] = []
+    exchange = Pipeline.exchange
+
+    def counted(self: Pipeline, statements: Sequence[BoundStatement]) -> list[Any]:
+        trips.append(len(statements))
+        return exchange(self, statements)
+
+    monkeypatch.setattr(Pipeline, "exchange", counted)
     shelf.group(*(_checkout(card, now, by) for card in CARDS[:2]))
-    two = len(shelf.trips)
+    assert len(trips) == 2  # the locks and what they name; the changes and COMMIT
     answers = shelf.group(*(_checkout(card, now, by) for card in CARDS[2:]))
     assert answers == [(card, 1) for card in CARDS[2:]]
-    assert len(shelf.trips) == two
+    assert trips[2:] == [trips[0], trips[1] + 8]
 
 
 def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now: datetime, by: Actor) -> None:
@@ -111,39 +118,11 @@ def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now:
         assert len(set(written)) == len(written) / 12
 
 
-def _together(unit: Unit, card: str) -> Any:
-    """What works answer of which one asks twice, one once and one nothing at all, and what is asked after them."""
-
-    def twice() -> Any:
-        patron, used = unit.patron(card), unit.quota_used(card, TAKES_QUOTA)
-        return patron and patron.barcode, used
-
-    held = partial(unit.requests_with, card.replace("P", "C"))
-    (first, used), (request,), nothing = unit.gather(twice, held, lambda: "nothing")
-    return first, used, request.id, nothing, len(unit.open_requests(card))
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_what_is_asked_at_once_is_answered_as_if_it_had_been_asked_one_by_one(shelf: Desk, count: int) -> None:
-    cards = CARDS[:count]
-    answers = shelf.group(*((_together, LockSet(card), card) for card in cards))
-    assert answers == [(card, 1, card.replace("P", "R"), "nothing", 1) for card in cards]
-
-
-def test_one_that_raises_among_what_is_asked_at_once_is_undone_alone(shelf: Desk, now: datetime, by: Actor) -> None:
-    def fall(unit: Unit, card: str) -> Any:
-        return unit.gather(lambda: unit.patron(card), lambda: [].pop(), lambda: unit.open_requests(card))
-
-    failed, usual = shelf.group((fall, LockSet("Px01x"), "Px01x"), _checkout("Px00x", now, by))
-    assert isinstance(failed, IndexError)
-    assert usual == ("Px00x", 1)
-
-
 def test_a_question_that_decides_nothing_is_asked_once_too(desk: Desk) -> None:
     asked = [*CARDS, "P99", CARDS[0]]
-    answers = desk.group(*((Unit.patron, NO_LOCKS, card) for card in asked), do=read_group)
+    answers = desk.group(*((Unit.patron, LockSet(card), card) for card in asked), do=read_group)
     assert [patron and patron.barcode for patron in answers] == [*CARDS, None, CARDS[0]]
-    assert len(desk.trips) == 3
+    assert [text.split()[0] for text in desk.statements] == ["BEGIN", *["SELECT"] * 3, "ROLLBACK"]
 
 
 def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: datetime, by: Actor) -> None:
@@ -260,21 +239,6 @@ def test_each_runs_in_the_context_in_which_it_was_asked(desk: Desk) -> None:
 
     answers = desk.group(*((asked_by(f"terminal {card}", card), LockSet(card), card) for card in CARDS))
     assert answers == [(f"terminal {card}",) * 2 for card in CARDS]
-
-
-@given(st.lists(st.sets(st.sampled_from("abcdef"), max_size=3), max_size=12))
-def test_waves_keep_the_order_of_those_who_share_something(decided: list[set[str]]) -> None:
-    found = conflict_free_batches(decided)
-    assert sorted(place for wave in found for place in wave) == list(range(len(decided)))
-    wave_of = {place: n for n, wave in enumerate(found) for place in wave}
-    for later, names in enumerate(decided):
-        for earlier in range(later):
-            if names & decided[earlier] or not names or not decided[earlier]:
-                assert wave_of[earlier] < wave_of[later]
-
-
-def test_who_shares_nothing_is_in_the_first_wave() -> None:
-    assert conflict_free_batches([{"a"}, {"b"}, {"a", "c"}, {"d"}, {"c"}]) == [[0, 1, 3], [2], [4]]
 
 
 # ---- what breaks off
