@@ -60,7 +60,7 @@ def _anchors(page: Path) -> set[str]:
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the source archive, and the wheel that was built from it, of the files that git knows."""
     if compiled():
-        pytest.skip("git's checkout is elsewhere")
+        pytest.skip("the compiled build is not tested inside of git's checkout")
     folder = tmp_path_factory.mktemp("dist")
     source = folder / "source"
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
