@@ -25,7 +25,7 @@ from tests.store.releases import on_postgresql
 
 ROOT = Path(__file__).parents[1]
 RELEASED, COMMIT = "0.1.0", "0ff17ca"
-LATER_KEYS = re.compile(r"^(name_order|offline|takes_money) = .*\n", re.MULTILINE)
+LATER_KEYS = re.compile(r"^(name_order|name_zh|offline|takes_money) = .*\n", re.MULTILINE)
 """Keys of the demo's configuration that 0.1.0 does not know."""
 READER, TITLE = "P0030", "b0025"
 COPIES = {"CUHK": "C00025", "HKUST": "H00025", "LU": "L00025"}

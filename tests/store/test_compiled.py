@@ -93,3 +93,21 @@ def test_whoever_listens_to_statements_hears_them(engine: Engine, connection: Co
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_rest: heard.append(statement))
     CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1))
     assert [statement.split()[0] for statement in heard] == ["SELECT"]
+
+
+def test_what_was_appended_is_changed_by_the_next_change_of_its_table(connection: Connection, now: datetime) -> None:
+    connection.exec_driver_sql("BEGIN")
+    ADD.append(connection, **_request(now))
+    ADD.append(connection, **_request(now, id="R2"))
+    MOVE.write(connection, was_id="R1", was_position=Position.ON_LOAN, new_position=Position.TO_RETURN, new_due=None)
+    found = connection.execute(select(REQUESTS.c.id, REQUESTS.c.position).order_by(REQUESTS.c.id)).all()
+    assert found == [("R1", "TO_RETURN"), ("R2", "ON_LOAN")]
+    connection.exec_driver_sql("ROLLBACK")
+
+
+def test_what_was_appended_is_part_of_any_commit(engine: Engine, now: datetime) -> None:
+    with engine.connect() as one, engine.connect() as other:
+        one.exec_driver_sql("BEGIN")
+        ADD.append(one, **_request(now))
+        one.exec_driver_sql("COMMIT")
+        assert other.execute(select(REQUESTS.c.id)).scalars().all() == ["R1"]

@@ -81,6 +81,8 @@ class CompiledStatement:
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
+        self.table = statement.table if isinstance(statement, UpdateBase) else None
+        """The table that the statement changes."""
 
     def rows(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
         """Return the rows as dicts by column name."""
@@ -108,12 +110,13 @@ class CompiledStatement:
     def write(self, connection: Connection, **values: Any) -> None:
         """Write a row. PostgreSQL receives the statement with the next query or with COMMIT; its errors are raised then."""
         compiled = self._for(connection.dialect)
+        self._after_appended(connection)
         _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def append(self, connection: Connection, **values: Any) -> None:
-        """Insert a row that nothing but a later query refers to, such as a line of the journal.
+        """Insert a row, such as a line of the journal.
 
-        The rows of a group are sent together, before its next query or with COMMIT.
+        The rows of a group are sent together: before its next query, before a change of their table, or with COMMIT.
         """
         compiled = self._for(connection.dialect)
         appended = connection.info.setdefault(APPENDED, {})
@@ -130,6 +133,7 @@ class CompiledStatement:
     def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
         """Update as `write`, exactly one row; raises `missing` if it does not exist."""
         compiled = self._for(connection.dialect)
+        self._after_appended(connection)
         parameters = _parameters(connection, compiled, values)
         if not compiled.here:
             _execute(connection, _INSISTING.format(compiled.text), parameters, missing=missing)
@@ -139,12 +143,19 @@ class CompiledStatement:
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Write as `write`, several rows."""
         compiled = self._for(connection.dialect)
+        self._after_appended(connection)
         given = [_parameters(connection, compiled, row) for row in rows]
         if compiled.here or compiled.rows_text:
             self.send_rows(connection, given)
         else:
             for parameters in given:
                 _execute(connection, compiled.text, parameters)
+
+    def _after_appended(self, connection: Connection) -> None:
+        """Send what was appended to the table that this statement changes."""
+        appended: Mapping[CompiledStatement, Any] | None = connection.info.get(APPENDED)
+        if appended and any(one.table is self.table for one in appended):
+            send_appended(connection)
 
     def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
         send_appended(connection)

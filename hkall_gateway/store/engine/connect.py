@@ -60,7 +60,7 @@ def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     """
     engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url, limits)
     event.listen(engine, "reset", _forget_what_was_written)
-    event.listen(engine, "before_execute", _after_what_was_written)
+    event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
 
 
@@ -91,9 +91,10 @@ def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> N
     forget(record.info)
 
 
-def _after_what_was_written(connection: Connection, *_: object) -> None:
+def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
     """Send buffered writes before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
-    flush(connection)
+    if context is not None:
+        flush(connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:
