@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import fields
 from operator import attrgetter
 from typing import Final
+
+import orjson
 
 from hkall_gateway.rules.vocabulary import Holding
 
@@ -33,7 +34,7 @@ class StagedCopies(Collection[Placed]):
 
     def add(self, place: str, key: tuple[str, ...], copy: Holding | None) -> str:
         """Add a row of the file, None for a bad one. Return the place of the row before with the same key, "" for none."""
-        bib_id, facts = (copy.bib_id, marshal.dumps(_FACTS(copy))) if copy else ("", None)
+        bib_id, facts = (copy.bib_id, orjson.dumps(_FACTS(copy))) if copy else ("", None)
         row = (*key, place, bib_id, facts)
         if self._connection.execute("INSERT OR IGNORE INTO copies VALUES (?, ?, ?, ?, ?)", row).rowcount:
             self._count += copy is not None
@@ -69,4 +70,4 @@ class StagedCopies(Collection[Placed]):
 
 
 def _copy(facts: bytes) -> Holding:
-    return Holding(*marshal.loads(facts))  # noqa: S302  # written by this process
+    return Holding(*orjson.loads(facts))
