@@ -203,7 +203,12 @@ class Unit(Queries):
             take(self._connection, wanted)
 
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[Unit]) -> None:
-        """Read for all units of a group what they will ask about the cards and copies of their locks."""
+        """Read for all units of a group what they will ask about the cards and copies of their locks.
+
+        A unit alone asks for itself where that costs no round trip.
+        """
+        if len(group) == 1 and self.dialect == "sqlite":
+            return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
         if cards or barcodes:
             self.ahead = read_ahead(self._connection, cards, barcodes)
