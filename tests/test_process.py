@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,17 @@ class Site:
         ended = subprocess.run(command, env=self.environ, capture_output=True, timeout=PATIENCE_S, check=False)
         return ended.returncode, ended.stdout
 
+    def listen(self, section: str, *endpoints: str) -> None:
+        """Replaces the endpoints of a section of the configuration."""
+        listen, text = json.dumps(endpoints), self.path.read_text(encoding="utf-8")
+        self.path.write_text(re.sub(rf"(\[{section}\]\nlisten = ).*", rf"\1{listen}", text), encoding="utf-8")
+
+
+def not_started(log: bytes) -> dict[str, Any]:
+    """The one line that says why it did not start."""
+    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    return dict(line)
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
@@ -70,7 +82,7 @@ def site(tmp_path: Path) -> Site:
 def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
     with socket.create_server(("127.0.0.1", getattr(site.ports, services))):
         code, log = site.ends(COMMAND, "serve", "--config", site.path)
-    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    line = not_started(log)
     assert (code, "exception" in line) == (1, False), log
     assert f"tcp:{getattr(site.ports, services)}" in line["why"]
     assert "already in use: choose another port" in line["why"]
@@ -88,17 +100,14 @@ def test_a_certificate_that_cannot_be_used_is_named_by_check_config_and_in_one_l
     key = site.path.with_name("key.pem")
     if files == "empty":
         key.touch()
-    listen = f'["ssl:{site.ports.sip2}:privateKey={key}:certKey={key}"]'
-    site.path.write_text(
-        re.sub(r"(\[sip2\]\nlisten = ).*", rf"\1{listen}", site.path.read_text(encoding="utf-8")), encoding="utf-8"
-    )
+    site.listen("sip2", f"ssl:{site.ports.sip2}:privateKey={key}:certKey={key}")
 
     checked = subprocess.run(
         (COMMAND, "check-config", "--config", site.path), env=site.environ, capture_output=True, check=False, text=True
     )
     code, log = site.ends(COMMAND, "serve", "--config", site.path)
 
-    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    line = not_started(log)
     assert (code, "exception" in line, "check-config" in line["why"]) == (1, False, True)
     assert (checked.returncode, len(checked.stderr.splitlines())) == (2, 1)
     assert f"port {site.ports.sip2}: " in checked.stderr
@@ -117,11 +126,9 @@ def test_what_runs_beside_it_cannot_begin(site: Site) -> None:
 
 @pytest.mark.parametrize("socket_", ["name=ops", "index=0"])
 def test_a_socket_that_systemd_has_not_passed_is_named_in_one_line(site: Site, socket_: str) -> None:
-    text = site.path.read_text(encoding="utf-8")
-    listen = f'["systemd:domain=INET:{socket_}"]'
-    site.path.write_text(re.sub(r"(\[ops\]\nlisten = ).*", rf"\1{listen}", text), encoding="utf-8")
+    site.listen("ops", f"systemd:domain=INET:{socket_}")
     code, log = site.ends(COMMAND, "serve", "--config", site.path)
-    (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
+    line = not_started(log)
     assert (code, "exception" in line) == (2, False), log
     assert f"systemd:domain=INET:{socket_}: systemd has passed no such socket" in line["why"]
     assert ".socket unit" in line["why"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 from hkall_gateway.store.engine.among import AMONG, ONE, VALUES, Of
@@ -120,10 +120,6 @@ def _charges_of(of: Of) -> CompiledStatement:
     return CompiledStatement(select(*(FINES.c[f.name] for f in fields(Charged))).where(of(FINES.c.patron)).order_by(FINES.c.id))
 
 
-def _one(column: ColumnElement[str]) -> ColumnElement[bool]:
-    return column == bindparam("card")
-
-
 @dataclass(frozen=True, slots=True)
 class _Many:
     patrons: CompiledStatement
@@ -135,7 +131,8 @@ def _many(of: Of) -> _Many:
     return _Many(patrons_of(of), _lines_of(of, REQUESTS.c.patron), _charges_of(of))
 
 
-_PATRON, _LINES, _CHARGES = patrons_of(_one), _lines_of(_one), _charges_of(_one)
+_CARD_IS: Final = AMONG[ONE]("card")
+_PATRON, _LINES, _CHARGES = patrons_of(_CARD_IS), _lines_of(_CARD_IS), _charges_of(_CARD_IS)
 _MANY: Final = {how: _many(among("cards")) for how, among in AMONG.items()}
 
 
