@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 SWITCH_S: Final = 0.0001
 """While pages are made, a thread lets the reactor run after so many seconds; Python's own default is 0.005."""
 LONG_S: Final = 0.03
-"""A statement that takes longer loses the turn. To give it away for each would bring the threads' rivalry back."""
+"""A statement of SQLite that takes longer loses the turn. To give it away for each would bring the threads' rivalry back."""
 
 
 class Turn:
@@ -68,15 +68,24 @@ class Turn:
                 self._take()
 
     def engine(self, engine: Engine) -> Engine:
-        """Return an engine on the same pool; a page whose statement takes longer than LONG_S lets another one draw."""
-        own = engine.execution_options()
+        """Return an engine on the same pool, whose statements give the turn away, SQLite's those that take longer than LONG_S.
 
-        def begin(connection: Any, *_args: Any) -> None:
-            if self.held:
-                self._asking_since = connection.info["turn"] = self._seconds()
+        PostgreSQL runs them in processes of its own. A CompiledStatement keeps the turn: it is short.
+        """
+        own, in_this_process = engine.execution_options(), engine.dialect.name == "sqlite"
+
+        def begin(connection: Any, _cursor: Any, _statement: str, _values: Any, context: Any, _many: bool) -> None:
+            if context is None or not self.held:  # None: a CompiledStatement, whose end nobody hears
+                return
+            connection.info["turn"] = True
+            if in_this_process:
+                self._asking_since = self._seconds()
+            else:
+                with self._changed:
+                    self._give()
 
         def end(connection: Any, *_args: Any) -> None:
-            if connection.info.pop("turn", None) is not None:
+            if connection.info.pop("turn", None):
                 with self._changed:
                     if self.held:
                         self._asking_since = -1.0

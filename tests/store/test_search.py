@@ -18,7 +18,7 @@ from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.search import searching
 from hkall_gateway.store.search.folding import words
-from hkall_gateway.store.search.index import IndexedWords, as_vector, field_words
+from hkall_gateway.store.search.index import IndexedWords, as_vector, field_words, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.store.search.searching import MOST, PAGE, FoundTitles, search
 from hkall_gateway.store.unit import Unit
@@ -350,6 +350,13 @@ def test_words_hold_nothing_that_a_query_language_knows(text: str) -> None:
         assert words(word) == [word]
 
 
-def test_a_vector_has_places_and_weights_and_a_gap_between_fields() -> None:
+def test_a_vector_has_places_and_weights_and_pairs_and_a_gap_between_fields() -> None:
     indexed = IndexedWords(field_words(["a b", "a"]), field_words(["c"]), "", "")
-    assert as_vector(indexed) == "'a':1A,4A 'b':2A 'c':6B"
+    assert as_vector(indexed) == "'a':1A,4A 'b':2A 'a b':1A 'c':6B"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "asked"), [(["a"], ["a"]), (["a", "b"], ["a b"]), (["a", "b", "c"], ["a b", "b c"]), (["中", "文"], ["中 文"])]
+)
+def test_a_phrase_asks_for_its_pairs(phrase: list[str], asked: list[str]) -> None:
+    assert in_pairs(phrase) == asked

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.web.turns import SWITCH_S, Turn
+from hkall_gateway.web.turns import LONG_S, SWITCH_S, Turn
 
 LIMIT_S = 5.0
 
@@ -31,6 +32,12 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     made = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
     yield made
     made.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def both_databases(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue("engine" if request.param == "sqlite" else "postgres_engine")
+    return found
 
 
 def another_draws(turn: Turn, threads: ThreadPoolExecutor) -> bool:
@@ -92,6 +99,34 @@ def test_a_short_statement_keeps_the_turn(engine: Engine, threads: ThreadPoolExe
         driver.create_function("meanwhile", 0, lambda: asked.append(another_draws(turn, threads)))
         connection.execute(text("SELECT meanwhile()")).all()
     assert asked == [False]
+
+
+def test_another_page_is_drawn_while_postgresql_works(postgres_engine: Engine, threads: ThreadPoolExecutor) -> None:
+    turn, drawing = Turn(lambda: 0.0), threading.Event()
+    own = turn.engine(postgres_engine)
+
+    def ask() -> bool:
+        with turn, own.connect() as connection:
+            drawing.set()
+            connection.execute(text("SELECT pg_sleep(0.5)")).all()
+            return turn.held
+
+    asking = threads.submit(ask)
+    assert drawing.wait(LIMIT_S)
+    begun = time.monotonic()
+    with turn:
+        assert time.monotonic() - begun < 0.4
+    assert asking.result(LIMIT_S)
+
+
+def test_a_compiled_statement_keeps_the_turn(both_databases: Engine, threads: ThreadPoolExecutor) -> None:
+    seconds = [0.0]
+    turn = Turn(lambda: seconds[0])
+    with turn, turn.engine(both_databases).connect() as connection:
+        assert CompiledStatement(select(literal(1).label("one"))).cells(connection) == [[1]]
+        seconds[0] += 10 * LONG_S
+        assert turn.held
+        assert not another_draws(turn, threads)
 
 
 def test_two_pages_with_long_statements_draw_in_turn(engine: Engine, threads: ThreadPoolExecutor) -> None:

@@ -2,8 +2,8 @@
 
 Both have four fields, and places in them, so that phrases are found. BARRIER keeps a phrase within one text.
 
-PostgreSQL reads all titles of each word of a phrase before it compares places, and most characters are in very many titles. So
-its vectors have each pair of neighbouring characters as a word too, and a query asks for the pairs.
+PostgreSQL reads all titles of each word of a phrase before it compares places, and characters and syllables are in very many
+titles. So its vectors have each pair of neighbouring words as a word too, and a phrase asks for its pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from hkall_gateway.store.search.folding import is_single, joined_words
+from hkall_gateway.store.search.folding import joined_words
 
 BARRIER: Final = "\ue000"
 """A word that no query contains, between two texts of a field."""
@@ -53,18 +53,16 @@ def as_vector(indexed: IndexedWords) -> str:
             place += 1
             if word != BARRIER and place < _MOST_PLACES:
                 places.setdefault(word, []).append(f"{place}{weight}")
-                if is_single(before) and is_single(word):
-                    places.setdefault(before + word, []).append(f"{place - 1}{weight}")
+                if before not in ("", BARRIER):
+                    places.setdefault(f"{before} {word}", []).append(f"{place - 1}{weight}")
             before = word
         place += 1
     return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
 
 
 def in_pairs(phrase: Sequence[str]) -> list[str]:
-    """Return the words of a vector that mean a phrase: of two or more single characters their pairs, else its own words."""
-    if len(phrase) > 1 and all(map(is_single, phrase)):
-        return [first + second for first, second in pairwise(phrase)]
-    return list(phrase)
+    """Return the words of a vector that mean a phrase: the pairs of its words, or its only word."""
+    return [f"{first} {second}" for first, second in pairwise(phrase)] or list(phrase)
 
 
 def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:

@@ -5,14 +5,16 @@ A page's own connection runs this, never the reactor's: a word that many titles 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Select, bindparam, select, text
+from sqlalchemy import Connection, Integer, Select, bindparam, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
+from hkall_gateway.store.engine.among import AMONG, VALUES
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.search.index import WEIGHTS, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.store.tables import HOLDINGS, TITLES
@@ -26,6 +28,7 @@ BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
 """Fields whose query may be the beginning of a title."""
 
 H, T = HOLDINGS.c, TITLES.c
+Cells = list[Any]
 Keys = list[str]
 """Of a title: its sort key, its author's, the `bib_id`, the linked title's sort key. Lists sort faster than objects do."""
 IsAvailable = Callable[[str, str], bool]
@@ -114,8 +117,8 @@ def _beginning(connection: Connection, key: str) -> list[Keys]:
 
     Keys have letters, digits and blanks, of which only the blank comes before "!".
     """
-    values = {"key": key, "end": f"{key}!", "most": MOST_BEGINNING}
-    return [[*row] for statement in _BEGINNING for row in connection.execute(statement, values).all()]
+    asked = [statement.ask(connection, key=key, end=f"{key}!", most=MOST_BEGINNING) for statement in _BEGINNING]
+    return [keys for answer in asked for keys in answer()]
 
 
 def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
@@ -137,23 +140,32 @@ def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
 
 
 def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
-    libraries = _libraries(connection, [bib for _, _, bib, _ in rows], is_available)
+    copies = _ask(_COPIES, connection, [bib for _, _, bib, _ in rows])
+    libraries = _libraries(copies(), is_available)
     return [keys for keys in rows if keys[2] in libraries]
 
 
 def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
-    libraries = _libraries(connection, bibs, is_available)
-    rows = {row.bib_id: row for row in connection.execute(_SHOWN, {"bibs": list(bibs)})} if bibs else {}
-    return tuple(FoundTitle(**rows[bib]._mapping, agencies=tuple(sorted(libraries.get(bib, ())))) for bib in bibs)
+    shown, copies = _ask(_SHOWN, connection, bibs), _ask(_COPIES, connection, bibs)
+    libraries = _libraries(copies(), is_available)
+    found = {cells[0]: cells for cells in shown()}
+    return tuple(FoundTitle(*[*found[bib], tuple(sorted(libraries.get(bib, ())))]) for bib in bibs)
 
 
-def _libraries(connection: Connection, bibs: Collection[str], is_available: IsAvailable) -> dict[str, set[str]]:
+def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
     """Return the libraries that have a copy available, by title."""
     found: dict[str, set[str]] = {}
-    for bib, agency, status in connection.execute(_COPIES, {"bibs": list(bibs)}).all() if bibs else ():
+    for bib, agency, status in copies:
         if is_available(agency, status):
             found.setdefault(bib, set()).add(agency)
     return found
+
+
+def _ask(
+    statements: Mapping[str, CompiledStatement], connection: Connection, bibs: Collection[str]
+) -> Callable[[], list[Cells]]:
+    how = connection.dialect.name
+    return statements[how].ask(connection, bibs=VALUES[how](bibs))
 
 
 # ---- the two databases
@@ -193,17 +205,18 @@ _POSTGRESQL = text(
 )
 
 
-def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(*_KEYS)
-        .where(key >= bindparam("key"), key < bindparam("end"), *where)
-        .order_by(key, T.author_key, T.bib_id)
-        .limit(bindparam("most"))
-    )
+def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledStatement:
+    begins = select(*_KEYS).where(key >= bindparam("key"), key < bindparam("end"), *where)
+    return CompiledStatement(begins.order_by(key, T.author_key, T.bib_id).limit(bindparam("most", type_=Integer)))
 
 
 _BEGINNING: Final = (_begins(T.title_key), _begins(T.linked_key, T.linked_key != ""))
-_SHOWN = select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")).where(
-    T.bib_id.in_(bindparam("bibs", expanding=True))
-)
-_COPIES = select(H.bib_id, H.agency, H.status).where(H.bib_id.in_(bindparam("bibs", expanding=True)), H.lendable)
+
+
+def _of_titles(statement: Select[Any], bib_id: ColumnElement[str]) -> Mapping[str, CompiledStatement]:
+    """Return the query for some titles, by kind of database."""
+    return {how: CompiledStatement(statement.where(among("bibs")(bib_id))) for how, among in AMONG.items()}
+
+
+_SHOWN: Final = _of_titles(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)
+_COPIES: Final = _of_titles(select(H.bib_id, H.agency, H.status).where(H.lendable), H.bib_id)
