@@ -14,6 +14,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
+from twisted.python.failure import Failure
 
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.results import DeliveryResult
@@ -64,15 +65,26 @@ class _Whole(BytesIO):
 
 
 def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[Any]]:
-    """A function that hands one message to the mail server; its Deferred fails with an SMTP or a connection error."""
+    """A function that hands one message to the mail server.
+
+    Its Deferred fails with SMTPDeliveryError if the server refused, with ConnectionError if the conversation broke before the
+    message's first byte, and with another SMTPClientError if the message may have arrived.
+    """
 
     def post(message: EmailMessage, sender: str) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
         factory = sender_factory(server, sender, str(message["To"]), message.as_bytes(), done)
         reactor.connectTCP(server.host, server.port, factory, timeout=TIMEOUT_S)
-        return done
+        return done.addErrback(_broken, factory.file)
 
     return post
+
+
+def _broken(failure: Failure, body: BytesIO) -> Failure:
+    error = failure.value
+    if isinstance(error, SMTPClientError) and not isinstance(error, SMTPDeliveryError) and not body.tell():
+        raise ConnectionError(str(error)) from error
+    return failure
 
 
 def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:

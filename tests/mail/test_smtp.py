@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from twisted.internet import error as connection
 from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
+from twisted.python.failure import Failure
 
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.results import DeliveryResult
@@ -208,3 +209,31 @@ def test_a_server_that_wants_a_login_gets_it_over_an_encrypted_line_only() -> No
     protocol = factory.buildProtocol(None)
     assert (factory.username, factory.password) == (b"gateway", b"opensesame")
     assert (protocol.requireAuthentication, protocol.requireTransportSecurity) == (True, True)
+
+
+def broken(after: Callable[[Any], object], reason: Exception) -> Any:
+    """The failure of a message whose connection ends for this reason after what the client did."""
+    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]
+    message = EmailMessage()
+    message["To"] = "p1@example.hk"
+    message.set_content("A book waits for you.")
+    post: Callable[..., Any] = smtp_post(reactor, MailServer("mail", 25))
+    done = post(message, "lending@lib.hk")
+    factory = reactor.tcpClients[0][2]
+    after(factory)
+    factory.clientConnectionFailed(None, Failure(reason))  # type: ignore[no-untyped-call]
+    failures: list[Any] = []
+    done.addErrback(failures.append)
+    return failures[0].value
+
+
+def test_a_connection_that_is_refused_has_sent_nothing() -> None:
+    error = broken(lambda _: None, connection.ConnectionRefusedError())  # type: ignore[no-untyped-call]
+    assert isinstance(error, ConnectionError)
+    assert "refused" in str(error)
+    assert answer(error)[0].kind == "unreachable"
+
+
+def test_a_connection_that_breaks_after_the_letters_first_byte_may_have_sent_it() -> None:
+    error = broken(lambda factory: factory.file.read(), connection.ConnectionLost())
+    assert answer(error)[0].kind == "unknown"
