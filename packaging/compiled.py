@@ -33,7 +33,9 @@ COMPILED: Final = (
     "store/partners.py",
     "store/patron_numbers.py",
     "store/patrons.py",
+    "store/prefetch.py",
     "store/queries/queries.py",
+    "store/request_rows.py",
     "store/terminal_activity.py",
     "store/unit.py",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, Final, TypeVar
 
@@ -40,8 +40,8 @@ class Prefetched:
 
     def forget(self) -> None:
         """Forget everything, after a change that `changed` is not told of."""
-        for name in self.__slots__:
-            getattr(self, name).clear()
+        for each in fields(self):
+            getattr(self, each.name).clear()
 
     def changed(self, before: Request, after: Request) -> None:
         """Take note of a changed request; of a new one with `before` the same."""
