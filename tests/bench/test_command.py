@@ -70,6 +70,7 @@ def test_visits_are_measured_beside_pysip2() -> None:
 def test_a_checkout_whose_benchmark_does_not_run_is_a_wrong_use(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").touch()  # else the benchmark of another folder that this interpreter reads is used
     done = bench("--only", "codec", "--build", f"old={tmp_path}")
     assert (done.exit_code, "its benchmark does not run" in done.output) == (2, True)
 
