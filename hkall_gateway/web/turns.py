@@ -30,19 +30,19 @@ class Turn:
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds, self._changed = seconds, threading.Condition(threading.Lock())
+        self._seconds, self._lock = seconds, threading.Lock()
         self._owner, self._asking_since, self._inside = 0, -1.0, 0
-        self._waiting = deque[int]()
+        self._waiting = deque[threading.Condition]()
         self._usual_switch_s = sys.getswitchinterval()
 
     def __enter__(self) -> None:
-        with self._changed:
+        with self._lock:
             self._inside += 1
             sys.setswitchinterval(SWITCH_S)
             self._take()
 
     def __exit__(self, *_error: object) -> None:
-        with self._changed:
+        with self._lock:
             self._give()
             self._inside -= 1
             if not self._inside:
@@ -59,12 +59,12 @@ class Turn:
         if not self.held:
             yield
             return
-        with self._changed:
+        with self._lock:
             self._give()
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._take()
 
     def engine(self, engine: Engine) -> Engine:
@@ -81,12 +81,12 @@ class Turn:
             if in_this_process:
                 self._asking_since = self._seconds()
             else:
-                with self._changed:
+                with self._lock:
                     self._give()
 
         def end(connection: Any, *_args: Any) -> None:
             if connection.info.pop("turn", None):
-                with self._changed:
+                with self._lock:
                     if self.held:
                         self._asking_since = -1.0
                     else:
@@ -100,18 +100,19 @@ class Turn:
     def _give(self) -> None:
         if self.held:
             self._owner, self._asking_since = 0, -1.0
-            self._changed.notify_all()
+            if self._waiting:
+                self._waiting[0].notify()  # the others would wake in vain
 
     def _take(self) -> None:
         """Wait, behind those who came before, until nobody has the turn, or its owner has waited for a statement for long."""
-        me = threading.get_ident()
-        self._waiting.append(me)
+        mine = threading.Condition(self._lock)
+        self._waiting.append(mine)
         try:
-            while self._waiting[0] != me or (self._owner and not self._asks_long()):
-                self._changed.wait(LONG_S)
+            while self._waiting[0] is not mine or (self._owner and not self._asks_long()):
+                mine.wait(LONG_S)
         finally:
-            self._waiting.remove(me)
-        self._owner, self._asking_since = me, -1.0
+            self._waiting.remove(mine)
+        self._owner, self._asking_since = threading.get_ident(), -1.0
 
     def _asks_long(self) -> bool:
         return 0 <= self._asking_since <= self._seconds() - LONG_S

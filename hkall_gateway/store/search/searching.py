@@ -19,7 +19,7 @@ from hkall_gateway.store.search.index import WEIGHTS, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.store.tables import HOLDINGS, TITLES
 
-MOST: Final = 500
+MOST: Final = 300
 """Hits that are ranked and counted: a reader who has more narrows the search."""
 MOST_BEGINNING: Final = 100
 """Titles that begin with the query, of more than MOST hits, that come before others; of titles and linked titles each."""
@@ -174,7 +174,7 @@ def _ask(
 def _matching(connection: Connection, query: TitleQuery) -> list[Keys]:
     """Return the keys of at most one more than MOST titles."""
     if connection.dialect.name != "sqlite":
-        return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1})]
+        return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}).all()]
     found = connection.execute(_SQLITE, {"query": fts5(query), "most": MOST + 1}).scalar_one()
     keys: list[Keys] = orjson.loads(found)
     return keys
@@ -195,7 +195,7 @@ def tsquery(query: TitleQuery) -> str:
 
 
 _KEYS: Final = (T.title_key, T.author_key, T.bib_id, T.linked_key)
-# One row: the driver gives up the interpreter's lock for each, and other readers' threads would take it 500 times.
+# One row: the driver gives up the interpreter's lock for each, and other readers' threads would take it 300 times.
 _SQLITE = text(
     "SELECT json_group_array(json_array(title_key, author_key, bib_id, linked_key)) FROM titles WHERE id IN "
     "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
