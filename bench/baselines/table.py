@@ -163,7 +163,7 @@ class Disk:
 
 def _said(command: list[Any], given: str) -> str:
     """Returns the output of a program for this input; Broken if it fails."""
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd="/")
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Broken(f"{Path(command[0]).name}: {done.stderr[-2000:]}")
     return done.stdout
