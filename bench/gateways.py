@@ -48,6 +48,7 @@ VARIANTS: Final[Mapping[str, Variant]] = {
     "postgres_2":  Variant(database="postgresql", processes=2),
     "web":         Variant(pages=True),
     "web_2":       Variant(pages=True, apart=True),
+    "web_postgres": Variant(pages=True, database="postgresql"),
 }
 """`single`: one commit each; `quiet`: a log of errors only; `slow`: an fsync takes 3 ms longer; `_2`: two processes;
 `web`: with the pages for people, in the same process or (`_2`) in one of their own."""

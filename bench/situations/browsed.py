@@ -40,6 +40,11 @@ def searched_in_one_process(ground: Benchmark, plan: Plan) -> Mapping[str, Seque
     return _browsed(ground, plan, "web", "readers")
 
 
+def searched_on_postgresql(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """The same beside readers in one process, on PostgreSQL."""
+    return _browsed(ground, plan, "web_postgres", "readers")
+
+
 def searched_in_two_processes(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     """The same beside readers, with the pages in a process of their own."""
     return _browsed(ground, plan, "web_2", "readers")
