@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, insert
 
 from bench.figures import Run
 from bench.gateways import GatewaySubject
@@ -21,7 +22,8 @@ from bench.situations.crowds import running
 from hkall_gateway.lab import bulk
 from hkall_gateway.lab.demo_setup import Ports, environment, write_config
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.tables import METADATA
+from hkall_gateway.store.rounds import ROUND
+from hkall_gateway.store.tables import JOBS, METADATA
 
 FEW: Final = 10_000
 BETWEEN: Final = 100_000
@@ -104,7 +106,11 @@ def aged(ground: Benchmark, closed: int) -> str:
 def _age(ground: Benchmark, closed: int) -> str:
     url = ground.fresh_database("sqlite", ground.fresh(f"closed-{closed}"))
     engine = open_engine(url)
-    bulk.fill(engine, bulk.Amounts(requests=closed, lines=LINES), ground.means.now(), lambda done: _tell(ground, done, closed))
+    now = ground.means.now()
+    bulk.fill(engine, bulk.Amounts(requests=closed, lines=LINES), now, lambda done: _tell(ground, done, closed))
+    with engine.connect() as connection:  # else the first start would purge ten years at once, meanwhile
+        purged = {"name": f"{ROUND}purge", "last_run": now, "next_run": now + timedelta(days=1), "count": 0}
+        connection.execute(insert(JOBS), purged)
     engine.dispose()
     return url
 

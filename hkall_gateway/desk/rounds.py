@@ -12,6 +12,7 @@ import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -279,11 +280,21 @@ class Rounds:
             return 0
         going: RoundState | None = job
         while going is not None and not self._stopping:
+            begun_s = self._clock.seconds()
             going, count = await self._store.run(
                 in_context, one_batch, self._library(), self._now(), going, self._instance, self._limit
             )
+            if going is not None:
+                await self._rest(self._clock.seconds() - begun_s)
         LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
         return count
+
+    async def _rest(self, seconds: float) -> None:
+        """Leave the store to others for as long as a batch took: the first purge of a library's history takes minutes."""
+        if seconds > 0:
+            rested: Deferred[None] = Deferred()
+            self._clock.callLater(seconds, partial(rested.callback, None))
+            await rested
 
     async def _try(self, name: str) -> None:
         try:

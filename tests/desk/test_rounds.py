@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
@@ -282,6 +283,36 @@ def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskW
         library.store.now(in_context, one_batch, library.library, library.now, slow, "gateway-1", 2)
 
     assert library.told() == []
+
+
+class HalfSeconds:
+    """A clock on which every look takes half a second; the test makes the calls itself."""
+
+    def __init__(self) -> None:
+        self.now, self.waiting = 0.0, list[tuple[float, Callable[..., Any]]]()
+
+    def seconds(self) -> float:
+        self.now += 0.5
+        return self.now
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any:  # noqa: N802  # Twisted's own name
+        self.waiting.append((delay, call))
+
+
+def test_a_round_rests_after_each_batch_for_as_long_as_it_took(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    clock = HalfSeconds()
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, clock, "here", batch=2)
+
+    going = ensureDeferred(rounds.do("overdue"))
+    assert len(library.told()) == 2
+    ((delay, call),) = clock.waiting
+    assert delay == 0.5
+
+    call()
+    assert finished(going) == 3
+    assert len(library.told()) == 3
 
 
 def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: DeskWorld) -> None:

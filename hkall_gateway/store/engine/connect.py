@@ -49,7 +49,7 @@ SILENCE: Final[Mapping[str, int]] = {
 BUSY_MS: Final = 5000
 """Wait for a SQLite file that another process writes, in milliseconds."""
 MAPPED: Final = 2**31 - 2**16
-"""Bytes of a SQLite file that are read as memory, SQLite's own limit: a search reads hundreds of pages, each a system call."""
+"""Bytes of a SQLite file that may be read as memory, SQLite's own limit."""
 
 
 def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
@@ -62,6 +62,16 @@ def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     event.listen(engine, "reset", _forget_what_was_written)
     event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
+
+
+def read_as_memory(connection: Connection) -> None:
+    """Let a connection to a SQLite file read it as memory: a search reads hundreds of pages, each a system call otherwise.
+
+    Not for connections that write: the file is mapped anew whenever it has grown.
+    """
+    if connection.dialect.name == "sqlite" and "mapped" not in connection.info:
+        connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED}")
+        connection.info["mapped"] = True
 
 
 def _sqlite(url: str) -> Engine:
@@ -123,5 +133,5 @@ def _in_memory(url: str) -> bool:
 
 
 def _sqlite_pragmas(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"mmap_size={MAPPED}"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")

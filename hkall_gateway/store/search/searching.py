@@ -15,6 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from hkall_gateway.store.engine.among import AMONG, VALUES
 from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.engine.connect import read_as_memory
 from hkall_gateway.store.search.index import WEIGHTS, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.store.tables import HOLDINGS, TITLES
@@ -175,6 +176,7 @@ def _matching(connection: Connection, query: TitleQuery) -> list[Keys]:
     """Return the keys of at most one more than MOST titles."""
     if connection.dialect.name != "sqlite":
         return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}).all()]
+    read_as_memory(connection)
     found = connection.execute(_SQLITE, {"query": fts5(query), "most": MOST + 1}).scalar_one()
     keys: list[Keys] = orjson.loads(found)
     return keys
