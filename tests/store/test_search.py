@@ -6,14 +6,16 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.store.engine.connect import MAPPED, open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.search import searching
@@ -21,6 +23,7 @@ from hkall_gateway.store.search.folding import words
 from hkall_gateway.store.search.index import IndexedWords, as_vector, field_words, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.store.search.searching import MOST, PAGE, FoundTitles, search
+from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 from tests import databases
 
@@ -360,3 +363,17 @@ def test_a_vector_has_places_and_weights_and_pairs_and_a_gap_between_fields() ->
 )
 def test_a_phrase_asks_for_its_pairs(phrase: list[str], asked: list[str]) -> None:
     assert in_pairs(phrase) == asked
+
+
+def test_only_a_connection_that_searches_reads_its_file_as_memory(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
+    create_all(engine)
+
+    def mapped(connection: Connection) -> int:
+        return int(connection.exec_driver_sql("PRAGMA mmap_size").scalar_one())
+
+    with engine.connect() as searching, engine.connect() as writing:
+        assert mapped(searching) == 0
+        search(searching, "dune", lambda _agency, _status: True)
+        assert (mapped(searching), mapped(writing)) == (MAPPED, 0)
+    engine.dispose()
