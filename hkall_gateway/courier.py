@@ -11,13 +11,14 @@ import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import structlog
 from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from hkall_gateway.desk.common.pause import pause
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, SETTLING
@@ -232,9 +233,7 @@ class Courier:
             except Unavailable:
                 if not self._running:
                     raise
-            moment: Deferred[None] = Deferred()
-            self._clock.callLater(1, partial(moment.callback, None))
-            await moment
+            await pause(self._clock, 1)
 
     async def _carry(self, row: OutboxRow) -> DeliveryResult:
         try:

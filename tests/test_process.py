@@ -48,7 +48,7 @@ sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company(), started=lambda: os
 
 
 class Site:
-    """A configured gateway that nobody has started."""
+    """A gateway with its configuration and database, not started yet."""
 
     def __init__(self, folder: Path) -> None:
         self.ports = gateway_ports()

@@ -12,7 +12,6 @@ import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -22,6 +21,7 @@ from hkall_gateway.desk import borrowing
 from hkall_gateway.desk.common import stalled
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.pause import pause
 from hkall_gateway.desk.messages.partner_commands import MIRRORED
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.desk.retention import purge
@@ -284,17 +284,11 @@ class Rounds:
             going, count = await self._store.run(
                 in_context, one_batch, self._library(), self._now(), going, self._instance, self._limit
             )
-            if going is not None:
-                await self._rest(self._clock.seconds() - begun_s)
+            took_s = self._clock.seconds() - begun_s
+            if going is not None and took_s > 0:  # for others: the first purge of a library's history takes minutes
+                await pause(self._clock, took_s)
         LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
         return count
-
-    async def _rest(self, seconds: float) -> None:
-        """Leave the store to others for as long as a batch took: the first purge of a library's history takes minutes."""
-        if seconds > 0:
-            rested: Deferred[None] = Deferred()
-            self._clock.callLater(seconds, partial(rested.callback, None))
-            await rested
 
     async def _try(self, name: str) -> None:
         try:

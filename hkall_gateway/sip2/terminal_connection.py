@@ -13,6 +13,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from hkall_gateway.desk.common.pause import pause
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.accept_filter import Refusals
@@ -269,9 +270,7 @@ class TerminalConnection(TwistedProtocol):
 
     def _next_iteration(self) -> Deferred[None]:
         """Returns a Deferred that fires in the next reactor iteration, so that other connections are served first."""
-        exchange: Deferred[None] = Deferred()
-        self._port.clock.callLater(0, partial(exchange.callback, None))
-        return exchange
+        return pause(self._port.clock, 0)
 
     def _answered(self, answer: bytes, known: str | None) -> None:
         """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""

@@ -105,7 +105,7 @@ _BLOCKED: Final = or_(PATRONS.c.blocked, _BLOCKED_HERE).label("blocked")
 
 
 def patrons_of(of: Of) -> CompiledStatement:
-    """Return a query for the patrons whose card satisfies a condition, with the columns that `borrower_of` reads."""
+    """Return a query for patrons by a condition on their card. Its columns are those that `borrower_of` reads."""
     columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
     return CompiledStatement(select(*columns).where(of(PATRONS.c.barcode)))
 

@@ -68,9 +68,9 @@ class Turn:
                 self._take()
 
     def engine(self, engine: Engine) -> Engine:
-        """Return an engine on the same pool, whose statements give the turn away, SQLite's those that take longer than LONG_S.
+        """Return an engine on the same pool. Another page draws during each statement of PostgreSQL.
 
-        PostgreSQL runs them in processes of its own. A CompiledStatement keeps the turn: it is short.
+        During a statement of SQLite it waits for LONG_S before. A CompiledStatement is short and keeps the turn.
         """
         own, in_this_process = engine.execution_options(), engine.dialect.name == "sqlite"
 
@@ -104,7 +104,7 @@ class Turn:
                 self._waiting[0].notify()  # the others would wake in vain
 
     def _take(self) -> None:
-        """Wait, behind those who came before, until nobody has the turn, or its owner has waited for a statement for long."""
+        """Wait in line until the turn is free, or until its owner's statement has taken longer than LONG_S."""
         mine = threading.Condition(self._lock)
         self._waiting.append(mine)
         try:

@@ -212,7 +212,7 @@ def test_a_server_that_wants_a_login_gets_it_over_an_encrypted_line_only() -> No
 
 
 def broken(after: Callable[[Any], object], reason: Exception) -> Any:
-    """The failure of a message whose connection ends for this reason after what the client did."""
+    """The error of a message: `after` plays the client on the factory, then the connection ends for `reason`."""
     reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]
     message = EmailMessage()
     message["To"] = "p1@example.hk"

@@ -104,7 +104,7 @@ class Hits:
 
 
 def hits(connection: Connection, query: TitleQuery) -> Hits:
-    """Return the titles that match, in no order; of more than MOST, those whose title begins with the query before others."""
+    """Return at most MOST titles that match, in no order. If more match, those that begin with the query are among them."""
     matching = _matching(connection, query)
     if len(matching) <= MOST:
         return Hits(matching)
@@ -147,6 +147,8 @@ def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAva
 
 
 def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
+    if not bibs:
+        return ()
     shown, copies = _ask(_SHOWN, connection, bibs), _ask(_COPIES, connection, bibs)
     libraries = _libraries(copies(), is_available)
     found = {cells[0]: cells for cells in shown()}
