@@ -154,12 +154,19 @@ def test_nobodys_document_is_401_where_somebody_may_prove_it_by_http(site: Site)
 
 
 def test_no_secret_and_no_token_is_in_the_log(site: Site) -> None:
-    site.curl("--user", f"vufind:{PASSWORD}")
-    site.curl("--user", "vufind:another-wrong-one")
-    site.curl("--oauth2-bearer", token())
+    proofs = {"1": f"vufind:{PASSWORD}", "2": "vufind:another-wrong-one"}
+    for number, proof in proofs.items():
+        site.curl("--user", proof, "--header", f"traceparent: {trace(number)}")
+    site.curl("--oauth2-bearer", token(), "--header", f"traceparent: {trace('3')}")
+    until(lambda: trace("3") in site.log.read_text(), "the line of the last document")  # lines are in order
     said = site.log.read_text()
     assert not [word for word in (PASSWORD, BEARER, "another-wrong-one", "eyJ") if word in said]
-    assert "Agency Authentication Failed" in said
+    assert [line for line in said.splitlines() if trace("2") in line and "Agency Authentication Failed" in line]
+
+
+def trace(digit: str) -> str:
+    """A `traceparent`, by which a document's lines are found in the log."""
+    return f"00-{digit * 32}-{digit * 16}-01"
 
 
 def test_our_public_key_is_there_for_partners_that_fetch_it(site: Site) -> None:
