@@ -87,8 +87,10 @@ class LiveStatus:
         wanted = {agency: theirs for agency, theirs in by_library.items() if self._is_due(agency, bib_id)}
         if wanted:
             self._in_reactor(partial(self._want, bib_id, wanted))
+        # In this order: an answer that comes in between is shown, or the page asks once more.
+        asking = any(self._is_due(agency, bib_id) for agency in wanted)
         said = {copy.key: status for copy in copies if (status := self._status(copy.key, bib_id))}
-        return LiveStatuses(said, any(self._is_due(agency, bib_id) for agency in wanted))
+        return LiveStatuses(said, asking)
 
     def stop(self) -> None:
         """Ask no more questions."""

@@ -98,6 +98,22 @@ def test_the_first_page_does_not_wait_and_the_next_one_knows(asked: Asked) -> No
     assert asked.live(DUNE, [E1, E2]) == LiveStatuses({E1.key: CopyStatus(OUT, at), E2.key: CopyStatus(ON, at)})
 
 
+def test_a_page_that_misses_an_answer_by_a_moment_asks_again(asked: Asked) -> None:
+    class Copies(list[Holding]):
+        """The answer comes once their statuses were looked for."""
+
+        readings = 0
+
+        def __iter__(self) -> Iterator[Holding]:
+            yield from super().__iter__()
+            self.readings += 1
+            if self.readings == 2:
+                asked.answer(0, E1=OUT)
+
+    assert asked.live(DUNE, Copies([E1])) == LiveStatuses({}, asking=True)
+    assert shown(asked.live(DUNE, [E1])) == {"E1": OUT}
+
+
 def test_each_library_is_asked_once_about_all_its_copies(asked: Asked) -> None:
     asked.live(DUNE, [E1, B1, E2])
     asked.live(DUNE, [E1, B1, E2])
