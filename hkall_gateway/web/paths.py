@@ -14,15 +14,41 @@ _PLAIN: Final = "/!$&'()*+,:;=@"
 """Characters of a path that are written as they are, as Werkzeug does. Source: WHATWG URL Standard, path segments."""
 
 
+_AMBIGUOUS: Final = r"(?=~*(?:\.\.?(?:/|\Z)|request\Z))"
+_TO_MARK: Final = re.compile(rf"(?<![^/]){_AMBIGUOUS}")
+_MARKED: Final = re.compile(rf"(?<![^/])~{_AMBIGUOUS}")
+
+
 class TitleNumber(BaseConverter):
     """A title's number in a path: it may have slashes, at its ends and two together too.
 
-    Links write them plainly, since proxies refuse or change `%2F`; an address with `%2F` leads to the same page.
+    Links write them plainly, since proxies refuse or change `%2F`; an address with `%2F` leads to the same page. Parts that
+    would change the address have a mark: see `title_address`.
     """
 
     regex = ".+?"
     part_isolating = False
     weight = 200
+
+    def to_python(self, value: str) -> str:
+        return title_number(value)
+
+    def to_url(self, value: str) -> str:
+        return super().to_url(title_address(value))
+
+
+def title_address(number: str) -> str:
+    """Return a title's number as it stands in a path, before percent-encoding.
+
+    A part `.` or `..`, which browsers remove from an address even as `%2E`, and a last part `request`, which ends the address
+    of the form, begin with `~`: `a/../request` is `a/~../~request`. Such a part that begins with `~` already gets one more.
+    """
+    return _TO_MARK.sub("~", number)
+
+
+def title_number(address: str) -> str:
+    """Return the title's number of an address, the inverse of `title_address`; one without marks stays as it is."""
+    return _MARKED.sub("", address)
 
 
 def install(app: Flask) -> None:

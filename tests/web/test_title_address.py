@@ -26,11 +26,31 @@ NUMBERS = (
     "a b+c&d;e",
     "x\\y",
     "~",
+    "..a/.b.",
+    "requests/my request",
 )
+"""Numbers that stand in an address as they are."""
+HARD = (
+    ".",
+    "..",
+    "./x",
+    "x/..",
+    "a/../b",
+    "b/request",
+    "request",
+    "/request",
+    "b/request/request",
+    "~.",
+    "b/~request",
+    "b/~~../~request",
+)
+"""Numbers with a part that browsers remove or that ends the form's address, and numbers that look like marked ones."""
+DOT_SEGMENTS = {".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"}
+"""Source: WHATWG URL Standard, single-dot and double-dot URL path segments, in lower case."""
 TITLE = "Zymurgy for beginners"
 
 
-@pytest.fixture(params=NUMBERS)
+@pytest.fixture(params=NUMBERS + HARD)
 def number(request: pytest.FixtureRequest, site: Site) -> str:
     """The number of a title of which a partner has a copy; another title has its beginning as the number."""
     number = str(request.param)
@@ -68,7 +88,21 @@ def test_each_link_leads_there(site: Site, number: str) -> None:
     assert TITLE in heading(browser, form)
     assert link(browser, form, "Back to the title") == page
     assert browser.get("/openurl?" + urlencode({"rft.btitle": TITLE})).location == page
-    assert TITLE in heading(browser, f"/title/{quote(number, safe='')}")  # as another system may write it
+
+
+def test_no_part_of_a_link_is_removed_by_a_browser(site: Site, number: str) -> None:
+    page = link(site.browser(), "/search?q=zymurgy", TITLE)
+    assert not DOT_SEGMENTS & set(page.lower().split("/"))
+
+
+@pytest.mark.parametrize("number", NUMBERS, indirect=True)
+def test_another_system_may_encode_every_character(site: Site, number: str) -> None:
+    assert TITLE in heading(site.browser(), f"/title/{quote(number, safe='')}")
+
+
+def test_an_openurl_may_name_the_address(site: Site, number: str) -> None:
+    page = link(site.browser(), "/search?q=zymurgy", TITLE)
+    assert site.browser().get("/openurl?" + urlencode({"rft_id": f"https://hkall.test{page}"})).location == page
 
 
 def test_the_language_and_the_login_lead_back(site: Site, number: str) -> None:
@@ -92,7 +126,8 @@ def _next(browser: Browser, path: str) -> str:
 
 
 def test_the_api_has_it(site: Site, number: str) -> None:
-    answer: Any = site.browser().get(f"/api/v1/titles/{quote(number, safe='')}")
+    address = link(site.browser(), "/search?q=zymurgy", TITLE).removeprefix("/title/")
+    answer: Any = site.browser().get(f"/api/v1/titles/{address}")
     assert answer.status_code == 200, answer.text
     assert answer.json["title"]["bib_id"] == number
 

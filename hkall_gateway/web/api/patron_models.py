@@ -172,7 +172,11 @@ def _volume(one: VolumeSeen) -> VolumeRecord:
 class TitlePath(BaseModel):
     """The number of a title in the union catalogue."""
 
-    bib_id: Plain = Field(min_length=1, max_length=200)
+    bib_id: Plain = Field(
+        min_length=1,
+        max_length=200,
+        description="a part `.` or `..`, and a last part `request`, is written with a `~` before it",
+    )
 
 
 # ---- a patron's requests

@@ -21,6 +21,7 @@ from hkall_gateway.store.search.folding import words
 from hkall_gateway.store.search.isbns import isbn_13
 from hkall_gateway.store.search.query import LONGEST, SearchField
 from hkall_gateway.store.search.searching import FoundTitle, FoundTitles
+from hkall_gateway.web.paths import title_number
 from hkall_gateway.web.patron.public import limit
 from hkall_gateway.web.services import consult, services
 
@@ -62,7 +63,7 @@ def citation(said: MultiDict[str, str], site: str) -> Citation:
         isbns=tuple(isbns)[:MOST_ISBNS],
         title=_first(said, _TITLES),
         author=_first(said, _AUTHORS).partition(",")[0],
-        own=unquote(ours[0]) if ours else "",
+        own=title_number(unquote(ours[0])) if ours else "",
     )
 
 
