@@ -16,7 +16,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
-from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
@@ -47,6 +47,7 @@ _TEXT = Environment(
     lstrip_blocks=True,
     autoescape=False,  # noqa: S701  # plain text; the HTML part escapes
 )
+_TEXT.globals["filled"] = filled
 _HTML = Environment(
     loader=PackageLoader("hkall_gateway.mail"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
 )

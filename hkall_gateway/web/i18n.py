@@ -15,10 +15,13 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from flask import Blueprint, Flask, g, has_request_context, redirect, request
+from jinja2 import pass_eval_context
+from jinja2.nodes import EvalContext
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, without_blanks
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import services
 
@@ -50,14 +53,16 @@ def language() -> str:
     return str(g.language)
 
 
-def library_name(agency: str, name: str) -> str:
-    """Return the name of a partner library in the language of this request; `name` where the site has no Chinese one."""
-    return services().settings().partner_names_zh.get(agency, name) if language() == CHINESE else name
+def library_name(agency: str, name: str = "") -> str:
+    """Return the name of a partner library in the language of this request; `name`, or its agency, where there is none."""
+    chinese = services().settings().partner_names_zh.get(agency, "") if language() == CHINESE else ""
+    return chinese or name or agency
 
 
-def gettext(text: str) -> str:
-    """Return a text in the language of this request."""
-    return str(_catalogue(language()).gettext(text))
+def gettext(text: str, /, **values: object) -> str:
+    """Return a text in the language of this request. With values, its places such as `%(library)s` are filled."""
+    words = str(_catalogue(language()).gettext(text))
+    return filled(words, **values) if values else words
 
 
 def ngettext(one: str, many: str, number: int) -> str:
@@ -97,7 +102,7 @@ def install(app: Flask) -> None:
     app.jinja_env.add_extension("jinja2.ext.i18n")
     words: Any = app.jinja_env
     words.install_gettext_callables(gettext, ngettext, newstyle=True)
-    app.jinja_env.globals["library_name"] = library_name
+    app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name}
     app.jinja_env.filters.update(day=day, moment=moment, clock=clock, money=money)
     app.register_blueprint(PAGES)
 
@@ -109,6 +114,13 @@ def choose(chosen: str) -> Response:
     if chosen in LANGUAGES:
         answer.set_cookie(COOKIE, chosen, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
     return answer
+
+
+@pass_eval_context
+def _in_template(context: EvalContext, text: str, /, **values: object) -> str:
+    """Return a text for a template, with its values escaped as Jinja's own newstyle function does."""
+    words = without_blanks(gettext(text), values)
+    return (Markup(words) if context.autoescape else words) % values  # noqa: S704  # a text of the catalogue
 
 
 def _chosen() -> str:

@@ -243,6 +243,14 @@ def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
     assert "Rebound &lt;b&gt;until&lt;/b&gt; May &amp;" in html
 
 
+@pytest.mark.parametrize(
+    ("lender", "said"), [("科大圖書館", "\n科大圖書館未能借出"), ("CUHK", "\nCUHK 未能借出"), ("", "\n其中一所圖書館未能借出")]
+)
+def test_r38_a_blank_parts_the_lenders_name_from_chinese_words_only_if_it_is_in_latin_letters(lender: str, said: str) -> None:
+    declined = compose(letter(Notification.LETTER_DECLINED), reader("zh-Hant"), SENDER, replace(FACTS, lender=lender))
+    assert said in parts(declined)[0]
+
+
 @pytest.mark.parametrize(("reason", "told"), [("other", False), ("not_on_shelf", True), ("dropped by staff", False)])
 def test_r38_a_reason_that_says_nothing_to_a_patron_is_left_out(reason: str, told: bool) -> None:
     for language in LANGUAGES:

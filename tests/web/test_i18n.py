@@ -56,6 +56,15 @@ def test_a_chosen_language_is_kept_and_leads_back_to_the_page(site: Site) -> Non
     assert "<h1>職員登入</h1>" in browser.get("/staff/login").text
 
 
+def test_templates_and_python_fill_a_chinese_text_without_blanks_between_its_characters(site: Site) -> None:
+    app = site.app
+    with app.test_request_context("/", headers={"Accept-Language": "zh"}):
+        for name, filled in (("<b>圖書館", "前往 &lt;b&gt;圖書館"), ("圖書館", "前往圖書館"), ("LU", "前往 LU")):
+            template = app.jinja_env.from_string("{{ _('Go to %(library)s', library=name) }}")
+            assert template.render(name=name) == filled
+        assert i18n.gettext("Go to %(library)s", library="圖書館") == "前往圖書館"
+
+
 def test_an_unknown_language_changes_nothing(site: Site) -> None:
     answer = site.browser().get("/language/tlh?next=/help")
     assert answer.location == "/help"

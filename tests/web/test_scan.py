@@ -502,6 +502,30 @@ def test_the_station_speaks_chinese(site: Site) -> None:
     assert "黃嘉欣" in shown.text
 
 
+def test_a_chinese_station_names_the_libraries_in_chinese_where_the_site_does(site: Site) -> None:
+    site.settings = replace(site.settings, partner_names_zh={"CUHK": "香港中文大學圖書館"})
+    lent(site)
+    paged(site)
+    clerk = site.staff()
+    clerk.get("/language/zh-Hant?next=/staff/scan")
+    returned = scan(clerk, "C1")
+    assert returned.what == "送往香港中文大學圖書館"
+    assert "（香港中文大學圖書館）" in returned.text
+    assert scan(clerk, "K9").what == "寄往香港中文大學圖書館"
+    assert "或先掃描香港中文大學圖書館的證" in scan(clerk, "K9").text
+    assert scan(clerk, "C2").what == "香港中文大學圖書館的圖書"
+    card = scan(clerk, "CUHK-INST")
+    assert card.what == "寄往香港中文大學圖書館"
+    assert "每次掃描均借予香港中文大學圖書館" in card.page.xpath("string(//div[@class='scan-mode'])")
+
+
+def test_a_chinese_station_keeps_the_blanks_around_a_name_in_latin_letters(site: Site) -> None:
+    lent(site)
+    clerk = site.staff()
+    clerk.get("/language/zh-Hant?next=/staff/scan")
+    assert scan(clerk, "C1").what == "送往 CUHK"
+
+
 def test_no_card_or_title_stands_in_a_line_of_the_log(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     given(site, P.IN_TRANSIT, title="A very private title")
     clerk = site.staff()

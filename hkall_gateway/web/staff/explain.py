@@ -145,7 +145,7 @@ def _page(question: Question, said: Fields, no: str = "", found: Explanation | N
 
 def _yes(outcome: Any) -> str:
     if isinstance(outcome, FineNow):
-        return gettext("The fine is %(sum)s.") % {"sum": money(outcome.cents)}
+        return gettext("The fine is %(sum)s.", sum=money(outcome.cents))
     return gettext("Yes.")
 
 

@@ -24,6 +24,7 @@ from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.web_scans import WebScan
 from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import staff
@@ -103,7 +104,7 @@ def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing
         return _card(found, card)
     if isinstance(found, Refused):
         found = CopyScanned(text, Refused(Reason.TRY_AGAIN))
-    partner = services().bridge.read(_partner_of, card) if card else ""
+    partner = library_name(services().bridge.read(_partner_of, card)) if card else ""
     if isinstance(found, CardOrCopy):
         return of_either(found), Borrowing(card, partner or _known_name(card))
     name = partner or (name_of(found.patron) if card else "")
@@ -116,7 +117,7 @@ def _card(found: CardScanned, in_use: str) -> tuple[Answer, Borrowing]:
     barred = found.patron is not None and found.patron.refusal is not None
     if over or barred:
         return answer, Borrowing()
-    return answer, Borrowing(found.card, found.partner.agency if found.partner else name_of(found.patron))
+    return answer, Borrowing(found.card, library_name(found.partner.agency) if found.partner else name_of(found.patron))
 
 
 def _page(newest: Answered | None, earlier: list[Answered]) -> str:

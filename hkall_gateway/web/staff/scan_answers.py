@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScann
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import Borrower, Position, Reason, Request, Side
-from hkall_gateway.web.i18n import day, gettext, language, money, ngettext
+from hkall_gateway.web.i18n import day, gettext, language, library_name, money, ngettext
 from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.services import services
 
@@ -52,21 +52,21 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
         return Answer(OK, gettext("Finished"), notes=(gettext("The next scan checks a book in."),))
     if scanned.partner:
         leaving = gettext("Scan the books that leave. Scan the card again when done.")
-        return Answer(OK, gettext("Ship to %(library)s") % {"library": scanned.partner.agency}, notes=(leaving,))
+        return Answer(OK, gettext("Ship to %(library)s", library=library_name(scanned.partner.agency)), notes=(leaving,))
     patron = scanned.patron
     if patron is None or patron.refusal:
         return _refused_card(scanned)
     notes = (*_waiting(patron), *_owed(patron), gettext("Scan the books. Scan the card again when done."))
-    return Answer(OK, gettext("Lend to %(name)s") % {"name": name_of(patron) or patron.card}, notes=notes)
+    return Answer(OK, gettext("Lend to %(name)s", name=name_of(patron) or patron.card), notes=notes)
 
 
 def of_either(scanned: CardOrCopy) -> Answer:
     """Return the question to a text that is a card and a copy's barcode: nothing is done yet."""
     book = " ".join(
-        filter(None, (scanned.title, gettext("of %(library)s") % {"library": scanned.owner} if scanned.owner else ""))
+        filter(None, (scanned.title, gettext("of %(library)s", library=library_name(scanned.owner)) if scanned.owner else ""))
     )
-    names = (gettext("Card: %(name)s.") % {"name": scanned.library or name_of(scanned.borrower) or scanned.text},)
-    notes = (gettext("Book: %(book)s.") % {"book": book}, *names) if book else names
+    names = (gettext("Card: %(name)s.", name=library_name(scanned.library) or name_of(scanned.borrower) or scanned.text),)
+    notes = (gettext("Book: %(book)s.", book=book), *names) if book else names
     return Answer(LOOK, gettext("Is this a card or a book?"), barcode=scanned.text, notes=notes, either=True)
 
 
@@ -132,7 +132,7 @@ def _returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     if outcome.recalled:
         notes.append(gettext("Its owner has recalled it: send it first."))
     if outcome.fine_cents:
-        notes.append(gettext("Fine: %(sum)s.") % {"sum": money(outcome.fine_cents)})
+        notes.append(gettext("Fine: %(sum)s.", sum=money(outcome.fine_cents)))
     tone = LOOK if outcome.recalled or outcome.fine_cents else OK
     return Answer(tone, _send(scanned.request), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
 
@@ -148,9 +148,9 @@ def _uncollected(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
 
 
 def _paged(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
-    library = scanned.request.partner if scanned.request else ""
-    notes = (gettext("It is still here: ship it, or scan the card of %(library)s first.") % {"library": library},)
-    return Answer(LOOK, gettext("Ship to %(library)s") % {"library": library}, notes=notes, slip=True)
+    library = library_name(scanned.request.partner if scanned.request else "")
+    notes = (gettext("It is still here: ship it, or scan the card of %(library)s first.", library=library),)
+    return Answer(LOOK, gettext("Ship to %(library)s", library=library), notes=notes, slip=True)
 
 
 def _home(_scanned: CopyScanned, outcome: CheckedIn) -> Answer:
@@ -178,10 +178,10 @@ _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingPr
 def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
     again = (gettext("Scanned before: nothing has changed."),) if outcome.again else ()
     if scanned.request and scanned.request.side is Side.LENDING:
-        sent = gettext("Send to %(library)s") % {"library": scanned.request.partner}
+        sent = gettext("Send to %(library)s", library=library_name(scanned.request.partner))
         return Answer(LOOK if again else OK, sent, notes=(*again, gettext("The library is told that it left.")), slip=True)
     recalled = (gettext("Its owner has recalled it: tell the patron."),) if outcome.recalled else ()
-    until = gettext("Lent until %(day)s") % {"day": day(outcome.due)}
+    until = gettext("Lent until %(day)s", day=day(outcome.due))
     return Answer(LOOK if again or recalled else OK, until, whom=name_of(scanned.patron), notes=(*again, *recalled))
 
 
@@ -205,7 +205,7 @@ def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
 
 def _without_request(owner: str) -> Answer:
     notes = (gettext("No request here has it, and none waits for it. Put it aside, and ask its library."),)
-    return Answer(NO, gettext("A book of %(library)s") % {"library": owner}, notes=notes)
+    return Answer(NO, gettext("A book of %(library)s", library=library_name(owner)), notes=notes)
 
 
 def _ambiguous(scanned: CopyScanned, _outcome: Refused) -> Answer:
@@ -246,17 +246,17 @@ def _shelf(scanned: CopyScanned) -> str:
     """Where it goes on the hold shelf: under the first letter of the patron's name, if that is a letter of the alphabet."""
     letter = scanned.patron.name.reveal()[:1].upper() if scanned.patron else ""
     if letter.isascii() and letter.isalpha():
-        return gettext("Hold shelf, under %(letter)s") % {"letter": letter}
+        return gettext("Hold shelf, under %(letter)s", letter=letter)
     return gettext("Hold shelf")
 
 
 def _send(request: Request | None) -> str:
-    return gettext("Send to %(library)s") % {"library": request.partner if request else ""}
+    return gettext("Send to %(library)s", library=library_name(request.partner if request else ""))
 
 
 def _collect_by(request: Request | None) -> list[str]:
     last = request.pickup_last if request else None
-    return [gettext("Collect by %(day)s.") % {"day": day(last)}] if last else []
+    return [gettext("Collect by %(day)s.", day=day(last))] if last else []
 
 
 def _at(here: str, answer: Answer, request: Request | None) -> Answer:
@@ -265,12 +265,12 @@ def _at(here: str, answer: Answer, request: Request | None) -> Answer:
     if not here or there in ("", here):
         return answer
     notes = (gettext("It is collected there."), *answer.notes)
-    return replace(answer, outcome=LOOK, what=gettext("Send to %(library)s") % {"library": there}, notes=notes)
+    return replace(answer, outcome=LOOK, what=gettext("Send to %(library)s", library=there), notes=notes)
 
 
 def _from_the_drop(before: Request | None) -> list[str]:
     dropped = before.dropped_on if before else None
-    return [gettext("It lay in the book drop since %(day)s.") % {"day": day(dropped)}] if dropped else []
+    return [gettext("It lay in the book drop since %(day)s.", day=day(dropped))] if dropped else []
 
 
 def _waiting(patron: PatronSeen) -> tuple[str, ...]:
@@ -283,4 +283,4 @@ def _waiting(patron: PatronSeen) -> tuple[str, ...]:
 
 
 def _owed(patron: PatronSeen) -> tuple[str, ...]:
-    return (gettext("Owes %(sum)s.") % {"sum": money(patron.owed_cents)},) if patron.owed_cents else ()
+    return (gettext("Owes %(sum)s.", sum=money(patron.owed_cents)),) if patron.owed_cents else ()

@@ -136,7 +136,7 @@ def outcome_of(one: Request, answer: Answered) -> Outcome:
     if getattr(answer, "again", False):
         return Outcome(one.id, one.title, "look", gettext("It was done before; nothing has changed."))
     due = getattr(answer, "due", None)
-    words = gettext("Done, until %(day)s.") % {"day": day(due)} if due else gettext("Done.")
+    words = gettext("Done, until %(day)s.", day=day(due)) if due else gettext("Done.")
     return Outcome(one.id, one.title, "done", words, note=in_words(answer.note) if isinstance(answer, Done) else "")
 
 
