@@ -38,6 +38,8 @@ reference counting frees all of them. With long-lived objects frozen, collection
 REFUSED, WRONG = 1, 2
 """Exit codes: it could not start; its configuration does not fit the way in which it was started."""
 
+TO_END: Final = (signal.SIGTERM, signal.SIGINT)
+
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
 """What `systemctl status` shows."""
@@ -52,13 +54,13 @@ def serve(
     log_format: LogFormat | None = None,
     started: Callable[[], object] = lambda: None,
 ) -> int:
-    """Runs until SIGTERM or SIGINT and returns the exit code.
+    """Runs until SIGTERM or SIGINT and returns the exit code. A signal that comes during the start is obeyed after it.
 
     `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served;
     `log_format`: without one, "console" if the log goes to a terminal. `started` is called once all ports are open.
     """
     reactor = the_reactor()
-    early = _early_reloads()
+    early = _early_signals()
     config = gateway.load(path, os.environ)
     _allow_files()
     log = _begin_log(config, log_format)
@@ -72,10 +74,11 @@ def serve(
     return ended[0] if ended else 0
 
 
-def _early_reloads() -> list[int]:
-    """Returns where each SIGHUP is noted until the daemon can obey it; without a handler one would end the process."""
+def _early_signals() -> list[int]:
+    """Returns where signals are noted until the daemon can obey them; without handlers they would end the process at once."""
     early: list[int] = []
-    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
+    for number in (signal.SIGHUP, *TO_END):
+        signal.signal(number, lambda number, _: early.append(number))
     return early
 
 
@@ -159,8 +162,8 @@ async def _live(
     _obey_signals(daemon, path, reactor, service, log)
     service.notify(READY, SERVES)
     service.watch(reactor)
-    if early:
-        signal.raise_signal(signal.SIGHUP)
+    for number in dict.fromkeys(early):
+        signal.raise_signal(number)
     started()
 
 
@@ -186,7 +189,7 @@ def _obey_signals(daemon: Daemon, path: Path, reactor: Any, service: ServiceMana
     def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
         return lambda *_: reactor.callFromThread(work)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in TO_END:
         signal.signal(number, in_reactor(leave))
     signal.signal(signal.SIGHUP, in_reactor(reload))
 

@@ -46,6 +46,20 @@ sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company(), started=lambda: os
 """
 """Gets the signal to reload before it can obey it, and the one to end once it is ready."""
 
+LEAVING = """
+import os, sys
+from pathlib import Path
+from hkall_gateway.process import serve
+
+class Company:
+    async def start(self):
+        os.kill(os.getpid(), int(sys.argv[2]))
+
+sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company()))
+"""
+"""Gets the signal to end before it can obey it."""
+TO_END = (signal.SIGTERM, signal.SIGINT)
+
 
 class Site:
     """A gateway with its configuration and database, not started yet."""
@@ -141,16 +155,38 @@ def test_a_reload_that_is_asked_for_at_the_start_follows_it(site: Site) -> None:
     assert events.index("daemon.started") < events.index("config.changed")
 
 
+@pytest.mark.parametrize("number", TO_END)
+def test_a_signal_to_end_that_comes_during_the_start_is_obeyed_after_it(site: Site, number: signal.Signals) -> None:
+    code, log = site.ends(sys.executable, "-c", LEAVING, site.path, str(int(number)))
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert code == 0, log
+    assert events.index("daemon.started") < events.index("daemon.stopped") == len(events) - 1
+    _, shown = site.ends(COMMAND, "status", "--json", "--config", site.path)
+    assert b'"gone"' not in shown
+
+
 def test_a_reload_before_the_configuration_is_read_ends_nothing(tmp_path: Path) -> None:
-    pipe = tmp_path / "gateway.toml"
+    code, said = reading_its_configuration(tmp_path, signal.SIGHUP, b"nonsense = 1\n")
+    assert (code, b"nonsense" in said) == (2, True)
+
+
+@pytest.mark.parametrize("number", TO_END)
+def test_a_signal_to_end_before_the_configuration_is_read_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    assert reading_its_configuration(tmp_path, number) == (0, f"{number.name} before the start: nothing was begun\n".encode())
+
+
+def reading_its_configuration(folder: Path, number: signal.Signals, then: bytes = b"") -> tuple[int, bytes]:
+    """The exit code and standard error of a gateway that gets a signal while it reads its configuration, `then`."""
+    pipe = folder / "gateway.toml"
     os.mkfifo(pipe)
     with subprocess.Popen((COMMAND, "serve", "--config", pipe), stderr=subprocess.PIPE) as process:
         written = until(lambda: _reader_of(pipe), "the reading of the configuration")
-        process.send_signal(signal.SIGHUP)
-        os.write(written, b"nonsense = 1\n")
+        process.send_signal(number)
+        with suppress(BrokenPipeError):  # it has ended
+            os.write(written, then)
         os.close(written)
         _, said = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, b"nonsense" in said) == (2, True)
+    return process.returncode, said
 
 
 def _reader_of(pipe: Path) -> int:

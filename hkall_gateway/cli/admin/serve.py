@@ -40,6 +40,8 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     Example: hkall-gateway serve --log-format console 2>&1 | less
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)  # until the process around the daemon has handlers of its own
 
     from hkall_gateway import process
     from hkall_gateway.cli.work.opening import load_config, open_database
@@ -50,6 +52,12 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
     open_database(config).dispose()
     raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format))
+
+
+def _end(number: int, _frame: object) -> None:
+    """End as an orderly stop does, with exit code 0. No log is open yet: one line on standard error says why."""
+    click.echo(f"{signal.Signals(number).name} before the start: nothing was begun", err=True)
+    raise SystemExit(0)
 
 
 def _serving(only: str | None, without: str | None) -> Serving:
