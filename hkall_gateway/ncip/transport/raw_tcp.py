@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from hkall_gateway.desk.common.pause import pause
 from hkall_gateway.desk.ports import ScheduledCall, cancel
 from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.endpoints import mark_authenticated
@@ -154,17 +155,11 @@ class NcipConnection(Protocol):
             self._hold_back()
             answered += 1
             if self._waiting and not answered % AT_ONCE:
-                await self._next_iteration()
+                await pause(self._factory.reactor, 0)  # until other connections were served
         self._busy = False
         if self._last and not self._gone:
             self._hang_up()
         self._factory.rested()
-
-    def _next_iteration(self) -> Deferred[None]:
-        """A Deferred that fires in the next reactor iteration, after other connections were served."""
-        pause: Deferred[None] = Deferred()
-        self._factory.reactor.callLater(0, pause.callback, None)
-        return pause
 
     def _prove(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
