@@ -82,6 +82,11 @@ def read_ahead(connection: Connection, cards: Collection[str], barcodes: Collect
     return found
 
 
+def held_by(connection: Connection, barcode: str) -> list[Request]:
+    """Return the open requests that hold a copy with this barcode, oldest first: the query of `read_ahead` for one barcode."""
+    return list(map(request_of, _ASKED[ONE].held.cells(connection, barcodes=barcode)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     borrowers: CompiledStatement

@@ -38,7 +38,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store import patrons
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.prefetch import Prefetched
+from hkall_gateway.store.prefetch import Prefetched, held_by
 from hkall_gateway.store.request_rows import oldest_first, request_of, requests
 from hkall_gateway.store.tables import (
     CANDIDATES,
@@ -180,7 +180,7 @@ class Queries:
         if (ahead := self.ahead.held.get(barcode)) is not None:
             held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
         else:
-            held = list(map(request_of, _HELD_BY.cells(self._connection, barcode=barcode)))
+            held = held_by(self._connection, barcode)
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
@@ -326,7 +326,6 @@ _NUMBERED = CompiledStatement(
     .where(CANDIDATES.c.their_number == bindparam("number"), CANDIDATES.c.agency == bindparam("lender"))
     .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
 )
-_HELD_BY = CompiledStatement(oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = CompiledStatement(oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
 _CANDIDATES = CompiledStatement(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
 _CHOSEN = CompiledStatement(
