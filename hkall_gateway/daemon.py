@@ -121,7 +121,7 @@ def _unless_away(failure: Failure) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who may connect to a port.
+    """The limits of connections to a port.
 
     `judge` checks an address at accept, `refusals` counts those that it refuses, `balancers` must send a PROXY header.
     `client_ca` signs the certificates of clients, on an ssl: port.

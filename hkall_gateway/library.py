@@ -19,7 +19,7 @@ def new_request_id() -> str:
 
 
 def library_of(config: GatewayConfig) -> Library:
-    """Return who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
+    """Return our library, with the published rules under the site's own policy. Raises ConfigErrors."""
     library = config.library
     return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 

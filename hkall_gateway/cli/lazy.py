@@ -24,7 +24,7 @@ class Entry:
 
 
 class LazyGroup(click.Group):
-    """Commands from a table. What a command raises ends in one line where it is a fault of the world."""
+    """Commands from a table. An error of the environment (disk, network, database) ends a command with one line."""
 
     def __init__(self, *args: Any, entries: Iterable[Entry], **options: Any) -> None:
         super().__init__(*args, **options)
@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
         return found[cmd_name] if isinstance(found, Mapping) else found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
-        """Write the sections of the table, without importing anything."""
+        """Write the sections of the table; no command is imported."""
         width = max(len(name) for name in self.entries)
         for section in dict.fromkeys(entry.section for entry in self.entries.values()):
             found = [(e.name.ljust(width), e.help) for e in self.entries.values() if e.section == section]

@@ -53,7 +53,7 @@ def _languages() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NcipAgreements:
-    """What is agreed with those who speak NCIP to us.
+    """The secrets and proofs agreed with our partners and clients for NCIP.
 
     `secrets` is the FromAgencyAuthentication that each partner expects of us, `callers` are the proofs of partners and clients,
     `posts` the ways to partners that know us by an Authorization header.
@@ -66,11 +66,11 @@ class NcipAgreements:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One library as a command sees it: who we are, its database, its partners, and the way to them.
+    """One library as a command sees it: its identity, its database, its partners, and the clients for them.
 
     `transact(work, *args)` does `work(unit, *args)` in a short transaction of its own, beside a running daemon; `partners` are
-    the configured ones; `agreed` works out what is agreed with them; `now` is the aware UTC instant;
-    `local` asks the library's own system, None where borrowers are what was loaded. `languages` are those of letters, the
+    the configured ones; `agreed` returns their secrets and proofs; `now` returns the aware UTC instant;
+    `local` asks the library's own system, None where borrowers are loaded from files. `languages` are those of letters, the
     usual one first; `bounce_key` signs their Message-IDs. `looking` does the same as `transact` without a lock, for work that
     only reads. `engine` and `erased_file` (the marks of the erased, under `erased_key`) are there where the site is a
     configured one. `marc` is the mapping of MARC fields.
@@ -109,7 +109,7 @@ class Site:
 
 
 def by_staff(message: str) -> Actor:
-    """Return who is at the command line, by login name, for the journal."""
+    """Return the actor for the journal: the login name of the person at the command line."""
     return Actor(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
 
 

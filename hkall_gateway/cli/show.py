@@ -56,7 +56,7 @@ def progress(steps: Sequence[T], what: str) -> Iterable[T]:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say on standard error, on a terminal, what is being done as long as it takes; nothing elsewhere."""
+    """Show `what` with a spinner on standard error while the block runs, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
         return

@@ -10,7 +10,7 @@ from hkall_gateway.ncip.http_post import CONTENT_TYPE, MOST_BYTES, HttpReply, No
 
 
 def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
-    """Return the reply, whatever its status. Raises ValueError for a malformed URL, NoReply without an answer."""
+    """Return the reply, with any status. Raises ValueError for a malformed URL, NoReply without an answer."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} must be a URL that begins with http:// or https://")

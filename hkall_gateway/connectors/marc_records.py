@@ -51,7 +51,7 @@ class MarcRecord:
 
 
 class BadRecord(Exception):
-    """What is wrong with one record."""
+    """A record that cannot be read; the text names its fault."""
 
 
 def is_marc(path: Path) -> bool:
@@ -144,7 +144,7 @@ def _texts(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[
 
 
 def _decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
-    """Return the function for texts of a record, by its leader; UTF-8 is recognised whatever the leader says."""
+    """Return the decoder of a record's texts by its leader's `scheme`; UTF-8 is recognised even if the leader names MARC-8."""
     if scheme == b"a" or (text.isascii() and _ESCAPE not in text):
         return bytes.decode
     try:
@@ -219,14 +219,14 @@ def _local(element: Any) -> str:
 
 
 def _free(element: Any) -> None:
-    """Free a record that has been read, with what is before it."""
+    """Free a record that has been read, and all elements before it."""
     element.clear()
     while element.getprevious() is not None:
         del element.getparent()[0]
 
 
 def _xml_record(element: Any, tags: Set[str]) -> MarcRecord | BadRecord:
-    """Return a record with the fields of these tags, or what is wrong with it."""
+    """Return a record with the fields of these tags, or a BadRecord that names its fault."""
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
     found = MarcRecord(leader.ljust(_LEADER), {}, {}, _identifier_around(element))
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):

@@ -77,7 +77,7 @@ def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outc
 
 
 def may_request(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Refused | None:
-    """Why a patron could not place this request now; None if they could. Nothing is changed."""
+    """Return why a patron could not place this request now, None if they could. No row changes."""
     if facts.borrower is None:
         return Refused(facts.stranger, RULES.get(facts.stranger, ""))
     copies = context.unit.copies(ask.bib_id)

@@ -84,7 +84,7 @@ class CounterDesk:
         return await self._services.own_loans.of(card)
 
     async def leave(self, card: str) -> None:
-        """Forget what the local system told about a borrower who logs out."""
+        """Forget the cached loans of a borrower at logout."""
         self._services.own_loans.forget(card)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:

@@ -1,4 +1,4 @@
-"""The scan station of staff: finds out what was scanned, and checks it in or lends it as a counter does."""
+"""The scan station of staff: tells a card from a copy, and checks a copy in or lends it as a counter does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the database knows of a scanned text, before anything is done."""
+    """The rows that a scanned text names, as read before the station acts."""
 
     barcode: str
     agency: str
@@ -53,7 +53,7 @@ class ScanStation:
         self._services, self._counter = services, counter
 
     async def scan(self, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:
-        """Take one scan: remember nothing, tell a card from a copy, and lend or check in the copy.
+        """Take one scan, keeping no state: tell a card from a copy, and lend or check in the copy.
 
         A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
         would cost a question that has no answer.
@@ -132,5 +132,5 @@ def _either(text: str, found: _Found) -> CardOrCopy:
 
 
 def _undecided(scanned: CopyScanned) -> CopyScanned:
-    """The answer while the local system is away: what is no copy may be a card."""
+    """Return TRY_AGAIN while the local system is away: a text that is no copy may be a card."""
     return CopyScanned(scanned.barcode, TRY_AGAIN)

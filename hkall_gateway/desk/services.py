@@ -1,4 +1,4 @@
-"""What the parts of the desk share: borrower facts, one transaction per command, and repeated documents."""
+"""Services shared by the parts of the desk: borrower facts, one transaction per command, repeated documents."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class StaffDesk:
         return result
 
     async def patron(self, card: str) -> PatronPage:
-        """Everything about one patron; what the library's own system says is asked now."""
+        """Return everything about one patron, with the present answer of the library's own system."""
         facts = await self._services.facts(card)
         return await self.console(patron_page.patron_page, card, facts)
 
@@ -90,7 +90,7 @@ class StaffDesk:
         return await self._services.once(command.inbox, locks_for(patron=card), actions.reopen, command, facts)
 
     async def settle(self, kind: str, how: str, command: Settle) -> Outcome:
-        """Judge what was not told: a row of unsent.JUDGEMENTS. Raises KeyError for another one."""
+        """Settle a message, letter or document by (`kind`, `how`) of unsent.JUDGEMENTS. Raises KeyError for another pair."""
         locks = NO_LOCKS
         if kind == "outbox":
             locks = await self._services.store.read(unsent.locks_of, command.number)

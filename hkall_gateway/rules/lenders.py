@@ -50,7 +50,7 @@ Rank = tuple[bool, int, bool, float, float, str, str]
 
 @dataclass(frozen=True, slots=True)
 class LenderChoice:
-    """What a choice of lenders depends on, beside the copies.
+    """The facts for a choice of lenders, beside the copies.
 
     `partners` and `records` are by agency; `own` is our agency, whose copies are not asked for; `volume`: "" fits each copy;
     `tried` are the agencies asked already.

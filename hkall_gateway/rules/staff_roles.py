@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class StaffRole(IntEnum):
-    """What a member of staff may do; each role may do all that the one before it may."""
+    """The role of a member of staff; each role includes the rights of those before it."""
 
     VIEWER = 1
     CLERK = 2

@@ -45,7 +45,7 @@ class DeliveryKind(StoredWord):
 
 
 class OutboxKind(StoredWord):
-    """What a row of the outbox is: a document to a partner, a letter, or a message to the library's own system."""
+    """The kind of a row of the outbox: a document to a partner, a letter, or a message to the library's own system."""
 
     NCIP = "ncip"
     MAIL = "mail"

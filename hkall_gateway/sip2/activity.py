@@ -41,5 +41,5 @@ class TerminalLog:
 
     @property
     def rows(self) -> Mapping[str, LastHeard]:
-        """Return what was heard, by login."""
+        """Return the last activity of each terminal, by login."""
         return self._heard

@@ -45,7 +45,7 @@ _ONE = CompiledStatement(select(*_COLUMNS).where(T.token_hash == bindparam("toke
 
 
 def hash_of(token: str) -> str:
-    """Return what is stored of a token. A token is 256 random bits, which need no slow hash."""
+    """Return the stored hash of a token, SHA-256 in hex: a token is 256 random bits, which need no slow hash."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 

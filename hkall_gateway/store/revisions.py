@@ -33,7 +33,7 @@ def knows(revision: str) -> bool:
 
 
 def pending(found: str) -> list[tuple[str, str]]:
-    """Return (revision, what it adds) of each revision after `found`, in the order in which an upgrade applies them."""
+    """Return (revision, its description) of each revision after `found`, in the order in which an upgrade applies them."""
     about = {}
     for file in VERSIONS.glob("*.py"):
         text = file.read_text(encoding="utf-8")

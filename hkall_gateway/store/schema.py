@@ -48,7 +48,7 @@ def remaking(engine: Engine) -> Iterator[Connection]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `revisions.head()`; of two at once one waits, and does nothing."""
+    """Bring the database to `revisions.head()`; of two upgrades at once the second waits and finds it done."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
     with engine.connect() as connection:
@@ -59,7 +59,7 @@ def upgrade(engine: Engine) -> None:
 
 
 def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place: Any) -> None:
-    """Fill in what an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
+    """Fill columns that an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
     # A transaction of SQLite that reads first cannot write once another process has written.
     begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
     while place is not None:

@@ -203,7 +203,7 @@ class Unit(Queries):
             take(self._connection, wanted)
 
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[Unit]) -> None:
-        """Read for all units of a group what they will ask about the cards and copies of their locks.
+        """Prefetch for all units of a group the rows of the cards and copies that their locks name.
 
         A unit alone asks for itself where that costs no round trip.
         """

@@ -1,4 +1,4 @@
-"""Who may see a page: a check in front of its function."""
+"""Authorization of staff's pages: a check in front of a page's function."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Respons
 
 
 def may(role: StaffRole) -> bool:
-    """Return whether the member of staff who is logged in has this role, or a higher one."""
+    """Return whether the logged-in member of staff has this role, or a higher one."""
     found = staff()
     return found is not None and StaffRole.of(found.role) >= role
 
 
 def actor(message: str = "") -> Actor:
-    """Return the member of staff who is logged in, for the journal."""
+    """Return the logged-in member of staff as the actor for the journal."""
     found = staff()
     assert found is not None, "a page that acts is behind `needs`"
     return Actor(found.login, "web", message, g.get("number", ""))

@@ -29,7 +29,7 @@ TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 
 
 class Bridge(Protocol):
-    """What a page may ask for. Every method blocks the page's own thread, and no other."""
+    """The desk and the store for a page. Every method blocks the page's own thread, and no other."""
 
     def read(self, work: Callable[..., T], *args: Any) -> T:
         """Return `work(unit, *args)`, which only queries. Raises Unavailable while the database is away."""

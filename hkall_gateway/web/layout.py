@@ -1,4 +1,4 @@
-"""What all pages share: the menu, the name at the top, the brand colour, and addresses of static files."""
+"""The layout of all pages: the menu, the name at the top, the brand colour, and addresses of static files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ PUBLIC_MENU: Final = (
 
 
 def install(app: Flask) -> None:
-    """Give every template what the layout needs."""
+    """Give every template the variables of the layout."""
     app.register_blueprint(PAGES)
     app.context_processor(_shared)
     app.jinja_env.globals["asset"] = asset

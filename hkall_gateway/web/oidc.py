@@ -61,7 +61,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A person whom the provider has named: login with PREFIX, name, values of the role claim, and the card, "" for none."""
+    """A person named by the provider: login with PREFIX, name, values of the role claim, and the card, "" for none."""
 
     login: str
     name: str
@@ -103,7 +103,7 @@ class Provider:
         return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)
 
     def identify(self, answer: Mapping[str, str], pending: Pending | None, redirect_uri: str) -> Identified:
-        """Return whom the provider's answer names. `answer` are the parameters of the call back. Raises OidcRefused."""
+        """Return the person named by the provider. `answer` are the parameters of the callback. Raises OidcRefused."""
         if pending is None or not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):
             raise OidcRefused("state")
         if "error" in answer:

@@ -1,4 +1,4 @@
-"""What the pages are given: the desk, the way to it, the library, the clock and the settings."""
+"""The services of the pages: the desk, the bridge to it, the library, the clock and the settings."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Serving(StrEnum):
-    """What `serve` begins: all that is configured, the pages alone, or all but the pages."""
+    """The parts of the configuration that `serve` starts: all, the pages alone, or all but the pages."""
 
     ALL = "all"
     WEB_ALONE = "web alone"

@@ -1,4 +1,4 @@
-"""backup FILE, restore FILE: copies the database into one file, and back without the patrons who were erased since."""
+"""backup FILE, restore FILE: copies the database into one file, and back without the patrons erased since."""
 
 from __future__ import annotations
 

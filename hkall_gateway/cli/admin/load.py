@@ -114,7 +114,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
 
 @dataclass(frozen=True, slots=True)
 class _Holdings:
-    """A file of copies, in whatever format; `columns` are None where it has all."""
+    """A file of copies in any format that `load holdings` reads; `columns` are None where it has all."""
 
     rows: StagedCopies
     mistakes: tuple[str, ...]

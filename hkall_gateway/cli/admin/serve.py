@@ -113,7 +113,7 @@ def hash_secret(*, new: bool) -> None:
 
 
 def _password() -> str:
-    """Return what is typed, twice the same, or the one line of a pipe. CliError (exit 2) for an empty one."""
+    """Return the password, typed twice on a terminal, else the first line of standard input. CliError (exit 2) if empty."""
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
     text = sys.stdin.readline().rstrip("\r\n")

@@ -45,7 +45,7 @@ def _local(site: Site) -> list[dict[str, Any]]:
 
 
 def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, Any]]:
-    """What the command prints; `configured` are the partners of the configuration file."""
+    """Return the rows of the command; `configured` are the agencies of the configuration file."""
 
     from hkall_gateway.store import instances
 
@@ -59,7 +59,7 @@ def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[st
 
 
 def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
-    """One gateway: what it has in hand, since when it runs, and where."""
+    """Return the row of one gateway: the messages that it has claimed, its start, its version, process and host."""
     if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
         state = "silent"  # its process is there: it hangs, or its clock or its database is another one
     seen = one.seen_at.isoformat(timespec="seconds")
@@ -69,13 +69,13 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
 
 
 def _faults(unit: Unit) -> list[dict[str, Any]]:
-    """The partners that refuse our agency, version or service: a person must mend what is agreed with them."""
+    """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
     links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
     return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
 
 
 def _quarantined(unit: Unit) -> list[dict[str, Any]]:
-    """How many documents of each partner fitted nothing here and wait to be judged."""
+    """Return for each partner the number of its documents in the quarantine."""
 
     from hkall_gateway.store import quarantine
 
@@ -85,7 +85,7 @@ def _quarantined(unit: Unit) -> list[dict[str, Any]]:
 
 
 def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
-    """The imports, and every round: when it ran last and what it did, when it is due next, and how late it is now."""
+    """Return a row for each import and each periodic round: its last run, its result, when it is due next, and its delay."""
 
     from hkall_gateway.store import rounds
     from hkall_gateway.store.queries import cli_lists

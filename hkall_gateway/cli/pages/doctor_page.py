@@ -1,4 +1,4 @@
-"""docs/doctor.md: every check of the readiness check, what it tries and what to do when it fails."""
+"""docs/doctor.md: every check of `doctor`, its test, and the remedy when it fails."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _functions() -> Iterator[tuple[str, str]]:
 
 
 def _tests() -> Iterator[tuple[str, str]]:
-    """Test files and scenarios, with what they say to a reader: elsewhere R1 is as a rule the number of a request.
+    """Yield (name, text) of each test file and scenario, without the code, where R1 is mostly the number of a request.
 
     The walk by the page comes first: it is what a librarian reads.
     """

@@ -39,7 +39,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
 
 def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
-    """One row each of `named`; without any, of those that are configured or were ever told anything."""
+    """Return one row for each agency of `named`; by default of all that are configured or were sent a message."""
 
     from hkall_gateway.desk.staff.partner_lines import partner_lines
 

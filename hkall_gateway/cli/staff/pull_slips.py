@@ -36,7 +36,7 @@ def slips(site: Site) -> None:
 
 
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
-    """What is fetched from where, and for which library; who will read it is not known to us."""
+    """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
 
     from hkall_gateway.desk.staff import pull_slips
 

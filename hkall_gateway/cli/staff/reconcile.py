@@ -114,7 +114,7 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerStat
 
 
 def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
-    """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
+    """Return the partner's state of each request, by number, from one look-up after another; an unusable answer agrees."""
 
     from hkall_gateway.desk.partners import reconciling
     from hkall_gateway.ncip.transport.client import NcipClient

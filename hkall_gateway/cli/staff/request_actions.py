@@ -161,7 +161,7 @@ def _position(text: str) -> Position | None:
 
 
 def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
-    """Print what was done; a refusal is an ending, which names `what` where that is not known."""
+    """Print the result of an action. CliError for a refusal, which names `what` if that is unknown."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
         raise CliError(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)

@@ -29,7 +29,7 @@ BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
 
 @dataclass(frozen=True, slots=True)
 class WorkList:
-    """One list: its command, what it asks, and its columns beside those of the book."""
+    """One list: the name of its command, its query, and its columns beside those of the book."""
 
     name: str
     ask: Ask
@@ -38,7 +38,7 @@ class WorkList:
 
 
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
-    """What stands still, what a round could not do, and what a partner that refuses us is not told; longest first."""
+    """Return requests that stall, that a round could not process, or whose partner refuses our messages; longest first."""
 
     from hkall_gateway.store.queries import cli_lists, work_lists
 

@@ -1,4 +1,4 @@
-"""`ncip`: send one document to a responder and read what it answers, to find out what a partner's system does."""
+"""`ncip`: sends one document to a responder and prints its answer, to test a partner's system."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _secret(options: dict[str, Any]) -> str:
 
 
 def _authorization(options: dict[str, Any]) -> str:
-    """The header that proves who asks; "" where the document does, or nothing."""
+    """Return the Authorization header of a request; "" if the document has the credentials, or if there are none."""
 
     from hkall_gateway.ncip.authentication.our_proofs import basic, bearer
 

@@ -55,7 +55,7 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
 
 
 def command_line(main: click.Command) -> CommandLine:
-    """What a `cli` line does: a command of `main` in the scenario's world, and all that it prints, an ending included."""
+    """Return the function of a `cli` line: it runs a command of `main` in the scenario's world and returns all output."""
 
     from hkall_gateway.lab.scenario.world import World
 

@@ -1,4 +1,4 @@
-"""simulate: several libraries in one process, lossy lines and deaths, from a seed; prints what was lost."""
+"""simulate: several libraries in one process with network faults and crashes, from a seed; prints each lost request."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _with_driver(url: str) -> str:
 
 
 def _report(report: SimulationReport) -> bool:
-    """Print one story's line, and everything that was lost in it; whether nothing was."""
+    """Print one simulation's line and each loss; return whether there was no loss."""
     ends, faults = _counted(report.ends), sum(report.faults.values())
     click.echo(
         f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"

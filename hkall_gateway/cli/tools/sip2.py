@@ -1,4 +1,4 @@
-"""sip2: a terminal on the command line, to see what a gateway answers."""
+"""sip2: a terminal on the command line; sends messages to a gateway and prints its replies."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def shown(message: Sip2Message) -> str:
-    """A message for people: its name, then a field a line. What is secret is a dot."""
+    """Return a message for people: its name, then one line a field; a secret value is a dot."""
     lines = [f"{message.code} {SHAPES[message.code].name}"]
     lines += [f"  {name:<24} {value}" for name, value in _named(message)]
     return "\n".join(lines)
@@ -152,7 +152,7 @@ def _log_in(caller: TerminalSession, login: str, password: str) -> None:
 
 
 def password_of(variable: str | None) -> str:
-    """The password in an environment variable, or what is typed. Raises CliError (exit 2) where there is no such variable."""
+    """Return the password from an environment variable, or as typed. Raises CliError (exit 2) if there is no such variable."""
     if variable is None:
         return str(click.prompt("Password", hide_input=True, err=True))
     if variable not in os.environ:

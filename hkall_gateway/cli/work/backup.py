@@ -1,4 +1,4 @@
-"""A copy of the database in one file, and the way back without the patrons who were erased since."""
+"""Copies the database into one file, and restores it without the patrons erased since."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _Target:
     force: bool
 
     def work(self, connection: Connection, rows: Counts) -> Restored:
-        """What is done with the rows that came back, in the connection's open transaction."""
+        """Settle the restored rows in the connection's open transaction, and return the result."""
         return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
 
     def unit(self, connection: Connection) -> Unit:
@@ -83,7 +83,7 @@ class _Target:
 
 
 def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
-    """Put the backup `file` in the database's place and erase those again who were erased since."""
+    """Replace the database by the backup `file`, and erase again the patrons erased since it was made."""
     if not file.exists():
         raise CliError(f"{file}: no such file")
     target = _target(config, file, further, force)

@@ -117,7 +117,7 @@ def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], No
 
 
 def group(title: str, sheet: Sheet) -> str:
-    """What was found of one peer, for people: a line a check, advice below what is not well, what was skipped in one line."""
+    """Return a peer's findings for people: one line a check, advice below a warning or failure, skipped checks in one line."""
     lines = [click.style(sheet.peer, bold=True) + f"  {title}"]
     for finding in sheet.found:
         if finding.status is not Status.SKIP:

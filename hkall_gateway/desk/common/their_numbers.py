@@ -37,7 +37,7 @@ def _its_own(unit: Unit, ask: PartnerNotice) -> bool:
 
 
 def _under_our_value(unit: Unit, ask: PartnerNotice) -> Asked | None:
-    """What was asked of the lender under this very number, which it repeats under an AgencyId of its own."""
+    """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
     asked = unit.request_asked(ask.wire_id)
     return asked if asked and asked[1].agency == ask.partner else None
 

@@ -1,4 +1,4 @@
-"""The library's own loans of a borrower, asked of the local system at most once a minute while somebody looks at the record."""
+"""The library's own loans of a borrower, from the local system; cached for a minute."""
 
 from __future__ import annotations
 

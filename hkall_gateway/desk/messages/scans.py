@@ -1,4 +1,4 @@
-"""A scan at the station of staff, and what came of it: frozen records, free of any page."""
+"""A scan at the station of staff, and its results: frozen records, independent of the pages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class CopyScanned:
 
 @dataclass(frozen=True, slots=True)
 class CardOrCopy:
-    """A text that is the barcode of a copy and a card too: nothing is done until the clerk says which was scanned.
+    """A text that is both a copy's barcode and a card: the station acts once the clerk has chosen one.
 
     `title` and `owner` are the copy's, "" if several have the barcode; `borrower` is the patron, `library` the partner with the
     card.

@@ -62,7 +62,7 @@ class Waive:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """A judgement of what was not told: the message of the outbox, the letter, or the document with this number."""
+    """The settlement of an unsent message, an undelivered letter or a document in the quarantine, by its number."""
 
     by: Actor
     number: int

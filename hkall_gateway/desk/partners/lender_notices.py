@@ -28,7 +28,7 @@ HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
 def shipped(context: Context, ask: PartnerNotice) -> Outcome:
-    """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
+    """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
     asked = (
         _stray_under(context.unit, ask)
         or context.unit.request_asked(ask.wire_id)
@@ -54,7 +54,7 @@ def shipped(context: Context, ask: PartnerNotice) -> Outcome:
 
 
 def _asked_for(unit: Unit, ask: PartnerNotice) -> Asked | None:
-    """Where no number is named, what the copy was asked for last."""
+    """Return the request for which the copy was asked last, for a notice without a number."""
     return asked_for(unit, ask.item) if ask.item and not ask.wire_id else None
 
 

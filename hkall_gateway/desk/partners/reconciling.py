@@ -64,7 +64,7 @@ def their_number(unit: Unit, request: Request) -> str:
 
 
 def under_our_numbers(unit: Unit, partner: str, theirs: Mapping[str, PartnerState], agency: str) -> dict[str, PartnerState]:
-    """The partner's list with what it numbers itself under the number that `agency`, we, gave it."""
+    """Return the partner's list with its own numbers replaced by ours (`agency` is our AgencyId), by number."""
     lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
     return {line.wire_id: line for line in lines}
 

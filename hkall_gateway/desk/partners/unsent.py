@@ -1,4 +1,4 @@
-"""What was not told, and a person's judgement: messages of the outbox, letters that came back, kept documents.
+"""Settles, by a decision of staff, messages given up, letters that came back, and documents in the quarantine.
 
 The same functions serve the command line and the console. A letter that came back has left the outbox:
 

@@ -1,4 +1,4 @@
-"""What would be answered, by which rule and from which facts. The desk's own function decides; the caller undoes its writes."""
+"""Explains an answer by its rule and facts. The desk's own function decides; the caller rolls back its writes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Explanation:
 
 
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
-    """May this patron request this title, and who would be asked?"""
+    """Return the question whether this patron may request this title, and which lenders would be asked."""
     ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
     return ExplainQuestion(_deciding(borrowing.request_title, ask), REQUEST, patron, title=(bib, volume))
 
@@ -93,7 +93,7 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
-    """May this loan be renewed, and until when? Without a patron: whoever has the copy."""
+    """Return the question whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
     agency, barcode = named(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
     return ExplainQuestion(_deciding(counter.renew, ask), RENEW, patron, (agency, barcode))
@@ -112,7 +112,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
 
 
 def fine(item: str) -> ExplainQuestion:
-    """What would it cost if this copy came back now?"""
+    """Return the question for the fine of this copy if it came back now."""
     agency, barcode = named(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:

@@ -50,7 +50,7 @@ class Fact:
 
 
 def of_patron(unit: Unit, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
-    """What the local system says of a patron and since when, and what we count ourselves."""
+    """Yield the local system's facts about a patron with their age, and our own counts."""
     borrower, source = facts.borrower, facts.source
     since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
     if facts.flag or not facts.reachable:
@@ -68,7 +68,7 @@ def of_patron(unit: Unit, card: str, facts: BorrowerFacts, library: Library, now
 
 
 def _of_the_owner_now(unit: Unit, card: str, library: Library, now: datetime) -> Iterator[Fact]:
-    """By which card this one was replaced, and what was loaded of its owner under that one."""
+    """Yield the card that replaced this one, and the loaded facts of its owner."""
     present = card_now(unit, card)
     yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
     if unit.patron(present):
@@ -76,7 +76,7 @@ def _of_the_owner_now(unit: Unit, card: str, library: Library, now: datetime) ->
 
 
 def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
-    """What we know of every request that holds a copy with this barcode."""
+    """Yield the facts of every open request that holds a copy with this barcode."""
     held = unit.requests_with(barcode, agency)
     if not held:
         yield Fact(f"copy {barcode}", "in no open request", OURS, now)
@@ -102,7 +102,7 @@ def of_title(unit: Unit, bib: str, volume: str, now: datetime) -> Iterator[Fact]
 
 
 def of_lenders(unit: Unit, request: str, now: datetime) -> Iterator[Fact]:
-    """Who would be asked, in which order, and who would not, each with why."""
+    """Yield the candidates of a request in the order of asking, and those passed over, each with its reason."""
     for one in unit.candidates(request):
         place = "passed over" if one.skip else f"lender {one.rank}"
         yield Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, now)

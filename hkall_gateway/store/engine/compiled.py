@@ -152,7 +152,7 @@ class CompiledStatement:
                 _execute(connection, compiled.text, parameters)
 
     def _after_appended(self, connection: Connection) -> None:
-        """Send what was appended to the table that this statement changes."""
+        """Send the rows appended to the table that this statement changes."""
         appended: Mapping[CompiledStatement, Any] | None = connection.info.get(APPENDED)
         if appended and any(one.table is self.table for one in appended):
             send_appended(connection)

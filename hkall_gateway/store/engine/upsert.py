@@ -15,7 +15,7 @@ def _insert(table: Table, dialect: str) -> Any:
 
 
 def insert_or_leave(table: Table, dialect: str) -> Any:
-    """What is there already stays. `dialect` is the database's name."""
+    """Return an INSERT that leaves existing rows as they are. `dialect` is the database's name."""
     return _insert(table, dialect).on_conflict_do_nothing()
 
 

@@ -89,7 +89,7 @@ def _place(row: AnyRow) -> tuple[str, str, str]:
 
 
 def _title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
-    """Return the facts of a title: its MARC record's; else those of its copies, with what an earlier MARC record added."""
+    """Return the facts of a title: its MARC record's; else its copies', with the additions of an earlier MARC record."""
     if record is not None:
         return record
     first = copies[0]

@@ -23,7 +23,7 @@ from hkall_gateway.store.unit import Unit
 
 
 class NotDone(Exception):
-    """Why nothing was exported or erased, in words; `wrong`: the question itself was wrong."""
+    """An export or erasure that did not take place; the text names the reason. `wrong`: the arguments were wrong."""
 
     def __init__(self, words: str, *, wrong: bool = False) -> None:
         super().__init__(words)
@@ -53,7 +53,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What was forgotten: the rows of tables, the records of archives (those that are here), and the archives that are not."""
+    """The counts of an erasure: rows of tables, records of the archives found here, and the archives that are elsewhere."""
 
     who: Person
     tables: ErasureResult
@@ -114,7 +114,7 @@ def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence
 def erase(
     site: Records, who: Person, found: Sequence[Found], reason: str, now: datetime, by: Actor, further: Sequence[Path] = ()
 ) -> Erasure:
-    """Forget the person; what is open stays. Raises NotDone."""
+    """Erase a person from the tables and archives; open requests stay. Raises NotDone."""
     marks = _marked(site, who, now)
     archived = _from_archives(site, further, who)  # first, while a second try would still know the names
     done = _from_tables(site, who, found, marks, reason, now, by)
@@ -139,7 +139,7 @@ def _among(cards: Sequence[str], file: Path) -> set[str]:
 
 
 def _marked(site: Records, who: Person, now: datetime) -> Sequence[Mark]:
-    """Marks of the person's cards, on disk before anything is erased: else a restore could bring back what a crash left out."""
+    """Write the marks of the person's cards before the erasure, so that no restore after a crash brings the person back."""
     known = site.read(erased.kept)
     if site.erased_file is None:
         return erased.made(who.cards, known, site.erased_key, now)

@@ -159,7 +159,7 @@ class Queries:
         return self._only(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
-        """What we asked of a lender under our RequestId, with that lender's row; also for a former lender. None under ""."""
+        """Return the request sent to a lender under our RequestId, with that (or a former) lender's row; None for ""."""
         row = _ASKED.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
         found = self.request(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None

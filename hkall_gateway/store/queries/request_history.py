@@ -1,4 +1,4 @@
-"""What happened to one request: its journal, and the documents and letters about it."""
+"""The history of one request: its journal, and the documents and letters about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ J = JOURNAL.c
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """One line of the journal: who changed what, through which channel and message, by which rule. `detail` is JSON."""
+    """One line of the journal: the actor, its channel and message, the change, and the rule. `detail` is JSON."""
 
     id: int
     at: datetime
@@ -43,7 +43,7 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One try to send a message: what came of it, the partner's problem, and its words."""
+    """One try to send a message: its result, the partner's problem, and its words."""
 
     at: datetime
     kind: str

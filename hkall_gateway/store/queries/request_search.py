@@ -1,4 +1,4 @@
-"""Finds requests by what a person at the counter has: a number, a barcode, a card, or words of the title."""
+"""Finds requests by their number, a barcode, a card, or words of the title."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHORTEST: Final = 2
 
 
 class FoundBy(StrEnum):
-    """What a search has found: the request's number, its copy's barcode, the patron's card, or words of the title."""
+    """The fact by which a request was found: its number, its copy's barcode, the patron's card, or words of the title."""
 
     NUMBER = auto()
     BARCODE = auto()

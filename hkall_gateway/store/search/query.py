@@ -1,4 +1,4 @@
-"""What a reader types, as phrases of words in one field; or why it is no query."""
+"""A typed search as phrases of words in one field, or the reason why it is no query."""
 
 from __future__ import annotations
 

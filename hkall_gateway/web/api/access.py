@@ -64,7 +64,7 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
 
 
 def install(api: Flask) -> None:
-    """Let nobody use an operation without what its row says."""
+    """Check the authorization of an operation before its function runs."""
     api.before_request(_admit)
 
 

@@ -23,7 +23,7 @@ MOST_BYTES: Final = 65_536
 
 
 class NoSession(SessionInterface):
-    """The API keeps nothing in a browser."""
+    """No session: the API sets no cookie."""
 
     def open_session(self, app: Any, request: Any) -> NullSession:  # noqa: ARG002  # Flask's own signature
         return NullSession()

@@ -25,7 +25,7 @@ class Record(BaseModel):
 
 
 class Body(BaseModel):
-    """What a request says; a field that it does not know is refused: a mistyped one would be left out without a word."""
+    """The body or query of a request; an unknown field is refused, since a mistyped one would be ignored without notice."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -193,7 +193,7 @@ class ActionPath(RequestPath):
 
 
 class ActionBody(Body):
-    """What a command may take beside the request; each command says what it takes."""
+    """The arguments of a command beside the request; each command uses some of them."""
 
     reason: Plain = Field(default="", max_length=500)
     on: date | None = None
@@ -243,13 +243,13 @@ class FoundRequest(BaseModel):
 
 
 class Found(BaseModel):
-    """What a search has found, newest first."""
+    """The requests that a search has found, newest first."""
 
     requests: list[FoundRequest]
 
 
 def found(matches: tuple[Match, ...], role: StaffRole) -> Found:
-    """Return what a search has found."""
+    """Return the matches of a search for the API."""
     return Found(requests=[FoundRequest(request=request_record(one.request, role), by=one.by) for one in matches])
 
 

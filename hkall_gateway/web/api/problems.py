@@ -25,7 +25,7 @@ RETRY_S: Final = "5"
 
 
 class Problem(BaseModel):
-    """What went wrong. `reason` is the gateway's word for a refusal, `rule` the published rule behind it."""
+    """A problem of RFC 9457. `reason` is the gateway's word for a refusal, `rule` the published rule behind it."""
 
     type: str = Field(description="about:blank, or the address of the rule")
     title: str

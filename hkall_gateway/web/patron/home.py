@@ -19,7 +19,7 @@ PAGES = Blueprint("home", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What the page reads: the number of libraries, and why requests are suspended."""
+    """The facts of the page: the number of libraries, and why requests are suspended."""
 
     libraries: int
     suspended: Refused | None
@@ -35,7 +35,7 @@ def page() -> Response:
 
 
 def in_short(policy: Policy) -> dict[str, int]:
-    """Return what the page says of the policy: days to collect, the shortest and the longest loan in days, renewals."""
+    """Return the policy's numbers for the page: days to collect, the shortest and the longest loan in days, renewals."""
     days = [category.loan_days for category in policy.categories]
     numbers = (policy.pickup.days, min(days, default=0), max(days, default=0), policy.renewal.max_count)
     return dict(zip(("pickup_days", "shortest", "longest", "renewals"), numbers, strict=True))

@@ -37,7 +37,7 @@ BEFORE_SUBTITLE: Final = ":"
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """What an OpenURL says of a book. `isbns` are ISBN-13s, `own` is the number of a title of ours."""
+    """The citation of a book in an OpenURL. `isbns` are ISBN-13s, `own` is the number of a title of ours."""
 
     isbns: tuple[str, ...] = ()
     title: str = ""

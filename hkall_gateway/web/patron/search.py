@@ -43,7 +43,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the address asks for. `page` is 0 where it names no number; an unknown field is every field."""
+    """The search of an address. `page` is 0 if it is no number; an unknown field stands for every field."""
 
     words: str
     field: SearchField

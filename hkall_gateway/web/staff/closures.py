@@ -119,7 +119,7 @@ def _page(error: str = "", rule: str = "", **more: Any) -> str:
 
 
 def _facts(context: Context, today: date) -> dict[str, Any]:
-    """What the page shows in any case; the calendar of our own library ends soon if its last day is near."""
+    """The facts that the page always shows; the calendar of our own library ends soon if its last day is near."""
     ours = context.library.agency
     windows = [w for w in context.library.policy.service_windows if _lasts(w, today)]
     days = cli_lists.closures(context.unit, today)

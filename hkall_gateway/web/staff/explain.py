@@ -150,7 +150,7 @@ def _yes(outcome: Any) -> str:
 
 
 def _facts_of(outcome: Any) -> list[tuple[str, str]]:
-    """What a yes would say; a request that would be made has no number yet."""
+    """Return the facts of a yes as (name, value), none for a refusal; a request that would be made has no number yet."""
     if isinstance(outcome, Refused):
         return []
     hidden = {"request"} if isinstance(outcome, Requested) else set()

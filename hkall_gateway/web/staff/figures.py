@@ -136,7 +136,7 @@ class Matrix:
 
 
 def matrix(found: Statistics) -> Matrix:
-    """Return who lends to which site: a pickup place of ours, or another library."""
+    """Return the matrix of lenders and sites; a site is a pickup place of ours, or another library."""
     cells: dict[tuple[str, str], int] = {}
     for one in found.pairs:
         key = (one.lender, one.place or one.borrower)

@@ -45,7 +45,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the address of a page says: the list, its filter, its order and its beginning."""
+    """The list that an address names: its kind, its filter, its order and its beginning."""
 
     name: ListName
     only: Only

@@ -56,7 +56,7 @@ FOUND_BY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was filled in for an action; `no` is a sentence about it with its `rule`, `changed` what was done meanwhile."""
+    """The filled form of an action; `no` is a sentence about it with its `rule`, `changed` the change made meanwhile."""
 
     fields: dict[str, str] = field(default_factory=dict)
     no: str = ""

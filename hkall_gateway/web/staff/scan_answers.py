@@ -24,7 +24,7 @@ PLACED: Final = "received"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the station says of one scan. `outcome` is ok, look or no; `what` to do, in words that are read from two metres.
+    """The station's answer to one scan. `outcome` is ok, look or no; `what` to do, in words that are read from two metres.
 
     `whom` is a person's name, `notes` are sentences, `rule` the number of a published rule. `slip`: one is due. `ship_card` is
     the card of the library to which the copy may be shipped now; `owners` are the libraries to choose from. `either`: the clerk

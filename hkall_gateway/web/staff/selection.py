@@ -1,4 +1,4 @@
-"""Rows that were selected in a list: the commands that all of them allow, and what came of one."""
+"""Rows that were selected in a list: the commands that all of them allow, and the result of one."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the address or the form asks for. `numbers` are requests; without any it is the whole list."""
+    """The slips that an address or form asks for. `numbers` are requests; without any it is the whole list."""
 
     name: ListName
     paper: str

@@ -1,4 +1,4 @@
-"""What could not be told: messages given up, letters that came back, documents that fit no request; retry, done, drop."""
+"""Undelivered messages: given up, letters that came back, documents that fit no request; retry, done, drop."""
 
 from __future__ import annotations
 
