@@ -75,10 +75,19 @@ def serve(
 
 
 def _early_signals() -> list[int]:
-    """Returns where signals are noted until the daemon can obey them; without handlers they would end the process at once."""
+    """Returns where signals are noted until the daemon can obey them; without handlers they would end the process at once.
+
+    A second signal to end does that, as it may be the start that hangs.
+    """
     early: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        early.append(number)
+        if number in TO_END:
+            signal.signal(number, signal.SIG_DFL)
+
     for number in (signal.SIGHUP, *TO_END):
-        signal.signal(number, lambda number, _: early.append(number))
+        signal.signal(number, note)
     return early
 
 

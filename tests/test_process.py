@@ -53,11 +53,12 @@ from hkall_gateway.process import serve
 
 class Company:
     async def start(self):
-        os.kill(os.getpid(), int(sys.argv[2]))
+        for number in sys.argv[2:]:
+            os.kill(os.getpid(), int(number))
 
 sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company()))
 """
-"""Gets the signal to end before it can obey it."""
+"""Gets the signals to end before it can obey them."""
 TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -163,6 +164,11 @@ def test_a_signal_to_end_that_comes_during_the_start_is_obeyed_after_it(site: Si
     assert events.index("daemon.started") < events.index("daemon.stopped") == len(events) - 1
     _, shown = site.ends(COMMAND, "status", "--json", "--config", site.path)
     assert b'"gone"' not in shown
+
+
+@pytest.mark.parametrize("number", TO_END)
+def test_a_second_signal_to_end_ends_a_start_that_hangs(site: Site, number: signal.Signals) -> None:
+    assert site.ends(sys.executable, "-c", LEAVING, site.path, *[str(int(number))] * 2)[0] == -number
 
 
 def test_a_reload_before_the_configuration_is_read_ends_nothing(tmp_path: Path) -> None:
