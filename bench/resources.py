@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from bench.generator import LoadOrder, Question, write_order
 from bench.plan import Size
 from bench.processes import Broken, family_cpu_s, ports
 from bench.questions import WORKS, questions
-from bench.world import BenchWorld, fill
+from bench.world import BenchWorld, copy_file, fill
 from hkall_gateway.lab import postgres
 from hkall_gateway.lab.postgres import PostgresServer
 from hkall_gateway.store.engine.connect import open_engine
@@ -98,7 +97,7 @@ class Benchmark:
     def fresh_database(self, kind: Engine, folder: Path) -> str:
         """Makes a fresh copy of the world; returns its URL."""
         if kind == "sqlite":
-            shutil.copyfile(self.template, folder / "hkall.db")
+            copy_file(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
         return self._new_database(f"TEMPLATE {TEMPLATE}")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, Table, insert
@@ -22,6 +25,13 @@ OWNERS: Final = ("CUHK", "HKUST", "LU")
 BOOKS_EACH: Final = 2
 CHUNK: Final = 5_000
 """Rows of one statement, and of one transaction."""
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy an SQLite database and sync it: else a gateway's first checkpoint writes the whole file while it is measured."""
+    shutil.copyfile(source, target)
+    with open(target, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from bench.interleaved import Cell, measured
 from bench.plan import Plan
 from bench.resources import Benchmark
 from bench.situations.crowds import running
+from bench.world import copy_file
 from hkall_gateway.lab import bulk
 from hkall_gateway.lab.demo_setup import Ports, environment, write_config
 from hkall_gateway.store.engine.connect import open_engine
@@ -94,7 +94,7 @@ def _memory(gateway: GatewaySubject) -> int:
 def _copy(ground: Benchmark, closed: int) -> str:
     """Returns the URL of a fresh copy for runs that write; the morning's questions read the original file."""
     file = ground.fresh("growth") / "hkall.db"
-    shutil.copyfile(aged(ground, closed).removeprefix(SQLITE), file)
+    copy_file(Path(aged(ground, closed).removeprefix(SQLITE)), file)
     return f"{SQLITE}{file}"
 
 

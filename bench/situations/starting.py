@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from bench.gateways import VARIANTS, GatewayProcess
@@ -15,7 +15,7 @@ from bench.processes import TIMEOUT_S, Broken, listens
 from bench.resources import Benchmark
 from bench.situations.crowds import logged_in
 from bench.situations.growth import SQLITE, aged
-from bench.world import BenchWorld, fill
+from bench.world import BenchWorld, copy_file, fill
 from hkall_gateway.store.engine.connect import open_engine
 
 LOOK_S: Final = 0.002
@@ -44,7 +44,7 @@ def _took_s(ground: Benchmark, url: str) -> float:
     """Start a daemon on a copy of this database."""
     folder = ground.fresh("starting")
     copy = folder / "hkall.db"
-    shutil.copyfile(url.removeprefix(SQLITE), copy)
+    copy_file(Path(url.removeprefix(SQLITE)), copy)
     daemon = GatewayProcess(ground, folder / "1", f"{SQLITE}{copy}", VARIANTS["gateway"])
     try:
         _wait(ground, daemon)
