@@ -251,7 +251,7 @@ class PartnerConfig(Strict):
 
     agency: Agency = Field(description="its AgencyId")
     name: Text = Field(description="its name, for people")
-    name_zh: str = Field(default="", description="the same in Chinese, for the pages; empty = as above")
+    name_zh: str = Field(default="", description="the same in Chinese, for pages and letters; empty = as above")
     url: WebUrl = Field(description="URL of its NCIP responder")
     discovery_url: WebUrl | None = Field(
         default=None, description="where its own patrons search HKALL and request; our request page leads them there"

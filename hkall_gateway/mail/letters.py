@@ -17,7 +17,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Partner, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
 
@@ -57,8 +57,9 @@ _HTML = Environment(
 class Sender:
     """The sender of letters: its names for people, and the languages that it writes, the usual one first.
 
-    `places`: the names of the pickup locations, by code. A name without a Chinese form is written as in English. `key` signs
-    the Message-IDs. `record_url` is the address of the patron's circulation record; "" where the gateway has no pages.
+    `places`: the names of the pickup locations, by code; `lenders_zh`: Chinese names of other libraries, by agency. A name
+    without a Chinese form is written as in English. `key` signs the Message-IDs. `record_url` is the address of the patron's
+    circulation record; "" where the gateway has no pages.
     """
 
     address: str
@@ -69,6 +70,7 @@ class Sender:
     languages: tuple[str, ...] = LANGUAGES
     key: Sensitive = NOTHING
     record_url: str = ""
+    lenders_zh: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, language: str) -> str:
         """The library's name in that language."""
@@ -79,13 +81,19 @@ class Sender:
         found = self.places_zh.get(code) if language == CHINESE else None
         return found or self.places.get(code, code)
 
+    def lender(self, partner: Partner | None, language: str) -> str:
+        """The name of a library that lends, in that language; "" without one."""
+        if partner is None:
+            return ""
+        return (self.lenders_zh.get(partner.agency, "") if language == CHINESE else "") or partner.name
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The facts of a letter at the instant it leaves, `at`, beside those it was queued with.
 
     `last_day` is the last day to collect (R14). `day_cents` is the fine of a late day from now on, in cents of Hong Kong
-    dollars, 0 = none (R40, R41); `from_tomorrow`: today has another rate. `lender` is a name, "" where none is known.
+    dollars, 0 = none (R40, R41); `from_tomorrow`: today has another rate.
     """
 
     at: datetime
@@ -95,7 +103,7 @@ class Facts:
     from_tomorrow: bool = False
     author: str = ""
     volume: str = ""
-    lender: str = ""
+    lender: Partner | None = None
     barcode: str = ""
 
 
@@ -145,7 +153,7 @@ def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fact
         "title": one_line(letter.title) or NO_TITLE[language],
         "author": facts.author,
         "volume": facts.volume,
-        "lender": facts.lender,
+        "lender": sender.lender(facts.lender, language),
         "barcode": facts.barcode,
         "library": sender.named(language),
         "place": sender.place(letter.pickup_location, language),

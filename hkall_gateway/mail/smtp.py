@@ -24,7 +24,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Partner, Request, Sensitive
 from hkall_gateway.store import notices
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.outbox import OutboxRow
@@ -113,7 +113,7 @@ class _Found:
     left: frozenset[str]
     closed: calendar.Closures
     copy: Holding | None
-    lender: str
+    lender: Partner | None
 
 
 class Mailer:
@@ -206,14 +206,13 @@ def _request_state(request: Request | None) -> str:
 def _look_up(unit: Unit, letter: PatronNotice, agency: str) -> _Found:
     request = unit.request(letter.request)
     card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
-    partner = unit.partner(letter.lender or (request.partner if request else ""))
     return _Found(
         unit.patron(card),
         request,
         notices.left(unit, letter.request),
         unit.closed_days(agency),
         _copy(unit, request) if request else None,
-        partner.name if partner else "",
+        unit.partner(letter.lender or (request.partner if request else "")),
     )
 
 

@@ -79,7 +79,7 @@ RETURNED: Final = {
 DROP: Final = {"en": "not the book drop", "zh-Hant": "切勿投入還書箱"}
 PLACE: Final = {"en": "the Lending Services counter of the Main Library", "zh-Hant": "總館借還服務櫃檯"}
 SIGNED: Final = {"en": "The University of Hong Kong Libraries", "zh-Hant": "香港大學圖書館"}
-LENDER: Final = "The Chinese University of Hong Kong Library"
+LENDER: Final = {"en": "The Chinese University of Hong Kong Library", "zh-Hant": "香港中文大學圖書館"}
 
 
 class _Recorder(portforward.ProxyServer):
@@ -251,7 +251,7 @@ def test_a_letter_says_what_was_written(sent: Sent, send: Notification, language
     assert f"\n{TITLE}\n{AUTHOR}\n" in text
     assert "紅樓夢 &amp; &lt;Dream&gt; =?utf-8?q?" in html
     with_copy = told["position"] not in WITHOUT_COPY
-    assert (LENDER in text) == (with_copy or told.get("reason", "") != "")
+    assert (LENDER[language] in text) == (with_copy or told.get("reason", "") != "")
     assert (f"C-{send.value}-{language}\n" in text) == with_copy
     assert (DROP[language] in text) == (send in RETURNED | {Notification.LETTER_PICKUP})
     assert (PLACE[language] in text) == (send in RETURNED | {Notification.LETTER_PICKUP})

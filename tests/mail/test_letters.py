@@ -15,7 +15,7 @@ from hkall_gateway.mail.headers import one_line
 from hkall_gateway.mail.letters import LANGUAGES, NO_TITLE, Facts, Sender, compose, in_words
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
-from hkall_gateway.rules.vocabulary import Borrower, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Partner, Sensitive
 
 SENDER = Sender(
     "lending@lib.example.hk",
@@ -131,12 +131,18 @@ def test_r41_a_recall_says_from_which_day_on_it_costs_what(due: date, from_tomor
 
 
 def test_a_letter_names_the_book_by_its_title_volume_author_lender_and_barcode() -> None:
-    facts = replace(FACTS, author="曹雪芹", volume="第二冊", lender="CUHK Library", barcode="C00001")
+    facts = replace(FACTS, author="曹雪芹", volume="第二冊", lender=Partner("CUHK", "CUHK Library"), barcode="C00001")
     text, html = parts(compose(letter(title="紅樓夢"), reader("en"), SENDER, facts))
     assert "\n\n紅樓夢, 第二冊\n曹雪芹\nLent by CUHK Library\nBarcode C00001\n\n" in text
     assert "<strong>紅樓夢, 第二冊</strong><br>曹雪芹<br>Lent by CUHK Library<br>Barcode C00001</p>" in html
     text, _ = parts(compose(letter(title="紅樓夢"), reader("zh-Hant"), SENDER, facts))
     assert "\n\n紅樓夢，第二冊\n曹雪芹\n借出圖書館：CUHK Library\n條碼：C00001\n\n" in text
+
+
+def test_a_chinese_letter_names_the_lender_in_chinese_where_its_chinese_name_is_known() -> None:
+    sender, facts = replace(SENDER, lenders_zh={"CUHK": "中大圖書館"}), replace(FACTS, lender=Partner("CUHK", "CUHK Library"))
+    assert "借出圖書館：中大圖書館\n" in parts(compose(letter(), reader("zh-Hant"), sender, replace(facts, barcode="C1")))[0]
+    assert "Lent by CUHK Library\n" in parts(compose(letter(), reader("en"), sender, replace(facts, barcode="C1")))[0]
 
 
 def test_the_title_stands_out_in_the_html_part() -> None:
@@ -244,9 +250,16 @@ def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lender", "said"), [("科大圖書館", "\n科大圖書館未能借出"), ("CUHK", "\nCUHK 未能借出"), ("", "\n其中一所圖書館未能借出")]
+    ("lender", "said"),
+    [
+        (Partner("HKUST", "科大圖書館"), "\n科大圖書館未能借出"),
+        (Partner("CUHK", "CUHK"), "\nCUHK 未能借出"),
+        (None, "\n其中一所圖書館未能借出"),
+    ],
 )
-def test_r38_a_blank_parts_the_lenders_name_from_chinese_words_only_if_it_is_in_latin_letters(lender: str, said: str) -> None:
+def test_r38_a_blank_parts_the_lenders_name_from_chinese_words_only_if_it_is_in_latin(
+    lender: Partner | None, said: str
+) -> None:
     declined = compose(letter(Notification.LETTER_DECLINED), reader("zh-Hant"), SENDER, replace(FACTS, lender=lender))
     assert said in parts(declined)[0]
 

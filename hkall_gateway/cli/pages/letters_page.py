@@ -12,7 +12,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Notices
-from hkall_gateway.rules.vocabulary import Borrower, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Partner, Sensitive
 
 NAMES: Final[Mapping[str, str]] = {"en": "English", "zh-Hant": "Traditional Chinese"}
 AT: Final = datetime(2017, 3, 6, 2, tzinfo=UTC)
@@ -23,10 +23,11 @@ SENDER: Final = Sender(
     "香港大學圖書館",
     {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
     record_url="https://hkall.lib.example.edu.hk/record",
+    lenders_zh={"CUHK": "香港中文大學圖書館"},
 )
 READER: Final = Borrower("P0001", Sensitive("Chan Siu Fong"), "undergraduates", Sensitive("陳小芳"), email=Sensitive("p@x.hk"))
 LETTER: Final = PatronNotice("", "R1", "P0001", "紅樓夢", AT, 1, pickup_location="HKU-MAIN-LENDING")
-LENDER: Final = "The Chinese University of Hong Kong Library"
+LENDER: Final = Partner("CUHK", "The Chinese University of Hong Kong Library")
 WITH_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER, barcode="C09001")
 WITHOUT_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER)
 
