@@ -1,7 +1,7 @@
 """The pages' HTTP server: Flask on a bounded pool of threads, with the limits of every port of ours.
 
-The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`. While pages are
-made, threads give way to each other more often. Searches and titles, for which nobody has to log in, get at most half of the
+The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`, which gives way to
+the reactor much sooner than the reactor to it. Searches and titles, for which nobody has to log in, get at most half of the
 threads: the pages of staff never wait behind them.
 """
 
@@ -23,6 +23,7 @@ from twisted.web.wsgi import WSGIResource
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
+from hkall_gateway.machine import may_wake_late
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
 
@@ -32,7 +33,11 @@ WAITING_PER_THREAD: Final = 16
 """Requests that may wait for each thread; for one more the page says that the gateway is busy."""
 GRACE_S: Final = 5.0
 """At the end, for pages that are being made; then the desk answers them "try again"."""
-
+REACTOR_LATE_NS: Final = 1
+PAGE_LATE_NS: Final = 1_000_000
+"""How late a thread may ask for the interpreter's lock, beyond `turns.SWITCH_S`. The reactor gives the lock up for each system
+call and each step of a query, so several times for one line of a terminal: with equal waits a page would have its turn as often
+while the line is answered."""
 
 PUBLIC: Final = (b"/search", b"/openurl", b"/title/", b"/api/v1/search", b"/api/v1/titles/")
 """Beginnings of the paths that cost a query of the catalogue and need no login."""
@@ -62,7 +67,12 @@ class ThreadShare:
 
     def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
         """Run the application for one page in a thread of the pool."""
-        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), work)
+
+        def make() -> None:
+            may_wake_late(PAGE_LATE_NS)
+            work()
+
+        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), make)
 
     def _next(self) -> None:
         while self._waiting and self._making < self._at_once:
@@ -170,7 +180,8 @@ class WebServer:
         self.site = WebSite(self._pages, bounds, reactor, proxies, most)
 
     def start(self) -> None:
-        """Start the threads' pool; its threads begin as pages are asked for."""
+        """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread."""
+        may_wake_late(REACTOR_LATE_NS)
         self._pool.start()
 
     async def stop(self) -> None:

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
-SWITCH_S: Final = 0.0001
-"""While pages are made, a thread lets the reactor run after so many seconds; Python's own default is 0.005."""
+SWITCH_S: Final = 0.00004
+"""While pages are made, a thread that wants the interpreter's lock asks for it after so many seconds, or as much later as
+`machine.may_wake_late` lets it; Python's own default is 0.005."""
 LONG_S: Final = 0.03
 """A statement of SQLite that takes longer loses the turn. To give it away for each would bring the threads' rivalry back."""
 

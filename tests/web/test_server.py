@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
 from hkall_gateway.web.server import WAITING_PER_THREAD, WebServer
+from hkall_gateway.web.turns import SWITCH_S
 
 THREADS = 2
 
@@ -89,6 +92,10 @@ def pages(reactor: Any) -> Iterator[Pages]:
     def quick() -> str:
         return "quick"
 
+    @app.route("/late")
+    def late() -> str:
+        return str(late_ns())
+
     @app.route("/asks")
     def asks() -> str:
         async def never() -> None:
@@ -124,6 +131,21 @@ def test_a_slow_page_does_not_hold_up_the_reactor(pages: Pages) -> None:
         pages.go_on.set()
         assert [one.result(10) for one in waiting] == [(200, b"slow")] * THREADS
     assert took < 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose how late it wakes")
+def test_a_page_asks_for_the_interpreter_s_lock_much_later_than_the_reactor(pages: Pages) -> None:
+    of_the_reactor: Any = blockingCallFromThread(pages.reactor, late_ns)
+    of_a_page = int(pages.get("/late")[1])
+    assert of_the_reactor < 1000
+    assert of_a_page > 10 * SWITCH_S * 1e9
+
+
+def late_ns() -> int:
+    """How late the kernel lets this thread wake, in nanoseconds."""
+    get_timerslack = 30  # source: prctl(2), <linux/prctl.h>
+    found: int = ctypes.CDLL(None).prctl(get_timerslack)
+    return found
 
 
 def test_no_more_pages_than_threads_are_made_at_the_same_time(pages: Pages) -> None:
