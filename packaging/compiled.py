@@ -6,14 +6,17 @@ A room is named by its folder, with everything below it. `setup.py` reads this t
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from pathlib import Path
 from typing import Any, Final
 
 from setuptools.command.build_ext import build_ext
 
 ROOT: Final = Path(__file__).parents[1]
+BUILD: Final = ROOT / "build"
 
 COMPILED: Final = (
     "rules",
@@ -103,7 +106,21 @@ def extensions() -> list[Any]:
 
     options = ["--config-file=", "--explicit-package-bases", "--ignore-missing-imports"]
     level = os.environ.get("MYPYC_OPT_LEVEL", "2")  # 0 compiles in half the time
-    return mypycify([*options, *modules()], opt_level=level, debug_level="0", multi_file=True, group_name="hkall_gateway")
+    how = {"opt_level": level, "debug_level": "0", "target_dir": str(BUILD)}
+    with chdir(_sources()):
+        return mypycify([*options, *modules()], multi_file=True, group_name="hkall_gateway", **how)
+
+
+def _sources() -> Path:
+    """Make the checkout that is compiled: a copy of the package, whose dataclasses have constructors. Return its folder."""
+    from constructors import with_constructors
+
+    sources = BUILD / "sources"
+    shutil.rmtree(sources, ignore_errors=True)
+    shutil.copytree(ROOT / "hkall_gateway", sources / "hkall_gateway", ignore=shutil.ignore_patterns("__pycache__"))
+    for module in modules():
+        (sources / module).write_text(with_constructors((ROOT / module).read_text(encoding="utf-8")), encoding="utf-8")
+    return sources
 
 
 def _files(path: Path) -> list[Path]:
