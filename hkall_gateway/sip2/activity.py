@@ -32,7 +32,8 @@ class TerminalLog:
 
     def heard(self, login: str, code: str, now: datetime) -> None:
         """Record a message of a terminal that is logged in."""
-        self._heard[login] = replace(self._heard.get(login, NOTHING_YET), last_code=code, last_at=now)
+        before = self._heard.get(login, NOTHING_YET)
+        self._heard[login] = LastHeard(code, now, before.refused, before.refused_why, before.refused_at)
 
     def refused(self, login: str, why: str, now: datetime) -> None:
         """Record a refused login; `login` is UNKNOWN for a name that no terminal has."""
