@@ -19,7 +19,13 @@ ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build"
 
 COMPILED: Final = (
+    "edge/after_reply.py",
+    "edge/limits/fair_reads.py",
+    "edge/limits/time_budget.py",
+    "edge/log_context.py",
+    "logs.py",
     "rules",
+    "sip2/activity.py",
     "sip2/codec",
     "sip2/handlers",
     "sip2/dispatch.py",
@@ -42,7 +48,7 @@ COMPILED: Final = (
     "store/terminal_activity.py",
     "store/unit.py",
 )
-"""Rooms and modules below `hkall_gateway`: the pure rooms, and what a checkout or a patron's record uses of the store."""
+"""Rooms and modules below `hkall_gateway`: the pure rooms, and what a checkout or a patron's record uses of the store and edge."""
 
 _SUBCLASS: Final = "has a subclass of str with attributes; mypyc has none of built-in types"
 _TABLE: Final = "a table that is read once: no gain, and its C takes the compiler seconds"
