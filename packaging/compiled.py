@@ -48,7 +48,7 @@ COMPILED: Final = (
     "store/terminal_activity.py",
     "store/unit.py",
 )
-"""Rooms and modules below `hkall_gateway`: the pure rooms, and what a checkout or a patron's record uses of the store and edge."""
+"""Rooms and modules below `hkall_gateway`: the pure rooms, and what a checkout or a patron's record uses of the others."""
 
 _SUBCLASS: Final = "has a subclass of str with attributes; mypyc has none of built-in types"
 _TABLE: Final = "a table that is read once: no gain, and its C takes the compiler seconds"
