@@ -7,18 +7,22 @@ The constructor that `dataclass` makes at import stays Python in a compiled modu
 from __future__ import annotations
 
 import ast
-from typing import TypeGuard
+from typing import Final, TypeGuard
+
+_UNUSUAL: Final = ("__init__", "__post_init__", "init=", "ClassVar", "InitVar", "KW_ONLY")
+"""In the text of a class whose constructor has another argument than each field, or does more than to set them."""
 
 
 def with_constructors(source: str) -> str:
     """Return the text of a module in which its dataclasses have constructors.
 
     Each is one line, in place of the empty line after its class: other lines keep their numbers. Left alone are classes with a
-    base, with a further decorator (mypyc makes a class of Python's own of them), and without an empty line after them.
+    base, with a further decorator (mypyc makes a class of Python's own of them), with an unusual constructor, and without an
+    empty line after them.
     """
     lines = source.splitlines()
     for found in ast.walk(ast.parse(source)):
-        if isinstance(found, ast.ClassDef) and not found.bases and (options := _options(found)) is not None:
+        if isinstance(found, ast.ClassDef) and (options := _options(found)) is not None and _is_usual(found):
             lines += [""]  # after a class that ends the file
             if not lines[found.end_lineno or 0]:
                 lines[found.end_lineno or 0] = " " * (found.col_offset + 4) + _constructor(found, kw_only="kw_only" in options)
@@ -33,8 +37,19 @@ def _options(found: ast.ClassDef) -> set[str] | None:
     return None
 
 
+def _is_usual(found: ast.ClassDef) -> bool:
+    text = ast.unparse(found)
+    made = (ast.unparse(field.annotation) for field in _fields(found) if _factory(field))
+    # A written constructor calls the factory of a default for None.
+    return not found.bases and not any(word in text for word in _UNUSUAL) and not any(kind.endswith("None") for kind in made)
+
+
+def _fields(found: ast.ClassDef) -> list[ast.AnnAssign]:
+    return [one for one in found.body if isinstance(one, ast.AnnAssign)]
+
+
 def _constructor(found: ast.ClassDef, *, kw_only: bool) -> str:
-    fields = [one for one in found.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)]
+    fields = _fields(found)
     given = ", ".join(["self", *(["*"] if kw_only else []), *map(_parameter, fields)])
     # mypy reports the assignments to fields of a frozen class.
     return f"def __init__({given}) -> None: {'; '.join(map(_assignment, fields))}  # type: ignore"

@@ -100,6 +100,19 @@ class Hold(Loan):
 @dataclass(slots=True)
 class Answer:
     text: str
+
+
+@dataclass(slots=True)
+class Checked:
+    name: str
+
+    def __post_init__(self) -> None:
+        self.name = self.name.strip()
+
+
+@dataclass(slots=True)
+class Counted:
+    seen: list[str] | None = field(default_factory=list)
 """
 
 
@@ -119,6 +132,8 @@ def test_a_written_constructor_does_what_the_one_of_dataclass_does() -> None:
         assert (other.renewals, other.notes, other.patron) == (2, ["torn"], "p1")
         assert names["Loan"]("b1").notes == []
         assert names["Make"](name="pin").name == "pin"
+        assert names["Checked"](" p ").name == "p"
+        assert names["Counted"](None).seen is None
         with pytest.raises(TypeError):
             names["Make"]("pin")
         with pytest.raises(TypeError):
