@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from werkzeug.test import TestResponse
 
-from hkall_gateway.edge.hashes import HASHER
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.scenario.world import World
@@ -27,7 +29,8 @@ from hkall_gateway.web.services import ErasedMarks, Replay, StaffAccount, WebSer
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
 PASSWORD = "open sesame"
-HASH = HASHER.hash(PASSWORD)
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+"""Quick to compare: hundreds of tests log in."""
 NAMES = {"en": "HKU Libraries", "zh-Hant": "香港大學圖書館"}
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
@@ -37,6 +40,23 @@ def settings(**changed: Any) -> WebSettings:
     accounts = {role.word: StaffAccount(role.word, f"Desk {role.word}", HASH, role) for role in StaffRole}
     usual = WebSettings("https://hkall.test", NAMES, ("en", "zh-Hant"), "#0f5c4a", staff=accounts)
     return replace(usual, **changed)
+
+
+class Compiled(BytecodeCache):
+    """The templates that a process has compiled, for every application that it makes."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if found := self._code.get(bucket.key):
+            bucket.bytecode_from_string(found)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = Compiled()
 
 
 @dataclass
@@ -82,6 +102,7 @@ class Site:
             WebServices(self.world.desk, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased), as_shown)
         )
         app.testing = False
+        app.jinja_env.bytecode_cache = COMPILED
         return app
 
     def browser(self, address: str = "192.0.2.7") -> Browser:
