@@ -7,6 +7,7 @@ either database stands on that one.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -18,10 +19,10 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import settings
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Dialect, Engine
 
 from hkall_gateway.lab import postgres
-from hkall_gateway.lab.databases import Schemas
+from hkall_gateway.lab.databases import Schemas, share_compiled
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
@@ -32,6 +33,8 @@ from tests.leaks import leaks
 
 DATABASES = ("postgresql",) if databases.ON_POSTGRESQL else ("sqlite", "postgresql")
 IN_MEMORY = "sqlite://"
+YOUNG = (10_000, 20, 20)
+"""Thresholds of the garbage collector: what a test leaves is mostly freed without it."""
 SETTINGS = (
     "listen_addresses=",
     "autovacuum=off",
@@ -40,6 +43,12 @@ SETTINGS = (
     "full_page_writes=off",
     "max_connections=100",
 )
+
+USED = " UNION ALL ".join(f"(SELECT '\"{name}\"' FROM \"{name}\" LIMIT 1)" for name in METADATA.tables)
+"""The names of the tables that have rows."""
+FROM_ONE = """
+SELECT setval('public.' || quote_ident(sequencename), 1, false) FROM pg_sequences
+WHERE schemaname = 'public' AND last_value IS NOT NULL"""
 
 temporary.use_memory()
 
@@ -55,6 +64,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     side_by_side.longest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """The tests that were collected, and all that they imported, stay until the end: the garbage collector skips them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*YOUNG)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -135,9 +151,10 @@ def everything_on_postgresql(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+def postgres_engine(postgres_url: str, postgres_dialect: Dialect) -> Iterator[Engine]:
     """An empty database with all tables on PostgreSQL only."""
     engine = open_engine(postgres_url)
+    share_compiled(engine, postgres_dialect)
     _cleared(engine)
     yield engine
     engine.dispose()
@@ -162,6 +179,15 @@ def postgres_url(postgres_programs: Path) -> Iterator[str]:
         yield server.url()
 
 
+@pytest.fixture(scope="session")
+def postgres_dialect(postgres_url: str) -> Dialect:
+    """The dialect of all engines on that database."""
+    engine = open_engine(postgres_url)
+    engine.connect().close()
+    engine.dispose()
+    return engine.dialect
+
+
 # ---- one test, one empty database
 
 
@@ -181,10 +207,14 @@ def _with_tables(url: str) -> Engine:
 
 
 def _cleared(engine: Engine) -> None:
-    """Empty tables with numbers from 1; quicker than new ones."""
-    names = ", ".join(f'"{table.name}"' for table in METADATA.sorted_tables)
+    """Empty tables with numbers from 1; quicker than new ones. Only those that are in use: each one that is emptied costs the
+    server half a millisecond.
+    """
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
+        used = connection.exec_driver_sql(USED).scalars().all()
+        if used:
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(used)}")
+        connection.exec_driver_sql(FROM_ONE)
 
 
 # ---- the throw-away server

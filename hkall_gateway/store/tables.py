@@ -26,6 +26,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.types import UserDefinedType
@@ -685,5 +686,6 @@ PATRON_NUMBERS = Table(
 
 
 def create_all(engine: Engine) -> None:
-    """Create every table at once, for tests in memory; a real database is made by the migrations."""
-    METADATA.create_all(engine)
+    """Create every table at once, for tests in memory, where there is none; a real database is made by the migrations."""
+    if not inspect(engine).has_table(OUTBOX.name):
+        METADATA.create_all(engine)
