@@ -6,7 +6,6 @@ Nothing here imports the database, the configuration or the network, so that `--
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -126,14 +125,9 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _opened(config: Path) -> Site:
-    """Return the configured site. Loading makes many objects and no garbage; without the collector it is a tenth faster."""
-    gc.disable()
-    try:
-        from hkall_gateway.cli.work.opening import open_site
+    from hkall_gateway.cli.work.opening import open_site
 
-        return open_site(config)
-    finally:
-        gc.enable()
+    return open_site(config)
 
 
 def with_site(command: Callable[..., Any]) -> Callable[..., Any]:
