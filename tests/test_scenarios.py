@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.tools.replay import command_line
-from hkall_gateway.lab.scenario.runner import play, replay
+from hkall_gateway.lab.scenario.runner import play
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scenarios").glob("*.txt"))
 XSDS = Path(__file__).parents[2] / "shared/ncip/xsd"
@@ -48,25 +48,23 @@ def namespaced(root: etree._Element) -> etree._Element:
 
 
 @pytest.fixture(scope="module")
-def schemas() -> Schemas:
+def schemas() -> Schemas | None:
+    """None on a machine that lacks them; the test below says so."""
+    return Schemas(XSDS) if XSDS.exists() else None
+
+
+def test_the_schemas_of_ncip_are_here() -> None:
     if not XSDS.exists():
-        pytest.skip(f"the schemas of NCIP are not at {XSDS}")
-    return Schemas(XSDS)
+        pytest.skip(f"the schemas of NCIP are not at {XSDS}: no document of a scenario is validated")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_gateway_does_what_the_scenario_says(file: Path, engine: Engine) -> None:
-    (played,) = replay([file], lambda: engine, command_line=COMMANDS)
-    assert played.failure == ""
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_document_that_leaves_and_every_reply_is_valid(file: Path, schemas: Schemas) -> None:
-    world = play(file, command_line=COMMANDS)
-    errors = [error for body in (*world.peers.bodies, *world.replies) for error in schemas.errors(body)]
+def test_the_gateway_does_what_the_scenario_says(file: Path, engine: Engine, schemas: Schemas | None) -> None:
+    """And every document that leaves, and every reply, is valid."""
+    world = play(file, engine, command_line=COMMANDS)
+    bodies = (*world.peers.bodies, *world.replies)
     world.close()
-
-    assert errors == []
+    assert schemas is None or [error for body in bodies for error in schemas.errors(body)] == []
 
 
 def test_there_are_scenarios() -> None:
