@@ -27,7 +27,6 @@ LONG: Final = (
     "doctor/test_tls.py",
     "test_packaging.py",
     "bench/test_command.py",
-    "sip2/test_loans_asked.py",
     "cli/test_patron.py",
     "test_systemd.py",
     "test_process.py",

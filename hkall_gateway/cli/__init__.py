@@ -14,7 +14,7 @@ from hkall_gateway.machine import compiled
 DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
 
 YOUNG: Final = (50_000, 10, 10)
-"""Thresholds of the garbage collector: a command makes many objects at its start and hardly any garbage, and is a tenth faster."""
+"""Thresholds of the garbage collector: a command makes many objects at its start and little garbage, and is a tenth faster."""
 
 # fmt: off
 ENTRIES: tuple[Entry, ...] = (

@@ -59,7 +59,7 @@ class Memory:
 
 
 def share_compiled(engine: Engine, dialect: Dialect) -> None:
-    """Let an engine use the statements that SQLAlchemy has compiled for `dialect`, which an engine of the same kind has used."""
+    """Let an engine use the statements that SQLAlchemy has compiled for `dialect`, that of another engine of the same kind."""
     engine.dialect = dialect
     engine.update_execution_options(compiled_cache=_COMPILED)
 

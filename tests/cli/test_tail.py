@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -210,11 +211,20 @@ def test_lines_without_a_conversation_stay_alone() -> None:
 
 # ---- speed
 
-BUSY = [
-    line(n % 60, "sip2.answered", channel="sip2", terminal=f"counter-{n % 20}", corr_id=f"counter-{n % 20}/{n // 2}", code="12",
-         ok=True, ms=14, peer="127.0.0.1", request_id=f"R-2017-{n:06}")
-    for n in range(100_000)
-]  # fmt: skip
+LINES = 100_000
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of that many lines, each with a message of a terminal."""
+    path = tmp_path_factory.mktemp("busy") / "busy.log"
+    same: dict[str, Any] = {"channel": "sip2", "code": "12", "ok": True, "ms": 14, "peer": "127.0.0.1"}
+    with path.open("w") as file:
+        for n in range(LINES):
+            who = f"counter-{n % 20}"
+            said = {"terminal": who, "corr_id": f"{who}/{n // 2}", "request_id": f"R-2017-{n:06}"}
+            print(line(n % 60, "sip2.answered", **same, **said), file=file)
+    return path
 
 
 def _lines_a_second(path: Path, wanted: LogFilter) -> float:
@@ -222,7 +232,7 @@ def _lines_a_second(path: Path, wanted: LogFilter) -> float:
     with path.open("rb") as file:
         for _ in wanted.find(lines_of(file)):
             pass
-    return len(BUSY) / (time.process_time() - began)
+    return LINES / (time.process_time() - began)
 
 
 @pytest.mark.parametrize(
@@ -236,11 +246,11 @@ def _lines_a_second(path: Path, wanted: LogFilter) -> float:
     ],
     ids=["all", "level", "since", "request", "terminal"],
 )
-def test_a_hundred_thousand_lines_a_second_are_read_and_filtered(tmp_path: Path, wanted: Callable[[], LogFilter]) -> None:
-    path = tmp_path / "busy.log"
-    path.write_text("\n".join(BUSY) + "\n")
-    rate = max(_lines_a_second(path, wanted()) for _ in range(5))  # other work of the machine is not measured
-    assert rate >= 100_000, f"{rate:,.0f} lines a second of this processor"
+def test_a_hundred_thousand_lines_a_second_are_read_and_filtered(busy: Path, wanted: Callable[[], LogFilter]) -> None:
+    rates: list[float] = []
+    while len(rates) < 5 and max(rates, default=0) < 100_000:  # other work of the machine is not measured
+        rates.append(_lines_a_second(busy, wanted()))
+    assert max(rates) >= 100_000, f"{max(rates):,.0f} lines a second of this processor"
 
 
 # ---- a file that is written
