@@ -35,6 +35,15 @@ finally:
     print("loaded:", *sys.modules)
 """
 
+COLLECTIONS = """
+import gc, sys
+from hkall_gateway.cli import main
+count = lambda: sum(one["collections"] for one in gc.get_stats())
+before = count()
+main(sys.argv[1:], standalone_mode=False)
+print(count() - before)
+"""
+
 
 def loaded(*words: str, environ: dict[str, str] | None = None) -> frozenset[str]:
     """The heavy packages that a command has loaded when it ends."""
@@ -88,6 +97,12 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
 
 def test_status_loads_the_database_and_no_more(site: Path) -> None:
     assert loaded("status", "--config", str(site), environ=demo_setup.environment(PORTS)) == FOR_A_TABLE
+
+
+def test_the_garbage_collector_hardly_runs_while_a_command_starts(site: Path) -> None:
+    command = [sys.executable, "-c", COLLECTIONS, "check-config", "--config", str(site)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=demo_setup.environment(PORTS))
+    assert int(done.stdout.splitlines()[-1]) < 20
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--help",), ("request", "--help"), ("sip2", "--help")], ids=" ".join)
