@@ -93,6 +93,7 @@ def test_the_bar_is_the_lowest_row_of_terminals_against_the_version_before() -> 
         sip2_63_64_gateway_vs_main=0.9,
         sip2_11_1_gateway_vs_main=0.79,
         sip2_11_64_single_vs_main=0.2,
+        sip2_11_64_postgres_vs_compiled=0.3,
         request_item_16_gateway_vs_main=0.1,
         sip2_63_vs_echo__main=0.2,
         sip2_63_64_gateway__compiled_vs_main=1.16,
