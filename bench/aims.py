@@ -24,8 +24,10 @@ AIMS: Final = {
 """What the compiled build aims at, by row."""
 # fmt: on
 
-TERMINALS: Final = re.compile(r"(?P<work>sip2_\w+_(gateway|protocol|postgres|postgres_2))(?P<compiled>@compiled)?_vs_(?!compiled$)\w+")
-"""A row of `bench.compared`: a terminal's work at a build as sites run it, against the version before and not against the other build."""
+TERMINALS: Final = re.compile(
+    r"(?P<work>sip2_\w+_(gateway|protocol|postgres|postgres_2))(?P<compiled>@compiled)?_vs_(?!compiled$)\w+"
+)
+"""A row of `bench.compared`: a terminal's work at a build as sites run it, against the version before, not the other build."""
 SEEN: Final = "sip2_63_64_gateway"
 PLAIN_BAR, COMPILED_BAR, SEEN_BAR = 0.8, 1.0, 1.15
 HEAD: Final = ("at least", "of", "plain Python", "compiled", "")

@@ -59,6 +59,8 @@ def log_in(driver: WebDriver, gateway: Gateway) -> None:
     driver.find_element(By.NAME, "login").send_keys(demo_setup.STAFF[0]["login"])
     driver.find_element(By.NAME, "password").send_keys(demo_setup.PASSWORD)
     driver.find_element(By.CSS_SELECTOR, "main button").click()
+    # The click does not wait: a page asked for meanwhile would be replaced by the one after the login.
+    WebDriverWait(driver, 20).until(lambda found: "/staff/login" not in found.current_url)
 
 
 def shown(driver: WebDriver, text: str) -> None:
