@@ -119,7 +119,7 @@ def test_a_world_changes_a_row_of_the_world_it_is_based_on(write: Write) -> None
             "[[patrons]]\nbarcode='A'\ncategory='x'\n\n[[patrons]]\nbarcode='A'\ncategory='y'\n",
             "w.toml, line 11: patrons: barcode = 'A' stands already at w.toml, line 7: write one row",
         ),
-        ("[[patrons]]\nbarcode='A'\nshoe_size=44\n", "w.toml, line 7: patrons: .*shoe_size"),
+        ("[[patrons]]\nbarcode='A'\ncategory='x'\nshoe_size=44\n", "w.toml, line 7: patrons: .*shoe_size"),
         ("[[requests]]\nid='R1'\nposition='LOST'\n", "w.toml, line 7: requests: .*LOST"),
         ("[[requests]]\nposition='NEW'\n", "w.toml, line 7: requests: 'id'"),
         ("[[clients]]\nagency='A'\n[[patrons]]\nshoe_size=44\n", "w.toml, line 9: patrons: 'barcode'"),
