@@ -118,7 +118,7 @@ def extensions() -> list[Any]:
 
 
 def _sources() -> Path:
-    """Make the checkout that is compiled: a copy of the package, whose dataclasses have constructors. Return its folder."""
+    """Copy the package into build/sources and write the constructors of its dataclasses. Return that folder."""
     from constructors import with_constructors
 
     sources = BUILD / "sources"

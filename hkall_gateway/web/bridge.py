@@ -48,7 +48,7 @@ class Bridge(Protocol):
         ...
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Let another page draw meanwhile: around whatever takes long and is no Python. The methods above do it themselves."""
+        """Give the turn to another page during a long wait outside Python. The methods above do so themselves."""
         ...
 
 

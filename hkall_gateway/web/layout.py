@@ -38,7 +38,7 @@ class MenuEntry:
 
 @dataclass(frozen=True, slots=True)
 class PublicEntry:
-    """One entry of the menu of visitors and patrons: its path, its word, and the Blueprints whose pages belong to it."""
+    """An entry in the menu of the public pages, with its path, its label and the Blueprints of its pages."""
 
     path: str
     word: str

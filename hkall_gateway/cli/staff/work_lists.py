@@ -38,7 +38,10 @@ class WorkList:
 
 
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
-    """Return requests that stall, that a round could not process, or whose partner refuses our messages; longest first."""
+    """Return the requests that need a clerk, the longest waiting first.
+
+    They make no progress, a round failed on them, or the partner refuses our messages.
+    """
 
     from hkall_gateway.store.queries import cli_lists, work_lists
 

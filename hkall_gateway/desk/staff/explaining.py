@@ -32,7 +32,7 @@ Decide = Callable[[Context, BorrowerFacts], Any]
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuestion:
-    """A question to explain: the desk's deciding function, the rules behind a yes, and the patron whose facts it reads.
+    """One question that the desk can explain: the function that decides it, the rules behind a yes, and whose facts it reads.
 
     `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
     """

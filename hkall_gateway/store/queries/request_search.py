@@ -52,7 +52,7 @@ class Match:
 
 
 def search(unit: Queries, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
-    """Return at most `most` matches, each request once: by number first, then by barcode, card and title; newest first.
+    """Return at most `most` requests, each once. Matches by number come first, then by barcode, card and title, newest first.
 
     `cards` are all cards of the person whose card `words` may be, `agency` is our library.
     """
@@ -86,7 +86,7 @@ def _any_of(*conditions: Condition) -> Any:
 
 
 def _titled(words: str) -> Any:
-    """Return the condition of requests whose title has these words, capitals or not: open ones, and the LATEST ended ones."""
+    """Return the SQL condition for these words in a title, ignoring case. It covers open requests and the LATEST ended ones."""
     latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
     ended = select(latest.c.id).where(_has(latest.c.title, words))
     still = select(R.id).where(IS_OPEN, _has(R.title, words))

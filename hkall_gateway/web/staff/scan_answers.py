@@ -189,7 +189,7 @@ def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
 
 
 def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
-    """No open request has the copy: what to do follows from whose it is."""
+    """Return the answer for a copy without an open request; it depends on the owner of the copy."""
     if scanned.request and scanned.request.position not in FINAL:  # our own copy on its way to a library, and a patron's card
         return _refused(scanned, outcome)
     if scanned.request:
