@@ -7,7 +7,6 @@ copy of the database. Rates depend on the machine; only the ratio is comparable.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Final
 from sqlalchemy import Connection, func, insert, select
 from twisted.python.failure import Failure
 
+from bench.world import copy_file
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
@@ -217,7 +217,7 @@ _COPIES = count(1)
 @contextmanager
 def _copy(template: Path) -> Iterator[Path]:
     file = template.with_name(f"run-{next(_COPIES)}.db")
-    shutil.copyfile(template, file)
+    copy_file(template, file)
     yield file
     for left in file.parent.glob(f"{file.name}*"):
         left.unlink()
