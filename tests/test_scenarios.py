@@ -49,13 +49,17 @@ def namespaced(root: etree._Element) -> etree._Element:
 
 @pytest.fixture(scope="module")
 def schemas() -> Schemas | None:
-    """None on a machine that lacks them; the test below says so."""
+    """Returns None on a machine that lacks them; the test below says so."""
     return Schemas(XSDS) if XSDS.exists() else None
 
 
-def test_the_schemas_of_ncip_are_here() -> None:
-    if not XSDS.exists():
+def test_the_schemas_find_what_is_wrong_in_a_document(schemas: Schemas | None) -> None:
+    if schemas is None:
         pytest.skip(f"the schemas of NCIP are not at {XSDS}: no document of a scenario is validated")
+    wrong = (
+        f'<NCIPMessage xmlns="{NISO}" version="http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"><Wrong/></NCIPMessage>'
+    )
+    assert len(schemas.errors(wrong.encode())) == 1
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
