@@ -121,8 +121,12 @@ def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
     library = config.library
     record_url = f"{config.web.public_url}/record" if config.web else ""
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
-    lenders_zh = {row.agency: row.name_zh for row in config.partners if row.name_zh}
-    return Sender(address, *names, library.languages, key, record_url, lenders_zh)
+    return Sender(address, *names, library.languages, key, record_url, partner_names_zh(config))
+
+
+def partner_names_zh(config: GatewayConfig) -> dict[str, str]:
+    """The Chinese names of the partners that have one, by agency."""
+    return {row.agency: row.name_zh for row in config.partners if row.name_zh}
 
 
 def _terminal(row: gateway.TerminalConfig, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 _PR_SET_TIMERSLACK: Final = 29
 """Source: prctl(2), <linux/prctl.h>."""
@@ -44,10 +45,17 @@ def may_wake_late(by_ns: int) -> None:
     """
     if sys.platform != "linux":
         return
+    _prctl()(_PR_SET_TIMERSLACK, by_ns, 0, 0, 0)
+
+
+@cache
+def _prctl() -> Any:
+    """Return the C library's prctl. It is called with the interpreter's lock: to give it up would cost more than the call."""
     import ctypes  # the command line does without it
 
-    # PyDLL keeps the interpreter's lock: to give it up would cost more than the call.
-    ctypes.PyDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(by_ns), 0, 0, 0)
+    found = ctypes.PyDLL(None).prctl
+    found.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return found
 
 
 def compiled() -> bool:

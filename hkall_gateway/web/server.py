@@ -60,7 +60,7 @@ class ThreadShare:
         return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
 
     def render(self, request: Any) -> None:
-        """Make this page when a thread is free; one whose caller has gone by then is not made."""
+        """Queue the page for a free thread. It is dropped if the caller disconnects first."""
         self._waiting.append(request)
         request.notifyFinish().addBoth(self._forget, request)
         self._next()

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
+from hkall_gateway import config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.web import Oidc, Web
 from hkall_gateway.desk.common.library import Library
@@ -120,7 +121,7 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         proxies=AllowList(table.proxy_from),
         oidc=_oidc(table.oidc, environ) if table.oidc else None,
         partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
-        partner_names_zh={row.agency: row.name_zh for row in config.partners if row.name_zh},
+        partner_names_zh=config_mapping.partner_names_zh(config),
         places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
         pages_per_minute=table.pages_per_minute,
     )

@@ -52,6 +52,8 @@ def without_blanks(text: str, values: Mapping[str, object]) -> str:
 
     `向 %(library)s 申請` becomes `向%(library)s申請` for 香港大學圖書館, and keeps its blanks for HKU. No value is changed.
     """
+    if text.isascii():  # as English texts are: nothing to look for
+        return text
 
     def closed_up(place: re.Match[str]) -> str:
         before, name, after = place.groups(default="")
