@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from bench.catalogue import typed
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.search.searching import FoundTitles, search
+from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.turns import Turn
 
 QUERIES: Final = 400
@@ -29,7 +30,7 @@ def read(engine: Engine, readers: int, titles: int, go_on: Callable[[], bool]) -
 
     AssertionError if a query is refused.
     """
-    waits, bad, turn = list[float](), list[str](), Turn(time.perf_counter)
+    waits, bad, turn = list[float](), list[str](), Turn(time.perf_counter, Precedence())
     own = turn.engine(engine)
 
     def look(queries: Sequence[str]) -> None:

@@ -308,7 +308,7 @@ class Daemon:
         from hkall_gateway.wiring.web import web_server
 
         parts = (self.store, self._engine, self._unit, self.desk, lambda: self.library)
-        return web_server(self._means, *parts, self._refusals("web"), services)
+        return web_server(self._means, *parts, self._refusals("web"), services, protocols=self._serving.protocols)
 
     @property
     def _name(self) -> str:

@@ -1,4 +1,4 @@
-"""This machine: the name of the gateway on it, whether a process runs, how late a thread wakes; compiled code."""
+"""This machine: the name of the gateway on it, whether a process runs, how its threads are scheduled; compiled code."""
 
 from __future__ import annotations
 
@@ -45,16 +45,35 @@ def may_wake_late(by_ns: int) -> None:
     """
     if sys.platform != "linux":
         return
-    _prctl()(_PR_SET_TIMERSLACK, by_ns, 0, 0, 0)
+    _c_library().prctl(_PR_SET_TIMERSLACK, by_ns, 0, 0, 0)
+
+
+def real_time(priority: int) -> bool:
+    """Give this thread a real-time priority, 0 for none; return whether the system grants it. Only on Linux.
+
+    Threads that it starts have none.
+    """
+    policy = os.SCHED_RR if priority else os.SCHED_OTHER
+    try:
+        os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+    except OSError:
+        return False
+    return True
+
+
+def processor() -> int:
+    """Return the number of the processor that runs this thread. Only on Linux."""
+    found: int = _c_library().sched_getcpu()
+    return found
 
 
 @cache
-def _prctl() -> Any:
-    """Return the C library's prctl. It is called with the interpreter's lock: to give it up would cost more than the call."""
+def _c_library() -> Any:
+    """Return the C library. It is called with the interpreter's lock: to give it up would cost more than these calls."""
     import ctypes  # the command line does without it
 
-    found = ctypes.PyDLL(None).prctl
-    found.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    found = ctypes.PyDLL(None)
+    found.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
     return found
 
 

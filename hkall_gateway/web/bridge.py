@@ -20,6 +20,7 @@ from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.turns import Turn
 
 LOG = structlog.get_logger()
@@ -59,10 +60,16 @@ class DeskBridge:
     """
 
     def __init__(
-        self, reactor: Any, store: Store, engine: Engine, make_unit: Callable[[Connection], Any], limit_s: float
+        self,
+        reactor: Any,
+        store: Store,
+        engine: Engine,
+        make_unit: Callable[[Connection], Any],
+        limit_s: float,
+        precedence: Precedence,
     ) -> None:
         self._reactor, self._store, self._make_unit = reactor, store, make_unit
-        self._limit_s, self._closed, self._turn = limit_s, False, Turn(reactor.seconds)
+        self._limit_s, self._closed, self._turn = limit_s, False, Turn(reactor.seconds, precedence)
         self._own_engine = self._turn.engine(engine)
         self._waiting: set[Future[Any]] = set()
 

@@ -23,9 +23,9 @@ from twisted.web.wsgi import WSGIResource
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
-from hkall_gateway.machine import may_wake_late
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
+from hkall_gateway.web.precedence import Precedence
 
 LOG = structlog.get_logger()
 
@@ -33,11 +33,6 @@ WAITING_PER_THREAD: Final = 16
 """Requests that may wait for each thread; for one more the page says that the gateway is busy."""
 GRACE_S: Final = 5.0
 """At the end, for pages that are being made; then the desk answers them "try again"."""
-REACTOR_LATE_NS: Final = 1
-PAGE_LATE_NS: Final = 1_000_000
-"""How late a thread may ask for the interpreter's lock, beyond `turns.SWITCH_S`. The reactor gives the lock up for each system
-call and each step of a query, so several times for one line of a terminal: with equal waits a page would have its turn as often
-while the line is answered."""
 
 PUBLIC: Final = (b"/search", b"/openurl", b"/title/", b"/api/v1/search", b"/api/v1/titles/")
 """Beginnings of the paths that cost a query of the catalogue and need no login."""
@@ -49,9 +44,9 @@ class ThreadShare:
     A page counts until its thread has ended, also where its caller has gone. Used in the reactor's thread.
     """
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, at_once: int) -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, at_once: int, precedence: Precedence) -> None:
         made: Any = WSGIResource  # it has no types
-        self._reactor, self._pool, self._at_once = reactor, pool, at_once
+        self._reactor, self._pool, self._at_once, self._precedence = reactor, pool, at_once, precedence
         self._wsgi = made(reactor, self, app)
         self._making, self._waiting = 0, deque[Any]()
 
@@ -69,7 +64,7 @@ class ThreadShare:
         """Run the application for one page in a thread of the pool."""
 
         def make() -> None:
-            may_wake_late(PAGE_LATE_NS)
+            self._precedence.prepare_page()
             work()
 
         self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), make)
@@ -77,15 +72,18 @@ class ThreadShare:
     def _next(self) -> None:
         while self._waiting and self._making < self._at_once:
             self._making += 1
+            self._precedence.begin()
             try:
                 self._wsgi.render(self._waiting.popleft())
             except BaseException:
                 self._making -= 1
+                self._precedence.end()
                 raise
 
     def _made(self) -> None:
         self._making -= 1
         self._next()
+        self._precedence.end()
 
     def _forget(self, _reason: object, request: Any) -> None:
         if request in self._waiting:
@@ -97,10 +95,10 @@ class PagesResource(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, threads: int) -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, threads: int, precedence: Precedence) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._public = ThreadShare(reactor, pool, app, max(1, threads // 2))
-        self._others = ThreadShare(reactor, pool, app, threads)
+        self._public = ThreadShare(reactor, pool, app, max(1, threads // 2), precedence)
+        self._others = ThreadShare(reactor, pool, app, threads, precedence)
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: Any) -> Any:
@@ -172,16 +170,17 @@ class WebServer:
         threads: int,
         proxies: AllowList,
         most: int,
+        precedence: Precedence,
         at_end: Callable[[], None] = no_work,
     ) -> None:
-        self._bridge, self._reactor, self._at_end = bridge, reactor, at_end
+        self._bridge, self._reactor, self._at_end, self._precedence = bridge, reactor, at_end, precedence
         self._pool = ThreadPool(0, threads, "web")
-        self._pages = PagesResource(reactor, self._pool, app, threads)
+        self._pages = PagesResource(reactor, self._pool, app, threads, precedence)
         self.site = WebSite(self._pages, bounds, reactor, proxies, most)
 
     def start(self) -> None:
         """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread."""
-        may_wake_late(REACTOR_LATE_NS)
+        LOG.info("web.started", real_time=self._precedence.start())
         self._pool.start()
 
     async def stop(self) -> None:

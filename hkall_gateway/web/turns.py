@@ -7,7 +7,6 @@ the turn away while it waits for something else: the desk, a password's hash, th
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,9 +15,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
-SWITCH_S: Final = 0.00004
-"""While pages are made, a thread that wants the interpreter's lock asks for it after so many seconds, or as much later as
-`machine.may_wake_late` lets it; Python's own default is 0.005."""
+from hkall_gateway.web.precedence import Precedence
+
 LONG_S: Final = 0.03
 """A statement of SQLite that takes longer loses the turn. To give it away for each would bring the threads' rivalry back."""
 
@@ -30,24 +28,16 @@ class Turn:
     another page may want.
     """
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds, self._lock = seconds, threading.Lock()
-        self._owner, self._asking_since, self._inside = 0, -1.0, 0
+    def __init__(self, seconds: Callable[[], float], reactor: Precedence) -> None:
+        self._seconds, self._reactor, self._lock = seconds, reactor, threading.Lock()
+        self._owner, self._asking_since = 0, -1.0
         self._waiting = deque[threading.Condition]()
-        self._usual_switch_s = sys.getswitchinterval()
 
     def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            sys.setswitchinterval(SWITCH_S)
-            self._take()
+        self._take()
 
     def __exit__(self, *_error: object) -> None:
-        with self._lock:
-            self._give()
-            self._inside -= 1
-            if not self._inside:
-                sys.setswitchinterval(self._usual_switch_s)
+        self._give()
 
     @property
     def held(self) -> bool:
@@ -60,13 +50,12 @@ class Turn:
         if not self.held:
             yield
             return
-        with self._lock:
-            self._give()
+        self._give()
+        self._reactor.leave_processor()
         try:
             yield
         finally:
-            with self._lock:
-                self._take()
+            self._take()
 
     def engine(self, engine: Engine) -> Engine:
         """Return an engine on the same pool. Another page draws during each statement of PostgreSQL.
@@ -81,17 +70,21 @@ class Turn:
             connection.info["turn"] = True
             if in_this_process:
                 self._asking_since = self._seconds()
+                self._reactor.leave_processor()
             else:
-                with self._lock:
-                    self._give()
+                self._give()
 
         def end(connection: Any, *_args: Any) -> None:
-            if connection.info.pop("turn", None):
-                with self._lock:
-                    if self.held:
-                        self._asking_since = -1.0
-                    else:
-                        self._take()
+            if not connection.info.pop("turn", None):
+                return
+            with self._lock:
+                kept = self.held
+                if kept:
+                    self._asking_since = -1.0
+            if not kept:
+                self._take()
+            else:
+                self._reactor.share_processor()
 
         event.listen(own, "before_cursor_execute", begin)
         event.listen(own, "after_cursor_execute", end)
@@ -99,21 +92,24 @@ class Turn:
         return own
 
     def _give(self) -> None:
-        if self.held:
-            self._owner, self._asking_since = 0, -1.0
-            if self._waiting:
-                self._waiting[0].notify()  # the others would wake in vain
+        with self._lock:
+            if self.held:
+                self._owner, self._asking_since = 0, -1.0
+                if self._waiting:
+                    self._waiting[0].notify()  # the others would wake in vain
 
     def _take(self) -> None:
         """Wait in line until the turn is free, or until its owner's statement has taken longer than LONG_S."""
-        mine = threading.Condition(self._lock)
-        self._waiting.append(mine)
-        try:
-            while self._waiting[0] is not mine or (self._owner and not self._asks_long()):
-                mine.wait(LONG_S)
-        finally:
-            self._waiting.remove(mine)
-        self._owner, self._asking_since = threading.get_ident(), -1.0
+        with self._lock:
+            mine = threading.Condition(self._lock)
+            self._waiting.append(mine)
+            try:
+                while self._waiting[0] is not mine or (self._owner and not self._asks_long()):
+                    mine.wait(LONG_S)
+            finally:
+                self._waiting.remove(mine)
+            self._owner, self._asking_since = threading.get_ident(), -1.0
+        self._reactor.share_processor()
 
     def _asks_long(self) -> bool:
         return 0 <= self._asking_since <= self._seconds() - LONG_S

@@ -32,6 +32,7 @@ from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
@@ -48,22 +49,24 @@ def web_server(
     library: Callable[[], Library],
     refusals: Refusals,
     services: NcipServices,
+    *,
+    protocols: bool,
 ) -> WebServer:
     """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
 
-    `services` processes documents of the quarantine again.
+    `services` processes documents of the quarantine again. `protocols`: this process also answers terminals and partners.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
-    bridge = DeskBridge(means.reactor, store, engine, make_unit, table.answer_within_s)
-
+    precedence = Precedence(real_time=protocols)
+    bridge = DeskBridge(means.reactor, store, engine, make_unit, table.answer_within_s, precedence)
     settings = CurrentSettings(means.config, means.environ)
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
     ask = partial(_statuses, carriers.initiator(means, library), library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live))
     proxies, most = AllowList(table.proxy_from), table.max_connections
-    return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most, live.stop)
+    return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most, precedence, live.stop)
 
 
 async def _statuses(

@@ -21,6 +21,7 @@ from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+from hkall_gateway.web.precedence import Precedence
 
 LIMIT_S = 0.2
 
@@ -36,7 +37,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[DeskBridge]:
     store = blockingCallFromThread(reactor, Database, engine, make_unit, reactor.callFromThread)
-    yield DeskBridge(reactor, store, engine, make_unit, LIMIT_S)
+    yield DeskBridge(reactor, store, engine, make_unit, LIMIT_S, Precedence())
     blockingCallFromThread(reactor, store.close)
 
 

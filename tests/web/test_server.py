@@ -26,8 +26,8 @@ from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+from hkall_gateway.web.precedence import SWITCH_S, Precedence
 from hkall_gateway.web.server import WAITING_PER_THREAD, WebServer
-from hkall_gateway.web.turns import SWITCH_S
 
 THREADS = 2
 
@@ -74,8 +74,8 @@ class Pages:
 
 @pytest.fixture
 def pages(reactor: Any) -> Iterator[Pages]:
-    go_on, inside = threading.Event(), threading.Semaphore(0)
-    bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, 60.0)  # type: ignore[arg-type]  # these pages ask no database
+    go_on, inside, precedence = threading.Event(), threading.Semaphore(0), Precedence(real_time=True)
+    bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, 60.0, precedence)  # type: ignore[arg-type]  # these pages ask no database
     app = Flask(__name__)
 
     @app.route("/slow", methods=["GET", "POST"])
@@ -105,7 +105,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
         return "try again" if bridge.ask(never()) is TRY_AGAIN else "done"
 
     bounds = Bounds(ConnectionLimit(200, 200, 200), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
-    made = WebServer(app, bridge, bounds, reactor, THREADS, AllowList(()), 200)
+    made = WebServer(app, bridge, bounds, reactor, THREADS, AllowList(()), 200, precedence)
 
     async def listen() -> Any:
         made.start()

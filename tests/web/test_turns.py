@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.web.turns import LONG_S, SWITCH_S, Turn
+from hkall_gateway.web.precedence import Precedence
+from hkall_gateway.web.turns import LONG_S, Turn
 
 LIMIT_S = 5.0
 
@@ -53,7 +53,7 @@ def another_draws(turn: Turn, threads: ThreadPoolExecutor) -> bool:
 
 
 def test_two_pages_are_never_drawn_at_once(threads: ThreadPoolExecutor) -> None:
-    turn, drawing, most = Turn(time.monotonic), [0], [0]
+    turn, drawing, most = Turn(time.monotonic, Precedence()), [0], [0]
 
     def draw() -> None:
         for _ in range(200):
@@ -68,13 +68,13 @@ def test_two_pages_are_never_drawn_at_once(threads: ThreadPoolExecutor) -> None:
 
 
 def test_nobody_else_draws_while_a_page_computes(threads: ThreadPoolExecutor) -> None:
-    turn = Turn(time.monotonic)
+    turn = Turn(time.monotonic, Precedence())
     with turn:
         assert not another_draws(turn, threads)
 
 
 def test_another_page_is_drawn_while_one_waits(threads: ThreadPoolExecutor) -> None:
-    turn = Turn(time.monotonic)
+    turn = Turn(time.monotonic, Precedence())
     with turn:
         with turn.waiting():
             assert another_draws(turn, threads)
@@ -82,7 +82,7 @@ def test_another_page_is_drawn_while_one_waits(threads: ThreadPoolExecutor) -> N
 
 
 def test_another_page_is_drawn_during_a_long_statement(engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn, drawn = Turn(time.monotonic), list[bool]()
+    turn, drawn = Turn(time.monotonic, Precedence()), list[bool]()
     own = turn.engine(engine)
     with turn, own.connect() as connection:
         driver: Any = connection.connection.driver_connection
@@ -93,7 +93,7 @@ def test_another_page_is_drawn_during_a_long_statement(engine: Engine, threads: 
 
 
 def test_a_short_statement_keeps_the_turn(engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn, asked = Turn(lambda: 0.0), list[bool]()
+    turn, asked = Turn(lambda: 0.0, Precedence()), list[bool]()
     with turn, turn.engine(engine).connect() as connection:
         driver: Any = connection.connection.driver_connection
         driver.create_function("meanwhile", 0, lambda: asked.append(another_draws(turn, threads)))
@@ -102,7 +102,7 @@ def test_a_short_statement_keeps_the_turn(engine: Engine, threads: ThreadPoolExe
 
 
 def test_another_page_is_drawn_while_postgresql_works(postgres_engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn, drawing = Turn(lambda: 0.0), threading.Event()
+    turn, drawing = Turn(lambda: 0.0, Precedence()), threading.Event()
     own = turn.engine(postgres_engine)
 
     def ask() -> bool:
@@ -121,7 +121,7 @@ def test_another_page_is_drawn_while_postgresql_works(postgres_engine: Engine, t
 
 def test_a_compiled_statement_keeps_the_turn(both_databases: Engine, threads: ThreadPoolExecutor) -> None:
     seconds = [0.0]
-    turn = Turn(lambda: seconds[0])
+    turn = Turn(lambda: seconds[0], Precedence())
     with turn, turn.engine(both_databases).connect() as connection:
         assert CompiledStatement(select(literal(1).label("one"))).cells(connection) == [[1]]
         seconds[0] += 10 * LONG_S
@@ -130,7 +130,7 @@ def test_a_compiled_statement_keeps_the_turn(both_databases: Engine, threads: Th
 
 
 def test_two_pages_with_long_statements_draw_in_turn(engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn, drawing, most = Turn(time.monotonic), [0], [0]
+    turn, drawing, most = Turn(time.monotonic, Precedence()), [0], [0]
     own = turn.engine(engine)
 
     def draw() -> None:
@@ -151,15 +151,8 @@ def test_two_pages_with_long_statements_draw_in_turn(engine: Engine, threads: Th
     assert time.monotonic() - begun < 4 * 5 * 0.05  # one after the other they would take as long
 
 
-def test_threads_change_more_often_while_a_page_is_made_and_no_longer() -> None:
-    usual, turn = sys.getswitchinterval(), Turn(time.monotonic)
-    with turn, turn.waiting():
-        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
-    assert sys.getswitchinterval() == usual
-
-
 def test_pages_draw_in_the_order_in_which_they_came(threads: ThreadPoolExecutor) -> None:
-    turn, drawn = Turn(time.monotonic), list[int]()
+    turn, drawn = Turn(time.monotonic, Precedence()), list[int]()
 
     def draw(number: int) -> None:
         with turn:
@@ -177,7 +170,7 @@ def test_pages_draw_in_the_order_in_which_they_came(threads: ThreadPoolExecutor)
 
 
 def test_a_statement_that_fails_gives_the_turn_back(engine: Engine, threads: ThreadPoolExecutor) -> None:
-    turn = Turn(time.monotonic)
+    turn = Turn(time.monotonic, Precedence())
     with turn, turn.engine(engine).connect() as connection:
         with pytest.raises(DBAPIError):
             connection.execute(text("SELECT * FROM no_such_table"))
@@ -188,7 +181,7 @@ def test_a_statement_that_fails_gives_the_turn_back(engine: Engine, threads: Thr
 
 @pytest.mark.parametrize("work", [lambda turn: turn.waiting(), lambda turn: turn])
 def test_an_error_leaves_the_turn_free(work: Callable[[Turn], Any], threads: ThreadPoolExecutor) -> None:
-    turn = Turn(time.monotonic)
+    turn = Turn(time.monotonic, Precedence())
     with pytest.raises(RuntimeError), work(turn):
         raise RuntimeError
     assert not turn.held
@@ -196,7 +189,7 @@ def test_an_error_leaves_the_turn_free(work: Callable[[Turn], Any], threads: Thr
 
 
 def test_a_thread_without_the_turn_asks_the_database_all_the_same(engine: Engine) -> None:
-    turn = Turn(time.monotonic)
+    turn = Turn(time.monotonic, Precedence())
     with turn.engine(engine).connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     assert not turn.held
