@@ -8,9 +8,9 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final
 
 import structlog
 from twisted.internet.defer import ensureDeferred
@@ -23,7 +23,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
 from hkall_gateway.edge.endpoints import CannotOpen, NotPassed
-from hkall_gateway.edge.log_console import Draw, drawing
+from hkall_gateway.edge.log_console import LogFormat, drawing_on
 from hkall_gateway.heartbeat import ClockBehind, NameTaken
 from hkall_gateway.service_manager import READY, STOPPING, ServiceManager
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
@@ -43,8 +43,6 @@ TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
 """What `systemctl status` shows."""
-
-LogFormat = Literal["json", "console"]
 
 
 def serve(
@@ -105,7 +103,7 @@ def _begin_log(config: GatewayConfig, log_format: LogFormat | None) -> Backgroun
     stream = _open_log(config.logs.file) if config.logs.file else sys.stdout.buffer
     log = BackgroundWriter(stream)
     logs.configure(
-        log, now, config.logs.level, key, config.logs.titles, draw=_drawing(stream, log_format, os.environ), for_good=True
+        log, now, config.logs.level, key, config.logs.titles, draw=drawing_on(stream, log_format, os.environ), for_good=True
     )
     globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
     return log
@@ -115,14 +113,6 @@ def _open_log(path: Path) -> BinaryIO:
     """Opens the log to append to it; a new file is readable by its owner and group."""
     private(path, GROUP_READS)
     return open(path, "ab")
-
-
-def _drawing(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
-    """How to draw events on `stream`; None for JSON. Colours are for terminals, unless NO_COLOR is set (no-color.org)."""
-    terminal = stream.isatty()
-    if log_format == "json" or (log_format is None and not terminal):
-        return None
-    return drawing(colours=terminal and not environ.get("NO_COLOR"))
 
 
 def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:

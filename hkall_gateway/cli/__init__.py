@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from hkall_gateway import __version__
+from hkall_gateway.cli import command_log
 from hkall_gateway.cli.lazy import Entry, LazyGroup
 from hkall_gateway.machine import compiled
 
@@ -70,3 +71,4 @@ def main() -> None:
     Example: hkall-gateway serve --config gateway.toml
     """
     gc.set_threshold(*YOUNG)
+    command_log.prepare()

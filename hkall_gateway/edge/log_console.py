@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
 
 from structlog.dev import ConsoleRenderer
@@ -27,6 +27,19 @@ _ORDER: Final = _PLACED | _END
 
 Draw = Callable[[Mapping[str, Any]], str]
 """(event) -> its line, without the line's end."""
+
+LogFormat = Literal["json", "console"]
+
+
+def drawing_on(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
+    """Returns how to draw events on `stream`; None for JSON. Without a format terminals are drawn on.
+
+    Colours are for terminals, unless NO_COLOR is set (no-color.org).
+    """
+    terminal = stream.isatty()
+    if log_format == "json" or (log_format is None and not terminal):
+        return None
+    return drawing(colours=terminal and not environ.get("NO_COLOR"))
 
 
 def drawing(*, colours: bool) -> Draw:

@@ -13,7 +13,7 @@ import click
 from hkall_gateway.cli.options import WRONG, CliError, config_option
 
 if TYPE_CHECKING:
-    from hkall_gateway.process import LogFormat
+    from hkall_gateway.edge.log_console import LogFormat
     from hkall_gateway.wiring.serving import Serving
 
 

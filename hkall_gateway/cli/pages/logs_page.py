@@ -18,10 +18,13 @@ fields leave it, so a reader must ignore those that it does not know.
 
 Patrons appear as `patron_ref`, a keyed hash; PINs, passwords, names and addresses are never logged.
 
+This is the log of `serve`. Other commands write such lines to standard error, warnings and errors only, whatever `[logs]` says;
+their `patron_ref` has another key in each run.
+
 ## Reading it
 
-On a terminal `serve` draws each event as one line for people; in a pipe, a file or a journal it writes JSON
-(`--log-format` chooses). `hkall-gateway tail` draws JSON lines, times in Hong Kong's:
+On a terminal each event is drawn as one line for people; in a pipe, a file or a journal it is JSON
+(`serve --log-format` chooses). `hkall-gateway tail` draws JSON lines, times in Hong Kong's:
 
 ```sh
 hkall-gateway tail                                                   # the file of [logs]

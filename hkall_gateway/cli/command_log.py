@@ -1,0 +1,73 @@
+"""The log of a command: its warnings and errors on standard error, as free of secrets as that of `serve`.
+
+Most commands log nothing and never import structlog, which takes twice the time of `--help`. So nothing is set up
+before structlog is imported, and the log is opened at the first event.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+LEVEL: Final = "warning"
+"""What is less is no news to the person at the command line, who reads the result."""
+
+
+def prepare() -> None:
+    """Make all events of this process those of a command, unless it has set up a log or does so later, as `serve`."""
+    if "structlog" in sys.modules:
+        _configure()
+    elif _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+
+
+class _Finder:
+    """Finds structlog, and sets it up once it is imported; other modules are left to the finders of Python."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, _target: ModuleType | None = None, /) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name == "structlog" else None
+        if spec and spec.loader:
+            spec.loader.__dict__["exec_module"] = partial(_executed, spec.loader.exec_module)
+        return spec
+
+
+_FINDER: Final = _Finder()
+
+
+def _executed(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    execute(module)
+    _configure()
+
+
+def _configure() -> None:
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure([_opening], structlog.make_filtering_bound_logger(LEVEL))
+
+
+def _opening(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The processor of the first event: open the log and log the event there.
+
+    `patron_ref` has a key of this run: the configuration, which names that of `serve`, may not be read yet.
+    """
+    from secrets import token_bytes
+
+    import structlog
+
+    from hkall_gateway import logs
+    from hkall_gateway.clock import now
+    from hkall_gateway.edge.log_console import drawing_on
+
+    stream = sys.stderr.buffer
+    logs.configure(stream, now, LEVEL, token_bytes(32), draw=drawing_on(stream, None, os.environ))
+    getattr(structlog.get_logger(), method)(**event)
+    raise structlog.DropEvent
