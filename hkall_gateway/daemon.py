@@ -50,7 +50,7 @@ from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins, tell_nobody
 from hkall_gateway.heartbeat import Heartbeat, no_report
 from hkall_gateway.library import library_of, new_request_id
-from hkall_gateway.machine import instance, number, runs
+from hkall_gateway.machine import instance, number, real_time, runs
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.http_post import AgentPost
@@ -334,9 +334,10 @@ class Daemon:
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
         if self._serving.protocols:
             await self._start_protocols()
-        await self._start_web()
+        favoured = await self._start_web()
         self._pulse.start()
-        LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._name, listening=len(self._ports))
+        numbers = {"log_version": VERSION, "instance": self._name, "listening": len(self._ports)}
+        LOG.info("daemon.started", version=__version__, real_time=favoured, **numbers)
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
@@ -348,12 +349,19 @@ class Daemon:
         await self.courier.start()
         self.rounds.start()
 
-    async def _start_web(self) -> None:
-        if self._web is None or self.config.web is None:
-            return
-        self._web.start()
+    async def _start_web(self) -> bool | None:
+        """Return whether the system grants the reactor real-time priority beside pages; None where there are none.
+
+        Pages of another process never stop from the view of this one: its reactor keeps the priority.
+        """
+        if self.config.web is None:
+            return None
+        if self._web is None:
+            return real_time(on=True)
+        favoured = self._web.start()
         for text in self.config.web.listen:
             await self._listen(text, self._web.site, shared=self.config.web.share_ports)
+        return favoured
 
     def _ncip_ports(self) -> list[tuple[str, Any]]:
         listens = self.config.ncip

@@ -48,12 +48,14 @@ def may_wake_late(by_ns: int) -> None:
     _c_library().prctl(_PR_SET_TIMERSLACK, by_ns, 0, 0, 0)
 
 
-def real_time(priority: int) -> bool:
-    """Give this thread a real-time priority, 0 for none; return whether the system grants it. Only on Linux.
+def real_time(*, on: bool) -> bool:
+    """Give this thread the lowest real-time priority, or take it away; return whether the system grants it.
 
-    Threads that it starts have none.
+    Threads that it starts have none. Source: sched(7).
     """
-    policy = os.SCHED_RR if priority else os.SCHED_OTHER
+    if sys.platform != "linux":
+        return False
+    policy, priority = (os.SCHED_RR, 1) if on else (os.SCHED_OTHER, 0)
     try:
         os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
     except OSError:

@@ -25,8 +25,6 @@ each step of a query, so several times for one line of a terminal: with equal wa
 the line is answered."""
 YOUNG: Final = (700, 10, 10)
 """Thresholds of the garbage collector while pages are made. A collection keeps the interpreter's lock for 0.5 µs an object."""
-REAL_TIME: Final = 1
-"""The lowest real-time priority. Source: sched(7)."""
 
 
 class Precedence:
@@ -44,8 +42,8 @@ class Precedence:
     def start(self) -> bool:
         """Prepare the reactor's thread. Return whether the system grants it real-time priority."""
         if self._may:
-            self._may = machine.real_time(REAL_TIME)
-            machine.real_time(0)
+            self._may = machine.real_time(on=True)
+            machine.real_time(on=False)
         machine.may_wake_late(REACTOR_LATE_NS)  # a thread with real-time priority is never late
         return self._may
 
@@ -56,7 +54,7 @@ class Precedence:
             sys.setswitchinterval(SWITCH_S)
             gc.set_threshold(*YOUNG)
             if self._may:
-                machine.real_time(REAL_TIME)
+                machine.real_time(on=True)
         self._pages += 1
         if self._may:
             self._processor = machine.processor()
@@ -70,7 +68,7 @@ class Precedence:
         if gc.get_threshold() == YOUNG:  # else the daemon has finished its start meanwhile
             gc.set_threshold(*self._usual_young)
         if self._may:
-            machine.real_time(0)
+            machine.real_time(on=False)
 
     def prepare_page(self) -> None:
         """Prepare this thread to make pages."""

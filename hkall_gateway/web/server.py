@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-import structlog
 from flask import Flask
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.threads import deferToThread
@@ -26,8 +25,6 @@ from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
 from hkall_gateway.web.precedence import Precedence
-
-LOG = structlog.get_logger()
 
 WAITING_PER_THREAD: Final = 16
 """Requests that may wait for each thread; for one more the page says that the gateway is busy."""
@@ -178,10 +175,13 @@ class WebServer:
         self._pages = PagesResource(reactor, self._pool, app, threads, precedence)
         self.site = WebSite(self._pages, bounds, reactor, proxies, most)
 
-    def start(self) -> None:
-        """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread."""
-        LOG.info("web.started", real_time=self._precedence.start())
+    def start(self) -> bool:
+        """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread.
+
+        Return whether the system grants the reactor real-time priority while pages are made.
+        """
         self._pool.start()
+        return self._precedence.start()
 
     async def stop(self) -> None:
         """Finish the pages in hand, then end the threads. The ports must be closed already."""

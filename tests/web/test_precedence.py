@@ -35,12 +35,12 @@ def page_thread() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def grants(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The priorities that were asked for, by a system that grants them all."""
-    asked = list[int]()
+def grants(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What was asked of a system that grants real-time priority: to have it, or no longer."""
+    asked = list[bool]()
 
-    def real_time(priority: int) -> bool:
-        asked.append(priority)
+    def real_time(*, on: bool) -> bool:
+        asked.append(on)
         return True
 
     monkeypatch.setattr(machine, "real_time", real_time)
@@ -75,20 +75,20 @@ def test_thresholds_that_were_set_while_a_page_was_made_stay() -> None:
 
 
 @linux
-def test_the_reactor_has_real_time_priority_only_while_pages_are_made(grants: list[int]) -> None:
+def test_the_reactor_has_real_time_priority_only_while_pages_are_made(grants: list[bool]) -> None:
     pages = Precedence(real_time=True)
     assert pages.start()
-    assert grants == [1, 0]
+    assert grants == [True, False]
     pages.begin()
     pages.begin()
     pages.end()
-    assert grants == [1, 0, 1]
+    assert grants == [True, False, True]
     pages.end()
-    assert grants == [1, 0, 1, 0]
+    assert grants == [True, False, True, False]
 
 
 @linux
-def test_a_process_that_answers_no_terminals_asks_for_no_priority(grants: list[int]) -> None:
+def test_a_process_that_answers_no_terminals_asks_for_no_priority(grants: list[bool]) -> None:
     pages = Precedence()
     assert not pages.start()
     pages.begin()
@@ -120,7 +120,7 @@ def test_a_system_that_grants_no_priority_is_asked_once_and_pages_are_drawn_anyw
 @linux
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two processors")
 def test_a_page_is_drawn_on_the_reactor_s_processor_and_waits_and_searches_anywhere(
-    grants: list[int], reactor_thread: ThreadPoolExecutor, page_thread: ThreadPoolExecutor, tmp_path: Path
+    grants: list[bool], reactor_thread: ThreadPoolExecutor, page_thread: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     pages = Precedence(real_time=True)
     turn, engine, seen = Turn(lambda: 0.0, pages), open_engine(f"sqlite:///{tmp_path / 'hkall.db'}"), dict[str, set[int]]()
@@ -159,9 +159,9 @@ def test_the_kernel_grants_the_priority_to_one_thread_if_the_process_may_have_it
     if os.geteuid() or not setpriv:
         pytest.skip("only root has the capability, and setpriv takes it away")
     asks = (
-        "from hkall_gateway import machine; import os, threading; said = machine.real_time(1); others = [];"
+        "from hkall_gateway import machine; import os, threading; said = machine.real_time(on=True); others = [];"
         "one = threading.Thread(target=lambda: others.append(os.sched_getscheduler(0))); one.start(); one.join();"
-        "mine = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK; back = machine.real_time(0);"
+        "mine = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK; back = machine.real_time(on=False);"
         "print(said, mine == os.SCHED_RR, others == [os.SCHED_OTHER], back, os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)"
     )
     without = () if capable else (setpriv, "--bounding-set=-sys_nice", "prlimit", "--rtprio=0")
