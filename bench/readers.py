@@ -30,7 +30,8 @@ def read(engine: Engine, readers: int, titles: int, go_on: Callable[[], bool]) -
 
     AssertionError if a query is refused.
     """
-    waits, bad, turn = list[float](), list[str](), Turn(time.perf_counter, Precedence())
+    waits, bad, precedence = list[float](), list[str](), Precedence()
+    turn = Turn(time.perf_counter, precedence)
     own = turn.engine(engine)
 
     def look(queries: Sequence[str]) -> None:
@@ -49,10 +50,12 @@ def read(engine: Engine, readers: int, titles: int, go_on: Callable[[], bool]) -
 
     asked = [[typed(titles, number) for number in range(mine, QUERIES * readers, readers)] for mine in range(readers)]
     looking = [Thread(target=look, args=(queries,)) for queries in asked]
+    precedence.begin()
     for thread in looking:
         thread.start()
     for thread in looking:
         thread.join()
+    precedence.end()
     assert not bad, bad[0]
     return waits
 

@@ -77,9 +77,9 @@ class Precedence:
     def share_processor(self) -> None:
         """Let this thread run on the reactor's processor alone: it is about to draw."""
         if self._processor >= 0:
-            os.sched_setaffinity(0, {self._processor})
+            machine.run_on({self._processor})
 
     def leave_processor(self) -> None:
         """Let this thread run anywhere: it is about to wait, or to work outside Python."""
         if self._processor >= 0:
-            os.sched_setaffinity(0, self._everywhere)
+            machine.run_on(self._everywhere)

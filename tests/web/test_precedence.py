@@ -89,13 +89,13 @@ def test_the_reactor_has_real_time_priority_only_while_pages_are_made(grants: li
 
 @linux
 def test_a_process_that_answers_no_terminals_asks_for_no_priority(grants: list[bool]) -> None:
-    pages = Precedence()
+    pages, everywhere = Precedence(), os.sched_getaffinity(0)
     assert not pages.start()
     pages.begin()
     pages.share_processor()
     pages.end()
     assert grants == []
-    assert len(os.sched_getaffinity(0)) == os.cpu_count()
+    assert os.sched_getaffinity(0) == everywhere
 
 
 @linux
@@ -107,18 +107,25 @@ def test_a_system_that_grants_no_priority_is_asked_once_and_pages_are_drawn_anyw
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", denied)
-    pages = Precedence(real_time=True)
+    pages, everywhere = Precedence(real_time=True), os.sched_getaffinity(0)
     assert not pages.start()
     begun = len(asked)
     pages.begin()
     pages.share_processor()
     pages.end()
     assert len(asked) == begun
-    assert len(os.sched_getaffinity(0)) == os.cpu_count()
+    assert os.sched_getaffinity(0) == everywhere
 
 
 @linux
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two processors")
+def test_a_processor_that_the_system_has_taken_away_stops_no_page() -> None:
+    everywhere = os.sched_getaffinity(0)
+    machine.run_on({max(everywhere) + 1_000})
+    assert os.sched_getaffinity(0) == everywhere
+
+
+@linux
+@pytest.mark.skipif(sys.platform == "linux" and len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 def test_a_page_is_drawn_on_the_reactor_s_processor_and_waits_and_searches_anywhere(
     grants: list[bool], reactor_thread: ThreadPoolExecutor, page_thread: ThreadPoolExecutor, tmp_path: Path
 ) -> None:

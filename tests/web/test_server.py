@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +139,38 @@ def test_a_page_asks_for_the_interpreter_s_lock_much_later_than_the_reactor(page
     of_a_page = int(pages.get("/late")[1])
     assert of_the_reactor < 1000
     assert of_a_page > 10 * SWITCH_S * 1e9
+
+
+def test_the_reactor_comes_first_while_a_page_is_made_and_no_longer(pages: Pages) -> None:
+    usual = sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as browser:
+        waiting = browser.submit(pages.get, "/slow")
+        assert pages.inside.acquire(timeout=10)
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+        pages.go_on.set()
+        assert waiting.result(10) == (200, b"slow")
+    assert until(lambda: sys.getswitchinterval() == usual)
+    assert usual > 2 * SWITCH_S
+
+
+def test_the_reactor_no_longer_comes_first_after_a_page_that_could_not_begin(pages: Pages) -> None:
+    usual = sys.getswitchinterval()
+
+    class Broken:
+        def render(self, _request: object) -> None:
+            raise ZeroDivisionError
+
+    pages.server._pages._others._wsgi = Broken()
+    assert pages.get("/quick")[0] == 500
+    assert sys.getswitchinterval() == usual
+
+
+def until(happened: Callable[[], bool]) -> bool:
+    """Whether it happens within ten seconds."""
+    end = time.monotonic() + 10
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.005)
+    return happened()
 
 
 def late_ns() -> int:
