@@ -75,6 +75,14 @@ def test_the_template_adds_only_the_number_of_the_gateway() -> None:
     assert list(filter(kept, several)) == [line for line in filter(kept, one) if not line.startswith("Description=")]
 
 
+def test_the_units_grant_the_real_time_priority_that_the_gateway_asks_for_beside_pages() -> None:
+    allowed, denied = keys("SystemCallFilter")
+    assert keys("LimitRTPRIO") == ["1"]
+    assert keys("RestrictRealtime") in ([], ["no"])
+    calls = system_calls(allowed) - system_calls(denied.removeprefix("~"))
+    assert {"sched_setscheduler", "sched_setaffinity", "getcpu"} <= calls
+
+
 def keys(name: str) -> list[str]:
     return [line.partition("=")[2] for line in UNIT.read_text().splitlines() if line.startswith(f"{name}=")]
 
@@ -143,7 +151,15 @@ def test_the_watchdog_gets_signs_of_life_only_while_the_main_loop_runs(gateway: 
     os.kill(gateway.pid, signal.SIGCONT)
 
 
-def test_a_gateway_keeps_within_the_system_calls_and_the_memory_that_the_units_allow(gateway: Gateway, tmp_path: Path) -> None:
+@pytest.fixture
+def pages(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(reactor, tmp_path, pages=True)
+    yield made
+    made.end()
+
+
+def test_a_gateway_with_pages_keeps_within_the_system_calls_and_the_memory_of_the_units(pages: Gateway, tmp_path: Path) -> None:
+    gateway = pages
     strace = program("strace", "strace")
     if run(strace, "-o", os.devnull, "true").returncode:
         pytest.skip("strace may not trace here")
@@ -155,13 +171,15 @@ def test_a_gateway_keeps_within_the_system_calls_and_the_memory_that_the_units_a
     gateway.start()
     gateway.counter()
     gateway.request("s-1")
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.ports.web}/search?q=Dune", timeout=PATIENCE_S) as page:
+        assert page.status == 200
     os.kill(gateway.pid, signal.SIGHUP)
     until(lambda: "config.changed" in gateway.log(), "the reload")
     gateway.stop()
     made = set(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "calls").read_text(errors="replace"), re.MULTILINE))
     if os.geteuid() == 0:
         made -= {"fchown"}  # SQLite gives its files to the database's owner, for root only; the service is no root
-    assert {"prlimit64", "accept4", "fdatasync"} <= made
+    assert {"prlimit64", "accept4", "fdatasync", "sched_setscheduler"} <= made
     assert made <= calls
 
 
