@@ -336,8 +336,14 @@ class Daemon:
             await self._start_protocols()
         favoured = await self._start_web()
         self._pulse.start()
-        numbers = {"log_version": VERSION, "instance": self._name, "listening": len(self._ports)}
-        LOG.info("daemon.started", version=__version__, real_time=favoured, **numbers)
+        LOG.info(
+            "daemon.started",
+            version=__version__,
+            log_version=VERSION,
+            instance=self._name,
+            listening=len(self._ports),
+            real_time=favoured,
+        )
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:

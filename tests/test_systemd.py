@@ -76,11 +76,9 @@ def test_the_template_adds_only_the_number_of_the_gateway() -> None:
 
 
 def test_the_units_grant_the_real_time_priority_that_the_gateway_asks_for_beside_pages() -> None:
-    allowed, denied = keys("SystemCallFilter")
     assert keys("LimitRTPRIO") == ["1"]
     assert keys("RestrictRealtime") in ([], ["no"])
-    calls = system_calls(allowed) - system_calls(denied.removeprefix("~"))
-    assert {"sched_setscheduler", "sched_setaffinity", "getcpu"} <= calls
+    assert {"sched_setscheduler", "sched_setaffinity", "getcpu"} <= permitted_calls()
 
 
 def keys(name: str) -> list[str]:
@@ -95,6 +93,12 @@ def system_calls(group: str) -> set[str]:
         if name and not name.startswith("#"):
             found |= system_calls(name) if name.startswith("@") else {name}
     return found
+
+
+def permitted_calls() -> set[str]:
+    """The system calls that the unit lets the service make."""
+    allowed, denied = keys("SystemCallFilter")
+    return system_calls(allowed) - system_calls(denied.removeprefix("~"))
 
 
 # ---- a daemon
@@ -152,35 +156,33 @@ def test_the_watchdog_gets_signs_of_life_only_while_the_main_loop_runs(gateway: 
 
 
 @pytest.fixture
-def pages(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
+def whole(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway with pages."""
     made = Gateway(reactor, tmp_path, pages=True)
     yield made
     made.end()
 
 
-def test_a_gateway_with_pages_keeps_within_the_system_calls_and_the_memory_of_the_units(pages: Gateway, tmp_path: Path) -> None:
-    gateway = pages
+def test_a_gateway_with_pages_keeps_within_the_system_calls_and_the_memory_of_the_units(whole: Gateway, tmp_path: Path) -> None:
     strace = program("strace", "strace")
     if run(strace, "-o", os.devnull, "true").returncode:
         pytest.skip("strace may not trace here")
-    allowed, denied = keys("SystemCallFilter")
-    calls = system_calls(allowed) - system_calls(denied.removeprefix("~"))
     memory = (sys.executable, "-c", NO_WRITE_AND_EXECUTE)
     kernel_can = run(*memory, "/bin/true").returncode == 0  # from Linux 6.3
-    gateway._under = (strace, "-D", "-f", "-qq", "-o", str(tmp_path / "calls"), *(memory if kernel_can else ()))
-    gateway.start()
-    gateway.counter()
-    gateway.request("s-1")
-    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.ports.web}/search?q=Dune", timeout=PATIENCE_S) as page:
+    whole._under = (strace, "-D", "-f", "-qq", "-o", str(tmp_path / "calls"), *(memory if kernel_can else ()))
+    whole.start()
+    whole.counter()
+    whole.request("s-1")
+    with urllib.request.urlopen(f"http://127.0.0.1:{whole.ports.web}/search?q=Dune", timeout=PATIENCE_S) as page:
         assert page.status == 200
-    os.kill(gateway.pid, signal.SIGHUP)
-    until(lambda: "config.changed" in gateway.log(), "the reload")
-    gateway.stop()
+    os.kill(whole.pid, signal.SIGHUP)
+    until(lambda: "config.changed" in whole.log(), "the reload")
+    whole.stop()
     made = set(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "calls").read_text(errors="replace"), re.MULTILINE))
     if os.geteuid() == 0:
         made -= {"fchown"}  # SQLite gives its files to the database's owner, for root only; the service is no root
     assert {"prlimit64", "accept4", "fdatasync", "sched_setscheduler"} <= made
-    assert made <= calls
+    assert made <= permitted_calls()
 
 
 # ---- its sockets

@@ -50,7 +50,7 @@ Rank = tuple[bool, int, bool, float, float, str, str]
 
 @dataclass(frozen=True, slots=True)
 class LenderChoice:
-    """What the choice of lenders depends on, apart from the copies.
+    """The input of the choice of lenders, without the copies.
 
     `partners` and `records` are by agency; `own` is our agency, whose copies are not asked for; `volume`: "" fits each copy;
     `tried` are the agencies asked already.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Set
 from typing import Final
 
 from hkall_gateway import machine
@@ -35,15 +36,16 @@ class Precedence:
     """
 
     def __init__(self, *, real_time: bool = False) -> None:
-        self._may, self._processor, self._pages = real_time and sys.platform == "linux", -1, 0
-        self._everywhere = os.sched_getaffinity(0) if self._may else set[int]()
+        self._may, self._processor, self._pages = real_time, -1, 0
+        self._everywhere: Set[int] = frozenset()
         self._usual_switch_s, self._usual_young = sys.getswitchinterval(), gc.get_threshold()
 
     def start(self) -> bool:
         """Prepare the reactor's thread. Return whether the system grants it real-time priority."""
+        self._may = self._may and machine.real_time(on=True)
         if self._may:
-            self._may = machine.real_time(on=True)
             machine.real_time(on=False)
+            self._everywhere = os.sched_getaffinity(0)
         machine.may_wake_late(REACTOR_LATE_NS)  # a thread with real-time priority is never late
         return self._may
 

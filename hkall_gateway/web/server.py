@@ -1,4 +1,4 @@
-"""The pages' HTTP server: Flask on a bounded pool of threads, with the limits of every port of ours.
+"""The HTTP server of the pages: Flask on a bounded pool of threads, with the connection limits of every port.
 
 The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`, which gives way to
 the reactor much sooner than the reactor to it. Searches and titles, for which nobody has to log in, get at most half of the

@@ -75,16 +75,8 @@ class Turn:
                 self._give()
 
         def end(connection: Any, *_args: Any) -> None:
-            if not connection.info.pop("turn", None):
-                return
-            with self._lock:
-                kept = self.held
-                if kept:
-                    self._asking_since = -1.0
-            if not kept:
+            if connection.info.pop("turn", None):
                 self._take()
-            else:
-                self._reactor.share_processor()
 
         event.listen(own, "before_cursor_execute", begin)
         event.listen(own, "after_cursor_execute", end)
@@ -99,17 +91,22 @@ class Turn:
                     self._waiting[0].notify()  # the others would wake in vain
 
     def _take(self) -> None:
-        """Wait in line until the turn is free, or until its owner's statement has taken longer than LONG_S."""
+        """Take the turn, or keep it after a statement during which nobody else took it."""
         with self._lock:
-            mine = threading.Condition(self._lock)
-            self._waiting.append(mine)
-            try:
-                while self._waiting[0] is not mine or (self._owner and not self._asks_long()):
-                    mine.wait(LONG_S)
-            finally:
-                self._waiting.remove(mine)
+            if not self.held:
+                self._wait_in_line()
             self._owner, self._asking_since = threading.get_ident(), -1.0
         self._reactor.share_processor()
+
+    def _wait_in_line(self) -> None:
+        """Wait until the turn is free, or until its owner's statement has taken longer than LONG_S. Called with the lock."""
+        mine = threading.Condition(self._lock)
+        self._waiting.append(mine)
+        try:
+            while self._waiting[0] is not mine or (self._owner and not self._asks_long()):
+                mine.wait(LONG_S)
+        finally:
+            self._waiting.remove(mine)
 
     def _asks_long(self) -> bool:
         return 0 <= self._asking_since <= self._seconds() - LONG_S

@@ -26,7 +26,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a world file: a small library and whatever else is said."""
+    """Writes a world file: HEAD, a small library, followed by the given text."""
 
     def written(text: str, name: str = "w.toml", head: str = HEAD) -> Path:
         file = tmp_path / name

@@ -137,8 +137,8 @@ def test_a_page_is_drawn_on_the_reactor_s_processor_and_waits_and_searches_anywh
     event.listen(own, "before_cursor_execute", lambda *_: seen.update(statement=os.sched_getaffinity(0)))
 
     def begin() -> None:
-        os.sched_setaffinity(0, {last})
         pages.start()
+        os.sched_setaffinity(0, {last})
         pages.begin()
 
     def draw() -> None:

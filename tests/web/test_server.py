@@ -33,7 +33,7 @@ THREADS = 2
 
 
 class Silent:
-    """Refusals that nobody counts."""
+    """A counter of refusals that ignores them."""
 
     def note(self, *_: str) -> None:
         """Ignored."""

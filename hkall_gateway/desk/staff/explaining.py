@@ -32,7 +32,7 @@ Decide = Callable[[Context, BorrowerFacts], Any]
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuestion:
-    """One question that the desk can explain: the function that decides it, the rules behind a yes, and whose facts it reads.
+    """A question to the desk, with the function that decides it, the rules for a yes, and the card of the patron.
 
     `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
     """

@@ -52,7 +52,9 @@ class Match:
 
 
 def search(unit: Queries, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
-    """Return at most `most` requests, each once. Matches by number come first, then by barcode, card and title, newest first.
+    """Search requests by number, barcode, card and title, in this order, and return up to `most` of them.
+
+    A request is in the result once. The matches of each kind are sorted, newest first.
 
     `cards` are all cards of the person whose card `words` may be, `agency` is our library.
     """
