@@ -200,7 +200,7 @@ def test_a_unit_that_waited_too_long_for_a_lock_is_tried_again_and_the_others_ar
     site: Site, postgres_engine: Engine
 ) -> None:
     holder = Holder(postgres_engine)
-    tries = iter((lambda: None, holder.let_go))
+    tries = iter((lambda: None, lambda: None, holder.let_go))
     held, other = site.database.run(touch, lambda: next(tries)()), site.database.run(write, "a")
     assert site.all(held, other) == ["touched", "a"]
     assert site.draws  # it paused for a drawn time in between

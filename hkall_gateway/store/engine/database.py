@@ -134,12 +134,17 @@ class _Groups:
         with self._watch("writer", len(jobs)):
             return run_group(connection, self._make_unit, jobs, draw=self._draw)
 
-    def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> End | None:
-        """Run a group except for its commit, as `begin_group`. A group that could not begin is not measured."""
+    def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Callable[[], GroupResult[Job[Any]]] | None:
+        """Run a group except for its commit, as `begin_group`. A group that must run again is not measured."""
         watching = ExitStack()
         watching.enter_context(self._watch("writer", len(jobs)))
-        end = begin_group(connection, self._make_unit, jobs, self._draw)
-        return partial(_ended, end, watching) if end else None
+        end = begin_group(connection, self._make_unit, jobs)
+        return partial(self._end, connection, jobs, end, watching) if end else None
+
+    def _end(self, connection: Connection, jobs: Sequence[Job[Any]], end: End, watching: ExitStack) -> GroupResult[Job[Any]]:
+        with watching:
+            result = end()
+        return result or self.write_patiently(connection, jobs)
 
     def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
         """Run a group on a thread, which may wait for another process."""
@@ -148,11 +153,6 @@ class _Groups:
             return self.write(connection, jobs)
         finally:
             _wait(connection, 0)
-
-
-def _ended(end: End, watching: ExitStack) -> GroupResult[Job[Any]]:
-    with watching:
-        return end()
 
 
 def _wait(connection: Connection, wait_ms: int) -> None:

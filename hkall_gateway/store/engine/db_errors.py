@@ -61,11 +61,16 @@ def classify(connection: Connection, error: BaseException) -> DbErrorClass:
         return DbErrorClass.CONFLICT
     if _is_gone(connection):
         return DbErrorClass.LOST
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if getattr(cause, "sqlite_errorcode", 0) & _PRIMARY == SQLITE_BUSY:
+    if is_file_locked(error):
         return DbErrorClass.BUSY
     state = _state(error)
     return STATES.get(state) or STATES.get(state[:2], DbErrorClass.BUG)
+
+
+def is_file_locked(error: BaseException) -> bool:
+    """Return whether another process has the SQLite file locked."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return bool(getattr(cause, "sqlite_errorcode", 0) & _PRIMARY == SQLITE_BUSY)
 
 
 def certainly_undone(error: BaseException) -> bool:
