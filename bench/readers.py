@@ -41,7 +41,7 @@ def read(engine: Engine, readers: int, titles: int, go_on: Callable[[], bool]) -
                     return
                 begun = time.perf_counter()
                 with turn:
-                    found = search(connection, query, lambda _agency, status: status == "Available On Shelf")
+                    found = search(connection, query, lambda _agency, status, *_facts: status == "Available On Shelf")
                     connection.rollback()
                 waits.append(time.perf_counter() - begun)
                 if not isinstance(found, FoundTitles):

@@ -17,7 +17,7 @@ from hkall_gateway.desk.messages.commands import CancelRequest, RequestTitle
 from hkall_gateway.desk.messages.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import not_theirs
-from hkall_gateway.rules import policy
+from hkall_gateway.rules import lenders, policy
 from hkall_gateway.rules.dates.service_windows import suspended
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
@@ -295,7 +295,8 @@ def _another(context: Context, rival: Request, lender: Candidate) -> bool:
     """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
     in_use = copies_in_use(context.unit, rival.bib_id)
     copies = [c for c in context.unit.copies(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked]
-    return any(not skip for skip in choosing.reasons(context, copies, rival.volume, in_use))
+    choice = choosing.choice_today(context, {lender.agency}, rival.volume, in_use)
+    return any(not lenders.passed_over(copy, choice) for copy in copies)
 
 
 # ---- the patron cancels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,9 +15,9 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
-from hkall_gateway.rules import policy
-from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
-from hkall_gateway.rules.lenders import InUse
+from hkall_gateway.rules import lenders, policy
+from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.lenders import InUse, LenderChoice
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
@@ -26,7 +26,7 @@ from hkall_gateway.store.in_use import copies_in_use
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.search import searching, titles
 from hkall_gateway.store.search.query import BadQuery, SearchField
-from hkall_gateway.store.search.searching import FoundTitles
+from hkall_gateway.store.search.searching import FoundTitles, IsAvailable
 
 MOST_VOLUMES: Final = 200
 """Volumes of a title that can be chosen from."""
@@ -85,10 +85,9 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     if not copies:
         return None
     in_use = copies_in_use(context.unit, bib_id)
-    against = choosing.reasons(context, copies, "", in_use)
-    sent = [copy for copy, reason in zip(copies, against, strict=True) if not reason]
-    keys = {copy.key for copy in sent}
-    seen = [CopySeen(copy, _state(context, copy, in_use, sendable=copy.key in keys)) for copy in copies]
+    choice = choosing.choice_today(context, {copy.agency for copy in copies}, in_use=in_use)
+    sent = [copy for copy in copies if not lenders.passed_over(copy, choice)]
+    seen = [CopySeen(copy, _state(copy, choice)) for copy in copies]
     volumes = sorted({copy.volume for copy in copies}, key=shelving_key)[:MOST_VOLUMES]
     partners = context.unit.partners({copy.agency for copy in copies})
     return TitleSeen(
@@ -150,12 +149,12 @@ def _refusal(
     return refused(answer) if isinstance(answer, Refusal) else None
 
 
-def _state(context: Context, copy: Holding, in_use: InUse, *, sendable: bool) -> CopyState:
-    if copy.key in in_use.held:
+def _state(copy: Holding, choice: LenderChoice) -> CopyState:
+    if copy.key in choice.in_use.held:
         return CopyState.IN_USE
-    if sendable:
+    if not lenders.passed_over(copy, choice):
         return CopyState.AVAILABLE
-    ours, rules = copy.agency == context.library.agency, context.library.policy
+    ours, rules = copy.agency == choice.own, choice.policy
     on_shelf = availability(copy.status, rules.local_available_statuses if ours else rules.lendable_statuses)
     if on_shelf is not Availability.AVAILABLE:
         return CopyState.OUT
@@ -167,21 +166,13 @@ def _place(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
     return copy.agency != own, seen.state is not CopyState.AVAILABLE, copy.agency, shelving_key(copy.volume), copy.barcode
 
 
-def _is_available(context: Context) -> Callable[[str, str], bool]:
-    """Return whether a lendable copy of a library, with this word for its state, is on our shelf or may be asked for."""
-    own, rules = context.library.agency, context.library.policy
-    partners = context.unit.partners(context.unit.circuits.listed(MOST_LIBRARIES))
-    lending = {
-        agency
-        for agency, partner in partners.items()
-        if partner.lending and not stopped_with(agency, "borrow_request", rules, context.now)
-    }
+def _is_available(context: Context) -> IsAvailable:
+    """Return whether a title's page shows such a copy as available, if no request of ours holds it."""
+    choice_of = cache(lambda agency: choosing.choice_today(context, {agency}))
 
     @cache
-    def is_available(agency: str, status: str) -> bool:
-        if agency != own and agency not in lending:
-            return False
-        listed = rules.local_available_statuses if agency == own else rules.lendable_statuses
-        return availability(status, listed) is Availability.AVAILABLE
+    def is_available(agency: str, status: str, material: str, lendable: bool) -> bool:
+        copy = Holding(agency, "", "", "", status=status, material=material, lendable=lendable)
+        return _state(copy, choice_of(agency)) is CopyState.AVAILABLE
 
     return is_available

@@ -77,7 +77,7 @@ def load_csv(config: Path, rows: str, *options: str) -> Result:
 def found(config: Path, typed: str) -> list[str]:
     engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
-        result = search(connection, typed, lambda _agency, _status: True)
+        result = search(connection, typed, lambda *_facts: True)
     engine.dispose()
     assert isinstance(result, FoundTitles)
     return [title.bib_id for title in result.titles]

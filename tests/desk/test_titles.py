@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,33 @@ def test_the_search_counts_libraries_that_could_lend(world: World) -> None:
     found = ask(world, titles.search_titles, "emma")
     assert isinstance(found, FoundTitles)
     assert [one.agencies for one in found.titles] == [("CUHK", "HKU")]
+
+
+def available_at(world: World, typed: str) -> dict[str, tuple[str, ...]]:
+    """The libraries with an available copy, by title, as a search for available titles lists them."""
+    found = ask(world, titles.search_titles, typed, available=True)
+    assert isinstance(found, FoundTitles)
+    return {one.bib_id: one.agencies for one in found.titles}
+
+
+def test_search_and_title_page_agree_about_every_copy(world: World) -> None:
+    kinds = list(product(("book", "map"), (True, False), ("Available On Shelf", "On Loan", "AVAILABLE")))
+    copies = [
+        Holding(agency, f"{agency}{n}", f"b-{agency}-{n}", "Emma", material=material, lendable=lendable, status=status)
+        for agency in ("HKU", "CUHK", "LU", "NOBODY")
+        for n, (material, lendable, status) in enumerate(kinds, start=10)
+    ]
+    put(world, *copies)
+    lent_through_us(world, "CUHK", "CUHK10")
+    on_the_title_page = {
+        copy.bib_id: (copy.agency,)
+        for copy in copies
+        if [one.state for one in seen(world, copy.bib_id).copies] == [CopyState.AVAILABLE]
+    }
+    found = available_at(world, "emma")
+    assert found == on_the_title_page
+    assert "b-CUHK-10" not in found
+    assert set(found.values()) == {("HKU",), ("CUHK",), ("LU",)}
 
 
 def test_the_number_of_libraries_counts_ours(world: World) -> None:

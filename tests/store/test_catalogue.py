@@ -34,7 +34,7 @@ def _titles(store: Immediate) -> dict[str, dict[str, Any]]:
 
 
 def found(store: Immediate, typed: str) -> list[str]:
-    result = store.now(lambda unit: search(unit.connection, typed, lambda _agency, _status: True))
+    result = store.now(lambda unit: search(unit.connection, typed, lambda *_facts: True))
     assert isinstance(result, FoundTitles)
     return [title.bib_id for title in result.titles]
 

@@ -139,7 +139,7 @@ def both(engine: Engine) -> Iterator[Immediate]:
 
 def _search(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> FoundTitles | BadQuery:
     def ask(unit: Unit) -> FoundTitles | BadQuery:
-        return search(unit.connection, typed, lambda _agency, status: status == ON_SHELF, field, **more)  # type: ignore[arg-type]
+        return search(unit.connection, typed, lambda _agency, status, *_facts: status == ON_SHELF, field, **more)  # type: ignore[arg-type]
 
     return store.now(ask)
 
@@ -380,6 +380,6 @@ def test_only_a_connection_that_searches_reads_its_file_as_memory(tmp_path: Path
 
     with engine.connect() as searching, engine.connect() as writing:
         assert mapped(searching) == 0
-        search(searching, "dune", lambda _agency, _status: True)
+        search(searching, "dune", lambda *_facts: True)
         assert (mapped(searching), mapped(writing)) == (MAPPED, 0)
     engine.dispose()

@@ -117,14 +117,13 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     return sorted(possible, key=rank)
 
 
-def reasons(context: Context, copies: Sequence[Holding], volume: str, in_use: InUse) -> list[str]:
-    """The reason against asking for each copy, "" for an available one; a library closed today counts as open.
+def choice_today(context: Context, agencies: Collection[str], volume: str = "", in_use: InUse = NOT_IN_USE) -> LenderChoice:
+    """Return the choice among copies of these libraries, where a library that is closed today counts as open.
 
-    `volume` is the one that is wanted; "" fits each copy.
+    `lenders.passed_over` decides with it whether a copy is available. `volume` is the wanted volume; "" fits each copy.
     """
-    known = _open(records(context.unit, context.now, {c.agency for c in copies}, weighed=False))
-    choice = replace(_choice(context, {c.agency for c in copies}, volume), records=known, in_use=in_use)
-    return [lenders.passed_over(copy, choice) for copy in copies]
+    known = _open(records(context.unit, context.now, agencies, weighed=False))
+    return replace(_choice(context, agencies, volume), records=known, in_use=in_use)
 
 
 def _gone(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Integer, Select, bindparam, select, text
+from sqlalchemy import Connection, Integer, Select, bindparam, exists, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from hkall_gateway.store.engine.among import AMONG, VALUES
@@ -18,7 +18,7 @@ from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.connect import read_as_memory
 from hkall_gateway.store.search.index import WEIGHTS, in_pairs
 from hkall_gateway.store.search.query import BadQuery, SearchField, TitleQuery, parse
-from hkall_gateway.store.tables import HOLDINGS, TITLES
+from hkall_gateway.store.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
 
 MOST: Final = 300
 """Hits that are ranked and counted: a reader who has more narrows the search."""
@@ -28,12 +28,12 @@ PAGE: Final = 20
 BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
 """Fields whose query may be the beginning of a title."""
 
-H, T = HOLDINGS.c, TITLES.c
+H, R, T = HOLDINGS.c, REQUESTS.c, TITLES.c
 Cells = list[Any]
 Keys = list[str]
 """Of a title: its sort key, its author's, the `bib_id`, the linked title's sort key. Lists sort faster than objects do."""
-IsAvailable = Callable[[str, str], bool]
-"""Whether a lendable copy of this library, with this word for its state, is available."""
+IsAvailable = Callable[[str, str, str, bool], bool]
+"""Whether a copy that no request of ours holds is available, by its library, status, material and whether it may be lent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,8 @@ def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailab
 def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
     """Return the libraries that have a copy available, by title."""
     found: dict[str, set[str]] = {}
-    for bib, agency, status in copies:
-        if is_available(agency, status):
+    for bib, agency, *facts in copies:
+        if is_available(agency, *facts):
             found.setdefault(bib, set()).add(agency)
     return found
 
@@ -223,4 +223,5 @@ def _of_titles(statement: Select[Any], bib_id: ColumnElement[str]) -> Mapping[st
 
 
 _SHOWN: Final = _of_titles(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)
-_COPIES: Final = _of_titles(select(H.bib_id, H.agency, H.status).where(H.lendable), H.bib_id)
+_HELD: Final = exists().where(R.item_barcode == H.barcode, R.item_agency == H.agency, IS_IN_HAND)
+_COPIES: Final = _of_titles(select(H.bib_id, H.agency, H.status, H.material, H.lendable).where(~_HELD), H.bib_id)
