@@ -26,7 +26,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
-from hkall_gateway.store import cards
+from hkall_gateway.store import cards, unannounced
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -95,7 +95,9 @@ def _of_copy(unit: Unit, barcode: str, library: Library) -> tuple[str, str] | Re
     if any(request.side is Side.BORROWING for request in unit.requests_with(barcode)):
         return Reason.HOLDS_NOT_ALLOWED
     ours = unit.holding(ItemKey(library.agency, barcode))
-    return (ours.bib_id, ours.volume) if ours else Reason.UNKNOWN_ITEM
+    if ours:
+        return ours.bib_id, ours.volume
+    return Reason.HOLDS_NOT_ALLOWED if unannounced.copies_with(unit, barcode) else Reason.UNKNOWN_ITEM
 
 
 def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
@@ -133,11 +135,15 @@ def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | R
 
 
 def _mine(unit: Unit, ask: Hold, library: Library) -> Request | Reason:
-    """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled."""
+    """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
+
+    A cancelled request that its lender has not confirmed yet is meant only where no other fits.
+    """
     ours = unit.holding(ItemKey(library.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
     meant = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
     waiting = [r for r in meant if r.position in WAITING]
+    waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:
         return waiting[0]
     return Reason.AMBIGUOUS_ITEM if waiting else Reason.WRONG_POSITION if meant else Reason.UNKNOWN_REQUEST
