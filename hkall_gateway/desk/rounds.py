@@ -269,7 +269,9 @@ class Rounds:
         """Run every round that is due. One that fails is tried again when its lease has run out; the others go on."""
         jobs = {job.name: job for job in await self._store.read(found.jobs)}
         for name in ROUNDS:
-            if name not in jobs or jobs[name].free(self._now()):
+            if self._stopping:
+                return
+            if name not in jobs or jobs[name].free(self._now(), self._instance):
                 await self._try(name)
 
     async def do(self, name: str, due_only: bool = False) -> int:

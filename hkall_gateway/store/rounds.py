@@ -162,9 +162,9 @@ class RoundState:
         """Return for how many seconds it has been due; 0 before that."""
         return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
 
-    def free(self, now: datetime) -> bool:
-        """Return whether it is due and no gateway is running it."""
-        held = self.lease_until is not None and self.lease_until >= now
+    def free(self, now: datetime, who: str = "") -> bool:
+        """Return whether it is due and no other gateway is running it; `who` is the gateway that asks."""
+        held = self.lease_until is not None and self.lease_until >= now and self.claimed_by != who
         return not held and (self.next_run is None or self.next_run <= now)
 
 

@@ -354,6 +354,41 @@ def test_a_gateway_looks_when_it_starts_and_every_minute_after(library: DeskWorl
     assert timer.waiting == []
 
 
+def test_round_that_was_interrupted_goes_on_at_once_after_the_restart(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    clock = HalfSeconds()
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, clock, "here", batch=2)
+    running = ensureDeferred(rounds.run_due())
+    ensureDeferred(rounds.stop())
+    clock.waiting.pop()[1]()
+    finished(running)
+    assert len(library.told()) == 2
+
+    library.go_to("2017-03-17 00:01")
+    finished(library.gateway("here").run_due())
+
+    assert len(library.told()) == 3
+
+
+def test_stop_leaves_the_remaining_rounds_unclaimed(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    clock = HalfSeconds()
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, clock, "here", batch=2)
+    running = ensureDeferred(rounds.run_due())
+    ensureDeferred(rounds.stop())
+    clock.waiting.pop()[1]()
+    finished(running)
+
+    later = list(ROUNDS)[list(ROUNDS).index("overdue") + 1 :]
+    assert later
+    claimed = {job.name for job in library.store.now(store_rounds.jobs) if job.claimed_by}
+    assert claimed == {"overdue"}
+    finished(library.gateway("other").run_due())
+    assert all(library.job(name).last_run == library.now for name in later)
+
+
 def test_a_round_that_fails_does_not_stop_the_others(library: DeskWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     library.lent_out()
     library.go_to("2017-03-17 00:00")
