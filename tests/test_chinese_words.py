@@ -1,4 +1,4 @@
-"""One Chinese word for a thing: 申請 is a request, 預約 a hold at the own library, for which HKALL has only the hold shelf."""
+"""One Chinese word for each thing in letters, pages, slips, terminals' messages and published rules."""
 
 from __future__ import annotations
 
@@ -6,9 +6,31 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from hkall_gateway.mail.letters import OUR_REASONS, REASONS
 from hkall_gateway.rules.published_rules import SENTENCES
+from hkall_gateway.rules.settings import CATEGORIES
 from hkall_gateway.sip2.screen_messages import EN, GOOD, WORDS, ZH
 from tests.web import catalogue
+
+GLOSSARY = {
+    "lender": ("借出館", ("借出圖書館",)),
+    "owner": ("藏書館", ("所屬館", "擁有此書的圖書館")),
+    "home library": ("所屬圖書館", ("本屬圖書館",)),
+    "patron's card": ("讀者證", ("圖書證", "借書證")),
+    "patron": ("讀者", ("借書人", "用戶")),
+    "book": ("圖書", ("書籍",)),
+    "last pickup day": ("領取期限", ("取書期限",)),
+    "pickup location": ("領取地點", ("取書地點",)),
+    "hold shelf": ("預約書架", ("預約架", "留書架")),
+    "recall": ("催還", ("召回", "追還")),
+    "PIN, password": ("密碼", ("個人識別碼", "口令")),
+    "send home": ("送還", ("寄還", "退還")),
+    "title": ("書名", ("題名",)),
+    "you": ("您", ("你", "閣下")),
+}
+"""Each thing in English, its Chinese word, and words that a text must not use for it."""
 
 HOLD = re.compile(r"\bholds?\b", re.IGNORECASE)
 REQUEST, HELD = "申請", "預約"
@@ -23,6 +45,33 @@ def pairs() -> Iterator[tuple[str, str]]:
     for message in catalogue.chinese():
         if message.id:
             yield str(message.id), str(message.string)
+
+
+def chinese_texts() -> Iterator[str]:
+    """Every Chinese text that a patron, a terminal or a clerk may read."""
+    for _, chinese in pairs():
+        yield chinese
+    for path in sorted(LETTERS.glob("*.zh-Hant.txt")):
+        yield path.read_text("utf-8")
+    for table in (REASONS, OUR_REASONS):
+        yield from (words["zh-Hant"] for words in table.values())
+    for category in CATEGORIES:
+        yield category.label_zh
+
+
+@pytest.mark.parametrize("thing", GLOSSARY)
+def test_chinese_texts_use_the_word_of_the_glossary(thing: str) -> None:
+    word, others = GLOSSARY[thing]
+    texts = list(chinese_texts())
+    assert [text for text in texts if any(other in text for other in others)] == []
+    assert any(word in text for text in texts)
+
+
+def test_published_rule_about_lenders_does_not_say_that_our_library_never_lends() -> None:
+    english, chinese = SENTENCES["R3"]
+    assert "our own" in english
+    assert "本館讀者申請的圖書" in chinese
+    assert "從不" not in chinese
 
 
 def test_a_hold_has_a_word_of_its_own() -> None:

@@ -21,6 +21,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Partner, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
 
+LAST_LENDER: Mapping[str, str] = {"en": "The last library that was asked", "zh-Hant": "最後一所圖書館"}
 NO_TITLE: Mapping[str, str] = {"en": "(without a title)", "zh-Hant": "（沒有書名）"}
 # fmt: off
 REASONS: Mapping[str, Mapping[str, str]] = {
@@ -38,6 +39,22 @@ REASONS: Mapping[str, Mapping[str, str]] = {
 # fmt: on
 """Why a library did not lend, in words for patrons; a reason without a row is the library's own words, sent literally
 (R37, R38). Source: rules.decline_reasons."""
+
+# fmt: off
+OUR_REASONS: Mapping[str, Mapping[str, str]] = {
+    "none on the shelf": {"en": "%(lender)s had no copy on its shelf.",
+                          "zh-Hant": "%(lender)s 的書架上沒有此書。"},
+    "silence":           {"en": "%(lender)s did not answer our request.",
+                          "zh-Hant": "%(lender)s 沒有回覆我們的申請。"},
+    "not reached":       {"en": "%(lender)s could not be reached.",
+                          "zh-Hant": "我們未能聯絡 %(lender)s。"},
+    "never sent":        {"en": "%(lender)s did not send the book.",
+                          "zh-Hant": "%(lender)s 未有寄出此書。"},
+    "lent to another":   {"en": "%(lender)s sent its copy for another request: another of our readers has borrowed it.",
+                          "zh-Hant": "%(lender)s 的複本已由本館另一讀者借得。"},
+}
+# fmt: on
+"""The same reasons where this gateway found them, as sentences of our own: the lender did not say them."""
 
 _WEEKDAYS_ZH = "一二三四五六日"
 _TEXT = Environment(
@@ -121,6 +138,15 @@ def language_of(borrower: Borrower, sender: Sender) -> str:
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
+def our_sentence(reason: str, lender: str, language: str) -> str:
+    """Return our own sentence about why the last lender did not lend; "" for a reason that the lender gave.
+
+    `lender` is its name; "" where it is not known.
+    """
+    row = OUR_REASONS.get(reason)
+    return filled(row[language], lender=lender or LAST_LENDER[language]) if row else ""
+
+
 def reason_in_words(reason: str, language: str) -> str:
     """The reason of a decline in words; one without a row in REASONS is the library's own words without the full stop."""
     row = REASONS.get(reason)
@@ -162,6 +188,7 @@ def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fact
         "due": in_words(due, language),
         "old_due": in_words(letter.old_due, language),
         "reason": reason_in_words(letter.reason, language),
+        "our_sentence": our_sentence(letter.reason, sender.lender(facts.lender, language), language),
         "record_url": sender.record_url,
     }
     late = due is not None and due < calendar.civil(facts.at)

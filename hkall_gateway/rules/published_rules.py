@@ -15,7 +15,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "R3": (
         "The lenders are the other libraries of the consortium, never our own.",
-        "借出圖書館為聯盟的其他圖書館，本館從不作借出館。",
+        "本館讀者申請的圖書由聯盟的其他圖書館借出，不由本館借出。",
     ),
     "R4": (
         "Books are delivered to the Lending Services counter, or where the site lists it.",

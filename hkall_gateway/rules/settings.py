@@ -64,6 +64,7 @@ class Category:
     )
     ils_groups: tuple[str, ...] = _key((), "R2", "Group codes of the local system that mean this category.")
     study_mode_required: str = _key("", "R2", "full_time where part-time students may not borrow.")
+    label_zh: str = _key("", "R18", "The category's name for people, in Chinese; empty = as label.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,18 +282,30 @@ WINDOWS: tuple[Window, ...] = (
 )
 
 CATEGORIES: tuple[Category, ...] = (
-    Category("non_academic_staff",       "Non-academic staff",                            15, 15),
-    Category("space_cdp",                "SPACE CDP",                                     15, 15, study_mode_required=FULL),
-    Category("space_community_college",  "SPACE Community College students",              15, 15, study_mode_required=FULL),
-    Category("space_non_academic_staff", "SPACE non-academic staff and part-time tutors", 15, 15),
-    Category("technicians",              "Technicians",                                   15, 15),
-    Category("undergraduates",           "Undergraduates",                                15, 15),
-    Category("centennial_college",       "Centennial College students",                   15, 15),
-    Category("honorary_staff",           "Honorary staff",                                15, 15),
-    Category("academic_staff",           "Academic / research staff",                     30, 30),
-    Category("visiting_scholars",        "Visiting scholars",                             15, 30),
-    Category("postgraduates",            "Postgraduates",                                 15, 30),
-    Category("space_academic_staff",     "SPACE academic staff",                          15, 30),
+    Category("non_academic_staff",       "Non-academic staff",                           15, 15,
+             label_zh="非教學職員"),
+    Category("space_cdp",                "SPACE CDP",                                    15, 15,
+             label_zh="專業進修學院 CDP 學員", study_mode_required=FULL),
+    Category("space_community_college",  "SPACE Community College students",             15, 15,
+             label_zh="香港大學附屬學院學生", study_mode_required=FULL),
+    Category("space_non_academic_staff", "SPACE non-academic staff and part-time tutors", 15, 15,
+             label_zh="專業進修學院非教學職員及兼職導師"),
+    Category("technicians",              "Technicians",                                  15, 15,
+             label_zh="技術員"),
+    Category("undergraduates",           "Undergraduates",                               15, 15,
+             label_zh="本科生"),
+    Category("centennial_college",       "Centennial College students",                  15, 15,
+             label_zh="明德學院學生"),
+    Category("honorary_staff",           "Honorary staff",                               15, 15,
+             label_zh="名譽職員"),
+    Category("academic_staff",           "Academic / research staff",                    30, 30,
+             label_zh="教學及研究職員"),
+    Category("visiting_scholars",        "Visiting scholars",                            15, 30,
+             label_zh="訪問學者"),
+    Category("postgraduates",            "Postgraduates",                                15, 30,
+             label_zh="研究生"),
+    Category("space_academic_staff",     "SPACE academic staff",                         15, 30,
+             label_zh="專業進修學院教學職員"),
 )
 
 ROLES: tuple[Role, ...] = (

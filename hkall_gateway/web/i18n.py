@@ -54,9 +54,13 @@ def language() -> str:
 
 
 def library_name(agency: str, name: str = "") -> str:
-    """Return the name of a partner library in the language of this request; `name`, or its agency, where there is none."""
-    chinese = services().settings().partner_names_zh.get(agency, "") if language() == CHINESE else ""
-    return chinese or name or agency
+    """Return the name of a partner library in the language of this request.
+
+    `name` is its name in the directory, where the caller knows it; else the configuration's name, else the agency.
+    """
+    settings = services().settings()
+    chinese = settings.partner_names_zh.get(agency, "") if language() == CHINESE else ""
+    return chinese or name or next((one.name for one in settings.partners if one.agency == agency), agency)
 
 
 def gettext(text: str, /, **values: object) -> str:

@@ -9,6 +9,7 @@ from flask import Blueprint, render_template
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import N_, language
+from hkall_gateway.web.services import services
 
 PAGES = Blueprint("help", __name__)
 
@@ -27,8 +28,15 @@ HEADS: Final = (
 @PAGES.get("/help")
 def rules() -> str:
     """The page; each rule has its number as anchor, so that a reason can link to it."""
-    words = PUBLISHED_ZH if language() == CHINESE else PUBLISHED
-    return render_template("help.html", rules=words, chapters=chapters())
+    chinese, policy = language() == CHINESE, services().library().policy
+    return render_template(
+        "help.html",
+        rules=PUBLISHED_ZH if chinese else PUBLISHED,
+        chapters=chapters(),
+        categories=policy.categories,
+        category_name=lambda one: one.label_zh if chinese and one.label_zh else one.label,
+        renewals=policy.renewal.max_count,
+    )
 
 
 def chapters() -> list[tuple[str, list[str]]]:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from itertools import product
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hkall_gateway.mail.headers import one_line
-from hkall_gateway.mail.letters import LANGUAGES, NO_TITLE, Facts, Sender, compose, in_words
+from hkall_gateway.mail.letters import LANGUAGES, LAST_LENDER, NO_TITLE, OUR_REASONS, Facts, Sender, compose, in_words
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.vocabulary import Borrower, Partner, Sensitive
@@ -136,12 +137,12 @@ def test_a_letter_names_the_book_by_its_title_volume_author_lender_and_barcode()
     assert "\n\n紅樓夢, 第二冊\n曹雪芹\nLent by CUHK Library\nBarcode C00001\n\n" in text
     assert "<strong>紅樓夢, 第二冊</strong><br>曹雪芹<br>Lent by CUHK Library<br>Barcode C00001</p>" in html
     text, _ = parts(compose(letter(title="紅樓夢"), reader("zh-Hant"), SENDER, facts))
-    assert "\n\n紅樓夢，第二冊\n曹雪芹\n借出圖書館：CUHK Library\n條碼：C00001\n\n" in text
+    assert "\n\n紅樓夢，第二冊\n曹雪芹\n借出館：CUHK Library\n條碼：C00001\n\n" in text
 
 
 def test_a_chinese_letter_names_the_lender_in_chinese_where_its_chinese_name_is_known() -> None:
     sender, facts = replace(SENDER, lenders_zh={"CUHK": "中大圖書館"}), replace(FACTS, lender=Partner("CUHK", "CUHK Library"))
-    assert "借出圖書館：中大圖書館\n" in parts(compose(letter(), reader("zh-Hant"), sender, replace(facts, barcode="C1")))[0]
+    assert "借出館：中大圖書館\n" in parts(compose(letter(), reader("zh-Hant"), sender, replace(facts, barcode="C1")))[0]
     assert "Lent by CUHK Library\n" in parts(compose(letter(), reader("en"), sender, replace(facts, barcode="C1")))[0]
 
 
@@ -262,6 +263,35 @@ def test_r38_a_blank_parts_the_lenders_name_from_chinese_words_only_if_it_is_in_
 ) -> None:
     declined = compose(letter(Notification.LETTER_DECLINED), reader("zh-Hant"), SENDER, replace(FACTS, lender=lender))
     assert said in parts(declined)[0]
+
+
+@pytest.mark.parametrize("reason", OUR_REASONS)
+def test_unfilled_letter_never_attributes_our_own_reason_to_the_lender(reason: str) -> None:
+    for language, lender in product(LANGUAGES, (Partner("CUHK", "CUHK Library"), None)):
+        unfilled = replace(letter(Notification.LETTER_UNFILLED), reason=reason)
+        text, _ = parts(compose(unfilled, reader(language), SENDER, replace(FACTS, lender=lender)))
+        assert "says" not in text
+        assert "回覆：" not in text
+        assert (lender.name if lender else LAST_LENDER[language]) in text
+
+
+@pytest.mark.parametrize(
+    ("due", "cents", "from_tomorrow", "language", "rate"),
+    [
+        (date(2017, 3, 3), 200, True, "en", "as soon as you can. From tomorrow each day costs HK$2.00."),
+        (date(2017, 3, 3), 200, False, "en", "as soon as you can. Each late day costs HK$2.00."),
+        (date(2017, 3, 3), 200, True, "zh-Hant", "請盡快歸還。由明天起每日罰款 HK$2.00。"),
+        (date(2017, 3, 3), 0, False, "en", "as soon as you can.\n"),
+        (date(2017, 3, 31), 200, False, "en", ""),
+    ],
+)
+def test_letter_about_a_cancelled_recall_names_the_rate_of_an_overdue_book(
+    due: date, cents: int, from_tomorrow: bool, language: str, rate: str
+) -> None:
+    facts = replace(FACTS, due=due, day_cents=cents, from_tomorrow=from_tomorrow)
+    text, _ = parts(compose(letter(Notification.LETTER_RECALL_CANCELLED), reader(language), SENDER, facts))
+    assert rate in text
+    assert ("HK$" in text) is bool(rate and cents)
 
 
 @pytest.mark.parametrize(("reason", "told"), [("other", False), ("not_on_shelf", True), ("dropped by staff", False)])

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.mail.letters import REASONS
+from hkall_gateway.mail.letters import OUR_REASONS, REASONS
 from hkall_gateway.rules.vendor_words.availability import folded
 from hkall_gateway.rules.vendor_words.decline_reasons import (
     CHECKED_OUT_LOCALLY,
+    DROPPED,
     MOST_LETTERS,
     NOT_ON_SHELF,
     NOT_SUITABLE,
@@ -136,6 +137,7 @@ def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
 
 def test_every_reason_of_ours_and_of_the_page_has_its_words_for_patrons() -> None:
     assert {*OURS, *PUBLISHED} == REASONS.keys()
+    assert OURS - {OTHER, DROPPED} == OUR_REASONS.keys()
 
 
 def test_a_technical_word_is_not_searched_for_the_pages_reasons() -> None:

@@ -36,7 +36,7 @@ def test_windows_are_named_by_their_place() -> None:
 
 
 def test_the_names_of_a_rule_s_keys_include_those_of_rows() -> None:
-    assert names_of(["R18"]) == ("categories.key", "categories.label", "categories.quota")
+    assert names_of(["R18"]) == ("categories.key", "categories.label", "categories.quota", "categories.label_zh")
     assert names_of(["R35"]) == ("labels",)
 
 

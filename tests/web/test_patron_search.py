@@ -115,7 +115,7 @@ def test_a_search_shows_each_title_with_where_it_is_available(site: Site, visito
     page = shown(visitor.get("/search?q=dune"))
     assert results(page) == {
         "b-dune": "Available at 2 libraries",
-        "b-20": "Available at CUHK",
+        "b-20": "Available at The Chinese University of Hong Kong Library",
         "b-21": "No copy available now",
         "b-22": "On our own shelf",
     }

@@ -176,6 +176,19 @@ def test_a_recalled_and_an_overdue_loan_are_marked_with_the_fine_so_far(site: Si
     assert "Recalled by its library" in row(browser, "R-2")
 
 
+def test_record_says_of_a_lost_book_that_it_is_lost(site: Site) -> None:
+    given(site, P.ON_LOAN, "R-1", due=date(2017, 3, 9), loan_days=15, used=True, lost_on=date(2017, 3, 1))
+    assert "It is lost, so it cannot be renewed." in row(site.patron(), "R-1")
+    assert "does not renew" not in main(site.patron())
+
+
+def test_record_says_when_a_running_fine_is_to_be_paid(site: Site) -> None:
+    browser = site.patron()
+    assert main(browser).endswith("Nothing to pay.")
+    given(site, P.ON_LOAN, "R-1", due=date(2017, 2, 26), loan_days=15, used=True)
+    assert main(browser).endswith("Nothing to pay yet. A fine is charged when the book is back.")
+
+
 def test_renew_all_renews_what_may_be_and_leaves_the_reasons(at: Open) -> None:
     site = at("two-loans")
     site.world.go_to(site.world.now.replace(day=10))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from lxml import html
 
+from hkall_gateway.desk.desk import Desk
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
+from hkall_gateway.rules.settings import CATEGORIES, Policy
 from hkall_gateway.web.rules import chapters
 from tests.web.conftest import Site
 
@@ -24,6 +27,22 @@ def test_the_page_says_that_letters_are_notices(site: Site, language: str, words
     page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
     assert words in page.xpath("string(//section[@id='letters'])")
     assert page.xpath("//section[@id='letters']//a/@href") == ["/record"]
+
+
+@pytest.mark.parametrize(
+    ("language", "label", "full_time"),
+    [("en", "Undergraduates", "full-time students only"), ("zh-Hant", "本科生", "只限全日制學生")],
+)
+def test_help_lists_books_days_and_renewals_of_every_category(
+    site: Site, monkeypatch: pytest.MonkeyPatch, language: str, label: str, full_time: str
+) -> None:
+    library = replace(site.world.desk.library, policy=Policy())
+    monkeypatch.setattr(Desk, "library", library)
+    page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
+    rows = [[" ".join(cell.text_content().split()) for cell in row] for row in page.xpath("//*[@id='categories']//tbody/tr")]
+    assert [row[1:] for row in rows] == [[str(one.quota), str(one.loan_days), "2"] for one in CATEGORIES]
+    assert [label, "15", "15", "2"] in rows
+    assert sum(full_time in row[0] for row in rows) == 2
 
 
 def test_both_languages_state_the_same_numbers() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose
+from hkall_gateway.mail.letters import LANGUAGES, OUR_REASONS, Facts, Sender, compose
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
@@ -97,12 +97,18 @@ SAMPLES: Final[tuple[Sample, ...]] = (
     Sample(Notification.LETTER_RECALLED,         _LATE, {**_RECALL, "due": date(2017, 3, 3)},
            "The book is recalled when it is overdue already (R26, R41)."),
     Sample(Notification.LETTER_RECALL_CANCELLED, WITH_COPY, {"due": date(2017, 3, 31)}),
+    Sample(Notification.LETTER_RECALL_CANCELLED, replace(_LATE, day_cents=200), {"due": date(2017, 3, 3)},
+           "The same when the book is overdue already (R26, R40)."),
     Sample(Notification.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=200), {"due": date(2017, 3, 5)}),
     Sample(Notification.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=400), {"due": date(2017, 3, 5), "recalled": True},
            "The same for a recalled book (R39, R41)."),
     Sample(Notification.LETTER_RENEWAL_DENIED,   WITH_COPY, {"due": date(2017, 3, 16)}),
     Sample(Notification.LETTER_UNFILLED,         WITHOUT_COPY, {"reason": "not_on_shelf"}),
+    *(Sample(Notification.LETTER_UNFILLED,       WITHOUT_COPY, {"reason": reason}, f"The same because of `{reason}` (R38).")
+      for reason in (*OUR_REASONS, "other", "Being rebound until May")),
     Sample(Notification.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
+    *(Sample(Notification.LETTER_DECLINED,       WITHOUT_COPY, {"reason": reason}, f"The same because of `{reason}` (R38).")
+      for reason in ("not_on_shelf", "not_suitable", *OUR_REASONS, "other")),
     Sample(Notification.LETTER_EXPIRED,          WITH_COPY, {}),
 )
 # fmt: on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlencode
@@ -60,10 +60,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The titles, or why the query is refused (None: nothing was typed); and why requests are suspended."""
+    """The titles, or why the query is refused (None: nothing was typed); and why requests are suspended.
+
+    `names` are the names of the libraries with an available copy, by agency.
+    """
 
     found: FoundTitles | BadQuery | None
     suspended: Refused | None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 PAGES.before_request(limit)
@@ -81,6 +85,7 @@ def results() -> Response:
         found=None if bad else answer.found,
         bad=gettext(BAD[bad]).format(longest=LONGEST, words=MOST_WORDS) if bad else "",
         suspended=notice(answer.suspended),
+        names=answer.names,
         fields=FIELDS,
         own=services().library().agency,
         most=MOST,
@@ -105,4 +110,6 @@ def _answer(context: Context, asked: Asked) -> Answer:
     if not asked.words:
         return Answer(None, titles.suspension(context))
     found = titles.search_titles(context, asked.words, asked.field, available=asked.available, page=asked.page)
-    return Answer(found, titles.suspension(context))
+    agencies = set() if isinstance(found, BadQuery) else {agency for one in found.titles for agency in one.agencies}
+    names = {agency: partner.name for agency, partner in context.unit.partners(agencies).items()}
+    return Answer(found, titles.suspension(context), names)
