@@ -8,8 +8,8 @@ SHELL  := bash
 INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --editable
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
-.PHONY: run free-ports demo catalogue test test-compiled test-browser attack scan-web test-postgres test-packages docs-test \
-  wheel wheel-compiled dist deb site sbom audit check fmt docs bench mutate mutate-desk
+.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-packages docs-test \
+  wheel dist deb site sbom audit check fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -91,16 +91,6 @@ docs-test: .venv/.test
 wheel: .venv/.test
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m build --wheel --no-isolation
-
-# The same with the modules of packaging/compiled.py compiled, for this machine's Python: needs gcc and Python's headers.
-wheel-compiled: .venv/.test
-	rm -rf build
-	HKALL_COMPILED=1 $(BIN)/python -m build --wheel --no-isolation
-
-# The tests on the compiled build, which is installed into an environment of its own: make test-compiled TESTS='tests/sip2 tests/rules'
-TESTS ?= tests
-test-compiled: wheel-compiled
-	packaging/test-compiled $(TESTS)
 
 check: .venv/.test
 	$(BIN)/ruff check .

@@ -27,7 +27,6 @@ from bench.rows import ROWS, Figure
 from bench.tasks import Subject, Task
 from hkall_gateway.cli import main as gateway_command
 from hkall_gateway.clock import now
-from hkall_gateway.machine import compiled
 
 
 def services() -> BenchServices:
@@ -48,8 +47,8 @@ class Host:
         self._ground, self._living = ground, dict[str, Subject]()
 
     def about(self) -> str:
-        """Return the place of the package, and whether it is compiled."""
-        return f"{Path(str(hkall_gateway.__file__)).parent}{', compiled' if compiled() else ''}"
+        """Return the place of the package."""
+        return str(Path(str(hkall_gateway.__file__)).parent)
 
     def start(self, name: str) -> None:
         self._living[name] = subjects.start(self._ground, name)

@@ -1,4 +1,4 @@
-"""This machine: the name of the gateway on it, whether a process runs, how its threads are scheduled; compiled code."""
+"""This machine: the name of the gateway on it, whether a process runs, how its threads are scheduled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from collections.abc import Set
 from contextlib import suppress
 from functools import cache
-from importlib.util import find_spec
 from typing import Any, Final
 
 _PR_SET_TIMERSLACK: Final = 29
@@ -85,9 +84,3 @@ def _c_library() -> Any:
     found = ctypes.PyDLL(None)
     found.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
     return found
-
-
-def compiled() -> bool:
-    """Return whether the installed package is the compiled build (`make wheel-compiled`)."""
-    found = find_spec("hkall_gateway.rules.policy")
-    return found is not None and not str(found.origin).endswith(".py")

@@ -10,7 +10,6 @@ import click
 from hkall_gateway import __version__
 from hkall_gateway.cli import command_log
 from hkall_gateway.cli.lazy import Entry, LazyGroup
-from hkall_gateway.machine import compiled
 
 DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
 
@@ -64,7 +63,7 @@ ENTRIES: tuple[Entry, ...] = (
 
 
 @click.group(cls=LazyGroup, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(f"{__version__}, compiled" if compiled() else __version__, prog_name="hkall-gateway")
+@click.version_option(__version__, prog_name="hkall-gateway")
 def main() -> None:
     """A gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
 

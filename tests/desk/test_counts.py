@@ -14,7 +14,6 @@ from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.unit import Unit
-from tests.builds import not_compiled
 
 HOUSE = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN",))
 ARRIVED, LAST = date(2017, 3, 1), date(2017, 3, 6)
@@ -31,7 +30,6 @@ class Calendar:
         return self._closed
 
 
-@not_compiled
 @pytest.mark.parametrize(
     ("day", "closed", "facts", "late", "asked"),
     [

@@ -36,7 +36,6 @@ from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
-from tests.builds import not_compiled
 from tests.readers import CATEGORY, POLICY
 
 ROUNDS = 15
@@ -164,7 +163,6 @@ def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> No
     assert_one_wins_every_round(url, answers)
 
 
-@not_compiled
 def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is worth something: where the places are counted too early, both win and it says so."""
     monkeypatch.setattr(Unit, "quota_used", lambda *_: 14)

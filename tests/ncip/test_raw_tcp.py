@@ -18,7 +18,6 @@ from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipConnectionFactory
 from tests.bounds import bounds
-from tests.builds import not_compiled
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -155,7 +154,6 @@ class Slow:
         return await self._see(ask)
 
 
-@not_compiled
 def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) -> None:
     slow, connection = Slow(world), Raw(world).say(LOOKUP * 2)
     assert (len(slow.turns), connection.value()) == (1, b"")
@@ -163,7 +161,6 @@ def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) 
     assert (len(slow.turns), services(connection)) == (2, ["LookupUserResponse"])
 
 
-@not_compiled
 def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     connection = raw.say(LOOKUP * (MOST_WAITING + 3))
@@ -174,7 +171,6 @@ def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
     assert (connection.producerState, len(services(connection))) == ("producing", MOST_WAITING + 3)
 
 
-@not_compiled
 def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     idle, busy, done = raw.connect(), raw.say(LOOKUP), list[None]()
@@ -184,7 +180,6 @@ def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> Non
     assert (services(busy), busy.disconnecting, done) == (["LookupUserResponse"], True, [None])
 
 
-@not_compiled
 def test_who_is_gone_before_the_answer_harms_nobody(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     connection = raw.say(LOOKUP)

@@ -24,7 +24,6 @@ from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond, too_man
 from hkall_gateway.sip2.exchange import NEGATIVE
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import finished
-from tests.builds import not_compiled
 from tests.metrics import value
 
 STANDARD = DIALECTS["standard"]
@@ -279,7 +278,6 @@ class Away(Broken):
         raise Unavailable("OperationalError")
 
 
-@not_compiled
 def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_is_logged(
     services: Sip2Services, session: Session
 ) -> None:

@@ -16,7 +16,6 @@ from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.store.engine.immediate import finished
-from tests.builds import not_compiled
 
 DATE = "20170301    100000"
 RENEWAL = f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|"
@@ -59,14 +58,12 @@ def _asked(services: Sip2Services, desk: Desk, line: str) -> str:
 PENDING = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", date(2017, 3, 3), 0, pending=True)
 
 
-@not_compiled
 def test_a_renewal_that_the_lender_must_grant_is_not_ok_yet(services: Sip2Services) -> None:
     reply = _asked(services, Scripted(PENDING), RENEWAL)
     text = "The lending library is being asked. Due on 2017-03-03 until then"
     assert reply == f"300NUN{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170303    235959|AF{text}|\r"
 
 
-@not_compiled
 def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_was_told(services: Sip2Services) -> None:
     desk = Scripted(PENDING)
     _asked(services, desk, "11NY20170227    18000020170314    235959AOHKU|AAP1|ABC1|AC|AD1234|")
@@ -78,7 +75,6 @@ def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_w
     assert (ask.by.who, ask.by.channel, ask.by.message) == ("offline-2", "sip2", "11")
 
 
-@not_compiled
 def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(services: Sip2Services) -> None:
     desk = Scripted(PENDING)
     _asked(services, desk, _checkin("BIY|"))
@@ -87,7 +83,6 @@ def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(services: Sip2Servic
     assert (ask.undo, ask.barcode) == (True, "C1")
 
 
-@not_compiled
 def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(services: Sip2Services, clock: list[datetime]) -> None:
     desk = Scripted(PENDING)
     _asked(services, desk, _checkin())
@@ -96,7 +91,6 @@ def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(services: Sip2
     assert desk.asked[0].by.corr != desk.asked[1].by.corr
 
 
-@not_compiled
 def test_a_message_has_the_number_of_its_instant_whatever_zone_the_clock_is_in(
     services: Sip2Services, clock: list[datetime]
 ) -> None:

@@ -28,7 +28,6 @@ from hkall_gateway.sip2.relay import RELAY_RULES
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Login
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
-from tests.builds import not_compiled
 from tests.metrics import value
 
 if TYPE_CHECKING:
@@ -393,7 +392,6 @@ def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
 # ---- what nobody knows while it is away
 
 
-@not_compiled
 @pytest.mark.parametrize(
     ("make", "role", "said"),
     [("standard", "counter", b"AE|AF"), ("standard", "lookup", b"AE|BLN|CQN|AF"), ("needs-both", "counter", b"AE|BLN|CQN|AF")],

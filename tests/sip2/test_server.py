@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.sip2.server import MOST_WAITING
 from hkall_gateway.sip2.terminal_connection import AT_ONCE
-from tests.builds import not_compiled
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port
@@ -53,7 +52,6 @@ def test_a_login_and_the_first_message_may_come_in_one_packet(port: Port) -> Non
     assert port.call(log_in=False).hears(LOGIN + END) == b"941\r" + ENDED
 
 
-@not_compiled
 def test_answers_leave_in_the_order_of_the_questions(port: Port) -> None:
     caller = port.call()
     assert caller.hears(_item("I1") + END) == b""
@@ -77,7 +75,6 @@ def test_an_answer_is_one_write(port: Port, monkeypatch: pytest.MonkeyPatch) -> 
     assert writes == [ENDED]
 
 
-@not_compiled
 def test_a_resend_of_what_is_being_answered_is_answered_once(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1", 3))
@@ -87,7 +84,6 @@ def test_a_resend_of_what_is_being_answered_is_answered_once(port: Port) -> None
     assert port.desk.looking == {"I1": []}
 
 
-@not_compiled
 def test_a_resend_of_what_was_answered_gets_the_same_bytes(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1", 3))
@@ -97,7 +93,6 @@ def test_a_resend_of_what_was_answered_gets_the_same_bytes(port: Port) -> None:
     assert port.desk.looking == {"I1": []}
 
 
-@not_compiled
 def test_a_wrong_checksum_is_asked_for_again_in_its_turn(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1") + b"9900302.00AY1AZ0000\r")
@@ -106,7 +101,6 @@ def test_a_wrong_checksum_is_asked_for_again_in_its_turn(port: Port) -> None:
     assert caller.hears().endswith(b"|\r96AZFEF6\r")
 
 
-@not_compiled
 def test_a_terminal_that_asks_without_listening_is_read_no_further(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1") + END * (MOST_WAITING + 1))

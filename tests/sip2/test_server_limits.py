@@ -10,7 +10,6 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 
 from hkall_gateway.sip2.server import DRAIN_S
 from hkall_gateway.sip2.terminal_connection import CLOSE_S, MOST_BEFORE_LOGIN
-from tests.builds import not_compiled
 from tests.metrics import value
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ def test_a_silent_terminal_is_hung_up_on_after_the_idle_time(port: Port) -> None
     assert caller.hung_up
 
 
-@not_compiled
 def test_waiting_for_us_is_not_silence(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM)
@@ -90,7 +88,6 @@ def test_waiting_for_us_is_not_silence(port: Port) -> None:
     assert caller.hears().startswith(b"18")
 
 
-@not_compiled
 def test_a_terminal_that_left_is_not_written_to_and_its_rest_is_not_done(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM + ITEM.replace(b"I1", b"I2"))
@@ -104,7 +101,6 @@ def test_a_terminal_that_left_is_not_written_to_and_its_rest_is_not_done(port: P
 # ---- the end
 
 
-@not_compiled
 def test_drain_waits_for_what_is_in_hand_then_closes(port: Port) -> None:
     busy, idle = port.call(), port.call()
     busy.hears(ITEM + END)
@@ -129,7 +125,6 @@ def test_while_draining_nobody_comes_in(port: Port) -> None:
     assert port.call(log_in=False).hung_up
 
 
-@not_compiled
 def test_drain_cuts_off_what_does_not_end(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM)

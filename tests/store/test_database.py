@@ -22,7 +22,6 @@ from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
 from tests import turns
-from tests.builds import not_compiled
 
 PATIENCE_S = 20.0
 TERMINAL: ContextVar[str] = ContextVar("terminal", default="nobody")
@@ -251,7 +250,6 @@ def test_a_waiter_that_gave_up_is_not_answered_and_its_work_is_kept(
     assert _kept(shared_engine) == ["a", "b"]
 
 
-@not_compiled
 def test_a_listener_with_a_bug_costs_nobody_an_answer(shared_engine: Engine, reactor: Reactor) -> None:
     class Loud(Unit):
         def committed(self) -> None:

@@ -79,8 +79,7 @@ def parsed(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
     try:
         return etree.fromstring(document, PARSER)
     except etree.XMLSyntaxError as error:
-        place = place_of(error)
-    raise BadDocument(SYNTAX, place)  # not in the handler: the first error quotes the document, and mypyc has no `from None`
+        raise BadDocument(SYNTAX, place_of(error)) from None  # the first error quotes the document
 
 
 def place_of(error: etree.XMLSyntaxError) -> str:
