@@ -263,7 +263,12 @@ class Daemon:
         ils = self.config.ils
         if not ils.is_living:
             return {}
-        return {"institution": ils.institution, "budget_until": self._local.budget_until, "known": self._local.known}
+        return {
+            "institution": ils.institution,
+            "budget_until": self._local.budget_until,
+            "known": self._local.known,
+            "undoes_checkouts": ils.unanswered_checkout == "undo",
+        }
 
     def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
         """Returns each terminal port with the factory of its connections; all ports share one limit."""

@@ -73,7 +73,8 @@ class IlsConfig(Strict):
         default="terminal", description="relay: each terminal's own login and password there, or `login` for all"
     )
     unanswered_checkout: Literal["list", "undo"] = Field(
-        default="list", description="relay: an unanswered checkout that it carried out is shown to staff, or cancelled there"
+        default="list",
+        description="relay: an unanswered checkout that it carried out is shown to staff, or cancelled if the item was in",
     )
 
     @property

@@ -29,6 +29,18 @@ class IlsDesk:
         """Queue a message; return the outbox row to confirm, or None if it must wait for earlier rows."""
         return await self._services.store.run(local_messages.enqueue, message, self._services.now(), by, locks=_about(message))
 
+    async def begin_transaction(self, check: LocalMessage, by: Actor) -> int | None:
+        """Record a transaction of the local system's own before it is sent; None: it may not be sent now."""
+        return await self._services.store.run(
+            local_messages.begin_transaction, check, self._services.now(), by, locks=_about(check)
+        )
+
+    async def end_transaction(self, number: int, check: LocalMessage, by: Actor, *, done: bool) -> None:
+        """Forget the record of a transaction that was answered, or never sent; `done`: the local system did it."""
+        await self._services.store.run(
+            local_messages.end_transaction, number, check, done, self._services.now(), by, locks=_about(check)
+        )
+
     async def mark_delivered(self, number: int, message: LocalMessage, by: Actor) -> None:
         """Mark a message as delivered by its caller."""
         await self._services.store.run(
@@ -41,30 +53,10 @@ class IlsDesk:
             local_messages.mark_undelivered, number, message, unsure, self._services.now(), by, locks=_about(message)
         )
 
-    async def enqueue_later(self, message: LocalMessage, by: Actor) -> None:
-        """Queue a message, or a query that got no answer, for later delivery."""
-        await self._services.store.run(local_messages.enqueue_later, message, self._services.now(), by, locks=_about(message))
-
     async def mark_refused(self, number: int | None, message: LocalMessage, by: Actor) -> None:
         """Mark a message as refused by the local system; None: it has no row."""
         await self._services.store.run(
             local_messages.mark_refused, number, message, self._services.now(), by, locks=_about(message)
-        )
-
-    async def has_unsent(self, barcode: str) -> bool:
-        """Return whether messages or queries about a copy are unsent."""
-        return await self._services.store.read_inline(local_messages.has_unsent, barcode)
-
-    async def defer(self, barcode: str) -> bool:
-        """Defer the unsent messages about a copy. False if one is being delivered now."""
-        return await self._services.store.run(
-            local_messages.defer, barcode, self._services.now(), locks=locks_for(item=barcode)
-        )
-
-    async def supersede(self, barcode: str, by: Actor) -> None:
-        """Supersede the unsent messages about a copy after a newer transaction there."""
-        await self._services.store.run(
-            local_messages.supersede, barcode, self._services.now(), by, locks=locks_for(item=barcode)
         )
 
 

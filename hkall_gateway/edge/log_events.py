@@ -164,6 +164,8 @@ EVENTS: Final = tuple(
             "The library's own system did not confirm a step that was done here."),
         ("sip2.ils_did_not_answer",   "warning", "code",
             "A message for the library's own system got no answer."),
+        ("sip2.ils_named_another",    "error",   "code",
+            "A success from the library's own system named another patron or item; it was not passed on."),
         ("sip2.ils_hung_up",          "warning", "code asked",
             "The library's own system closed the connection at a message."),
         ("ncip.answered",             "info warning",

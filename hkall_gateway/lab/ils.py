@@ -67,7 +67,8 @@ class IlsBook:
 class SimulatedIls:
     """The system.
 
-    `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` are its next replies.
+    `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` are its next replies; `loses` are
+    the codes of messages that it executes once more without a reply.
     """
 
     agency: str
@@ -79,6 +80,7 @@ class SimulatedIls:
     heard: list[str] = field(default_factory=list)
     paid: list[str] = field(default_factory=list)
     documents: list[bytes] = field(default_factory=list)
+    loses: list[str] = field(default_factory=list)
 
     def answer(self, asked: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
         """Returns the reply to a message, without sequence number and checksum."""
@@ -244,12 +246,15 @@ class DirectConnection:
         question = body[:2].decode()
         if not self._health.may_ask() or self.refused:
             raise Unreachable("it is down")
-        here = self._system.state in ("here", "refusing")
+        here = self._system.state in ("here", "refusing") and question not in self._system.loses
         if here and not self._system.takes(self.login):
             self._health.login_refused(self.login.name, self.login, "the login was refused")
             raise Unreachable("the login was refused")
         if not here:
-            if self._system.state == "mute":
+            if question in self._system.loses:
+                self._system.loses.remove(question)
+                self._system.answer(decode(body, self.dialect), self.dialect)
+            elif self._system.state == "mute":
                 self._system.answer(decode(body, self.dialect), self.dialect)
             self._health.record_failure(question, self._system.state)
             raise Unreachable("away") if self._system.state == "away" else Unanswered(self._system.state)

@@ -78,8 +78,9 @@ class Sip2Services:
     """The services that handlers need. `terminals` is keyed by login; `now` returns the aware UTC instant.
 
     `upstream()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
-    each terminal logs in there as it did here. `soon` runs work after the reply is sent. `secrets` checks logins; checks for
-    one address run one after another in `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
+    each terminal logs in there as it did here. `undoes_checkouts`: an unanswered checkout of an item that was in is cancelled
+    there. `soon` runs work after the reply is sent. `secrets` checks logins; checks for one address run one after another in
+    `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
     `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
     which a message that begins now may query other systems. `known` caches the local system's answers about cards.
     `activity` keeps what each terminal did last.
@@ -103,6 +104,7 @@ class Sip2Services:
     budget_until: Callable[[], float | None] = _without_limit
     known: LastKnown | None = None
     activity: TerminalLog = field(default_factory=TerminalLog)
+    undoes_checkouts: bool = False
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from hkall_gateway.desk.messages.results import DeliveryResult
@@ -19,25 +19,26 @@ from hkall_gateway.store.outbox import OutboxRow
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "
 """The summary of a 63 that asks for a card's loans."""
+WHOLE: Final = "9999"
+"""The last item (BQ) of a whole list."""
 DONE: Final = DeliveryResult(DeliveryKind.ACCEPTED)
+DONE_WITHIN: Final = timedelta(seconds=60)
+"""A system may execute a message this long after it got it, although it did not answer."""
+UNDONE_WITHIN: Final = timedelta(seconds=120)
+"""A loan that is found later than this after an unanswered checkout may be another one, made at the local system's own desk."""
 
 
 class QueuedMessages:
-    """A carrier of the courier. `line` is a connection to the local system, logged in as the gateway; `zone` is local time.
+    """A carrier of the courier. `line` is a connection to the local system, logged in as the gateway; `zone` is local time."""
 
-    `undoes`: a checkout that it did without an answer is taken back (09 with BI), and not only shown to staff.
-    """
-
-    def __init__(
-        self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo, *, undoes: bool = False
-    ) -> None:
-        self._line, self._institution, self._now, self._zone, self._undoes = line, institution, now, zone, undoes
+    def __init__(self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
+        self._line, self._institution, self._now, self._zone = line, institution, now, zone
 
     async def __call__(self, row: OutboxRow) -> DeliveryResult:
         """How it went; see `DeliveryResult`."""
         assert isinstance(row.payload, LocalMessage)
         try:
-            return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row.state == OutboxState.UNSURE)
+            return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row)
         except (HungUp, Unanswered) as lost:
             return DeliveryResult(DeliveryKind.UNKNOWN, detail=str(lost))
         except Unreachable as away:
@@ -45,23 +46,23 @@ class QueuedMessages:
         except BadMessage as bad:
             return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"its reply cannot be used: {bad.why}")
 
-    async def _blocked(self, told: LocalMessage, _unsure: bool) -> DeliveryResult:
+    async def _blocked(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
         retained = {"card_retained": "Y" if told.retained else "N"}
         return _known(await self._said("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""}))
 
-    async def _enabled(self, told: LocalMessage, _unsure: bool) -> DeliveryResult:
+    async def _enabled(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
         return _known(await self._said("25", told.at, {"AA": told.patron, "AC": ""}))
 
-    async def _lent(self, told: LocalMessage, unsure: bool) -> DeliveryResult:
-        if unsure and await self._has(told):
+    async def _lent(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        if _may_have_arrived(row) and await self._has(told):
             return DONE
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
         said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
         done = said.get("ok") == "1" or await _if_it_says(self._has(told))
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not lent there")
 
-    async def _back(self, told: LocalMessage, unsure: bool) -> DeliveryResult:
-        if unsure and await self._is_in(told.barcode):
+    async def _back(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        if _may_have_arrived(row) and await self._is_in(told.barcode):
             return DONE
         return await self._taken_back(told)
 
@@ -73,39 +74,62 @@ class QueuedMessages:
 
     async def _has(self, told: LocalMessage) -> bool:
         """Whether the copy is lent to this card already: an answer was lost, or staff did it by hand."""
-        return await self._status(told.barcode) in OUT and told.barcode in await self._loans(told.patron)
+        item = await self._item(told.barcode)
+        return item.get("circulation_status") in OUT and await self._is_lent_to(told.patron, item) is True
 
     async def _is_in(self, barcode: str) -> bool:
         """Whether the copy is known there and not on loan."""
-        return await self._status(barcode) not in OUT | NO_COPY
+        return (await self._item(barcode)).get("circulation_status") not in OUT | NO_COPY
 
-    async def _status(self, barcode: str) -> str:
-        item = await self._said("17", self._now(), {"AB": barcode, "AC": ""})
-        return item.get("circulation_status")
+    def _item(self, barcode: str) -> Awaitable[Sip2Message]:
+        return self._said("17", self._now(), {"AB": barcode, "AC": ""})
 
-    async def _loans(self, patron: str) -> list[str]:
-        """The barcodes that a card has; none where the system does not list them."""
-        record = await self._said("63", self._now(), {"language": "000", "summary": CHARGED, "AA": patron, "AC": ""})
-        return [line.split(" ")[0] for line in record.all("AU")]
+    async def _is_lent_to(self, patron: str, item: Sip2Message) -> bool | None:
+        """Whether an item on loan is in the list of a card's loans; None if that list is not whole, or one of titles."""
+        asked = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
+        record = await self._said("63", self._now(), asked)
+        lines, count = record.all("AU"), record.get("charged_items_count").strip()
+        if any(line.split(" ")[0] == item.get("AB").strip() for line in lines):
+            return True
+        title = item.get("AJ").strip()
+        named = bool(title) and any(title in line for line in lines)
+        return False if count.isdecimal() and int(count) == len(lines) and not named else None
 
-    async def _loan(self, asked: LocalMessage, _unsure: bool) -> DeliveryResult:
-        """Whether a checkout without an answer is a loan now. The terminal showed a refusal: undo it, or leave it to staff."""
-        if await self._status(asked.barcode) not in OUT:
-            return DONE
-        has = await self._loans(asked.patron)
-        if has and asked.barcode not in has:
+    async def _loan(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        """Whether a checkout without an answer is a loan now. The terminal showed a refusal: undo it, or leave it to staff.
+
+        Undone is only the loan of an item that was in just before, as long as nobody had time to lend it in another way.
+        """
+        item = await self._item(asked.barcode)
+        if item.get("circulation_status") not in OUT:
+            return self._not_done(row)
+        theirs = await self._is_lent_to(asked.patron, item)
+        if theirs is False:
             return DONE  # it is on loan to another patron
-        if self._undoes and has:
+        if theirs and asked.was_in and self._now() - row.made_at <= UNDONE_WITHIN:
             return await self._taken_back(asked, BI="Y")
         return DeliveryResult(
             DeliveryKind.REFUSED, "on loan there", "the terminal was told no: take it back there, or leave it with the reader"
         )
 
-    async def _payment(self, asked: LocalMessage, _unsure: bool) -> DeliveryResult:
-        """Returns a refusal for staff: SIP2 has no query for a payment."""
+    async def _return(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        """Whether a return without an answer was done. The terminal showed a refusal, so the reader may have kept the book."""
+        if not await self._is_in(asked.barcode):
+            return self._not_done(row)
         return DeliveryResult(
-            DeliveryKind.REFUSED, "a payment without an answer", f"{asked.amount}: look it up there", untold=True
+            DeliveryKind.REFUSED, "returned there", "the terminal was told no: shelve it, or lend it to its reader again"
         )
+
+    def _not_done(self, row: OutboxRow) -> DeliveryResult:
+        """Returns that nothing was done; within the first minute, that it must be looked up again: it may be done late."""
+        if self._now() - row.made_at >= DONE_WITHIN:
+            return DONE
+        return DeliveryResult(DeliveryKind.LATER, "not done yet", retry_after_s=int(DONE_WITHIN.total_seconds()))
+
+    async def _payment(self, asked: LocalMessage, _row: OutboxRow) -> DeliveryResult:
+        """Returns a refusal for staff: SIP2 has no query for a payment."""
+        named = " ".join(filter(None, (asked.terminal, asked.transaction, f"{asked.amount}: look it up there")))
+        return DeliveryResult(DeliveryKind.REFUSED, "a payment without an answer", named, untold=True)
 
     async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
@@ -121,18 +145,23 @@ async def _if_it_says(look: Awaitable[bool]) -> bool:
         return False
 
 
+def _may_have_arrived(row: OutboxRow) -> bool:
+    return row.state == OutboxState.UNSURE
+
+
 def _known(reply: Sip2Message) -> DeliveryResult:
     return DeliveryResult(DeliveryKind.REFUSED, "no such card there") if reply.get("BL") == "N" else DONE
 
 
 # fmt: off
-DELIVERIES: Final[Mapping[LocalSend, Callable[[QueuedMessages, LocalMessage, bool], Awaitable[DeliveryResult]]]] = {
+DELIVERIES: Final[Mapping[LocalSend, Callable[[QueuedMessages, LocalMessage, OutboxRow], Awaitable[DeliveryResult]]]] = {
     LocalSend.TELL_ILS_BLOCKED:  QueuedMessages._blocked,
     LocalSend.TELL_ILS_ENABLED:  QueuedMessages._enabled,
     LocalSend.TELL_ILS_LENT:     QueuedMessages._lent,
     LocalSend.TELL_ILS_BACK:     QueuedMessages._back,
     LocalSend.CHECK_ILS_LOAN:    QueuedMessages._loan,
+    LocalSend.CHECK_ILS_RETURN:  QueuedMessages._return,
     LocalSend.CHECK_ILS_PAYMENT: QueuedMessages._payment,
 }
-"""The handler of each message; its last argument says whether the message may have been received already."""
+"""The handler of each message and its row."""
 # fmt: on

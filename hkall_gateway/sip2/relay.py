@@ -35,7 +35,7 @@ from hkall_gateway.sip2.handlers.patrons import (
     what_is_unknown,
 )
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
-from hkall_gateway.sip2.upstream.client import HungUp, Unanswered, UpstreamInterface
+from hkall_gateway.sip2.upstream.client import LOOKS, HungUp, Unanswered, UpstreamInterface
 
 LOG = structlog.get_logger()
 
@@ -49,10 +49,21 @@ LATER: Final = {
     "25": LocalSend.TELL_ILS_ENABLED,
 }
 """Messages that both sides execute, and the message that is queued for the local system if it is unreachable."""
-UNSURE: Final = {"11": LocalSend.CHECK_ILS_LOAN, "37": LocalSend.CHECK_ILS_PAYMENT}
-"""Messages whose missing reply is checked later: the terminal showed a refusal, but the local system may have executed them."""
-CHANGES_A_COPY: Final = frozenset({"09", "11"})
-"""Messages of the local system's own books after which messages still queued about the copy are out of date."""
+CHECKED: Final = {
+    "09": LocalSend.CHECK_ILS_RETURN,
+    "11": LocalSend.CHECK_ILS_LOAN,
+    "37": LocalSend.CHECK_ILS_PAYMENT,
+}
+"""Transactions of the local system's own that are looked up if they have no answer.
+
+The terminal showed a refusal, but the local system may have executed them.
+"""
+SAYS_NO_MORE: Final = LOOKS | {"09"}
+"""Messages without a reply that are only refused: queries, and returns, whose alert sends the item to staff in any case."""
+SAME: Final = ("AA", "AB")
+"""Fields by which a reply names the patron and the item of its message."""
+LOOK_UP: Final = {"AA": "63", "AB": "17"}
+"""The query that tells by which name the local system knows a patron or an item."""
 FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
 """The flags of 98 that, beside BX, state the supported functions."""
 OF_THE_LINE: Final = frozenset({"93", "97", "99"})
@@ -120,8 +131,11 @@ async def _of_title(exchange: Exchange) -> CopySystem:
     return CopySystem.OURS if mine else CopySystem.THEIRS
 
 
-def _look_at(exchange: Exchange) -> bytes:
-    told = f"17{exchange.date18(exchange.now)}AO{exchange.message.get('AO')}|AB{exchange.message.get('AB')}|AC|"
+def _look_at(exchange: Exchange, tag: str = "AB") -> bytes:
+    """Returns the query about the message's item or patron."""
+    code, blanks = LOOK_UP[tag], " " * 10
+    fixed = f"000{exchange.date18(exchange.now)}{blanks}" if code == "63" else exchange.date18(exchange.now)
+    told = f"{code}{fixed}AO{exchange.message.get('AO')}|{tag}{exchange.message.get(tag)}|AC|"
     dialect = exchange.session.dialect
     return told.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
 
@@ -157,7 +171,7 @@ async def _told_later(exchange: Exchange, ours: Reply, number: int, message: Loc
     return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
-def _message(exchange: Exchange, send: LocalSend, request: str = "") -> LocalMessage:
+def _message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
     """Returns the terminal's action as a message to the local system, without PIN and passwords."""
     asked = exchange.message
     return LocalMessage(
@@ -166,9 +180,12 @@ def _message(exchange: Exchange, send: LocalSend, request: str = "") -> LocalMes
         request=request,
         patron=asked.get("AA"),
         barcode=asked.get("AB"),
-        text=asked.get("AL"),
+        text=asked.get("AL") or asked.get("CG"),
         retained=exchange.says("card_retained"),
         amount=asked.get("BV"),
+        transaction=asked.get("BK").strip(),
+        terminal=exchange.by.who,
+        was_in=was_in,
     )
 
 
@@ -258,9 +275,10 @@ def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequ
 async def _renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
     had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
-    theirs = await _reached(exchange, upstream)
+    theirs, unsure = await _tried(exchange, upstream)
     if theirs is None:
-        return _with_text(await handler(exchange), notice_text(Notice.ILS_AWAY, exchange.language()))
+        notice = Notice.NO_ANSWER if unsure else Notice.ILS_AWAY
+        return _with_text(await handler(exchange), notice_text(notice, exchange.language()))
     record = _taken_apart(theirs, exchange)
     if record is None or not had.lines:
         return Reply({}, body=theirs)
@@ -346,29 +364,104 @@ def _offered_by_both(ours: Reply, theirs: Sip2Message) -> dict[str, Value]:
 async def _passed_on(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
     """Returns the local system's whole reply, or this message's negative reply "please try again".
 
-    A checkout or a payment without a reply may have been executed: the screen says so, and the result is checked later. A
-    message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
+    Where the message may have been executed although no reply came, the screen says so.
     """
-    code, desk, barcode = exchange.message.code, exchange.services.desk, exchange.message.get("AB")
-    waits = code in CHANGES_A_COPY and await desk.ils.has_unsent(barcode)
-    if waits and not await desk.ils.defer(barcode):
-        return refuse_by(exchange, Reason.TRY_AGAIN)
+    if exchange.message.code in CHECKED:
+        return await _recorded(exchange, upstream)
     try:
-        theirs = await _exchanged(exchange, upstream, _asked(exchange))
-    except (HungUp, Unanswered):
-        return await _may_be_done(exchange) if code in UNSURE else refuse_by(exchange, Reason.TRY_AGAIN)
+        return Reply({}, body=await _replied(exchange, upstream))
+    except Unreachable as lost:
+        return _not_done(exchange, lost)
+
+
+async def _recorded(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
+    """Passes a transaction on that is in the outbox until it is answered, so that it is looked up if it stays unanswered.
+
+    A message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
+    """
+    ils = exchange.services.desk.ils
+    try:
+        check = _message(exchange, _check_of(exchange), was_in=await _is_surely_in(exchange, upstream))
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
-    if waits and theirs[2:3] == b"1":
-        await desk.ils.supersede(barcode, exchange.by)
+    number = await ils.begin_transaction(check, exchange.by)
+    if number is None:
+        return _may_be_done(exchange) if exchange.message.code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
+    try:
+        theirs = await _replied(exchange, upstream)
+    except Unreachable as lost:
+        if _was_sent(lost):
+            await ils.mark_undelivered(number, check, exchange.by, unsure=True)
+        else:
+            await ils.end_transaction(number, check, exchange.by, done=False)
+        return _not_done(exchange, lost)
+    await ils.end_transaction(number, check, exchange.by, done=_succeeded(theirs))
     return Reply({}, body=theirs)
 
 
-async def _may_be_done(exchange: Exchange) -> Reply:
+def _check_of(exchange: Exchange) -> LocalSend:
+    """Returns the question about this transaction; what was done off line already is told again, and not only looked up."""
     code = exchange.message.code
-    LOG.warning("sip2.ils_did_not_answer", code=code)
-    await exchange.services.desk.ils.enqueue_later(_message(exchange, UNSURE[code]), exchange.by)
+    return LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
+
+
+async def _is_surely_in(exchange: Exchange, upstream: UpstreamInterface) -> bool:
+    """Whether the item of a checkout is not on loan now; asked only where unanswered checkouts are undone.
+
+    Raises Unreachable if there is no answer; then the checkout should not be sent either.
+    """
+    if exchange.message.code != "11" or not exchange.services.undoes_checkouts or exchange.no_block:
+        return False
+    seen = _taken_apart(await _exchanged(exchange, upstream, _look_at(exchange)), exchange)
+    return seen is not None and seen.get("circulation_status") not in OUT | NO_COPY
+
+
+def _was_sent(lost: Unreachable) -> bool:
+    return isinstance(lost, HungUp | Unanswered)
+
+
+def _not_done(exchange: Exchange, lost: Unreachable) -> Reply:
+    if exchange.message.code in SAYS_NO_MORE or not _was_sent(lost):
+        return refuse_by(exchange, Reason.TRY_AGAIN)
+    return _may_be_done(exchange)
+
+
+def _may_be_done(exchange: Exchange) -> Reply:
+    """Returns the negative reply to a message that the local system may have executed."""
+    LOG.warning("sip2.ils_did_not_answer", code=exchange.message.code)
     return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), notice_text(Notice.NO_ANSWER, exchange.language()))
+
+
+async def _replied(exchange: Exchange, upstream: UpstreamInterface) -> bytes:
+    """Returns the body of the local system's reply to this line. Raises Unreachable.
+
+    A success that names another patron or item answers another message: that is no reply, and the connection, which is out of
+    step, is closed.
+    """
+    theirs = await _exchanged(exchange, upstream, _asked(exchange))
+    if _succeeded(theirs) and exchange.message.code not in LOOKS and not await _names_the_same(exchange, upstream, theirs):
+        LOG.error("sip2.ils_named_another", code=exchange.message.code)
+        upstream.close()
+        raise Unanswered("its reply names another patron or item")
+    return theirs
+
+
+async def _names_the_same(exchange: Exchange, upstream: UpstreamInterface, theirs: bytes) -> bool:
+    """Whether a reply names the message's patron and item, by the name that the terminal used or by the local system's own."""
+    told = _taken_apart(theirs, exchange)
+    if told is None:
+        return False
+    for tag in SAME:
+        named, asked = told.get(tag).strip().casefold(), exchange.message.get(tag).strip().casefold()
+        if named and asked and named != asked:
+            known = await _said(exchange, upstream, _look_at(exchange, tag))
+            if known is None or known.get(tag).strip().casefold() != named:
+                return False
+    return True
+
+
+def _succeeded(theirs: bytes) -> bool:
+    return theirs[2:3] in (b"1", b"Y")
 
 
 async def _reached(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
@@ -382,9 +475,9 @@ async def _reached(exchange: Exchange, upstream: UpstreamInterface) -> bytes | N
 async def _tried(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
     """Returns the same, and whether the local system may have received the message although no reply came."""
     try:
-        return await _exchanged(exchange, upstream, _asked(exchange)), False
+        return await _replied(exchange, upstream), False
     except Unreachable as lost:
-        return None, isinstance(lost, HungUp | Unanswered)
+        return None, _was_sent(lost)
 
 
 async def _said(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> Sip2Message | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, true, update
 
 from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import Notification
@@ -191,11 +191,21 @@ class Outbox:
         """
         self._settle(row, 0, state=OutboxState.UNSURE, next_at=until)
 
-    def release_inline(self, row: int, now: datetime, *, unsure: bool) -> None:
-        """Leave the row to the courier after an immediate delivery failed; `unsure`: it may have arrived."""
+    def release_inline(self, row: int, now: datetime, *, unsure: bool) -> bool:
+        """Leave the row to the courier after an immediate delivery failed; `unsure`: it may have arrived.
+
+        False if it is settled already.
+        """
         found = self.row_state(row)
-        if found is not None and found[0] in WAITING:
-            self._settle(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
+        if found is None or found[0] not in WAITING:
+            return False
+        self._settle(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
+        return True
+
+    def forget(self, row: int) -> None:
+        """Delete a row that is unsettled and was never tried by the courier; settle one that was."""
+        if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, OUTBOX.c.id == row)).rowcount == 0:
+            self._settle(row, 0, state=OutboxState.DONE)
 
     def defer(self, row: int, until: datetime, now: datetime) -> bool:
         """Retry the row no earlier than `until`. False if it is settled, or being delivered now."""
@@ -359,6 +369,7 @@ def _payload_of(found: Any) -> tuple[Notification | LocalSend, Payload]:
 
 _TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")
 _THIS = OUTBOX.c.id == bindparam("number")
+_NEVER_TRIED = and_(OUTBOX.c.state.in_(WAITING), OUTBOX.c.attempts == 0, OUTBOX.c.lease_until.is_(None))
 
 
 @cache

@@ -64,8 +64,7 @@ class LocalSystemParts:
         """Returns the carrier that repeats to the local system the messages that it missed."""
         line, ils = self._lines(self._healths["relay"])(), self._ils
         institution = ils.institution or self._means.config().library.agency
-        undoes = ils.unanswered_checkout == "undo"
-        return QueuedMessages(line, institution, self._means.clock, HONG_KONG, undoes=undoes)
+        return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
         """The reactor second until which a terminal's message that begins now may call other systems."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,8 +23,15 @@ from hkall_gateway.store.outbox import OutboxRow
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 DATE = "20170301    100000"
 S = LocalSend
-LENT, SHELVED = f"18040101{DATE}ABL1|AJEmma|", f"18030101{DATE}ABL1|AJEmma|"
+LENT, SHELVED, UNKNOWN = f"18040101{DATE}ABL1|AJEmma|", f"18030101{DATE}ABL1|AJEmma|", f"18010101{DATE}ABL1|AJ|"
 RECORD = f"64{' ' * 14}001{DATE}{'0000' * 6}AOTHEIRS|AAP1|AEChan|BLY|"
+
+
+def record(count: str, *entries: str) -> str:
+    """A 64 that counts so many loans, and lists these."""
+    return f"64{' ' * 14}001{DATE}{'0000' * 2}{count}{'0000' * 3}AOTHEIRS|AAP1|AEChan|BLY|" + "".join(
+        f"AU{e}|" for e in entries
+    )
 
 
 class Line:
@@ -51,7 +58,7 @@ class Line:
         return " ".join(body[:2].decode() for body in self.asked)
 
 
-def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "waiting", **facts: Any) -> DeliveryResult:
+def carried(line: Line, send: LocalSend, state: str = "waiting", age_s: int = 0, **facts: Any) -> DeliveryResult:
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
     row = OutboxRow(
         1,
@@ -63,15 +70,13 @@ def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "wai
         message,
         "",
         OutboxState(state),
-        NOW,
+        NOW - timedelta(seconds=age_s),
         NOW,
         1,
         "",
     )
     found: list[Any] = []
-    carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = QueuedMessages(
-        line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes
-    )
+    carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = QueuedMessages(line, "THEIRS", lambda: NOW, HONG_KONG)
     Deferred.fromCoroutine(carry(row)).addBoth(found.append)  # type: ignore[arg-type]  # it is a coroutine
     assert isinstance(found[0], DeliveryResult)
     return found[0]
@@ -105,7 +110,7 @@ BACK, NOT_BACK = f"101YUN{DATE}AOT|ABL1|AQ|", f"100NUN{DATE}AOT|ABL1|AQ|"
     ("send", "says", "kind", "asked"),
     [
         (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, RECORD + "AUL1 Emma|"), "accepted", "11 17 63"),  # it has that loan already
-        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, RECORD + "AUL2|"), "refused", "11 17 63"),  # somebody else has it
+        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, record("0001", "L2")), "refused", "11 17 63"),  # somebody else has it
         (S.TELL_ILS_BACK, (NOT_BACK, SHELVED), "accepted", "09 17"),
         (S.TELL_ILS_BACK, (NOT_BACK, LENT), "refused", "09 17"),
     ],
@@ -141,25 +146,49 @@ def test_it_is_not_told_again_where_that_look_has_no_answer(send: LocalSend) -> 
     ("says", "kind"),
     [
         ((SHELVED,), "accepted"),  # it was not done
-        ((LENT, RECORD + "AUL1 Emma|AUL2|"), "refused"),  # it was, and a person must look
-        ((LENT, RECORD + "AUL2|"), "accepted"),  # somebody else has it
-        ((LENT, RECORD), "refused"),  # it does not say what the reader has
+        ((LENT, record("0002", "L1 Emma", "L2")), "refused"),  # it was, and a person must look
+        ((LENT, record("0001", "L2")), "accepted"),  # somebody else has it
+        ((LENT, record("0000")), "accepted"),
+        ((LENT, record("0002", "L2")), "refused"),  # a part of the list
+        ((LENT, record("    ", "L2")), "refused"),  # no count to compare it with
+        ((LENT, record("0001", "Emma / Jane Austen")), "refused"),  # a list of titles
     ],
 )
 def test_a_checkout_without_an_answer_is_looked_up(says: tuple[str, ...], kind: str) -> None:
-    assert carried(Line(*says), S.CHECK_ILS_LOAN).kind == kind
+    line = Line(*says)
+    assert carried(line, S.CHECK_ILS_LOAN, age_s=60).kind == kind
+    assert line.codes == "17 63"[: 2 if len(says) == 1 else 5]
 
 
-def test_it_is_cancelled_where_a_site_wants_that() -> None:
-    line = Line(LENT, RECORD + "AUL1|", f"101YUN{DATE}AOT|ABL1|AQ|")
-    assert carried(line, S.CHECK_ILS_LOAN, undoes=True).kind == "accepted"
+@pytest.mark.parametrize(("says", "kind"), [(SHELVED, "refused"), (LENT, "accepted"), (UNKNOWN, "accepted")])
+def test_a_return_without_an_answer_is_looked_up(says: str, kind: str) -> None:
+    assert carried(Line(says), S.CHECK_ILS_RETURN, age_s=60).kind == kind
+
+
+@pytest.mark.parametrize(("send", "says"), [(S.CHECK_ILS_LOAN, SHELVED), (S.CHECK_ILS_RETURN, LENT)])
+def test_what_was_not_done_is_looked_up_once_more_as_long_as_it_may_be_done_late(send: LocalSend, says: str) -> None:
+    answer = carried(Line(says), send, age_s=59)
+    assert (answer.kind, answer.retry_after_s) == ("later", 60)
+
+
+def test_a_loan_of_an_item_that_was_in_is_cancelled() -> None:
+    line = Line(LENT, record("0001", "L1"), f"101YUN{DATE}AOT|ABL1|AQ|")
+    assert carried(line, S.CHECK_ILS_LOAN, was_in=True).kind == "accepted"
     assert line.asked[-1] == f"09Y{DATE}{DATE}AOTHEIRS|AP|ABL1|AC|BIY|".encode()
 
 
-def test_nothing_is_cancelled_where_it_is_not_known_who_has_the_copy() -> None:
-    line = Line(LENT, RECORD)
-    assert carried(line, S.CHECK_ILS_LOAN, undoes=True).kind == "refused"
-    assert len(line.asked) == 2
+@pytest.mark.parametrize(
+    ("was_in", "age_s", "listed"),
+    [
+        (False, 0, record("0001", "L1")),  # it may be an older loan
+        (True, 121, record("0001", "L1")),  # or a later one, made at the system's own desk
+        (True, 0, record("0002", "L2")),  # whose it is is not known
+    ],
+)
+def test_a_loan_that_may_be_another_one_is_left_to_staff(was_in: bool, age_s: int, listed: str) -> None:
+    line = Line(LENT, listed)
+    assert carried(line, S.CHECK_ILS_LOAN, was_in=was_in, age_s=age_s).kind == "refused"
+    assert line.codes == "17 63"
 
 
 def test_a_payment_without_an_answer_is_for_a_person_at_once() -> None:
@@ -193,6 +222,26 @@ def test_what_waits_comes_back_as_it_was_and_its_key_shows_no_card() -> None:
     assert LocalMessage("", NOW, request="R7", patron="P1", barcode="L1").ordering_key == "item:L1"
 
 
-def test_a_payment_that_a_person_must_look_up_holds_nothing_else_of_its_card() -> None:
-    paid = LocalMessage(S.CHECK_ILS_PAYMENT.value, NOW, patron="P1", amount="3.50")
-    assert paid.ordering_key != LocalMessage(S.TELL_ILS_ENABLED.value, NOW, patron="P1").ordering_key
+def paid(**facts: str) -> str:
+    """The key of a payment of one card."""
+    told: dict[str, Any] = {"patron": "P1", "amount": "3.50", "terminal": "counter-1", **facts}
+    return LocalMessage(S.CHECK_ILS_PAYMENT.value, NOW, **told).ordering_key
+
+
+def test_a_payment_that_a_person_must_look_up_holds_nothing_else() -> None:
+    keys = [
+        LocalMessage(S.TELL_ILS_ENABLED.value, NOW, patron="P1").ordering_key,
+        paid(transaction="1"),
+        paid(transaction="2"),
+        paid(transaction="1", terminal="counter-2"),
+        paid(),
+        paid(amount="4.00"),
+        paid(text="7"),
+        paid(patron="P2"),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_repeated_payment_has_the_key_of_the_first() -> None:
+    assert paid(transaction="1") == paid(transaction="1", amount="3.5")
+    assert paid() == paid(terminal="counter-2")

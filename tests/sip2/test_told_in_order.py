@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
-from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message
@@ -25,6 +26,8 @@ from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 DATE = "20170301    100000"
 BLOCK, ENABLE = f"01N{DATE}AOHKU|ALlost|AAP1|AC|", f"25{DATE}AOHKU|AAP1|AC|"
 BACK = f"09N{DATE}{DATE}AP|AOHKU|ABL1|AC|"
+PAYMENT = f"37{DATE}0100HKDBV3.50|AOHKU|AAP1|AC|BKt-1|"
+MINUTE = timedelta(seconds=60)
 LOAN = f"11NN{DATE}{' ' * 18}AOHKU|AAP1|ABL1|AC|"
 AWAY = Unreachable("away")
 ANSWERS = {
@@ -33,6 +36,8 @@ ANSWERS = {
     "11": f"121NUY{DATE}AOHKU|AAP1|ABL1|AJEmma|AH|",
     "17": f"18040101{DATE}ABL1|AJEmma|",
     "25": f"26{' ' * 14}001{DATE}AOHKU|AAP1|AEChan|BLY|",
+    "63": f"64{' ' * 14}001{DATE}{'0000' * 6}AOHKU|AAP1|AEChan|BLY|",
+    "37": f"38Y{DATE}AOHKU|AAP1|BKt-1|",
 }
 
 
@@ -43,6 +48,7 @@ class FakeUpstream:
 
     def __init__(self) -> None:
         self.fails: Exception | None = None
+        self.says, self.closed = dict(ANSWERS), 0
         self.heard: list[str] = []
         self.during: Callable[[], None] = lambda: None
 
@@ -52,10 +58,10 @@ class FakeUpstream:
         if self.fails:
             raise self.fails
         self.heard.append(code)
-        return ANSWERS[code].encode()
+        return self.says[code].encode()
 
     def close(self) -> None:
-        """Nothing is open."""
+        self.closed += 1
 
 
 def only_line(link: CircuitState, under_way: int) -> int:
@@ -67,13 +73,19 @@ class World:
     def __init__(self, services: Sip2Services, store: Immediate, clock: list[datetime]) -> None:
         self.services, self.store, self.clock, self.upstream = services, store, clock, FakeUpstream()
 
-    def asks(self, line: str, fails: Exception | None = None) -> str:
+    def asks(self, line: str, fails: Exception | None = None, login: str = "counter-1") -> str:
         self.upstream.fails = fails
         session = Session(DIALECTS["standard"])
-        session.log_in("counter-1", self.services.terminals["counter-1"].dialect)
+        session.log_in(login, self.services.terminals[login].dialect)
         (piece,) = session.receive(line.encode() + b"\r")
         assert isinstance(piece, Sip2Message)
         return finished(respond(self.services, session, piece, "10.0.0.7", self.upstream)).decode()
+
+    def during_the_first(self, line: str) -> None:
+        """While its first message is under way, another one is sent and answered, and the first one is not."""
+        self.upstream.during = lambda: None
+        self.asks(line)
+        self.upstream.fails = Unanswered("TimeoutError")
 
     def waits(self, *states: str) -> list[str]:
         """What is not settled, in order."""
@@ -197,6 +209,76 @@ def test_what_a_reader_asks_again_is_not_undone_meanwhile(world: World) -> None:
     world.upstream.during = lambda: taken.extend(world.claims())
     assert world.asks(LOAN).startswith("121")
     assert (taken, world.waits()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(LOAN, "check_ils_loan"), (BACK, "check_ils_return"), (PAYMENT, "check_ils_payment")]
+)
+def test_a_local_transaction_is_in_the_outbox_until_it_is_answered(world: World, said: str, kept: str) -> None:
+    """If the gateway is killed meanwhile, the courier looks it up after a minute; no trace of an answered one is kept."""
+    seen: list[list[OutboxRow]] = []
+    world.upstream.during = lambda: seen.append(list(world.rows()))
+    world.asks(said)
+    assert [(row.send.value, row.state, row.next_at) for row in seen[0]] == [(kept, "unsure", world.clock[0] + MINUTE)]
+    assert world.rows(*OutboxState) == ()
+
+
+def test_a_local_transaction_that_was_never_sent_leaves_nothing_to_look_up(world: World) -> None:
+    world.asks(LOAN, AWAY)
+    assert world.rows(*OutboxState) == ()
+
+
+@pytest.mark.parametrize(("said", "kept"), [(LOAN, "tell_ils_lent"), (BACK, "tell_ils_back")])
+def test_an_unanswered_transaction_that_was_done_off_line_is_told_again(world: World, said: str, kept: str) -> None:
+    world.asks(said.replace("N2017", "Y2017", 1), Unanswered("TimeoutError"), "offline-2")
+    assert [(row.send.value, row.state) for row in world.rows()] == [(kept, "unsure")]
+
+
+def test_a_checkout_is_looked_up_although_a_return_overtook_it(world: World) -> None:
+    """The return was answered first, but the checkout may be executed after it."""
+    world.upstream.during = lambda: world.during_the_first(BACK)
+    world.asks(LOAN)
+    assert world.waits() == ["check_ils_loan"]
+
+
+@pytest.mark.parametrize("reply", [f"121NUY{DATE}AOHKU|AAP9|ABL1|AJEmma|AH|", f"121NUY{DATE}AOHKU|AAP1|ABL9|AJEmma|AH|"])
+def test_a_success_that_names_another_patron_or_item_is_not_passed_on(world: World, reply: str) -> None:
+    world.upstream.says["11"] = reply
+    said = world.asks(LOAN)
+    assert said.startswith("120")
+    assert "may have been done" in said
+    assert (world.waits(), world.upstream.closed) == (["check_ils_loan"], 1)
+
+
+def test_a_success_may_name_a_patron_and_an_item_by_the_names_that_the_system_has_for_them(world: World) -> None:
+    reply = f"121NUY{DATE}AOHKU|AAU77|ABi9|AJEmma|AH|"
+    world.upstream.says |= {
+        "11": reply,
+        "17": f"18040101{DATE}ABi9|AJEmma|",
+        "63": f"64{' ' * 14}001{DATE}{'0000' * 6}AOHKU|AAU77|AEChan|BLY|",
+    }
+    assert world.asks(LOAN).strip() == reply
+    assert (world.upstream.heard, world.waits()) == (["11", "63", "17"], [])
+
+
+@pytest.mark.parametrize(("seen", "was_in"), [("03", True), ("04", False), ("01", False)])
+def test_where_unanswered_checkouts_are_undone_the_item_is_looked_at_before_it_is_lent(
+    world: World, seen: str, was_in: bool
+) -> None:
+    world.services = replace(world.services, undoes_checkouts=True)
+    world.upstream.says["17"] = f"18{seen}0101{DATE}ABL1|AJEmma|"
+    world.upstream.during = lambda: setattr(world.upstream, "fails", Unanswered("x") if world.upstream.heard else None)
+    world.asks(LOAN)
+    (row,) = world.rows()
+    assert isinstance(row.payload, LocalMessage)
+    assert (world.upstream.heard, row.payload.was_in) == (["17"], was_in)
+
+
+@pytest.mark.parametrize("lost", [AWAY, Unanswered("TimeoutError")])
+def test_a_checkout_whose_item_cannot_be_looked_at_is_not_sent(world: World, lost: Exception) -> None:
+    world.services = replace(world.services, undoes_checkouts=True)
+    said = world.asks(LOAN, lost)
+    assert (said.startswith("120"), "may have been done" in said, world.waits()) == (True, False, [])
 
 
 def test_what_waits_about_a_copy_waits_in_order_whichever_requests_it_is_about(

@@ -9,7 +9,7 @@ from typing import Final
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend, key_of_copy
+from hkall_gateway.rules.messages.local_messages import CHECKS, ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.outbox import WAITING, OutboxRow
@@ -30,13 +30,45 @@ def enqueue(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> int 
     """
     first = next(iter(_rows(unit, message.ordering_key)), None)
     before = first is not None and first.state in WAITING
-    unit.outbox.put(LocalSend(message.send), message, by.corr, now)
     if before:
+        unit.outbox.put(LocalSend(message.send), message, by.corr, now)
         _flag(unit, message, now, by, delivered=False)
         return None
+    return _put_inline(unit, message, now, by)
+
+
+def _put_inline(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> int:
+    """Put a message into the outbox that its caller sends now; return its row."""
+    unit.outbox.put(LocalSend(message.send), message, by.corr, now)
     number = _rows(unit, message.ordering_key)[-1].id
     unit.outbox.claim_inline(number, now + INLINE_TIME)
     return number
+
+
+def begin_transaction(unit: Unit, check: LocalMessage, now: datetime, by: Actor) -> int | None:
+    """Record a transaction of the local system's own before it is sent; return the row of its `check`.
+
+    If the gateway ends before the answer, the courier looks it up. Unsent messages about the same copy are deferred meanwhile.
+    None, and it may not be sent: one of these is being delivered now, or the same payment is still without an answer. The
+    caller reports the outcome (`end_transaction`, `mark_undelivered`).
+    """
+    open_rows = _rows(unit, check.ordering_key)
+    if check.send == LocalSend.CHECK_ILS_PAYMENT and open_rows:
+        return None
+    waiting = [row.id for row in open_rows if row.state in WAITING]
+    if not all(unit.outbox.defer(row, now + INLINE_TIME, now) for row in waiting):
+        return None
+    return _put_inline(unit, check, now, by)
+
+
+def end_transaction(unit: Unit, number: int, check: LocalMessage, done: bool, now: datetime, by: Actor) -> None:
+    """Forget the check of a transaction that was answered, or never sent: readers' local loans are not kept here.
+
+    `done`: the local system did it, which supersedes the unsent messages about the same copy.
+    """
+    unit.outbox.forget(number)
+    if done:
+        _supersede(unit, _rows(unit, check.ordering_key), now, by)
 
 
 def mark_delivered(unit: Unit, number: int, message: LocalMessage, now: datetime, by: Actor) -> None:
@@ -48,15 +80,11 @@ def mark_delivered(unit: Unit, number: int, message: LocalMessage, now: datetime
 def mark_undelivered(unit: Unit, number: int, message: LocalMessage, unsure: bool, now: datetime, by: Actor) -> None:
     """Leave a message to the courier after an immediate delivery failed, and flag its request until it is delivered.
 
-    `unsure`: it was sent and not answered.
+    `unsure`: it was sent and not answered. A check that a later transaction superseded meanwhile is made all the same: which of
+    the two was executed last is unknown.
     """
-    unit.outbox.release_inline(number, now, unsure=unsure)
-    _flag(unit, message, now, by, delivered=False)
-
-
-def enqueue_later(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> None:
-    """Queue a message for later delivery by the courier, and flag its request until it is delivered."""
-    unit.outbox.put(LocalSend(message.send), message, by.corr, now)
+    if not unit.outbox.release_inline(number, now, unsure=unsure) and message.send in CHECKS:
+        unit.outbox.put(LocalSend(message.send), message, by.corr, now)
     _flag(unit, message, now, by, delivered=False)
 
 
@@ -67,26 +95,10 @@ def mark_refused(unit: Unit, number: int | None, message: LocalMessage, now: dat
     _flag(unit, message, now, by, delivered=False)
 
 
-def defer(unit: Unit, barcode: str, now: datetime) -> bool:
-    """Defer the unsent messages about a copy that is about to be looked up there. False if one is being delivered now."""
-    waiting = [row.id for row in _rows(unit, key_of_copy(barcode)) if row.state in WAITING]
-    return all(unit.outbox.defer(row, now + INLINE_TIME, now) for row in waiting)
-
-
-def supersede(unit: Unit, barcode: str, now: datetime, by: Actor) -> None:
-    """Supersede the unsent messages about a copy after a newer transaction in the local system."""
-    _supersede(unit, _rows(unit, key_of_copy(barcode)), now, by)
-
-
 def _supersede(unit: Unit, rows: Iterable[OutboxRow], now: datetime, by: Actor) -> None:
     for row in rows:
         if unit.outbox.close(row.id, OutboxState.DONE, SUPERSEDED, now) and isinstance(row.payload, LocalMessage):
             _flag(unit, row.payload, now, by, delivered=True)
-
-
-def has_unsent(unit: Unit, barcode: str) -> bool:
-    """Return whether messages or queries about a copy are unsent."""
-    return bool(_rows(unit, key_of_copy(barcode)))
 
 
 def _rows(unit: Unit, key: str) -> tuple[OutboxRow, ...]:

@@ -13,6 +13,7 @@ _WORDS = r"(?P<words>(\s+\S+=.*)?)"
 _EXPECTED = rf"ncip\s+(?P<agency>\S+)\s+(?P<service>\S+){_WORDS}"
 _ANSWERS = r"answers\s+(?P<document>\S+\.xml)"
 _LENDS = r"lends\s+(?P<barcode>\S+)\s+(?P<to>\S+)"
+_ILS = rf"is\s+(?P<state>\S+)|loses\s+(?P<code>\d\d)|{_ANSWERS}|reader\s+(?P<card>\S+){_WORDS}|{_LENDS}|hears\s+(?P<heard>\S.*)"
 
 # fmt: off
 GRAMMAR: Final[Mapping[str, str]] = {
@@ -27,7 +28,7 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "cli":     r"(?P<said>\S.*)",
     "<":       r"(?P<said>.*)",
     "partner": r"(?P<agency>\S+)\s+(answers\s+(?P<manner>\S.*)|has\s+(?P<barcode>\S+)\s+(?P<status>\S.*))",
-    "ils":     rf"is\s+(?P<state>\S+)|{_ANSWERS}|reader\s+(?P<card>\S+){_WORDS}|{_LENDS}|hears\s+(?P<heard>\S.*)",
+    "ils":     _ILS,
     "expect":  _EXPECTED,
     "outbox":  rf"nothing|(?P<count>[0-9]+)|{_EXPECTED}",
     "mail":    r"nothing|server\s+is\s+(?P<state>away|here)|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
@@ -38,8 +39,9 @@ GRAMMAR: Final[Mapping[str, str]] = {
 `crash 2`: at the second commit from here; `state R2 none`: there is no such request; `partner LU has L1 On Loan`: the status
 on its own shelf, whatever the catalogue states; `partner LU answers FILE.xml`: the document of its next reply. `mail server is
 away`: notices wait until it `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system; `ils
-reader UG1 blocked=yes loans=14`: its facts of a reader; `ils answers FILE.xml`: the document of its next reply; `ils lends
-AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it took and no line has asked for, or `nothing`.
+loses 11`: it executes the next 11, and its reply is lost; `ils reader UG1 blocked=yes loans=14`: its facts of a reader; `ils
+answers FILE.xml`: the document of its next reply; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest
+line that it took and no line has asked for, or `nothing`.
 """
 # fmt: on
 

@@ -92,6 +92,7 @@ class InMemoryTerminals:
             upstream=upstream,
             institution=start.ils.institution,
             known=LastKnown(lambda: start.ils.keep_s if start.ils.fallback == "allow" else 0) if start.ils.is_living else None,
+            undoes_checkouts=start.ils.more.get("unanswered_checkout") == "undo",
         )
 
     def ask(self, login: str, said: str) -> str:

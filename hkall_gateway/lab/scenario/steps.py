@@ -116,6 +116,9 @@ def instruct(stage: ScenarioRun, line: ScenarioLine) -> None:
 def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Changes the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a reader."""
     system = stage.world(line).ils
+    if line.get("code"):
+        system.loses.append(line.get("code"))
+        return
     if line.get("state"):
         system.become(line.get("state"))
     elif line.get("document"):

@@ -26,17 +26,22 @@ class LocalSend(StrEnum):
     TELL_ILS_LENT = auto()
     TELL_ILS_BACK = auto()
     CHECK_ILS_LOAN = auto()
+    CHECK_ILS_RETURN = auto()
     CHECK_ILS_PAYMENT = auto()
 
 
-CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_PAYMENT})
-"""Questions about actions without an answer, which may have been done."""
+CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN, LocalSend.CHECK_ILS_PAYMENT})
+"""Questions about transactions of the local system's own that have no answer, and may have been done."""
 
 
 @record
 @dataclass(frozen=True, slots=True)
 class LocalMessage:
-    """One action. No PIN and no password is kept. `request` is our request, if any; `amount` as the terminal sent it."""
+    """One action. No PIN and no password is kept. `request` is our request, if any; `amount` as the terminal sent it.
+
+    `transaction` is a payment's own number (BK), and `text` the fee that it names, or the text of a block. `was_in`: the local
+    system said just before a checkout that the item was not on loan, so a loan that is found later can only be this one.
+    """
 
     send: str
     at: datetime
@@ -46,17 +51,27 @@ class LocalMessage:
     text: str = ""
     retained: bool = False
     amount: str = ""
+    transaction: str = ""
+    terminal: str = ""
+    was_in: bool = False
 
     @property
     def ordering_key(self) -> str:
         """The key of messages that are sent in order: those of one copy, across requests, or of one card.
 
-        Payments have a key of their own, so they neither wait nor hold up others: staff settle them. A card is only in it as a
-        hash.
+        Each payment has a key of its own, so it neither waits nor holds up others: staff settle it. A payment without a number
+        is the same as another one of the same card, amount and fee. A card is only in a key as a hash.
         """
-        card = blake2b(self.patron.encode(), digest_size=6).hexdigest()
-        of_card = f"payment:{card}" if self.send == LocalSend.CHECK_ILS_PAYMENT else f"card:{card}"
-        return key_of_copy(self.barcode) if self.barcode else of_card
+        if self.barcode:
+            return key_of_copy(self.barcode)
+        if self.send != LocalSend.CHECK_ILS_PAYMENT:
+            return f"card:{_digest(self.patron)}"
+        named = (self.terminal, self.transaction) if self.transaction else (self.amount, self.text)
+        return f"payment:{_digest(self.patron, *named)}"
+
+
+def _digest(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
 
 
 def key_of_copy(barcode: str) -> str:

@@ -43,6 +43,7 @@ SENDS: Final[Mapping[str, str]] = MappingProxyType({
     LocalSend.TELL_ILS_LENT:          N_("To the library system: lent"),
     LocalSend.TELL_ILS_BACK:          N_("To the library system: back"),
     LocalSend.CHECK_ILS_LOAN:         N_("To the library system: is it lent?"),
+    LocalSend.CHECK_ILS_RETURN:       N_("To the library system: is it returned?"),
     LocalSend.CHECK_ILS_PAYMENT:      N_("To the library system: is it paid?"),
 })
 """What a message is, by its kind in the outbox."""
