@@ -159,7 +159,7 @@ class Daemon:
         self._activity = TerminalLog()
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
-        engine = open_engine(config.database.url, config.database.limits())
+        engine = open_engine(config.database.url, config.database.limits(), config.web.most_threads if config.web else 0)
         watch = counting.timed(self.metrics, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
         self._engine = engine

@@ -87,19 +87,23 @@ class Web(Strict):
     share_ports: bool = Field(default=False, description="other gateways of this machine listen there too (SO_REUSEPORT)")
     public_url: PublicUrl = Field(description="where browsers reach it; https:// unless it is loopback")
     threads: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=4, description="threads for pages: one draws, the others wait for data"
+        default=4,
+        description="threads for pages of staff and programs, half as many for patrons' and half as many for strangers'; each "
+        "has a connection to the database: one draws, the others wait for data",
     )
     proxy_from: tuple[Network, ...] = Field(
         default=(), description="reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
     )
     max_connections: Natural = Field(default=500, description="open connections in all; for one more the oldest is closed")
     max_connections_per_address: Natural = Field(
-        default=100, description="open connections of one address that is no proxy of `proxy_from`"
+        default=100,
+        description="open connections of one IPv4 address or IPv6 /64 that is no proxy of `proxy_from`, and of one member of "
+        "staff, patron or program",
     )
     pages_per_minute: Annotated[int, Field(ge=0)] = Field(
         default=240,
-        description="searches and titles that one address may ask for, half a minute's at once; an address of IPv6 counts with "
-        "its /64; 0 = no limit",
+        description="pages and calls of the API that one patron may ask for, and all strangers of one IPv4 address or IPv6 /64 "
+        "together, half a minute's at once; staff and programs have no limit; 0 = no limit",
     )
     answer_within_s: Annotated[float, Field(gt=0, le=120)] = Field(
         default=20.0, description="time limit of one command to the desk; then the page says 'try again'"
@@ -110,6 +114,16 @@ class Web(Strict):
     brand: Colour = Field(default="#0f5c4a", description="colour of links and buttons; its contrast is checked")
     staff: tuple[StaffConfig, ...] = Field(default=(), description="local accounts of the staff console")
     oidc: Oidc | None = Field(default=None, description="the site's identity provider")
+
+    @property
+    def threads_of_others(self) -> int:
+        """Threads for the pages of patrons, and as many for those of strangers."""
+        return max(1, self.threads // 2)
+
+    @property
+    def most_threads(self) -> int:
+        """Threads for pages in all."""
+        return self.threads + 2 * self.threads_of_others
 
 
 def missing_modules() -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hkall_gateway.edge.limits.guesses import Ways
+from hkall_gateway.edge.limits.networks import network_of
 from hkall_gateway.edge.secrets import DECOY, same
 from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, parse_authorization
 from hkall_gateway.ncip.authentication.signed_tokens import accepted, issuer
@@ -15,7 +16,7 @@ from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 
 WRONG_PROOFS: Final = 10
-"""Wrong proofs for one agency from one address within a quarter of an hour; then none is looked at."""
+"""Wrong proofs for one agency from one network within a quarter of an hour; then none is looked at."""
 WRONG_PROOFS_OF_AN_ADDRESS: Final = 100
 LONGEST_CLAIM: Final = 40
 """Characters of a claimed agency that are kept and logged, so that a wrongly configured partner can be recognised."""
@@ -26,7 +27,7 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
 
     The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
     agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
-    answer; they are counted by address, and by address and claimed agency.
+    answer; they are counted by network, and by network and claimed agency.
     """
     claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
     credentials = parse_authorization(peer.authorization)
@@ -91,9 +92,10 @@ def _schemes(services: NcipServices, peer: Peer) -> frozenset[str]:
 
 
 def _ways(peer: Peer, claimed: str) -> Ways:
+    network = network_of(peer.address)
     return {
-        f"{claimed[:LONGEST_CLAIM]} at {peer.address}": WRONG_PROOFS,
-        f"address {peer.address}": WRONG_PROOFS_OF_AN_ADDRESS,
+        f"{claimed[:LONGEST_CLAIM]} at {network}": WRONG_PROOFS,
+        f"network {network}": WRONG_PROOFS_OF_AN_ADDRESS,
     }
 
 
@@ -145,7 +147,7 @@ async def _proved_by_http(services: NcipServices, caller: Caller, offered: Offer
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False
-    subject = f"ncip {caller.agency} at {offered.peer.address}"
+    subject = f"ncip {caller.agency} at {network_of(offered.peer.address)}"
     if http.scheme == BASIC and _login(caller) != http.name:
         return await _verify_decoy(services, http, offered.peer)
     if http.scheme == BASIC:
@@ -158,7 +160,7 @@ async def _proved_by_http(services: NcipServices, caller: Caller, offered: Offer
 
 async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
     """Returns False after verifying a decoy hash, so that the response time does not reveal which names exist."""
-    await services.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
+    await services.verify(f"ncip nobody at {network_of(peer.address)}", DECOY, http.secret)
     return False
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from hkall_gateway.edge.limits.networks import network_of
 from hkall_gateway.edge.limits.time_budget import budget
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.edge.secrets import DECOY
@@ -222,14 +223,14 @@ def _log_in_upstream(exchange: Exchange) -> None:
 async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:
     """Returns why a login is wrong, for the log; "" if it is right. Only plain text is supported, no other algorithm.
 
-    Wrong passwords count by name and address together, so that a wrong login cannot lock out a terminal at another address.
+    Wrong passwords count by name and network together, so that a wrong login cannot lock out a terminal in another network.
     """
     if any(exchange.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
     why = "unknown" if row is NOBODY else "" if row.allow_from.admits(exchange.peer) else "address"
     # An unknown name, or a name not allowed from this address, costs a hash too: timing does not reveal existing names.
     stored, secret = DECOY if why else row.secret_hash, exchange.message.get("CO")
-    name = f"terminal {exchange.message.get('CN').strip()[:LONGEST_NAME]} at {exchange.peer}"
+    name = f"terminal {exchange.message.get('CN').strip()[:LONGEST_NAME]} at {network_of(exchange.peer)}"
     right = await exchange.services.logins.run(exchange.peer, lambda: exchange.services.secrets.verify(name, stored, secret))
     return why or ("" if right else "secret")
 

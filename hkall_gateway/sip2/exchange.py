@@ -15,6 +15,7 @@ from hkall_gateway.edge.after_reply import run_now
 from hkall_gateway.edge.limits.address_queue import AddressQueue
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
+from hkall_gateway.edge.limits.networks import network_of
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import end_of
 from hkall_gateway.rules.vocabulary import Actor, Reason, Sensitive
@@ -184,9 +185,12 @@ class Exchange:
 
     @property
     def ways(self) -> Ways:
-        """The sources of a PIN and their limits of wrong PINs; an address allows at least as many as its terminal."""
+        """The sources of a PIN and their limits of wrong PINs; a network allows at least as many as its terminal."""
         most = self.terminal.wrong_pins
-        return {f"terminal {self.terminal.login}": most, f"address {self.peer}": max(most, self.services.wrong_pins)}
+        return {
+            f"terminal {self.terminal.login}": most,
+            f"network {network_of(self.peer)}": max(most, self.services.wrong_pins),
+        }
 
     def says(self, flag: str) -> bool:
         """Whether the terminal said Y."""

@@ -639,6 +639,7 @@ WEB_SESSIONS = Table(
     _instant("created_at", required=True),
     _instant("seen_at", required=True),
     _instant("ends_at", required=True),
+    _text("credential"),
     Index("ix_web_sessions_patron", "patron"),
     Index("ix_web_sessions_ends_at", "ends_at"),
     comment="Who is logged in by a browser: a member of staff or a patron. `token_hash` is the SHA-256 of the cookie's token, "

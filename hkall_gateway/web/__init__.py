@@ -19,7 +19,7 @@ How to add a page, `/staff/partners` for example:
    scripts and styles. Texts are `{{ _("…") }}`. Filters: `day` (16 March 2017 (Thursday)), `moment` (with the time), `clock`,
    `money`. `parts.html` also has `badge` and `notice` in the three tones, and `rule` (a link to /help).
 3. The menu: a row of MENU in `web/layout.py`; of PUBLIC_MENU for a page of patrons, which is in `web/patron/`. A page there
-   that costs a query and needs no login has `PAGES.before_request(limit)`, and returns `kept(…)` (`web/patron/public.py`).
+   that needs no login returns `kept(…)` (`web/patron/public.py`).
 4. The texts: `make catalogue` adds them to `translations/zh_Hant/LC_MESSAGES/messages.po`; translate them there. In Python a
    text is `gettext("…")`, in a table `N_("…")`. A test names each text without a translation.
 5. The test: `tests/web/` has the fixture `site`, a world behind Flask's test client. `site.staff("clerk")` is a browser of a

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Flask, g, request
+from flask import Flask, g, render_template, request
 from flask_wtf.csrf import CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, headers, i18n, layout, paths, rules
+from hkall_gateway.web import errors, headers, i18n, layout, page_limit, paths, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
+from hkall_gateway.web.page_limit import patron_caller, stranger_caller
 from hkall_gateway.web.patron import home, openurl, pins, public, record, request_title, search, title
 from hkall_gateway.web.patron import login as patron_login
 from hkall_gateway.web.patron import oidc_login as patron_oidc
 from hkall_gateway.web.services import EXTENSION, WebServices
-from hkall_gateway.web.sessions import Sessions, current
+from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
 from hkall_gateway.web.staff import (
     barcodes,
     closures,
@@ -104,7 +105,7 @@ def make_app(services: WebServices) -> Flask:
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
     api = make_api(services)
-    shared = {**public.shared(services), **pins.shared(services)}
+    shared = {**page_limit.shared(services), **pins.shared(services)}
     for one in (app, api):
         one.extensions |= shared
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
@@ -112,8 +113,21 @@ def make_app(services: WebServices) -> Flask:
     return app
 
 
-def _begin() -> None:
+def _begin() -> tuple[str, int, dict[str, str]] | None:
+    """Refuse a caller that asks for too many pages with 429, before the page is made."""
     g.number = request.environ.get(NUMBER, "")
     request.environ[PAGE] = paths.rule_of_page()
     if current().away:
         raise Unavailable("the database is away")
+    if request.endpoint in NO_SESSION or not (caller := _caller()):
+        return None
+    seconds = page_limit.wait_s(caller)
+    return (render_template("patron/too_many.html"), 429, {"Retry-After": str(seconds)}) if seconds else None
+
+
+def _caller() -> str:
+    """Return the name under which this page is counted; "" for staff, whose pages are not."""
+    own = current()
+    if own.row:
+        return patron_caller(own.row.patron) if own.row.patron else ""
+    return f"browser {own.browser.token_hash}" if own.browser else stranger_caller()

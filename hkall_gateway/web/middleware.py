@@ -1,4 +1,4 @@
-"""The outermost layer of the pages: a number for each request, the caller's address, one log line and the metrics."""
+"""The outermost layer of the pages: a number for each request, one log line and the metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import structlog
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.web.fallback_pages import BROKEN
@@ -18,8 +17,6 @@ LOG = structlog.get_logger()
 NUMBER: Final = "hkall.number"
 PAGE: Final = "hkall.page"
 """Keys of the WSGI environment: the request's number, and the rule of its page (`/staff/requests/<number>`)."""
-FORWARDED: Final = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST",
-                    "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX")  # fmt: skip
 PLAIN: Final = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
 LETTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -31,7 +28,6 @@ class Middleware:
 
     def __init__(self, app: Wsgi, services: WebServices) -> None:
         self._app, self._services = app, services
-        self._behind_proxy = ProxyFix(app, x_for=1, x_proto=1)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with self._services.bridge.drawing():
@@ -47,7 +43,7 @@ class Middleware:
 
         with log_context(channel="web", corr_id=number):
             try:
-                return self._believed(environ)(environ, start)
+                return self._app(environ, start)
             except Exception:  # an error of the error page; whatever it was, the browser gets an answer
                 LOG.exception("web.failed")
                 answered.append("500")
@@ -55,14 +51,6 @@ class Middleware:
                 return [BROKEN]
             finally:
                 self._note(environ, answered[-1], self._services.seconds() - began)
-
-    def _believed(self, environ: dict[str, Any]) -> Wsgi:
-        """Return the application with the caller's address if a proxy of ours tells it; from others the headers are dropped."""
-        if self._services.settings().proxies.admits(environ.get("REMOTE_ADDR", "")):
-            return self._behind_proxy
-        for name in FORWARDED:
-            environ.pop(name, None)
-        return self._app
 
     def _note(self, environ: dict[str, Any], code: str, seconds: float) -> None:
         """The rule instead of the path, and no query: neither a stranger's words nor a number of a person is logged."""

@@ -1,17 +1,19 @@
 """The HTTP server of the pages: Flask on a bounded pool of threads, with the connection limits of every port.
 
-The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, one of `threads`, which gives way to
-the reactor much sooner than the reactor to it. Searches and titles, for which nobody has to log in, get at most half of the
-threads: the pages of staff never wait behind them.
+The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, which gives way to the reactor much
+sooner than the reactor to it. Staff and programs, patrons, and strangers have threads of their own, each of which uses one
+connection to the database: a request waits only for those of its own kind.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any, Final, Protocol
 
 from flask import Flask
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
@@ -19,24 +21,36 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import WSGIResource
 
-from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
+from hkall_gateway.edge.bounded_http import BoundedRequest, BoundedSite, Bounds
+from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.callers import Caller, Share
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
 from hkall_gateway.web.precedence import Precedence
 
 WAITING_PER_THREAD: Final = 16
 """Requests that may wait for each thread; for one more the page says that the gateway is busy."""
+PROXY: Final = "proxy"
+"""The row under which the connections of reverse proxies count."""
+IPV6: Final = 6
 GRACE_S: Final = 5.0
 """At the end, for pages that are being made; then the desk answers them "try again"."""
 
-PUBLIC: Final = (b"/search", b"/openurl", b"/title/", b"/api/v1/search", b"/api/v1/titles/")
-"""Beginnings of the paths that cost a query of the catalogue and need no login."""
+FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
+                    b"x-forwarded-prefix")  # fmt: skip
+"""Headers of reverse proxies, which no page sees."""
+
+
+class CallerFinder(Protocol):
+    """Finds who asks; `callers.Callers` implements it."""
+
+    async def find(self, request: Any) -> Caller: ...
 
 
 class ThreadShare:
-    """A part of the pool for one kind of pages: at most `at_once` are made, and a bounded number wait.
+    """A part of the pool for one kind of callers: at most `at_once` are made, and a bounded number wait.
 
     A page counts until its thread has ended, also where its caller has gone. Used in the reactor's thread.
     """
@@ -92,23 +106,39 @@ class PagesResource(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, threads: int, precedence: Precedence) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        pool: ThreadPool,
+        app: Flask,
+        threads: Mapping[Share, int],
+        callers: CallerFinder,
+        precedence: Precedence,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._public = ThreadShare(reactor, pool, app, max(1, threads // 2), precedence)
-        self._others = ThreadShare(reactor, pool, app, threads, precedence)
+        self._callers = callers
+        self._shares = {share: ThreadShare(reactor, pool, app, number, precedence) for share, number in threads.items()}
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: Any) -> Any:
         if request.too_long:
             return _plainly(request, 413, TOO_LONG)
-        share = self._public if request.path.startswith(PUBLIC) else self._others
-        if share.full:
-            request.setHeader(b"retry-after", b"5")
-            return _plainly(request, 503, BUSY)
         self._in_hand += 1
         request.notifyFinish().addBoth(self._done)
-        share.render(request)
+        Deferred.fromCoroutine(self._queue(request)).addErrback(request.processingFailed)
         return NOT_DONE_YET
+
+    async def _queue(self, request: Any) -> None:
+        caller = await self._callers.find(request)
+        if request.gone:
+            return
+        request.channel.site.prove(request.channel, caller)
+        share = self._shares[caller.share]
+        if share.full:
+            request.setHeader(b"retry-after", b"5")
+            _plainly(request, 503, BUSY)
+        else:
+            share.render(request)
 
     def idle(self) -> Deferred[None]:
         """Fires once no request is in hand."""
@@ -124,12 +154,39 @@ class PagesResource(Resource):
             self._idle.pop().callback(None)
 
 
+class WebRequest(BoundedRequest):
+    """A request whose headers are read once, before anything judges them.
+
+    WSGI knows no difference between `-` and `_` in the name of a header, so that those with `_` are dropped. The caller of a
+    reverse proxy of ours is the one that it names last; from others the headers of proxies are dropped.
+    """
+
+    client: Any
+    _https_at_proxy = False
+
+    def process(self) -> None:
+        raw = self.requestHeaders
+        for name in [name for name, _ in raw.getAllRawHeaders() if b"_" in name]:
+            raw.removeHeader(name)
+        if self.channel.site.proxies().admits(self.client_address):
+            self.client = _forwarded(self.client, raw.getRawHeaders(b"x-forwarded-for", ()))
+            self._https_at_proxy = _last(raw.getRawHeaders(b"x-forwarded-proto", ())).lower() == "https"
+        for name in FORWARDED:
+            raw.removeHeader(name)
+        super().process()  # type: ignore[no-untyped-call]  # twisted.web has no types
+
+    def isSecure(self) -> bool:  # noqa: N802  # Twisted's own name
+        return self._https_at_proxy or bool(super().isSecure())  # type: ignore[no-untyped-call]
+
+
 class WebSite(BoundedSite):
     """The site of the pages. Connections of `proxies` do not count as one address."""
 
-    def __init__(self, root: PagesResource, bounds: Bounds, reactor: Any, proxies: AllowList, most: int) -> None:
-        super().__init__(root, bounds, reactor)
-        self._proxies, self._most_of_proxies = proxies, most
+    def __init__(
+        self, root: PagesResource, bounds: Bounds, reactor: Any, proxies: Callable[[], AllowList], most: int, most_of_one: int
+    ) -> None:
+        super().__init__(root, bounds, reactor, WebRequest)
+        self.proxies, self._most_of_proxies, self._most_of_one = proxies, most, most_of_one
         self._channels: set[Any] = set()
 
     def enter(self, channel: Any) -> ConnectionSlot | None:
@@ -137,9 +194,15 @@ class WebSite(BoundedSite):
         if seat is None:
             return None
         self._channels.add(channel)
-        if self._proxies.admits(seat.address):
-            seat.prove("proxy", self._most_of_proxies)
+        if self.proxies().admits(seat.address):
+            seat.prove(PROXY, self._most_of_proxies)
         return seat
+
+    def prove(self, channel: Any, caller: Caller) -> None:
+        """Count the connection as its caller's, so that it gives way to no stranger's and is read before those."""
+        seat = channel.seat
+        if caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):
+            mark_authenticated(channel.transport, f"web {caller.row}")
 
     def leave(self, channel: Any) -> None:
         super().leave(channel)
@@ -149,6 +212,22 @@ class WebSite(BoundedSite):
         """Close every connection."""
         for channel in tuple(self._channels):
             channel.loseConnection()
+
+
+def _forwarded(proxy: Any, values: Sequence[bytes]) -> Any:
+    """Return the address that a proxy names as its caller's, that is, the last one; the proxy's own if it is none."""
+    named = _last(values)
+    try:
+        known = ip_address(named)
+    except ValueError:
+        return proxy
+    kind = IPv6Address if known.version == IPV6 else IPv4Address
+    return kind("TCP", named, 0)
+
+
+def _last(values: Sequence[bytes]) -> str:
+    """Return the last of the values of a header, which may come in several lines, each with several values."""
+    return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
 
 def no_work() -> None:
@@ -164,16 +243,18 @@ class WebServer:
         bridge: DeskBridge,
         bounds: Bounds,
         reactor: Any,
-        threads: int,
-        proxies: AllowList,
+        threads: Mapping[Share, int],
+        proxies: Callable[[], AllowList],
         most: int,
+        most_of_one: int,
+        callers: CallerFinder,
         precedence: Precedence,
         at_end: Callable[[], None] = no_work,
     ) -> None:
         self._bridge, self._reactor, self._at_end, self._precedence = bridge, reactor, at_end, precedence
-        self._pool = ThreadPool(0, threads, "web")
-        self._pages = PagesResource(reactor, self._pool, app, threads, precedence)
-        self.site = WebSite(self._pages, bounds, reactor, proxies, most)
+        self._pool = ThreadPool(0, sum(threads.values()), "web")
+        self._pages = PagesResource(reactor, self._pool, app, threads, callers, precedence)
+        self.site = WebSite(self._pages, bounds, reactor, proxies, most, most_of_one)
 
     def start(self) -> bool:
         """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread.

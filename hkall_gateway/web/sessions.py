@@ -1,27 +1,31 @@
 """Sessions: the cookie holds a random token, the database its hash, who it is, and until when.
 
 A browser that is not logged in has no row: the secret of its forms is in a cookie of its own, which only this host can set
-(`__Host-`). A login always gives a new token, so that a token planted before it opens nothing.
+(`__Host-`). A login always gives a new token, so that a token planted before it opens nothing. A second cookie remains after
+the logout. It proves that its owner has logged in by this browser before, whom other people's wrong guesses do not keep out.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from hashlib import sha256
+from datetime import datetime
 from typing import Any, Final, cast
 
-from flask import Flask, Request, Response, session
+from flask import Flask, Request, Response, request, session
 from flask.sessions import SessionInterface, SessionMixin
 
 from hkall_gateway.store import web_sessions
+from hkall_gateway.store.api_tokens import hash_of
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.web_sessions import LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.web.roles import StaffRole
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import WebSettings, services
 
 COOKIE: Final = "__Host-hkall"
 VISITOR: Final = "__Host-hkall-visitor"
+BROWSER: Final = "__Host-hkall-browser"
 CSRF: Final = "csrf_token"
 """The key under which Flask-WTF keeps the secret of a session's forms."""
 LOCAL: Final = "local"
@@ -45,11 +49,13 @@ class BrowserSession(dict[str, Any], SessionMixin):
     """The session of one request. `row` is its row of the database, None for a visitor.
 
     `token` is to be set as a cookie, "" = unchanged; `over`: the cookie is to be deleted; `away`: the database did not answer.
-    `visitor` is the secret that a visitor's cookie brought.
+    `visitor` is the secret that a visitor's cookie brought. `browser` is the row of a browser by which its owner has logged in
+    before, where nobody is logged in now; `browser_token` is to be set as its cookie.
     """
 
     row: WebSession | None = None
-    token = visitor = ""
+    browser: WebSession | None = None
+    token = visitor = browser_token = ""
     over = away = False
 
 
@@ -63,6 +69,7 @@ class Sessions(SessionInterface):
         token = request.cookies.get(COOKIE, "")
         try:
             found.row = _valid(token, used=REFRESH not in request.headers) if token else None
+            found.browser = None if found.row else _known_browser(request.cookies.get(BROWSER, ""))
         except Unavailable:
             found.away = True
         if found.row:
@@ -79,6 +86,7 @@ class Sessions(SessionInterface):
         if session.token:
             response.set_cookie(COOKIE, session.token, **_KEPT)
             response.delete_cookie(VISITOR, **_KEPT)
+            response.set_cookie(BROWSER, session.browser_token, max_age=BROWSER_LONGEST, **_KEPT)
         elif session.over:
             response.delete_cookie(COOKIE, **_KEPT)
             response.headers["Clear-Site-Data"] = '"cache"'  # "back" would show what browsers keep in spite of no-store
@@ -103,15 +111,37 @@ def patron() -> WebSession | None:
     return row if row and row.kind == PATRON else None
 
 
-def log_in(kind: str, *, name: str, source: str, login: str = "", card: str = "", role: StaffRole | None = None) -> None:
-    """Begin a session with a new token, and end the one that the browser had. Raises Unavailable."""
-    now, token = services().now(), secrets.token_urlsafe(32)
+def log_in(
+    kind: str,
+    *,
+    name: str,
+    source: str,
+    login: str = "",
+    card: str = "",
+    role: StaffRole | None = None,
+    secret_hash: str = "",
+) -> None:
+    """Begin a session with a new token, and end the one that the browser had. Raises Unavailable.
+
+    Args:
+        secret_hash: The stored hash with which a PIN or a password was compared, "" for none. A new one ends the session.
+    """
+    now, token, browser_token = services().now(), secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     named = (login, card, name, role.word if role else "", source)
-    made = WebSession(_hash(token), kind, *named, secrets.token_urlsafe(32), now, now, now + LONGEST)
-    own = current()
-    services().bridge.run(web_sessions.begin, made, now, own.row.token_hash if own.row else "")
-    own.row, own.token, own.over = made, token, False
+    times = (now, now, now + LONGEST)
+    made = WebSession(hash_of(token), kind, *named, secrets.token_urlsafe(32), *times, digest(secret_hash))
+    browser = replace(made, token_hash=hash_of(browser_token), kind=web_sessions.BROWSER, ends_at=now + BROWSER_LONGEST)
+    browser = replace(browser, name="", role="", csrf="")
+    own, former = current(), request.cookies.get(BROWSER, "")
+    services().bridge.run(_begin, made, browser, now, own.row.token_hash if own.row else "", hash_of(former) if former else "")
+    own.row, own.token, own.browser_token, own.over = made, token, browser_token, False
     own[CSRF] = made.csrf
+
+
+def known_browser(name: str) -> str:
+    """Return the number of this browser if the owner of this login or card has logged in by it before, else ""."""
+    found = current().browser
+    return found.token_hash if found and name.casefold() in {found.login.casefold(), found.patron.casefold()} - {""} else ""
 
 
 def log_out() -> None:
@@ -123,40 +153,49 @@ def log_out() -> None:
     own.clear()
 
 
-def _valid(token: str, *, used: bool) -> WebSession | None:
-    """Return the row of a token if it is in force now.
+def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> WebSession | None:
+    """Return a row of the sessions as it is in force now, or None.
 
-    A local account must still be configured; its role is today's. A provider's login ends where the site has no provider, a
-    patron's also where it no longer names cards.
-
-    `used`: a person asks, so that the idle time begins again.
+    A local account must still be configured, with the same password; its role is today's. A provider's login ends where the
+    site has no provider, a patron's also where it no longer names cards.
     """
-    found = services().bridge.read(web_sessions.find, _hash(token))
-    now = services().now()
-    if found is None or found.kind not in IN_BROWSERS or found.ended(now):
+    if found is None or found.ended(now):
         return None
-    if found.kind == STAFF and found.source == LOCAL:
-        account = services().settings().staff.get(found.login)
-        if account is None:
-            return None
-        found = replace(found, role=account.role.word, name=account.name)
-    if found.source == OIDC and not _by_provider(found.kind):
+    if found.source == OIDC:
+        provider = settings.oidc
+        return found if provider is not None and (found.login or provider.card_claim) else None
+    if not found.login:
+        return found
+    account = settings.staff.get(found.login)
+    if account is None or found.credential not in ("", digest(account.secret_hash)):
         return None
-    if used and now - found.seen_at >= SEEN_EVERY:
+    return replace(found, role=account.role.word, name=account.name)
+
+
+def find_in_force(token: str, *kinds: str) -> WebSession | None:
+    """Return the row of a token of one of these kinds, if it is in force now. Raises Unavailable."""
+    own = services()
+    found = in_force(own.bridge.read(web_sessions.find, hash_of(token)), own.settings(), own.now()) if token else None
+    return found if found and found.kind in kinds else None
+
+
+def _valid(token: str, *, used: bool) -> WebSession | None:
+    """Return the session of a token, or None. `used`: a person asks, so that the idle time begins again."""
+    found, now = find_in_force(token, *IN_BROWSERS), services().now()
+    if found and used and now - found.seen_at >= SEEN_EVERY:
         services().bridge.run(web_sessions.seen, found.token_hash, now)
     return found
 
 
-def _by_provider(kind: str) -> bool:
-    """Return whether the identity provider logs in people of this kind."""
-    provider = services().settings().oidc
-    return provider is not None and (kind == STAFF or bool(provider.card_claim))
+def _known_browser(token: str) -> WebSession | None:
+    return find_in_force(token, web_sessions.BROWSER)
+
+
+def _begin(unit: Unit, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
+    web_sessions.begin(unit, made, now, before)
+    web_sessions.remember_browser(unit, browser, former)
 
 
 def _plain(secret: str) -> str:
     """Return what a visitor's cookie brought if it may be a secret of ours, else ""."""
     return secret if secret.isascii() and len(secret) <= MOST_SECRET else ""
-
-
-def _hash(token: str) -> str:
-    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

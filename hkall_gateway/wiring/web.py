@@ -32,6 +32,7 @@ from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.callers import Callers, Share
 from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.server import WebServer
@@ -65,8 +66,19 @@ def web_server(
     ask = partial(_statuses, carriers.initiator(means, library), library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live))
-    proxies, most = AllowList(table.proxy_from), table.max_connections
-    return WebServer(app, bridge, _bounds(table, refusals), means.reactor, table.threads, proxies, most, precedence, live.stop)
+    return WebServer(
+        app,
+        bridge,
+        _bounds(table, refusals),
+        means.reactor,
+        {Share.STAFF: table.threads, Share.PATRONS: table.threads_of_others, Share.STRANGERS: table.threads_of_others},
+        lambda: settings().proxies,
+        table.max_connections,
+        table.max_connections_per_address,
+        Callers(store, settings, means.clock),
+        precedence,
+        live.stop,
+    )
 
 
 async def _statuses(

@@ -39,6 +39,13 @@ def test_one_address_has_one_piece_of_work_under_way_and_another_does_not_wait_f
     assert [address for address, _ in bench.under_way] == ["b", "a"]
 
 
+def test_one_ipv6_network_has_one_piece_of_work_under_way() -> None:
+    bench = Bench()
+    for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+        bench.ask(address)
+    assert [address for address, _ in bench.under_way] == ["2001:db8::1", "2001:db8:0:1::1"]
+
+
 def test_every_piece_is_done_in_the_order_in_which_it_came() -> None:
     bench = Bench()
     for _ in range(3):

@@ -23,6 +23,12 @@ def test_strangers_of_one_address_are_few() -> None:
     assert limit.has_room("10.0.0.2")
 
 
+def test_strangers_of_one_ipv6_network_are_few_whatever_their_addresses() -> None:
+    limit = ConnectionLimit(total=500, per_address=500)
+    assert sum(len(seats(limit, f"2001:db8:1:2::{number:x}", 1)) for number in range(30)) == 20
+    assert limit.has_room("2001:db8:1:3::1")
+
+
 def test_a_campus_behind_one_address_comes_in_as_it_logs_in() -> None:
     limit = ConnectionLimit(total=500, per_address=500)
     for number in range(200):

@@ -246,3 +246,10 @@ def test_an_address_that_tries_many_agencies_is_shut_out_as_a_whole(world: World
         guess(world, f"ATLANTIS-{attempt}", "guess")
     assert problem(guess(world, CUHK, "c-key")) == LATER
     assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
+
+
+def test_the_wrong_proofs_of_one_ipv6_network_count_together(world: World) -> None:
+    for attempt in range(WRONG_PROOFS_OF_AN_ADDRESS):
+        guess(world, f"ATLANTIS-{attempt}", "guess", f"2001:db8::{attempt:x}")
+    assert problem(guess(world, CUHK, "c-key", "2001:db8::ffff")) == LATER
+    assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""

@@ -129,6 +129,13 @@ def test_each_login_costs_one_comparison_by_name_and_address_whether_the_name_is
     assert watched.asked == [(f"terminal {name} at {peer}", stored)]
 
 
+def test_wrong_logins_of_one_ipv6_network_count_together(services: Sip2Services, session: Session) -> None:
+    watched = Watched()
+    for peer in ("2001:db8::1", "2001:db8::2"):
+        _said(replace(services, secrets=watched), session, "9300CNcounter-1|COguess|", peer)
+    assert len(set(watched.asked)) == 1
+
+
 def test_a_long_name_that_nobody_has_is_not_remembered_whole(services: Sip2Services, session: Session) -> None:
     watched = Watched()
     _said(replace(services, secrets=watched), session, f"9300CN{'x' * 5000}|COguess|")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -128,4 +129,12 @@ def test_every_connection_to_postgresql_has_its_limits(postgres_url: str, name: 
     engine = open_engine(postgres_url, Limits(statement_s=1.5, lock_s=0.25, idle_s=3.0))
     with engine.connect() as connection:
         assert connection.exec_driver_sql(f"SHOW {name}").scalar() == value
+    engine.dispose()
+
+
+def test_every_thread_of_the_pages_has_a_connection_beside_those_of_the_gateway_itself(file: str) -> None:
+    engine = open_engine(file, readers=16)
+    with ExitStack() as stack:
+        for _ in range(10 + 16):
+            stack.enter_context(engine.connect())
     engine.dispose()

@@ -9,7 +9,7 @@ from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import web_scans, web_sessions
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads.former_cards import replace_card
-from hkall_gateway.store.web_sessions import LONGEST, PATRON, STAFF, WebSession
+from hkall_gateway.store.web_sessions import BROWSER, LONGEST, PATRON, PATRON_API, STAFF, WebSession
 
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
@@ -43,10 +43,11 @@ def test_an_older_request_does_not_turn_the_clock_back(store: Immediate) -> None
 def test_a_replaced_card_is_logged_out(store: Immediate) -> None:
     """Whoever began the session may be the finder of a lost card."""
     theirs = WebSession("old", PATRON, "", "UG1", "", "", "pin", "c", NOW, NOW, NOW + LONGEST)
-    for made in (theirs, replace(theirs, token_hash="other", patron="UG2"), session("staff", patron="UG1")):
+    with_card = [theirs, *(replace(theirs, token_hash=kind, kind=kind) for kind in (PATRON_API, BROWSER))]
+    for made in (*with_card, replace(theirs, token_hash="other", patron="UG2"), session("staff")):
         store.now(web_sessions.begin, made, NOW)
     store.now(replace_card, "UG1", "UG1-NEW", NOW, Actor("mei", "cli"))
-    assert store.now(web_sessions.find, "old") is None
+    assert [store.now(web_sessions.find, made.token_hash) for made in with_card] == [None] * 3
     assert store.now(web_sessions.find, "other") is not None
     assert store.now(web_sessions.find, "staff") is not None
 

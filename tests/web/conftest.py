@@ -18,7 +18,6 @@ from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.test import TestResponse
 
-from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.ncip.transport.client import as_shown
@@ -127,10 +126,6 @@ class Site:
         span = timedelta(**how_long)
         self.world.wait(span)
         self.seconds += span.total_seconds()
-
-    def trust(self, *networks: str) -> None:
-        """Believe the headers of these proxies."""
-        self.settings = replace(self.settings, proxies=AllowList(networks))
 
 
 @pytest.fixture

@@ -141,8 +141,8 @@ def test_a_patrons_token_is_no_cookie_and_no_cookie_is_a_token(site: Site) -> No
     client = site.app.test_client()
     client.set_cookie("__Host-hkall", made.secret, domain="localhost")
     assert client.get("/staff/").status_code == 303
-    row = web_sessions.WebSession(hash_of("hkallp_x"), web_sessions.PATRON, "", CARD, "", "", "pin", "", *[site.world.now] * 3)
-    row = replace(row, ends_at=site.world.now + timedelta(hours=1))
+    now, ends = site.world.now, site.world.now + timedelta(hours=1)
+    row = web_sessions.WebSession(hash_of("hkallp_x"), web_sessions.PATRON, "", CARD, "", "", "pin", "", now, now, ends)
     site.world.store.now(web_sessions.begin, row, site.world.now)
     assert Phone(site, "hkallp_x").post("/patron/record").status_code == 401
 
@@ -230,12 +230,27 @@ def test_a_record_has_nothing_of_another_patron(site: Site) -> None:
     assert (answer.json["requests"], answer.json["loans"], "R1" in answer.text) == ([], [], False)
 
 
-def test_a_patron_with_a_new_card_keeps_the_record(site: Site) -> None:
+def test_a_patron_with_a_new_card_keeps_the_record_and_the_token_of_the_former_card_ends(site: Site) -> None:
     made, client = phone(site), program(site, "client")
     given(site, P.REQUESTED, "R1")
     site.world.store.now(follow_card, CARD, "NEW1", site.world.now, Actor("ils", "ils"))
-    for answer in (made.post("/patron/record"), *(client.post("/patron/record", card=card) for card in (CARD, "NEW1"))):
+    assert made.post("/patron/record").status_code == 401
+    for answer in (client.post("/patron/record", card=card) for card in (CARD, "NEW1")):
         assert [one["request"] for one in answer.json["requests"]] == ["R1"]
+
+
+def test_the_changes_of_a_patrons_token_have_the_limit_of_pages_whatever_the_address(site: Site) -> None:
+    site.settings = replace(site.settings, pages_per_minute=12)
+    made, other = phone(site), phone(site, "PG1")
+    made.address = other.address = "198.51.100.1"
+    codes = [made.post("/patron/requests/R-9/cancel").status_code for _ in range(7)]
+    assert codes == [404] * 6 + [429]
+    made.address = "198.51.100.2"
+    assert made.post("/patron/record").status_code == 429
+    assert other.post("/patron/record").status_code == 200
+    assert site.patron().get("/record").status_code == 429  # the same patron, at the pages
+    site.wait(seconds=5)
+    assert made.post("/patron/record").status_code == 200
 
 
 # ---- request

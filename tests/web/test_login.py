@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from argon2 import PasswordHasher
 from structlog.testing import capture_logs
 
 from tests.metrics import value
@@ -109,3 +112,44 @@ def test_a_refused_login_is_logged_without_the_name_that_was_typed(site: Site) -
 
 def test_a_logged_in_browser_is_not_asked_again(site: Site) -> None:
     assert site.staff().get("/staff/login").location == "/staff/"
+
+
+def test_guesses_at_one_name_from_many_networks_wait_too(site: Site) -> None:
+    codes = [site.browser(f"192.0.2.{n}").log_in("clerk", "wrong").status_code for n in range(11)]
+    assert codes == [401] * 10 + [429]
+    assert site.browser("198.51.100.1").log_in("Clerk").status_code == 429
+    assert site.browser("198.51.100.1").log_in("viewer").status_code == 303
+
+
+def test_guesses_from_one_ipv6_network_are_those_of_one_address(site: Site) -> None:
+    codes = [site.browser(f"2001:db8::{n:x}").log_in(f"name-{n}", "wrong").status_code for n in range(31)]
+    assert codes == [401] * 30 + [429]
+    assert site.browser("2001:db8:0:1::1").log_in("clerk").status_code == 303
+
+
+def test_guesses_of_others_keep_nobody_out_of_a_browser_by_which_the_owner_has_logged_in_before(site: Site) -> None:
+    own = site.staff("clerk")
+    own.post("/staff/logout", at="/staff/")
+    for n in range(40):
+        site.browser(f"192.0.2.{n}").log_in("clerk", "wrong")
+    for n in range(40):
+        site.browser(own.address).log_in(f"name-{n}", "wrong")
+    assert site.browser("198.51.100.1").log_in("clerk").status_code == 429
+    assert own.log_in("viewer").status_code == 429
+    assert own.log_in("clerk").status_code == 303
+
+
+def test_a_browser_by_which_the_owner_has_logged_in_before_cannot_guess_for_ever(site: Site) -> None:
+    own = site.staff("clerk")
+    own.post("/staff/logout", at="/staff/")
+    assert [own.log_in("clerk", "wrong").status_code for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_a_new_password_ends_the_exemption_of_a_browser(site: Site) -> None:
+    own = site.staff("clerk")
+    own.post("/staff/logout", at="/staff/")
+    changed = replace(site.settings.staff["clerk"], secret_hash=PasswordHasher(1, 8, 1).hash("another"))
+    site.settings = replace(site.settings, staff={**site.settings.staff, "clerk": changed})
+    for n in range(11):
+        site.browser(f"192.0.2.{n}").log_in("clerk", "wrong")
+    assert own.log_in("clerk", "another").status_code == 429

@@ -249,8 +249,10 @@ def sessions(site: Site) -> list[dict[str, Any]]:
     from sqlalchemy import select
 
     from hkall_gateway.store.tables import WEB_SESSIONS
+    from hkall_gateway.store.web_sessions import BROWSER
 
-    return [dict(row) for row in site.world.store.now(lambda unit: unit.execute(select(WEB_SESSIONS)).mappings().all())]
+    of_people = select(WEB_SESSIONS).where(WEB_SESSIONS.c.kind != BROWSER)
+    return [dict(row) for row in site.world.store.now(lambda unit: unit.execute(of_people).mappings().all())]
 
 
 def role_in_force(site: Site) -> str:

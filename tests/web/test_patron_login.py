@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from hkall_gateway.desk.ils.local_system import WebPins
+from hkall_gateway.lab.scenario.world_file import cheap_hash
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store import cards
+from hkall_gateway.store import cards, web_sessions
+from hkall_gateway.store.tables import PATRONS
 from tests.metrics import value
 from tests.web.conftest import Browser, Site
 
@@ -118,6 +121,36 @@ def test_an_unknown_card_waits_as_a_known_one(site: Site) -> None:
 def test_guesses_for_one_card_from_many_addresses_wait_too(site: Site) -> None:
     codes = [log_in(site.browser(f"192.0.2.{n}"), pin="0000")[0] for n in range(11)]
     assert codes == [401] * 10 + [429]
+
+
+def test_guesses_of_others_keep_no_patron_out_of_a_browser_by_which_the_patron_has_logged_in_before(site: Site) -> None:
+    own = site.patron()
+    own.post("/logout")
+    for n in range(20):
+        log_in(site.browser(f"192.0.2.{n}"), pin="0000")
+    assert log_in(site.browser("198.51.100.1"))[0] == 429
+    assert log_in(own) == (303, "/record")
+
+
+def test_a_replaced_card_ends_the_exemption_of_its_browsers(site: Site) -> None:
+    own = site.patron()
+    own.post("/logout")
+    for n in range(11):
+        log_in(site.browser(f"192.0.2.{n}"), pin="0000")
+    site.world.store.now(web_sessions.end_of_patron, CARD)
+    assert log_in(own)[0] == 429
+
+
+def test_a_new_pin_ends_the_sessions_and_the_tokens_that_the_former_one_began(site: Site) -> None:
+    browser, api = site.patron(), site.app.test_client()
+    token = api.post("/api/v1/patron-token", json={"barcode": CARD, "pin": PIN}).get_json()["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert browser.get("/record").status_code == api.post("/api/v1/patron/record", json={}, headers=bearer).status_code == 200
+    other = cheap_hash("9876")
+    site.world.store.now(lambda unit: unit.execute(update(PATRONS).where(PATRONS.c.barcode == CARD).values(pin_hash=other)))
+    assert browser.get("/record").location.startswith("/login")
+    assert api.post("/api/v1/patron/record", json={}, headers=bearer).status_code == 401
+    assert log_in(browser, pin="9876") == (303, "/record")
 
 
 def test_one_address_cannot_try_one_pin_with_many_cards(site: Site) -> None:

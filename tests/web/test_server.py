@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import http.client
+import re
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from sqlalchemy import create_engine
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -26,10 +30,21 @@ from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+from hkall_gateway.web.callers import STRANGER, Caller, Share
 from hkall_gateway.web.precedence import SWITCH_S, Precedence
 from hkall_gateway.web.server import WAITING_PER_THREAD, WebServer
+from tests.ports import free_ports
+from tests.programs import program
 
 THREADS = 2
+
+
+class ByHeader:
+    """Believes what a header says."""
+
+    async def find(self, request: Any) -> Caller:
+        who = (request.getHeader(b"who") or b"").decode()
+        return Caller(Share(who), f"one of {who}") if who else STRANGER
 
 
 class Silent:
@@ -49,11 +64,14 @@ class Pages:
     server: WebServer
     listening: Any
     reactor: Any
+    proxies: list[AllowList]
     stopped: bool = False
 
-    def get(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def get(self, path: str, body: bytes | None = None, who: str = "staff", **headers: str) -> tuple[int, bytes]:
+        """Ask as one of staff, unless said; `who` may be "patrons" or "" for a stranger."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("POST" if body is not None else "GET", path, body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST" if body is not None else "GET", path, body, {**named, "Who": who})
         answer = connection.getresponse()
         found = answer.status, answer.read()
         connection.close()
@@ -77,6 +95,11 @@ def pages(reactor: Any) -> Iterator[Pages]:
     go_on, inside, precedence = threading.Event(), threading.Semaphore(0), Precedence(real_time=True)
     bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, 60.0, precedence)  # type: ignore[arg-type]  # these pages ask no database
     app = Flask(__name__)
+
+    @app.route("/caller")
+    def caller() -> str:
+        forwarded = sorted(name for name in request.environ if "FORWARDED" in name)
+        return f"{request.remote_addr} {request.scheme} {forwarded}"
 
     @app.route("/slow", methods=["GET", "POST"])
     def slow() -> str:
@@ -105,7 +128,9 @@ def pages(reactor: Any) -> Iterator[Pages]:
         return "try again" if bridge.ask(never()) is TRY_AGAIN else "done"
 
     bounds = Bounds(ConnectionLimit(200, 200, 200), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
-    made = WebServer(app, bridge, bounds, reactor, THREADS, AllowList(()), 200, precedence)
+    proxies = [AllowList(())]
+    threads = {Share.STAFF: THREADS, Share.PATRONS: THREADS // 2, Share.STRANGERS: THREADS // 2}
+    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], 200, 200, ByHeader(), precedence)
 
     async def listen() -> Any:
         made.start()
@@ -113,7 +138,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
         return await endpoint(reactor, 0, interface="127.0.0.1").listen(made.site)
 
     listening: Any = blockingCallFromThread(reactor, lambda: ensureDeferred(listen()))
-    found = Pages(listening.getHost().port, go_on, inside, made, listening, reactor)
+    found = Pages(listening.getHost().port, go_on, inside, made, listening, reactor, proxies)
     yield found
     go_on.set()
     found.stop()
@@ -160,7 +185,7 @@ def test_the_reactor_no_longer_comes_first_after_a_page_that_could_not_begin(pag
         def render(self, _request: object) -> None:
             raise ZeroDivisionError
 
-    pages.server._pages._others._wsgi = Broken()
+    pages.server._pages._shares[Share.STAFF]._wsgi = Broken()
     assert pages.get("/quick")[0] == 500
     assert sys.getswitchinterval() == usual
 
@@ -204,27 +229,29 @@ def test_beyond_a_bounded_queue_the_answer_comes_at_once(pages: Pages) -> None:
     assert "暫時未能提供服務".encode() in page
 
 
-def test_searches_leave_half_of_the_threads_to_the_other_pages(pages: Pages) -> None:
+@pytest.mark.parametrize("path", ["/slow", "/search", "//slow", "/%73low"])
+@pytest.mark.parametrize("crowd", ["", "patrons"])
+def test_a_crowd_makes_nobody_wait_but_its_own_kind_whatever_the_page(pages: Pages, crowd: str, path: str) -> None:
+    most = THREADS // 2 * (WAITING_PER_THREAD + 1)
+    with ThreadPoolExecutor(most) as browsers:
+        waiting = [browsers.submit(pages.get, path, who=crowd) for _ in range(most)]
+        while pages.server._pages._in_hand < most:
+            time.sleep(0.005)
+        assert pages.get("/quick", who=crowd)[0] == 503
+        for other in {"", "patrons", "staff"} - {crowd}:
+            assert pages.get("/quick", who=other) == (200, b"quick")
+        pages.go_on.set()
+        assert {one.result(20)[0] for one in waiting} == {200}
+
+
+def test_a_stranger_has_half_of_the_threads(pages: Pages) -> None:
     with ThreadPoolExecutor(8) as browsers:
-        waiting = [browsers.submit(pages.get, "/search") for _ in range(8)]
+        waiting = [browsers.submit(pages.get, "/search", who="") for _ in range(8)]
         for _ in range(THREADS // 2):
             assert pages.inside.acquire(timeout=10)
         assert not pages.inside.acquire(timeout=0.2)
-        assert pages.get("/quick") == (200, b"quick")
         pages.go_on.set()
         assert {one.result(10) for one in waiting} == {(200, b"slow")}
-
-
-def test_more_searches_than_may_wait_are_answered_at_once_and_other_pages_are_made(pages: Pages) -> None:
-    most = THREADS // 2 * (WAITING_PER_THREAD + 1)
-    with ThreadPoolExecutor(most) as browsers:
-        waiting = [browsers.submit(pages.get, "/search") for _ in range(most)]
-        while pages.server._pages._in_hand < most:
-            time.sleep(0.005)
-        assert pages.get("/search")[0] == 503
-        assert pages.get("/quick") == (200, b"quick")
-        pages.go_on.set()
-        assert {one.result(20)[0] for one in waiting} == {200}
 
 
 def test_a_search_whose_caller_has_gone_still_counts_while_it_is_made_and_is_not_made_later(pages: Pages) -> None:
@@ -241,7 +268,7 @@ def test_a_search_whose_caller_has_gone_still_counts_while_it_is_made_and_is_not
         time.sleep(0.005)
     assert not pages.inside.acquire(timeout=0.2)
     pages.go_on.set()
-    assert pages.get("/search") == (200, b"slow")
+    assert pages.get("/search", who="") == (200, b"slow")
     assert pages.inside.acquire(timeout=10)
     assert not pages.inside.acquire(timeout=0.2)
 
@@ -273,3 +300,84 @@ def test_the_end_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monke
         with pytest.raises(http.client.HTTPException):
             page.result(10)
     assert [t.name for t in threading.enumerate() if "web" in t.name] == []
+
+
+# ---- behind a reverse proxy
+
+SPOOFED = {"X_Forwarded_For": "203.0.113.1", "X-Forwarded_For": "203.0.113.2", "X-Forwarded-For": "203.0.113.3"}
+"""What a guesser sends to be taken for another address."""
+CALLER = "127.0.0.5"
+WEB_PAGE = Path(__file__).parents[2] / "docs" / "web.md"
+
+
+def caller(port: int, *headers: tuple[str, str]) -> str:
+    """Return the caller that a page sees, asked from CALLER with these headers, which may be the same several times."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(CALLER, 0))
+    connection.putrequest("GET", "/caller")
+    for name, value in headers:
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse().read().decode()
+    connection.close()
+    return answer
+
+
+def test_the_headers_of_a_proxy_are_dropped_from_a_stranger(pages: Pages) -> None:
+    assert caller(pages.port, *SPOOFED.items(), ("X-Forwarded-Proto", "https")) == f"{CALLER} http []"
+
+
+def test_the_last_address_that_a_proxy_of_ours_names_is_the_caller(pages: Pages) -> None:
+    pages.proxies[0] = AllowList([f"{CALLER}/32"])
+    one_line = ("X-Forwarded-For", "203.0.113.1, 2001:db8::1"), ("X-Forwarded-Proto", "https")
+    assert caller(pages.port, *one_line) == "2001:db8::1 https []"
+    two_lines = ("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-For", "198.51.100.9"), ("X_Forwarded_For", "203.0.113.2")
+    assert caller(pages.port, *two_lines) == "198.51.100.9 http []"
+    assert caller(pages.port, ("X-Forwarded-For", "unknown")) == f"{CALLER} http []"
+
+
+@pytest.mark.parametrize("kind", ["haproxy", "nginx"])
+def test_a_guesser_cannot_change_its_address_behind_a_real_proxy(pages: Pages, tmp_path: Path, kind: str) -> None:
+    pages.proxies[0] = AllowList(["127.0.0.1/32"])
+    (port,) = free_ports(1)
+    with running(kind, documented(kind).replace("127.0.0.1:8090", f"127.0.0.1:{pages.port}"), port, tmp_path):
+        assert caller(port, *SPOOFED.items(), ("X-Forwarded-Proto", "https")) == f"{CALLER} http []"
+        assert caller(port) == f"{CALLER} http []"
+
+
+def documented(kind: str) -> str:
+    """Return the block of docs/web.md for this proxy."""
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", WEB_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(block)
+
+
+@contextmanager
+def running(kind: str, block: str, port: int, folder: Path) -> Iterator[None]:
+    """Run the real proxy with this block of its configuration, in front of the pages."""
+    file = folder / "proxy.conf"
+    command: list[str | Path]
+    if kind == "haproxy":
+        times = "timeout connect 5s\ntimeout client 30s\ntimeout server 30s\n"
+        file.write_text(f"defaults\n{times}\nfrontend test\nmode http\nbind 127.0.0.1:{port}\ndefault_backend hkall\n{block}")
+        command = [program("haproxy", "haproxy"), "-db", "-f", file]
+    else:
+        paths = "".join(f"{name}_temp_path {folder};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        server = f"server {{ listen 127.0.0.1:{port}; {block} }}"
+        head = f"daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}"
+        file.write_text(f"{head}\nhttp {{ access_log off; {paths} {server} }}")
+        command = [program("nginx", "nginx"), "-c", file]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "errors").open("wb"))
+    try:
+        assert until(lambda: accepts(port)), (folder / "errors").read_text()
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens at this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

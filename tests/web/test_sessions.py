@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from hkall_gateway.lab.scenario.world_file import cheap_hash
 from hkall_gateway.store.tables import WEB_SESSIONS
-from hkall_gateway.store.web_sessions import PATRON, STAFF, WebSession
+from hkall_gateway.store.web_sessions import BROWSER, MOST_BROWSERS, PATRON, STAFF, WebSession
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import StaffAccount
 from hkall_gateway.web.sessions import COOKIE
@@ -18,7 +19,8 @@ from tests.web.conftest import HASH, Browser, Site
 
 
 def rows(site: Site) -> list[dict[str, object]]:
-    return site.world.store.now(lambda unit: [dict(row) for row in unit.execute(select(WEB_SESSIONS)).mappings()])
+    of_people = select(WEB_SESSIONS).where(WEB_SESSIONS.c.kind != BROWSER)
+    return site.world.store.now(lambda unit: [dict(row) for row in unit.execute(of_people).mappings()])
 
 
 def token(browser: Browser) -> str:
@@ -151,6 +153,21 @@ def test_an_account_that_is_taken_away_ends_its_sessions_at_once(site: Site) -> 
     browser = site.staff("clerk")
     site.settings = replace(site.settings, staff={})
     assert is_asked_to_log_in(browser.get("/staff/"))
+
+
+def test_a_new_password_ends_the_sessions_that_the_former_one_began(site: Site) -> None:
+    browser = site.staff("clerk")
+    changed = replace(site.settings.staff["clerk"], secret_hash=cheap_hash("another"))
+    site.settings = replace(site.settings, staff={**site.settings.staff, "clerk": changed})
+    assert is_asked_to_log_in(browser.get("/staff/"))
+
+
+def test_the_browsers_of_one_person_that_are_remembered_are_bounded(site: Site) -> None:
+    kept = select(WEB_SESSIONS.c.token_hash).where(WEB_SESSIONS.c.kind == BROWSER, WEB_SESSIONS.c.login == "clerk")
+    for _ in range(MOST_BROWSERS + 3):
+        site.staff("clerk")
+        site.wait(seconds=30)
+    assert len(site.world.store.now(lambda unit: unit.execute(kept).all())) == MOST_BROWSERS
 
 
 def test_a_role_that_changes_in_the_configuration_changes_in_open_sessions(site: Site) -> None:

@@ -19,6 +19,14 @@ def test_the_pause_stops_growing_at_a_quarter_of_an_hour() -> None:
     assert throttle.wait_s("a", "clerk") == LONGEST_S
 
 
+def test_the_addresses_of_one_ipv6_network_are_one_guesser() -> None:
+    throttle = LoginThrottle(Time())
+    for number in range(30):
+        throttle.wrong(f"2001:db8::{number:x}", f"name {number}")
+    assert throttle.wait_s("2001:db8::ffff", "another") > 0
+    assert throttle.wait_s("2001:db8:0:1::1", "another") == 0
+
+
 def test_an_hour_later_all_is_forgotten() -> None:
     time = Time()
     throttle = LoginThrottle(time)

@@ -159,6 +159,11 @@ class LocalSystem:
         """Whether a PIN from the web can be checked at all. A PIN that terminals accept unchecked is refused on the web."""
         return self.loaded or Verb.VERIFY_PIN in self._ils.supports or self._terms().pin == "loaded"
 
+    @property
+    def compares_web_pins(self) -> bool:
+        """Whether a PIN from the web is compared with the loaded hash, so that another hash is another PIN."""
+        return self.loaded or Verb.VERIFY_PIN not in self._ils.supports
+
     async def web_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """Whether a PIN from the web is right; None where it cannot be checked at the moment.
 
@@ -167,7 +172,7 @@ class LocalSystem:
         if not self.checks_web_pins:
             return False
         locked = await self._store.read_inline(is_locked, card, self._now())
-        if self.loaded or Verb.VERIFY_PIN not in self._ils.supports:
+        if self.compares_web_pins:
             return await self._web_hash_fits(card, pin) and not locked
         if locked:
             return False

@@ -1,4 +1,4 @@
-"""Queues expensive work for unauthenticated clients: one piece at a time for each address, so that none delays another."""
+"""Queues expensive work for unauthenticated clients: one piece at a time for each network, so that none delays another."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import DeferredLock
 
+from hkall_gateway.edge.limits.networks import network_of
+
 T = TypeVar("T")
 
 MOST_WAITING: Final = 1000
-"""Work items of one address that may wait. A campus needs fewer even when all of its terminals reconnect at once."""
+"""Work items of one network that may wait. A campus needs fewer even when all of its terminals reconnect at once."""
 
 
 class AddressQueue:
-    """Runs one piece of work of each address at a time; an address with much work delays only its own replies."""
+    """Runs one piece of work of each network at a time; a network with much work delays only its own replies."""
 
     __slots__ = ("_locks", "_most", "_wanted")
 
@@ -25,11 +27,12 @@ class AddressQueue:
         self._wanted: Counter[str] = Counter()
 
     async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Returns the result of `work`, run after all earlier work of `address`; None when too much of it is already queued."""
-        if self._wanted[address] >= self._most:
+        """Return the result of `work`, run after all earlier work of the network of `address`; None if too much is queued."""
+        network = network_of(address)
+        if self._wanted[network] >= self._most:
             return None
-        self._wanted[address] += 1
-        lock = self._locks.setdefault(address, DeferredLock())
+        self._wanted[network] += 1
+        lock = self._locks.setdefault(network, DeferredLock())
         try:
             await lock.acquire()
             try:
@@ -37,9 +40,9 @@ class AddressQueue:
             finally:
                 lock.release()
         finally:
-            self._leave(address)
+            self._leave(network)
 
-    def _leave(self, address: str) -> None:
-        self._wanted[address] -= 1
-        if not self._wanted[address]:
-            del self._wanted[address], self._locks[address]
+    def _leave(self, network: str) -> None:
+        self._wanted[network] -= 1
+        if not self._wanted[network]:
+            del self._wanted[network], self._locks[network]

@@ -15,7 +15,7 @@ ROOM: Final = 10_000
 OF_A_TERMINAL: Final = 30
 """Wrong PINs within WINDOW at one terminal, unless configured; a busy counter has a few."""
 OF_AN_ADDRESS: Final = 100
-"""The same for all terminals of one address together."""
+"""The same for all terminals of one network together."""
 OF_A_CALLER: Final = 300
 """The same for one NCIP caller: a discovery system has all readers behind it."""
 

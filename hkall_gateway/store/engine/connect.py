@@ -46,19 +46,25 @@ SILENCE: Final[Mapping[str, int]] = {
 """libpq settings that drop a connection after about ten seconds of silence: a server that died sends no error."""
 
 
+OWN_CONNECTIONS: Final = 10
+"""Connections that a gateway may use beside those of the pages' threads: writer, reader, heartbeat, reports."""
 BUSY_MS: Final = 5000
 """Wait for a SQLite file that another process writes, in milliseconds."""
 MAPPED: Final = 2**31 - 2**16
 """Bytes of a SQLite file that may be read as memory, SQLite's own limit."""
 
 
-def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
+def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # frozen
     """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
     With the driver's own transaction handling (pysqlite) a released savepoint is visible to others, and ROLLBACK does not undo
     it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS serves the command line.
+
+    Args:
+        readers: Threads that read at the same time, each on a connection of its own, beside the gateway's own threads.
     """
-    engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url, limits)
+    most = OWN_CONNECTIONS + readers
+    engine = _sqlite(url, most) if url.startswith("sqlite") else _postgresql(url, limits, most)
     event.listen(engine, "reset", _forget_what_was_written)
     event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
@@ -74,17 +80,22 @@ def read_as_memory(connection: Connection) -> None:
         connection.info["mapped"] = True
 
 
-def _sqlite(url: str) -> Engine:
-    extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
+def _sqlite(url: str, most: int) -> Engine:
+    extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else _pool(most)
     engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
     event.listen(engine, "do_connect", lambda *_: _make_private(url))
     event.listen(engine, "connect", _sqlite_pragmas)
     return engine
 
 
-def _postgresql(url: str, limits: Limits) -> Engine:
+def _pool(most: int) -> dict[str, Any]:
+    """Return the settings of a pool of so many connections, of which the last ones are closed after use."""
+    return {"pool_size": OWN_CONNECTIONS // 2, "max_overflow": most - OWN_CONNECTIONS // 2}
+
+
+def _postgresql(url: str, limits: Limits, most: int) -> Engine:
     connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
-    engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
+    engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect, **_pool(most))
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
     event.listen(engine, "connect", partial(_with_pipeline, engine.dialect))
     return engine

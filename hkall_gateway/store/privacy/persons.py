@@ -54,7 +54,7 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
     "set_aside":       ("round", "request"),
     "titles":          (EVERY,),
     "web_scans":       ("token_hash",),
-    "web_sessions":    ("token_hash", "kind", "role", "source", "csrf"),
+    "web_sessions":    ("token_hash", "kind", "role", "source", "csrf", "credential"),
 }
 # fmt: on
 

@@ -5,7 +5,6 @@ A program has a role: one of staff, or `client`, which acts for the patrons whos
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -14,20 +13,23 @@ from typing import Final
 from flask import Flask, g, request
 
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store import api_tokens, web_sessions
+from hkall_gateway.store import api_tokens
 from hkall_gateway.store.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.web_sessions import PATRON_API, WebSession
+from hkall_gateway.web import page_limit
 from hkall_gateway.web.api.problems import Trouble
+from hkall_gateway.web.callers import bearer_token
+from hkall_gateway.web.page_limit import patron_caller, stranger_caller
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
+from hkall_gateway.web.sessions import find_in_force
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
 """The security requirement in the description of an operation that is not public."""
 CHALLENGE: Final = 'Bearer realm="hkall"'
 PATRON_PREFIX: Final = "hkallp_"
 """Begins a patron's token; a program's begins with another one."""
-_BEARER: Final = re.compile(r"bearer +([\w.~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
 
 class Audience(StrEnum):
@@ -107,28 +109,23 @@ def card(named: str) -> str:
         raise Trouble(422, "card: this token is of one patron; leave it out")
     if not own and not named:
         raise Trouble(422, "card: a client names the patron's card")
-    found: str = services().bridge.read(card_now, own.patron if own else named)
-    return found
-
-
-def has_program() -> bool:
-    """Return whether a program with a token in force asks; for public operations."""
-    given = _given()
-    return bool(given) and _program(given) is not None
+    return own.patron if own else services().bridge.read(card_now, named)
 
 
 def _admit() -> None:
+    given = bearer_token(request.headers.get("Authorization", ""))
+    g.patron_session = find_in_force(given, PATRON_API) if given.startswith(PATRON_PREFIX) else None
+    g.token = _program(given) if given and g.patron_session is None else None
+    own: WebSession | None = g.patron_session
+    if g.token is None and (seconds := page_limit.wait_s(patron_caller(own.patron) if own else stranger_caller())):
+        raise Trouble(429, f"too many questions at once; wait {seconds} s", **{"Retry-After": str(seconds)})
     if request.url_rule is None:  # 404 or 405
         return
     needed = ROLES[request.endpoint or ""]
     if needed is Audience.PUBLIC:
         return
-    given = _given()
-    g.patron_session = _patron(given) if given.startswith(PATRON_PREFIX) else None
-    if g.patron_session is None:
-        g.token = _program(given)
-        if g.token is None:
-            raise Trouble(401, "a bearer token is needed that is in force", **{"WWW-Authenticate": CHALLENGE})
+    if g.patron_session is None and g.token is None:
+        raise Trouble(401, "a bearer token is needed that is in force", **{"WWW-Authenticate": CHALLENGE})
     _check(needed)
 
 
@@ -142,20 +139,9 @@ def _check(needed: StaffRole | Audience) -> None:
         raise Trouble(403, f"this needs a token with the role {needed.word}")
 
 
-def _given() -> str:
-    """Return the token that came; "" for none."""
-    given = _BEARER.fullmatch(request.headers.get("Authorization", "").strip())
-    return given[1] if given else ""
-
-
-def _patron(given: str) -> WebSession | None:
-    found: WebSession | None = services().bridge.read(web_sessions.find, hash_of(given))
-    return found if found and found.kind == PATRON_API and not found.ended(services().now()) else None
-
-
 def _program(given: str) -> ApiToken | None:
     now, bridge = services().now(), services().bridge
-    found: ApiToken | None = bridge.read(api_tokens.find, hash_of(given)) if given else None
+    found: ApiToken | None = bridge.read(api_tokens.find, hash_of(given))
     if found is None or not found.in_force(now):
         return None
     if found.used_at is None or now - found.used_at >= USED_EVERY:

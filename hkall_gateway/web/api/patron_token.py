@@ -10,7 +10,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store import web_sessions
 from hkall_gateway.store.api_tokens import hash_of
-from hkall_gateway.store.web_sessions import API_LONGEST, PATRON_API, WebSession
+from hkall_gateway.store.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
 from hkall_gateway.web.api.access import CHALLENGE, PATRON_PREFIX, SECURITY, patron_session
 from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
 from hkall_gateway.web.api.problems import Trouble, described, refused
@@ -24,7 +24,7 @@ from hkall_gateway.web.sessions import PIN
 API = APIBlueprint("patron_token", __name__, abp_responses=described())
 
 
-@API.post("/patron-token", responses={"201": PatronToken, **described(429)})
+@API.post("/patron-token", responses={"201": PatronToken})
 def make(body: PatronLogin) -> Any:
     """A token for an hour by card and PIN. After some wrong ones each further try waits; no card is locked by them."""
     found = pins.check(body.barcode, body.pin)
@@ -32,7 +32,8 @@ def make(body: PatronLogin) -> Any:
         return _refused(found)
     now, text = services().now(), PATRON_PREFIX + secrets.token_urlsafe(32)
     ends = now + API_LONGEST
-    row = WebSession(hash_of(text), PATRON_API, "", found.barcode, "", "", PIN, "", now, now, ends)
+    credential = digest(pins.compared_hash(found))
+    row = WebSession(hash_of(text), PATRON_API, "", found.barcode, "", "", PIN, "", now, now, ends, credential)
     services().bridge.run(web_sessions.begin, row, now)
     count_login("patron", "admitted")
     return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201

@@ -1,4 +1,4 @@
-"""The union catalogue: search, and one title with its copies. Public, within a limit for each address."""
+"""The union catalogue: search, and one title with its copies. Public."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from flask_openapi3.blueprint import APIBlueprint
 from hkall_gateway.desk import titles
 from hkall_gateway.store.search.query import LONGEST, MOST_WORDS, BadQuery
 from hkall_gateway.web.api import patron_models as models
-from hkall_gateway.web.api.access import has_program
 from hkall_gateway.web.api.problems import Trouble, described
 from hkall_gateway.web.i18n import language
-from hkall_gateway.web.patron.public import wait_s
 from hkall_gateway.web.services import consult, services
 
-API = APIBlueprint("titles", __name__, abp_responses=described(429))
+API = APIBlueprint("titles", __name__, abp_responses=described())
 
 # fmt: off
 BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
@@ -28,16 +26,6 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
     BadQuery.NO_ISBN:        "q: is no ISBN",
 })
 # fmt: on
-
-
-def _limit() -> None:
-    """Refuse an address that asks for too much; a program with a token is not limited here. Raises Trouble (429)."""
-    seconds = wait_s()
-    if seconds and not has_program():
-        raise Trouble(429, f"too many questions from this address; wait {seconds} s", **{"Retry-After": str(seconds)})
-
-
-API.before_request(_limit)
 
 
 @API.get("/search", responses={"200": models.TitlesFound})

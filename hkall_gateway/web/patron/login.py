@@ -16,7 +16,7 @@ from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.patron import pins
 from hkall_gateway.web.patron.reasons import told
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import PIN, log_in, log_out, patron
+from hkall_gateway.web.sessions import PIN, known_browser, log_in, log_out, patron
 
 PAGES = Blueprint("patron_login", __name__)
 
@@ -72,7 +72,7 @@ def logout() -> Response:
 
 def admit(card: str, pin: str) -> LoginDenial | None:
     """Log a patron in by card and PIN; return why not."""
-    found = pins.check(card, pin)
+    found = pins.check(card, pin, known_browser(card.strip()))
     if isinstance(found, Borrower):
         begin(found, PIN)
         return None
@@ -87,7 +87,8 @@ def admit(card: str, pin: str) -> LoginDenial | None:
 def begin(borrower: Borrower, source: str) -> None:
     """Begin the session of a patron. Raises Unavailable."""
     name = borrower.name.reveal() or borrower.name_zh.reveal()
-    log_in(PATRON, name=name, source=source, card=borrower.barcode)
+    compared = pins.compared_hash(borrower) if source == PIN else ""
+    log_in(PATRON, name=name, source=source, card=borrower.barcode, secret_hash=compared)
     count_login("patron", "admitted")
 
 

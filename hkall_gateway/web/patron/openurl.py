@@ -22,7 +22,6 @@ from hkall_gateway.store.search.isbns import isbn_13
 from hkall_gateway.store.search.query import LONGEST, SearchField
 from hkall_gateway.store.search.searching import FoundTitle, FoundTitles
 from hkall_gateway.web.paths import title_number
-from hkall_gateway.web.patron.public import limit
 from hkall_gateway.web.services import consult, services
 
 PAGES = Blueprint("openurl", __name__)
@@ -43,9 +42,6 @@ class Citation:
     title: str = ""
     author: str = ""
     own: str = ""
-
-
-PAGES.before_request(limit)
 
 
 @PAGES.get("/openurl")

@@ -18,8 +18,6 @@ from hkall_gateway.web.services import WebServices, services
 from hkall_gateway.web.throttle import LoginThrottle
 
 THROTTLE: Final = "hkall_patron_throttle"
-OF_A_CARD: Final = 10
-"""Wrong PINs for one card from all addresses together, after which each further try waits."""
 LONGEST: Final = 100
 
 
@@ -36,23 +34,32 @@ TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
 
 def shared(own: WebServices) -> dict[str, Any]:
     """Return the throttle, for the extensions of the pages and of the API."""
-    return {THROTTLE: LoginThrottle(own.seconds, of_a_name=OF_A_CARD)}
+    return {THROTTLE: LoginThrottle(own.seconds)}
 
 
-def check(card: str, pin: str) -> Borrower | PinRefused:
-    """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time."""
+def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
+    """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time.
+
+    Args:
+        browser: The browser by which this card's owner has logged in before, "" for another one.
+    """
     card, address = card.strip()[:LONGEST], request.remote_addr or ""
     wrong: LoginThrottle = current_app.extensions[THROTTLE]
-    if (wait_s := math.ceil(wrong.wait_s(address, card))) > 0:
+    if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
         count_login("patron", "throttled")
         return PinRefused(TOO_MANY, wait_s)
     found = services().bridge.ask(services().desk.counter.authenticate(card, Sensitive(pin[:LONGEST])))
     if isinstance(found, Borrower):
-        wrong.right(address, card)
+        wrong.right(address, card, browser)
         return found
     if found.why is Reason.TRY_AGAIN:
         count_login("patron", "ils_away")
     else:
-        wrong.wrong(address, card)
+        wrong.wrong(address, card, browser)
         count_login("patron", "wrong")
     return PinRefused(found)
+
+
+def compared_hash(borrower: Borrower) -> str:
+    """Return the hash with which a right PIN was compared; "" where the library's own system compared it."""
+    return borrower.pin_hash.reveal() if services().desk.services.local.compares_web_pins else ""

@@ -1,19 +1,16 @@
-"""The pages that the whole world can ask for: a limit for each address, what caches may keep, and two files for programs."""
+"""The pages that the whole world can ask for: what caches may keep, and two files for programs."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from typing import Final
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, render_template
 
-from hkall_gateway.web.address_limit import AddressLimit
-from hkall_gateway.web.services import WebServices, services
+from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import current
 
 PAGES = Blueprint("public", __name__)
 
-LIMIT: Final = "hkall_address_limit"
 A_DAY: Final = "public, max-age=86400"
 A_MINUTE: Final = "public, max-age=60"
 """For a page that is the same for every visitor."""
@@ -23,16 +20,6 @@ VARIES: Final = ("Cookie", "Accept-Language")
 """What a page depends on beside its address: the language, and whether somebody is logged in."""
 CLOSED_TO_ROBOTS: Final = ("/search", "/openurl", "/title/", "/record", "/login", "/language/", "/staff/", "/api/")
 """Paths that crawlers leave alone: a search costs more than a page, and the catalogues of the libraries have the titles."""
-
-
-def limit() -> Response | None:
-    """Refuse an address that asks for too many pages: runs before each page of a public Blueprint. 429 with Retry-After."""
-    seconds = wait_s()
-    if not seconds:
-        return None
-    answer = Response(render_template("patron/too_many.html"), 429, mimetype="text/html")
-    answer.headers["Retry-After"] = str(seconds)
-    return answer
 
 
 def kept(response: Response, how: str) -> Response:
@@ -57,14 +44,3 @@ def description() -> Response:
     settings = services().settings()
     words = render_template("patron/opensearch.xml", site=settings.public_url, names=settings.names)
     return Response(words, mimetype="application/opensearchdescription+xml", headers={"Cache-Control": A_DAY})
-
-
-def shared(own: WebServices) -> dict[str, Any]:
-    """Return the limit of addresses, for the extensions of the pages and of the API: both count together."""
-    return {LIMIT: AddressLimit(own.seconds)}
-
-
-def wait_s() -> int:
-    """Count one page for the address of this request; return the seconds after which it may have it, 0 = now."""
-    limits: AddressLimit = current_app.extensions[LIMIT]
-    return math.ceil(limits.wait_s(request.remote_addr or "", services().settings().pages_per_minute))

@@ -16,7 +16,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.store.search.query import LONGEST, MOST_WORDS, BadQuery, SearchField
 from hkall_gateway.store.search.searching import MOST, FoundTitles
 from hkall_gateway.web.i18n import N_, gettext
-from hkall_gateway.web.patron.public import OWN_MINUTE, kept, limit
+from hkall_gateway.web.patron.public import OWN_MINUTE, kept
 from hkall_gateway.web.patron.suspension import notice
 from hkall_gateway.web.patron.title_words import language_of
 from hkall_gateway.web.services import consult, services
@@ -68,9 +68,6 @@ class Answer:
     found: FoundTitles | BadQuery | None
     suspended: Refused | None
     names: Mapping[str, str] = field(default_factory=dict)
-
-
-PAGES.before_request(limit)
 
 
 @PAGES.get("/search")

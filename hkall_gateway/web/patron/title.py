@@ -14,7 +14,7 @@ from hkall_gateway.desk.ports import LiveStatuses
 from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Reason
 from hkall_gateway.web.i18n import library_name
-from hkall_gateway.web.patron.public import A_MINUTE, kept, limit
+from hkall_gateway.web.patron.public import A_MINUTE, kept
 from hkall_gateway.web.patron.suspension import notice
 from hkall_gateway.web.patron.title_words import language_of, state_of
 from hkall_gateway.web.reasons import rule_of, sentence
@@ -52,9 +52,6 @@ class ShownCopy:
     state: str
     tone: str
     said_at: datetime | None
-
-
-PAGES.before_request(limit)
 
 
 @PAGES.get("/title/<title:bib_id>")

@@ -16,7 +16,7 @@ from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import StaffAccount, services
-from hkall_gateway.web.sessions import LOCAL, OIDC, log_in, log_out, staff
+from hkall_gateway.web.sessions import LOCAL, OIDC, known_browser, log_in, log_out, staff
 from hkall_gateway.web.throttle import LoginThrottle
 
 THROTTLE: Final = "hkall_staff_throttle"
@@ -45,8 +45,8 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
     """Compares the password; a wrong one says nothing about the login's existence."""
     filled = LoginForm()
     login, password = (filled.login.data or "").strip(), filled.password.data or ""
-    address, throttle = request.remote_addr or "", _throttle()
-    if (wait_s := math.ceil(throttle.wait_s(address, login))) > 0:
+    source, throttle = (request.remote_addr or "", login, known_browser(login)), _throttle()
+    if (wait_s := math.ceil(throttle.wait_s(*source))) > 0:
         count_login("staff", "throttled")
         return _page(filled, _wait(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
@@ -54,10 +54,10 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
         # An unknown name takes as long as a known one.
         right = matches(account.secret_hash if account else DECOY, password)
     if account is None or not right:
-        throttle.wrong(address, login)
+        throttle.wrong(*source)
         count_login("staff", "wrong")
         return _page(filled, gettext("Login or password is wrong.")), 401
-    throttle.right(address, login)
+    throttle.right(*source)
     return _admitted(account, filled.next.data or "")
 
 
@@ -76,7 +76,14 @@ def page(error: str = "") -> str:
 
 
 def _admitted(account: StaffAccount, goal: str) -> Response:
-    log_in(STAFF, name=account.name, source=LOCAL, login=account.login, role=account.role)
+    log_in(
+        STAFF,
+        name=account.name,
+        source=LOCAL,
+        login=account.login,
+        role=account.role,
+        secret_hash=account.secret_hash,
+    )
     count_login("staff", "admitted")
     return redirect(_goal(goal), 303)
 

@@ -1,0 +1,113 @@
+"""Who asks for a page, by the proof that comes with it, before a thread is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hkall_gateway.store import api_tokens
+from hkall_gateway.store.api_tokens import ApiToken, hash_of
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.web.callers import STRANGER, Caller, Callers, Share
+from hkall_gateway.web.sessions import BROWSER, COOKIE
+from tests.web.conftest import Browser, Site
+
+
+@dataclass
+class Request:
+    """The part of a request of twisted.web that brings proofs."""
+
+    cookies: dict[str, str] = field(default_factory=dict)
+    authorization: str = ""
+
+    def getCookie(self, name: bytes) -> bytes | None:  # noqa: N802  # Twisted's own name
+        found = self.cookies.get(name.decode())
+        return None if found is None else found.encode()
+
+    def getHeader(self, name: bytes) -> bytes | None:  # noqa: N802
+        return self.authorization.encode() if name == b"authorization" else None
+
+
+def caller(site: Site, request: Request) -> Caller:
+    made = Callers(site.world.store, lambda: site.settings, lambda: site.world.now)
+    return finished(made.find(request))
+
+
+def cookies(browser: Browser, *names: str) -> Request:
+    found = {name: browser.client.get_cookie(name) for name in names}
+    return Request({name: cookie.value for name, cookie in found.items() if cookie})
+
+
+def program(site: Site, role: str) -> Request:
+    site.world.store.now(api_tokens.make, ApiToken("reports", hash_of("hkall_x"), role, "head", site.world.now))
+    return Request(authorization="Bearer hkall_x")
+
+
+def token(site: Site) -> Request:
+    answer = site.app.test_client().post("/api/v1/patron-token", json={"barcode": "UG1", "pin": "1234"})
+    return Request(authorization=f"Bearer {answer.get_json()['token']}")
+
+
+def test_a_session_is_one_of_staff_or_of_patrons(site: Site) -> None:
+    assert caller(site, cookies(site.staff(), COOKIE)) == Caller(Share.STAFF, "staff clerk")
+    assert caller(site, cookies(site.patron(), COOKIE)) == Caller(Share.PATRONS, "patron UG1")
+
+
+@pytest.mark.parametrize("role", ["viewer", "client"])
+def test_a_program_waits_with_staff_and_a_patrons_token_with_patrons(site: Site, role: str) -> None:
+    assert caller(site, program(site, role)) == Caller(Share.STAFF, "token reports")
+    assert caller(site, token(site)) == Caller(Share.PATRONS, "patron UG1")
+
+
+def test_a_browser_that_has_logged_in_before_is_no_stranger_after_the_logout(site: Site) -> None:
+    browser = site.staff()
+    browser.post("/staff/logout", at="/staff/")
+    assert browser.client.get_cookie(COOKIE) is None
+    assert caller(site, cookies(browser, COOKIE, BROWSER)) == Caller(Share.STAFF, "staff clerk")
+    site.wait(days=91)
+    assert caller(site, cookies(browser, BROWSER)) == STRANGER
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(),
+        Request({COOKIE: "x", BROWSER: "x"}),
+        Request({COOKIE: "ÿ"}),
+        Request(authorization="Bearer hkall_forged"),
+        Request(authorization="Basic eDp5"),
+    ],
+)
+def test_a_forged_proof_is_none(site: Site, request_: Request) -> None:
+    site.staff()
+    assert caller(site, request_) == STRANGER
+
+
+def test_a_proof_that_has_ended_is_none(site: Site) -> None:
+    session, made = cookies(site.staff(), COOKIE), token(site)
+    account = site.settings.staff["clerk"]
+    usual = site.settings
+    site.settings = replace(usual, staff={})
+    assert caller(site, session) == STRANGER
+    site.settings = replace(usual, staff={"clerk": replace(account, secret_hash="$argon2id$another")})
+    assert caller(site, session) == STRANGER
+    site.settings = usual
+    assert caller(site, session) != STRANGER
+    site.wait(hours=2)
+    assert caller(site, session) == caller(site, made) == STRANGER
+    revoked = program(site, "viewer")
+    site.world.store.now(api_tokens.revoke, "reports", site.world.now + timedelta(hours=1))
+    assert caller(site, revoked) == STRANGER
+
+
+def test_while_the_database_is_away_everybody_is_a_stranger(site: Site) -> None:
+    class Away:
+        def read_inline(self, *_: Any) -> Any:
+            raise Unavailable("away")
+
+    made: Any = Callers(Away(), lambda: site.settings, lambda: site.world.now)  # type: ignore[arg-type]  # that part of a store
+    assert finished(made.find(cookies(site.staff(), COOKIE))) == STRANGER
