@@ -48,7 +48,7 @@ from hkall_gateway.edge.log_events import VERSION
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins, tell_nobody
-from hkall_gateway.heartbeat import Heartbeat, no_report
+from hkall_gateway.heartbeat import PAGES, Heartbeat, no_report
 from hkall_gateway.library import library_of, new_request_id
 from hkall_gateway.machine import instance, number, real_time, runs
 from hkall_gateway.ncip import handlers as ncip
@@ -169,9 +169,8 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.heartbeat = Heartbeat(
-            self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")), self._report
-        )
+        trusted, alone = bool(environ.get("HKALL_TRUST_CLOCK")), engine.dialect.name == "sqlite" and serving.protocols
+        self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, trusted, self._report, alone)
         self._sip2_services, ncip_services = self._protocol_services()
         self._terminals = self._make_terminals()
         self._partners, self._bare_ncip = self._make_partners(ncip_services)
@@ -318,7 +317,7 @@ class Daemon:
     @property
     def _name(self) -> str:
         """The name of this process among those on one database: the pages alone may run beside a gateway of the same number."""
-        return instance() if self._serving.protocols else f"{instance()}-web"
+        return instance() if self._serving.protocols else f"{instance()}{PAGES}"
 
     def _can_write(self) -> bool:
         return self.heartbeat.written
@@ -331,7 +330,7 @@ class Daemon:
     async def start(self) -> None:
         """Write the configured partners over the directory, open every endpoint, and let the courier go.
 
-        Raises NameTaken and ClockBehind.
+        Raises NameTaken, FileTaken and ClockBehind.
         """
         self._hashing.start()
         self._hashing_logins.start()

@@ -29,6 +29,9 @@ BEHIND: Final = timedelta(minutes=5)
 """So far our clock may be behind the latest sign of life of another gateway."""
 
 
+PAGES: Final = "-web"
+"""Ends the name of a process that serves the pages alone."""
+
 Report = Callable[[datetime], Callable[[Unit], None]]
 """Returns what a heartbeat writes beside its own row; called in the reactor's thread, what it returns in the transaction."""
 
@@ -42,6 +45,20 @@ class NameTaken(Exception):
     """Another gateway uses this database under our name; both would take each other's rows."""
 
 
+class FileTaken(Exception):
+    """Another gateway with terminals and partners works on the same SQLite file."""
+
+
+def serves_protocols(name: str) -> bool:
+    """Return whether the gateway of a name serves terminals and partners; a process for the pages alone is named otherwise."""
+    return not name.endswith(PAGES)
+
+
+def only_one(first: Instance) -> str:
+    """Return the remedy where a second gateway would work on the SQLite file of the `first`."""
+    return f"stop {first.name}, use PostgreSQL for several gateways, or serve the pages alone here (serve --only web)"
+
+
 class ClockBehind(Exception):
     """Another gateway was here at a time that our clock has not reached: one of the two clocks is wrong."""
 
@@ -51,6 +68,7 @@ class Heartbeat:
 
     `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
     `trust_clock`: begin even where another gateway was seen later than it is now. `report`: what else each heartbeat writes.
+    `alone`: begin only where no other gateway serves terminals and partners, as on an SQLite file.
     """
 
     def __init__(
@@ -63,18 +81,22 @@ class Heartbeat:
         metrics: Metrics,
         trust_clock: bool = False,
         report: Report = no_report,
+        alone: bool = False,
     ) -> None:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
-        self._metrics, self._trust_clock, self._report = metrics, trust_clock, report
+        self._metrics, self._trust_clock, self._report, self._alone = metrics, trust_clock, report, alone
         self._timer: ScheduledCall | None = None
         self.written = True
         """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
 
     async def start(self) -> None:
-        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken and ClockBehind."""
+        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken, FileTaken and ClockBehind."""
         await self._compare_clocks()
-        alone = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
-        other = await self._store.run(_enter, self._me, self._now(), self._runs, locks=alone)
+        one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
+        other = await self._store.run(_enter, self._me, self._now(), self._runs, self._alone, locks=one)
+        if other is not None and other.name != self._me.name:
+            who = f"a gateway called {other.name} (process {other.pid} on {other.host})"
+            raise FileTaken(f"{who} works on this SQLite file: {only_one(other)}")
         if other is not None:
             raise NameTaken(
                 f"a gateway called {other.name} works on this database (process {other.pid} on {other.host}): "
@@ -134,11 +156,12 @@ class Heartbeat:
         self._beat_later()
 
 
-def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool]) -> Instance | None:
-    """Registers under our name; returns the gateway that has the name already, if there is one."""
-    other = instances.named(unit, me.name)
-    if other is not None and other.state(now) == "up" and _is_another(other, me, runs):
-        return other
+def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
+    """Registers under our name; returns the gateway that has the name or, if we must be alone, the database already."""
+    for other in instances.everyone(unit):
+        rival = other.name == me.name or (alone and serves_protocols(other.name))
+        if rival and other.state(now) == "up" and _is_another(other, me, runs):
+            return other
     instances.here(unit, me)
     return None
 

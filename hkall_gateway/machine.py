@@ -39,6 +39,26 @@ def runs(pid: int) -> bool:
     return True
 
 
+def listens(pid: int, port: int) -> bool | None:
+    """Return whether a process listens on a TCP port; None where this user may not look at it. Source: proc(5)."""
+    try:
+        handles = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    except OSError:
+        return None
+    rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(f"/proc/{pid}/net/{name}")]
+    listening = (row for row in rows if len(row) > 9 and row[3] == _LISTEN)
+    return any(f"socket:[{row[9]}]" in handles for row in listening if int(row[1].rpartition(":")[2], 16) == port)
+
+
+_LISTEN: Final = "0A"
+
+
+def _lines(path: str) -> list[str]:
+    with suppress(OSError), open(path, encoding="ascii") as file:
+        return file.read().splitlines()[1:]
+    return []
+
+
 def may_wake_late(by_ns: int) -> None:
     """Let the timed waits of this thread end up to so many nanoseconds late; Linux's default is 50,000. Elsewhere no effect.
 

@@ -24,7 +24,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.daemon import Daemon, the_reactor
 from hkall_gateway.edge.endpoints import CannotOpen, NotPassed
 from hkall_gateway.edge.log_console import LogFormat, drawing_on
-from hkall_gateway.heartbeat import ClockBehind, NameTaken
+from hkall_gateway.heartbeat import ClockBehind, FileTaken, NameTaken
 from hkall_gateway.service_manager import READY, STOPPING, ServiceManager
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 from hkall_gateway.wiring.serving import Serving
@@ -145,7 +145,7 @@ async def _live(
             await company.start()
         await daemon.start()
     except Exception as error:
-        if isinstance(error, (CannotOpen, ClockBehind, NameTaken)):
+        if isinstance(error, (CannotOpen, ClockBehind, FileTaken, NameTaken)):
             LOG.error("daemon.not_started", why=str(error))
         else:
             LOG.exception("daemon.not_started")

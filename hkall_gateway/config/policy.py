@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator
+from datetime import date
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -108,9 +109,17 @@ def _labels_of(site: Table, base: Table) -> Iterator[Fault]:
 def _dates_of(site: Table) -> Iterator[Fault]:
     for kind in ("service_windows", "fine_free"):
         for path, row in _tables(site, kind):
-            start, end = str(row.get("start", "")), str(row.get("end", ""))
+            start, end = _day(row.get("start")), _day(row.get("end"))
             if start and end and end < start:
                 yield f"{path}.end", "is before the start"
+
+
+def _day(value: object) -> date | None:
+    """Return a date, or the date that a text is; what is neither is the model's to refuse."""
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        return None
 
 
 def _modes_of(site: Table, base: Table) -> Iterator[Fault]:

@@ -41,6 +41,8 @@ ROWS: Final = (
         "End the program that has the port, or name another port in the configuration."),
     Check("certificate", (GATEWAY,), "loads key and certificate of each ssl: port and counts the days until it ends",
         "Renew the certificate, then send SIGHUP to the gateway: it reads the files again."),
+    Check("gateways", (GATEWAY,), "reads which other gateways work on the database, and whether our clock agrees with theirs",
+        "Give each gateway its own HKALL_INSTANCE, and several of them PostgreSQL."),
 
     Check("dns", _REMOTE, "resolves the host name",
         "Correct the name in the configuration, or ask the administrator of its DNS zone; `getent hosts NAME` asks the same."),

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.clock import now
-from hkall_gateway.config import gateway
 from hkall_gateway.doctor import own_gateway
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.store import schema
@@ -82,13 +81,6 @@ def test_a_private_key_that_others_can_read_is_warned_of(site: Site, authority: 
     assert [(one.status.value, one.about) for one in about(site.examine("gateway"), "files")] == [("warn", str(key))]
 
 
-def test_what_the_gateway_must_write_and_cannot_is_found(site: Site) -> None:
-    ready(site)
-    config = gateway.load(site.path, {})
-    assert list(own_gateway.unwritable(config)) == []
-    assert list(own_gateway.unwritable(config, lambda _path, _mode: False)) == [site.folder / "hkall.db", site.folder]
-
-
 # ---- database
 
 
@@ -149,7 +141,9 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path, free: int, word: str) -> Non
 
 def test_a_folder_that_is_not_there_fails(site: Site) -> None:
     site.write('\n[logs]\nfile = "nowhere/hkall.log"\n')
-    assert [one.status.value for one in about(site.examine("gateway"), "disk")] == ["ok", "fail"]
+    sheet = site.examine("gateway")
+    assert (status(sheet)["files"], status(sheet)["disk"]) == ("fail", "ok")
+    assert finding(sheet, "files").detail == f"logs.file: {site.folder / 'nowhere'}: there is no such folder"
 
 
 def test_a_time_zone_without_data_fails() -> None:
@@ -239,5 +233,16 @@ def test_a_key_that_is_not_the_certificate_s_and_a_file_that_is_not_there_fail(s
     ready(site, f"ssl:{first}:privateKey={key}:certKey={other}", f"ssl:{second}:privateKey=nowhere.pem")
     found = about(site.examine("gateway"), "certificate")
     assert [one.status.value for one in found] == ["fail", "fail"]
-    assert found[0].detail == f"port {first}: the key is not the certificate's"
-    assert found[1].detail == f"port {second}: {site.folder / 'nowhere.pem'}: No such file or directory"
+    assert found[0].detail == f"ncip.listen[0]: port {first}: {other}: the key is not the certificate's"
+    assert found[1].detail == f"ncip.listen[1]: port {second}: {site.folder / 'nowhere.pem'}: no such file or directory"
+
+
+def test_what_would_stop_a_start_fails_at_the_check_of_its_table(site: Site) -> None:
+    port = free_ports(1)[0]
+    file = ready(site, *[f"tcp:{port}:interface=127.0.0.1"] * 2)
+    running(file, os.getpid(), host="another")
+    sheet = site.examine("gateway")
+    assert [one.detail for one in about(sheet, "ports") if one.status.value == "fail"] == [
+        f"ncip.listen[1]: tcp:{port}: ncip.listen[0] listens there already"
+    ]
+    assert finding(sheet, "gateways").detail.startswith(f"HKALL_INSTANCE: a gateway called {INSTANCE} works on this database")

@@ -44,13 +44,20 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
 
     from hkall_gateway import process
-    from hkall_gateway.cli.work.opening import load_config, open_database
+    from hkall_gateway.cli.work.opening import load_config
+    from hkall_gateway.cli.work.start import find_start_faults
+    from hkall_gateway.start_checks.faults import Effect
 
     if only and without:
         raise CliError("--only and --without: choose one", WRONG)
-    if only and load_config(config)[0].web is None:
+    found, library = load_config(config)
+    if only and found.web is None:
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
-    open_database(config).dispose()
+    faults = find_start_faults(config, found, library.policy, _serving(only, without), running=False)
+    for fault in faults:
+        click.echo(f"{config}: {fault}", err=True)
+    if any(fault.effect is not Effect.TOLERATED for fault in faults):
+        raise SystemExit(WRONG)
     raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format))
 
 
@@ -69,26 +76,27 @@ def _serving(only: str | None, without: str | None) -> Serving:
 @click.command("check-config")
 @config_option
 def check_config(config: Path) -> None:
-    """Name every error of the configuration and of the policy file at once.
+    """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
 
-    Notes name pitfalls and decisions that the site has still to take; they are no errors.
+    Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
     Example: hkall-gateway check-config --config gateway.toml
     """
 
     from hkall_gateway.cli.work.opening import load_config
+    from hkall_gateway.cli.work.start import find_start_faults
     from hkall_gateway.config.notes import notes
-    from hkall_gateway.doctor.own_gateway import ports_in_use, shown_certificates
-    from hkall_gateway.machine import number
+    from hkall_gateway.start_checks.faults import Effect
 
     found, library = load_config(config)
-    bad = [f"{config}: port {port}: {why}" for port, why in shown_certificates(found, number()) if isinstance(why, str)]
-    if bad:
-        raise CliError("\n".join(bad), WRONG)
+    faults = find_start_faults(config, found, library.policy)
+    wrong = [fault for fault in faults if fault.effect is not Effect.PENDING]
+    if wrong:
+        raise CliError("\n".join(f"{config}: {fault}" for fault in wrong), WRONG)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
     for where, what in notes(found, library.policy):
         click.echo(f"note: {where}: {what}")
-    for name, why in ports_in_use(found, number()):
-        click.echo(f"note: {name}: {why}; as it should be while this gateway runs")
+    for fault in faults:
+        click.echo(f"note: {fault}")
 
 
 @click.command("hash-secret")

@@ -1,0 +1,143 @@
+"""Whatever `serve` refuses, `check-config` says: a table of mistakes, each shown to both commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hkall_gateway import process
+from hkall_gateway.cli import main
+from hkall_gateway.machine import host, listens
+from tests.cli.mistakes import MISTAKES, SOMEBODY, Mistake, Place, in_namespace
+from tests.company import COMMAND
+
+STARTED = 77
+"""The exit code of a `serve` that found no reason not to start."""
+PENDING, ONE_LINE = 0, 2
+"""Exit codes of `check-config`."""
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A site in a folder that any user may enter; `serve` ends where it would begin."""
+    folder = Path(tempfile.mkdtemp(prefix="hkall-mistakes-", dir="/tmp"))  # pytest's folders are closed to others
+    folder.chmod(0o755)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(process, "serve", lambda *_, **__: STARTED)
+    monkeypatch.delenv("HKALL_INSTANCE", raising=False)
+    made = Place(folder)
+    yield made
+    made.close()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def somebody(place: Place) -> Iterator[None]:
+    """Work as a user who is not root, to whom the site belongs."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(SOMEBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def outcome(place: Place, mistake: Mistake, command: str) -> tuple[int, list[str]]:
+    """The exit code of a command, and the lines on its standard error, or its notes."""
+    if mistake.mount:
+        done = in_namespace(mistake.mount, [COMMAND, command, "--config", place.path], place)
+        return done.returncode, done.stderr.splitlines()
+    found = CliRunner().invoke(main, [command, "--config", str(place.path)], env={**place.environ, **mistake.environ})
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    notes = [line for line in found.stdout.splitlines() if line.startswith("note: ")]
+    return found.exit_code, found.stderr.splitlines() or notes
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_a_mistake_is_one_line_at_check_config_and_at_serve(place: Place, mistake: Mistake) -> None:
+    if mistake.mount and os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    if os.geteuid() == 0 and mistake.as_user:
+        for path in (place.folder, *place.folder.iterdir()):
+            os.chown(path, SOMEBODY, SOMEBODY)
+    mistake.spoil(place)
+    with somebody(place) if mistake.as_user else nullcontext():
+        checked, served = outcome(place, mistake, "check-config"), outcome(place, mistake, "serve")
+
+    assert (checked[0], len(checked[1])) == (PENDING if mistake.pending else ONE_LINE, 1), checked[1]
+    for lines in (checked[1], served[1]):
+        assert all(word in lines[0] for word in mistake.words), lines
+    assert len(served[1]) == 1, served[1]
+    assert (served[0] == STARTED) == (mistake.serve == "started"), served
+
+
+def test_there_are_sixty_mistakes_and_more_of_every_kind() -> None:
+    kinds = [mistake.kind for mistake in MISTAKES]
+    assert len(kinds) >= 60
+    assert {*kinds} == {"keys", "types", "paths", "owners", "ports", "certificates", "secrets", "databases", "dates"}
+
+
+def test_a_site_that_is_ready_has_no_fault_and_starts(place: Place) -> None:
+    nothing = Mistake("", "", lambda _: None, [])
+    assert outcome(place, nothing, "check-config") == (0, [])
+    assert outcome(place, nothing, "serve") == (STARTED, [])
+
+
+# ---- beside a gateway that runs
+
+
+def test_the_ports_of_the_gateway_that_runs_are_as_they_should_be(place: Place) -> None:
+    nothing = Mistake("", "", lambda _: None, [])
+    place.take(place.ports.sip2)
+    place.another_gateway(f"{host()}-1", host())  # it has this process's id
+    assert outcome(place, nothing, "check-config") == (0, [])
+
+
+def test_a_port_that_the_running_gateway_does_not_hold_is_a_fault(place: Place) -> None:
+    place.take(place.ports.sip2)
+    place.another_gateway(f"{host()}-1", host())
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        place.run_sql(f"UPDATE instances SET pid = {sleeping.pid:d}")  # noqa: S608  # a number
+        code, lines = outcome(place, Mistake("", "", lambda _: None, []), "check-config")
+        sleeping.kill()
+    assert (code, "Address already in use" in lines[0]) == (2, True)
+
+
+def test_a_process_holds_its_own_port_and_no_other() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert listens(os.getpid(), port) is True
+    assert listens(os.getpid(), port) is False
+    assert listens(2**22 + 1, port) is None
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 2), (("--only", "web"), STARTED), (("--without", "web"), 2)])
+def test_beside_a_gateway_on_one_sqlite_file_only_the_pages_start(place: Place, options: tuple[str, ...], code: int) -> None:
+    place.another_gateway("first-1", "first")
+    done = CliRunner().invoke(main, ["serve", *options, "--config", str(place.path)], env=place.environ)
+    assert done.exit_code == code
+    assert ("a gateway called first-1 works on this database" in done.stderr) == (code == 2)
+
+
+def test_beside_pages_on_one_sqlite_file_a_gateway_starts(place: Place) -> None:
+    place.another_gateway("first-1-web", "first")
+    assert CliRunner().invoke(main, ["serve", "--config", str(place.path)], env=place.environ).exit_code == STARTED
+
+
+def test_commands_work_beside_a_gateway_on_one_sqlite_file(place: Place) -> None:
+    place.another_gateway("first-1", "first")
+    assert CliRunner().invoke(main, ["status", "--config", str(place.path)], env=place.environ).exit_code == 0
