@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.mail.letters import OUR_REASONS, REASONS
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.published_rules import SENTENCES
 from hkall_gateway.rules.settings import CATEGORIES
 from hkall_gateway.sip2.screen_messages import EN, GOOD, WORDS, ZH
@@ -53,8 +53,8 @@ def chinese_texts() -> Iterator[str]:
         yield chinese
     for path in sorted(LETTERS.glob("*.zh-Hant.txt")):
         yield path.read_text("utf-8")
-    for table in (REASONS, OUR_REASONS):
-        yield from (words["zh-Hant"] for words in table.values())
+    for reason in LENDER_REASONS.values():
+        yield from (reason.label[1], reason.cause[1], reason.sentence[1])
     for category in CATEGORIES:
         yield category.label_zh
 

@@ -19,11 +19,11 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import not_theirs
 from hkall_gateway.rules import lenders, policy
 from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
 from hkall_gateway.rules.policy import RequestFacts
 from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind, StaffFlag
-from hkall_gateway.rules.vendor_words.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.vocabulary import (
     RULES,
     Actor,

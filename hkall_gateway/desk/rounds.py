@@ -27,9 +27,9 @@ from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.desk.retention import purge
 from hkall_gateway.rules.dates import calendar, timetable
 from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.lender_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vendor_words.decline_reasons import SILENCE
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
 from hkall_gateway.store import rounds as found
 from hkall_gateway.store.engine.database import Store

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hkall_gateway.mail.headers import POLICY, one_line
 from hkall_gateway.mail.message_id import message_id
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lender_reasons import reason_cause, reason_sentence
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
@@ -21,40 +22,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Partner, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
 
-LAST_LENDER: Mapping[str, str] = {"en": "The last library that was asked", "zh-Hant": "最後一所圖書館"}
 NO_TITLE: Mapping[str, str] = {"en": "(without a title)", "zh-Hant": "（沒有書名）"}
-# fmt: off
-REASONS: Mapping[str, Mapping[str, str]] = {
-    "not_on_shelf":        {"en": "it was not found on the shelf",         "zh-Hant": "未能在書架上找到此書"},
-    "checked_out_locally": {"en": "a reader of that library has it",       "zh-Hant": "此書已由該館讀者借出"},
-    "not_suitable":        {"en": "it is not fit to be lent",              "zh-Hant": "此書不宜外借"},
-    "none on the shelf":   {"en": "it was not found on the shelf",         "zh-Hant": "未能在書架上找到此書"},
-    "silence":             {"en": "that library did not answer",           "zh-Hant": "該圖書館沒有回覆"},
-    "not reached":         {"en": "that library could not be reached",     "zh-Hant": "未能聯絡該圖書館"},
-    "never sent":          {"en": "it did not leave that library",         "zh-Hant": "此書未有寄出"},
-    "lent to another":     {"en": "another of our readers has borrowed it", "zh-Hant": "此書已由本館另一讀者借得"},
-    "dropped by staff":    {"en": "",                                      "zh-Hant": ""},
-    "other":               {"en": "",                                      "zh-Hant": ""},
-}
-# fmt: on
-"""Why a library did not lend, in words for patrons; a reason without a row is the library's own words, sent literally
-(R37, R38). Source: rules.decline_reasons."""
-
-# fmt: off
-OUR_REASONS: Mapping[str, Mapping[str, str]] = {
-    "none on the shelf": {"en": "%(lender)s had no copy on its shelf.",
-                          "zh-Hant": "%(lender)s 的書架上沒有此書。"},
-    "silence":           {"en": "%(lender)s did not answer our request.",
-                          "zh-Hant": "%(lender)s 沒有回覆我們的申請。"},
-    "not reached":       {"en": "%(lender)s could not be reached.",
-                          "zh-Hant": "我們未能聯絡 %(lender)s。"},
-    "never sent":        {"en": "%(lender)s did not send the book.",
-                          "zh-Hant": "%(lender)s 未有寄出此書。"},
-    "lent to another":   {"en": "%(lender)s sent its copy for another request: another of our readers has borrowed it.",
-                          "zh-Hant": "%(lender)s 的複本已由本館另一讀者借得。"},
-}
-# fmt: on
-"""The same reasons where this gateway found them, as sentences of our own: the lender did not say them."""
 
 _WEEKDAYS_ZH = "一二三四五六日"
 _TEXT = Environment(
@@ -138,21 +106,6 @@ def language_of(borrower: Borrower, sender: Sender) -> str:
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
-def our_sentence(reason: str, lender: str, language: str) -> str:
-    """Return our own sentence about why the last lender did not lend; "" for a reason that the lender gave.
-
-    `lender` is its name; "" where it is not known.
-    """
-    row = OUR_REASONS.get(reason)
-    return filled(row[language], lender=lender or LAST_LENDER[language]) if row else ""
-
-
-def reason_in_words(reason: str, language: str) -> str:
-    """The reason of a decline in words; one without a row in REASONS is the library's own words without the full stop."""
-    row = REASONS.get(reason)
-    return row[language] if row else reason.rstrip(". ")
-
-
 def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
     """The message to send, with LF at the ends of lines. Each text from a catalogue or a patron file becomes one line."""
     language = language_of(borrower, sender)
@@ -187,8 +140,8 @@ def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fact
         "last_day": in_words(facts.last_day, language),
         "due": in_words(due, language),
         "old_due": in_words(letter.old_due, language),
-        "reason": reason_in_words(letter.reason, language),
-        "our_sentence": our_sentence(letter.reason, sender.lender(facts.lender, language), language),
+        "reason": reason_cause(letter.reason, language),
+        "our_sentence": reason_sentence(letter.reason, sender.lender(facts.lender, language), language),
         "record_url": sender.record_url,
     }
     late = due is not None and due < calendar.civil(facts.at)

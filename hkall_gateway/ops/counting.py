@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
-from hkall_gateway.rules.vendor_words import decline_reasons
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.engine.database import Watch
 from hkall_gateway.store.journal_entry import JournalEntry
@@ -18,8 +18,6 @@ EVENTS = frozenset(event.name for event in Event)
 DECLINES = frozenset(
     event.name for event in (Event.ASK_NEXT, Event.ASK_NEXT_AFTER_SILENCE, Event.NOT_SENT, Event.POSTPONE, Event.END_OF_LIST)
 )
-REASONS = decline_reasons.OURS | set(decline_reasons.PUBLISHED)
-"""The reasons counted separately; a library's own words count as "other" (R37)."""
 
 
 def count(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
@@ -38,7 +36,7 @@ def _compare(metrics: Metrics, event: str, before: Request, after: Request) -> N
     if before.position is not after.position and before.moved_at and after.moved_at:
         metrics.ages.labels(before.position).observe((after.moved_at - before.moved_at).total_seconds())
     if event in DECLINES:
-        metrics.declines.labels(before.partner, after.reason if after.reason in REASONS else "other").inc()
+        metrics.declines.labels(before.partner, after.reason if after.reason in LENDER_REASONS else OTHER).inc()
 
 
 def counted(

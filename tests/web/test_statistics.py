@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from lxml import etree, html
 
-from hkall_gateway.rules.vendor_words import decline_reasons
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.headers import PICTURE
 from hkall_gateway.web.staff.charts import CHARTS
-from hkall_gateway.web.staff.figures import DECLINES, TABLES
+from hkall_gateway.web.staff.figures import TABLES
 from tests.web.conftest import Browser, Site
 from tests.web.given import given
 
@@ -39,10 +38,6 @@ def table(browser: Browser, name: str, query: str = ALL) -> list[list[str]]:
     assert answer.status_code == 200
     assert answer.data.startswith(b"\xef\xbb\xbf")
     return list(csv.reader(StringIO(answer.text[1:])))
-
-
-def test_every_reason_of_a_lender_has_its_words() -> None:
-    assert DECLINES.keys() == set(decline_reasons.PUBLISHED) | decline_reasons.OURS
 
 
 def test_the_page_has_every_table_with_its_file_and_the_charts(viewer: Browser) -> None:

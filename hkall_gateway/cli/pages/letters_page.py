@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from hkall_gateway.mail.letters import LANGUAGES, OUR_REASONS, Facts, Sender, compose
+from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
@@ -88,6 +89,8 @@ class Sample:
 _RECALL: Final = {"due": date(2017, 3, 16), "recalled": True}
 _LATE: Final = replace(WITH_COPY, day_cents=400, from_tomorrow=True)
 
+OUR_SENTENCES: Final = tuple(row.key for row in LENDER_REASONS.values() if any(row.sentence))
+
 # fmt: off
 SAMPLES: Final[tuple[Sample, ...]] = (
     Sample(Notification.LETTER_PICKUP,           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
@@ -105,10 +108,10 @@ SAMPLES: Final[tuple[Sample, ...]] = (
     Sample(Notification.LETTER_RENEWAL_DENIED,   WITH_COPY, {"due": date(2017, 3, 16)}),
     Sample(Notification.LETTER_UNFILLED,         WITHOUT_COPY, {"reason": "not_on_shelf"}),
     *(Sample(Notification.LETTER_UNFILLED,       WITHOUT_COPY, {"reason": reason}, f"The same because of `{reason}` (R38).")
-      for reason in (*OUR_REASONS, "other", "Being rebound until May")),
+      for reason in (*OUR_SENTENCES, "other", "Being rebound until May")),
     Sample(Notification.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
     *(Sample(Notification.LETTER_DECLINED,       WITHOUT_COPY, {"reason": reason}, f"The same because of `{reason}` (R38).")
-      for reason in ("not_on_shelf", "not_suitable", *OUR_REASONS, "other")),
+      for reason in ("not_on_shelf", "not_suitable", *OUR_SENTENCES, "other")),
     Sample(Notification.LETTER_EXPIRED,          WITH_COPY, {}),
 )
 # fmt: on

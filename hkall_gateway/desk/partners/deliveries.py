@@ -11,12 +11,12 @@ from hkall_gateway.desk.ils import local_messages
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
+from hkall_gateway.rules.lender_reasons import NOT_REACHED
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind as D
 from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
-from hkall_gateway.rules.vendor_words.decline_reasons import NOT_REACHED
 from hkall_gateway.rules.vocabulary import Actor, Request
 from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
@@ -138,7 +138,7 @@ def _said(answer: DeliveryResult) -> str:
 def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
     """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
 
-    `error` is for staff, `reason` one of decline_reasons for the patron's letter.
+    `error` is for staff, `reason` one of lender_reasons for the patron's letter.
 
     Where the outcome is unknown, no other lender is asked, since two might ship; staff or the silence round settle it.
     """

@@ -21,6 +21,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.desk.staff import lender_list, pull_slips
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
@@ -156,7 +157,7 @@ def decline(context: Context, command: StaffCommand, request: Request) -> Answer
     if not context.unit.can(request, event):
         return elsewhere(context.unit, command, request, context.now)
     after = context.unit.advance(request, event, context.now, command.by, rule="R37", reason=command.reason)
-    context.unit.set_status(after.item or ItemKey("", ""), pull_slips.STATUS_AFTER.get(command.reason, "Available On Shelf"))
+    context.unit.set_status(after.item or ItemKey("", ""), status_after_decline(command.reason))
     return done(after)
 
 

@@ -9,13 +9,10 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
 from hkall_gateway.rules import lenders
+from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.queries.queries import Queries
-
-STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
-"""The new status of a declined copy by the reason (R37); after any other reason it stays available."""
-
 
 NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN_TRANSIT})
 """Positions of a borrowed copy that have a slip. Its printing is no step of the life cycle: the journal notes it."""
@@ -57,9 +54,7 @@ def substitute(context: Context, command: StaffCommand, request: Request) -> Ans
     answer = lenders.may_leave(copy, context.library.policy)
     if isinstance(answer, Refusal):
         return no(context.unit, answer, command.by, context.now, request)
-    context.unit.set_status(
-        ItemKey(request.item_agency, request.item_barcode), STATUS_AFTER.get(command.reason, "Available On Shelf")
-    )
+    context.unit.set_status(ItemKey(request.item_agency, request.item_barcode), status_after_decline(command.reason))
     return done(
         context.unit.advance(
             request, Event.SUBSTITUTE, context.now, command.by, item_barcode=copy.barcode, reason=command.reason

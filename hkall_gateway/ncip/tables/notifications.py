@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vendor_words.decline_reasons import CHECKED_OUT_LOCALLY, NOT_ON_SHELF, NOT_SUITABLE
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 
 Document = Callable[[PartnerMessage, Partner, str], NcipMessage | None]
@@ -31,12 +31,6 @@ NameOrder = Literal["", "surname_first", "given_first"]
 
 INSTITUTION: Final = "{}-INST"
 """The card on which a library borrows from another; the lender never learns the patron."""
-
-
-DECLINED_AS: Final[Mapping[str, str]] = MappingProxyType(
-    {NOT_ON_SHELF: "Missing", CHECKED_OUT_LOCALLY: "On Loan", NOT_SUITABLE: "Not Available"}
-)
-"""A copy's CirculationStatus by the published reason for which we decline."""
 
 
 # ---- we borrow
@@ -115,7 +109,8 @@ def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> Nci
 def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
     borrower = user_id(agency, INSTITUTION.format(partner.agency))
-    state: Fields = {"CirculationStatus": DECLINED_AS[message.reason]} if message.reason in DECLINED_AS else {}
+    row = LENDER_REASONS.get(message.reason)
+    state: Fields = {"CirculationStatus": row.declined_as} if row and row.declined_as else {}
     return _message(
         "ItemRequestCancelled",
         UserId=borrower,

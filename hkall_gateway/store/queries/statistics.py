@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
 
 from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.vendor_words import decline_reasons
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS
@@ -255,15 +255,12 @@ def _their_reason(outcome: str) -> str:
     """Return why a lender that was asked did not supply; "" for one that did, or whose answer is not known."""
     kind, _, reason = outcome.partition(": ")
     if kind in {_DECLINED, "refused"}:
-        return reason if reason in _KNOWN else decline_reasons.OTHER
-    return kind if kind in _KNOWN else ""
+        return reason if reason in LENDER_REASONS else OTHER
+    return kind if kind in LENDER_REASONS else ""
 
 
 def _our_reason(reason: str) -> str:
-    return reason if reason in _KNOWN else decline_reasons.OTHER
-
-
-_KNOWN: Final = frozenset(decline_reasons.PUBLISHED) | decline_reasons.OURS
+    return reason if reason in LENDER_REASONS else OTHER
 
 
 def _pairs(period: Period, agency: str) -> Select[Any]:

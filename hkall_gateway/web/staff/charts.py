@@ -12,10 +12,10 @@ import pygal
 from lxml import etree
 from pygal.style import Style
 
+from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store.queries.statistics import Statistics, total
-from hkall_gateway.web.i18n import N_, gettext
-from hkall_gateway.web.staff.figures import DECLINES
+from hkall_gateway.web.i18n import N_, gettext, language
 
 # pygal installs a finder of its own for plugins, in a form that Python 3.12 has removed; 3.11 warns at every import after it.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
@@ -75,7 +75,7 @@ def _declines(found: Statistics) -> Any:
         sums[one.reason] = sums.get(one.reason, 0) + one.times
     rows = sorted(sums.items(), key=lambda one: (one[1], one[0]))
     chart = _bars(pygal.HorizontalBar, show_legend=False)
-    chart.x_labels = [gettext(DECLINES.get(reason, reason)) for reason, _ in rows]
+    chart.x_labels = [reason_label(reason, language()) for reason, _ in rows]
     chart.add(gettext("Times"), [times for _, times in rows])
     return chart
 

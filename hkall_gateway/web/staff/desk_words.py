@@ -11,20 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.desk.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS, reason_label
 from hkall_gateway.rules.lenders import SPARE
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vendor_words.decline_reasons import (
-    CHECKED_OUT_LOCALLY,
-    DROPPED,
-    LENT_TO_ANOTHER,
-    NEVER_SENT,
-    NONE_ON_SHELF,
-    NOT_ON_SHELF,
-    NOT_REACHED,
-    NOT_SUITABLE,
-    OTHER,
-    SILENCE,
-)
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import N_, gettext, language
 from hkall_gateway.web.labels import POSITIONS
@@ -50,16 +39,6 @@ PHRASES: Final[Mapping[str, str]] = MappingProxyType({
     CandidateOutcome.ACCEPTED: N_("accepted"),
     CandidateOutcome.DECLINED: N_("declined"),
     CandidateOutcome.REFUSED:  N_("refused"),
-    NOT_ON_SHELF:              N_("not on its shelf"),
-    CHECKED_OUT_LOCALLY:       N_("lent to a patron of its own"),
-    NOT_SUITABLE:              N_("not fit to be lent"),
-    NONE_ON_SHELF:             N_("none on its shelf"),
-    SILENCE:                   N_("no answer"),
-    NOT_REACHED:               N_("not reached"),
-    NEVER_SENT:                N_("never sent"),
-    LENT_TO_ANOTHER:           N_("lent to another patron of ours"),
-    DROPPED:                   N_("dropped by staff"),
-    OTHER:                     N_("another reason"),
     # Losses.
     NO_PRICE_KNOWN: N_("Nothing is charged for the book, since no price is known. Say it later by the same command."),
     PRICED_BEFORE:  N_("Nothing more is charged: a price was charged before."),
@@ -110,6 +89,9 @@ ENDS: Final[Mapping[str, str]] = MappingProxyType({
 
 def in_words(text: str) -> str:
     """Return a text of the desk in the language of this request."""
+    if text in LENDER_REASONS:
+        label = reason_label(text, language())
+        return f"{label[:1].lower()}{label[1:]}"
     if text in PHRASES:
         return gettext(PHRASES[text])
     if text in POSITIONS:

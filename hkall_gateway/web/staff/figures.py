@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.rules.vendor_words import decline_reasons
+from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.vocabulary import Reason, Side
 from hkall_gateway.store.queries.statistics import Count, Statistics, Turnaround, days_within, total
-from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.i18n import N_, gettext, language
 from hkall_gateway.web.reasons import sentence
 
 Row = tuple[Any, ...]
@@ -21,20 +21,6 @@ SIDES: Final[Mapping[str, str]] = MappingProxyType({
     Side.BORROWING: N_("We borrow"),
     Side.LENDING:   N_("We lend"),
 })
-
-DECLINES: Final[Mapping[str, str]] = MappingProxyType({
-    decline_reasons.NOT_ON_SHELF:        N_("Not found on the shelf"),
-    decline_reasons.CHECKED_OUT_LOCALLY: N_("Lent to a patron of the lender"),
-    decline_reasons.NOT_SUITABLE:        N_("Not suitable for loan"),
-    decline_reasons.OTHER:               N_("Another reason"),
-    decline_reasons.SILENCE:             N_("No answer"),
-    decline_reasons.NEVER_SENT:          N_("Never sent"),
-    decline_reasons.NONE_ON_SHELF:       N_("No copy on the shelf when asked"),
-    decline_reasons.NOT_REACHED:         N_("The lender was not reached"),
-    decline_reasons.LENT_TO_ANOTHER:     N_("Came for another request"),
-    decline_reasons.DROPPED:             N_("Dropped by staff"),
-})
-"""Why a lender did not supply: the three reasons of the published page (R37), and the gateway's own."""
 # fmt: on
 
 
@@ -93,7 +79,7 @@ def decline_rows(found: Statistics) -> list[Row]:
     sums: dict[tuple[str, str], int] = {}
     for one in found.declines:
         sums[one.lender, one.reason] = sums.get((one.lender, one.reason), 0) + one.times
-    return [(lender, gettext(DECLINES.get(reason, reason)), times) for (lender, reason), times in _most_first(sums)]
+    return [(lender, reason_label(reason, language()), times) for (lender, reason), times in _most_first(sums)]
 
 
 def _most_first(sums: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:

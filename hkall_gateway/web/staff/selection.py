@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
 from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.permitted import Action
-from hkall_gateway.rules.vendor_words.decline_reasons import PUBLISHED
+from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.vocabulary import Reason, Request
 from hkall_gateway.store.queries.work_lists import MOST
 from hkall_gateway.store.unit import Unit

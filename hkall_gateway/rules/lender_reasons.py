@@ -1,4 +1,4 @@
-"""Maps a lender's reason for not supplying to one of the published page's three reasons, or to the lender's own words.
+"""Why a library does not lend: one row for each reason, and which of them another system's words mean.
 
 Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
 """
@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.rules.vendor_words.availability import circulation_status, folded
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status, folded
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
 
 NOT_ON_SHELF: Final = "not_on_shelf"
 CHECKED_OUT_LOCALLY: Final = "checked_out_locally"
 NOT_SUITABLE: Final = "not_suitable"
-PUBLISHED: Final = (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
-"""The page's three reasons: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
-
-PATRON_OR_REQUEST: Final = "patron or request"
-"""A reason about the patron or the request, not about the copy; its details are not searched."""
-
 OTHER: Final = "other"
 SILENCE: Final = "silence"
 NEVER_SENT: Final = "never sent"
@@ -29,10 +24,137 @@ NONE_ON_SHELF: Final = "none on the shelf"
 NOT_REACHED: Final = "not reached"
 LENT_TO_ANOTHER: Final = "lent to another"
 DROPPED: Final = "dropped by staff"
-OURS: Final = frozenset({OTHER, SILENCE, NEVER_SENT, NONE_ON_SHELF, NOT_REACHED, LENT_TO_ANOTHER, DROPPED})
+
+LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was asked", CHINESE: "最後一所圖書館"}
+
+
+@dataclass(frozen=True, slots=True)
+class LenderReason:
+    """One reason for which a library does not lend. Texts are pairs: English, Traditional Chinese.
+
+    `key` is the word that requests and candidates store. `label` is for staff and statistics. `cause` follows a colon in a
+    letter; ("", "") where the reason tells a patron nothing. `sentence` is our own sentence in the letter, for a reason that
+    this gateway found and the lender did not give; `%(lender)s` is the lender's name. `declined_as` is the CirculationStatus
+    with which we decline for this reason, "" for none. `status_after` is the status of our copy after we declined.
+    """
+
+    key: str
+    label: tuple[str, str]
+    cause: tuple[str, str] = ("", "")
+    sentence: tuple[str, str] = ("", "")
+    declined_as: str = ""
+    status_after: str = ON_SHELF
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is one of the published page's three reasons."""
+        return bool(self.declined_as)
+
+
+_REASONS: Final = (
+    LenderReason(
+        NOT_ON_SHELF,
+        ("Not found on the shelf", "書架上找不到"),
+        ("it was not found on the shelf", "未能在書架上找到此書"),
+        declined_as="Missing",
+        status_after="Missing",
+    ),
+    LenderReason(
+        CHECKED_OUT_LOCALLY,
+        ("Lent to a patron of the lender", "已由借出館讀者借出"),
+        ("a reader of that library has it", "此書已由該館讀者借出"),
+        declined_as="On Loan",
+        status_after="On Loan",
+    ),
+    LenderReason(
+        NOT_SUITABLE,
+        ("Not suitable for loan", "不宜外借"),
+        ("it is not fit to be lent", "此書不宜外借"),
+        declined_as="Not Available",
+    ),
+    LenderReason(OTHER, ("Another reason", "其他原因")),
+    LenderReason(
+        SILENCE,
+        ("No answer", "沒有回覆"),
+        ("that library did not answer", "該圖書館沒有回覆"),
+        ("%(lender)s did not answer our request.", "%(lender)s 沒有回覆我們的申請。"),
+    ),
+    LenderReason(
+        NEVER_SENT,
+        ("Never sent", "從未寄出"),
+        ("it did not leave that library", "此書未有寄出"),
+        ("%(lender)s did not send the book.", "%(lender)s 未有寄出此書。"),
+    ),
+    LenderReason(
+        NONE_ON_SHELF,
+        ("No copy on the shelf when asked", "查詢時書架上沒有館藏"),
+        ("it was not found on the shelf", "未能在書架上找到此書"),
+        ("%(lender)s had no copy on its shelf.", "%(lender)s 的書架上沒有此書。"),
+    ),
+    LenderReason(
+        NOT_REACHED,
+        ("The lender was not reached", "未能聯絡借出館"),
+        ("that library could not be reached", "未能聯絡該圖書館"),
+        ("%(lender)s could not be reached.", "我們未能聯絡 %(lender)s。"),
+    ),
+    LenderReason(
+        LENT_TO_ANOTHER,
+        ("Came for another request", "已用於另一申請"),
+        ("another of our readers has borrowed it", "此書已由本館另一讀者借得"),
+        (
+            "%(lender)s sent its copy for another request: another of our readers has borrowed it.",
+            "%(lender)s 的複本已由本館另一讀者借得。",
+        ),
+    ),
+    LenderReason(DROPPED, ("Dropped by staff", "由職員放棄")),
+)
+LENDER_REASONS: Final[Mapping[str, LenderReason]] = {row.key: row for row in _REASONS}
+"""Every reason by its key. A reason without a row is the lender's own words."""
+
+PUBLISHED: Final = tuple(row.key for row in _REASONS if row.is_published)
+"""The page's three reasons: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
+OURS: Final = frozenset(row.key for row in _REASONS if not row.is_published)
 """Reasons found by this gateway: no answer, a copy that did not leave, an empty shelf seen before asking, a message that never
 reached the lender, a copy that came for another request, a message dropped by staff.
 """
+
+
+def reason_label(reason: str, language: str) -> str:
+    """Return a reason for staff; one without a row is the lender's own words."""
+    row = LENDER_REASONS.get(reason)
+    return _in(row.label, language) if row else reason
+
+
+def reason_cause(reason: str, language: str) -> str:
+    """Return a reason as it follows a colon in a letter; one without a row is the lender's own words without the full stop."""
+    row = LENDER_REASONS.get(reason)
+    return _in(row.cause, language) if row else reason.rstrip(". ")
+
+
+def reason_sentence(reason: str, lender: str, language: str) -> str:
+    """Return our own sentence about why the last lender did not lend; "" for a reason that the lender gave.
+
+    Args:
+        lender: The lender's name in that language; "" where it is not known.
+    """
+    row = LENDER_REASONS.get(reason)
+    return filled(_in(row.sentence, language), lender=lender or LAST_LENDER[language]) if row else ""
+
+
+def status_after_decline(reason: str) -> str:
+    """Return the circulation status of our copy after we declined for this reason (R37)."""
+    row = LENDER_REASONS.get(reason)
+    return row.status_after if row else ON_SHELF
+
+
+def _in(texts: tuple[str, str], language: str) -> str:
+    return texts[language == CHINESE]
+
+
+# ---- words of other systems
+
+PATRON_OR_REQUEST: Final = "patron or request"
+"""A reason about the patron or the request, not about the copy; its details are not searched."""
 
 MOST_LETTERS: Final = 200
 
@@ -125,7 +247,7 @@ _ASKED: Final = re.compile(rf"\b(?:{_PERSON}|requests?\b|holds?\b|element|field|
 _PLACE: Final = re.compile(r"\b(?:agency|library|location|branch|pickup)\b")
 
 ROWS: Final = tuple(DeclineWord(system, said, reason) for system, reason, all_said in _ROWS for said in all_said)
-_REASONS: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.reason for row in ROWS})
+_BY_WORD: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.reason for row in ROWS})
 
 
 def decline_reason(kind: str, detail: str = "") -> str:
@@ -137,13 +259,13 @@ def decline_reason(kind: str, detail: str = "") -> str:
     if kind in OURS:
         return kind
     own = _own_word(kind)
-    if PATRON_OR_REQUEST in {_REASONS.get(folded(kind)), _REASONS.get(folded(detail))}:
+    if PATRON_OR_REQUEST in {_BY_WORD.get(folded(kind)), _BY_WORD.get(folded(detail))}:
         return detail or OTHER
     return _published(kind) or _published(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
 
 
 def _published(said: str) -> str:
-    return _REASONS.get(folded(said)) or _BY_STATUS.get(circulation_status(said), "")
+    return _BY_WORD.get(folded(said)) or _BY_STATUS.get(circulation_status(said), "")
 
 
 def _by_phrase(said: str) -> str:
@@ -166,7 +288,7 @@ def _own_word(kind: str) -> str:
     """Return a problem type that is not in the table, in the lender's words; "" for one in the table, which is a technical
     word.
     """
-    return "" if folded(kind) in _REASONS else kind
+    return "" if folded(kind) in _BY_WORD else kind
 
 
 def _one_line(text: str) -> str:

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.mail.letters import OUR_REASONS, REASONS
-from hkall_gateway.rules.vendor_words.availability import folded
-from hkall_gateway.rules.vendor_words.decline_reasons import (
+from hkall_gateway.rules.lender_reasons import (
     CHECKED_OUT_LOCALLY,
     DROPPED,
+    LENDER_REASONS,
     MOST_LETTERS,
     NOT_ON_SHELF,
     NOT_SUITABLE,
@@ -24,8 +23,10 @@ from hkall_gateway.rules.vendor_words.decline_reasons import (
     ROWS,
     SILENCE,
     DeclineWord,
+    LenderReason,
     decline_reason,
 )
+from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, folded
 
 
 def test_no_word_stands_there_twice() -> None:
@@ -135,9 +136,19 @@ def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
     assert said.isprintable()
 
 
-def test_every_reason_of_ours_and_of_the_page_has_its_words_for_patrons() -> None:
-    assert {*OURS, *PUBLISHED} == REASONS.keys()
-    assert OURS - {OTHER, DROPPED} == OUR_REASONS.keys()
+@pytest.mark.parametrize("reason", LENDER_REASONS.values(), ids=LENDER_REASONS)
+def test_lender_reason_has_all_its_words_in_both_languages(reason: LenderReason) -> None:
+    assert all(reason.label)
+    assert all(reason.cause) is (reason.key not in {OTHER, DROPPED})
+    assert all(reason.sentence) is (reason.key in OURS - {OTHER, DROPPED})
+    assert all("%(lender)s" in text for text in reason.sentence if text)
+
+
+def test_published_reasons_are_declined_with_a_status_of_their_own() -> None:
+    assert PUBLISHED == (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
+    declined = {LENDER_REASONS[reason].declined_as for reason in PUBLISHED}
+    assert len(declined) == 3
+    assert {row.status_after for row in LENDER_REASONS.values()} | declined <= set(CIRCULATION_STATUS)
 
 
 def test_a_technical_word_is_not_searched_for_the_pages_reasons() -> None:
