@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.common.contradictions import contradicted
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckOut, PartnerNotice
 from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.policy import lends
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
@@ -20,6 +24,10 @@ from hkall_gateway.store.unit import Unit
 P = Position
 LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
 """Events that imply that our copy has left, even if it was not scanned."""
+NEWS: Final[Mapping[Event, News]] = MappingProxyType(
+    {Event.BORROWER_HAS_IT: News.RECEIVED_THERE, Event.COMING_HOME: News.COMING_HOME, Event.WITHDRAW: News.WITHDRAWN}
+)
+"""What a borrower reports, by the event that it would be."""
 
 
 def borrow_from_us(context: Context, ask: BorrowFromUs) -> Outcome:
@@ -152,6 +160,8 @@ def heard(context: Context, ask: PartnerNotice, event: Event) -> Outcome:
     request = lent_to(context.unit, ask)
     if request is None:
         return _no(context.unit, Refusal(Reason.UNKNOWN_REQUEST), ask.by, context.now)
+    if held := contradicted(context, ask, request, NEWS[event]):
+        return held
     if request.position in FINAL:
         context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
         return _noted(request, late=True)
@@ -187,6 +197,8 @@ def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Outcome:
     request = lent_to(context.unit, ask)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
         return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, context.now, request)
+    if held := contradicted(context, ask, request, News.KEPT_LONGER):
+        return held
     if request.recalled_on is not None:
         return _no(context.unit, Refusal(Reason.RECALLED), ask.by, context.now, request)
     due = _kept_until(ask, request, context.library, context.now)

@@ -9,6 +9,7 @@ from typing import Any
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.common.context import Context
+from hkall_gateway.desk.common.contradictions import contradicted
 from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.find_request import done, elsewhere
@@ -16,6 +17,7 @@ from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import DeliveryResult, Refused, Renewed
 from hkall_gateway.desk.messages.staff_commands import Done, Recalled, StaffCommand
 from hkall_gateway.rules.dates import calendar, due
+from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import RenewalSync
@@ -35,7 +37,7 @@ def recalled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     A recall of a book on its way home, or of an ended request, is a success without effect. `ask.due` is the date that the
     owner names.
     """
-    request = _theirs(context.unit, ask, context.now)
+    request = _theirs(context, ask, News.RECALLED)
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
@@ -100,7 +102,7 @@ def _note(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
 
 def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
-    request = _theirs(context.unit, ask, context.now)
+    request = _theirs(context, ask, News.RECALL_CANCELLED)
     if isinstance(request, Refused):
         return request
     if not context.unit.can(request, Event.CANCEL_RECALL):
@@ -124,7 +126,7 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
     Before the loan only the lender's date changes.
     """
-    request = _theirs(context.unit, ask, context.now)
+    request = _theirs(context, ask, News.RENEWED)
     if isinstance(request, Refused):
         return request
     if ask.due is None:
@@ -148,8 +150,9 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
 
-def _theirs(unit: Unit, ask: PartnerNotice, now: datetime) -> Request | Refused:
+def _theirs(context: Context, ask: PartnerNotice, news: News) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
+    unit, now = context.unit, context.now
     asked = unit.request_asked(ask.wire_id)
     request = asked[0] if asked else _with_copy(unit, ask.item)
     if request is None and ask.item:  # the copy has not come, or never did
@@ -160,7 +163,7 @@ def _theirs(unit: Unit, ask: PartnerNotice, now: datetime) -> Request | Refused:
     owner = asked[1].agency if asked else request.item_agency or request.partner
     if owner != ask.partner or (ask.item and ask.item.agency != ask.partner):
         return _no(unit, ask, Reason.AGENCY_NOT_OWNER, now, request)
-    return request
+    return contradicted(context, ask, request, news) or request
 
 
 def _with_copy(unit: Unit, item: ItemKey | None) -> Request | None:

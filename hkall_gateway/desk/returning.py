@@ -12,7 +12,7 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days, waited_too_long
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
-from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited
+from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited, owned_elsewhere
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import CheckIn
 from hkall_gateway.desk.messages.results import CheckedIn, Outcome, Refused
@@ -66,6 +66,8 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime
 def _unannounced(context: Context, ask: CheckIn) -> Outcome:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
     coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(context.unit, ask.barcode, ask.agency, context.library)
+    if coming is Reason.UNKNOWN_ITEM and not ask.undo:
+        return _nobodys(context, ask)
     if isinstance(coming, Reason):
         return _refuse(context.unit, Refusal(coming), ask, None, context.now)
     answer = policy.may_return(
@@ -74,6 +76,17 @@ def _unannounced(context: Context, ask: CheckIn) -> Outcome:
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, coming.request, context.now)
     return arrive_unannounced(context, ask.by, coming)
+
+
+def _nobodys(context: Context, ask: CheckIn) -> Refused:
+    """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
+    theirs = owned_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
+    if theirs is None:
+        return _refuse(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask, None, context.now)
+    refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
+    no = _refuse(context.unit, refusal, ask, theirs.request, context.now)
+    owner = theirs.owners[0] if len(theirs.owners) == 1 else ""
+    return replace(no, title=theirs.title, item=ItemKey(owner, ask.barcode))
 
 
 def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:

@@ -44,6 +44,7 @@ def command(call: ServiceRequest) -> BrokerCommand:
         at=instant(moment, call.caller.zone),
         due=day(first(call, DUES), call.caller),
         inbox=call.inbox,
+        judged=call.judged,
     )
 
 

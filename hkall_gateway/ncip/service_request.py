@@ -172,12 +172,13 @@ class NcipServices:
 @dataclass(frozen=True, slots=True)
 class ServiceRequest:
     """A message, its authenticated sender, and the digest by which a repetition is recognised; for a look-up, which is never
-    replayed, a time stamp instead of a digest."""
+    replayed, a time stamp instead of a digest. `judged`: a person replays it from the quarantine."""
 
     services: NcipServices
     caller: Caller
     message: NcipMessage
     digest: str
+    judged: bool = False
 
     @property
     def by(self) -> Actor:
@@ -312,6 +313,7 @@ def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
         detail=_first_of(call.message, DECLINED_IN_WORDS),
         due=day(call.message.text(due), call.caller) if due else None,
         inbox=call.inbox,
+        judged=call.judged,
     )
 
 

@@ -110,6 +110,7 @@ class StaffFlag(StoredWord):
     OWNER_UNKNOWN = "owner_unknown"
     LOOK_ON_OUR_SHELF = "look_on_our_shelf"
     DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
+    CONTRADICTED = "contradicted"
 
     @staticmethod
     def offline(reason: str) -> str:

@@ -114,6 +114,8 @@ WORDS: Final[Mapping[Reason, Words]] = {
     Reason.AMBIGUOUS_ITEM:               _both("More than one book fits. Please ask at the counter",
                                                "有多於一本書符合，請向櫃檯查詢"),
     Reason.UNKNOWN_ITEM:                 _both("This is not an HKALL book", "此書不是 HKALL 圖書"),
+    Reason.BELONGS_ELSEWHERE:            _both("This book belongs to {owner} and nobody waits for it here: send it home",
+                                               "此書屬於 {owner}，本館無讀者等候，請送還"),
     Reason.UNKNOWN_REQUEST:              _both("There is no such request", "沒有此申請"),
     # On loan.
     Reason.NOT_ON_LOAN:                  _both("This book is not on loan", "此書並未借出"),
@@ -132,6 +134,7 @@ WORDS: Final[Mapping[Reason, Words]] = {
     Reason.ALREADY_SHIPPED:              _both("The book has been sent already", "圖書已寄出"),
     Reason.AGENCY_NOT_OWNER:             _both("This book belongs to another library", "此書屬於其他圖書館"),
     Reason.NOT_THEIR_COPY:               _both("This copy belongs to another library", "此館藏屬於其他圖書館"),
+    Reason.CONTRADICTS_US:               _both("Our own record says otherwise", "與本館記錄不符"),
     Reason.AGENCY_NOT_ALLOWED:           _both("This library may not do this", "此圖書館不可進行此項操作"),
     Reason.ITEM_NOT_LENDABLE:            _both("This book is not lent", "此書不外借"),
     Reason.LENDING_SUSPENDED:            _both("Lending is suspended until {end}", "外借服務暫停至 {end}"),

@@ -139,6 +139,7 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "refused":               N_("Partner refuses"),
     "no_price":              N_("No price is known"),
     "declined_after_shipment": N_("Declined after it was sent"),
+    "contradicted":          N_("The partner says otherwise"),
 })
 """Flags of a request, by the word or by the part in front of its colon."""
 

@@ -47,6 +47,7 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.NOT_IN_BOOK_DROP:             N_("HKALL books do not go into the book drop."),
     Reason.AMBIGUOUS_ITEM:               N_("More than one book has this barcode. Name its library."),
     Reason.UNKNOWN_ITEM:                 N_("No HKALL request has this copy."),
+    Reason.BELONGS_ELSEWHERE:            N_("It belongs to {owner}, and nobody waits for it here. Send it home."),
     Reason.UNKNOWN_REQUEST:              N_("There is no such request."),
     # On loan.
     Reason.NOT_ON_LOAN:                  N_("This book is not on loan."),
@@ -61,6 +62,7 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.ALREADY_SHIPPED:              N_("The book has left already."),
     Reason.AGENCY_NOT_OWNER:             N_("The copy belongs to another library, or its owner was not asked."),
     Reason.NOT_THEIR_COPY:               N_("This copy belongs to another library."),
+    Reason.CONTRADICTS_US:               N_("Our own record says otherwise."),
     Reason.AGENCY_NOT_ALLOWED:           N_("This library may not do this."),
     Reason.ITEM_NOT_LENDABLE:            N_("This copy is not lent."),
     Reason.LENDING_SUSPENDED:            N_("Lending is suspended until {end}."),

@@ -177,6 +177,8 @@ NEVER_ASKED: Mapping[Reason, str] = {
     Reason.LOG_IN_FIRST:         "a terminal's",
     Reason.UNUSABLE_MESSAGE:     "a terminal's or a partner's",
     Reason.NOT_THEIR_COPY:       "a partner's",
+    Reason.CONTRADICTS_US:       "a partner's",
+    Reason.BELONGS_ELSEWHERE:    "a check-in's",
     Reason.NOT_SUPPORTED:        "a terminal's or a partner's",
     Reason.NOT_AT_THIS_TERMINAL: "a terminal's",
     Reason.TOO_MANY_WRONG_PINS:  "a terminal's or a partner's",

@@ -8,6 +8,7 @@ import pytest
 
 from hkall_gateway.desk.messages.commands import CheckIn, Place
 from hkall_gateway.desk.messages.results import CheckedIn, Refused
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason
 
 if TYPE_CHECKING:
@@ -70,15 +71,40 @@ def test_r8_another_volume_than_the_wanted_one_is_not_received(
     assert isinstance(library.check_in("C2"), CheckedIn) is received
 
 
-@pytest.mark.parametrize("barcode", ["S1", "P1", "NOBODYS"])
-def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: DeskWorld, barcode: str) -> None:
+@pytest.mark.parametrize(("barcode", "owner"), [("S1", "HKUST"), ("P1", "POLYU"), ("NOBODYS", "")])
+def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: DeskWorld, barcode: str, owner: str) -> None:
     library.given(P.REQUESTED)
 
     answer = library.check_in(barcode)
 
     assert isinstance(answer, Refused)
-    assert answer.why is Reason.UNKNOWN_ITEM
+    assert answer.why is (Reason.BELONGS_ELSEWHERE if owner else Reason.UNKNOWN_ITEM)
+    assert (answer.detail, answer.item) == ({"owner": owner} if owner else {}, ItemKey(owner, barcode))
     assert library.request().position is P.REQUESTED
+
+
+@pytest.mark.parametrize("position", sorted(FINAL - LENDING | {P.CLOSED}))
+def test_a_copy_whose_request_has_ended_says_whose_it_is(library: DeskWorld, position: Position) -> None:
+    library.given(position, item_agency="CUHK", item_barcode="X9")
+
+    answer = library.check_in("X9")
+
+    assert (answer.why, answer.item, answer.title) == (Reason.BELONGS_ELSEWHERE, ItemKey("CUHK", "X9"), "Dune")
+    assert library.journal()[-1]["request"] == "R1"
+
+
+def test_a_copy_that_two_partners_may_own_names_both(library: DeskWorld) -> None:
+    library.add_copies([Holding("HKUST", "P1", "emma", "Emma")])
+
+    answer = library.check_in("P1")
+
+    assert (answer.detail, answer.item) == ({"owner": "HKUST / POLYU"}, ItemKey("", "P1"))
+
+
+def test_our_own_copy_is_never_said_to_belong_elsewhere(library: DeskWorld) -> None:
+    library.add_copies([Holding("CUHK", "K9", "emma", "Emma")])
+
+    assert library.check_in("K9").why is Reason.UNKNOWN_ITEM
 
 
 def test_between_two_requests_for_one_copy_nobody_guesses(library: DeskWorld) -> None:

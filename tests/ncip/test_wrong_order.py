@@ -65,6 +65,8 @@ class Row:
 
 LATE = ("cli requests trace R1", "< *LATE*")
 TASK = ("cli flagged", "< *R1*declined_after_shipment*")
+JUDGE = ("cli flagged", "< *R1*contradicted*", "cli quarantine list", "< *contradicts_us*")
+HELD = "Problem * / our own record says otherwise*"
 
 # ---- we borrow: CUHK lends its C1 to UG1, HKUST could be asked next
 SHIPS = "ncip CUHK > ItemShipped request=HKU:R1-1 item=C1 due=2017-04-20"
@@ -123,13 +125,13 @@ BORROWING = (
     # a copy that comes after the wish has ended goes home on a row of its own
     Row(SHIPS,      P.CANCELLED,      "ok", "CANCELLED", also=("state R2 IN_TRANSIT kind=stray unwanted=yes", "state R3 none")),
     Row(SHIPS,      P.UNFILLED,       "ok", "UNFILLED", also=("state R2 IN_TRANSIT kind=stray unwanted=yes", "state R3 none")),
-    # the final check-in while we think that our patron has it: it is physically home; the fine is that of the day
-    Row(HAS_IT,     P.ON_LOAN,        "ok", "CLOSED skipped=ON_LOAN returned_on=2017-03-10", given=LOAN),
-    Row(HAS_IT,     P.ON_LOAN,        "ok", "CLOSED skipped=ON_LOAN returned_on=2017-03-10", given=LATE_LOAN,
-        also=("cli fines list", "< *overdue*600*"), case="overdue"),
-    Row(CHECKED_IN, P.ON_LOAN,        "ok", "CLOSED skipped=ON_LOAN returned_on=2017-03-10", given=LOAN),
-    Row(CHECKS_IN,  P.ON_LOAN,        "ok", "CLOSED skipped=ON_LOAN returned_on=2017-03-10", given=LOAN),
-    Row(HAS_IT,     P.RECEIVED,       "ok", "CLOSED skipped=RECEIVED"),
+    # the final check-in of what our counter has scanned: it waits for a person, unless the patron says the same as the owner
+    Row(HAS_IT,     P.ON_LOAN,        HELD, "ON_LOAN returned_on=none", given=LOAN, also=JUDGE),
+    Row(CHECKED_IN, P.ON_LOAN,        HELD, "ON_LOAN", given=LOAN, also=JUDGE),
+    Row(CHECKS_IN,  P.ON_LOAN,        HELD, "ON_LOAN", given=LOAN, also=JUDGE),
+    Row(HAS_IT,     P.RECEIVED,       HELD, "RECEIVED", also=JUDGE),
+    Row(HAS_IT,     P.ON_LOAN,        "ok", "CLOSED skipped=ON_LOAN returned_on=2017-03-10",
+        given={**LATE_LOAN, "claimed_on": "2017-03-10"}, also=("cli fines list", "< *overdue*600*"), case="claimed"),
     Row(HAS_IT,     P.TO_RETURN,      "ok", "CLOSED skipped=TO_RETURN"),
     Row(HAS_IT,     P.RETURN_TRANSIT, "ok", "CLOSED skipped=none"),
     Row(CHECKS_IN,  P.RETURN_TRANSIT, "ok", "CLOSED skipped=none"),

@@ -25,6 +25,8 @@ from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.ncip.tables.status_words import LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.systems import SYSTEMS, System, SystemRole
+from hkall_gateway.rules.evidence import TABLE as EVIDENCE
+from hkall_gateway.rules.evidence import Dated, News
 from hkall_gateway.rules.lifecycle import TABLE, Notification, diagram, side_of
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import PAYMENT
@@ -69,6 +71,18 @@ ABOUT_EVIDENCE = (
     " system. *ils*: our own library system."
 )
 
+ABOUT_NEWS = (
+    "What our staff and terminals have scanned outweighs what a partner says. *earlier*, *same*, *later*: the day of the news"
+    " compared with that of our last scan of the copy; without a date or a scan, *same* counts. *applied*: it changes the"
+    " request. *ignored*: it is known already, or too late: a success that changes no position (a missing date is filled in)."
+    " *refused*: the partner asks for what is not possible any more. *held*: it contradicts our record. The partner gets a"
+    " Problem, the request is flagged, the journal has what each side says, and `quarantine list` has the document, but for"
+    " declines, which the flag alone shows. Staff look where the book is, then `quarantine replay` (it is believed) or"
+    " `quarantine drop`. Held in every position: news under the number of one request with the copy of another, unless both"
+    " wait for the same title. A broker's news is held only after a scan of ours. *home* about a loan that its patron says"
+    " to have returned, or has lost, is applied."
+)
+
 ABOUT_ROLES = (
     "Change it by `[[roles]]` of the [policy](policy.md). A message that a role may not send is refused in its own"
     " reply before the library's own system is queried, and is N in 98. *R16*, *R17*: HKALL books by those rules."
@@ -84,7 +98,22 @@ def lifecycle() -> str:
         f"### Rows: {side.name.lower()}\n\n" + _table(("from", "when", "to", "sends"), [r[:4] for r in rows if r[4] is side])
         for side in Side
     ]
-    return "\n\n".join(["# The life cycle of a request", WRITTEN, diagram().strip(), *tables]) + "\n"
+    news = ["## What a partner says, against our own record", ABOUT_NEWS, *(_news(side) for side in Side)]
+    return "\n\n".join(["# The life cycle of a request", WRITTEN, diagram().strip(), *tables, *news]) + "\n"
+
+
+def _news(side: Side) -> str:
+    """The table of news about books that we borrow or lend; a cell names the verdict for each date, or one for all dates."""
+    told = list(dict.fromkeys(news for about, _, news, _ in EVIDENCE if about is side))
+    positions = dict.fromkeys(position for about, position, _, _ in EVIDENCE if about is side)
+    rows = [(position, *(_verdicts(side, position, news) for news in told)) for position in positions]
+    words = [news.replace("_", " ") for news in told]
+    return f"### News: {side.name.lower()}\n\n" + _table(("our position", *words), rows)
+
+
+def _verdicts(side: Side, position: Position, news: News) -> str:
+    found = [EVIDENCE[side, position, news, dated] for dated in Dated]
+    return found[0] if len(set(found)) == 1 else ", ".join(f"{dated}: {said}" for dated, said in zip(Dated, found, strict=True))
 
 
 def profile() -> str:

@@ -1,4 +1,7 @@
-"""Finds the request for a copy that arrived without a shipped message. Two possible requests are never guessed between."""
+"""Finds the request for a copy that arrived without a shipped message, or the library that a copy belongs to.
+
+Two possible requests are never guessed between.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Reason, Request
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Reason, Request, Side
 from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
 
@@ -42,6 +45,30 @@ def awaited(unit: Unit, barcode: str, agency: str, library: Library) -> AwaitedC
     if not likely:
         return Reason.UNKNOWN_ITEM
     return Reason.AMBIGUOUS_ITEM if ours or len(likely) > 1 else likely[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedElsewhere:
+    """A partner's copy for which nobody waits, and its last request. Several libraries may have a copy with the barcode."""
+
+    owners: tuple[str, ...]
+    title: str
+    request: Request | None
+
+
+def owned_elsewhere(unit: Unit, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
+    """The partner's copy with this barcode, by its last request or the loaded copies; None if it may be a copy of our own.
+
+    `agency` is "" where only the barcode is known.
+    """
+    copies = [copy for copy in found.copies_with(unit, barcode) if agency in {"", copy.agency}]
+    last = unit.last_with(ItemKey(agency, barcode))
+    if library.agency in {copy.agency for copy in copies} or (last and last.side is Side.LENDING):
+        return None
+    if last:
+        return OwnedElsewhere((last.item_agency,), last.title, last)
+    owners = tuple(sorted({copy.agency for copy in copies}))
+    return OwnedElsewhere(owners, copies[0].title, None) if copies else None
 
 
 def _for_titles(unit: Unit, copies: Sequence[Holding], library: Library) -> list[found.Asked]:

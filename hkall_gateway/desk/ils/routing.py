@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited
+from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited, owned_elsewhere
 from hkall_gateway.desk.fines import charge_lines
 from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
 from hkall_gateway.desk.queries import loan_line
@@ -24,7 +24,8 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
         return CopySystem.LENT
     coming = awaited(unit, barcode, "", library) if arriving and not held else Reason.UNKNOWN_ITEM
     if not held and not isinstance(coming, AwaitedCopy) and coming is not Reason.AMBIGUOUS_ITEM:
-        return CopySystem.THEIRS
+        elsewhere = owned_elsewhere(unit, barcode, "", library) if arriving else None
+        return CopySystem.NOT_FOR_CARD if elsewhere else CopySystem.THEIRS
     if any(request.item_agency == institution for request in held):
         return CopySystem.OURS
     for_another = bool(card) and all(request.patron != card for request in held)

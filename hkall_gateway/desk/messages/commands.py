@@ -175,7 +175,8 @@ class BorrowFromUs:
 class PartnerNotice:
     """A partner's notice of an event: shipped, received, declined, withdrew, renewed, recalled …
 
-    `item` and the RequestId may each be absent; one of them names the request. `due` is the date that the partner asks for
+    `item` and the RequestId may each be absent; one of them names the request. `judged`: a person of ours has compared it with
+    our own record, and believes it. `due` is the date that the partner asks for
     (asked), has granted its patron (told), or that a central has settled (decided). `reason` and `detail`: why it declines, in
     its words.
     """
@@ -191,3 +192,4 @@ class PartnerNotice:
     detail: str = ""
     inbox: InboxKey | None = None
     due_is: Literal["asked", "told", "decided"] = "told"
+    judged: bool = False

@@ -25,6 +25,7 @@ class BrokerCommand:
 
     `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
     that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.
+    `judged` as in PartnerNotice.
     """
 
     by: Actor
@@ -41,6 +42,7 @@ class BrokerCommand:
     at: datetime | None = None
     due: date | None = None
     inbox: InboxKey | None = None
+    judged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class ChargeEntry:
 class CopySystem(StrEnum):
     """The system that a copy concerns: HKALL, the library's own system, both (lent to a partner), or either, still undecided.
 
-    NOT_FOR_CARD: an HKALL copy that came for another patron; this patron can only have the local system's copy of the barcode.
+    NOT_FOR_CARD: an HKALL copy that came for another patron, or a partner's for which nobody waits: the local system's copy of
+    the barcode, if it has one.
     """
 
     OURS = "ours"

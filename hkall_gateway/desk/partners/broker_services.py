@@ -259,7 +259,8 @@ def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
     wire_agency = ask.wire_agency or ask.partner
     wire = ("", "") if request else (wire_agency, ask.wire_id)
-    return PartnerNotice(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided")
+    dates: dict[str, Any] = {"at": ask.at, "due": ask.due, "due_is": "decided"}
+    return PartnerNotice(ask.by, ask.partner, *wire, item=item, judged=ask.judged, **dates)
 
 
 def no(unit: Unit, why: Reason, ask: BrokerCommand, now: datetime, request: Request | None = None) -> Refused:

@@ -9,11 +9,12 @@ from typing import Any
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.borrowing import move_on, no, release_rivals
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.common.staff_flags import flagged
+from hkall_gateway.desk.common.contradictions import contradicted, hold
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
@@ -48,8 +49,10 @@ def shipped(context: Context, ask: PartnerNotice) -> Outcome:
     holder = _other_holder(context.unit, item, request) if item else None
     if holder is not None and _came_without_a_word(holder, ask):
         return _came_for_another(context.unit, ask, request, holder, context.now)
-    if item is None or holder is not None:
+    if item is None:
         return no(context.unit, Reason.UNKNOWN_ITEM, ask.by, context.now, request=request)
+    if held := contradicted(context, replace(ask, item=item), request, News.SHIPPED):
+        return held
     return _take_shipment(context, ask, request, item)
 
 
@@ -164,25 +167,22 @@ def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, 
     if request.position is P.CANCELLING:
         return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
-        return _too_late(context.unit, ask, request, context.now)
+        return hold(context, ask, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
+    if held := contradicted(context, ask, request, News.DECLINED):
+        return held
     context.unit.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
     return _noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
-def _too_late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Outcome:
-    """Refuse a decline that follows a shipped message, and flag the request: staff find out which is true (R37)."""
-    flags = flagged(request, StaffFlag.DECLINED_AFTER_SHIPMENT)
-    seen = unit.amend(request, now, ask.by, "R37", flags=flags) if flags != request.flags else request
-    return no(unit, Reason.ALREADY_SHIPPED, ask.by, now, request=seen)
-
-
 def home(context: Context, ask: PartnerNotice) -> Outcome:
-    """Accept the lender's check-in of its copy, even if messages were missed: the copy is physically there."""
+    """Accept the lender's check-in of its copy, even if messages were missed, unless we have the copy by our own scan."""
     request = _borrowed(context.unit, ask)
     if request is None:
         return _past(context.unit, ask, context.now)
     if request.partner != ask.partner:
         return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
+    if held := contradicted(context, replace(ask, item=request.item), request, News.HOME):
+        return held
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
         return _noted(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
     if request.position is P.CANCELLING:

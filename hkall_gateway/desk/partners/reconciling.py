@@ -123,7 +123,8 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
     facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
     context.unit.note(request, "RECONCILED", facts, context.now, by)
     item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
-    ask = PartnerNotice(by, request.partner, request.wire_agency, request.wire_id, item, reason=f"reconciled: {reason}")
+    wire, why = (request.wire_agency, request.wire_id), f"reconciled: {reason}"
+    ask = PartnerNotice(by, request.partner, *wire, item, reason=why, judged=True)
     return HOW[pair.mend](context, ask, request)
 
 

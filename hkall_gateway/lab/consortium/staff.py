@@ -12,8 +12,13 @@ from typing import Final
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.consortium.actors import SOON, STAFF, Actors, SimulatedCopy
 from hkall_gateway.lab.consortium.gateways import Consortium
-from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Request
+from hkall_gateway.store import quarantine
+from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.store.quarantine import QuarantinedDocument
 
 P = Position
 PATIENT_DAYS: Final = 6
@@ -80,6 +85,19 @@ class Staff(Actors):
             self._look_at(agency, book)
         for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
             self.all.do(agency, lambda w, r=row.id: w.store.now(dead_letters.retry, r, STAFF, w.now))  # type: ignore[misc]
+        for kept in self.ask(agency, quarantine.listed):
+            if kept.why == Reason.CONTRADICTS_US:
+                self._judge(agency, kept)
+
+    def _judge(self, agency: str, kept: QuarantinedDocument) -> None:
+        """Looks where the book of a held document is, and believes its owner if the owner has it."""
+        named = decode(kept.document.encode())
+        book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
+        if book.item.agency == kept.agency == book.holder:
+            again = (kept.agency, kept.digest, kept.document)
+            self.all.do(agency, lambda world: finished(heard_again(world.services, *again)))
+        judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
+        self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
     def _pull(self, agency: str, request: Request) -> None:
         assert request.item is not None

@@ -137,7 +137,7 @@ async def check_in(exchange: Exchange) -> Reply:
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
     outcome = await exchange.services.desk.counter.check_in(ask)
     if not isinstance(outcome, CheckedIn):
-        return refuse(exchange, outcome, **_not_out(exchange, outcome))
+        return refuse(exchange, outcome, **_not_out(exchange, outcome), **_goes_to(outcome))
     taken = _taken(exchange, outcome)
     return replace(taken, fields={**taken.fields, **await _for_the_sorter(exchange, outcome)})
 
@@ -148,6 +148,13 @@ def _not_out(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
     if not plain or not isinstance(outcome, Refused) or outcome.why not in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM):
         return {}
     return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
+
+
+def _goes_to(outcome: Outcome) -> dict[str, Value]:
+    """Returns the destination of a partner's copy for which nobody waits here."""
+    if not isinstance(outcome, Refused) or outcome.why is not Reason.BELONGS_ELSEWHERE or outcome.item is None:
+        return {}
+    return {"CT": outcome.item.agency}
 
 
 async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     union,
 )
 
+from hkall_gateway.rules.evidence import OUR_CHANNELS, SCANS
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import from_json, record
 from hkall_gateway.rules.vocabulary import (
@@ -184,8 +185,9 @@ class Queries:
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
-        """Return the newest request that ever held this copy, open or not."""
-        rows = self._many(REQUESTS.c.item_agency == item.agency, REQUESTS.c.item_barcode == item.barcode)
+        """Return the newest request that ever held this copy, open or not; with the agency "", a copy of any library."""
+        of = [REQUESTS.c.item_agency == item.agency] if item.agency else []
+        rows = self._many(REQUESTS.c.item_barcode == item.barcode, *of)
         return max(rows, key=lambda r: str(r.moved_at), default=None)
 
     def open_requests(self, card: str) -> tuple[Request, ...]:
@@ -259,6 +261,11 @@ class Queries:
     def last_noted(self, request: str, event: str) -> datetime | None:
         """Return the time of the last journal line with this event of a request."""
         found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
+        return found[0][0]
+
+    def last_scan(self, request: str) -> datetime | None:
+        """Return the time at which somebody of ours last had the request's copy in hand, or looked for it; None if never."""
+        found: list[list[datetime | None]] = _LAST_SCAN.cells(self._connection, of=request)
         return found[0][0]
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:
@@ -354,6 +361,13 @@ _OWED = CompiledStatement(select(func.sum(_LEFT)).where(FINES.c.patron == bindpa
 _HISTORY = _history()
 _LAST_NOTED = CompiledStatement(
     select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
+)
+_LAST_SCAN = CompiledStatement(
+    select(func.max(JOURNAL.c.at)).where(
+        JOURNAL.c.request == bindparam("of"),
+        or_(*(JOURNAL.c.event == step.name for step in sorted(SCANS))),
+        or_(*(JOURNAL.c.channel == channel for channel in sorted(OUR_CHANNELS))),
+    )
 )
 
 

@@ -1,0 +1,124 @@
+"""What becomes of a partner's news, by our own record: one table of our position, the news and its date. Pure.
+
+What we have seen ourselves outweighs what a partner says. News that contradicts a scan of ours is never applied by itself: a
+person judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import StrEnum, auto
+from itertools import product
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import Position, Side
+
+P, E = Position, Event
+
+
+class News(StrEnum):
+    """What a partner reports about a book that we borrow from it (the first six) or lend to it."""
+
+    SHIPPED = auto()
+    DECLINED = auto()
+    HOME = auto()
+    RECALLED = auto()
+    RECALL_CANCELLED = auto()
+    RENEWED = auto()
+    RECEIVED_THERE = auto()
+    COMING_HOME = auto()
+    WITHDRAWN = auto()
+    KEPT_LONGER = auto()
+    CLAIMED = auto()
+    LOST = auto()
+
+
+class Dated(StrEnum):
+    """The day of the news, compared with the day of our last scan. SAME also stands for no date, and for no scan."""
+
+    EARLIER = auto()
+    SAME = auto()
+    LATER = auto()
+
+
+class Verdict(StrEnum):
+    """What becomes of the news.
+
+    applied: it changes the request. ignored: known already or too late, a success that changes no position. held: kept for a
+    person with what each side says, and answered with a problem. refused: the partner asks for what is not possible any more.
+    """
+
+    APPLIED = auto()
+    IGNORED = auto()
+    HELD = auto()
+    REFUSED = auto()
+
+
+SCANS: Final = frozenset({
+    E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_OUT, E.UNDO_CHECK_OUT, E.RETURN, E.RETURN_UNUSED, E.DISPATCH,
+    E.UNDO_RETURN, E.LEND, E.DECLINE, E.DECLINE_SHIPPED, E.CHECK_IN_HOME,
+})  # fmt: skip
+"""Steps for which somebody of ours had the copy in hand, or looked for it, if one of OUR_CHANNELS took them."""
+OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
+
+_LETTERS: Final = MappingProxyType({"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED})
+
+# fmt: off
+_LENDER: Final = (News.SHIPPED, News.DECLINED, News.HOME, News.RECALLED, News.RECALL_CANCELLED, News.RENEWED)
+_BORROWED: Final[Mapping[Position, tuple[str, ...]]] = {
+    #                 shipped declined home   recalled recall cancelled renewed
+    P.NEW:            ("a",   "i",     "i",   "i",     "i",             "r"),
+    P.REQUESTED:      ("a",   "a",     "a",   "a",     "a",             "a"),
+    P.CANCELLING:     ("a",   "a",     "a",   "i",     "i",             "r"),
+    P.IN_TRANSIT:     ("i",   "h",     "a",   "a",     "a",             "a"),
+    P.RECEIVED:       ("i",   "h",     "h",   "a",     "a",             "a"),
+    P.ON_LOAN:        ("i",   "h",     "h",   "a",     "a",             "a"),
+    P.TO_RETURN:      ("iih", "h",     "haa", "i",     "i",             "r"),
+    P.RETURN_TRANSIT: ("iih", "h",     "haa", "i",     "i",             "r"),
+    P.CLOSED:         ("iih", "i",     "i",   "i",     "i",             "r"),
+    P.UNFILLED:       ("a",   "i",     "i",   "i",     "i",             "r"),
+    P.CANCELLED:      ("a",   "i",     "i",   "i",     "i",             "r"),
+}
+_BORROWER: Final = (News.RECEIVED_THERE, News.COMING_HOME, News.WITHDRAWN, News.KEPT_LONGER, News.CLAIMED, News.LOST)
+_LENT: Final[Mapping[Position, tuple[str, ...]]] = {
+    #                 received coming home withdrawn kept longer claimed lost
+    P.PAGED:          ("a",    "a",        "a",      "r",        "r",    "r"),
+    P.SHIPPED:        ("haa",  "haa",      "r",      "a",        "a",    "a"),
+    P.AT_BORROWER:    ("i",    "haa",      "r",      "a",        "a",    "a"),
+    P.RETURN_TRANSIT: ("i",    "i",        "r",      "r",        "a",    "a"),
+    P.CLOSED:         ("iih",  "i",        "i",      "r",        "i",    "i"),
+    P.DECLINED:       ("iih",  "iih",      "i",      "r",        "i",    "i"),
+    P.WITHDRAWN:      ("i",    "i",        "i",      "r",        "i",    "i"),
+}
+# fmt: on
+
+
+def _rows(
+    side: Side, told: tuple[News, ...], cells: Mapping[Position, tuple[str, ...]]
+) -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
+    for (position, row), (column, news) in product(cells.items(), enumerate(told)):
+        for dated, letter in zip(Dated, row[column] * (3 // len(row[column])), strict=True):
+            yield (side, position, news, dated), _LETTERS[letter]
+
+
+TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType({
+    **dict(_rows(Side.BORROWING, _LENDER, _BORROWED)),
+    **dict(_rows(Side.LENDING, _BORROWER, _LENT)),
+})  # fmt: skip
+
+
+def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
+    """Compare by civil days: partners' clocks differ by minutes, and some send a date without a time."""
+    if news_at is None or scanned_at is None:
+        return Dated.SAME
+    theirs, ours = calendar.civil(news_at), calendar.civil(scanned_at)
+    return Dated.SAME if theirs == ours else Dated.EARLIER if theirs < ours else Dated.LATER
+
+
+def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME) -> Verdict:
+    """Return what becomes of the news about a request in this position."""
+    return TABLE[side, position, news, when]
