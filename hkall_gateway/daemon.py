@@ -160,8 +160,8 @@ class Daemon:
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits(), config.web.most_threads if config.web else 0)
-        watch = counting.timed(self.metrics, reactor.seconds)
-        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
+        here = (random.random, counting.timed(self.metrics, reactor.seconds), reactor.seconds)
+        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
         web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
@@ -232,11 +232,11 @@ class Daemon:
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
             activity=self._activity,
+            timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
             **self._beside_the_local_system(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers, dialects = config_mapping.callers(self.config, self._environ, get), config_mapping.dialects(self.config)
-        deadline = Timeout(self._reactor, self.config.ncip.answer_within_s)
         ncip_services = ncip.NcipServices(
             self.desk,
             callers,
@@ -245,7 +245,7 @@ class Daemon:
             dialects,
             self.metrics,
             self._clock,
-            deadline=deadline,
+            timeout=self._timeout("ncip", self.config.ncip.answer_within_s),
             soon=self._soon,
             other_names=self.config.ncip.other_names,
             proofs=self._proofs,
@@ -256,6 +256,9 @@ class Daemon:
             public_keys=config_mapping.public_keys(self.config),
         )
         return sip2_services, ncip_services
+
+    def _timeout(self, protocol: str, seconds: float) -> Timeout:
+        return Timeout(self._reactor, seconds, counting.expired(self.metrics, protocol))
 
     def _beside_the_local_system(self) -> dict[str, Any]:
         """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
@@ -312,7 +315,8 @@ class Daemon:
         from hkall_gateway.wiring.web import web_server
 
         parts = (self.store, self._engine, self._unit, self.desk, lambda: self.library)
-        return web_server(self._means, *parts, self._refusals("web"), services, protocols=self._serving.protocols)
+        timeout = self._timeout("web", self.config.web.answer_within_s)
+        return web_server(self._means, *parts, self._refusals("web"), services, timeout, protocols=self._serving.protocols)
 
     @property
     def _name(self) -> str:

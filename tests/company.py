@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import urlopen
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
@@ -45,7 +46,7 @@ class Gateway:
     `database` is the URL of an empty database; without one it has a file of its own. `beside` is another gateway whose
     database, partners and mailbox it shares; `number` is which of them it is. `under` is a command that starts it and
     becomes it; `shared` is a port on which several of them listen for partners, beside their own. `pages`: with the pages for
-    browsers.
+    browsers. `sip2` are further keys of that table.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Gateway:
         under: Sequence[str] = (),
         shared: int = 0,
         pages: bool = False,
+        sip2: Mapping[str, object] | None = None,
     ) -> None:
         self._reactor, self._folder, self._under = reactor, folder, under
         self.ports = gateway_ports()
@@ -67,7 +69,7 @@ class Gateway:
             self.ports = replace(self.ports, smtp=beside.ports.smtp, partners=beside.ports.partners)
         self.database: str = beside.database if beside is not None else database or databases.url("sqlite:///hkall.db")
         self.environ = {**os.environ, **demo_setup.environment(self.ports), "HKALL_INSTANCE": str(number)}
-        keys: dict[str, dict[str, object]] = {"database": {"url": self.database}}
+        keys: dict[str, dict[str, object]] = {"database": {"url": self.database}, "sip2": dict(sip2 or {})}
         if shared:
             doors = [f"tcp:{port}:interface=127.0.0.1" for port in (self.ports.ncip, shared)]
             keys["ncip"] = {"listen": doors, "share_ports": True}
@@ -155,6 +157,23 @@ class Gateway:
     def ask(self, terminal: SocketTerminal, line: str) -> str:
         found: str = blockingCallFromThread(self._reactor, terminal.ask, line)  # type: ignore[arg-type]
         return found
+
+    def begin(self, terminal: SocketTerminal, line: str) -> Callable[[], Any]:
+        """Send a line; what is returned waits for the answer, or for the error of a connection that ends without one."""
+        asked: list[Any] = []
+        blockingCallFromThread(self._reactor, lambda: asked.append(terminal.ask(line).addErrback(lambda lost: lost.value)))
+
+        def answer() -> Any:
+            return blockingCallFromThread(self._reactor, lambda: asked[0])
+
+        return answer
+
+    def hang_up(self, terminal: SocketTerminal) -> None:
+        blockingCallFromThread(self._reactor, terminal.hang_up)
+
+    def metrics(self) -> str:
+        with urlopen(f"http://127.0.0.1:{self.ports.ops}/metrics", timeout=PATIENCE_S) as page:
+            return str(page.read().decode())
 
     def request(self, number: str) -> NcipMessage:
         words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={demo_setup.LOCATION}")

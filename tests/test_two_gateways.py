@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,11 @@ TITLES = sorted(ELSEWHERE - AT_HOME)
 class Pair:
     """Two gateways with one database, one set of partners and one discovery system that speaks to either."""
 
-    def __init__(self, reactor: Any, folder: Path, server: postgres.PostgresServer) -> None:
+    def __init__(
+        self, reactor: Any, folder: Path, server: postgres.PostgresServer, sip2: Mapping[str, object] | None = None
+    ) -> None:
         self.server, self.shared = server, gateway_ports().ncip
-        common: dict[str, Any] = {"courier": PATIENT, "shared": self.shared}
+        common: dict[str, Any] = {"courier": PATIENT, "shared": self.shared, "sip2": sip2}
         self.first = Gateway(reactor, folder / "one", database=server.url(), **common)
         self.second = Gateway(reactor, folder / "two", beside=self.first, number=2, **common)
         self.both = (self.first, self.second)
@@ -75,6 +77,17 @@ class Pair:
 
     def rows(self, *command: str) -> list[Any]:
         return list(json.loads(self.first.command(*command, "--json")))
+
+    def sessions_of_first(self) -> set[int]:
+        """The processes of the database that serve the first gateway, which starts anew for that."""
+        self.first.stop()
+        others = self._sessions()
+        self.first.start()
+        return self._sessions() - others
+
+    def _sessions(self) -> set[int]:
+        asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hkall-gateway'"
+        return set(map(int, postgres.ask(self.server, asked).split()))
 
     def count(self, statement: str) -> int:
         return int(postgres.ask(self.server, statement))
@@ -199,6 +212,91 @@ def _the_last_places(pair: Pair, reader: str, fight: int) -> None:
     assert sum(said_yes(reply) for reply in pair.at_once(*requests_a_day)) == QUOTA
     mine = [row for row in pair.rows("requests", "list") if row["patron"] == reader]
     assert len(mine) == QUOTA
+
+
+# ---- an old command
+
+WITHIN_S = 3.0
+
+
+@pytest.fixture
+def hasty(reactor: Any, tmp_path: Path, server: postgres.PostgresServer) -> Iterator[Pair]:
+    """Two gateways that answer a terminal within WITHIN_S seconds; a book is on its way to CARD."""
+    postgres.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    made = Pair(reactor, tmp_path, server, {"answer_within_s": WITHIN_S})
+    assert said_yes(made.first.do(lambda: made.first.party.discovery.say("RequestItem", *_wish())))
+    cuhk = made.first.party.partners["CUHK"]
+    (asked,) = until(lambda: [m for m in cuhk.seen if m.text("ItemId/ItemIdentifierValue") == COPY], "the lender is asked")
+    assert said_yes(made.first.do(lambda: cuhk.ship(number_of(asked), COPY)))
+    yield made
+    made.end()
+
+
+def _received() -> str:
+    return f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{COPY}|AC|"
+
+
+def _lend_at(gateway: Gateway) -> None:
+    """The book is checked in there, and lent to its reader."""
+    counter = gateway.counter()
+    assert gateway.ask(counter, _received())[:3] == "101"
+    assert gateway.ask(counter, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")[:3] == "121"
+
+
+def _steps(pair: Pair) -> list[str]:
+    """What happened to the book here: a person has seen an answer to each."""
+    arrived = "outcome = 'ok' AND source <> target AND target IN ('RECEIVED', 'ON_LOAN', 'TO_RETURN')"
+    return postgres.ask(pair.server, f"SELECT event FROM journal WHERE {arrived} ORDER BY id").split()  # noqa: S608  # no input
+
+
+def _expired(gateway: Gateway, why: str) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in gateway.log().splitlines() if '"command.expired"' in line)
+    return [line for line in lines if line["why"] == why]
+
+
+def test_a_check_in_has_no_effect_when_its_gateway_was_paused_and_its_terminal_has_hung_up(hasty: Pair) -> None:
+    counter = hasty.first.counter()
+    os.kill(hasty.first.pid, signal.SIGSTOP)
+    answer = hasty.first.begin(counter, _received())
+    hasty.first.hang_up(counter)
+    _lend_at(hasty.second)
+    os.kill(hasty.first.pid, signal.SIGCONT)
+    (line,) = until(lambda: _expired(hasty.first, "gone"), "the check-in is dropped")
+    assert (line["channel"], line["terminal"]) == ("sip2", "counter-1")
+    assert isinstance(answer(), Exception)
+    assert _steps(hasty) == ["ARRIVE", "CHECK_OUT"]
+
+
+def test_a_check_in_has_no_effect_when_its_gateway_was_paused_for_longer_than_the_terminal_waits(hasty: Pair) -> None:
+    counter = hasty.first.counter()
+    os.kill(hasty.first.pid, signal.SIGSTOP)
+    answer = hasty.first.begin(counter, _received())
+    sent = time.monotonic()
+    _lend_at(hasty.second)
+    time.sleep(max(0.0, sent + WITHIN_S + 0.5 - time.monotonic()))
+    os.kill(hasty.first.pid, signal.SIGCONT)
+    assert answer()[:3] == "100"
+    until(lambda: _expired(hasty.first, "late"), "the log says so")
+    assert _steps(hasty) == ["ARRIVE", "CHECK_OUT"]
+
+
+def test_a_check_in_has_no_effect_when_its_gateway_was_cut_off_from_the_database(hasty: Pair) -> None:
+    sessions = hasty.sessions_of_first()
+    counter = hasty.first.counter()
+    for session in sessions:
+        os.kill(session, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert hasty.first.ask(counter, _received())[:3] == "100"
+        assert WITHIN_S - 0.5 <= time.monotonic() - began <= WITHIN_S * 1.25
+        _lend_at(hasty.second)
+    finally:
+        for session in sessions:
+            os.kill(session, signal.SIGCONT)
+    assert hasty.first.ask(counter, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")[:3] == "121"  # lent already
+    until(lambda: _expired(hasty.first, "late"), "the log says so")
+    assert 'commands_expired_total{door="sip2",why="late"} 1.0' in hasty.first.metrics()
+    assert _steps(hasty) == ["ARRIVE", "CHECK_OUT"]
 
 
 # ---- and lose nothing

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
+from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
 from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -112,8 +113,11 @@ def _connectors() -> set[str]:
 
 
 def _timeouts(tables: Table) -> Iterator[Fault]:
-    """The local system's time limit must be shorter than each terminal's own timeout."""
+    """The local system's time limit must be shorter than that of our own answer, and than each terminal's own timeout."""
     given = _table(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
+    within = _table(tables, "sip2").get("answer_within_s", TERMINALS_WAIT_S)
+    if isinstance(given, int | float) and isinstance(within, int | float) and within <= given:
+        yield "sip2.answer_within_s", f"must be more than {given:g}, which ils.message_timeout_s may take"
     for index, row in _rows(_table(tables, "sip2"), "dialects"):
         tenths = _whole(row.get("timeout_tenths"))
         if isinstance(given, int | float) and 0 < tenths <= given * 10:

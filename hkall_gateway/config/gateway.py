@@ -15,6 +15,7 @@ from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
 from hkall_gateway.config.marc import Marc
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
+    TERMINALS_WAIT_S,
     Agency,
     Argon2Hash,
     Cents,
@@ -167,6 +168,11 @@ class Sip2Config(EndpointConfig):
 
     idle_timeout_s: Natural = Field(default=900, description="idle timeout in seconds; then the connection is closed")
     login_timeout_s: Natural = Field(default=60, description="time to log in")
+    answer_within_s: Annotated[float, Field(gt=0, le=120)] = Field(
+        default=TERMINALS_WAIT_S,
+        description="then 'try again' is answered, and the message has no effect any more; at most four fifths of what 98 "
+        "tells the terminal (`timeout_tenths`): most give up after 10 s",
+    )
     wrong_pins: Natural = Field(
         default=OF_A_TERMINAL,
         description="wrong PINs of one terminal within a quarter of an hour; then its PINs are refused unchecked",

@@ -169,6 +169,9 @@ def _signing_key(text: bytes) -> object:
     return signing_key(text)
 
 
+TERMINALS_WAIT_S: Final = 8.0
+"""Seconds within which a terminal is answered: most give up after ten."""
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

@@ -39,6 +39,7 @@ from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Actor, Reason
 from hkall_gateway.store import quarantine
+from hkall_gateway.store.engine.deadline import current
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.outbox import OutboxRow
@@ -139,7 +140,7 @@ class PartnerDesk:
     async def keep_unplaced(self, by: Actor, digest: str, document: str, why: Reason) -> bool:
         """Keep a partner's notice that fits no request; False where too many of its documents are quarantined already."""
         told = (by.who, digest, by.message, document, why.value)
-        return await self._services.store.run(quarantine.keep, *told, self._services.now())
+        return await self._services.store.run(quarantine.keep, *told, self._services.now(), deadline=current())
 
     async def see_request(self, ask: SeeRequest) -> RequestSeen | Refused:
         """The state of a request."""

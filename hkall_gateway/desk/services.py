@@ -19,6 +19,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
 from hkall_gateway.rules.vocabulary import RULES, Reason, Sensitive
 from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.deadline import current
 from hkall_gateway.store.engine.locks import LockSet
 
 Said = TypeVar("Said")
@@ -73,8 +74,9 @@ class DeskServices:
         return await self.store.read_inline(as_ours, ask, self.library.agency)
 
     async def run(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:
-        """Run `work(context, *args)` in one transaction; `options` are those of `Store.run`."""
-        result: Said = await self.store.run(in_context, work, self.library, self.now(), *args, **options)
+        """Run `work(context, *args)` in one transaction, before the caller's deadline; `options` are those of `Store.run`."""
+        what = (in_context, work, self.library, self.now(), *args)
+        result: Said = await self.store.run(*what, deadline=current(), **options)
         return result
 
     async def read(self, work: Callable[..., Said], *args: Any, **options: Any) -> Said:

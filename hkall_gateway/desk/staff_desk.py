@@ -28,6 +28,7 @@ from hkall_gateway.desk.staff import actions, changes, closure_changes, patron_p
 from hkall_gateway.desk.staff.changes import Changed
 from hkall_gateway.desk.staff.patron_page import PatronPage
 from hkall_gateway.rules.stored_words import QuarantineState
+from hkall_gateway.store.engine.deadline import without
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.fines import charge_numbered
 from hkall_gateway.store.unit import Unit
@@ -108,9 +109,10 @@ class StaffDesk:
         """Move what falls on a closed day of ours, from today on, to the next open one; a transaction for each BATCH."""
         moved: list[Done] = []
         after: str | None = ""
-        while after is not None:
-            done, after = await self._services.run(closure_changes.move, command, after, BATCH)
-            moved += done
+        with without():
+            while after is not None:
+                done, after = await self._services.run(closure_changes.move, command, after, BATCH)
+                moved += done
         return tuple(moved)
 
     async def move_due_dates(self, command: MoveDueDates) -> tuple[tuple[Done, ...], tuple[Refused, ...]]:
@@ -118,10 +120,11 @@ class StaffDesk:
         moved: list[Done] = []
         refused: list[Refused] = []
         after: str | None = ""
-        while after is not None:
-            answers, after = await self._services.run(closure_changes.move_due_dates, command, after, BATCH)
-            moved += [one for one in answers if isinstance(one, Done)]
-            refused += [one for one in answers if isinstance(one, Refused)]
+        with without():
+            while after is not None:
+                answers, after = await self._services.run(closure_changes.move_due_dates, command, after, BATCH)
+                moved += [one for one in answers if isinstance(one, Done)]
+                refused += [one for one in answers if isinstance(one, Refused)]
         return tuple(moved), tuple(refused)
 
     async def pay(self, ask: Pay) -> Paid | Refused:

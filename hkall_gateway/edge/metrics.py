@@ -102,6 +102,7 @@ class Metrics:
         self.sip2_latency        = histogram("sip2_latency_seconds", "msg", "From a SIP2 message to its answer.")
         self.sip2_messages       = counter("sip2_messages_total", "terminal msg outcome", "SIP2 messages by their outcome.")
         self.sip2_events         = counter("sip2_events_total", "event", "Lines received, replayed, too long and so on.")
+        self.commands_expired    = counter("commands_expired_total", "door why", "Commands never begun: late, or caller gone.")
         self.wrong_pins          = counter("wrong_pins_total", "door who", "Wrong PINs by terminal, partner or client.")
         self.connections_refused = counter("connections_refused_total", "door why", "Connections refused.")
         self.ils_up              = gauge("ils_up", "channel", "1 while the local system answers; by connector or relay.")

@@ -31,6 +31,7 @@ from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 __all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
 
@@ -62,11 +63,13 @@ def respond(
     peer: Peer,
     proven: Proven = _ignore,
     challenge: Callable[[tuple[str, ...]], object] = _ignore,
+    deadline: Deadline | None = None,
 ) -> Deferred[bytes]:
-    """The reply to one document; the Deferred never fails, for any bytes. `charset` is the one that the transport names.
+    """The reply to one document, for any bytes. `charset` is the one that the transport names.
 
     `proven` is called with the caller once it is authenticated; `challenge` with the WWW-Authenticate headers for a caller
-    that is not.
+    that is not. `deadline` is the document's own. The Deferred fails with Undecided, and with nothing else: then no reply would
+    be true, and the transport closes the connection.
     """
     began = services.now()
     asked, unread = _read(body, charset)
@@ -75,7 +78,7 @@ def respond(
         return succeed(answering.reply(unread))
     with answering.bound():  # the coroutine copies this log context when it starts
         work = _answered(services, asked.message, answering.mark, peer, answering.prove)
-        said = services.deadline.run(work) if services.deadline else Deferred.fromCoroutine(work)
+        said = services.timeout.run(work, deadline) if services.timeout else Deferred.fromCoroutine(work)
     return said.addCallbacks(answering.reply, answering.too_late)
 
 
@@ -115,8 +118,12 @@ class _Answering:
             _tell(self.services, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
 
     def too_late(self, failure: Failure) -> bytes:
-        failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
+        """Answers "try again" to a document whose command has not begun in time; of one that has begun nothing is known."""
+        failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # it has no types
         with self.bound():
+            if failure.check(Undecided):  # type: ignore[no-untyped-call]
+                LOG.error("ncip.undecided", service=self.asked.service)
+                failure.raiseException()
             LOG.warning("ncip.too_late", service=self.asked.service)
         return self.reply(_try_again())
 

@@ -127,7 +127,7 @@ async def nothing_right(_whose: str, _stored: str, _secret: str) -> bool:
 class NcipServices:
     """The services and settings of the NCIP responder.
 
-    `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC. Without a `deadline` an
+    `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC. Without a `timeout` an
     answer has no time limit. `soon` runs work that can wait until the reply is sent. `other_names` are AgencyIds by which
     peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
     the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our
@@ -142,7 +142,7 @@ class NcipServices:
     metrics: Metrics
     now: Callable[[], datetime]
     rate: RateLimiter = field(default_factory=RateLimiter)
-    deadline: Timeout | None = None
+    timeout: Timeout | None = None
     soon: Callable[[Callable[[], object]], None] = run_now
     other_names: tuple[str, ...] = ()
     proofs: Guesses = field(default_factory=Guesses)

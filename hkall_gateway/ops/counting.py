@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
@@ -13,6 +15,8 @@ from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.engine.database import Watch
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
+
+LOG = structlog.get_logger()
 
 EVENTS = frozenset(event.name for event in Event)
 DECLINES = frozenset(
@@ -50,6 +54,16 @@ def counted(
         return answer
 
     return delivered
+
+
+def expired(metrics: Metrics, protocol: str) -> Callable[[str], None]:
+    """Return what counts and logs a command that came through `protocol` and expired, with "late" or "gone"."""
+
+    def note(why: str) -> None:
+        metrics.commands_expired.labels(protocol, why).inc()
+        LOG.warning("command.expired", why=why)
+
+    return note
 
 
 def timed(metrics: Metrics, seconds: Callable[[], float]) -> Watch:

@@ -12,6 +12,7 @@ import structlog
 
 from hkall_gateway.edge.limits.networks import network_of
 from hkall_gateway.edge.limits.time_budget import budget
+from hkall_gateway.edge.limits.timeout import TooLate
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.rules.vocabulary import Reason, Sensitive
@@ -29,6 +30,7 @@ from hkall_gateway.sip2.handlers.patrons import end_session, patron_information,
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.upstream.client import Login, UpstreamInterface
 from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 __all__ = [
     "HANDLERS",
@@ -67,20 +69,30 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 async def respond(
-    services: Sip2Services, session: Session, piece: Sip2Message | Refuse, peer: str, upstream: UpstreamInterface | None = None
+    services: Sip2Services,
+    session: Session,
+    piece: Sip2Message | Refuse,
+    peer: str,
+    upstream: UpstreamInterface | None = None,
+    deadline: Deadline | None = None,
 ) -> bytes:
-    """Returns the complete reply line to one message, ready to be written. Never raises, for any bytes of a peer.
+    """Returns the complete reply line to one message, ready to be written, for any bytes of a peer.
 
-    `peer` is the sender's address, `upstream` its connection to the local system. An exception on the way is a bug of ours or a
-    store that failed: it is logged once with its traceback, the message gets its negative reply, the connection stays open.
+    `peer` is the sender's address, `upstream` its connection to the local system, `deadline` the message's own. An exception on
+    the way is a bug of ours or a store that failed: it is logged once with its traceback, the message gets its negative reply,
+    the connection stays open. Raises Undecided, and nothing else: then no reply would be true.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     exchange = _make_exchange(services, session, message, peer, upstream)
     with log_context(**_log_fields(exchange)), budget(services.budget_until()):
         try:
-            answer = await _answer(exchange, piece)
+            work = _answer(exchange, piece)
+            answer = await (services.timeout.run(work, deadline) if services.timeout else work)
             line = _line(exchange, answer)
-        except Unavailable:  # the store has logged the reason; the terminal's screen shows "try again"
+        except Undecided:
+            LOG.error("sip2.undecided", code=message.code)
+            raise
+        except (Unavailable, TooLate):  # the reason is logged; the terminal's screen shows "try again"
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
         except Exception:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from functools import cache, lru_cache
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import Place
@@ -16,6 +16,7 @@ from hkall_gateway.edge.limits.address_queue import AddressQueue
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
 from hkall_gateway.edge.limits.networks import network_of
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import end_of
 from hkall_gateway.rules.vocabulary import Actor, Reason, Sensitive
@@ -28,6 +29,9 @@ from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, language_of, say
 from hkall_gateway.sip2.upstream.client import UpstreamInterface
 from hkall_gateway.sip2.upstream.last_known import UNKNOWN, KnownFlags, LastKnown
+from hkall_gateway.store.engine.db_errors import Unavailable
+
+Answer = TypeVar("Answer")
 
 NOWHERE: Final = AllowList(())
 
@@ -84,7 +88,7 @@ class Sip2Services:
     `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
     `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
     which a message that begins now may query other systems. `known` caches the local system's answers about cards.
-    `activity` keeps what each terminal did last.
+    `activity` keeps what each terminal did last. `timeout` limits the time to an answer; by default nothing does.
     """
 
     desk: Desk
@@ -106,6 +110,7 @@ class Sip2Services:
     known: LastKnown | None = None
     activity: TerminalLog = field(default_factory=TerminalLog)
     undoes_checkouts: bool = False
+    timeout: Timeout | None = None
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""
@@ -223,7 +228,13 @@ class Exchange:
         return parse_date18(self.message.get(name), self.services.timezone)
 
     def happened(self, *names: str) -> datetime | None:
-        """The first usable instant among these fields; an instant in the future means a wrong clock and is ignored."""
+        """The first usable instant among these fields of a transaction that was done off line; None for any other.
+
+        What the terminal does now happens when it arrives here, whatever its own clock shows. An instant in the future means a
+        wrong clock and is ignored.
+        """
+        if not self.no_block:
+            return None
         found = (self.instant(name) for name in names)
         return next((instant for instant in found if instant and instant <= self.now), None)
 
@@ -303,6 +314,17 @@ def _negative(exchange: Exchange, why: Reason) -> Mapping[str, Value]:
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:
     """Returns the negative reply for a reason found in the message itself and not by the desk."""
     return refuse(exchange, Refused(why))
+
+
+async def if_known(question: Awaitable[Answer]) -> Answer | None:
+    """The answer of a query that follows a step which is done; None while the database is away.
+
+    The reply then lacks some fields, but it does not refuse what was done.
+    """
+    try:
+        return await question
+    except Unavailable:
+        return None
 
 
 @lru_cache(maxsize=1024)

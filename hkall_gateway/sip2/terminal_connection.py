@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.common.pause import pause
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.edge.arrival import arrived
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit, ConnectionSlot
@@ -24,6 +25,7 @@ from hkall_gateway.sip2.codec.telnet import LOGIN, Prompts
 from hkall_gateway.sip2.dispatch import Sip2Services, respond, too_many_logins, welcome
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.upstream.client import UpstreamInterface
+from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 LOG = structlog.get_logger()
 
@@ -33,6 +35,8 @@ MOST_BEFORE_LOGIN: Final = 16
 """Messages that may wait on a connection that is not logged in; one with more is closed as a flood."""
 AT_ONCE: Final = 16
 """Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
+IN_TIME: Final = 0.8
+"""The part of the time that a make of terminal waits, as 98 says it, in which its messages are answered at the latest."""
 CLOSE_S: Final = 10.0
 """Seconds that a peer has to read written data before the connection is aborted."""
 
@@ -86,7 +90,8 @@ class TerminalConnection(TwistedProtocol):
         self._session = Session(DIALECTS["standard"])
         self._upstream: UpstreamInterface | None = None
         self._prompts: Prompts | None = None
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[tuple[Event, Deadline | None]] = deque()
+        self._deadline: Deadline | None = None
         self._counted: dict[str, int] = {}
         self._serving = self._paused = self._choked = self._closing = False
         self._seat: ConnectionSlot | None = None
@@ -117,6 +122,8 @@ class TerminalConnection(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._closing = True
         self._waiting.clear()
+        if self._deadline is not None:
+            self._deadline.drop()
         cancel(self._timer)
         if self._seat is not None:
             self.tally()
@@ -132,7 +139,7 @@ class TerminalConnection(TwistedProtocol):
         """Stop reading; answer the messages that were received, then close."""
         if self._serving:
             self._why = self._why or "drained"
-            self._waiting.append(Close("drained"))
+            self._waiting.append((Close("drained"), None))
         else:
             self.hang("drained")
 
@@ -231,7 +238,7 @@ class TerminalConnection(TwistedProtocol):
     def _take(self, data: bytes) -> None:
         if self._session.terminal is not None:
             self._wait_for(self._port.idle_s)
-        self._waiting.extend(self._events(data))
+        self._waiting.extend((event, self._arrived()) for event in self._events(data))
         if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
             self.hang("flood", at_once=True)
             return
@@ -245,28 +252,34 @@ class TerminalConnection(TwistedProtocol):
             return self._session.receive(data)
         return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in self._prompts.receive(data)]
 
+    def _arrived(self) -> Deadline | None:
+        """Returns the deadline of a message that was just read."""
+        tenths = self._session.dialect.timeout_tenths
+        return arrived(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
+
     async def _serve(self) -> None:
         served = 0
         try:
             while self._waiting:
-                event = self._waiting.popleft()
+                event, self._deadline = self._waiting.popleft()
                 if isinstance(event, SendBytes):
                     self._socket.write(event.data)
                 elif isinstance(event, Close):
                     self.hang(event.why)
                 else:
                     known = self._session.terminal
-                    self._answered(
-                        await respond(self._port.services(), self._session, event, self._peer, self._upstream), known
-                    )
+                    services, deadline = self._port.services(), self._deadline
+                    self._answered(await respond(services, self._session, event, self._peer, self._upstream, deadline), known)
                 self._hold_back()
                 served += 1
                 if self._waiting and not served % AT_ONCE:
                     await self._next_iteration()
+        except Undecided:
+            self.hang("undecided", at_once=True)
         except Exception:  # noqa: BLE001  # no error may reach the other connections
             self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
         finally:
-            self._serving = False
+            self._serving, self._deadline = False, None
 
     def _next_iteration(self) -> Deferred[None]:
         """Returns a Deferred that fires in the next reactor iteration, so that other connections are served first."""
@@ -287,7 +300,8 @@ class TerminalConnection(TwistedProtocol):
         if right:
             self._prompts = None
             self._session.begin()
-        self._waiting.extendleft(reversed(list(self._events(prompts.rest() if right else b""))))
+        rest = [(event, self._arrived()) for event in self._events(prompts.rest() if right else b"")]
+        self._waiting.extendleft(reversed(rest))
         return said
 
     def _write(self, answer: bytes, *, came_in: bool) -> None:

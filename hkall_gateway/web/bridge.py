@@ -13,11 +13,14 @@ import structlog
 from sqlalchemy import Connection, Engine
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from werkzeug.exceptions import GatewayTimeout
 
 from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.edge.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.deadline import Undecided
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.web.precedence import Precedence
@@ -27,6 +30,8 @@ LOG = structlog.get_logger()
 T = TypeVar("T")
 
 TRY_AGAIN = Refused(Reason.TRY_AGAIN)
+SPARE_S = 1.0
+"""Seconds for which a page waits longer than the reactor should need to end a command that is late."""
 
 
 class Bridge(Protocol):
@@ -41,7 +46,10 @@ class Bridge(Protocol):
         ...
 
     def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
-        """Return the desk's result of a command. TRY_AGAIN: no answer in time, so that the command may be done or not."""
+        """Return the desk's result of a command. TRY_AGAIN: it did not begin in time, and never will.
+
+        Raises GatewayTimeout, which ends the page with 504: it has begun, and nobody knows in time what became of it.
+        """
         ...
 
     def drawing(self) -> AbstractContextManager[None]:
@@ -56,7 +64,7 @@ class Bridge(Protocol):
 class DeskBridge:
     """Crosses from the threads of the pages to the reactor's thread.
 
-    Queries use connections of their own: a long one delays no terminal. `limit_s` is the time limit of a command.
+    Queries use connections of their own: a long one delays no terminal. `timeout` limits commands.
     """
 
     def __init__(
@@ -65,11 +73,11 @@ class DeskBridge:
         store: Store,
         engine: Engine,
         make_unit: Callable[[Connection], Any],
-        limit_s: float,
+        timeout: Timeout,
         precedence: Precedence,
     ) -> None:
         self._reactor, self._store, self._make_unit = reactor, store, make_unit
-        self._limit_s, self._closed, self._turn = limit_s, False, Turn(reactor.seconds, precedence)
+        self._timeout, self._closed, self._turn = timeout, False, Turn(reactor.seconds, precedence)
         self._own_engine = self._turn.engine(engine)
         self._waiting: set[Future[Any]] = set()
 
@@ -81,7 +89,7 @@ class DeskBridge:
 
     def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
         try:
-            return self._cross(lambda: self._store.run(work, *args, locks=locks))
+            return self._cross(lambda: self._store.run(work, *args, locks=locks), self._timeout.seconds)
         except TooSlow:
             raise Unavailable("no answer in time") from None
 
@@ -89,14 +97,20 @@ class DeskBridge:
         if self._closed:
             command.close()
             return TRY_AGAIN
+        deadline = self._timeout.deadline()
         try:
-            return self._cross(lambda: command)
+            return self._cross(lambda: self._timeout.run(command, deadline), self._timeout.seconds * BEGUN + SPARE_S)
         except Unavailable:
             return TRY_AGAIN
-        except TooSlow:
-            if not self._closed:
-                LOG.warning("web.desk_too_slow", limit_s=self._limit_s)
-            return TRY_AGAIN
+        except (TooLate, TooSlow):  # the second if the reactor hangs, or stops
+            if deadline.drop("late"):
+                if not self._closed:
+                    LOG.warning("web.desk_too_slow", limit_s=self._timeout.seconds)
+                return TRY_AGAIN
+        except Undecided:
+            pass
+        LOG.error("web.undecided")
+        raise GatewayTimeout
 
     def drawing(self) -> AbstractContextManager[None]:
         return self._turn
@@ -110,7 +124,7 @@ class DeskBridge:
         for waiting in tuple(self._waiting):
             _settle(waiting, TooSlow())
 
-    def _cross(self, begin: Callable[[], Awaitable[T]]) -> T:
+    def _cross(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
         """Begin in the reactor's thread, wait here. `blockingCallFromThread` of Twisted has no time limit."""
         answer: Future[T] = Future()
         around = copy_context()
@@ -120,7 +134,7 @@ class DeskBridge:
                 raise TooSlow
             self._reactor.callFromThread(around.run, _begin, begin, answer)
             with self.waiting():
-                return answer.result(self._limit_s)
+                return answer.result(wait_s)
         finally:
             self._waiting.discard(answer)
 

@@ -36,6 +36,7 @@ PAGES: Final[Mapping[int, ErrorPage]] = MappingProxyType({
     413: ErrorPage(N_("That was too much"), N_("The form was longer than allowed. Send less at a time.")),
     429: ErrorPage(N_("Too many tries"), N_("Wait a moment before you try again.")),
     500: ErrorPage(N_("Something went wrong here"), N_("It stands in our log. If it happens again, tell us the number below.")),
+    504: ErrorPage(N_("No answer in time"), N_("It may have been done or not: look first, then try again.")),
     503: ErrorPage(N_("Not available just now"), N_("Nothing is lost. Try again in a minute.")),
 })
 # fmt: on

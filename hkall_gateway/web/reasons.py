@@ -79,7 +79,7 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.TOO_MANY_WRONG_PINS:          N_("Too many wrong PINs; try again later."),
     Reason.LOG_IN_FIRST:                 N_("The terminal must log in first."),
     Reason.UNUSABLE_MESSAGE:             N_("The message could not be read."),
-    Reason.TRY_AGAIN:                    N_("No answer in time. It may have been done or not: look, then try again."),
+    Reason.TRY_AGAIN:                    N_("No answer in time, and nothing was done. Try again."),
 })
 """For every refusal its sentence; `RULES` names the rule behind it."""
 # fmt: on

@@ -21,6 +21,7 @@ from hkall_gateway.edge.limits.accept_filter import Refusals
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.live_status import LiveStatus
 from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.ncip.service_request import NcipServices
@@ -50,17 +51,19 @@ def web_server(
     library: Callable[[], Library],
     refusals: Refusals,
     services: NcipServices,
+    timeout: Timeout,
     *,
     protocols: bool,
 ) -> WebServer:
     """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
 
-    `services` processes documents of the quarantine again. `protocols`: this process also answers terminals and partners.
+    `services` processes documents of the quarantine again, `timeout` limits commands. `protocols`: this process also answers
+    terminals and partners.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
     precedence = Precedence(real_time=protocols)
-    bridge = DeskBridge(means.reactor, store, engine, make_unit, table.answer_within_s, precedence)
+    bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout, precedence)
     settings = CurrentSettings(means.config, means.environ)
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
     ask = partial(_statuses, carriers.initiator(means, library), library)

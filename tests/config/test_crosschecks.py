@@ -79,6 +79,13 @@ def test_a_terminal_waits_longer_than_a_message_may_take() -> None:
     assert len(told) == 2
 
 
+def test_the_local_systems_time_is_less_than_that_of_our_own_answer() -> None:
+    wrong = {"sip2.answer_within_s": "must be more than 9, which ils.message_timeout_s may take"}
+    assert dict(crossed({"ils": {"message_timeout_s": 9}}, {})) == wrong
+    assert dict(crossed({"ils": {"message_timeout_s": 9}, "sip2": {"answer_within_s": 9.5}}, {})) == {}
+    assert "sip2.answer_within_s" in dict(crossed({"sip2": {"answer_within_s": 1.5}}, {}))
+
+
 def test_limits_that_can_be_reached_are_taken() -> None:
     tables = {
         "sip2": {"max_connections": 10, "max_unproven_per_address": 10},

@@ -41,6 +41,7 @@ WIRE = {
     "sip2_events_total":         {"event"},
     "wrong_proofs_total":        {"partner"},
     "patron_lookups_total":      {"partner", "told"},
+    "commands_expired_total":    {"door", "why"},
     "wrong_pins_total":          {"door", "who"},
     "connections_refused_total": {"door", "why"},
     "ils_snapshot_age_seconds":  set(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -29,6 +30,7 @@ from hkall_gateway.ncip.handlers import Caller, NcipServices
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
+from hkall_gateway.store.engine.deadline import Deadline
 from tests.bounds import bounds
 from tests.metrics import value
 
@@ -66,7 +68,7 @@ class House:
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
         self.services = NcipServices(
-            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, deadline=Timeout(self.clock, 20)
+            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, timeout=Timeout(self.clock, 20)
         )
         self.site = NcipSite(self.services, within or bounds(LIMIT), self.clock)
 
@@ -296,6 +298,35 @@ def test_what_was_too_late_is_not_answered_a_second_time_and_the_line_lives_on(l
     library.desk.go_on()
     line.protocol.dataReceived(request(PROBLEM))
     assert line.value().count(b"HTTP/1.1 200 OK") == 2
+
+
+def _deadline(line: Any) -> Deadline:
+    found: Deadline = line.protocol.requests[0].deadline
+    return found
+
+
+def test_the_command_of_a_peer_that_hangs_up_is_dropped(library: House) -> None:
+    line = library.connect()
+    line.protocol.dataReceived(request(lookup()))
+    deadline = _deadline(line)
+    line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    assert deadline.why == "gone"
+    assert not deadline.begin(again=False, late=False)
+    library.desk.go_on()
+    assert library.clock.getDelayedCalls() == []
+
+
+def test_the_connection_closes_without_an_answer_when_the_outcome_is_not_known(library: House) -> None:
+    line = library.connect()
+    line.protocol.dataReceived(request(lookup()))
+    assert _deadline(line).begin(again=False, late=False)
+    with capture_logs() as lines:
+        library.clock.advance(24.9)
+        assert (line.value(), line.disconnecting) == (b"", False)
+        library.clock.advance(0.1)
+    assert (line.value(), line.disconnected) == (b"", True)
+    assert [one["service"] for one in lines if one["event"] == "ncip.undecided"] == ["LookupUser"]
+    library.desk.go_on()
 
 
 def test_an_answer_in_time_leaves_no_timer_behind(library: House) -> None:

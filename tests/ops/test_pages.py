@@ -38,7 +38,7 @@ class Store:
     def read_inline(self, work: Any, *args: Any, patron: str = "") -> Deferred[Any]:
         return self.read(work, *args)
 
-    def run(self, work: Any, *args: Any, locks: Any = None, repeatable: bool = False, short: bool = False) -> Deferred[Any]:
+    def run(self, work: Any, *args: Any, **_options: Any) -> Deferred[Any]:
         return self.read(work, *args)
 
 

@@ -6,24 +6,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, insert, select
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
+from werkzeug.exceptions import GatewayTimeout
 
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.log_context import log_context, logged_context
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.engine.deadline import current
+from hkall_gateway.store.tables import INBOX, create_all
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
 from hkall_gateway.web.precedence import Precedence
 
 LIMIT_S = 0.2
+DAY = datetime(2017, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[DeskBridge]:
     store = blockingCallFromThread(reactor, Database, engine, make_unit, reactor.callFromThread)
-    yield DeskBridge(reactor, store, engine, make_unit, LIMIT_S, Precedence())
+    yield DeskBridge(reactor, store, engine, make_unit, Timeout(reactor, LIMIT_S), Precedence())
     blockingCallFromThread(reactor, store.close)
 
 
@@ -106,7 +112,7 @@ def test_the_log_fields_of_the_page_go_with_the_command(bridge: DeskBridge) -> N
 def test_the_end_answers_all_who_wait_and_all_who_come_later(
     bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge, "_limit_s", 60)
+    monkeypatch.setattr(bridge, "_timeout", Timeout(reactor, 60.0))
 
     async def never() -> None:
         await Deferred()
@@ -118,3 +124,74 @@ def test_the_end_answers_all_who_wait_and_all_who_come_later(
         blockingCallFromThread(reactor, bridge.close)
         assert waiting.result(10) is TRY_AGAIN
     assert bridge.ask(never()) is TRY_AGAIN
+
+
+# ---- a command that has begun
+
+
+@pytest.fixture
+def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
+    """The writer is busy until the event is set."""
+    inside, let_go = Event(), Event()
+
+    def hold(_unit: Unit) -> None:
+        inside.set()
+        assert let_go.wait(10)
+
+    reactor.callFromThread(bridge._store.run, hold)
+    assert inside.wait(10)
+    yield let_go
+    let_go.set()
+
+
+def marked(unit: Unit) -> str:
+    """The effect of a command."""
+    unit.execute(insert(INBOX).values(agency="HKU", digest="done", made_at=DAY, keep_until=DAY))
+    return "done"
+
+
+def _is_done(bridge: DeskBridge) -> bool:
+    def ask(unit: Unit) -> bool:
+        return unit.execute(select(INBOX.c.digest)).scalar() == "done"
+
+    return bridge.read(ask)
+
+
+def test_a_command_that_was_answered_try_again_never_has_an_effect(bridge: DeskBridge, held: Event) -> None:
+    async def command() -> str:
+        return await bridge._store.run(marked, deadline=current())
+
+    assert bridge.ask(command()) is TRY_AGAIN
+    held.set()
+    bridge.run(lambda _unit: None)  # behind it in the queue
+    assert not _is_done(bridge)
+
+
+def test_a_page_ends_with_504_when_its_command_has_begun_and_is_not_done_in_time(bridge: DeskBridge) -> None:
+    inside, let_go = Event(), Event()
+
+    def slow(unit: Unit) -> str:
+        inside.set()
+        assert let_go.wait(10)
+        return marked(unit)
+
+    async def command() -> str:
+        return await bridge._store.run(slow, deadline=current())
+
+    with pytest.raises(GatewayTimeout):
+        bridge.ask(command())
+    assert inside.is_set()
+    let_go.set()
+    bridge.run(lambda _unit: None)
+    assert _is_done(bridge)
+
+
+def test_a_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -> None:
+    def slow(unit: Unit) -> str:
+        time.sleep(LIMIT_S * 1.1)
+        return marked(unit)
+
+    async def command() -> str:
+        return await bridge._store.run(slow, deadline=current())
+
+    assert bridge.ask(command()) == "done"

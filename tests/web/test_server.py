@@ -28,6 +28,7 @@ from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.body_budget import BodyBudget
 from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
 from hkall_gateway.web.callers import STRANGER, Caller, Share
@@ -93,7 +94,7 @@ class Pages:
 @pytest.fixture
 def pages(reactor: Any) -> Iterator[Pages]:
     go_on, inside, precedence = threading.Event(), threading.Semaphore(0), Precedence(real_time=True)
-    bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, 60.0, precedence)  # type: ignore[arg-type]  # these pages ask no database
+    bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, Timeout(reactor, 60.0), precedence)  # type: ignore[arg-type]  # these pages ask no database
     app = Flask(__name__)
 
     @app.route("/caller")

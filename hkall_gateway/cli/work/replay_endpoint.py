@@ -13,6 +13,7 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store.engine.deadline import Deadline
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class _Store:
         locks: LockSet = NO_LOCKS,  # noqa: ARG002
         repeatable: bool = False,  # noqa: ARG002
         short: bool = False,  # noqa: ARG002
+        deadline: Deadline | None = None,  # noqa: ARG002
     ) -> T:
         return self._site.run(work, *args)
 

@@ -16,6 +16,7 @@ from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked, is_locked
 from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.deadline import current
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.loads.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
 from hkall_gateway.store.unit import Unit
@@ -115,9 +116,9 @@ class LocalSystem:
                 one == card or not await self._is_of_another(one, present)
             ):
                 locks = LockSet(present, former=one, whole=True)
-                await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks)
+                await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks, deadline=current())
         if present == card and await self._store.read_inline(who_replaced, card) == BY_ILS.who:
-            await self._store.run(reinstate, [card])  # it was issued to another borrower
+            await self._store.run(reinstate, [card], deadline=current())  # it was issued to another borrower
 
     async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         if facts.source == LOADED and facts.borrower:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 
+from hkall_gateway.store.engine.deadline import current
+
 _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
@@ -30,6 +32,10 @@ class budget:  # noqa: N801  # it is used as a word: with budget(until_s):
 
 
 def left_s(now_s: float, at_most_s: float) -> float:
-    """Seconds that a call started at `now_s` may take: `at_most_s`, or the rest of the message's budget if less; at least 0."""
-    until_s = _UNTIL.get()
+    """Seconds that a call started at `now_s` may take: `at_most_s`, or the rest of the message's budget if less; at least 0.
+
+    A message that has a deadline for its answer has no more time than that, whatever its budget is.
+    """
+    until_s, deadline = _UNTIL.get(), current()
+    at_most_s = at_most_s if deadline is None else min(at_most_s, deadline.left_s)
     return at_most_s if until_s is None else max(0.0, min(at_most_s, until_s - now_s))

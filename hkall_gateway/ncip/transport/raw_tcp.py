@@ -16,11 +16,13 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.common.pause import pause
 from hkall_gateway.desk.ports import ScheduledCall, cancel
+from hkall_gateway.edge.arrival import arrived
 from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.ncip.transport.tls_peer import peer_of
+from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 LOG = structlog.get_logger()
 
@@ -45,7 +47,9 @@ class NcipConnection(Protocol):
 
     def __init__(self, factory: NcipConnectionFactory) -> None:
         self._factory, self._buffer, self._seen = factory, bytearray(), 0
-        self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
+        self._waiting: deque[tuple[bytes, Deadline | None]] = deque()
+        self._deadline: Deadline | None = None
+        self._busy = self._last = self._gone = False
         self._choked = self._paused = False
         self._timer: ScheduledCall | None = None
         self._seat: ConnectionSlot | None = None
@@ -66,6 +70,8 @@ class NcipConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
         self._wake()
         self._waiting.clear()
+        if self._deadline is not None:
+            self._deadline.drop()
         self._last = self._gone = True
         self._factory.bounds.bodies.release(self)
         if self._seat is not None:
@@ -83,7 +89,7 @@ class NcipConnection(Protocol):
         self._buffer += data
         while not self._last and (document := self._next()) is not None:
             self._rest()
-            self._waiting.append(document)
+            self._waiting.append((document, self._arrived()))
             self._last = len(self._waiting) > FLOOD
         self._answer()
         if self._last:
@@ -112,6 +118,9 @@ class NcipConnection(Protocol):
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is gone; connectionLost follows."""
+
+    def _arrived(self) -> Deadline | None:
+        return arrived(self._factory.services.timeout, self.transport)
 
     # ---- cutting
 
@@ -148,15 +157,22 @@ class NcipConnection(Protocol):
         self._busy = True
         answered = 0
         while self._waiting:
-            document = self._waiting.popleft()
-            reply = await respond(self._factory.services, document, None, peer_of(self.transport), self._prove)
+            document, self._deadline = self._waiting.popleft()
+            services, peer = self._factory.services, peer_of(self.transport)
+            try:
+                reply = await respond(services, document, None, peer, self._prove, deadline=self._deadline)
+            except Undecided:
+                self._waiting.clear()
+                self._last = self._gone = True
+                self.transport.abortConnection()
+                break
             if not self._gone:
                 self.transport.write(reply)
             self._hold_back()
             answered += 1
             if self._waiting and not answered % AT_ONCE:
                 await pause(self._factory.reactor, 0)  # until other connections were served
-        self._busy = False
+        self._busy, self._deadline = False, None
         if self._last and not self._gone:
             self._hang_up()
         self._factory.rested()
@@ -198,7 +214,7 @@ class NcipConnection(Protocol):
         self._wake()
         self._last = True
         if begun:
-            self._waiting.append(begun)
+            self._waiting.append((begun, self._arrived()))
             self._answer()
         elif not self.busy:
             self._hang_up()

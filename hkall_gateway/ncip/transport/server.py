@@ -15,6 +15,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from hkall_gateway.edge.arrival import arrived
 from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
@@ -23,6 +24,7 @@ from hkall_gateway.edge.trace_context import HEADER, valid_traceparent
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.ncip.transport.tls_peer import peer_of
+from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 LOG = structlog.get_logger()
 
@@ -31,7 +33,14 @@ ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document he
 
 
 class NcipRequest(BoundedRequest):
-    """An HTTP request to the NCIP responder."""
+    """An HTTP request to the NCIP responder. `deadline` is its document's own; without a caller its command is dropped."""
+
+    deadline: Deadline | None = None
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        if self.deadline is not None:
+            self.deadline.drop()
+        super().connectionLost(reason)
 
     def challenge(self, schemes: tuple[str, ...]) -> None:
         """Set status 401 for an unauthenticated request. The body is still the Problem."""
@@ -124,8 +133,10 @@ class NcipSite(BoundedSite):
         authorization: bytes = request.getHeader(b"Authorization") or b""
         sent = {"authorization": authorization.decode("latin-1"), "traceparent": _traceparent(request)}
         peer = replace(channel.peer, **sent) if any(sent.values()) else channel.peer
-        answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge)
-        answering.addCallback(self._give, request).addBoth(self._done)
+        deadline = arrived(self.services.timeout, channel.transport)
+        request.deadline = deadline
+        answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge, deadline)
+        answering.addCallbacks(self._give, _undecided, callbackArgs=(request,), errbackArgs=(request,)).addBoth(self._done)
 
     def _give(self, reply: bytes, request: NcipRequest) -> None:
         if not request.gone:
@@ -142,6 +153,12 @@ class NcipSite(BoundedSite):
     def _close(self) -> None:
         for channel in tuple(self._channels):
             channel.transport.loseConnection()
+
+
+def _undecided(failure: Failure, request: NcipRequest) -> None:
+    """Close the connection without an answer: the outcome of the document is not known."""
+    failure.trap(Undecided)  # type: ignore[no-untyped-call]  # it has no types
+    request.channel.transport.abortConnection()
 
 
 class _Root(Resource):

@@ -13,7 +13,7 @@ from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.codec.lines import Value
-from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
+from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, if_known, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 
@@ -111,7 +111,8 @@ async def _undo_return(exchange: Exchange) -> Reply:
     outcome = await exchange.services.desk.counter.check_in(ask)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome)
-    seen = await exchange.services.desk.counter.see_item(SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency))
+    asked_for = SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency)
+    seen = await if_known(exchange.services.desk.counter.see_item(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
     return _loan(
         exchange,
@@ -162,11 +163,12 @@ async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Val
     told: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
-        seen = await exchange.services.desk.counter.see_item(SeeItem(exchange.by, taken.item.barcode, taken.item.agency))
+        asked_for = SeeItem(exchange.by, taken.item.barcode, taken.item.agency)
+        seen = await if_known(exchange.services.desk.counter.see_item(asked_for))
         told |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
     if "DA" in wanted and taken.held_for:
-        patron = await exchange.services.desk.counter.see_patron(SeePatron(exchange.by, taken.held_for))
-        told["DA"] = patron.name.reveal()
+        patron = await if_known(exchange.services.desk.counter.see_patron(SeePatron(exchange.by, taken.held_for)))
+        told["DA"] = patron.name.reveal() if patron else ""
     return {tag: value for tag, value in told.items() if value}
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -15,7 +17,8 @@ from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import BUSY_MS
-from hkall_gateway.store.engine.group import End, begin_group, constant_pause, read_group, refuse, run_group
+from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline
+from hkall_gateway.store.engine.group import End, begin_group, constant_pause, expired, read_group, refuse, run_group
 from hkall_gateway.store.engine.job import CountingRunner, GroupResult, Job, JobRunner
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter
@@ -39,7 +42,13 @@ class Store(Protocol):
     """Runs a function of a unit in one transaction: `Database` with threads, `Immediate` synchronously."""
 
     def run(
-        self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS, repeatable: bool = False, short: bool = False
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: LockSet = NO_LOCKS,
+        repeatable: bool = False,
+        short: bool = False,
+        deadline: Deadline | None = None,
     ) -> Awaitable[T]: ...
 
     def read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
@@ -54,7 +63,7 @@ class Database:
     the benchmark. `draw` returns a random number in [0, 1), for pauses. `watch` returns a context manager that is entered
     around each group, in the thread that runs it; its arguments are "writer" or "reader" and the number of units. `run` and
     `read` return a Deferred that fires in the reactor's thread, with Unavailable if the database is away or another gateway
-    blocked the unit for too long.
+    blocked the unit for too long. `seconds` is the monotonic clock of deadlines.
     """
 
     def __init__(
@@ -65,7 +74,9 @@ class Database:
         batch: int = BATCH_UNITS,
         draw: Callable[[], float] = constant_pause,
         watch: Watch = no_watch,
+        seconds: Callable[[], float] = monotonic,
     ) -> None:
+        self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
         groups = _Groups(make_unit, draw, watch)
         in_memory = isinstance(engine.pool, StaticPool)
         self._writer: CountingRunner
@@ -82,14 +93,21 @@ class Database:
             self._here = self._reader
 
     def run(
-        self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS, repeatable: bool = False, short: bool = False
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: LockSet = NO_LOCKS,
+        repeatable: bool = False,
+        short: bool = False,
+        deadline: Deadline | None = None,
     ) -> Deferred[T]:
         """Run `work(unit, *args)` in a transaction of its own inside the group; the Deferred fires after the durable commit.
 
         `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect. `short`:
         it reads few rows by their keys and ends within a fraction of a millisecond, so that the reactor's thread may run it.
+        `deadline`: it fails with Expired, and has no effect, unless it begins before.
         """
-        return _put(self._writer, work, args, locks, repeatable, short)
+        return _put(self._writer, work, args, locks, repeatable, short, deadline, self._clock)
 
     def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run `work(unit, *args)`, which only queries."""
@@ -131,8 +149,12 @@ class _Groups:
             return read_group(connection, self._make_unit, jobs)
 
     def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
+        over = [job for job in jobs if job.over]  # these take no locks
+        if over:
+            jobs = [job for job in jobs if not job.over]
         with self._watch("writer", len(jobs)):
-            return run_group(connection, self._make_unit, jobs, draw=self._draw)
+            result = _rested(run_group(connection, self._make_unit, jobs, draw=self._draw)) if jobs else GroupResult(())
+        return replace(result, answers=[*map(expired, over), *result.answers]) if over else result
 
     def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Callable[[], GroupResult[Job[Any]]] | None:
         """Run a group except for its commit, as `begin_group`. A group that must run again is not measured."""
@@ -155,6 +177,13 @@ class _Groups:
             _wait(connection, 0)
 
 
+def _rested(result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
+    """Return the result, after giving the jobs to retry back to the timers of their deadlines."""
+    for job in result.again:
+        job.undo()
+    return result
+
+
 def _wait(connection: Connection, wait_ms: int) -> None:
     connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
 
@@ -164,10 +193,17 @@ def _is_short(job: Job[Any]) -> bool:
 
 
 def _put(
-    runner: JobRunner, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet, repeatable: bool, short: bool = False
+    runner: JobRunner,
+    work: Callable[..., T],
+    args: tuple[Any, ...],
+    locks: LockSet,
+    repeatable: bool,
+    short: bool = False,
+    deadline: Deadline | None = None,
+    clock: DatabaseClock | None = None,
 ) -> Deferred[T]:
     answer: Deferred[T] = Deferred()
-    runner.put(Job(work, args, locks, partial(_settle, answer), repeatable, short))
+    runner.put(Job(work, args, locks, partial(_settle, answer), repeatable, short, deadline, clock))
     return answer
 
 

@@ -31,6 +31,7 @@ from hkall_gateway.store.engine.db_errors import (
     is_file_locked,
     unavailable,
 )
+from hkall_gateway.store.engine.deadline import Expired
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
 
 MakeUnit = Callable[[Connection], Any]
@@ -43,6 +44,7 @@ _ASK = {
     "postgresql": CompiledStatement(text("BEGIN ISOLATION LEVEL REPEATABLE READ")),
 }
 _COMMIT, _ROLLBACK = CompiledStatement(text("COMMIT")), CompiledStatement(text("ROLLBACK"))
+_CLOCK = CompiledStatement(text("SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION"))
 _BRIEFLY = CompiledStatement(text("SET LOCAL lock_timeout = '50ms'"))
 
 TRIES = 4
@@ -129,6 +131,11 @@ def refuse(job: Job[Any], error: BaseException) -> ReplyCallback:
     return partial(job.settle, None, unavailable(error))
 
 
+def expired(job: Job[Any]) -> ReplyCallback:
+    """Return the answer for a job whose deadline has passed, or whose caller is gone."""
+    return partial(job.settle, None, Expired("the command did not begin before its deadline"))
+
+
 # ---- the units
 
 
@@ -144,12 +151,17 @@ class _Transaction:
     def run(self, jobs: Sequence[Job[Any]], *, briefly: bool = False) -> list[ReplyCallback]:
         """Run units without savepoints: any exception undoes all. Return their answers for after the end.
 
+        A unit whose deadline has passed does not run.
+
         Args:
             briefly: Whether to wait only briefly for what another gateway has locked.
         """
-        units = self._open([job.locks for job in jobs], briefly=briefly)
+        units, there_s = self._open(jobs, briefly=briefly)
         answers: list[ReplyCallback] = []
         for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):
+            if not job.begin(there_s):
+                answers.append(expired(job))
+                continue
             try:
                 answers.append(self._answer(job, unit, job.context.run(job.work, unit, *job.args)))
             except Exception as error:
@@ -158,19 +170,29 @@ class _Transaction:
                 raise _UnitFailed(place, BrokenOff())
         return answers
 
-    def _open(self, wanted: Sequence[Any], *, briefly: bool) -> Sequence[Any]:
-        """Begin the transaction, take the locks and read ahead; return the units. Queries share one unit."""
+    def _open(self, jobs: Sequence[Job[Any]], *, briefly: bool) -> tuple[Sequence[Any], float | None]:
+        """Begin the transaction, take the locks and read ahead; return the units. Queries share one unit.
+
+        Return also the time by the database's clock once the locks are held, if a deadline depends on it.
+        """
+        wanted = [job.locks for job in jobs]
         self.begin[self.connection.dialect.name].write(self.connection)
         if briefly and self.connection.dialect.name == "postgresql":
             _BRIEFLY.write(self.connection)
         first = self.make_unit(self.connection)
         if self.begin is _ASK:
             first.look_ahead({one.patron for one in wanted if one.patron})
-            return [first] * len(wanted)
+            return [first] * len(wanted), None
         units = [first, *(self.make_unit(self.connection) for _ in wanted[1:])]
         first.lock(wanted)
+        clock = next((job.clock for job in jobs if job.deadline is not None), None)
+        asked = _CLOCK.ask(self.connection) if clock is not None else None  # in the round trip of what is read ahead
         first.read_ahead(wanted, units)
-        return units
+        if clock is None or asked is None:
+            return units, None
+        ((there_s,),) = asked()
+        clock.measured(there_s)
+        return units, there_s
 
     def _answer(self, job: Job[Any], unit: Any, result: Any) -> ReplyCallback:
         return partial(_settle_read if self.begin is _ASK else _settle, job, unit, result)

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from hkall_gateway.store.engine.deadline import Deadline
 from hkall_gateway.store.engine.group import no_hook, read_group, run_group
 from hkall_gateway.store.engine.job import GroupResult, Job, give
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
@@ -51,8 +52,9 @@ class Immediate:
         locks: LockSet = NO_LOCKS,
         repeatable: bool = False,  # noqa: ARG002
         short: bool = False,  # noqa: ARG002
+        deadline: Deadline | None = None,
     ) -> _Now[T]:
-        return self._at_once(self._run_group, work, args, locks)
+        return self._at_once(self._run_group, work, args, locks, deadline)
 
     def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
         return self._at_once(read_group, work, args, NO_LOCKS)
@@ -68,10 +70,15 @@ class Immediate:
         self._connection.close()
 
     def _at_once(
-        self, do_group: Callable[..., GroupResult[Job[T]]], work: Callable[..., T], args: tuple[Any, ...], locks: LockSet
+        self,
+        do_group: Callable[..., GroupResult[Job[T]]],
+        work: Callable[..., T],
+        args: tuple[Any, ...],
+        locks: LockSet,
+        deadline: Deadline | None = None,
     ) -> _Now[T]:
         kept: list[_Now[T]] = []
-        job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
+        job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)), deadline=deadline)
         result = do_group(self._connection, self._make_unit, [job])
         while result.again:
             result = do_group(self._connection, self._make_unit, [job])

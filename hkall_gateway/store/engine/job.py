@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.store.engine.locks import LockSet
 
 J = TypeVar("J")
@@ -16,20 +17,58 @@ ReplyCallback = Callable[[], object]
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """One queued unit of work; `settle` passes the result or the error to its caller, in the reactor's thread.
+    """One queued unit of work; `reply` passes the result or the error to its caller, in the reactor's thread.
 
     `repeatable`: executed twice it has one effect and one result, so that it may be retried after an unknown outcome. `short`:
-    it ends within a fraction of a millisecond.
+    it ends within a fraction of a millisecond. With a `deadline` it begins before it or never; `clock` translates the deadline
+    for a database on another machine.
     """
 
     work: Callable[..., T]
     args: tuple[Any, ...]
     locks: LockSet
-    settle: Callable[[Any, BaseException | None], object]
+    reply: Callable[[Any, BaseException | None], object]
     repeatable: bool = False
     short: bool = False
+    deadline: Deadline | None = None
+    clock: DatabaseClock | None = None
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    _begun: bool = False
+    _until_there_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clock is not None and self.deadline is not None:
+            self._until_there_s = self.clock.there(self.deadline.until_s)
+
+    @property
+    def over(self) -> bool:
+        """Whether it may not begin any more: it waits for its refusal only."""
+        return self.deadline is not None and self.deadline.over
+
+    def begin(self, there_s: float | None) -> bool:
+        """Take it for the writer in this run, with its locks held; False if its deadline has passed.
+
+        Args:
+            there_s: The database's time in seconds, if it has a clock of its own.
+        """
+        if self.deadline is None:
+            return True
+        late = there_s is not None and self._until_there_s is not None and there_s >= self._until_there_s
+        self._begun = self.deadline.begin(again=self._begun, late=late)
+        return self._begun
+
+    def undo(self) -> None:
+        """Let the deadline's timer take it again: its run was rolled back, and it waits for another one."""
+        if self._begun and self.deadline is not None:
+            self._begun = False
+            self.deadline.undo()
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Pass the outcome to the caller."""
+        if error is not None:
+            self.undo()
+        self.reply(result, error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,5 +103,5 @@ def described(*statuses: int) -> dict[Any, Any]:
     return {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in sorted({*ALWAYS, *statuses})}
 
 
-ALWAYS: Final = (400, 401, 403, 422, 429, 503)
+ALWAYS: Final = (400, 401, 403, 422, 429, 503, 504)
 """Problems that every operation may answer."""

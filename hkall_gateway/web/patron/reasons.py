@@ -35,7 +35,7 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.RECALLED:              N_("Its library needs it back: recalled books are not renewed."),
     Reason.TOO_LATE_TO_CANCEL:    N_("Can no longer be cancelled."),
     Reason.WRONG_POSITION:        N_("This has changed meanwhile. Look at your record."),
-    Reason.TRY_AGAIN:             N_("No answer in time. It may have been done or not: look at your record, then try again."),
+    Reason.TRY_AGAIN:             N_("No answer in time, and nothing was done. Try again."),
 })
 """Sentences that speak to the patron; others are those for staff."""
 # fmt: on
