@@ -62,7 +62,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
-        if name.startswith(("hkall_gateway/", "docs/", "packaging/")) or "/" not in name:
+        if name.startswith(("hkall_gateway/", "docs/", "ops/", "packaging/")) or "/" not in name:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(source)]
@@ -83,6 +83,7 @@ def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path)
     assert {
         "lib/systemd/system/hkall-gateway.service",
         "lib/systemd/system/hkall-gateway@.service",
+        "share/hkall-gateway/bin/command.sh",
         "share/hkall-gateway/etc/environment",
         "share/hkall-gateway/etc/gateway.toml",
         "share/hkall-gateway/logrotate.d/hkall-gateway",
@@ -99,15 +100,19 @@ def test_the_configurations_that_come_along_are_right_and_write_only_where_the_s
     assert config.logs.file is None
 
 
-def test_the_source_archive_has_the_changelog_and_the_licence(dist: Path) -> None:
+def test_the_source_archive_has_the_changelog_the_licence_and_what_a_debian_package_needs(dist: Path) -> None:
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    assert {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"} <= names
+    assert {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "packaging/build-deb"} <= names
+    known = subprocess.run(
+        ["git", "ls-files", "docs", "ops", "packaging"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(known.stdout.split()) <= names  # a Debian package is built from it
 
 
 def test_each_place_that_names_the_version_names_the_same() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    for page in ("compose.yaml", "docs/containers.md", "docs/packages.md"):
+    for page in ("compose.yaml", "docs/containers.md", "docs/first-site.md", "docs/operations.md"):
         found = re.findall(r"hkall[-_]gateway[-:](\d+\.\d+\.\d+)", (ROOT / page).read_text(encoding="utf-8"))
         assert set(found) == {version}, page

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
-from hkall_gateway.edge.tls import arguments
+from hkall_gateway.edge.tls import arguments, tls_entrance
 from hkall_gateway.lab.mailbox import Mailbox
 from hkall_gateway.lab.partner import PartnerLibrary, short
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -20,7 +21,7 @@ from hkall_gateway.ncip.http_post import AgentPost
 
 _server: Any = TCP4ServerEndpoint  # it has no types
 LOOPBACK: Final = "127.0.0.1"
-HTTP_PORT: Final = 80
+USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 
 class NotHere(Exception):
@@ -31,7 +32,8 @@ class Rehearsal:
     """The partner `agency`, listening at the `url` of its row, and a mailbox at the address of [smtp].
 
     It ships each requested copy after `ships_after_s` seconds, and receives what comes back. `say` gets each document and
-    letter as a line. Raises NotHere unless both addresses are of this machine, so that it never stands in for a real library.
+    letter as a line. `shown` are the files of its certificate and of the key, for a url with https. Raises NotHere unless
+    both addresses are of this machine, so that it never stands in for a real library.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Rehearsal:
         reactor: Any,
         ships_after_s: float,
         say: Callable[[str], object],
+        shown: tuple[Path, Path] | None = None,
     ) -> None:
         row = _row(config, agency)
         self._reactor, self._agency, self._say = reactor, agency, say
-        self.port = _port(row)
+        self.port = _port(row, secure=shown is not None)
+        self._shown = shown
         self.mail_port = config.smtp.port if config.smtp and _is_here(config.smtp.host) else None
         secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
         shipping = (reactor.callLater, now, ships_after_s)
@@ -53,10 +57,16 @@ class Rehearsal:
         self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._document)
 
     async def start(self) -> None:
-        """Starts listening. Raises CannotListenError."""
-        await _server(self._reactor, self.port, interface=LOOPBACK).listen(self._partner.site())
+        """Starts listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
+        await self._entrance().listen(self._partner.site())
         if self.mail_port is not None:
             await _server(self._reactor, self.mail_port, interface=LOOPBACK).listen(Mailbox(self._letter))
+
+    def _entrance(self) -> Any:
+        if self._shown is None:
+            return _server(self._reactor, self.port, interface=LOOPBACK)
+        certificate, key = (str(file).replace(":", r"\:") for file in self._shown)
+        return tls_entrance(self._reactor, f"ssl:{self.port}:interface={LOOPBACK}:certKey={certificate}:privateKey={key}")
 
     def _document(self, direction: str, message: NcipMessage) -> None:
         self._say(f"{self._agency} {direction} {short(message)}")
@@ -73,12 +83,15 @@ def _row(config: GatewayConfig, agency: str) -> PartnerConfig:
     return found
 
 
-def _port(row: PartnerConfig) -> int:
-    """The port of a partner's url."""
+def _port(row: PartnerConfig, *, secure: bool) -> int:
+    """The port of a partner's url, which must begin with https: if the partner shows a certificate, else with http:."""
     url = urlsplit(row.url)
-    if url.scheme != "http" or not _is_here(url.hostname or ""):
+    if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
         raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")
-    return url.port or HTTP_PORT
+    if secure != (url.scheme == "https"):
+        wanted = "give the certificate of that name by --certificate" if not secure else "a certificate is for https: only"
+        raise NotHere(f"{row.agency}: url is {row.url}: {wanted}")
+    return url.port or USUAL_PORTS[url.scheme]
 
 
 def _ours(config: GatewayConfig) -> str:

@@ -59,6 +59,29 @@ def test_a_library_elsewhere_or_unknown_is_not_simulated(tmp_path: Path, agency:
     assert (code, told in line, line.count("\n")) == (2, True, 1), line
 
 
+@pytest.mark.parametrize(
+    ("scheme", "more", "told"), [("https", (), "--certificate"), ("http", ("--certificate", __file__), "https:")]
+)
+def test_a_certificate_is_for_https_and_https_has_one(tmp_path: Path, scheme: str, more: tuple[str, ...], told: str) -> None:
+    ports = gateway_ports()
+    config = demo_setup.write_config(tmp_path, ports)
+    here = f"127.0.0.1:{ports.partners['CUHK']}"
+    config.write_text(config.read_text(encoding="utf-8").replace(f"http://{here}", f"{scheme}://{here}"), encoding="utf-8")
+
+    code, line = ended(config, "CUHK", ports, *more)
+
+    assert (code, told in line, line.count("\n")) == (2, True, 1), line
+
+
+def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    ports = gateway_ports()
+    config = demo_setup.write_config(tmp_path, ports)
+    here = f"127.0.0.1:{ports.partners['CUHK']}"
+    config.write_text(config.read_text(encoding="utf-8").replace(f"http://{here}", f"https://{here}"), encoding="utf-8")
+    code, line = ended(config, "CUHK", ports, "--certificate", __file__)
+    assert (code, "certificate cannot be used" in line, line.count("\n")) == (2, True, 1), line
+
+
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     ports = gateway_ports()
     config = demo_setup.write_config(tmp_path, ports)
@@ -67,9 +90,9 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert (code, str(ports.partners["CUHK"]) in line, line.count("\n")) == (1, True, 1), line
 
 
-def ended(config: Path, agency: str, ports: demo_setup.Ports) -> tuple[int, str]:
+def ended(config: Path, agency: str, ports: demo_setup.Ports, *more: str) -> tuple[int, str]:
     """The exit code and the words of a command that ends by itself."""
     environ = {**os.environ, **demo_setup.environment(ports)}
-    words = [str(COMMAND), "simulate-partner", agency, "--config", str(config)]
+    words = [str(COMMAND), "simulate-partner", agency, "--config", str(config), *more]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stderr

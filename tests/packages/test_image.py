@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,6 @@ import pytest
 
 from tests.company import until
 from tests.debian import PATIENCE_S, bootstrap
-from tests.packages.roots import Root
-from tests.packages.test_debian import answers
 from tests.programs import program
 
 pytestmark = pytest.mark.chroot
@@ -25,6 +24,17 @@ USER = 10001
 CONFIG = (ROOT / "packaging" / "etc" / "gateway.toml").read_text(encoding="utf-8").replace(":interface=127.0.0.1", "")
 HOST_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
 """How this machine reaches PyPI, for the build alone."""
+
+
+READY = "http://127.0.0.1:8081/readyz"
+
+
+def answers() -> bool:
+    try:
+        with urllib.request.urlopen(READY, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 class Buildah:
@@ -47,7 +57,7 @@ def limits() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Root]]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path]]:
     """The settings of the image, and its files."""
     folder = tmp_path_factory.mktemp("image")
     buildah = Buildah(folder)
@@ -59,13 +69,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
     build = ["build", "--isolation=chroot", "--format=docker", "--build-arg=BASE=localhost/base", *limits(), *reach]
     buildah(*build, "--tag=localhost/gateway", ROOT)
     container = buildah("from", "localhost/gateway")
-    mounted = Root(Path(buildah("mount", container)))
+    mounted = Path(buildah("mount", container))
     yield json.loads(buildah("inspect", "--type=image", "localhost/gateway"))["Docker"]["config"], mounted
     buildah("umount", container)
     buildah("rm", container)
 
 
-def test_the_image_runs_without_rights_and_has_a_health_check(image: tuple[dict[str, Any], Root]) -> None:
+def test_the_image_runs_without_rights_and_has_a_health_check(image: tuple[dict[str, Any], Path]) -> None:
     settings, _ = image
     assert settings["User"] == str(USER)
     assert settings["Healthcheck"]["Test"][0] == "CMD"
@@ -91,12 +101,12 @@ NO_RIGHTS = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-c
 class Container:
     """The image's files with a configuration and a volume, entered with the image's own settings and without any rights."""
 
-    def __init__(self, settings: dict[str, Any], root: Root, folder: Path) -> None:
+    def __init__(self, settings: dict[str, Any], root: Path, folder: Path) -> None:
         for name in ("state", "config"):
             (folder / name).mkdir()
         (folder / "config" / "gateway.toml").write_text(CONFIG, encoding="utf-8")
         os.chown(folder / "state", USER, USER)
-        script = ENTER.format(root=root.path, state=folder / "state", config=folder / "config")
+        script = ENTER.format(root=root, state=folder / "state", config=folder / "config")
         self._enter = ["unshare", "--mount", "sh", "-c", script, "enter"]
         self._enter += ["/usr/bin/env", "-i", f"--chdir={settings['WorkingDir']}", *settings["Env"]]
         self._enter += ["/usr/bin/setpriv", f"--reuid={USER}", f"--regid={USER}", *NO_RIGHTS]
@@ -109,7 +119,7 @@ class Container:
 
 
 def test_the_image_serves_on_a_read_only_root_and_its_ports_are_reachable(
-    image: tuple[dict[str, Any], Root], tmp_path: Path
+    image: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     settings, root = image
     container = Container(settings, root, tmp_path)

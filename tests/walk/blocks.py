@@ -1,6 +1,6 @@
 """The blocks of a page that a reader types or saves, in their order, with the marks that say how the walk treats them.
 
-A mark is a comment in the line before a block, such as `<!-- walk: pid1 -->`; readers do not see it.
+A mark is a comment in the line before a block, such as `<!-- walk: wheel -->`; readers do not see it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
-PAGES: Final = ("first-site.md", "operations.md", "ils.md")
+PAGES: Final = ("first-site.md", "operations.md", "ils.md", "packages.md")
 """The pages that are walked, one after the other on one machine."""
 
 MARKS: Final = {
     "": "typed as it is",
-    "pid1": "needs systemd as the first process: its units are checked, and started by hand",
     "background": "stays in the foreground of a shell of its own until the end",
+    "package": "only where the Debian package is installed",
+    "wheel": "only where the wheel is installed",
     "postgresql": "only on the machine whose database is PostgreSQL",
     "elsewhere": "concerns other machines, which the walk does not have: its syntax is checked",
 }

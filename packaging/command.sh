@@ -1,15 +1,21 @@
 #!/bin/sh
 # hkall-gateway with the configuration and the secrets of /etc/hkall. Root becomes the user of the service, so that no file of
-# the database is root's.
+# the database is root's. A value of the file of secrets may be between quotation marks, as for systemd.
 set -eu
-program=/usr/lib/hkall-gateway/bin/hkall-gateway
+for program in /usr/lib/hkall-gateway/bin/hkall-gateway /opt/hkall/bin/hkall-gateway; do
+    [ ! -x "$program" ] || break
+done
 secrets=/etc/hkall/environment
 export HKALL_CONFIG="${HKALL_CONFIG:-/etc/hkall/gateway.toml}"
 if [ -r "$secrets" ]; then
     while IFS= read -r line || [ -n "$line" ]; do
-        name=${line%%=*}
+        name=${line%%=*} value=${line#*=}
         case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
-        printenv "$name" >/dev/null || export "$line"
+        case $value in
+            "'"?*"'") value=${value#\'} value=${value%\'} ;;
+            '"'?*'"') value=${value#\"} value=${value%\"} ;;
+        esac
+        printenv "$name" >/dev/null || export "$name=$value"
     done <"$secrets"
 fi
 if [ "$(id -u)" -eq 0 ]; then
