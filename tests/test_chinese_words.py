@@ -10,8 +10,9 @@ import pytest
 
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.published_rules import SENTENCES
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES
-from hkall_gateway.sip2.screen_messages import EN, GOOD, WORDS, ZH
+from hkall_gateway.sip2.screen_messages import EN, GOOD, ZH
 from tests.web import catalogue
 
 GLOSSARY = {
@@ -40,7 +41,9 @@ LETTERS = Path(__file__).parents[1] / "hkall_gateway" / "mail" / "templates"
 def pairs() -> Iterator[tuple[str, str]]:
     """Every text that has both languages beside each other: English, Chinese."""
     yield from SENTENCES.values()
-    for words in (*WORDS.values(), *GOOD.values()):
+    for reason in Reason:
+        yield from (reason.staff, reason.terminal, reason.patron)
+    for words in GOOD.values():
         yield words[EN], words[ZH]
     for message in catalogue.chinese():
         if message.id:

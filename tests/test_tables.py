@@ -15,8 +15,9 @@ from hkall_gateway.ncip.tables.problems import trouble
 from hkall_gateway.rules.lifecycle import FINAL, TABLE, Notification, side_of
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import is_letter
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import RULES, Position, Reason, Side
+from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.sip2.screen_messages import say
 
 PACKAGE = Path(__file__).parents[1] / "hkall_gateway"
@@ -29,7 +30,7 @@ SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "versions" not in p.parts)
 def test_every_no_has_words_in_every_language_and_names_its_rule(why: Reason, language: str) -> None:
     words = say(why, language, {})
     assert words
-    assert RULES.get(why, "") in words
+    assert why.rule in words
 
 
 @pytest.mark.parametrize("why", Reason)

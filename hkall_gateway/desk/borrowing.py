@@ -23,9 +23,9 @@ from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SIL
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
 from hkall_gateway.rules.policy import RequestFacts
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind, StaffFlag
 from hkall_gateway.rules.vocabulary import (
-    RULES,
     Actor,
     Borrower,
     Candidate,
@@ -33,7 +33,6 @@ from hkall_gateway.rules.vocabulary import (
     Holding,
     ItemKey,
     Position,
-    Reason,
     Refusal,
     Request,
     Side,
@@ -79,7 +78,7 @@ def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outc
 def may_request(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Refused | None:
     """Return why a patron could not place this request now, None if they could. No row changes."""
     if facts.borrower is None:
-        return Refused(facts.stranger, RULES.get(facts.stranger, ""))
+        return Refused(facts.stranger, facts.stranger.rule)
     copies = context.unit.copies(ask.bib_id)
     answer, _ = _answer(context, ask, facts, facts.borrower, copies)
     return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
@@ -395,4 +394,4 @@ def _cancel_answered(unit: Unit, request: Request, answer: DeliveryResult, now: 
 def no(unit: Unit, why: Reason, by: Actor, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
     """Refuse, with an entry in the journal."""
     unit.refuse(Refusal(why), now, by, request, patron)
-    return Refused(why, RULES.get(why, ""))
+    return Refused(why, why.rule)

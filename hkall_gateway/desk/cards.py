@@ -25,7 +25,8 @@ from hkall_gateway.desk.messages.terminal_commands import (
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.dates.service_windows import over
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store import cards, unannounced
 from hkall_gateway.store.unit import Unit
 

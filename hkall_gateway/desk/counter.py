@@ -21,9 +21,10 @@ from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
-from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position

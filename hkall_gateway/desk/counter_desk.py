@@ -35,7 +35,8 @@ from hkall_gateway.desk.messages.terminal_commands import (
 )
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalLoan
 from hkall_gateway.desk.services import TRY_AGAIN, WRONG_PIN, DeskServices, as_present, locks_for
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Reason, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.unit import Unit
 

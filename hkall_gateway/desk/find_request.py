@@ -9,7 +9,8 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
 from hkall_gateway.store.unit import Unit
 
 

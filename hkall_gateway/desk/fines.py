@@ -17,7 +17,8 @@ from hkall_gateway.desk.messages.results import ChargeEntry, Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
-from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
 from hkall_gateway.store import fines
 from hkall_gateway.store.fines import OVERDUE
 from hkall_gateway.store.loads.former_cards import card_now

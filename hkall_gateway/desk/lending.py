@@ -18,7 +18,8 @@ from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.policy import lends
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position

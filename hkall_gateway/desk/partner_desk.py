@@ -37,7 +37,8 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, heard_locks, locks_for
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import Actor, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.deadline import current
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet

@@ -8,7 +8,8 @@ from datetime import date, datetime
 from enum import StrEnum, auto
 from typing import Protocol
 
-from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Reason, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 
 
 class ScheduledCall(Protocol):

@@ -14,13 +14,12 @@ from hkall_gateway.desk.messages.results import ItemSeen, LoanEntry, PatronSeen,
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     NOTHING,
-    RULES,
     Grant,
     ItemKey,
     Position,
-    Reason,
     Refusal,
     Request,
     RequestEntry,
@@ -67,7 +66,7 @@ def see_patron(context: Context, ask: SeePatron, facts: BorrowerFacts, pin_ok: b
 def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
     """The record for a card without a borrower: unknown, replaced, or not to be checked at the moment."""
     why = facts.stranger if facts.reachable else Reason.TRY_AGAIN
-    no = Refused(why, RULES.get(why, ""))
+    no = Refused(why, why.rule)
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
 
 

@@ -20,8 +20,9 @@ from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import RenewalSync
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
 

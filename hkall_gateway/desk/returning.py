@@ -21,8 +21,9 @@ from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position

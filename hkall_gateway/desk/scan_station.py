@@ -11,7 +11,8 @@ from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Place, SeePa
 from hkall_gateway.desk.messages.results import Outcome, PatronSeen, Refused
 from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.desk.services import TRY_AGAIN, DeskServices
-from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Reason, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Request
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.unannounced import asked_by_barcode, copies_with
 

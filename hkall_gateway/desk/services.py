@@ -17,7 +17,8 @@ from hkall_gateway.desk.ils.unknown_words import UnknownWords
 from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
-from hkall_gateway.rules.vocabulary import RULES, Reason, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.deadline import current
 from hkall_gateway.store.engine.locks import LockSet
@@ -25,7 +26,7 @@ from hkall_gateway.store.engine.locks import LockSet
 Said = TypeVar("Said")
 Asked = TypeVar("Asked")
 
-WRONG_PIN = Refused(Reason.WRONG_PIN, RULES[Reason.WRONG_PIN])
+WRONG_PIN = Refused(Reason.WRONG_PIN, Reason.WRONG_PIN.rule)
 TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 
 _PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}

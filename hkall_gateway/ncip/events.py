@@ -20,8 +20,8 @@ from hkall_gateway.ncip.patron_credentials import patron
 from hkall_gateway.ncip.reply_payload import Payload, answer
 from hkall_gateway.ncip.service_request import ServiceRequest, day, heard, item, refused, request_id
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words import availability
-from hkall_gateway.rules.vocabulary import Reason
 
 BORROWED_DUE: Final = "ItemOptionalFields/DateDue"
 

@@ -29,7 +29,7 @@ from hkall_gateway.ncip.reply_payload import Payload
 from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest, spelled
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.deadline import Deadline, Undecided
 

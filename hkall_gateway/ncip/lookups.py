@@ -15,7 +15,8 @@ from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
-from hkall_gateway.rules.vocabulary import ItemKey, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 ELIGIBILITY: Final = frozenset({"user privilege", "block or trap", "user id"})

@@ -12,7 +12,8 @@ from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.service_request import ServiceRequest, refused
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
-from hkall_gateway.rules.vocabulary import Reason, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Sensitive
 
 LOG = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, redacted
 from hkall_gateway.ncip.profile import service_for
 from hkall_gateway.ncip.reply_payload import Payload
 from hkall_gateway.ncip.service_request import Caller, NcipServices, ServiceRequest
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 
 LOG = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from hkall_gateway.ncip.service_request import (
     volume,
 )
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 
 # ---- requests
 

@@ -27,7 +27,8 @@ from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Val
 from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
 from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.vocabulary import RULES, Actor, ItemKey, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
 Kind = Literal["partner", "client"]
 Pin = Literal["checked", "optional", "required"]
@@ -237,7 +238,7 @@ def _open(value: Value) -> object:
 
 
 def refused(why: Reason) -> Refused:
-    return Refused(why, RULES.get(why, ""))
+    return Refused(why, why.rule)
 
 
 # ---- the request, the copy, the title

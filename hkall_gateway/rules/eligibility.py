@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Reason, Refusal
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal
 
 
 @dataclass(frozen=True, slots=True)

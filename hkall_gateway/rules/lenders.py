@@ -9,9 +9,10 @@ from hashlib import sha256
 
 from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil
 from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
-from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Partner, Reason, Refusal
+from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Partner, Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from hkall_gateway.rules.dates.due import lent_until, renewed_until
 from hkall_gateway.rules.dates.service_windows import over, suspended
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks, category_of, may_use
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, RequestEntry
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, RequestEntry
 
 P = Position
 

@@ -6,9 +6,10 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from hkall_gateway.rules.dates.calendar import after
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import RenewalSync
-from hkall_gateway.rules.vocabulary import Position, Reason, Refusal, Request
+from hkall_gateway.rules.vocabulary import Position, Refusal, Request
 
 OUT: Final = frozenset({Position.ON_LOAN, Position.SHIPPED, Position.AT_BORROWER})
 

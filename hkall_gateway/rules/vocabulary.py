@@ -8,6 +8,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import RenewalSync
 
 
@@ -67,109 +68,6 @@ class Position(StrEnum):
 
     RETURN_TRANSIT = "RETURN_TRANSIT"
     CLOSED = "CLOSED"
-
-
-class Reason(StrEnum):
-    """Every reason for a refusal; `RULES` names the published rule behind it."""
-
-    SERVICE_SUSPENDED = "service_suspended"
-    UNKNOWN_BORROWER = "unknown_borrower"
-    CARD_REPLACED = "card_replaced"
-    WRONG_PIN = "wrong_pin"
-    NOT_ELIGIBLE = "not_eligible"
-    NOT_ELIGIBLE_PART_TIME_SPACE = "not_eligible_part_time_space"
-    ELIGIBILITY_UNKNOWN = "eligibility_unknown"
-    PATRON_EXPIRED = "patron_expired"
-    PATRON_BLOCKED = "patron_blocked"
-    PICKUP_LOCATION = "pickup_location"
-    MATERIAL_NOT_REQUESTABLE = "material_not_requestable"
-    UNKNOWN_TITLE = "unknown_title"
-    AVAILABLE_LOCALLY = "available_locally"
-    AVAILABILITY_UNKNOWN = "availability_unknown"
-    NO_AVAILABLE_COPY = "no_available_copy"
-    DUPLICATE_REQUEST = "duplicate_request"
-    QUOTA_HKALL = "quota_hkall"
-    QUOTA_TOTAL = "quota_total"
-    QUOTA_UNKNOWN = "quota_unknown"
-    HOLDS_NOT_ALLOWED = "holds_not_allowed"
-    NOT_REQUESTER = "not_requester"
-    NOT_YET_ARRIVED = "not_yet_arrived"
-    PICKUP_EXPIRED = "pickup_expired"
-    COUNTER_ONLY = "counter_only"
-    NOT_IN_BOOK_DROP = "not_in_book_drop"
-    AMBIGUOUS_ITEM = "ambiguous_item"
-    UNKNOWN_ITEM = "unknown_item"
-    BELONGS_ELSEWHERE = "belongs_elsewhere"
-    UNKNOWN_REQUEST = "unknown_request"
-    NOT_ON_LOAN = "not_on_loan"
-    ON_LOAN_TO_ANOTHER = "on_loan_to_another"
-    RENEWAL_LIMIT = "renewal_limit"
-    RENEWAL_TOO_SOON = "renewal_too_soon"
-    RENEWAL_OVERDUE = "renewal_overdue"
-    RENEWAL_DENIED = "renewal_denied"
-    RECALLED = "recalled"
-    TOO_LATE_TO_CANCEL = "too_late_to_cancel"
-    ALREADY_SHIPPED = "already_shipped"
-    AGENCY_NOT_OWNER = "agency_not_owner"
-    NOT_THEIR_COPY = "not_their_copy"
-    CONTRADICTS_US = "contradicts_us"
-    AGENCY_NOT_ALLOWED = "agency_not_allowed"
-    ITEM_NOT_LENDABLE = "item_not_lendable"
-    LENDING_SUSPENDED = "lending_suspended"
-    WRONG_POSITION = "wrong_position"
-    FEE_NOT_ACKNOWLEDGED = "fee_not_acknowledged"
-    NOT_OWED = "not_owed"
-    TRANSACTION_REUSED = "transaction_reused"
-    UNKNOWN_FINE = "unknown_fine"
-    REASON_NEEDED = "reason_needed"
-    WRONG_DATE = "wrong_date"
-    NOT_SUPPORTED = "not_supported"
-    NOT_AT_THIS_TERMINAL = "not_at_this_terminal"
-    TOO_MANY_WRONG_PINS = "too_many_wrong_pins"
-    LOG_IN_FIRST = "log_in_first"
-    UNUSABLE_MESSAGE = "unusable_message"
-    TRY_AGAIN = "try_again"
-
-
-RULES: Mapping[Reason, str] = {
-    Reason.SERVICE_SUSPENDED: "R1",
-    Reason.UNKNOWN_BORROWER: "R2",
-    Reason.CARD_REPLACED: "R2",
-    Reason.WRONG_PIN: "R10",
-    Reason.NOT_ELIGIBLE: "R2",
-    Reason.NOT_ELIGIBLE_PART_TIME_SPACE: "R2",
-    Reason.ELIGIBILITY_UNKNOWN: "R2",
-    Reason.PATRON_EXPIRED: "R2",
-    Reason.PATRON_BLOCKED: "R2",
-    Reason.PICKUP_LOCATION: "R4",
-    Reason.MATERIAL_NOT_REQUESTABLE: "R5",
-    Reason.UNKNOWN_TITLE: "R7",
-    Reason.AVAILABLE_LOCALLY: "R6",
-    Reason.AVAILABILITY_UNKNOWN: "R6",
-    Reason.NO_AVAILABLE_COPY: "R7",
-    Reason.DUPLICATE_REQUEST: "R11a",
-    Reason.QUOTA_HKALL: "R20",
-    Reason.QUOTA_TOTAL: "R21",
-    Reason.QUOTA_UNKNOWN: "R21",
-    Reason.HOLDS_NOT_ALLOWED: "R22",
-    Reason.NOT_REQUESTER: "R13",
-    Reason.NOT_YET_ARRIVED: "R13",
-    Reason.PICKUP_EXPIRED: "R14",
-    Reason.COUNTER_ONLY: "R16",
-    Reason.NOT_IN_BOOK_DROP: "R17",
-    Reason.RENEWAL_LIMIT: "R27",
-    Reason.RENEWAL_TOO_SOON: "R29",
-    Reason.RENEWAL_OVERDUE: "R29",
-    Reason.RENEWAL_DENIED: "R28",
-    Reason.RECALLED: "R28",
-    Reason.TOO_LATE_TO_CANCEL: "R34",
-    Reason.ALREADY_SHIPPED: "R37",
-    Reason.AGENCY_NOT_OWNER: "R23",
-    Reason.NOT_OWED: "R40",
-    Reason.TRANSACTION_REUSED: "R40",
-    Reason.UNKNOWN_FINE: "R40",
-    Reason.LENDING_SUSPENDED: "R1",
-}
 
 
 NOTHING = Sensitive("")
@@ -462,7 +360,7 @@ class Refusal:
     @property
     def rule(self) -> str:
         """The number of the published rule, or "" where the reason is not a rule."""
-        return RULES.get(self.why, "")
+        return self.why.rule
 
 
 class BadStep(Exception):

@@ -15,7 +15,8 @@ from hkall_gateway.edge.limits.time_budget import budget
 from hkall_gateway.edge.limits.timeout import TooLate
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.edge.secrets import DECOY
-from hkall_gateway.rules.vocabulary import Reason, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import BX, RESEND

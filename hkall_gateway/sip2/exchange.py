@@ -19,7 +19,8 @@ from hkall_gateway.edge.limits.networks import network_of
 from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import end_of
-from hkall_gateway.rules.vocabulary import Actor, Reason, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Sensitive
 from hkall_gateway.sip2.activity import TerminalLog
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS, date18, parse_date18

@@ -16,7 +16,8 @@ import structlog
 from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
-from hkall_gateway.rules.vocabulary import Position, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import BX

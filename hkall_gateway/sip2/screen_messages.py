@@ -1,4 +1,4 @@
-"""Screen messages of terminals: one row a refusal reason and one row a notice, in English and Traditional Chinese."""
+"""Screen messages of terminals: one row a notice, in English and Traditional Chinese; refusals have theirs in `Reason`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from hkall_gateway.rules.overdue_fine import CURRENCY
-from hkall_gateway.rules.vocabulary import RULES, Reason
+from hkall_gateway.rules.reasons import Reason
 
 EN: Final = "en"
 ZH: Final = "zh-Hant"
@@ -70,95 +70,6 @@ def _both(english: str, chinese: str) -> Words:
 
 
 # fmt: off
-WORDS: Final[Mapping[Reason, Words]] = {
-    # The patron.
-    Reason.SERVICE_SUSPENDED:            _both("HKALL is suspended until {end}: {message}",
-                                               "HKALL 服務暫停至 {end}，{message_zh}"),
-    Reason.UNKNOWN_BORROWER:             _both("This card is not known. Please ask at the counter",
-                                               "沒有此讀者證的紀錄，請向櫃檯查詢"),
-    Reason.CARD_REPLACED:                _both("This card was replaced. Please use the new card",
-                                               "此證已更換，請使用新證"),
-    Reason.WRONG_PIN:                    _both("The PIN is missing or wrong", "未輸入密碼或密碼錯誤"),
-    Reason.NOT_ELIGIBLE:                 _both("Your card may not use HKALL", "您的讀者證不能使用 HKALL 服務"),
-    Reason.NOT_ELIGIBLE_PART_TIME_SPACE: _both("Part-time HKU SPACE students may not use HKALL",
-                                               "HKU SPACE 兼讀制學生不能使用 HKALL 服務"),
-    Reason.ELIGIBILITY_UNKNOWN:          _both("Whether you may use HKALL is not known. Please ask at the counter",
-                                               "未能確定您可否使用 HKALL 服務，請向櫃檯查詢"),
-    Reason.PATRON_EXPIRED:               _both("Your card expired on {expires}", "您的讀者證已於 {expires} 到期"),
-    Reason.PATRON_BLOCKED:               _both("Your card is blocked. Please ask at the counter",
-                                               "您的讀者證已被暫停使用，請向櫃檯查詢"),
-    # The request.
-    Reason.PICKUP_LOCATION:              _both("Books can be collected at {place} only", "只可在 {place} 領取"),
-    Reason.MATERIAL_NOT_REQUESTABLE:     _both("Only books can be requested", "只可申請借閱圖書"),
-    Reason.UNKNOWN_TITLE:                _both("This title is not known", "沒有此書目的紀錄"),
-    Reason.AVAILABLE_LOCALLY:            _both("A copy is on the shelf in our own library", "本館書架上有此書"),
-    Reason.AVAILABILITY_UNKNOWN:         _both("Whether our own copy is on the shelf is not known", "未能確定本館有否此書"),
-    Reason.NO_AVAILABLE_COPY:            _both("No library has a copy to lend now", "現時沒有圖書館可借出此書"),
-    Reason.DUPLICATE_REQUEST:            _both("You have requested this title already", "您已申請借閱此書"),
-    Reason.QUOTA_HKALL:                  _both("You have all the {limit} HKALL books that you may have",
-                                               "您已達 HKALL 借書上限 {limit} 本"),
-    Reason.QUOTA_TOTAL:                  _both("You have all the {limit} books that you may have",
-                                               "您已達借書總上限 {limit} 本"),
-    Reason.QUOTA_UNKNOWN:                _both("How many books you have is not known. Please ask at the counter",
-                                               "未能確定您的借書數量，請向櫃檯查詢"),
-    Reason.HOLDS_NOT_ALLOWED:            _both("HKALL books cannot be put on hold", "HKALL 圖書不設預約"),
-    # The hold shelf and the counter.
-    Reason.NOT_REQUESTER:                _both("This book was requested by somebody else", "此書由其他讀者申請"),
-    Reason.NOT_YET_ARRIVED:              _both("This book has not arrived yet", "此書尚未送達"),
-    Reason.PICKUP_EXPIRED:               _both("The last day to collect was {pickup_last}. Please ask at the counter",
-                                               "領取期限 {pickup_last} 已過，請向櫃檯查詢"),
-    Reason.COUNTER_ONLY:                 _both("HKALL books: please go to the Lending Services counter {place}",
-                                               "HKALL 圖書請到借還服務櫃檯 (Lending Services) {place} 辦理"),
-    Reason.NOT_IN_BOOK_DROP:             _both("Not returned. HKALL books must go to the Lending Services counter",
-                                               "尚未歸還。HKALL 圖書必須交回借還服務櫃檯 (Lending Services)"),
-    Reason.AMBIGUOUS_ITEM:               _both("More than one book fits. Please ask at the counter",
-                                               "有多於一本書符合，請向櫃檯查詢"),
-    Reason.UNKNOWN_ITEM:                 _both("This is not an HKALL book", "此書不是 HKALL 圖書"),
-    Reason.BELONGS_ELSEWHERE:            _both("This book belongs to {owner} and nobody waits for it here: send it home",
-                                               "此書屬於 {owner}，本館無讀者等候，請送還"),
-    Reason.UNKNOWN_REQUEST:              _both("There is no such request", "沒有此申請"),
-    # On loan.
-    Reason.NOT_ON_LOAN:                  _both("This book is not on loan", "此書並未借出"),
-    Reason.ON_LOAN_TO_ANOTHER:           _both("This book is on loan to somebody else", "此書已由其他讀者借出"),
-    Reason.RENEWAL_LIMIT:                _both("Renewed {limit} times already. Due on {due}",
-                                               "已續借 {limit} 次，請於 {due} 或之前歸還"),
-    Reason.RENEWAL_TOO_SOON:             _both("Can be renewed from {from} on. Due on {due}",
-                                               "{from} 起方可續借，到期日為 {due}"),
-    Reason.RENEWAL_OVERDUE:              _both("Overdue since {due}: cannot be renewed. Please return it",
-                                               "已於 {due} 到期，不能續借，請歸還"),
-    Reason.RENEWAL_DENIED:               _both("Cannot be renewed. Due on {due}", "不能續借，請於 {due} 或之前歸還"),
-    Reason.RECALLED:                     _both("Recalled by its library. Please return it by {due}",
-                                               "藏書館催還此書，請於 {due} 或之前歸還"),
-    # The request and the partners.
-    Reason.TOO_LATE_TO_CANCEL:           _both("Too late to cancel: the book is on its way", "圖書已在途中，不能取消申請"),
-    Reason.ALREADY_SHIPPED:              _both("The book has been sent already", "圖書已寄出"),
-    Reason.AGENCY_NOT_OWNER:             _both("This book belongs to another library", "此書屬於其他圖書館"),
-    Reason.NOT_THEIR_COPY:               _both("This copy belongs to another library", "此館藏屬於其他圖書館"),
-    Reason.CONTRADICTS_US:               _both("Our own record says otherwise", "與本館記錄不符"),
-    Reason.AGENCY_NOT_ALLOWED:           _both("This library may not do this", "此圖書館不可進行此項操作"),
-    Reason.ITEM_NOT_LENDABLE:            _both("This book is not lent", "此書不外借"),
-    Reason.LENDING_SUSPENDED:            _both("Lending is suspended until {end}", "外借服務暫停至 {end}"),
-    Reason.WRONG_POSITION:               _both("Not possible with this book now. Please ask at the counter",
-                                               "此書現時不能辦理此項手續，請向櫃檯查詢"),
-    # Payments and messages.
-    Reason.FEE_NOT_ACKNOWLEDGED:         _both("A fee of {currency} {fee} is due", "須繳付 {currency} {fee}"),
-    Reason.NOT_OWED:                     _both("Not taken: {currency} {owed} is owed",
-                                               "未能收取，現欠款項為 {currency} {owed}"),
-    Reason.TRANSACTION_REUSED:           _both("Not taken: another payment has this number",
-                                               "未能收取，此交易編號已用於另一付款"),
-    Reason.UNKNOWN_FINE:                 _both("There is no such fee", "沒有此項費用"),
-    Reason.WRONG_DATE:                   _both("The date {on} is not possible", "日期 {on} 不適用"),
-    Reason.REASON_NEEDED:                _both("A reason is needed", "須註明原因"),
-    Reason.NOT_SUPPORTED:                _both("Not supported here", "此處不提供此服務"),
-    Reason.NOT_AT_THIS_TERMINAL:         _both("Not possible at this terminal. Please ask at the counter",
-                                               "此終端機不能辦理此項手續，請向櫃檯查詢"),
-    Reason.TOO_MANY_WRONG_PINS:          _both("Too many wrong PINs here. Please try again later, or ask at the counter",
-                                               "此處輸入錯誤密碼次數過多，請稍後再試或向櫃檯查詢"),
-    Reason.LOG_IN_FIRST:                 _both("The terminal must log in first", "終端機須先登入"),
-    Reason.UNUSABLE_MESSAGE:             _both("The terminal's message could not be read", "未能讀取終端機的訊息"),
-    Reason.TRY_AGAIN:                    _both("Not possible at the moment. Please try again", "暫時未能辦理，請再試"),
-}
-
 GOOD: Final[Mapping[Notice, Words]] = {
     Notice.LENT_ALREADY:     _both("On loan to you already, until {due}", "此書已由您借出，到期日為 {due}"),
     Notice.LOAN_UNDONE:      _both("Checkout undone: the book is on the hold shelf again", "已取消借出，圖書放回預約書架"),
@@ -216,9 +127,8 @@ def say(why: Reason, language: str, detail: Mapping[str, object]) -> str:
 
     `language` is one of LANGUAGES, any other is English; `detail` fills the placeholders, dates as YYYY-MM-DD.
     """
-    rule = RULES.get(why)
-    text = _filled(WORDS[why], language, detail)
-    return f"{text} ({rule})" if rule else text
+    text = _filled(_both(*why.terminal), language, detail)
+    return f"{text} ({why.rule})" if why.rule else text
 
 
 def notice_text(notice: Notice, language: str, **detail: object) -> str:

@@ -17,7 +17,7 @@ from werkzeug.exceptions import GatewayTimeout
 
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.limits.timeout import BEGUN, Timeout, TooLate
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.deadline import Undecided

@@ -21,7 +21,8 @@ from hkall_gateway.cli.options import Site
 from hkall_gateway.cli.work.opening import open_site
 from hkall_gateway.clock import now
 from hkall_gateway.lab import demo_setup
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Refusal, Request, Side
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate

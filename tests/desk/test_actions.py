@@ -14,8 +14,9 @@ from hkall_gateway.desk.messages.results import CheckedIn, Requested
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.desk.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules.lifecycle import FINAL, Notification
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Return
-from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Reason, Side
+from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Side
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld

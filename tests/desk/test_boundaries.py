@@ -18,6 +18,7 @@ from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, DeliveryR
 from hkall_gateway.desk.messages.staff_commands import Done, Recalled, Waive
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.published_rules import PUBLISHED as PUBLISHED_RULES
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import (
     Block,
     Bookdrop,
@@ -37,7 +38,7 @@ from hkall_gateway.rules.settings import (
     Window,
 )
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Reason, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Side
 from tests.readers import CATEGORY
 
 if TYPE_CHECKING:

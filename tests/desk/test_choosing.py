@@ -19,7 +19,8 @@ from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 from hkall_gateway.store import partners
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS

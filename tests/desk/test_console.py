@@ -17,9 +17,10 @@ from hkall_gateway.desk.staff.console import RequestPage, facts_in
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Sensitive, Side
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.queries.request_search import FoundBy

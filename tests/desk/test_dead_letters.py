@@ -17,7 +17,8 @@ from hkall_gateway.lab.scenario.scripted_partner import manner
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.tables import NOTICES

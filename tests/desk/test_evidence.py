@@ -14,7 +14,8 @@ from hkall_gateway.desk.messages.partner_commands import CopyReport
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.evidence import TABLE, Dated, News, Verdict
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Request, Side
 from tests.desk.conftest import CLERK, TERMINAL, hkt
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Block, Policy, Renewal
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store.loads.former_cards import replace_cards
 from hkall_gateway.store.unit import Unit
 

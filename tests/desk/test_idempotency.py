@@ -12,8 +12,9 @@ from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import ItemKey, Reason
+from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.store.engine.immediate import Immediate
 
 LIBRARY = Library("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, insert
 
 from hkall_gateway.desk.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Reason, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Request, Sensitive, Side
 from hkall_gateway.store import cards
 from hkall_gateway.store.engine.compiled import flush
 from hkall_gateway.store.engine.connect import Limits, open_engine

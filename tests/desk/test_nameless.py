@@ -11,7 +11,8 @@ from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.lab.scenario.scripted_partner import manner
 from hkall_gateway.lab.scenario.world import World
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.store.engine.immediate import finished
 
 P = Position

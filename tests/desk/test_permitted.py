@@ -19,9 +19,10 @@ from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.actions import STAFF_ACTIONS, act, reopen
 from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.staff_roles import StaffRole
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.unit import Unit
 

@@ -30,7 +30,8 @@ from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Reason, Request, Sensitive, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Request, Sensitive, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading

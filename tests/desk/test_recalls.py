@@ -12,8 +12,9 @@ import pytest
 from hkall_gateway.desk.messages.results import CheckedOut, Refused, Renewed
 from hkall_gateway.desk.messages.staff_commands import Done, Recalled
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Recall
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld

@@ -15,9 +15,10 @@ from hkall_gateway.desk.messages.results import CheckedOut, DeliveryResult, Refu
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Request
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld

@@ -19,9 +19,10 @@ from sqlalchemy import delete, insert
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
 from hkall_gateway.store import fines, inbox
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate

@@ -17,8 +17,9 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.staff import explaining
 from hkall_gateway.desk.titles import CopyState, TitleSeen
 from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
-from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Reason, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.search.searching import FoundTitles
 

@@ -9,7 +9,8 @@ import pytest
 from hkall_gateway.desk.messages.commands import CheckIn, Place
 from hkall_gateway.desk.messages.results import CheckedIn, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld

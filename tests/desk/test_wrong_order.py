@@ -11,7 +11,8 @@ import pytest
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld

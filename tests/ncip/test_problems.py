@@ -13,7 +13,7 @@ from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
-from hkall_gateway.rules.vocabulary import RULES, Reason
+from hkall_gateway.rules.reasons import Reason
 
 CODES = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
 
@@ -60,7 +60,7 @@ def test_what_a_service_answers_stands_in_its_own_list(service: str, why: Reason
 @pytest.mark.parametrize("why", list(Reason))
 def test_the_words_begin_with_the_number_of_the_rule(why: Reason) -> None:
     said = trouble(why, "RequestItem", {})
-    assert said.detail.startswith(f"{RULES[why]}: ") if why in RULES else said.rule == ""
+    assert said.detail.startswith(f"{why.rule}: ") if why.rule else said.rule == ""
 
 
 def test_the_blanks_of_a_sentence_are_filled() -> None:

@@ -30,6 +30,7 @@ from hkall_gateway.rules.policy import (
     not_theirs,
     quota,
 )
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import (
     Block,
     Bookdrop,
@@ -52,7 +53,6 @@ from hkall_gateway.rules.vocabulary import (
     Holding,
     Partner,
     Position,
-    Reason,
     Refusal,
     Request,
     Sensitive,

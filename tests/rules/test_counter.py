@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.policy import Counts, Terminal, loan_due, may_borrow, may_return
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Recall, Window
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)

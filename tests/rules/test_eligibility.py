@@ -9,8 +9,9 @@ import pytest
 
 from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
 from hkall_gateway.rules.eligibility import LocalBlocks, category_of, may_use
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Block, Policy, Scope, Window
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Reason, Refusal, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Sensitive
 
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.lenders import InUse, LenderChoice, Record, choose_lender, may_lend, passed_over
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Lending, Policy, Window
-from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Reason, Refusal
+from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal
 
 POLICY = Policy()
 NOW = datetime(2017, 7, 1, 2, tzinfo=UTC)

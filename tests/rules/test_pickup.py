@@ -9,8 +9,9 @@ import pytest
 
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.policy import Counts, Terminal, may_borrow, pickup_expired, pickup_last
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Pickup, Policy, Role
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
 
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")

@@ -18,8 +18,9 @@ from hkall_gateway.rules.policy import (
     quota,
     quota_positions,
 )
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Cancel, Doubt, Policy, Quota
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)

@@ -29,8 +29,9 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Reason, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode
 from hkall_gateway.sip2.codec.session import Refuse, Session

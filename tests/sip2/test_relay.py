@@ -17,7 +17,8 @@ from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.limits.time_budget import left_s
-from hkall_gateway.rules.vocabulary import Position, Reason, Request, Sensitive
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, checksum, decode
 from hkall_gateway.sip2.codec.messages import SHAPES

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates.service_windows import window
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import RULES, Reason
-from hkall_gateway.sip2.screen_messages import GOOD, LANGUAGES, WORDS, Notice, language_of, notice_text, say
+from hkall_gateway.sip2.screen_messages import GOOD, LANGUAGES, Notice, language_of, notice_text, say
 
-ROWS = {**{why.value: row for why, row in WORDS.items()}, **{news.value: row for news, row in GOOD.items()}}
+REFUSALS = {why.value: dict(zip(LANGUAGES, why.terminal, strict=True)) for why in Reason}
+ROWS = {**REFUSALS, **{news.value: row for news, row in GOOD.items()}}
 
 
 def _blanks(text: str) -> set[str]:
@@ -23,7 +24,7 @@ def _blanks(text: str) -> set[str]:
 
 
 def test_every_reason_and_every_piece_of_news_has_a_row() -> None:
-    assert set(WORDS) == set(Reason)
+    assert all(any(why.terminal) for why in Reason)
     assert set(GOOD) == set(Notice)
 
 
@@ -49,13 +50,13 @@ def test_the_chinese_can_be_shown_by_a_big5_terminal(name: str) -> None:
 
 def test_no_two_reasons_read_alike() -> None:
     for language in LANGUAGES:
-        assert len({row[language] for row in WORDS.values()}) == len(WORDS)
+        assert len({ROWS[why.value][language] for why in Reason}) == len(Reason)
 
 
-@pytest.mark.parametrize("why", list(RULES))
+@pytest.mark.parametrize("why", [reason for reason in Reason if reason.rule])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_refusal_by_rule_names_the_rule(why: Reason, language: str) -> None:
-    assert say(why, language, {}).endswith(f"({RULES[why]})")
+    assert say(why, language, {}).endswith(f"({why.rule})")
 
 
 def test_a_refusal_without_a_rule_names_none() -> None:

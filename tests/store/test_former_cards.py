@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Engine, Table, update
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import letter
 from hkall_gateway.rules.messages.outbox_messages import partner_message
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.replaced_cards import PatronRow
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import cards, fines
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.immediate import Immediate

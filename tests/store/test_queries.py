@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     Actor,
     Borrower,
@@ -17,7 +18,6 @@ from hkall_gateway.rules.vocabulary import (
     Holding,
     ItemKey,
     Position,
-    Reason,
     Refusal,
     Request,
     RequestEntry,

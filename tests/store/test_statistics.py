@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 from hkall_gateway.lab import bulk, open_work
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Reason, Refusal, Request, Sensitive, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.privacy import retention

@@ -14,9 +14,10 @@ from sqlalchemy import Engine, Table
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.letters import LETTERS, silent
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.stored_words import NoticeState
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import inbox, rounds
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.journal_entry import JournalEntry

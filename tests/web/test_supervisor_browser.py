@@ -20,7 +20,8 @@ from hkall_gateway.lab import demo_setup
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import closures, fines, quarantine
 from hkall_gateway.store.unit import Unit
 from tests.company import Gateway

@@ -10,8 +10,9 @@ from lxml import html
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.partners import dead_letters
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, QuarantineState
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import notices, quarantine
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.quarantine import QuarantinedDocument

@@ -14,7 +14,7 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Reason
 
 if TYPE_CHECKING:
     from hkall_gateway.store.outbox import OutboxRow

@@ -16,7 +16,8 @@ from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.vocabulary import Position, Reason, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from hkall_gateway.desk.messages.partner_commands import BROKERED, MIRRORED
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import ItemKey, Reason, Refusal, Request
+from hkall_gateway.rules.vocabulary import ItemKey, Refusal, Request
 from hkall_gateway.store.unannounced import asked_by_barcode
 from hkall_gateway.store.unit import Unit
 

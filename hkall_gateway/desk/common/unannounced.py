@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hkall_gateway.desk.common.library import Library
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Reason, Request, Side
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Side
 from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
 

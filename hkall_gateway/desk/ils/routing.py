@@ -8,7 +8,8 @@ from hkall_gateway.desk.common.unannounced import AwaitedCopy, awaited, owned_el
 from hkall_gateway.desk.fines import charge_lines
 from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
 from hkall_gateway.desk.queries import loan_line
-from hkall_gateway.rules.vocabulary import ItemKey, Reason, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Side
 from hkall_gateway.store.unit import Unit
 
 

@@ -8,8 +8,9 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from hkall_gateway.rules.messages.json_records import record, record_as
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, RequestEntry, Sensitive, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, RequestEntry, Sensitive, Side
 
 # Every enum and record that the inbox or the outbox may keep is registered with @record.
 record_as("Why")(Reason)

@@ -26,7 +26,8 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, taken
 from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 

@@ -27,8 +27,9 @@ from hkall_gateway.rules.lender_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState
-from hkall_gateway.rules.vocabulary import Actor, Position, Reason
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 

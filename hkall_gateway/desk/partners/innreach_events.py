@@ -34,7 +34,8 @@ from hkall_gateway.desk.partners.broker_services import (
 from hkall_gateway.desk.partners.broker_services import named as named_by_copy
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import FINAL, Event
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 

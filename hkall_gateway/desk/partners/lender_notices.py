@@ -17,8 +17,9 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
-from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Reason, Request, Side
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side
 from hkall_gateway.store import requests_by_partner_id
 from hkall_gateway.store.requests_by_partner_id import STRAY
 from hkall_gateway.store.unannounced import Asked, asked_for

@@ -32,7 +32,8 @@ from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.desk.queries import not_theirs, see_item
 from hkall_gateway.rules.dates.service_windows import over
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store import fines
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with

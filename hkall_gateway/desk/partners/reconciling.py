@@ -16,7 +16,8 @@ from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.partners import lender_notices
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position

@@ -22,8 +22,9 @@ from hkall_gateway.desk.partners import dead_letters, deliveries
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
-from hkall_gateway.rules.vocabulary import Partner, Reason
+from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store import notices, quarantine
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import Attempt, OutboxRow

@@ -23,7 +23,8 @@ from hkall_gateway.desk.staff import lender_list, pull_slips
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position

@@ -15,7 +15,8 @@ from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.desk.messages.staff_commands import CloseDay, Done, MoveDueDates, StaffCommand
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.rules.dates import calendar, due
-from hkall_gateway.rules.vocabulary import Position, Reason, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.closures import add_closure
 from hkall_gateway.store.rounds import due_from_to, falling_on
 from hkall_gateway.store.unit import Unit

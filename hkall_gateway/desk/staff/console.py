@@ -17,9 +17,10 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.permitted import Action
 from hkall_gateway.desk.staff.pull_slips import printed_at
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
-from hkall_gateway.rules.vocabulary import RULES, Borrower, Candidate, Holding, Partner, Reason, Request
+from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Partner, Request
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.loads import former_cards
@@ -161,7 +162,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     unit = context.unit
     request = unit.request(number)
     if request is None:
-        return Refused(Reason.UNKNOWN_REQUEST, RULES.get(Reason.UNKNOWN_REQUEST, ""))
+        return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
     lines, candidates = request_history.journal(unit, number), unit.candidates(number)
     return RequestPage(
         request=request,

@@ -18,8 +18,9 @@ from hkall_gateway.desk.staff import facts
 from hkall_gateway.desk.staff.facts import Fact
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.overdue_fine import fine_for
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.rule_index import keys_of
-from hkall_gateway.rules.vocabulary import RULES, Actor, ItemKey, Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
 REQUEST: Final = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
 BORROW: Final = ("R13", "R14", "R16", "R18", "R19", "R20", "R21")
@@ -118,7 +119,7 @@ def fine(item: str) -> ExplainQuestion:
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
         loans = [loan for loan in context.unit.requests_with(barcode, agency) if loan.due is not None]
         if len(loans) != 1:
-            return Refused(Reason.NOT_ON_LOAN, RULES.get(Reason.NOT_ON_LOAN, ""))
+            return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
         day, closures = calendar.civil(context.now), closed_days(context.unit, context.library)
         return FineNow(loans[0].id, fine_for(loans[0], day, context.library.policy, closures), day)
 

@@ -14,7 +14,8 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Reason, Refusal, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request
 from hkall_gateway.store.unit import Unit
 
 P = Position

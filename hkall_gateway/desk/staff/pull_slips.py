@@ -11,7 +11,8 @@ from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store.queries.queries import Queries
 
 NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN_TRANSIT})

@@ -14,8 +14,9 @@ from hkall_gateway.lab.consortium.actors import SOON, STAFF, Actors, SimulatedCo
 from hkall_gateway.lab.consortium.gateways import Consortium
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Request
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.quarantine import QuarantinedDocument

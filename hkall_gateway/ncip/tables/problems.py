@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.rules.vocabulary import RULES, Meaning, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Meaning
 
 _ERRORS: Final = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
 MESSAGING_SCHEME: Final = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
@@ -196,7 +197,7 @@ class Problem:
 def trouble(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
     """The Problem that says `why` in answer to `service`; `detail` fills the blanks of the sentence."""
     row = PROBLEMS[why]
-    rule = RULES.get(why, "")
+    rule = why.rule
     sentence = row.sentence.format_map(_Blanks(detail))
     words = f"{rule}: {sentence}" if rule else sentence
     return Problem(row.services.get(service, row.problem), words, row.element, rule=rule)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Scope, Window
-from hkall_gateway.rules.vocabulary import Reason, Refusal
+from hkall_gateway.rules.vocabulary import Refusal
 
 
 def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:

@@ -8,7 +8,7 @@ from typing import Final
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.rules.overdue_fine import CURRENCY
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
 

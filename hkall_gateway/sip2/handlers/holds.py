@@ -8,7 +8,8 @@ from typing import Final
 from hkall_gateway.desk.messages.results import LoanEntry, Refused
 from hkall_gateway.desk.messages.terminal_commands import Hold, HoldMode, HoldResult
 from hkall_gateway.rules.dates.calendar import civil, end_of
-from hkall_gateway.rules.vocabulary import Position, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.lines import Value
 from hkall_gateway.sip2.codec.serialize import as_sent
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply

@@ -10,8 +10,9 @@ from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.messages.terminal_commands import NoteProperties
 from hkall_gateway.rules.dates.calendar import civil, end_of, start_of
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
-from hkall_gateway.rules.vocabulary import Position, Reason
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
 
 P = Position

@@ -11,7 +11,7 @@ from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew, SeeIt
 from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
 from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
 from hkall_gateway.rules.dates.calendar import civil
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.codec.lines import Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, if_known, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import Notice, notice_text, say

@@ -9,7 +9,8 @@ from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen
-from hkall_gateway.rules.vocabulary import Position, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, reply
 from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say

@@ -15,13 +15,13 @@ from hkall_gateway.desk.messages.terminal_commands import RenewAll
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.desk.services import TRY_AGAIN
 from hkall_gateway.desk.staff import explaining
-from hkall_gateway.rules.vocabulary import ItemKey, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.api import patron_models as models
 from hkall_gateway.web.api.access import SECURITY, actor, card
 from hkall_gateway.web.api.idempotency import IdempotencyHeader, inbox_key
 from hkall_gateway.web.api.models import Placed, RequestPath
 from hkall_gateway.web.api.problems import described, refused
-from hkall_gateway.web.patron.reasons import REASONS
 from hkall_gateway.web.services import consult, services
 
 API = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SECURITY, abp_responses=described())
@@ -104,7 +104,7 @@ def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Any:
 
 def _refused(no: Refused) -> Response:
     """A refusal in words for a patron."""
-    return refused(no, REASONS)
+    return refused(no, to_patron=True)
 
 
 def _lent(context: Context, owner: str, number: str) -> ItemKey | Refused:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store import web_sessions
 from hkall_gateway.store.api_tokens import hash_of
 from hkall_gateway.store.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
@@ -17,7 +17,6 @@ from hkall_gateway.web.api.problems import Trouble, described, refused
 from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.patron import pins
 from hkall_gateway.web.patron.pins import PinRefused
-from hkall_gateway.web.patron.reasons import REASONS
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import PIN
 
@@ -54,5 +53,5 @@ def _refused(no: PinRefused) -> Any:
     if no.wait_s:
         raise Trouble(429, f"too many wrong PINs; wait {no.wait_s} s", **{"Retry-After": str(no.wait_s)})
     if no.why.why is Reason.TRY_AGAIN:
-        return refused(no.why, REASONS)
+        return refused(no.why, to_patron=True)
     raise Trouble(401, "card or PIN is wrong", **{"WWW-Authenticate": CHALLENGE})

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.services import services
@@ -60,12 +60,12 @@ class Trouble(Exception):
         self.status, self.detail, self.headers = status, detail, headers
 
 
-def refused(no: Refused, own: Mapping[Reason, str] = MappingProxyType({})) -> Response:
-    """Return the problem of a refusal. Sentences of `own` replace those for staff."""
+def refused(no: Refused, *, to_patron: bool = False) -> Response:
+    """Return the problem of a refusal, in words for staff or to the patron."""
     status, rule = STATUSES.get(no.why, CONFLICT), rule_of(no)
     kind = f"{services().settings().public_url}/help#{rule}" if rule else "about:blank"
     headers = {"Retry-After": RETRY_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return _answer(status, sentence(no, own), headers, type=kind, reason=no.why.value, rule=rule)
+    return _answer(status, sentence(no, to_patron=to_patron), headers, type=kind, reason=no.why.value, rule=rule)
 
 
 def unreadable(error: ValidationError) -> Response:

@@ -8,7 +8,8 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.rules.vocabulary import Borrower, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.store.web_sessions import PATRON
 from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.login_count import count_login

@@ -6,7 +6,7 @@ from flask import Blueprint, abort, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS

@@ -15,7 +15,8 @@ from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
 from hkall_gateway.desk.patron_record import PatronLoan, PatronRecord
 from hkall_gateway.desk.ports import LocalLoan
 from hkall_gateway.rules.dates.calendar import civil
-from hkall_gateway.rules.vocabulary import ItemKey, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.i18n import N_, language
 from hkall_gateway.web.patron.access import actor, facts_about, needs_patron, own_card
 from hkall_gateway.web.patron.reasons import told

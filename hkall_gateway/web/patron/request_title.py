@@ -17,7 +17,7 @@ from hkall_gateway.desk.messages.commands import InboxKey, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.services import TRY_AGAIN
 from hkall_gateway.desk.titles import TitleSeen
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language
 from hkall_gateway.web.patron.access import actor, facts_about, own_card
 from hkall_gateway.web.patron.login import admit, ways

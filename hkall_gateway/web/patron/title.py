@@ -12,7 +12,8 @@ from hkall_gateway.desk import titles
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import LiveStatuses
 from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
-from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS
 from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.patron.public import A_MINUTE, kept
 from hkall_gateway.web.patron.suspension import notice

@@ -14,8 +14,8 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
 from hkall_gateway.desk.staff import closure_changes
 from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
-from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import N_

@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.staff.permitted import DenialReason
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.published_rules import PUBLISHED
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store.queries.request_history import JournalRow
 from hkall_gateway.web.i18n import N_, day, gettext, moment, money
 from hkall_gateway.web.labels import POSITIONS

@@ -17,7 +17,8 @@ from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.desk.staff import patron_page
 from hkall_gateway.desk.staff.patron_page import PatronPage
-from hkall_gateway.rules.vocabulary import Borrower, Reason
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.store import patron_numbers
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.privacy import person_file

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
-from hkall_gateway.rules.vocabulary import Reason
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store import web_scans
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.locks import LockSet

@@ -10,8 +10,9 @@ from typing import Final
 from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, PatronSeen, Refused
 from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned
 from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
-from hkall_gateway.rules.vocabulary import Borrower, Position, Reason, Request, Side
+from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
 from hkall_gateway.web.i18n import day, gettext, language, library_name, money, ngettext
 from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.services import services

@@ -13,7 +13,8 @@ from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffComm
 from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.permitted import Action
 from hkall_gateway.rules.lender_reasons import PUBLISHED
-from hkall_gateway.rules.vocabulary import Reason, Request
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.queries.work_lists import MOST
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import actor, needs

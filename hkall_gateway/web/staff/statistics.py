@@ -12,7 +12,8 @@ from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.staff import console
 from hkall_gateway.rules.dates.calendar import civil
-from hkall_gateway.rules.vocabulary import Reason, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store.queries.statistics import Count, Statistics, days_within, total
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.csv_file import csv_file

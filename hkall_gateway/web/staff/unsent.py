@@ -16,8 +16,8 @@ from hkall_gateway.desk.partners import unsent
 from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY, UnsentMessage
 from hkall_gateway.desk.staff import console
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
-from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.outbox import WAITING
 from hkall_gateway.web.access import actor, needs
