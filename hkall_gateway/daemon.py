@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,8 +27,10 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.reloading import keep_until_restart
 from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.courier import Courier, Schedule
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ils.local_system import WebPins
 from hkall_gateway.desk.rounds import Rounds
@@ -131,6 +134,14 @@ class Admission:
     refusals: Refusals
     balancers: AllowList
     client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The result of a reload: whether the new configuration is in force, and changed keys that wait for a restart."""
+
+    changed: bool
+    waiting: tuple[str, ...] = ()
 
 
 class Daemon:
@@ -434,23 +445,42 @@ class Daemon:
         if self._certificates:
             LOG.info("tls.renewed", ports=len(self._certificates))
 
-    def reload(self, path: Path) -> bool:
+    async def reload(self, path: Path) -> Reloaded:
         """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force.
 
-        Returns whether the new configuration is in force.
+        Keys that need a restart keep their values, and are named. Partners are written into the directory as at the start.
         """
         self._renew_certificates()
         try:
-            config = gateway.load(path, self._environ)
-            library = library_of(config)
+            read = gateway.load(path, self._environ)
+            library = library_of(read)
+            config, waiting = keep_until_restart(self.config, read)
+            self._take(config, library)
         except ConfigErrors as error:
             LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
-            return False
-        self.config, self.library = config, library
-        self._sip2_services, self._partners.services = self._protocol_services()
-        self._bare_ncip.services = self._partners.services
+            return Reloaded(changed=False)
+        if waiting:
+            LOG.warning("config.needs_restart", keys=waiting)
+        with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
+            await self.store.run(Unit.write_partners, [p.plain() for p in config.partners])
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
-        return True
+        return Reloaded(changed=True, waiting=waiting)
+
+    def _take(self, config: GatewayConfig, library: Library) -> None:
+        """Puts a configuration in force. Raises ConfigErrors, without a change, if a key that must stay contradicts it."""
+        before = self.config, self.library
+        self.config, self.library = config, library
+        try:
+            listeners = list(config_mapping.listeners(config.sip2))
+            sip2_services, ncip_services = self._protocol_services()
+        except KeyError as missing:
+            self.config, self.library = before
+            what = "a key that needs a restart still names it: restart the gateway"
+            raise ConfigErrors(Path(), [(str(missing), what)]) from missing
+        for (_, terminals), (_, listener) in zip(self._terminals, listeners, strict=True):
+            terminals.listener = listener
+        self._sip2_services = sip2_services
+        self._partners.services = self._bare_ncip.services = ncip_services
 
     async def stop(self) -> None:
         """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database."""

@@ -21,7 +21,7 @@ from hkall_gateway.background_writer import BackgroundWriter
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.daemon import Daemon, the_reactor
+from hkall_gateway.daemon import Daemon, Reloaded, the_reactor
 from hkall_gateway.edge.endpoints import CannotOpen, NotPassed
 from hkall_gateway.edge.log_console import LogFormat, drawing_on
 from hkall_gateway.heartbeat import ClockBehind, FileTaken, NameTaken
@@ -175,15 +175,21 @@ def _obey_signals(daemon: Daemon, path: Path, reactor: Any, service: ServiceMana
             service.notify(STOPPING)
             leaving.append(ensureDeferred(_leave(daemon, reactor)))
 
+    async def read_again() -> None:
+        done = Reloaded(changed=False)
+        try:
+            done = await daemon.reload(path)
+        except Exception:
+            LOG.exception("config.not_changed")
+        finally:
+            waiting = f"{SERVES}; a restart is needed for {', '.join(done.waiting)}" if done.waiting else SERVES
+            service.notify(READY, waiting if done.changed else OLD_CONFIGURATION)
+
     def reload() -> None:
         service.reloading()
         if log_file:
             _reopen(log, log_file)
-        changed = False
-        try:
-            changed = daemon.reload(path)
-        finally:
-            service.notify(READY, SERVES if changed else OLD_CONFIGURATION)
+        ensureDeferred(read_again())
 
     def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
         return lambda *_: reactor.callFromThread(work)

@@ -46,7 +46,7 @@ def analyze() -> str:
 def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
     found = shutil.copytree(UNITS, tmp_path / "units")
     for unit in found.iterdir():  # the program may not be installed where systemd looks for it
-        unit.write_text(unit.read_text().replace("ExecStart=hkall-gateway", f"ExecStart={COMMAND}"))
+        unit.write_text(unit.read_text().replace("=hkall-gateway ", f"={COMMAND} "))
     done = run(analyze(), "verify", "--man=no", found / UNIT.name, found / "hkall-gateway@1.service")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

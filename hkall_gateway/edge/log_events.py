@@ -246,6 +246,8 @@ EVENTS: Final = tuple(
         ("tls.not_renewed",           "error",   "port why",
             "A certificate cannot be read; the former one stays."),
         ("config.changed",            "info",    "terminals partners",              "The configuration was read again."),
+        ("config.needs_restart",      "warning", "keys",
+            "Changed keys keep their old values until a restart."),
         ("config.not_changed",        "error",   "errors",
             "The configuration has errors; the former one stays."),
         ("daemon.started",            "info",    "version log_version instance listening real_time",

@@ -24,7 +24,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.wiring.resources import Resources
+from hkall_gateway.wiring.resources import PerConfiguration, Resources
 
 MAIL_IN_FLIGHT: Final = 4
 
@@ -34,8 +34,10 @@ def carriers(
 ) -> dict[OutboxKind, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
-        OutboxKind.NCIP: _to_partners(initiator(means, library), means, store, library),
-        OutboxKind.MAIL: counting.counted(means.metrics, _mailer(means, store, library)),
+        OutboxKind.NCIP: _to_partners(
+            PerConfiguration(means.config, partial(initiator, means, library)), means, store, library
+        ),
+        OutboxKind.MAIL: counting.counted(means.metrics, _to_patrons(means, store, library)),
         OutboxKind.ILS: to_local_system,
     }
 
@@ -62,19 +64,28 @@ def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
     return NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
 
 
-def _to_partners(client: NcipClient, means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+def _to_partners(client: Callable[[], NcipClient], means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
         message, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
         if partner is None:
             return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")
-        return await client.deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
+        return await client().deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
     return tell
 
 
 def _now(proof: OurProof, means: Resources) -> str:
     return proof(means.clock())
+
+
+def _to_patrons(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+    mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
+
+    async def send(row: OutboxRow) -> DeliveryResult:
+        return await mailer()(row)
+
+    return send
 
 
 def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:

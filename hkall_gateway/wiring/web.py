@@ -39,7 +39,7 @@ from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
 from hkall_gateway.wiring import carriers
-from hkall_gateway.wiring.resources import Resources
+from hkall_gateway.wiring.resources import PerConfiguration, Resources
 
 
 def web_server(
@@ -64,9 +64,10 @@ def web_server(
     assert table is not None, "the daemon asks only where [web] is configured"
     precedence = Precedence(real_time=protocols)
     bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout, precedence)
-    settings = CurrentSettings(means.config, means.environ)
+    settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
-    ask = partial(_statuses, carriers.initiator(means, library), library)
+    client = PerConfiguration(means.config, partial(carriers.initiator, means, library))
+    ask = partial(_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live))
     return WebServer(
@@ -85,10 +86,10 @@ def web_server(
 
 
 async def _statuses(
-    client: NcipClient, library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
+    client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
 ) -> Mapping[str, str] | None:
     """Ask a partner about its copies of a title; words that only the site's policy knows are no news to the log."""
-    return await client.statuses(partner, bib_id, copies, library().policy.lendable_statuses)
+    return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
 
 
 def _erased(means: Resources) -> ErasedMarks:
@@ -105,23 +106,6 @@ async def _heard_again(services: NcipServices, kept: QuarantinedDocument) -> str
     if isinstance(said, Problem):
         return f"{said.problem}: {said.detail}"
     return said if isinstance(said, Refused) else ""
-
-
-class CurrentSettings:
-    """The settings of the present configuration; made anew when a reload has changed it."""
-
-    def __init__(self, config: Callable[[], GatewayConfig], environ: Mapping[str, str]) -> None:
-        self._config, self._environ = config, environ
-        self._made: tuple[GatewayConfig, WebSettings] | None = None
-
-    def __call__(self) -> WebSettings:
-        """Return them. A reload that takes [web] away leaves the last ones in force until the restart."""
-        config, made = self._config(), self._made
-        if made is not None and (made[0] is config or config.web is None):
-            return made[1]
-        fresh = settings_of(config, self._environ)
-        self._made = config, fresh
-        return fresh
 
 
 def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSettings:

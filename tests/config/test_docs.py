@@ -22,13 +22,13 @@ def test_the_page_on_configuration_names_every_key() -> None:
         "[[clients]]",
     ):
         assert f"## `{table}`" in page
-    assert "| `role` | counter, selfcheck, bookdrop or lookup | **needed** | what it may do: a row of" in page
+    assert "| `role` | counter, selfcheck, bookdrop or lookup | **needed** | reload | what it may do: a row of" in page
 
 
-def test_every_row_of_the_page_has_four_cells_and_a_meaning() -> None:
+def test_every_row_of_the_page_has_five_cells_and_a_meaning() -> None:
     rows = [line for line in describe().splitlines() if line.startswith("| `")]
     assert len(rows) > 100
-    assert all(row.replace("\\|", "").count("|") == 5 and not row.endswith("|  |") for row in rows)
+    assert all(row.replace("\\|", "").count("|") == 6 and not row.endswith("|  |") for row in rows)
 
 
 def sections() -> dict[str, list[list[str]]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
@@ -74,12 +76,16 @@ def _serving(only: str | None, without: str | None) -> Serving:
 
 
 @click.command("check-config")
+@click.option("--reload", is_flag=True, help="Check a reload: with the environment of process $MAINPID, as systemd sets it.")
 @config_option
-def check_config(config: Path) -> None:
+def check_config(config: Path, *, reload: bool) -> None:
     """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
 
     Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
+
+    \b
     Example: hkall-gateway check-config --config gateway.toml
+    Example: MAINPID=$(systemctl show -P MainPID hkall-gateway) hkall-gateway check-config --reload
     """
 
     from hkall_gateway.cli.work.opening import load_config
@@ -87,16 +93,27 @@ def check_config(config: Path) -> None:
     from hkall_gateway.config.notes import notes
     from hkall_gateway.start_checks.faults import Effect
 
-    found, library = load_config(config)
+    found, library = load_config(config, _running_environment() if reload else os.environ)
     faults = find_start_faults(config, found, library.policy)
     wrong = [fault for fault in faults if fault.effect is not Effect.PENDING]
-    if wrong:
+    if any(fault.effect is Effect.REFUSED or not reload for fault in wrong):
         raise CliError("\n".join(f"{config}: {fault}" for fault in wrong), WRONG)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
     for where, what in notes(found, library.policy):
         click.echo(f"note: {where}: {what}")
     for fault in faults:
         click.echo(f"note: {fault}")
+
+
+def _running_environment() -> Mapping[str, str]:
+    """Return the environment of the gateway that runs: what it was started with is what a reload can use."""
+    from hkall_gateway.machine import environment_of
+
+    pid = os.environ.get("MAINPID", "")
+    try:
+        return environment_of(int(pid))
+    except (OSError, ValueError) as error:
+        raise CliError(f"--reload: MAINPID={pid!r}: the environment of that process cannot be read: {error}", WRONG) from None
 
 
 @click.command("hash-secret")

@@ -1,0 +1,115 @@
+"""When a changed key takes effect: at a reload (SIGHUP, `systemctl reload`), or at the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel
+
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.loading import table_of
+
+
+class TakesEffect(StrEnum):
+    """When a key takes effect."""
+
+    RELOAD = "reload"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class TableKeys:
+    """The keys of one table by the time at which they take effect; EVERY stands for all of its keys, rows and inner tables."""
+
+    reload: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+EVERY: Final = ("*",)
+
+_LIMITS: Final = ("listen", "share_ports", "max_connections", "max_connections_per_address", "proxy_from")
+
+# fmt: off
+TABLES: Final[Mapping[str, TableKeys]] = {
+    "library": TableKeys(
+        reload=("name", "name_zh", "languages", "pickup_locations", "place_names", "place_names_zh", "name_order"),
+        restart=("agency", "timezone")),
+    "database": TableKeys(restart=EVERY),
+    "policy": TableKeys(reload=EVERY),
+    "sip2": TableKeys(
+        reload=("wrong_pins", "wrong_pins_per_address", "framings", "terminals", "dialects"),
+        restart=(*_LIMITS, "max_unproven_per_address", "idle_timeout_s", "login_timeout_s", "listeners")),
+    "ncip": TableKeys(
+        reload=("answer_within_s", "other_names", "wrong_pins"),
+        restart=(*_LIMITS, "max_unproven_per_address", "listen_v1_tcp", "max_body_bytes", "max_unfinished_bytes", "client_ca")),
+    "partners": TableKeys(reload=EVERY),
+    "clients": TableKeys(reload=EVERY),
+    "ils": TableKeys(
+        reload=("message_timeout_s", "fallback", "keep_s", "pin", "relay_login"),
+        restart=(
+            "system", "connector", "host", "port", "tls", "dialect", "login", "location", "institution", "connections", "url",
+            "agency", "ncip_dialect", "card_input_type", "pin_input_type", "pin_with_user_id", "unknown_user", "wrong_pin",
+            "tells_loans", "looks_up_items", "password_env", "timeout_s", "answered_card", "relay", "unanswered_checkout")),
+    "smtp": TableKeys(reload=EVERY),
+    "ops": TableKeys(restart=EVERY),
+    "web": TableKeys(
+        reload=("public_url", "pages_per_minute", "name", "name_zh", "logo", "brand", "staff", "oidc"),
+        restart=(*_LIMITS, "threads", "answer_within_s")),
+    "marc": TableKeys(reload=EVERY),
+    "courier": TableKeys(restart=EVERY),
+    "logs": TableKeys(restart=EVERY),
+    "privacy": TableKeys(reload=EVERY),
+}
+# fmt: on
+"""Every table of the configuration. Each key of it is in one of the two lists, unless EVERY is."""
+
+
+def takes_effect(table: str, key: str) -> TakesEffect:
+    """Return when a key of a table takes effect; an inner table's keys do as its own key. KeyError for an unknown key."""
+    outer, _, inner = table.partition(".")
+    keys, name = TABLES[outer], inner.partition(".")[0] or key
+    for when, listed in ((TakesEffect.RELOAD, keys.reload), (TakesEffect.RESTART, keys.restart)):
+        if listed == EVERY or name in listed:
+            return when
+    raise KeyError(f"{table}.{key} is in no list of TABLES")
+
+
+def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayConfig, tuple[str, ...]]:
+    """Return `new` with the values of `old` for keys that a running gateway cannot change, and the names of changed ones."""
+    changed: dict[str, object] = {}
+    kept: list[str] = []
+    for table in GatewayConfig.model_fields:
+        before, after = getattr(old, table), getattr(new, table)
+        if not TABLES[table].restart or before == after:
+            continue
+        if before is None or after is None:  # a whole table was added or taken away
+            kept.append(table)
+            changed[table] = before
+            continue
+        stays = {
+            key: getattr(before, key) for key in _restart_keys(table, before) if getattr(before, key) != getattr(after, key)
+        }
+        kept += [f"{table}.{_alias(before, key)}" for key in stays]
+        changed[table] = after.model_copy(update=stays)
+    return new.model_copy(update=changed), tuple(kept)
+
+
+def _restart_keys(table: str, found: BaseModel) -> Iterator[str]:
+    return (key for key in type(found).model_fields if takes_effect(table, key) is TakesEffect.RESTART)
+
+
+def _alias(found: BaseModel, key: str) -> str:
+    return type(found).model_fields[key].alias or key
+
+
+def every_key(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (table, key) of each key of the configuration that holds a value."""
+    for key in model.model_fields:
+        inner = table_of(model, key)
+        if inner is not None:
+            yield from every_key(inner, f"{table}.{key}" if table else key)
+        else:
+            yield table, key

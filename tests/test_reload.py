@@ -1,0 +1,339 @@
+"""What a reload changes: every key of the configuration takes effect by a reload or by a restart, as docs/config.md says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.config import gateway as configuration
+from hkall_gateway.config.docs import describe
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.loading import Strict, table_of
+from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
+from hkall_gateway.daemon import Daemon, Reloaded
+from hkall_gateway.lab import demo_setup
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.wiring.resources import PerConfiguration
+from tests import databases
+from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
+from tests.test_systemd import UNIT, keys
+
+KEYS = list(every_key())
+BY_NAME = [f"{table}.{key}" for table, key in KEYS]
+
+
+# ---- the table
+
+
+def test_the_table_names_every_key_of_the_configuration_and_no_other() -> None:
+    assert all(takes_effect(table, key) in TakesEffect for table, key in KEYS)
+    assert {*TABLES} == {*GatewayConfig.model_fields}
+    for table, listed in TABLES.items():
+        model = table_of(GatewayConfig, table)
+        assert model is not None
+        named = [key for key in (*listed.reload, *listed.restart) if key != "*"]
+        assert len(named) == len({*named})
+        assert {*named} <= {*model.model_fields}
+
+
+def test_a_key_without_a_row_is_an_error() -> None:
+    with pytest.raises(KeyError, match=r"sip2\.new_key is in no list"):
+        takes_effect("sip2", "new_key")
+
+
+def test_the_page_on_configuration_shows_how_each_key_changes() -> None:
+    rows = [line for line in describe().replace("\\|", "/").splitlines() if line.startswith("| `")]
+    assert [row.split("|")[4].strip() for row in rows] == [takes_effect(table, key).value for table, key in _in_page_order()]
+
+
+def _in_page_order(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:
+    """The keys as the page lists them: those of a table, then its inner tables."""
+    yield from ((table, key) for key in model.model_fields if not table_of(model, key) and table)
+    for key in model.model_fields:
+        if inner := table_of(model, key):
+            yield from _in_page_order(inner, f"{table}.{key}" if table else key)
+
+
+# ---- a changed value of every key
+
+
+def changed(field: FieldInfo, value: object) -> object:
+    """Another value of the type of a key; only its being another counts, since it has been validated."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return f"{value}-changed"
+    if isinstance(value, Path):
+        return value / "changed"
+    if isinstance(value, Mapping):
+        return {**value, "changed": "changed"}
+    if isinstance(value, tuple):
+        return (*value, "changed")
+    hints = {part for part in typing.get_args(field.annotation) if isinstance(part, type)}
+    return Path("changed") if Path in hints else "changed"
+
+
+def with_change(config: GatewayConfig, table: str, key: str) -> GatewayConfig:
+    """The configuration with another value of one key; of rows, the first one's."""
+    found: GatewayConfig = _with(config, table.split("."), key)
+    return found
+
+
+def _with(model: Any, steps: list[str], key: str) -> Any:
+    if not steps:
+        return model.model_copy(update={key: changed(type(model).model_fields[key], getattr(model, key))})
+    first, rest = getattr(model, steps[0]), steps[1:]
+    if isinstance(first, tuple):
+        return model.model_copy(update={steps[0]: (_with(_row(model, steps[0], first), rest, key), *first[1:])})
+    return model.model_copy(update={steps[0]: _with(first or _row(model, steps[0], ()), rest, key)})
+
+
+def _row(model: Any, name: str, rows: tuple[Any, ...]) -> Any:
+    """The first row, or one that nobody has written yet."""
+    kind = table_of(type(model), name)
+    assert kind is not None
+    return rows[0] if rows else kind.model_construct(**{key: f.get_default() for key, f in kind.model_fields.items()})
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GatewayConfig:
+    ports = gateway_ports()
+    path = demo_setup.write_config(tmp_path_factory.mktemp("site"), ports, pages=True)
+    return configuration.load(path, demo_setup.environment(ports))
+
+
+@pytest.mark.parametrize(("table", "key"), KEYS, ids=BY_NAME)
+def test_a_reload_takes_a_changed_key_or_names_it_and_keeps_the_old_value(config: GatewayConfig, table: str, key: str) -> None:
+    new = with_change(config, table, key)
+    assert new != config
+    kept, waiting = keep_until_restart(config, new)
+    outer, _, inner = table.partition(".")
+    if takes_effect(table, key) is TakesEffect.RELOAD:
+        assert (kept, waiting) == (new, ())
+    else:
+        assert kept == config
+        assert waiting == (f"{outer}.{inner.partition('.')[0] or key}",)
+
+
+# ---- what the daemon reads, and when
+
+
+class Reads:
+    """The keys that are read, as (model, key), while it watches."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: set[tuple[str, str]] = set()
+
+        def noted(model: Any, name: str) -> Any:
+            if name in type(model).model_fields:
+                self.seen.add((type(model).__name__, name))
+            return object.__getattribute__(model, name)
+
+        monkeypatch.setattr(Strict, "__getattribute__", noted)
+
+    def take(self) -> set[tuple[str, str]]:
+        """The keys read since the last call."""
+        found, self.seen = self.seen, set()
+        return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    ports = gateway_ports()
+    path = demo_setup.write_config(tmp_path, ports, pages=True)
+    environ = demo_setup.environment(ports)
+    databases.fill(path, environ)
+    return path, environ
+
+
+def test_a_key_that_is_read_at_the_start_alone_needs_a_restart(
+    reactor: Any, site: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key by reload is read again at a reload, or by a part that is made anew when it is next used."""
+    path, environ = site
+    found = configuration.load(path, environ)
+    reads, made = Reads(monkeypatch), list[PerConfiguration[Any]]()
+    make = PerConfiguration.__init__
+
+    def noted(part: PerConfiguration[Any], *args: Any) -> None:
+        make(part, *args)
+        made.append(part)
+
+    monkeypatch.setattr(PerConfiguration, "__init__", noted)
+
+    def run(work: Callable[[], Any]) -> Any:
+        return blockingCallFromThread(reactor, lambda: ensureDeferred(work()))
+
+    async def start() -> Daemon:
+        daemon = Daemon(found, reactor, environ=environ)
+        await daemon.start()
+        return daemon
+
+    daemon = run(start)
+    at_start = reads.take()
+    monkeypatch.setattr(configuration, "load", lambda *_: found.model_copy())  # validation is no use of a key
+    run(lambda: daemon.reload(path))
+    for part in made:
+        part()
+    at_reload = reads.take()
+    run(daemon.stop)
+
+    names = {(name, key): takes_effect(table, key) for name, table, key in _models()}
+    only_once = {one for one in at_start - at_reload if one in names}
+    assert {one for one in only_once if names[one] is TakesEffect.RELOAD} == set()
+
+
+def _models(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str, str]]:
+    for key in model.model_fields:
+        inner = table_of(model, key)
+        if inner is not None:
+            yield from _models(inner, f"{table}.{key}" if table else key)
+        elif table:
+            yield model.__name__, table, key
+
+
+# ---- a gateway that runs
+
+
+@pytest.fixture
+def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(reactor, tmp_path)
+    yield made
+    made.end()
+
+
+def reloaded(gateway: Gateway, *edits: tuple[str, str]) -> list[dict[str, Any]]:
+    """Edit the configuration, reload, and return the log lines about it."""
+    text = gateway.path.read_text(encoding="utf-8")
+    for old, new in edits:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    gateway.path.write_text(text, encoding="utf-8")
+    before = len(lines(gateway))
+    os.kill(gateway.pid, signal.SIGHUP)
+    until(lambda: [one for one in lines(gateway)[before:] if re.fullmatch(r"config\.(not_)?changed", one["event"])], "a reload")
+    return lines(gateway)[before:]
+
+
+def lines(gateway: Gateway) -> list[dict[str, Any]]:
+    """The lines about the configuration in the log of a gateway."""
+    found = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
+    return [line for line in found if line["event"].startswith("config.")]
+
+
+def test_the_new_address_of_a_partner_is_where_it_is_asked_from_the_reload_on(gateway: Gateway) -> None:
+    wrong, right = gateway_ports().ops, gateway.ports.partners["CUHK"]
+    text = gateway.path.read_text(encoding="utf-8")
+    gateway.path.write_text(text.replace(f"127.0.0.1:{right}/", f"127.0.0.1:{wrong}/"), encoding="utf-8")
+    gateway.do(gateway.party.start)
+    gateway.start()
+    gateway.request("d-1")
+    until(lambda: "courier.failed" in gateway.log(), "the first attempt fails")
+    assert gateway.party.partners["CUHK"].seen == []
+
+    assert [one["event"] for one in reloaded(gateway, (f"127.0.0.1:{wrong}/", f"127.0.0.1:{right}/"))] == ["config.changed"]
+    until(lambda: gateway.party.partners["CUHK"].seen, "the partner is asked at its new address")
+
+
+def test_a_reload_names_the_keys_that_need_a_restart_and_takes_the_others(gateway: Gateway) -> None:
+    gateway.start()
+    free = gateway_ports().sip2
+    told = reloaded(
+        gateway,
+        (f'listen = ["tcp:{gateway.ports.sip2}:', f'idle_timeout_s = 7\nlisten = ["tcp:{free}:'),
+        ('login = "counter-1"', 'login = "counter-7"'),
+        ("attempts = 9", "attempts = 8"),
+    )
+    assert [one["event"] for one in told] == ["config.needs_restart", "config.changed"]
+    assert told[0]["keys"] == ["sip2.listen", "sip2.idle_timeout_s", "courier.attempts"]
+    terminal = gateway.terminal("counter-7")  # at the old port
+    assert terminal
+
+
+def test_a_reload_with_an_error_leaves_the_old_configuration(gateway: Gateway) -> None:
+    gateway.start()
+    told = reloaded(gateway, ('login = "counter-1"', "login = 7"))
+    assert [one["event"] for one in told] == ["config.not_changed"]
+    assert gateway.counter()
+
+
+# ---- systemctl reload
+
+
+def reload_service(gateway: Gateway, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the commands of ExecReload one after the other until one fails, as systemd does."""
+    variables = {**gateway.environ, **environ, "MAINPID": str(gateway.pid), "HKALL_CONFIG": str(gateway.path)}
+    done: subprocess.CompletedProcess[str] | None = None
+    for command in keys("ExecReload"):
+        real = command.replace("hkall-gateway", str(COMMAND), 1) if command.startswith("hkall") else command
+        done = subprocess.run(
+            ["sh", "-c", real], env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        if done.returncode:
+            break
+    assert done is not None, UNIT
+    return done
+
+
+def test_systemctl_reload_fails_for_a_configuration_with_errors_and_signals_nothing(gateway: Gateway) -> None:
+    gateway.start()
+    assert reload_service(gateway).returncode == 0
+    until(lambda: [one["event"] for one in lines(gateway)] == ["config.changed"], "the reload")
+    text = gateway.path.read_text(encoding="utf-8")
+    gateway.path.write_text(text.replace('login = "counter-1"', "login = 7"), encoding="utf-8")
+    done = reload_service(gateway)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "sip2.terminals[0].login: must be text" in done.stderr
+    assert [one["event"] for one in lines(gateway)] == ["config.changed"]
+
+
+def test_systemctl_reload_fails_for_a_variable_that_the_running_gateway_does_not_have(gateway: Gateway) -> None:
+    gateway.start()
+    text = gateway.path.read_text(encoding="utf-8")
+    gateway.path.write_text(text.replace('"HKALL_SECRET_LU"', '"HKALL_NEW"'), encoding="utf-8")
+    done = reload_service(gateway, HKALL_NEW="as the environment file has it now")
+    assert (done.returncode, "the environment has no variable 'HKALL_NEW'" in done.stderr) == (2, True)
+
+
+def test_check_config_for_a_reload_needs_the_process(gateway: Gateway) -> None:
+    gateway.environ["MAINPID"] = ""
+    done = subprocess.run(
+        [COMMAND, "check-config", "--reload", "--config", gateway.path],
+        env=gateway.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.startswith("--reload: MAINPID=''")) == (2, True)
+
+
+def test_the_directory_of_partners_follows_a_reload(reactor: Any, site: tuple[Path, dict[str, str]]) -> None:
+    path, environ = site
+
+    async def change() -> tuple[Reloaded, tuple[Any, ...]]:
+        daemon = Daemon(configuration.load(path, environ), reactor, environ=environ)
+        await daemon.start()
+        path.write_text(path.read_text("utf-8").replace("priority = 10", "priority = 77"), "utf-8")
+        done = await daemon.reload(path)
+        known = await daemon.store.run(Unit.partners, ["CUHK"])
+        await daemon.stop()
+        return done, tuple(known.values())
+
+    work: Any = lambda: ensureDeferred(change())  # noqa: E731
+    done, (cuhk,) = blockingCallFromThread(reactor, work)
+    assert (done, cuhk.priority) == (Reloaded(changed=True), 77)
