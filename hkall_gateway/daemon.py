@@ -138,9 +138,9 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The result of a reload: whether the new configuration is in force, and changed keys that wait for a restart."""
+    """The result of a reload: the errors for which the old configuration stays, and changed keys that wait for a restart."""
 
-    changed: bool
+    errors: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
 
 
@@ -457,14 +457,15 @@ class Daemon:
             config, waiting = keep_until_restart(self.config, read)
             self._take(config, library)
         except ConfigErrors as error:
-            LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
-            return Reloaded(changed=False)
+            errors = tuple(f"{where}: {what}" for where, what in error.errors)
+            LOG.error("config.not_changed", errors=errors)
+            return Reloaded(errors)
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
             await self.store.run(Unit.write_partners, [p.plain() for p in config.partners])
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
-        return Reloaded(changed=True, waiting=waiting)
+        return Reloaded(waiting=waiting)
 
     def _take(self, config: GatewayConfig, library: Library) -> None:
         """Puts a configuration in force. Raises ConfigErrors, without a change, if a key that must stay contradicts it."""

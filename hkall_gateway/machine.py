@@ -50,13 +50,6 @@ def listens(pid: int, port: int) -> bool | None:
     return any(f"socket:[{row[9]}]" in handles for row in listening if int(row[1].rpartition(":")[2], 16) == port)
 
 
-def environment_of(pid: int) -> dict[str, str]:
-    """Return the environment with which a process of this user was started. Raises OSError. Source: proc(5)."""
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        pairs = (os.fsdecode(pair).partition("=") for pair in file.read().split(b"\0") if pair)
-    return {name: value for name, _, value in pairs}
-
-
 _LISTEN: Final = "0A"
 
 

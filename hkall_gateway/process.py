@@ -176,14 +176,15 @@ def _obey_signals(daemon: Daemon, path: Path, reactor: Any, service: ServiceMana
             leaving.append(ensureDeferred(_leave(daemon, reactor)))
 
     async def read_again() -> None:
-        done = Reloaded(changed=False)
+        done = Reloaded(("the reload failed: see the log",))
         try:
             done = await daemon.reload(path)
         except Exception:
             LOG.exception("config.not_changed")
         finally:
             waiting = f"{SERVES}; a restart is needed for {', '.join(done.waiting)}" if done.waiting else SERVES
-            service.notify(READY, waiting if done.changed else OLD_CONFIGURATION)
+            service.notify(READY, OLD_CONFIGURATION if done.errors else waiting)
+            service.reloaded(done.errors, done.waiting)
 
     def reload() -> None:
         service.reloading()

@@ -1,13 +1,15 @@
-"""Notifications to systemd about this process: ready, reloading, stopping, and alive.
+"""Notifications to systemd about this process: ready, reloading, stopping, and alive; the outcome of a reload for its command.
 
-Source: sd_notify(3), sd_watchdog_enabled(3).
+Source: sd_notify(3), sd_watchdog_enabled(3); systemd.exec(5) for RUNTIME_DIRECTORY.
 """
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from hkall_gateway.clock import monotonic_us
@@ -27,6 +29,7 @@ class ServiceManager:
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
         self._watchdog_s = _watchdog_s(environ, pid)
+        self._environ, self._reloads = environ, 0
 
     def notify(self, *states: str) -> None:
         """Send the states in one datagram. One that cannot be sent is left out: no caller depends on it."""
@@ -40,6 +43,17 @@ class ServiceManager:
         """Announce a reload, which the next READY ends. The time is what `Type=notify-reload` compares."""
         self.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_us()}")
 
+    def reloaded(self, errors: Sequence[str], waiting: Sequence[str]) -> None:
+        """Leave the outcome of a reload for the command that asked for it: errors, and keys that wait for a restart."""
+        self._reloads += 1
+        file = _outcome(self._environ)
+        if file is not None:
+            outcome = {"number": self._reloads, "at": monotonic_us(), "errors": errors, "waiting": waiting}
+            new = file.with_suffix(".new")
+            with suppress(OSError):
+                new.write_text(json.dumps(outcome), encoding="utf-8")
+                new.replace(file)
+
     def watch(self, clock: Any) -> None:
         """Send a sign of life twice in each period of the watchdog, for as long as the main loop runs.
 
@@ -48,6 +62,20 @@ class ServiceManager:
         if self._watchdog_s:
             self.notify(ALIVE)
             clock.callLater(self._watchdog_s / 2, self.watch, clock)
+
+
+def read_reload(environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the outcome of the last reload; empty where there was none, or no folder for it."""
+    file = _outcome(environ)
+    with suppress(OSError, ValueError):
+        found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+        return found
+    return {}
+
+
+def _outcome(environ: Mapping[str, str]) -> Path | None:
+    folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(folder) / "reload.json" if folder else None
 
 
 def _watchdog_s(environ: Mapping[str, str], pid: int) -> float:

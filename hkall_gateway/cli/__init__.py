@@ -23,6 +23,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(RUN,   "partners",        "staff.partners:partners",         "Show the state and the queue of each partner."),
     Entry(RUN,   "tail",            "tools.tail:tail",                 "Show the log, filtered, for people."),
     Entry(RUN,   "check-config",    "admin.serve:check_config",        "Check the configuration and the policy file."),
+    Entry(RUN,   "reload",          "admin.serve:reload_gateway",      "Check, and let the gateway read its files again."),
     Entry(RUN,   "doctor",          "admin.doctor:doctor",             "Check whether everything is ready to go live."),
     Entry(RUN,   "hash-secret",     "admin.serve:hash_secret",         "Print the hash of a password for the configuration."),
     Entry(RUN,   "token",           "admin.token:token",               "Make, list and revoke tokens of the API."),

@@ -1,11 +1,9 @@
-"""serve, check-config, hash-secret."""
+"""serve, check-config, reload, hash-secret."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
@@ -76,16 +74,12 @@ def _serving(only: str | None, without: str | None) -> Serving:
 
 
 @click.command("check-config")
-@click.option("--reload", is_flag=True, help="Check a reload: with the environment of process $MAINPID, as systemd sets it.")
 @config_option
-def check_config(config: Path, *, reload: bool) -> None:
+def check_config(config: Path) -> None:
     """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
 
     Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
-
-    \b
     Example: hkall-gateway check-config --config gateway.toml
-    Example: MAINPID=$(systemctl show -P MainPID hkall-gateway) hkall-gateway check-config --reload
     """
 
     from hkall_gateway.cli.work.opening import load_config
@@ -93,10 +87,10 @@ def check_config(config: Path, *, reload: bool) -> None:
     from hkall_gateway.config.notes import notes
     from hkall_gateway.start_checks.faults import Effect
 
-    found, library = load_config(config, _running_environment() if reload else os.environ)
+    found, library = load_config(config)
     faults = find_start_faults(config, found, library.policy)
     wrong = [fault for fault in faults if fault.effect is not Effect.PENDING]
-    if any(fault.effect is Effect.REFUSED or not reload for fault in wrong):
+    if wrong:
         raise CliError("\n".join(f"{config}: {fault}" for fault in wrong), WRONG)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
     for where, what in notes(found, library.policy):
@@ -105,15 +99,27 @@ def check_config(config: Path, *, reload: bool) -> None:
         click.echo(f"note: {fault}")
 
 
-def _running_environment() -> Mapping[str, str]:
-    """Return the environment of the gateway that runs: what it was started with is what a reload can use."""
-    from hkall_gateway.machine import environment_of
+@click.command("reload")
+@click.option("--pid", type=int, envvar="MAINPID", required=True, help="The gateway's process; systemd sets MAINPID.")
+@config_option
+def reload_gateway(config: Path, pid: int) -> None:
+    """Check the configuration, let the gateway that runs read it again, and say what it took.
 
-    pid = os.environ.get("MAINPID", "")
-    try:
-        return environment_of(int(pid))
-    except (OSError, ValueError) as error:
-        raise CliError(f"--reload: MAINPID={pid!r}: the environment of that process cannot be read: {error}", WRONG) from None
+    Exit code 2: it has errors, and the gateway was not asked; 1: the gateway keeps the old one, for the reason that is shown.
+    The outcome is read in the folder that RUNTIME_DIRECTORY names, as systemd sets it for both; without it see the log.
+    Example: hkall-gateway reload --pid 4711
+    """
+    from hkall_gateway.cli.work.opening import load_config
+    from hkall_gateway.cli.work.start import find_start_faults, reload_running
+    from hkall_gateway.start_checks.faults import Effect
+
+    found, library = load_config(config)
+    faults = find_start_faults(config, found, library.policy)
+    for fault in faults:
+        click.echo(f"{config}: {fault}", err=True)
+    if any(fault.effect is Effect.REFUSED for fault in faults):
+        raise SystemExit(WRONG)
+    reload_running(pid)
 
 
 @click.command("hash-secret")
