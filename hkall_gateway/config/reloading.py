@@ -40,7 +40,7 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "database": TableKeys(restart=EVERY),
     "policy": TableKeys(reload=EVERY),
     "sip2": TableKeys(
-        reload=("wrong_pins", "wrong_pins_per_address", "framings", "terminals", "dialects"),
+        reload=("answer_within_s", "wrong_pins", "wrong_pins_per_address", "framings", "terminals", "dialects"),
         restart=(*_LIMITS, "max_unproven_per_address", "idle_timeout_s", "login_timeout_s", "listeners")),
     "ncip": TableKeys(
         reload=("answer_within_s", "other_names", "wrong_pins"),
