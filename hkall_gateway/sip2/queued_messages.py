@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
@@ -24,6 +25,7 @@ WHOLE: Final = "9999"
 DONE: Final = DeliveryResult(DeliveryKind.ACCEPTED)
 DONE_WITHIN: Final = timedelta(seconds=60)
 """A system may execute a message this long after it got it, although it did not answer."""
+NOT_YET: Final = DeliveryResult(DeliveryKind.LATER, "not done yet", retry_after_s=60)
 UNDONE_WITHIN: Final = timedelta(seconds=120)
 """A loan that is found later than this after an unanswered checkout may be another one, made at the local system's own desk."""
 
@@ -121,13 +123,16 @@ class QueuedMessages:
         )
 
     def _not_done(self, row: OutboxRow) -> DeliveryResult:
-        """Returns that nothing was done; within the first minute, that it must be looked up again: it may be done late."""
-        if self._now() - row.made_at >= DONE_WITHIN:
-            return DONE
-        return DeliveryResult(DeliveryKind.LATER, "not done yet", retry_after_s=int(DONE_WITHIN.total_seconds()))
+        """Returns that nothing was done; within the first minute, that it must be looked up again."""
+        return NOT_YET if self._may_be_late(row) else DONE
 
-    async def _payment(self, asked: LocalMessage, _row: OutboxRow) -> DeliveryResult:
-        """Returns a refusal for staff: SIP2 has no query for a payment."""
+    def _may_be_late(self, row: OutboxRow) -> bool:
+        return self._now() - row.made_at < DONE_WITHIN
+
+    async def _payment(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        """Returns a refusal for staff: SIP2 has no query for a payment. Before a minute is over staff might look too early."""
+        if self._may_be_late(row):
+            return replace(NOT_YET, untold=True)
         named = " ".join(filter(None, (asked.terminal, asked.transaction, f"{asked.amount}: look it up there")))
         return DeliveryResult(DeliveryKind.REFUSED, "a payment without an answer", named, untold=True)
 

@@ -191,10 +191,12 @@ def test_a_loan_that_may_be_another_one_is_left_to_staff(was_in: bool, age_s: in
     assert line.codes == "17 63"
 
 
-def test_a_payment_without_an_answer_is_for_a_person_at_once() -> None:
+@pytest.mark.parametrize(("age_s", "kind"), [(59, "later"), (60, "refused")])
+def test_a_payment_without_an_answer_is_for_a_person_once_it_cannot_be_taken_late(age_s: int, kind: str) -> None:
     line = Line()
-    answer = carried(line, S.CHECK_ILS_PAYMENT, amount="3.50")
-    assert (answer.kind, "3.50" in answer.detail, line.asked) == ("refused", True, [])
+    answer = carried(line, S.CHECK_ILS_PAYMENT, age_s=age_s, amount="3.50", terminal="counter-1", transaction="t-1")
+    assert (answer.kind, line.asked) == (kind, [])
+    assert answer.detail == ("counter-1 t-1 3.50: look it up there" if kind == "refused" else "")
 
 
 @pytest.mark.parametrize(

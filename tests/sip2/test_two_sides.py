@@ -1,0 +1,298 @@
+"""Reader, terminal, relay and local system: whatever is lost, no loan or payment differs without staff being told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from hkall_gateway.courier import ChannelTerms, Courier, Schedule
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.lab.ils import IlsBook, IlsPatron, SimulatedIls
+from hkall_gateway.lab.scenario.sip2_in_memory import Seal
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend, key_of_copy
+from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.session import SendBytes, Session
+from hkall_gateway.sip2.dispatch import Sip2Services, respond
+from hkall_gateway.sip2.queued_messages import QueuedMessages
+from hkall_gateway.sip2.upstream.client import NOBODY, Upstream
+from hkall_gateway.store.engine.immediate import Immediate, finished
+from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
+from hkall_gateway.store.unit import Unit
+from tests import databases
+from tests.readers import POLICY
+from tests.sip2.conftest import TERMINALS, LocalIls, PlainSecrets
+from tests.sip2.lossy_system import FAULTS, LossySystem
+
+START = datetime(2017, 3, 1, 2, tzinfo=UTC)
+DATE = "20170301    100000"
+READERS, BOOKS, LOGINS = ("P1", "P2"), ("L1", "L2"), ("counter-1", "selfcheck-1")
+faults = st.lists(st.sampled_from(FAULTS), max_size=3)
+readers, books, logins = st.sampled_from(READERS), st.sampled_from(BOOKS), st.sampled_from(LOGINS)
+GATEWAY = "gateway"
+
+
+class Died(BaseException):
+    """The gateway was killed."""
+
+
+class Terminal:
+    """One terminal: its connection to the gateway, and the gateway's connection for it to the local system."""
+
+    def __init__(self, login: str, services: Sip2Services, upstream: Upstream) -> None:
+        self.session, self.seal, self.upstream = Session(DIALECTS["standard"]), Seal("utf-8"), upstream
+        self.session.log_in(login, services.terminals[login].dialect)
+        self.last = b""
+
+
+class TwoSides(RuleBasedStateMachine):
+    """`shown` is what terminals showed of each book last: its reader, or None; `accepted` are payments they showed as taken.
+
+    The system lists only a part of the loans of P2. A desk of its own lends and takes back as well. What staff do or see there
+    they tell the readers.
+    """
+
+    undoes = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock, self.engine, self.names = Clock(), databases.empty(), (f"R{number}" for number in count(1))
+        system = SimulatedIls(
+            "HKU",
+            self.now,
+            {"P1": IlsPatron("P1"), "P2": IlsPatron("P2", loans=3)},
+            {book: IlsBook(book, book) for book in BOOKS},
+        )
+        self.lossy = LossySystem(system, self.clock)
+        self.shown: dict[str, str | None] = dict.fromkeys(BOOKS)
+        self.accepted: set[tuple[str, str]] = set()
+        self.start()
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.clock.seconds())
+
+    def before_commit(self) -> None:
+        if self.commits_left:
+            self.commits_left -= 1
+            if not self.commits_left:
+                raise Died
+
+    def boot(self) -> None:
+        """Kill the gateway and start it again: all that it had in memory is gone."""
+        self.store.close()
+        self.lossy.lose_all_connections()
+        self.start()
+
+    def start(self) -> None:
+        self.commits_left, self.reactor = 0, Clock()
+        self.store = Immediate(self.engine, lambda connection: Unit(connection, lambda: next(self.names)), self.before_commit)
+        library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
+        self.health = CircuitBreaker("relay", self.now, Metrics(), timer=self.reactor)
+        desk = Desk(self.store, LocalIls(self.store), lambda: library, self.now)
+        self.services = Sip2Services(
+            desk, {row.login: row for row in TERMINALS}, PlainSecrets(), "HKU", "HKU", HONG_KONG, Metrics(), self.now,
+            budget_until=lambda: self.reactor.seconds() + 2, undoes_checkouts=self.undoes,
+        )  # fmt: skip
+        self.terminals = {login: Terminal(login, self.services, self.line()) for login in LOGINS}
+        carry = QueuedMessages(self.line(), "HKU", self.now, HONG_KONG)
+        schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
+        self.courier = Courier(
+            self.store, desk, {OutboxKind.ILS: carry}, schedule, self.reactor, self.now, GATEWAY, lambda _: ChannelTerms(1)
+        )
+        self.store.now(lambda unit: unit.outbox.release(GATEWAY, self.now()))
+
+    def line(self) -> Upstream:
+        return Upstream(self.lossy.dial, self.reactor, 3.0, DIALECTS["standard"], self.health, NOBODY)
+
+    def runs(self, work: Awaitable[Any]) -> Any:
+        """The result of something that may wait for the clock; while it waits, time passes."""
+        outcome: list[Any] = []
+        Deferred.fromCoroutine(work).addBoth(outcome.append)  # type: ignore[arg-type]  # it is a coroutine
+        while not outcome:
+            self.wait(0.5)
+        return outcome[0]
+
+    def wait(self, seconds: float) -> None:
+        """Time passes for the local system and for this gateway; that of a killed one stands still."""
+        self.clock.advance(seconds)
+        self.reactor.advance(seconds)
+
+    # ---- terminals
+
+    def asks(self, login: str, line: str) -> str:
+        """The reply that the terminal shows, "" if the gateway was killed meanwhile."""
+        terminal = self.terminals[login]
+        terminal.last = terminal.seal.sealed(line)
+        reply = self.sends(terminal)
+        return terminal.seal.opened(reply) if reply else ""
+
+    def sends(self, terminal: Terminal) -> bytes:
+        (piece,) = terminal.session.receive(terminal.last)
+        if isinstance(piece, SendBytes):
+            return piece.data
+        reply = self.runs(respond(self.services, terminal.session, piece, "10.0.0.7", terminal.upstream))  # type: ignore[arg-type]  # a message
+        if isinstance(reply, bytes):
+            return reply
+        reply.trap(Died)
+        self.boot()
+        return b""
+
+    @rule(faults=faults)
+    def will_fail(self, faults: list[str]) -> None:
+        """These happen to the next messages, those of the courier included."""
+        self.lossy.faults.extend(faults)
+
+    @rule(login=logins, reader=readers, book=books, faults=faults)
+    def checks_out(self, login: str, reader: str, book: str, faults: list[str]) -> None:
+        self.will_fail(faults)
+        if self.asks(login, f"11YN{DATE}{' ' * 18}AOHKU|AA{reader}|AB{book}|AC|").startswith("121"):
+            self.shown[book] = reader
+
+    @rule(login=logins, book=books, faults=faults)
+    def returns(self, login: str, book: str, faults: list[str]) -> None:
+        self.will_fail(faults)
+        if self.asks(login, f"09N{DATE}{DATE}AP|AOHKU|AB{book}|AC|").startswith("101"):
+            self.shown[book] = None
+
+    @rule(login=logins, reader=readers, number=st.sampled_from("12"), faults=faults)
+    def pays(self, login: str, reader: str, number: str, faults: list[str]) -> None:
+        """A terminal repeats a payment until it is taken, and then no more."""
+        self.will_fail(faults)
+        key = reader, f"{login}-{number}"
+        if key not in self.accepted and self.asks(login, f"37{DATE}0100HKDBV1.00|AOHKU|AA{reader}|AC|BK{key[1]}|").startswith(
+            "38Y"
+        ):
+            self.accepted.add(key)
+
+    @rule(login=logins)
+    def repeats_its_line(self, login: str) -> None:
+        """The reply did not reach the terminal; the answer is the same, and was shown before."""
+        terminal = self.terminals[login]
+        if terminal.last:
+            before = len(self.lossy.system.heard)
+            self.sends(terminal)
+            assert len(self.lossy.system.heard) == before
+
+    # ---- the gateway, time, and staff
+
+    @rule(commits=st.integers(1, 2))
+    def will_be_killed(self, commits: int) -> None:
+        """At the first or second commit from here: a message may have been sent, and even answered."""
+        self.commits_left = commits
+
+    @rule(login=logins, reader=readers, book=books)
+    def is_killed_in_a_checkout(self, login: str, reader: str, book: str) -> None:
+        """The message was sent, and the gateway is gone before any answer."""
+        terminal, outcome = self.terminals[login], list[Any]()
+        self.lossy.faults.appendleft("answered late")
+        (piece,) = terminal.session.receive(terminal.seal.sealed(f"11YN{DATE}{' ' * 18}AOHKU|AA{reader}|AB{book}|AC|"))
+        asked = respond(self.services, terminal.session, piece, "10.0.0.7", terminal.upstream)  # type: ignore[arg-type]  # a message
+        Deferred.fromCoroutine(asked).addBoth(outcome.append)
+        self.boot()
+
+    @rule(seconds=st.sampled_from([1, 10, 40, 70, 200]))
+    def time_passes(self, seconds: int) -> None:
+        while seconds > 0:
+            self.wait(min(seconds, 10))
+            seconds -= 10
+            self.delivers()
+
+    def delivers(self) -> None:
+        while rows := self.killable(lambda: self.store.now(self.courier.claim)):
+            for row in rows:
+                failed = self.runs(self.courier.deliver(row))
+                if failed is not None:
+                    failed.trap(Died)
+                    self.boot()
+
+    def killable(self, work: Any) -> Any:
+        try:
+            return work()
+        except Died:
+            self.boot()
+            return ()
+
+    @rule(book=books, reader=st.sampled_from([*READERS, None]))
+    def is_lent_at_the_systems_own_desk(self, book: str, reader: str | None) -> None:
+        """Staff there lend what is in, and take back what is out; the reader is told."""
+        copy = self.lossy.system.books[book]
+        if copy.reader == "" or reader is None:
+            copy.reader = reader or ""
+            self.shown[book] = reader
+
+    @rule()
+    def staff_settle_what_they_are_shown(self) -> None:
+        """They look it up in the local system, tell the reader, and close the row."""
+        self.commits_left = 0
+        for row in self.rows():
+            assert isinstance(row.payload, LocalMessage)
+            if row.state != OutboxState.DEAD:
+                continue
+            if row.send is LocalSend.CHECK_ILS_PAYMENT:
+                key = row.payload.patron, row.payload.transaction
+                self.accepted |= {key} if self.lossy.payments[key] else set()
+            else:
+                self.shown[row.payload.barcode] = self.lossy.system.books[row.payload.barcode].reader or None
+            self.store.now(lambda unit, number=row.id: unit.outbox.close(number, OutboxState.DONE, "looked up", self.now()))
+
+    def rows(self) -> tuple[OutboxRow, ...]:
+        return finished(self.store.read(lambda unit: unit.outbox.rows()))
+
+    def messages(self, *states: OutboxState) -> list[LocalMessage]:
+        """What is unsettled, or in these states."""
+        return [
+            row.payload for row in self.rows() if isinstance(row.payload, LocalMessage) and row.state in (states or UNSETTLED)
+        ]
+
+    # ---- what must be true
+
+    @invariant()
+    def no_payment_is_made_twice(self) -> None:
+        assert max(self.lossy.payments.values(), default=0) <= 1
+
+    @invariant()
+    def a_payment_that_was_taken_is_known_or_shown(self) -> None:
+        """Also while a check waits: that row is shown among the undelivered ones."""
+        shown = {(message.patron, message.transaction) for message in self.messages()}
+        taken = {key for key, number in self.lossy.payments.items() if number}
+        assert self.accepted <= taken
+        assert taken <= self.accepted | shown
+
+    def teardown(self) -> None:
+        """All is quiet for an hour: then both sides see each loan in the same way, or staff are shown the difference."""
+        self.commits_left = 0
+        self.lossy.faults.clear()
+        for _ in range(60):
+            self.wait(60)
+            self.delivers()
+        shown = {message.ordering_key for message in self.messages()}
+        for book, copy in self.lossy.system.books.items():
+            assert copy.reader == (self.shown[book] or "") or key_of_copy(book) in shown, (book, copy, self.shown)
+        self.a_payment_that_was_taken_is_known_or_shown()
+        assert shown == {message.ordering_key for message in self.messages(OutboxState.DEAD)}  # nothing waits for ever
+        self.health.stop()
+        self.store.close()
+        self.engine.dispose()
+
+
+class TwoSidesUndone(TwoSides):
+    """The same where a site has unanswered checkouts undone."""
+
+    undoes = True
+
+
+TestTwoSides = TwoSides.TestCase
+TestTwoSidesUndone = TwoSidesUndone.TestCase
+TestTwoSides.settings = TestTwoSidesUndone.settings = settings(max_examples=40, stateful_step_count=30)
