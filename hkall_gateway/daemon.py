@@ -314,7 +314,7 @@ class Daemon:
         """Returns the operators' site; all of its clients count as unauthenticated."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
-        gauges = Gauges(self.library.agency, self._clock)
+        gauges = Gauges(self.library.agency, self._clock, lambda: [row.agency for row in self.config.partners])
         return ops_site(
             self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
         )

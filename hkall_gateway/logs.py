@@ -48,8 +48,10 @@ PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
 
+# A name that ends in `_env` is followed by the name of a variable or by a complaint about it, never by a secret.
 _NAMED: Final = (
-    r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
+    r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)(?!\w{0,36}_env\b|_hash: must\b)"
+    r"\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
 )
 
 # What may stand inside running text (a traceback, a driver's message): fields of a SIP2 line, XML elements of NCIP,

@@ -166,6 +166,23 @@ def test_harmless_text_stays_as_it_is(text: str) -> None:
     assert scrubbed(text) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "partners[2].secret_env: the environment has no variable 'HKALL_SECRET_LU'",
+        "smtp.password_env: must be text, in quotation marks",
+        "sip2.terminals[0].secret_hash: must be an Argon2id hash, as `hkall-gateway hash-secret` prints it",
+    ],
+)
+def test_an_error_about_the_key_of_a_secret_is_readable(text: str) -> None:
+    assert scrubbed(text) == text
+
+
+@pytest.mark.parametrize("text", ["secret_envelope: 4711", "secret_hash: 4711", "password_environment=4711"])
+def test_a_name_that_only_looks_like_such_a_key_hides_its_value(text: str) -> None:
+    assert "4711" not in scrubbed(text)
+
+
 def test_an_exception_is_logged_with_its_traceback_and_without_its_secrets() -> None:
     stream = listening()
     name, pin = Sensitive("Chan"), "4711"

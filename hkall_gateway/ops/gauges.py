@@ -10,11 +10,13 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from hkall_gateway.desk.rounds import ROUNDS
 from hkall_gateway.edge.metrics import NAMESPACE
 from hkall_gateway.rules.circuit import UP, CircuitState, circuit
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Side
+from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store import partners, rounds
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.queries import cli_lists
@@ -32,12 +34,12 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
     "outbox_depth":               ("partner",               "Messages that wait to be sent."),
     "outbox_oldest_seconds":      ("partner",               "Age of the oldest message that waits."),
     "dead_letters":               ("partner",               "Messages given up, for staff to settle."),
-    "partner_up":                 ("partner",               "1 if the last attempt reached the partner, else 0."),
+    "partner_up":                 ("partner",               "0 if the last attempt did not reach the partner, else 1."),
     "partner_fault":              ("partner",               "1 while it refuses our agency, version or service."),
     "circuit_state":              ("partner",               "0 sending, 1 trying again, 2 resting."),
     "ils_snapshot_age_seconds":   ("",                      "Age of the loaded patron file."),
     "timer_lag_seconds":          ("job",                   "How late a round ran last."),
-    "closure_calendar_days_left": ("",                      "Days until the closure calendar ends."),
+    "closure_calendar_left_seconds": ("",                   "Time until the closure calendar ends; 0 without one."),
     "fill_rate":                  ("",                      "Part of our requests that a lender filled."),
     "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
 }
@@ -48,30 +50,33 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
 class Gauges(Collector):
     """Collects the values that were last read from the database.
 
-    `agency` is ours. The figures of the last month are counted every five minutes and kept in between. Not safe from several
-    threads: `rows` is set and collected in the reactor's thread.
+    `agency` is ours; `partners` returns the agencies of the configured partners, whose gauges are 0 while there is nothing to
+    count. The figures of the last month are counted every five minutes and kept in between. Not safe from several threads:
+    `rows` is set and collected in the reactor's thread.
     """
 
-    def __init__(self, agency: str, now: Callable[[], datetime]) -> None:
-        self._agency, self._now = agency, now
+    def __init__(self, agency: str, now: Callable[[], datetime], partners: Callable[[], Iterable[str]] = tuple) -> None:
+        self._agency, self._now, self._partners = agency, now, partners
         self._counted: Mapping[str, Rows] = {}
         self._counted_at: datetime | None = None
         self.rows: Mapping[str, Rows] = {}
-        """The series of each gauge at the next collection; a gauge without series is left out."""
+        """The series of each gauge at the next collection; none while the database cannot be read."""
 
     def read(self, unit: Unit) -> Mapping[str, Rows]:
         """Return every gauge of GAUGES with all its series."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _of_the_month(unit, now), now
-        return {**_work(unit), **_outbox(unit, now), **_lines(unit, now), **_age(unit, self._agency, now), **self._counted}
+        agencies = tuple(self._partners())
+        found = {**_work(unit), **_outbox(unit, now), **_lines(unit, agencies, now), **_age(unit, self._agency, now)}
+        return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
         """Name the gauges, so that a registry refuses another metric of the same name."""
         return [_family(name, {}) for name in GAUGES]
 
     def collect(self) -> Iterable[Metric]:
-        return [_family(name, series) for name, series in self.rows.items() if series]
+        return [_family(name, series) for name, series in self.rows.items()]
 
 
 def _family(name: str, series: Rows) -> Metric:
@@ -102,8 +107,8 @@ def _alive(depths: Iterable[tuple[str, OutboxState, int, datetime]]) -> set[str]
     return {who for who, state, _, _ in depths if state is not OutboxState.DEAD}
 
 
-def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
-    links: list[CircuitState] = [unit.circuits.one(agency) for agency in unit.circuits.used()]
+def _lines(unit: Unit, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
+    links: list[CircuitState] = [unit.circuits.one(agency) for agency in sorted({*agencies, *unit.circuits.used()})]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
         "partner_fault": {(link.agency,): int(bool(link.fault)) for link in links},
@@ -114,14 +119,32 @@ def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
 def _age(unit: Unit, agency: str, now: datetime) -> Mapping[str, Rows]:
     loaded, last = loading.loaded_at(unit, "patrons"), cli_lists.last_closure(unit, agency)
     return {
-        "ils_snapshot_age_seconds": {(): _seconds(now - loaded)} if loaded else {},
+        "ils_snapshot_age_seconds": {(): _seconds(now - loaded) if loaded else 0},
         "timer_lag_seconds": {(job.name,): job.lag_s(now) for job in rounds.jobs(unit)},
-        "closure_calendar_days_left": {(): _days_left(last, now)} if last else {},
+        "closure_calendar_left_seconds": {(): _seconds_left(last, now) if last else 0},
     }
 
 
-def _days_left(last: date, now: datetime) -> int:
-    return max(0, (last - calendar.civil(now)).days)
+def _seconds_left(last: date, now: datetime) -> int:
+    return max(0, (last - calendar.civil(now)).days) * 86_400
+
+
+_OPEN: Final = tuple(
+    (side, position)
+    for side, positions in ((Side.BORROWING, set(Position) - LENDING | {Position.RETURN_TRANSIT}), (Side.LENDING, LENDING))
+    for position in sorted(positions - FINAL - {Position.NEW})
+)
+"""The positions of open requests on each side."""
+
+
+def _zeros(name: str, agencies: Iterable[str]) -> Rows:
+    """Return what a gauge shows where nothing was counted, so that no panel is without data."""
+    labels = GAUGES[name][0]
+    if labels == "job":
+        return dict.fromkeys(((job,) for job in ROUNDS), 0)
+    if labels == "partner":
+        return dict.fromkeys(((who,) for who in agencies), 0)
+    return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
@@ -130,7 +153,7 @@ def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
     said = partners.answers(unit, now).values()
     decided = sum(one.asked - one.open for one in said)
     return {
-        "fill_rate": {(): sum(one.filled for one in said) / decided} if decided else {},
+        "fill_rate": {(): sum(one.filled for one in said) / decided if decided else 0},
         "lend_borrow_balance": {(who,): lent.get(who, 0) - borrowed.get(who, 0) for who in {*lent, *borrowed}},
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Final
 
 from hkall_gateway import config_mapping
 from hkall_gateway.config.ils import IlsConfig
@@ -30,6 +30,10 @@ def connector_of(name: str) -> Connector:
     return found
 
 
+SYSTEMS: Final = ("sip2", "ncip")
+"""The packaged connectors that ask another system."""
+
+
 class LocalSystemParts:
     """Builds the parts that the [ils] table configures. `verify` compares a PIN with a hash of our own."""
 
@@ -38,6 +42,9 @@ class LocalSystemParts:
         relay, ils = self._health("relay"), self._ils
         self._healths = {"relay": relay, "connector": self._health("connector", relay if ils.connector == "sip2" else None)}
         self.known = LastKnown(self._keep_s)
+        for channel in (["connector"] if ils.connector in SYSTEMS else []) + (["relay"] if ils.relay else []):
+            means.metrics.ils_up.labels(channel).set(1)  # until a call fails
+            means.metrics.ils_login_refused.labels(channel, ils.login).set(0)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
         """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""

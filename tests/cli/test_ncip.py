@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -169,3 +171,31 @@ def test_all_services_are_named_where_none_is_near() -> None:
 def test_wrong_usage_is_exit_2_and_names_what_to_mend(words: tuple[str, ...]) -> None:
     done = run(*words)
     assert (done.exit_code, len(done.output.strip().splitlines())) == (2, 1)
+
+
+def test_a_folder_that_the_user_may_not_read_has_no_document_and_is_no_error(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root's home is for the user of the gateway."""
+    home = tmp_path / "root"
+    home.mkdir(mode=0o700)
+    monkeypatch.chdir(home)
+    with without_access(home):
+        done = run(f"{address}/versions", "LookupVersion", "--from", "HKU", "--to", "CUHK")
+    assert (done.exit_code, "VersionSupported: one" in done.output) == (0, True), done.output
+    assert decode(SEEN[0][0]).service == "LookupVersion"
+
+
+@contextmanager
+def without_access(folder: Path) -> Iterator[None]:
+    """Take away this user's access to a folder; root becomes another user meanwhile."""
+    root = os.geteuid() == 0
+    folder.chmod(0o700 if root else 0)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o700)

@@ -55,7 +55,7 @@ WIRE = {
     "fill_rate":                 set(),
     "decline_total":             {"partner", "reason"},
     "lend_borrow_balance":       {"partner"},
-    "closure_calendar_days_left": set(),
+    "closure_calendar_left_seconds": set(),
     "db_latency_seconds":        {"lane"},
     "log_dropped_total":         set(),
     "reactor_lag_seconds":       set(),

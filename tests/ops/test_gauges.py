@@ -59,6 +59,19 @@ def test_open_requests_are_told_by_side_partner_and_position(library: DeskWorld,
     }
 
 
+def test_gauges_are_zero_where_nothing_was_counted(library: DeskWorld) -> None:
+    quiet = Gauges("HKU", lambda: library.now, lambda: ["CUHK", "LU"])
+    told = look(library, quiet)
+    assert {*told} == {*GAUGES}
+    assert told.pop("partner_up") == {("CUHK",): 1, ("LU",): 1}
+    for name, series in told.items():
+        assert series, name
+        assert {*series.values()} == {0}, name
+    assert {who for (who,) in told["dead_letters"]} == {"CUHK", "LU"}
+    assert {place for _, who, place in told["open_by_position"] if who == "LU"} >= {"REQUESTED", "ON_LOAN", "PAGED", "SHIPPED"}
+    assert {job for (job,) in told["timer_lag_seconds"]} >= {"overdue"}
+
+
 def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     library.now += timedelta(minutes=20)
@@ -86,9 +99,9 @@ def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_comin
     library.go_to("2017-03-02 00:10")
 
     told = look(library, gauges)
-    assert told["timer_lag_seconds"] == {("overdue",): 600}
-    assert told["closure_calendar_days_left"] == {(): 9}
-    assert told["ils_snapshot_age_seconds"] == {}
+    assert {job: lag for job, lag in told["timer_lag_seconds"].items() if lag} == {("overdue",): 600}
+    assert told["closure_calendar_left_seconds"] == {(): 9 * 86400}
+    assert told["ils_snapshot_age_seconds"] == {(): 0}
 
 
 def test_the_month_is_counted_once_in_some_minutes(library: DeskWorld, gauges: Gauges) -> None:
@@ -109,7 +122,7 @@ def test_what_was_read_of_the_database_is_on_the_page(library: DeskWorld, gauges
     gauges.rows = library.store.now(gauges.read)
     shown = page(metrics)
     assert 'hkall_open_by_position{partner="CUHK",position="REQUESTED",side="borrow"} 1.0\n' in shown
-    assert "hkall_fill_rate" not in shown  # no request was decided, so there is no rate
+    assert "hkall_fill_rate 0.0\n" in shown
     assert set(gauges.rows) == set(GAUGES)
 
 
