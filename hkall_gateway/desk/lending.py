@@ -239,4 +239,4 @@ def _lent_last(unit: Unit, ask: PartnerNotice) -> Request | None:
 
 
 def _noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note)
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)

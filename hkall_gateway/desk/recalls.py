@@ -187,7 +187,8 @@ def _late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Re
 
 
 def _answer(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
-    return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again)
+    state: dict[str, Any] = {"position": request.position, "recalled": request.recalled_on is not None}
+    return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again, **state)
 
 
 def _no(unit: Unit, ask: PartnerNotice, why: Reason, now: datetime, request: Request | None = None) -> Refused:

@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
-from hkall_gateway.rules.messages.letters import letter, occasion, rests
+from hkall_gateway.rules.messages.letters import REVOKED_BY, letter, occasion, rests
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
 from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import (
@@ -283,13 +283,20 @@ class Unit(Queries):
             self._connection,
             request=after.id,
             kind=send.value,
-            about=occasion(send, after, before),
+            about=occasion(send, after, before) + self._times_revoked(send, after),
             patron=after.patron,
             state=NoticeState.QUEUED.value,
             made_at=now,
         )
         for (notice,) in fresh:
             self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
+
+    def _times_revoked(self, send: Notification, about: Request) -> str:
+        """Return what tells an occasion from an equal one of the same day, between which another letter revoked the first."""
+        if send not in REVOKED_BY:
+            return ""
+        others = _LETTERS_OF_A_KIND.cells(self._connection, of=about.id, kind=REVOKED_BY[send].value)[0][0]
+        return f" {others}" if others > 1 else ""
 
 
 _BY = tuple(f.name for f in fields(Actor))
@@ -299,6 +306,9 @@ _JOURNAL = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.n
 
 _CHOICE = tuple(f.name for f in fields(Candidate))
 _LISTED = insert_row(CANDIDATES, *_CHOICE)
+_LETTERS_OF_A_KIND = CompiledStatement(
+    select(func.count()).where(NOTICES.c.request == bindparam("of"), NOTICES.c.kind == bindparam("kind"))
+)
 _LETTER_KEPT = update_by_key(NOTICES, ("id",), ("state", "error"))
 _LETTER_LEFT = update_by_key(NOTICES, ("id",), ("state", "error", "sent_at"))
 _STATUS = update_by_key(HOLDINGS, ("agency", "barcode"), ("status",))

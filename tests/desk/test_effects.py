@@ -1,17 +1,25 @@
-"""Whether what a document was answered still stands, for each kind of outcome."""
+"""Whether what a document was answered still stands, for each kind of outcome that the inbox keeps."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hkall_gateway.desk.common.effects import TAKEN_IN, request_of, stands
-from hkall_gateway.desk.messages.results import Cancelled, CheckedIn, CheckedOut, Noted, Paged, Renewed, Requested
+from hkall_gateway.desk import messages
+from hkall_gateway.desk.common import effects
+from hkall_gateway.desk.common.effects import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
+from hkall_gateway.desk.messages.partner_commands import Changed, StatusSet
+from hkall_gateway.desk.messages.results import Cancelled, CheckedIn, CheckedOut, Noted, Paged, Refused, Renewed, Requested
+from hkall_gateway.desk.messages.staff_commands import Done, Recalled
+from hkall_gateway.desk.messages.terminal_commands import AllRenewed
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.rules.messages.json_records import _NAMES
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
 
 P = Position
 NOON = datetime(2017, 3, 9, 4, tzinfo=UTC)
@@ -24,6 +32,12 @@ WITHDRAWN = Cancelled("R1", "P1", "D", "")
 PAGED = Paged("R1", "CUHK", "c-1", C1, "Dune")
 RENEWED = Renewed("R1", C1, "P1", "Dune", DUE, 1)
 OUT = CheckedOut("R1", C1, "P1", "Dune", DUE)
+WIRE: dict[str, Any] = {"wire_agency": "HKU", "wire_id": "R1-1"}
+SENT = Noted("R1", "HKU", "R1-1", C1, position=P.IN_TRANSIT)
+RECALLED = Recalled("R1", C1, DUE, position=P.ON_LOAN, recalled=True)
+NOT_RECALLED = replace(RECALLED, recalled=False)
+CLAIMED = Done("R1", C1, P.ON_LOAN, mark="claimed_on")
+CHANGED = Changed("R1", "D", "d-1", "P1", C1, "A")
 
 
 def at(position: Position, **facts: Any) -> Request:
@@ -75,18 +89,64 @@ ROWS: tuple[tuple[object, Request, bool], ...] = (
     (came("again"),    at(P.RECEIVED),                           False),
     (came("uncollected"), at(P.RETURN_TRANSIT),                  True),
     (came("uncollected"), LOAN,                                  False),
+    (replace(OUT, undone=True), at(P.RECEIVED),                  True),
+    (replace(OUT, undone=True), LOAN,                            False),
     (Noted("R1"),      at(P.CANCELLED),                          True),
+    (SENT,             at(P.IN_TRANSIT, **WIRE),                 True),
+    (SENT,             at(P.CLOSED, **WIRE),                     True),
+    (SENT,             at(P.REQUESTED, **WIRE),                  False),
+    (SENT,             at(P.IN_TRANSIT, wire_agency="HKU", wire_id="R1-2"),              False),
+    (SENT,             at(P.IN_TRANSIT, **WIRE, item_barcode="C2"), False),
+    (RECALLED,         replace(LOAN, recalled_on=DUE),           True),
+    (RECALLED,         LOAN,                                     False),
+    (RECALLED,         replace(LOAN, recalled_on=DUE, due=LATER), False),
+    (RECALLED,         at(P.RETURN_TRANSIT, recalled_on=DUE),    False),
+    (NOT_RECALLED,     LOAN,                                     True),
+    (NOT_RECALLED,     replace(LOAN, recalled_on=DUE),           False),
+    (CLAIMED,          replace(LOAN, claimed_on=DUE),            True),
+    (CLAIMED,          LOAN,                                     False),
+    (replace(CLAIMED, mark=""), LOAN,                            True),
+    (CHANGED,          at(P.REQUESTED, pickup_location="A"),     True),
+    (CHANGED,          at(P.REQUESTED, pickup_location="B"),     False),
+    (CHANGED,          at(P.REQUESTED, pickup_location="A", need_before=DUE), False),
 )
 # fmt: on
 
 
 @pytest.mark.parametrize(("outcome", "request_now", "still"), ROWS, ids=lambda value: type(value).__name__)
 def test_an_outcome_stands_while_nothing_else_has_happened(outcome: object, request_now: Request, still: bool) -> None:
-    assert stands(outcome, request_now) is still
+    assert OF_A_REQUEST[type(outcome)](outcome, request_now) is still
 
 
-def test_only_what_can_be_undone_or_overtaken_is_looked_at() -> None:
-    assert [request_of(one) for one in (PLACED, WITHDRAWN, PAGED, RENEWED, OUT, came("home"), Noted("R1"))] == ["R1"] * 6 + [""]
+def test_a_status_stands_until_another_is_set() -> None:
+    copy = Holding("CUHK", "C1", "b1", "Dune", status="Available On Shelf")
+    assert status_stands(StatusSet(C1, status="Available On Shelf"), copy)
+    assert not status_stands(StatusSet(C1, status="Lost"), copy)
+
+
+def test_of_renewing_all_each_renewal_is_judged_but_those_that_the_lender_has_not_granted() -> None:
+    asked = replace(RENEWED, pending=True)
+    assert effects.parts(AllRenewed((RENEWED, asked), ())) == (RENEWED,)
+
+
+def outcome_types() -> set[type]:
+    """Every record of the desk's messages that can be stored, and so kept for a repeated document, but a refusal."""
+    folder = Path(messages.__path__[0])
+    modules = [import_module(f"{messages.__name__}.{file.stem}") for file in folder.glob("[a-z]*.py")]
+    kinds = {kind for module in modules for kind in vars(module).values() if is_dataclass(kind) and isinstance(kind, type)}
+    return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(messages.__name__)} - {Refused}
+
+
+def test_every_outcome_that_may_be_kept_has_one_judgement() -> None:
+    judged = [*OF_A_REQUEST, *NEVER_UNDONE, StatusSet, AllRenewed]
+    assert sorted(kind.__name__ for kind in judged) == sorted(kind.__name__ for kind in outcome_types())
+
+
+def test_every_judgement_of_a_request_has_a_row_that_stands_and_one_that_does_not() -> None:
+    assert {(type(outcome), still) for outcome, _, still in ROWS} == {
+        (kind, still) for kind in OF_A_REQUEST for still in (True, False)
+    }
+    assert OF_A_REQUEST.keys() >= WITH_THE_COPY
 
 
 def test_every_kind_of_check_in_leaves_the_copy_somewhere() -> None:

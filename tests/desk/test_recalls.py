@@ -55,7 +55,7 @@ def test_r25_a_recall_leaves_minimum_use_and_time_to_return(library: DeskWorld, 
 
     answer = recall(library)
 
-    assert answer == Recalled("R1", ItemKey("CUHK", "C1"), date.fromisoformat(due), loan.due)
+    assert answer == Recalled("R1", ItemKey("CUHK", "C1"), date.fromisoformat(due), loan.due, position=P.ON_LOAN, recalled=True)
     assert library.request().due == date.fromisoformat(due)
 
 
@@ -149,7 +149,7 @@ def test_r24_before_the_loan_a_recall_is_a_note_without_a_letter(library: DeskWo
 
     answer = recall(library)
 
-    assert answer == Recalled("R1", ItemKey("CUHK", "C1"))
+    assert answer == Recalled("R1", ItemKey("CUHK", "C1"), position=position, recalled=True)
     assert (library.request().position, library.request().recalled_on) == (position, date(2017, 3, 1))
     assert library.told() == []
 

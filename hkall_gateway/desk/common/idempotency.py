@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from hkall_gateway.desk.common import effects
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.partner_commands import StatusSet
 from hkall_gateway.desk.messages.results import Refused, Renewed
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.store import inbox
@@ -22,7 +23,7 @@ def once(context: Context, key: InboxKey | None, work: Callable[..., Said], *arg
 
     A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
     lent. Refusals changed no data and are not kept, nor are renewals that the lender is still being asked about: both are
-    decided again. The outcome of renewing all is kept whole.
+    decided again. The outcome of renewing all is kept whole, while each of its renewals stands.
     """
     if key is None:
         return work(context, *args)
@@ -41,13 +42,22 @@ def once(context: Context, key: InboxKey | None, work: Callable[..., Said], *arg
 
 
 def _stands(unit: Unit, outcome: object) -> bool:
-    """Whether a kept outcome still holds. The outcome of an archived request always does: it can no longer be compared."""
-    number = effects.request_of(outcome)
-    request = unit.request(number) if number else None
+    """Whether a kept outcome still holds."""
+    return all(_part_stands(unit, part) for part in effects.parts(outcome))
+
+
+def _part_stands(unit: Unit, outcome: Any) -> bool:
+    """Judge one outcome. That of an archived request always holds: it can no longer be compared."""
+    if type(outcome) in effects.NEVER_UNDONE:
+        return True
+    if isinstance(outcome, StatusSet):
+        return effects.status_stands(outcome, unit.holding(outcome.item))
+    request = unit.request(outcome.request)
     if request is None:
         return True
-    held = unit.requests_with(request.item_barcode, request.item_agency) if request.item else ()
-    return effects.stands(outcome, request) and all(one.id == request.id for one in held)
+    with_copy = type(outcome) in effects.WITH_THE_COPY and request.item is not None
+    held = unit.requests_with(request.item_barcode, request.item_agency) if with_copy else ()
+    return effects.OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)
 
 
 def _settled(outcome: object) -> bool:

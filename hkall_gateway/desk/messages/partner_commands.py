@@ -183,13 +183,15 @@ class ShelvesSeen:
 @record
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The changed request. `patron` is empty where we lend."""
+    """The changed request, with its values after the change. `patron` is empty where we lend."""
 
     request: str
     placed_by: str
     placed_id: str
     patron: str
     item: ItemKey | None
+    pickup_location: str = ""
+    need_before: date | None = None
 
 
 @record
@@ -199,6 +201,7 @@ class StatusSet:
 
     item: ItemKey
     again: bool = False
+    status: str = ""
 
 
 @record

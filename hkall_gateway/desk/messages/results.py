@@ -237,7 +237,10 @@ class Paged:
 @record
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A partner's message was accepted. `late`: it came too late to change the request; `note`: its peculiarity."""
+    """A partner's message was accepted. `late`: it came too late to change the request; `note`: its peculiarity.
+
+    `position`: where the request stands after it; None for messages that are about no position.
+    """
 
     request: str
     wire_agency: str = ""
@@ -245,6 +248,7 @@ class Noted:
     item: ItemKey | None = None
     late: bool = False
     note: str = ""
+    position: Position | None = None
 
 
 Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | Paged | Noted

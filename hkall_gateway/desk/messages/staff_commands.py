@@ -99,6 +99,7 @@ class Recalled:
     """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
 
     If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
+    `position` and `recalled`: where the request stands after it, and whether a recall is in force.
     """
 
     request: str
@@ -108,6 +109,8 @@ class Recalled:
     asked_due: date | None = None
     again: bool = False
     late: bool = False
+    position: Position | None = None
+    recalled: bool = False
 
 
 @record
@@ -116,7 +119,7 @@ class Done:
     """The result of a staff command. `again`: it was done before, with no change.
 
     `due` and `cents` are set where it concerns a date or an amount. `note`: information or an instruction for staff, in
-    English; "" = none.
+    English; "" = none. `mark`: the field of the request that a partner's report has set.
     """
 
     request: str
@@ -127,6 +130,7 @@ class Done:
     due: date | None = None
     cents: int = 0
     note: str = ""
+    mark: str = ""
 
 
 @record

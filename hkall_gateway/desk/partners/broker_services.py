@@ -56,7 +56,7 @@ def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcom
         context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
     else:
         arrival_of(waiting)(context, ask.by, waiting)
-    return noted(waiting)
+    return noted(context.unit.request(waiting.id) or waiting)
 
 
 def _same_or_open(unit: Unit, ask: BrokerCommand) -> Request | None:
@@ -273,7 +273,7 @@ def no(unit: Unit, why: Reason, ask: BrokerCommand, now: datetime, request: Requ
 
 def noted(request: Request) -> Noted:
     """The result of a command that is done, now or before."""
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item)
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, position=request.position)
 
 
 def noted_due(unit: Unit, request: Request) -> Outcome:

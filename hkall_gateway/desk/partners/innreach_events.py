@@ -132,7 +132,7 @@ def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Out
         return _unannounced(context, ask, found)
     if found.position is P.IN_TRANSIT:
         returning.arrive(context, ask.by, found)
-    return noted(found)
+    return noted(context.unit.request(found.id) or found)
 
 
 def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcome:
@@ -140,7 +140,7 @@ def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcom
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
     came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
     returning.arrive(context, ask.by, found, Event.ARRIVE_UNANNOUNCED, **came)
-    return noted(replace(found, item_agency=ask.partner, item_barcode=ask.barcode))
+    return noted(context.unit.request(found.id) or found)
 
 
 def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:

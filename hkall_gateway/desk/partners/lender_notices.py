@@ -245,4 +245,4 @@ def _late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> No
 
 
 def _noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note)
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)

@@ -135,7 +135,7 @@ def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
 def _changed(request: Request) -> Changed:
     placed = (request.placed_by, request.placed_id)
     named = placed if request.side is Side.BORROWING else (request.wire_agency, request.wire_id)
-    return Changed(request.id, *named, request.patron, request.item)
+    return Changed(request.id, *named, request.patron, request.item, request.pickup_location, request.need_before)
 
 
 # ---- shelves
@@ -194,9 +194,9 @@ def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
     if holding is None:
         return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
     if holding.status == ask.status:
-        return StatusSet(ask.item, again=True)
+        return StatusSet(ask.item, again=True, status=ask.status)
     context.unit.set_status(ask.item, ask.status)
-    return StatusSet(ask.item)
+    return StatusSet(ask.item, status=ask.status)
 
 
 # ---- trouble
@@ -212,7 +212,8 @@ def report(context: Context, ask: CopyReport) -> Done | Refused:
     if len(mine) != 1:
         return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, context.now)
     work = losses.claim if ask.command == "claim" else losses.lose
-    return work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
+    said = work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
+    return replace(said, mark="claimed_on" if ask.command == "claim" else "lost_on") if isinstance(said, Done) else said
 
 
 def _has_it(request: Request, ask: CopyReport) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.rules.lifecycle import Notification
@@ -160,6 +161,12 @@ def reason_stands(letter: PatronNotice, request: Request, left: Collection[str])
     """Return whether a letter is still true and may be sent. `left` are the kinds of letters sent about the request."""
     send = Notification(letter.send)
     return not rests(send, request) and LETTERS[send].true_while(letter, request, left)
+
+
+REVOKED_BY: Final[Mapping[Notification, Notification]] = MappingProxyType(
+    {S.LETTER_RECALLED: S.LETTER_RECALL_CANCELLED, S.LETTER_RECALL_CANCELLED: S.LETTER_RECALLED}
+)
+"""Letters that another letter revokes, so that the same occasion may come again on one day."""
 
 
 def occasion(send: Notification, about: Request, before: Request) -> str:
