@@ -167,6 +167,7 @@ class Courier:
         except Unavailable:  # the store has said why
             self._unsure = True
         except Exception:
+            self._unsure = True
             LOG.exception("courier.look_failed")
         finally:
             self._looking, self._looked_s = False, self._clock.seconds()
@@ -176,7 +177,7 @@ class Courier:
     async def _claimed(self) -> tuple[OutboxRow, ...]:
         """Claims and returns the rows that may be sent now; none while stopping.
 
-        First releases rows still claimed in our name after a lost database reply, except those under way.
+        First releases rows still claimed in our name after a failed claim or result, except those under way.
         """
         self._again = False
         if self._unsure:
@@ -192,9 +193,10 @@ class Courier:
     def _delivered(self, result: Any, done: Deferred[None]) -> None:
         del self._under_way[done]
         self._again = True
-        self._look_now()
-        if result is not None:
+        if result is not None:  # its row is released at the next poll, and does not stay claimed until its lease ends
+            self._unsure = True
             LOG.error("courier.bug", trace=result.getTraceback())
+        self._look_now()
 
     def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
         """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""

@@ -53,7 +53,7 @@ from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.edge.secrets import Secrets, WrongPins, tell_nobody
 from hkall_gateway.heartbeat import PAGES, Heartbeat, no_report
 from hkall_gateway.library import library_of, new_request_id
-from hkall_gateway.machine import instance, number, real_time, runs
+from hkall_gateway.machine import free_bytes, instance, number, real_time, runs
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.http_post import AgentPost
@@ -70,7 +70,7 @@ from hkall_gateway.sip2.activity import TerminalLog
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import TerminalFactory
 from hkall_gateway.store import cards, terminal_activity
-from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.connect import database_file, open_engine
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.instances import Instance
@@ -208,7 +208,14 @@ class Daemon:
         written.addErrback(_unless_away)
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, new_request_id, self.library.silent, self._moved)
+        return Unit(connection, new_request_id, self.library.silent, self._moved, self._has_room)
+
+    def _has_room(self) -> bool:
+        """Whether the disk of an SQLite file has more space left than the reserve."""
+        database = self.config.database
+        file = database_file(database.url)
+        free = free_bytes(file.absolute().parent) if file is not None and database.reserve_mb else None
+        return free is None or free >= database.reserve_mb * 1_000_000
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(card, stored.reveal(), pin.reveal())
@@ -314,7 +321,14 @@ class Daemon:
         """Returns the operators' site; all of its clients count as unauthenticated."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
-        gauges = Gauges(self.library.agency, self._clock, lambda: [row.agency for row in self.config.partners])
+        written = (database_file(self.config.database.url), self.config.logs.file)
+        folders = {str(file.absolute().parent): file.absolute().parent for file in written if file is not None}
+        gauges = Gauges(
+            self.library.agency,
+            self._clock,
+            lambda: [row.agency for row in self.config.partners],
+            lambda: {name: free_bytes(folder) for name, folder in folders.items()},
+        )
         return ops_site(
             self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
         )

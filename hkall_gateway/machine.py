@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Set
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 _PR_SET_TIMERSLACK: Final = 29
@@ -57,6 +59,21 @@ def _lines(path: str) -> list[str]:
     with suppress(OSError), open(path, encoding="ascii") as file:
         return file.read().splitlines()[1:]
     return []
+
+
+def address_space() -> int | None:
+    """Return how many bytes of addresses this process may use (RLIMIT_AS), None if there is no limit."""
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if most == resource.RLIM_INFINITY else most
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return the bytes that this process may still write to the disk of `folder`, None if that cannot be asked."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
 
 def may_wake_late(by_ns: int) -> None:

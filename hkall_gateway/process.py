@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import structlog
+from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import globalLogBeginner
 
@@ -26,6 +27,7 @@ from hkall_gateway.edge.endpoints import CannotOpen, NotPassed
 from hkall_gateway.edge.log_console import LogFormat, drawing_on
 from hkall_gateway.heartbeat import ClockBehind, FileTaken, NameTaken
 from hkall_gateway.service_manager import READY, STOPPING, ServiceManager
+from hkall_gateway.store.engine.db_errors import Unavailable, name_of
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 from hkall_gateway.wiring.serving import Serving
 
@@ -147,6 +149,8 @@ async def _live(
     except Exception as error:
         if isinstance(error, (CannotOpen, ClockBehind, FileTaken, NameTaken)):
             LOG.error("daemon.not_started", why=str(error))
+        elif isinstance(error, (Unavailable, OperationalError)):
+            LOG.error("daemon.not_started", why=f"the database: {name_of(error)}")
         else:
             LOG.exception("daemon.not_started")
         if daemon is not None:

@@ -76,6 +76,11 @@ class DatabaseConfig(Strict):
 
     url: DatabaseUrl = Field(description="sqlite:///file or postgresql+psycopg://user@host/db")
     batch_units: Natural = Field(default=256, description="messages that share one durable commit at most; 1 = one each")
+    reserve_mb: int = Field(
+        default=100,
+        ge=0,
+        description="SQLite: with less free space on its disk (MB) new requests are refused, returns and loans go on; 0 = off",
+    )
     statement_timeout_s: Seconds = Field(default=15.0, description="PostgreSQL: time limit of one statement")
     lock_timeout_s: Seconds = Field(default=2.0, description="PostgreSQL: time limit for waiting on another gateway's lock")
     idle_timeout_s: Seconds = Field(

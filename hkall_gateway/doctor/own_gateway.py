@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +29,7 @@ from hkall_gateway.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, 
 from hkall_gateway.start_checks.table import CHECKS, find_faults
 from hkall_gateway.wiring.serving import Serving
 
-PLAN: Final = ("config", "files", "database", "revision", "disk", "timezone", "ports", "certificate", "gateways")
+PLAN: Final = ("config", "files", "database", "revision", "integrity", "disk", "timezone", "ports", "certificate", "gateways")
 UNLOOKED: Final = tuple(check for check in CHECKS if check is not check_free)
 """The start checks that doctor does not make itself: it also says which program answers at a port."""
 UNREMARKABLE: Final[Mapping[str, str]] = {
@@ -62,6 +64,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) ->
         judge_file(sheet, file, wanted)
     start = Start(here.path, config, here.policy, here.instance, here.number, tools.means.clock(), here.runs)
     found = await database.seen(sheet, tools)
+    await database.sound(sheet, tools)
     disks(sheet, folders(config, here))
     zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])
     await _ports(sheet, tools, here, runs(tools, here, found))
@@ -152,13 +155,28 @@ def disks(sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[in
     for place in places:
         try:
             free = usage(place)[2]
-        except OSError:  # the table of start checks says it
+            if os.statvfs(place).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            _ask_disk(place)
+        except FileNotFoundError:  # the table of start checks says it
+            continue
+        except OSError as bad:
+            sheet.fail("disk", f"{place}: {bad.strerror}", database.FAILING, str(place))
             continue
         note = sheet.fail if free < TOO_FEW_BYTES else sheet.warn if free < SCARCE_BYTES else None
         if note:
             note("disk", f"{place}: {free / 1e6:,.0f} MB free", about=str(place))
         else:
             sheet.ok("disk", f"{place}: {free / 1e9:,.1f} GB free", about=str(place))
+
+
+def _ask_disk(place: Path) -> None:
+    """Raise OSError if the disk of a folder fails: one that is gone still tells its size. Writes nothing of ours."""
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:

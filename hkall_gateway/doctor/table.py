@@ -33,6 +33,8 @@ ROWS: Final = (
         "Make it with `hkall-gateway db upgrade`, or start the server that `[database] url` names."),
     Check("revision", (GATEWAY,), "compares the schema revision of the database with that of this program",
         "Run `hkall-gateway db upgrade`; where the database is newer, install that version of the program."),
+    Check("integrity", (GATEWAY,), "reads every page and index of an SQLite file (PRAGMA integrity_check)",
+        "Stop the gateway, keep a copy of the file, and restore the last backup: `hkall-gateway restore FILE --force`."),
     Check("disk", (GATEWAY,), "checks the free space on the disks of the database, the log and the archive",
         "Free some space, or move the file to another disk: without space no message can be answered."),
     Check("timezone", (GATEWAY,), "loads the time zones that are configured",

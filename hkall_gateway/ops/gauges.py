@@ -34,12 +34,14 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
     "outbox_depth":               ("partner",               "Messages that wait to be sent."),
     "outbox_oldest_seconds":      ("partner",               "Age of the oldest message that waits."),
     "dead_letters":               ("partner",               "Messages given up, for staff to settle."),
+    "outbox_unreadable":          ("partner",               "Unsent messages that this version cannot read."),
     "partner_up":                 ("partner",               "0 if the last attempt did not reach the partner, else 1."),
     "partner_fault":              ("partner",               "1 while it refuses our agency, version or service."),
     "circuit_state":              ("partner",               "0 sending, 1 trying again, 2 resting."),
     "ils_snapshot_age_seconds":   ("",                      "Age of the loaded patron file."),
     "timer_lag_seconds":          ("job",                   "How late a round ran last."),
     "closure_calendar_left_seconds": ("",                   "Time until the closure calendar ends; 0 without one."),
+    "disk_free_bytes":            ("folder",                "Free space where database and log are written."),
     "fill_rate":                  ("",                      "Part of our requests that a lender filled."),
     "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
 }
@@ -51,16 +53,27 @@ class Gauges(Collector):
     """Collects the values that were last read from the database.
 
     `agency` is ours; `partners` returns the agencies of the configured partners, whose gauges are 0 while there is nothing to
-    count. The figures of the last month are counted every five minutes and kept in between. Not safe from several threads:
-    `rows` is set and collected in the reactor's thread.
+    count; `free` returns the free bytes of each folder in which the gateway writes, None for unknown. The figures of the last
+    month are counted every five minutes and kept in between. Not safe from several threads: `rows` is set and collected in the
+    reactor's thread.
     """
 
-    def __init__(self, agency: str, now: Callable[[], datetime], partners: Callable[[], Iterable[str]] = tuple) -> None:
-        self._agency, self._now, self._partners = agency, now, partners
+    def __init__(
+        self,
+        agency: str,
+        now: Callable[[], datetime],
+        partners: Callable[[], Iterable[str]] = tuple,
+        free: Callable[[], Mapping[str, int | None]] = dict,
+    ) -> None:
+        self._agency, self._now, self._partners, self._free = agency, now, partners, free
         self._counted: Mapping[str, Rows] = {}
         self._counted_at: datetime | None = None
         self.rows: Mapping[str, Rows] = {}
         """The series of each gauge at the next collection; none while the database cannot be read."""
+
+    def stalled(self, unit: Unit) -> frozenset[str]:
+        """Return the channels that do not move now."""
+        return unit.outbox.stalled(self._now())
 
     def read(self, unit: Unit) -> Mapping[str, Rows]:
         """Return every gauge of GAUGES with all its series."""
@@ -69,6 +82,7 @@ class Gauges(Collector):
             self._counted, self._counted_at = _of_the_month(unit, now), now
         agencies = tuple(self._partners())
         found = {**_work(unit), **_outbox(unit, now), **_lines(unit, agencies, now), **_age(unit, self._agency, now)}
+        found |= _disks(self._free())
         return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
@@ -100,6 +114,7 @@ def _outbox(unit: Unit, now: datetime) -> Mapping[str, Rows]:
         "outbox_depth": {(who,): count for who, state, count, _ in depths if state is OutboxState.WAITING},
         "dead_letters": {(who,): count for who, state, count, _ in depths if state is OutboxState.DEAD},
         "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in living.items()},
+        "outbox_unreadable": {(who,): count for who, count in unit.outbox.set_aside().items()},
     }
 
 
@@ -144,7 +159,13 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
         return dict.fromkeys(((job,) for job in ROUNDS), 0)
     if labels == "partner":
         return dict.fromkeys(((who,) for who in agencies), 0)
+    if labels == "folder":
+        return {}
     return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
+
+
+def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
+    return {"disk_free_bytes": {(folder,): size for folder, size in free.items() if size is not None}}
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:

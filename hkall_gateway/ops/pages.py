@@ -15,6 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.unit import Unit
@@ -30,6 +31,8 @@ class HttpPage:
 
 
 EVERY_S: Final = 0.1
+READY_S: Final = 1.5
+"""A database that does not answer within this time is not ready: load balancers wait for two seconds."""
 METRICS_EVERY_S: Final = 0.5
 """Shortest time between two pages, and between two of /metrics in one format: 1,900 lines hold up the main loop for 15 ms."""
 
@@ -97,25 +100,42 @@ class HealthPage(resource.Resource):
 
 
 class Ready(resource.Resource):
-    """The database answers and takes writes, and the endpoints are open; 503 while they are not."""
+    """The database answers and takes writes, and the endpoints are open; 503 while they are not.
 
-    def __init__(self, store: Store, listening: Callable[[], bool], writable: Callable[[], bool], clock: Clock) -> None:
+    Names channels that do not move: they are no reason to send terminals elsewhere.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stalled: Callable[[Unit], frozenset[str]],
+        listening: Callable[[], bool],
+        writable: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._listening, self._writable = store, listening, writable
+        self._store, self._stalled, self._listening, self._writable = store, stalled, listening, writable
+        self._within = Timeout(clock, READY_S)
         self._page = CachedPage(self._answer, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         return _later(request, self._page())
 
+    async def _asked(self) -> frozenset[str]:
+        stalled = await self._store.read(self._stalled)
+        await self._store.run(_nothing)
+        return stalled
+
     async def _answer(self) -> HttpPage:
+        stalled: frozenset[str] = frozenset()
         try:
-            await self._store.read(Unit.request, "")
-            await self._store.run(_nothing)
+            stalled = await self._within.run(self._asked())
             missing = [] if self._writable() else ["database"]
             missing += [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
         text = "not ready: " + ", ".join(missing) if missing else "ready"
+        text += f"\nno message leaves for: {', '.join(sorted(stalled))}" if stalled else ""
         return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
@@ -173,6 +193,6 @@ def ops_site(
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
-    root.putChild(b"readyz", Ready(store, listening, writable, reactor))
+    root.putChild(b"readyz", Ready(store, gauges.stalled, listening, writable, reactor))
     root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
     return BoundedSite(root, bounds, reactor)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 UP, DOWN = "up", "down"
+STALLED = "stalled"
+"""The state of a channel for people: it counts as up, and yet messages that are due do not leave. It is not stored."""
 LONGEST_REST_S = 900
 """The longest interval between two tries at a partner that rejects us: peers lock out a client that keeps sending wrong
 secrets.

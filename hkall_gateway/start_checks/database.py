@@ -21,9 +21,11 @@ from hkall_gateway.start_checks.faults import Effect, Start, StartFault
 from hkall_gateway.start_checks.files import database_file, effective_access
 from hkall_gateway.store import revisions
 from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.db_errors import is_disk_error
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.tables import INSTANCES, PATRONS
 
+DISK: Final = "free space on its disk, or look at why it fails (dmesg)"
 SERVER: Final = "start the server that [database] url names, or correct the URL"
 
 
@@ -37,17 +39,26 @@ class DatabaseState:
     patrons: int = 0
 
 
-def looked_at(database: DatabaseConfig) -> DatabaseState | str:
-    """Return the database's contents, or the reason why it cannot be opened, as text. It is not changed, and not made."""
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Why a database cannot be read. `disk_fails`: its disk is full, fails or takes no writes."""
+
+    why: str
+    disk_fails: bool = False
+
+
+def looked_at(database: DatabaseConfig) -> DatabaseState | Unopened:
+    """Return the database's contents, or the reason why it cannot be opened. It is not changed, and not made."""
     file = database_file(database)
     if file is not None and not os.path.isfile(file):
-        return f"{file}: there is no such file"
+        return Unopened(f"{file}: there is no such file")
     try:
         return _read(database)
     except ModuleNotFoundError as missing:
-        return f"{shown(database)}: {missing}: pip install 'hkall-gateway[postgres]'"
+        return Unopened(f"{shown(database)}: {missing}: pip install 'hkall-gateway[postgres]'")
     except SQLAlchemyError as bad:
-        return f"{shown(database)}: {' '.join(str(getattr(bad, 'orig', None) or bad).split())}"[:300]
+        why = f"{shown(database)}: {' '.join(str(getattr(bad, 'orig', None) or bad).split())}"[:300]
+        return Unopened(why, is_disk_error(bad))
 
 
 def check_database(start: Start) -> Iterator[StartFault]:
@@ -59,12 +70,12 @@ def check_database(start: Start) -> Iterator[StartFault]:
         return
     file = database_file(start.config.database)
     if file is None:
-        yield StartFault("database", "database.url", found, SERVER)
+        yield StartFault("database", "database.url", found.why, SERVER)
     elif not os.path.exists(file) and effective_access(file.absolute().parent, os.X_OK):
-        yield StartFault("database", "database.url", found, f"run `{_upgrade(start)}`", Effect.PENDING)
+        yield StartFault("database", "database.url", found.why, f"run `{_upgrade(start)}`", Effect.PENDING)
     elif effective_access(file, os.R_OK):
         remedy = "name an SQLite file of this program, or restore the last backup (hkall-gateway restore)"
-        yield StartFault("database", "database.url", found, remedy)
+        yield StartFault("database", "database.url", found.why, DISK if found.disk_fails else remedy)
 
 
 def own_processes(start: Start) -> Sequence[int]:
@@ -145,11 +156,11 @@ def _engine(database: DatabaseConfig) -> Engine:
     file = database_file(database)
     if file is None:
         return open_engine(database.url, database.limits())
-    connect: Callable[[], object] = _read_only(file)
+    connect: Callable[[], object] = read_only(file)
     return create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
 
 
-def _read_only(file: Path) -> Callable[[], object]:
+def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
     """Return a function that opens a SQLite file read-only.
 
     If the -wal and -shm files are not both present, no process has the database open; it is then opened as immutable,

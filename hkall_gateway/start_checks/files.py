@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.engine import make_url
-
 from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.start_checks.faults import Effect, Start, StartFault, endpoints
+from hkall_gateway.store.engine import connect
 
 LEAST_BYTES: Final = 1_000_000
 """Free space without which a gateway does not start: its first transaction would fail."""
@@ -27,8 +26,7 @@ def effective_access(path: Path, mode: int) -> bool:
 
 def database_file(database: DatabaseConfig) -> Path | None:
     """Return the file of an SQLite database; None for one in memory and for a server."""
-    url = make_url(database.url)
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:") else None
+    return connect.database_file(database.url)
 
 
 def check_written(start: Start, access: Access = effective_access) -> Iterator[StartFault]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, true, update
 
 from hkall_gateway.rules.circuit import CircuitState
@@ -19,8 +20,15 @@ from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxSta
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.store.engine.locks import try_channels
 from hkall_gateway.store.partner_circuit import circuit_of
-from hkall_gateway.store.queries.outbox_queries import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
+from hkall_gateway.store.queries.outbox_queries import DUE, DUE_LINES, NEXT, STALLED, UNDER_WAY, Room
 from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
+
+SET_ASIDE_S: Final = 60
+"""Seconds for which a row that cannot be read does not use up room of its channel. A gateway of a newer version may read it."""
+UNREADABLE: Final = "this version of the program cannot read it"
+STALLED_S: Final = 300
+"""Seconds after which a due message that does not leave, on a channel without answers, is a fault: some polls and one try."""
+LOG = structlog.get_logger()
 
 WAITING: Final = (OutboxState.WAITING, OutboxState.UNSURE)
 Payload = PartnerMessage | PatronNotice | LocalMessage
@@ -64,7 +72,7 @@ class Attempt:
 
 
 class NewerRow(Exception):
-    """A row written by a newer version of the program: an unknown kind of message, or an unknown field."""
+    """A row that cannot be read: a newer version wrote an unknown kind of message or field, or the row is spoilt."""
 
 
 def _always(_link: CircuitState, _under_way: int) -> int:
@@ -101,14 +109,13 @@ class Outbox:
         Channels that have waited longest go first. Of each channel at most `room(link, under_way)` rows are taken; `under_way`
         is the number in delivery on it by all gateways together. A row with an expired lease belonged to a gateway that died;
         it is claimed again, marked as possibly delivered, unless this gateway still has it `in_hand`. Rows that only a newer
-        version of the program can read are left to that version, and use up room of their channel.
+        version of the program can read, or none, are set aside for SET_ASIDE_S seconds: the others of their channel go on.
         """
         taken: list[tuple[OutboxRow, str]] = []
         for line, most in self._rooms(room, now):
             if len(taken) < limit:
-                found = DUE.rows(self._connection, of=line, now=now, most=min(most, limit - len(taken)))
-                ours = ((_understood(r), r["claimed_by"]) for r in found if r["id"] not in in_hand)
-                taken += [(row, before) for row, before in ours if row]
+                found = self._due(line, now, min(most, limit - len(taken)))
+                taken += [(row, before) for row, before in found if row.id not in in_hand]
         if not taken:
             return ()
         self.interrupted([row.id for row, before in taken if before], now)
@@ -116,9 +123,26 @@ class Outbox:
         _LEASE.write_all(self._connection, [{"number": row.id, "who": instance, "until": until} for row, _ in taken])
         return tuple(row for row, _ in taken)
 
+    def _due(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
+        """Return the due rows of a channel, each with the gateway that had claimed it; set those aside that cannot be read."""
+        while True:
+            found = DUE.rows(self._connection, of=line, now=now, most=most)
+            read = [(_understood(row), row["claimed_by"]) for row in found]
+            unreadable = [row["id"] for row, (understood, _) in zip(found, read, strict=True) if understood is None]
+            if not unreadable:
+                return [(row, before) for row, before in read if row]
+            LOG.warning("outbox.unreadable", channel=line, rows=unreadable)
+            later = {"next_at": now + timedelta(seconds=SET_ASIDE_S), "last_error": UNREADABLE}
+            self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(unreadable)).values(**later))
+
     def under_way(self, now: datetime) -> Mapping[str, int]:
         """Return the number of rows of each channel that any gateway has leased now."""
         return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
+
+    def stalled(self, now: datetime) -> frozenset[str]:
+        """Return the channels that do not move although nothing is known against them: an error of ours, not of the partner."""
+        since = now - timedelta(seconds=STALLED_S)
+        return frozenset(line for (line,) in STALLED.cells(self._connection, since=since))
 
     def held_by(self, instance: str) -> int:
         """Return the number of rows that a gateway has claimed."""
@@ -277,7 +301,7 @@ class Outbox:
     # ---- queries
 
     def row(self, number: int) -> OutboxRow | None:
-        """Return one row in any state. Raises NewerRow, as `rows` does."""
+        """Return one row in any state. Raises NewerRow if it cannot be read."""
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
@@ -297,7 +321,7 @@ class Outbox:
     ) -> tuple[OutboxRow, ...]:
         """Return rows in these states, oldest first; of one partner, of one request, or with this text in the last error.
 
-        At most `most` rows with a number above `after`.
+        At most `most` rows with a number above `after`; those that cannot be read are left out.
         """
         # Not plain `id`: the database would scan the whole table in its order.
         number = OUTBOX.c.id + 0
@@ -309,7 +333,23 @@ class Outbox:
         apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
         asked = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
         found = (self._connection.execute(question).mappings() for question in asked)
-        return tuple(sorted((_row(r) for each in found for r in each), key=lambda row: row.id))[:most]
+        read = (_understood(r, claimed=0) for each in found for r in each)
+        return tuple(sorted((row for row in read if row), key=lambda row: row.id))[:most]
+
+    def unreadable(self) -> tuple[tuple[int, str], ...]:
+        """Return the number and the channel of each waiting row that cannot be read."""
+        question = select(OUTBOX).where(IS_WAITING).order_by(OUTBOX.c.id)
+        return tuple((r["id"], r["line"]) for r in self._connection.execute(question).mappings() if not _understood(r))
+
+    def set_aside(self) -> Mapping[str, int]:
+        """Return the number of rows of each channel that `claim` could not read."""
+        line = OUTBOX.c.line
+        counted = select(line, func.count()).where(IS_WAITING, OUTBOX.c.last_error == UNREADABLE).group_by(line)
+        return dict(map(tuple, self._connection.execute(counted)))
+
+    def request_of(self, number: int) -> str:
+        """Return the request that a row is about, also of one that cannot be read; "" for none."""
+        return str(self._connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == number)).scalar() or "")
 
     def next_due(self) -> datetime | None:
         """Return the time of the courier's next work: when the first row of a key is due and its channel does not rest."""
@@ -336,10 +376,10 @@ def _way(payload: Payload) -> tuple[OutboxKind, str, str]:
     return OutboxKind.NCIP, payload.partner, payload.request
 
 
-def _understood(found: Any) -> OutboxRow | None:
-    """Return the row as a claimed one; None if a newer version wrote it."""
+def _understood(found: Any, claimed: int = 1) -> OutboxRow | None:
+    """Return the row, as a claimed one by default; None if it cannot be read."""
     try:
-        return _row(found, claimed=1)
+        return _row(found, claimed)
     except NewerRow:
         return None
 
@@ -364,7 +404,9 @@ def _payload_of(found: Any) -> tuple[Notification | LocalSend, Payload]:
         kind = LocalSend if found["kind"] == OutboxKind.ILS else Notification
         return kind(found["send"]), from_json(found["payload"])
     except (KeyError, TypeError, ValueError):
-        raise NewerRow(f"row {found['id']} of the outbox was written by a newer version of this program") from None
+        raise NewerRow(
+            f"row {found['id']} of the outbox is spoilt, or was written by a newer version of this program"
+        ) from None
 
 
 _TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")

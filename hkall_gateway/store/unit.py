@@ -29,6 +29,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store.changed_fields import BLANK, NAMES, changed_fields, facts_of, redacted, with_facts
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
+from hkall_gateway.store.engine.db_errors import NearlyFull
 from hkall_gateway.store.engine.locks import LockSet, take
 from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.journal_entry import JournalEntry, nobody_listens
@@ -57,11 +58,20 @@ NO_PERSON: Final[Mapping[str, Any]] = {
 """The columns of a request that identify the borrower, with their values after anonymisation."""
 
 
+ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
+"""The first positions of what patrons and partners ask for."""
+
+
+def always() -> bool:
+    """Return True: the disk of a server, or of a command, is not looked at."""
+    return True
+
+
 class Unit(Queries):
     """The reads and writes of one transaction; `moves` are its journal lines so far.
 
     `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` is called with the
-    journal lines after the commit.
+    journal lines after the commit; `has_room` says whether the disk has room for new requests.
     """
 
     def __init__(
@@ -70,9 +80,10 @@ class Unit(Queries):
         new_id: Callable[[], str],
         silent: frozenset[Notification] = frozenset(),
         listen: Callable[[Sequence[JournalEntry]], None] = nobody_listens,
+        has_room: Callable[[], bool] = always,
     ) -> None:
         super().__init__(connection)
-        self._new_id, self._silent, self._listen = new_id, silent, listen
+        self._new_id, self._silent, self._listen, self._has_room = new_id, silent, listen, has_room
         self.moves: list[JournalEntry] = []
         self.outbox = Outbox(connection)
         self.circuits = CircuitRepository(connection)
@@ -80,7 +91,12 @@ class Unit(Queries):
     # ---- changes
 
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
-        """Create a request, with its first position, and a number if it has none. The only place that inserts a request."""
+        """Create a request, with its first position, and a number if it has none. The only place that inserts a request.
+
+        Raises NearlyFull for a request that somebody asks for now; a copy that is here already is always taken in.
+        """
+        if request.position in ASKED_FOR and not self._has_room():
+            raise NearlyFull("the disk of the database is nearly full")
         if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
         born = replace(

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
@@ -19,7 +20,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.store.engine.database import Store
-from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.store.engine.deadline import Undecided
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
@@ -82,8 +83,11 @@ class DeskBridge:
         self._waiting: set[Future[Any]] = set()
 
     def read(self, work: Callable[..., T], *args: Any) -> T:
-        with self.waiting():
-            connected = Immediate(self._own_engine, self._make_unit)
+        try:
+            with self.waiting():
+                connected = Immediate(self._own_engine, self._make_unit)
+        except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
+            raise unavailable(error) from error
         with closing(connected) as own:
             return finished(own.read(work, *args))
 

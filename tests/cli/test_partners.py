@@ -79,15 +79,31 @@ def test_one_row_is_shown_with_its_tries_its_document_and_what_would_follow(conf
     assert "the next lender is asked" in done.stdout
 
 
-@pytest.mark.parametrize("words", [("list",), ("show", "1"), ("retry", "1")])
+@pytest.mark.parametrize("words", [("show", "1"), ("retry", "1")])
 def test_what_a_newer_version_wrote_is_for_the_newer_version_to_show(config: Path, words: tuple[str, ...]) -> None:
-    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
-    with engine.connect() as line:
-        line.exec_driver_sql("UPDATE outbox SET send = 'tell_lender_of_tomorrow'")
-    engine.dispose()
+    _spoil(config)
     done = run(config, "outbox", *words)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "row 1 of the outbox was written by a newer version of this program: use that one here too\n"
+    assert done.stderr == "row 1 of the outbox is spoilt, or was written by a newer version of this program\n"
+
+
+def test_the_list_counts_rows_that_cannot_be_read_and_one_can_be_dropped(config: Path) -> None:
+    _spoil(config)
+    done = run(config, "outbox", "list")
+    assert done.exit_code == 0
+    assert done.stderr == "this version of the program cannot read 1 more: 1\n"
+    assert run(config, "outbox", "drop", "1", "--reason", "spoilt").exit_code == 0
+    assert run(config, "outbox", "list").stderr == ""
+    number = listed(config, "requests", "list")[0]["id"]
+    (line,) = [one for one in listed(config, "requests", "trace", number) if one["event"] == "OUTBOX_DROPPED"]
+    assert "spoilt" in str(line)
+
+
+def _spoil(config: Path) -> None:
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
+    with engine.connect() as line:
+        line.exec_driver_sql("UPDATE outbox SET send = 'tell_lender_of_tomorrow', state = 'waiting'")
+    engine.dispose()
 
 
 def test_no_secret_is_shown(config: Path) -> None:

@@ -13,13 +13,14 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.clock import now
-from hkall_gateway.doctor import own_gateway
+from hkall_gateway.doctor import database, own_gateway
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import INSTANCES, PATRONS
 from tests.doctor.conftest import INSTANCE, SITE, Authority, Site, finding, status
 from tests.ports import free_ports
+from tests.small_disk import mounted
 
 LISTENS = '\n[smtp]\nfrom = "lending@lib.example.hk"\n\n[ncip]\nlisten = [{}]\n'
 
@@ -137,6 +138,47 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path, free: int, word: str) -> Non
     sheet = Sheet("gateway", own_gateway.PLAN, lambda: 0.0, 10)
     own_gateway.disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
     assert finding(sheet, "disk").status.value == word
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_full_one_or_a_missing_database(site: Site, tmp_path: Path) -> None:
+    with mounted(tmp_path, 16) as disk:
+        site.write(base=SITE.replace("sqlite:///hkall.db", f"sqlite:///{disk.folder}/hkall.db"))
+        engine = open_engine(f"sqlite:///{disk.folder}/hkall.db")
+        schema.upgrade(engine)
+        engine.dispose()
+        disk.shut_down()
+        sheet = site.examine("gateway")
+    for check in ("database", "disk"):
+        assert finding(sheet, check).status.value == "fail"
+        assert "dmesg" in finding(sheet, check).advice
+
+
+def test_a_spoilt_page_of_the_database_is_found(site: Site) -> None:
+    file = ready(site)
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'terminal_activity'").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    assert finding(site.examine("gateway"), "integrity").status.value == "ok"
+    with file.open("r+b") as opened:
+        opened.seek((root - 1) * size)
+        opened.write(b"\xff" * size)
+    found = finding(site.examine("gateway"), "integrity")
+    assert found.status.value == "fail"
+    assert "restore" in found.advice
+
+
+def test_a_database_too_large_to_be_read_in_time_is_warned_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(site)
+
+    async def late(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(database, "_checked", late)
+    found = finding(site.examine("gateway"), "integrity")
+    assert found.status.value == "warn"
+    assert "PRAGMA integrity_check" in found.advice
 
 
 def test_a_folder_that_is_not_there_fails(site: Site) -> None:

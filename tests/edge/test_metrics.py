@@ -31,6 +31,8 @@ WIRE = {
     "outbox_depth":              {"partner"},
     "outbox_oldest_seconds":     {"partner"},
     "dead_letters":              {"partner"},
+    "outbox_unreadable":         {"partner"},
+    "disk_free_bytes":           {"folder"},
     "gateways":                  {"state"},
     "partner_up":                {"partner"},
     "partner_fault":             {"partner"},

@@ -111,6 +111,22 @@ def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) 
     assert errors == []
 
 
+def test_not_ready_within_two_seconds_when_the_database_does_not_answer() -> None:
+    clock: Any = Clock()
+    protocol = made(SlowStore(), clock=clock).buildProtocol(None)  # type: ignore[no-untyped-call]
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    protocol.makeConnection(transport)
+    protocol.dataReceived(b"GET /readyz HTTP/1.0\r\n\r\n")
+    assert transport.value() == b""
+    clock.advance(2)
+    assert transport.value().startswith(b"HTTP/1.0 503")
+
+
+def test_ready_names_the_channels_that_do_not_move() -> None:
+    store = Store(gauges=frozenset({"PolyU", "CUHK"}))
+    assert get("/readyz", store) == (200, "ready\nno message leaves for: CUHK, PolyU\n")
+
+
 def test_not_ready_without_the_database() -> None:
     assert get("/readyz", Store(broken=True)) == (503, "not ready: database\n")
 

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
+from structlog.testing import capture_logs
 
+from hkall_gateway.rules.circuit import DOWN, CircuitState, after_reply
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.rules.stored_words import OutboxState
+from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.engine.compiled import flush
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.outbox import SET_ASIDE_S, OutboxRow
 from hkall_gateway.store.tables import LINKS, OUTBOX
 from hkall_gateway.store.unit import Unit
 from tests import databases
@@ -76,6 +79,48 @@ def test_what_a_newer_version_wrote_is_left_to_it_and_stops_nothing_else(store: 
     assert _claim(store, now) == [2, 3]
     assert store.now(lambda unit: unit.outbox.row_state(1)) == ("waiting", 0)
     assert store.now(lambda unit: unit.outbox.held_by("gw1")) == 2
+
+
+def test_spoilt_rows_are_set_aside_and_the_others_of_their_channel_leave(store: Immediate, now: datetime) -> None:
+    _filled(store, now, *((f"R{number}", "CUHK") for number in range(12)))
+    spoil = OUTBOX.update().where(OUTBOX.c.id <= 5).values(payload="{spoilt")
+    store.now(lambda unit: unit.execute(spoil))
+    with capture_logs() as logs:
+        assert [row.id for row in store.now(_four_of_each, now)] == [6, 7, 8, 9]
+    assert {number for line in logs for number in line["rows"]} == {1, 2, 3, 4, 5}
+    assert {(line["event"], line["channel"]) for line in logs} == {("outbox.unreadable", "CUHK")}
+    assert store.now(lambda unit: unit.outbox.set_aside()) == {"CUHK": 5}
+    assert [row.id for row in store.now(lambda unit: unit.outbox.rows())] == [6, 7, 8, 9, 10, 11, 12]
+    assert store.now(lambda unit: unit.outbox.unreadable()) == tuple((number, "CUHK") for number in range(1, 6))
+    with capture_logs() as logs:
+        _claim(store, now + timedelta(seconds=SET_ASIDE_S))
+    assert logs
+
+
+def _four_of_each(unit: Unit, now: datetime) -> tuple[OutboxRow, ...]:
+    return unit.outbox.claim(now, "gw1", LEASE_S, 100, lambda _link, under_way: 4 - under_way)
+
+
+@pytest.mark.parametrize(
+    ("due_s", "heard_s", "is_stalled"), [(300, None, True), (299, None, False), (300, 300, True), (300, 299, False)]
+)
+def test_a_channel_is_stalled_when_a_due_message_does_not_leave_and_nobody_answers(
+    store: Immediate, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
+) -> None:
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK")])
+    if heard_s is not None:
+        store.now(lambda unit: unit.circuits.keep(after_reply(CircuitState("CUHK"), now - timedelta(seconds=heard_s))))
+    _filled(store, now - timedelta(seconds=due_s), ("R1", "CUHK"))
+    assert _claim(store, now) == [1]  # also while a gateway has it
+    assert store.now(lambda unit: unit.outbox.stalled(now)) == ({"CUHK"} if is_stalled else set())
+
+
+def test_a_channel_that_is_down_or_rests_is_not_stalled(store: Immediate, now: datetime) -> None:
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK"), Partner("PolyU", "PolyU")])
+    _filled(store, now - timedelta(hours=1), ("R1", "CUHK"), ("R1", "PolyU"))
+    store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN)))
+    store.now(lambda unit: unit.circuits.keep(CircuitState("PolyU", rests_until=now)))
+    assert store.now(lambda unit: unit.outbox.stalled(now)) == set()
 
 
 def test_a_lane_leaves_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:

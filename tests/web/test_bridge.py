@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, event, insert, select
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 from werkzeug.exceptions import GatewayTimeout
@@ -61,6 +62,18 @@ def test_a_command_runs_in_the_reactors_thread(bridge: DeskBridge, reactor: Any)
 
 def test_a_query_runs_in_the_pages_own_thread(bridge: DeskBridge) -> None:
     assert bridge.read(lambda _unit: threading.get_ident()) == threading.get_ident()
+
+
+def test_a_query_is_unavailable_while_nobody_can_connect(bridge: DeskBridge, engine: Engine) -> None:
+    engine.dispose()
+
+    @event.listens_for(engine, "do_connect")
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with pytest.raises(Unavailable):
+        bridge.read(lambda _unit: None)
+    event.remove(engine, "do_connect", refuse)
 
 
 def test_a_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:

@@ -6,11 +6,12 @@ import signal
 import sys
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, config_option
+from hkall_gateway.machine import address_space
 
 if TYPE_CHECKING:
     from hkall_gateway.edge.log_console import LogFormat
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 
 WEB = click.Choice(["web"])
+LEAST_ADDRESS_SPACE: Final = 1 << 30
+"""Bytes of addresses (RLIMIT_AS) that a gateway with pages needs for its threads, libraries and files. With fewer, a library
+written in C may end it without a line in the log.
+"""
 
 
 @click.command()
@@ -39,6 +44,7 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     Example: hkall-gateway serve --only web
     Example: hkall-gateway serve --log-format console 2>&1 | less
     """
+    _check_address_space()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
@@ -59,6 +65,15 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     if any(fault.effect is not Effect.TOLERATED for fault in faults):
         raise SystemExit(WRONG)
     raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format))
+
+
+def _check_address_space() -> None:
+    limit = address_space()
+    if limit is not None and limit < LEAST_ADDRESS_SPACE:
+        raise CliError(
+            f"the limit of {limit >> 20:,} MiB of address space is too low: it needs {LEAST_ADDRESS_SPACE >> 20:,} MiB "
+            "(ulimit -v, prlimit --as, LimitAS of systemd); to limit its memory, use MemoryMax"
+        )
 
 
 def _end(number: int, _frame: object) -> None:

@@ -50,6 +50,14 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
     if not rows:
         require_partner(site, partner)
     show((_line(r) for r in rows), as_json, LISTED)
+    unreadable = [number for number, line in site.run(_unreadable) if partner in ("", line)]
+    if unreadable:
+        numbers = " ".join(map(str, unreadable))
+        click.echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
+
+
+def _unreadable(unit: Unit) -> tuple[tuple[int, str], ...]:
+    return unit.outbox.unreadable()
 
 
 def _rows(unit: Unit, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:

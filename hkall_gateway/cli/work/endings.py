@@ -51,7 +51,7 @@ def ending_of(error: Exception) -> CliError | None:
     if isinstance(error, ConfigErrors):
         return CliError(str(error), WRONG)
     if isinstance(error, NewerRow):
-        return CliError(f"{error}: use that one here too", WRONG)
+        return CliError(str(error), WRONG)
     if isinstance(error, Unavailable):
         cause = ending_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
         return cause or CliError(f"the database: {error}: {AGAIN}")

@@ -30,7 +30,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronN
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import Actor, Position
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.outbox import NewerRow, OutboxRow
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -57,12 +57,28 @@ def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
 
 def drop(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     """Settle the message as dropped: the request goes on without it."""
-    row = _closed(context.unit, number, OutboxState.DROPPED, reason, context.now)
+    try:
+        row = _closed(context.unit, number, OutboxState.DROPPED, reason, context.now)
+    except NewerRow:
+        return _drop_unreadable(context, number, reason, by)
     if isinstance(row, Refused):
         return row
     outcome = _journalled(context.unit, row, "OUTBOX_DROPPED", reason, by, context.now)
     _DROPPED.get(row.send.value, _nothing)(context, row, by)
     return outcome
+
+
+def _drop_unreadable(context: Context, number: int, reason: str, by: Actor) -> Outcome:
+    """Settle a row that cannot be read. It has no effect on the request: `reconcile` shows the difference."""
+    unit = context.unit
+    if not reason.strip():
+        return Refused(Reason.REASON_NEEDED)
+    if not unit.outbox.close(number, OutboxState.DROPPED, reason, context.now):
+        return Refused(Reason.UNKNOWN_REQUEST)
+    request = unit.request(unit.outbox.request_of(number))
+    if request is not None:
+        unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, by)
+    return Noted(request.id if request else "", note="outbox_dropped")
 
 
 def _closed(unit: Unit, number: int, state: OutboxState, reason: str, now: datetime) -> OutboxRow | Refused:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hkall_gateway.rules.circuit import CircuitState, circuit
+from hkall_gateway.rules.circuit import STALLED, CircuitState, circuit
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import partners
@@ -18,9 +18,10 @@ from hkall_gateway.store.unit import Unit
 class PartnerLine:
     """The state of one partner. Books and days are of the last 30 days, answers of the last 7.
 
-    `line` is the state of its channel, `breaker` whether messages go out now; `waiting` and `dead` are unsent messages,
-    `oldest` the instant of the first. `lent_us` and `we_lent` are books, `balance` what we lent more. `fill_percent` and
-    `decline_percent` are None without requests; `turnaround_days` are from the request to our shelf.
+    `line` is the state of its channel: up, down, or stalled if due messages do not leave although it is up. `breaker` is
+    whether messages go out now. `waiting` and `dead` are unsent messages, `oldest` the instant of the first. `lent_us` and
+    `we_lent` are books, `balance` what we lent more. `fill_percent` and `decline_percent` are None without requests.
+    `turnaround_days` are from the request to our shelf.
     """
 
     partner: str
@@ -45,10 +46,11 @@ def partner_lines(unit: Unit, now: datetime, agencies: Sequence[str]) -> tuple[P
     """Return a row for each of these agencies, in their order."""
     lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
     said, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
-    waiting = _waiting(unit)
+    waiting, stalled = _waiting(unit), unit.outbox.stalled(now)
     return tuple(
         _row(
             unit.circuits.one(agency),
+            agency in stalled,
             now,
             waiting.get(agency, Unsent()),
             (lent.get(agency, 0), borrowed.get(agency, 0)),
@@ -79,12 +81,18 @@ def _waiting(unit: Unit) -> Mapping[str, Unsent]:
 
 
 def _row(
-    link: CircuitState, now: datetime, unsent: Unsent, books: tuple[int, int], said: RequestReplies, days: float | None
+    link: CircuitState,
+    is_stalled: bool,
+    now: datetime,
+    unsent: Unsent,
+    books: tuple[int, int],
+    said: RequestReplies,
+    days: float | None,
 ) -> PartnerLine:
     lent_us, we_lent = books
     return PartnerLine(
         partner=link.agency,
-        line=link.state,
+        line=STALLED if is_stalled else link.state,
         breaker=circuit(link, now),
         down_since=link.down_since,
         heard_at=link.heard_at,

@@ -139,6 +139,12 @@ def _make_private(url: str) -> None:
                 private(beside)
 
 
+def database_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for one in memory and for a server."""
+    file = make_url(url).database
+    return Path(file) if url.startswith("sqlite") and file and file != ":memory:" else None
+
+
 def _in_memory(url: str) -> bool:
     return url in {"sqlite://", "sqlite:///:memory:"}
 

@@ -12,11 +12,14 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.clock import monotonic_us
 from hkall_gateway.store.engine.connect import BUSY_MS
+from hkall_gateway.store.engine.db_errors import name_of
 from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.store.engine.group import End, begin_group, constant_pause, expired, read_group, refuse, run_group
 from hkall_gateway.store.engine.job import CountingRunner, GroupResult, Job, JobRunner
@@ -24,11 +27,15 @@ from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter
 from hkall_gateway.store.engine.worker import InlineReader, Worker
 
+LOG = structlog.get_logger()
+
 T = TypeVar("T")
 
 BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
 
+REFUSALS_S = 60
+"""Seconds between two lines of the log about units that the database refused."""
 INLINE_WAIT_MS = 100
 """Milliseconds that the reactor waits to read a file that another process has locked. Only such a lock makes readers wait."""
 
@@ -143,10 +150,11 @@ class _Groups:
 
     def __init__(self, make_unit: Callable[[Connection], Any], draw: Callable[[], float], watch: Watch) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
+        self._silent_until_us = 0
 
     def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
         with self._watch("reader", len(jobs)):
-            return read_group(connection, self._make_unit, jobs)
+            return self._log(read_group(connection, self._make_unit, jobs))
 
     def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
         over = [job for job in jobs if job.over]  # these take no locks
@@ -154,7 +162,15 @@ class _Groups:
             jobs = [job for job in jobs if not job.over]
         with self._watch("writer", len(jobs)):
             result = _rested(run_group(connection, self._make_unit, jobs, draw=self._draw)) if jobs else GroupResult(())
-        return replace(result, answers=[*map(expired, over), *result.answers]) if over else result
+        return self._log(replace(result, answers=[*map(expired, over), *result.answers]) if over else result)
+
+    def _log(self, result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
+        """Log that units were refused, at most once in REFUSALS_S seconds: a full disk refuses each of them."""
+        now_us = monotonic_us()
+        if result.refused is not None and now_us >= self._silent_until_us:
+            self._silent_until_us = now_us + REFUSALS_S * 1_000_000
+            LOG.warning("database.refused", why=name_of(result.refused))
+        return result
 
     def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Callable[[], GroupResult[Job[Any]]] | None:
         """Run a group except for its commit, as `begin_group`. A group that must run again is not measured."""

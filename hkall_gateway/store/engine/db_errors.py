@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
@@ -16,11 +17,15 @@ class Unavailable(Exception):
     """The database is away or too busy. No change was made; the caller may try again later."""
 
 
+class NearlyFull(Unavailable):
+    """The disk of the database is nearly full: what is left is kept for work that has begun."""
+
+
 class DbErrorClass(StrEnum):
     """CONFLICT: another gateway interfered, and a retry sees its changes.
 
-    LOST: the connection broke, or its server no longer takes writes. BUSY: the server has no capacity now. BUG: all other
-    errors.
+    LOST: the connection broke, or its server no longer takes writes. BUSY: the database has no capacity now: it is locked, its
+    server has too much to do, its disk is full or fails. BUG: all other errors.
     """
 
     CONFLICT = "conflict"
@@ -47,10 +52,20 @@ STATES: Final[Mapping[str, DbErrorClass]] = {
 """Fault by SQLSTATE, or by its class (two characters) if the state has no row. Source: PostgreSQL, appendix A."""
 # fmt: on
 
+# fmt: off
+SQLITE: Final[Mapping[int, DbErrorClass]] = {
+    sqlite3.SQLITE_BUSY:     DbErrorClass.BUSY,   # another process has the file locked
+    sqlite3.SQLITE_READONLY: DbErrorClass.BUSY,   # the file system was mounted again, read-only, after an error
+    sqlite3.SQLITE_IOERR:    DbErrorClass.BUSY,   # the disk fails, or is full when a file must grow
+    sqlite3.SQLITE_FULL:     DbErrorClass.BUSY,   # the disk is full
+    sqlite3.SQLITE_CANTOPEN: DbErrorClass.BUSY,   # a file beside the database cannot be made: no disk, or a full one
+}
+"""Fault by SQLite's primary result code; all others are bugs. Source: sqlite.org/rescode.html."""
+# fmt: on
+
 CERTAIN: Final = frozenset({"25P03"})
 """Sent only to a session that is silent inside its transaction: the server does not read a COMMIT that follows."""
 
-SQLITE_BUSY: Final = 5
 _PRIMARY: Final = 0xFF
 """Mask for the primary part of an SQLite result code; the other bits give detail, for example that another process recovers."""
 
@@ -61,16 +76,20 @@ def classify(connection: Connection, error: BaseException) -> DbErrorClass:
         return DbErrorClass.CONFLICT
     if _is_gone(connection):
         return DbErrorClass.LOST
-    if is_file_locked(error):
-        return DbErrorClass.BUSY
+    if (code := _sqlite_code(error)) in SQLITE:
+        return SQLITE[code]
     state = _state(error)
     return STATES.get(state) or STATES.get(state[:2], DbErrorClass.BUG)
 
 
 def is_file_locked(error: BaseException) -> bool:
     """Return whether another process has the SQLite file locked."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return bool(getattr(cause, "sqlite_errorcode", 0) & _PRIMARY == SQLITE_BUSY)
+    return _sqlite_code(error) == sqlite3.SQLITE_BUSY
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Return whether the disk of an SQLite file is full, fails or takes no writes."""
+    return _sqlite_code(error) in SQLITE.keys() - {sqlite3.SQLITE_BUSY}
 
 
 def certainly_undone(error: BaseException) -> bool:
@@ -78,15 +97,22 @@ def certainly_undone(error: BaseException) -> bool:
     return _state(error) in CERTAIN
 
 
+def _sqlite_code(error: BaseException) -> int:
+    """Return SQLite's primary result code, 0 for another error."""
+    return int(getattr(_cause(error), "sqlite_errorcode", 0)) & _PRIMARY
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
 def _state(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return str(getattr(cause, "sqlstate", None) or "")
+    return str(getattr(_cause(error), "sqlstate", None) or "")
 
 
 def error_for_caller(error: BaseException) -> BaseException:
     """Return the error for the caller when all retries failed: Unavailable, except for a duplicate row, which remains a bug."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    broken_rule = isinstance(error, LostRace) or getattr(cause, "sqlstate", "") == "23505"
+    broken_rule = isinstance(error, LostRace) or _state(error) == "23505"
     return error if broken_rule else unavailable(error)
 
 
@@ -99,8 +125,7 @@ def unavailable(error: BaseException) -> Unavailable:
 
 def name_of(error: BaseException) -> str:
     """Return the kind of an error for the log, without row values."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return f"{type(cause).__name__} {getattr(cause, 'sqlstate', None) or ''}".strip()
+    return f"{type(_cause(error)).__name__} {_state(error) or getattr(_cause(error), 'sqlite_errorname', '')}".strip()
 
 
 def _is_gone(connection: Connection) -> bool:

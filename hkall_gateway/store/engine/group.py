@@ -203,6 +203,7 @@ def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callabl
     connection = transaction.connection
     answers: list[ReplyCallback] = []
     again: list[Job[Any]] = []
+    refused: Exception | None = None
     parts = deque([jobs])
     while parts:
         part = parts.popleft()
@@ -218,11 +219,12 @@ def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callabl
             if len(part) > 1 and not is_file_locked(error):
                 parts.extendleft(reversed(_divided(part, raised.place if isinstance(raised, _UnitFailed) else None)))
             else:
+                refused = error if fault is DbErrorClass.BUSY else refused
                 for job in part:
                     _fail(job, error, fault, answers, again)
         else:
             answers += answered
-    return GroupResult(answers, again, _pause_s(again, draw))
+    return GroupResult(answers, again, _pause_s(again, draw), refused=refused)
 
 
 def _divided(jobs: Sequence[Job[Any]], place: int | None) -> list[Sequence[Job[Any]]]:

@@ -73,12 +73,16 @@ class Job(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class GroupResult(Generic[J]):
-    """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection."""
+    """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection.
+
+    `refused` is the error for which the database took some of its units not now, such as that of a full disk.
+    """
 
     answers: Sequence[ReplyCallback]
     again: Sequence[J] = field(default=())
     pause_s: float = 0.0
     lost: BaseException | None = None
+    refused: BaseException | None = None
 
 
 class JobRunner(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, literal_column, or_, select
 
-from hkall_gateway.rules.circuit import CircuitState
+from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.partner_circuit import HOW
 from hkall_gateway.store.tables import EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
@@ -55,6 +55,16 @@ DUE = CompiledStatement(
 
 NEXT = CompiledStatement(select(_FIRST_OF_KEY.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
 """For each channel, when the first message of a key is due and until when the channel rests."""
+
+_SINCE: Any = bindparam("since", type_=_ROWS.next_at.type)
+_QUIET = and_(*(or_(at.is_(None), at <= _SINCE) for at in (LINKS.c.heard_at, LINKS.c.rests_until)))
+STALLED = CompiledStatement(
+    select(_LINES.c.line)
+    .select_from(_LINKED)
+    .where(_FIRST_OF_KEY.scalar_subquery() <= _SINCE, func.coalesce(LINKS.c.state, "") != DOWN, _QUIET)
+    .order_by(_LINES.c.line)
+)
+"""The channels that count as up, where a message has been due since `since` and no answer has come since."""
 
 UNDER_WAY = CompiledStatement(
     select(_ROWS.line, func.count().label("count")).where(_ROWS.lease_until >= _NOW).group_by(_ROWS.line)
