@@ -165,7 +165,8 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
 
 
 def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
-    return {"disk_free_bytes": {(folder,): size for folder, size in free.items() if size is not None}}
+    known = {(folder,): size for folder, size in free.items() if size is not None}
+    return {"disk_free_bytes": known} if known else {}
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
