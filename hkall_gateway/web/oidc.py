@@ -11,7 +11,8 @@ import hmac
 import json
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -20,7 +21,8 @@ from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 from authlib.oidc.core import CodeIDToken
 from flask import abort, current_app, redirect, request
 from joserfc.errors import JoseError
-from requests import RequestException
+from requests import ConnectionError as RequestsConnectionError
+from requests import RequestException, Timeout
 from werkzeug.wrappers import Response
 
 from hkall_gateway.web.roles import StaffRole
@@ -33,6 +35,10 @@ SCOPE: Final = "openid profile"
 SKEW_S: Final = 120
 """Seconds by which the provider's clock may differ from ours."""
 TIMEOUT_S: Final = 5.0
+FAILED_S: Final = 30.0
+"""After a failure nobody asks the provider for so many seconds."""
+AT_MOST_BEHIND_S: Final = 0.5
+"""The longest that a thread waits for another one that asks the provider: a provider in order answers sooner."""
 PREFIX: Final = "sso:"
 """Begins the login of each person whom the provider names, so that none is taken for a local account."""
 LONGEST_LOGIN: Final = 80
@@ -83,10 +89,15 @@ def from_cookie(text: str) -> Pending | None:
 
 
 class Provider:
-    """The identity provider of one configuration. Safe from any thread; it keeps the provider's metadata and keys."""
+    """The identity provider of one configuration. Safe from any thread; it keeps the provider's metadata and keys.
 
-    def __init__(self, settings: OidcSettings) -> None:
-        self.settings, self._lock = settings, threading.Lock()
+    One thread at a time asks it: others wait for AT_MOST_BEHIND_S. After a failure nobody asks for FAILED_S, so that a provider
+    that does not answer holds up no other page. `seconds` is a monotonic clock.
+    """
+
+    def __init__(self, settings: OidcSettings, seconds: Callable[[], float]) -> None:
+        self.settings, self._seconds, self._lock = settings, seconds, threading.Lock()
+        self._down_until_s, self._known = -FAILED_S, dict[str, Any]()
         self._client: Any = FlaskOAuth2App(
             FlaskIntegration("site"),
             name="site",
@@ -129,14 +140,26 @@ class Provider:
         return str(made["url"])
 
     def _metadata(self) -> Mapping[str, Any]:
-        try:
-            with self._lock:
-                found: Mapping[str, Any] = self._client.load_server_metadata()
-        except (RequestException, ValueError) as error:
-            raise OidcRefused("provider_down", type(error).__name__) from None
-        if found.get("issuer") not in self._issuers():
+        if not self._known:
+            with self._asking():
+                self._known = self._known or dict(self._client.load_server_metadata())
+        if self._known.get("issuer") not in self._issuers():
             raise OidcRefused("answer", "its metadata names another issuer")
-        return found
+        return self._known
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask the provider inside, in one thread at a time. Raises OidcRefused while it is down, or if it fails inside."""
+        if self._seconds() < self._down_until_s or not self._lock.acquire(timeout=AT_MOST_BEHIND_S):
+            raise OidcRefused("provider_down", "it did not answer a moment ago")
+        try:
+            yield
+        except (RequestException, ValueError) as error:
+            if not self._known or isinstance(error, RequestsConnectionError | Timeout):  # else by what a stranger has sent it
+                self._down_until_s = self._seconds() + FAILED_S
+            raise OidcRefused("provider_down", type(error).__name__) from None
+        finally:
+            self._lock.release()
 
     def _issuers(self) -> tuple[str, str]:
         """The configured issuer, with and without a slash at its end."""
@@ -150,13 +173,14 @@ class Provider:
             "aud": {"essential": True, "value": self.settings.client_id},
             "nonce": {"essential": True, "value": pending.nonce},
         }
-        try:
-            told = self._client.fetch_access_token(redirect_uri=redirect_uri, code=code, code_verifier=pending.code_verifier)
-            found = self._client.parse_id_token(told, pending.nonce, required, AtOurTime, SKEW_S)
-        except RequestException as error:
-            raise OidcRefused("provider_down", type(error).__name__) from None
-        except (OAuthError, JoseError, ValueError, KeyError) as error:
-            raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
+        with self._asking():
+            try:
+                told = self._client.fetch_access_token(
+                    redirect_uri=redirect_uri, code=code, code_verifier=pending.code_verifier
+                )
+                found = self._client.parse_id_token(told, pending.nonce, required, AtOurTime, SKEW_S)
+            except (OAuthError, JoseError, ValueError, KeyError) as error:
+                raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
         if not found:
             raise OidcRefused("answer", "no id_token")
         return dict(found)
@@ -185,7 +209,7 @@ def provider() -> Provider:
     with _MAKING:
         found: Provider | None = current_app.extensions.get(_PROVIDER)
         if found is None or found.settings != wanted:
-            found = current_app.extensions[_PROVIDER] = Provider(wanted)
+            found = current_app.extensions[_PROVIDER] = Provider(wanted, services().seconds)
     return found
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from hkall_gateway import clock
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.web import oidc
 from hkall_gateway.web.oidc import COOKIE, Provider
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import OidcSettings
@@ -195,9 +201,68 @@ def test_a_provider_that_is_away_is_said_to_be_away(site: Site) -> None:
     assert "does not answer" in answer.text
 
 
+@pytest.fixture
+def silent(site: Site) -> Iterator[list[socket.socket]]:
+    """A provider that accepts connections and never answers; yields the connections."""
+    accepted: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted.append(listening.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        issuer = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        site.settings = settings(oidc=OidcSettings(issuer, "hkall", Sensitive("s"), "groups", ROLES))
+        yield accepted
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        for connection in accepted:
+            connection.close()
+
+
+def test_a_provider_that_does_not_answer_holds_up_one_thread_once_in_half_a_minute(
+    site: Site, silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "TIMEOUT_S", 1.5)
+    paths = ["/staff/login/sso"] * 8
+    assert site.app  # made before the threads, which would make one each
+    with ThreadPoolExecutor(8) as browsers:
+        began = time.monotonic()
+        waits = list(browsers.map(lambda path: (site.browser().get(path), time.monotonic() - began), paths))
+    assert {answer.status_code for answer, _ in waits} == {503}
+    assert all("does not answer" in answer.text for answer, _ in waits)
+    assert sorted(took for _, took in waits)[-2] < 1.4  # all but the one that asked
+    assert len(silent) == 1
+    began = time.monotonic()
+    assert site.browser().get("/staff/login/sso").status_code == 503
+    assert time.monotonic() - began < 1
+    assert len(silent) == 1
+    site.wait(seconds=31)
+    assert site.browser().get("/staff/login/sso").status_code == 503
+    assert len(silent) == 2
+
+
+def test_a_provider_that_fails_after_its_metadata_is_left_alone_for_half_a_minute(sso: Site, provider: Mock) -> None:
+    browsers, asked = [sso.browser(), sso.browser()], list[int]()
+    provider.person("amy", groups=["lending"])
+    ways = [provider.consent(begin(browser), "amy") for browser in browsers]
+
+    def away(**_: object) -> None:
+        asked.append(1)
+        raise requests.ConnectionError
+
+    (made,) = [one for one in sso.app.extensions.values() if isinstance(one, Provider)]
+    made._client.fetch_access_token = away
+    assert [browser.get(way).status_code for browser, way in zip(browsers, ways, strict=True)] == [503, 503]
+    assert len(asked) == 1
+
+
 def test_metadata_of_another_issuer_are_refused(sso: Site, provider: Mock) -> None:
     other = provider.issuer.replace("localhost", "127.0.0.1")
-    found = Provider(OidcSettings(other, "hkall", Sensitive("s"), "groups", ROLES))
+    found = Provider(OidcSettings(other, "hkall", Sensitive("s"), "groups", ROLES), time.monotonic)
     assert found.end_address("https://hkall.test/") != ""  # the mock names itself as it was asked
     found.settings = OidcSettings("https://login.test", "hkall", Sensitive("s"), "groups", ROLES)
     assert found.end_address("https://hkall.test/") == ""
