@@ -31,6 +31,11 @@ def number_of(unit: Unit, card: str, now: datetime) -> str:
     return made
 
 
+def number_known(unit: Queries, card: str) -> str:
+    """Return the number that a card has already, "" for none."""
+    return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
+
+
 def card_of(unit: Queries, number: str) -> str:
     """Return the card with this number, "" if there is none."""
     return str(unit.execute(select(N.card).where(N.number == number)).scalar() or "")

@@ -41,6 +41,13 @@ def may(role: StaffRole) -> bool:
     return found is not None and StaffRole.of(found.role) >= role
 
 
+def staff_role() -> StaffRole:
+    """Return the role of the logged-in member of staff."""
+    found = staff()
+    assert found is not None, "a page that shows data is behind `needs`"
+    return StaffRole.of(found.role)
+
+
 def actor(message: str = "") -> Actor:
     """Return the logged-in member of staff as the actor for the journal."""
     found = staff()

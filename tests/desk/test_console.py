@@ -184,6 +184,15 @@ def test_a_request_is_read_by_few_statements(desk: DeskWorld) -> None:
     assert len([text for text in seen if text.startswith("SELECT")]) <= 22
 
 
+def test_a_viewer_sees_the_category_and_neither_card_nor_document(desk: DeskWorld) -> None:
+    desk.wish()
+    seen, shown = page(desk), page(desk, role=StaffRole.VIEWER)
+    assert (seen.named, seen.request.patron, seen.category) == (True, "UG1", shown.category)
+    assert (shown.named, shown.request.patron, shown.patron, shown.patron_number) == (False, "", None, "")
+    assert [told.facts for told in shown.told] == [{}]
+    assert seen.told[0].facts
+
+
 def test_a_secret_in_a_record_is_a_dot() -> None:
     secret = to_json(
         {"pin": Sensitive("1234"), "item": ItemKey("CUHK", "C1"), "day": date(2017, 3, 1), "none": None, "no": False}
@@ -200,7 +209,7 @@ def test_what_is_no_record_has_no_facts(text: str) -> None:
 
 
 def found(desk: DeskWorld, words: str, most: int = 100) -> list[tuple[str, FoundBy]]:
-    matches = ask(desk, console.search_requests, words, most)
+    matches = ask(desk, console.search_requests, words, StaffRole.CLERK, most)
     return [(match.request.id, match.by) for match in matches]
 
 
@@ -266,7 +275,7 @@ def test_a_list_of_the_console_follows_the_policy(desk: DeskWorld) -> None:
     for days, numbers in ((5, ["R1"]), (30, [])):
         waits = replace(desk.library.policy.waits, in_transit_days=days)
         desk.library = replace(desk.library, policy=replace(desk.library.policy, waits=waits))
-        rows = ask(desk, console.work_list, ListName.STUCK, PageOrder(SortKey.TITLE)).rows
+        rows = ask(desk, console.work_list, ListName.STUCK, StaffRole.CLERK, PageOrder(SortKey.TITLE)).rows
         assert [row.request.id for row in rows] == numbers
         assert ask(desk, console.list_counts)[ListName.STUCK] == len(numbers)
 

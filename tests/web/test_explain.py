@@ -43,7 +43,7 @@ def facts(shown: Any) -> dict[str, str]:
 
 
 def test_a_yes_names_the_rules_the_lenders_and_the_policy(site: Site) -> None:
-    shown = ask(site.staff("viewer"), "request", patron="UG1", bib="b-dune")
+    shown = ask(site.staff("clerk"), "request", patron="UG1", bib="b-dune")
     kind, words, rules = outcome(shown)
     assert (kind, words, "R7" in rules) == ("ok", "Yes.", True)
     assert facts(shown)["lender 1"].startswith("CUHK/C1")
@@ -52,7 +52,7 @@ def test_a_yes_names_the_rules_the_lenders_and_the_policy(site: Site) -> None:
 
 
 def test_a_no_names_its_rule(site: Site) -> None:
-    shown = ask(site.staff("viewer"), "request", patron="EXPIRED", bib="b-dune")
+    shown = ask(site.staff("clerk"), "request", patron="EXPIRED", bib="b-dune")
     assert outcome(shown) == ("no", "The card expired on 28 February 2017 (Tuesday).", ["R2"])
 
 
@@ -84,16 +84,16 @@ def test_nothing_is_left_behind(site: Site) -> None:
         tables = [t for t in METADATA.sorted_tables if t.name != "web_sessions"]
         return site.world.store.now(lambda unit: {t.name: len(unit.execute(t.select()).all()) for t in tables})
 
-    viewer, before = site.staff("viewer"), rows()
-    ask(viewer, "request", patron="UG1", bib="b-dune")
-    ask(viewer, "renew", item="C1", at="2017-03-10T09:00")
-    ask(viewer, "recall", item="C1")
+    clerk, before = site.staff("clerk"), rows()
+    ask(clerk, "request", patron="UG1", bib="b-dune")
+    ask(clerk, "renew", item="C1", at="2017-03-10T09:00")
+    ask(clerk, "recall", item="C1")
     assert rows() == before
 
 
 @pytest.mark.parametrize("question", [one.name for one in QUESTIONS])
 def test_each_question_has_its_form(site: Site, question: str) -> None:
-    shown = html.fromstring(site.staff("viewer").get(f"{EXPLAIN}?question={question}").text)
+    shown = html.fromstring(site.staff("clerk").get(f"{EXPLAIN}?question={question}").text)
     (one,) = [row for row in QUESTIONS if row.name == question]
     named = {e.get("name") for e in shown.xpath("//main//form//*[@name]")}
     assert named == {*one.fields, "at", "question", "csrf_token"}

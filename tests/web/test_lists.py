@@ -55,7 +55,7 @@ def test_a_row_links_to_its_request_and_says_what_the_list_is_for(site: Site) ->
     held = given(site, P.RECEIVED, "R-SHELF", pickup_last=date(2017, 3, 6))
     with_copy(site, held, "PL2878 .X4", "Chang")
     site.wait(days=3)
-    page = html.fromstring(site.staff("viewer").get("/staff/lists/shelf").text)
+    page = html.fromstring(site.staff("clerk").get("/staff/lists/shelf").text)
     (row,) = page.xpath("//tr[@data-request='R-SHELF']")
     words = " ".join(row.xpath("string(.)").split())
     assert row.xpath(".//a/@href") == ["/staff/requests/R-SHELF"]

@@ -70,7 +70,7 @@ def test_the_number_of_a_request_leads_to_its_page(site: Site) -> None:
 @pytest.mark.parametrize(("typed", "by"), [("C1", "Barcode"), ("UG1", "Card"), ("dune", "Title")])
 def test_a_request_is_found_by_what_a_person_has(site: Site, typed: str, by: str) -> None:
     request = given(site, P.IN_TRANSIT)
-    shown = html.fromstring(site.staff("viewer").post(FIND, q=typed).text)
+    shown = html.fromstring(site.staff("clerk").post(FIND, q=typed).text)
     (row,) = shown.xpath("//tr[@data-request]")
     assert row.get("data-request") == request.id
     assert by in row.text_content()

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.staff import permitted
+from hkall_gateway.desk.staff.names import impersonal, request_for, sees_names
 from hkall_gateway.desk.staff.permitted import Action
 from hkall_gateway.desk.staff.pull_slips import printed_at
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Partner, Request
-from hkall_gateway.store import quarantine
+from hkall_gateway.store import patron_numbers, quarantine
 from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
@@ -46,9 +47,19 @@ Facts = Mapping[str, str]
 # ---- lists
 
 
-def work_list(context: Context, name: ListName, order: PageOrder = work_lists.FIRST, only: Only = work_lists.ALL) -> ListPage:
-    """A page of a work list."""
-    return work_lists.page(context.unit, name, _moment(context), order, only)
+def work_list(
+    context: Context,
+    name: ListName,
+    role: StaffRole,
+    order: PageOrder = work_lists.FIRST,
+    only: Only = work_lists.ALL,
+) -> ListPage:
+    """A page of a work list, as this role sees it."""
+    page = work_lists.page(context.unit, name, _moment(context), order, only)
+    if sees_names(role):
+        return page
+    shown = (replace(row, request=request_for(row.request, role), set_aside="", fault="") for row in page.rows)
+    return replace(page, rows=tuple(shown))
 
 
 def list_counts(context: Context) -> Mapping[ListName, int]:
@@ -136,7 +147,9 @@ class IncomingDocument:
 class RequestPage:
     """Everything about one request. `copy` and `patron` are as last loaded; `former_cards` are earlier cards of the patron.
 
-    `set_aside` and `fault`: see the list of stuck requests. `printed_at`: when its pull slip was printed.
+    `category` is the patron's. `named`: names and cards are in it, and texts that may have some (`names`); else `patron_number`
+    is the number of the patron's page, "" for none. `set_aside` and `fault`: see the list of stuck requests. `printed_at`: when
+    its pull slip was printed.
     """
 
     request: Request
@@ -155,16 +168,20 @@ class RequestPage:
     printed_at: datetime | None
     set_aside: str
     fault: str
+    category: str
+    patron_number: str = ""
+    named: bool = True
 
 
 def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
-    """Everything about one request, and what this role may do with it now."""
+    """Everything about one request that this role may see, and what it may do with it now."""
     unit = context.unit
     request = unit.request(number)
     if request is None:
         return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
     lines, candidates = request_history.journal(unit, number), unit.candidates(number)
-    return RequestPage(
+    patron = unit.patron(request.patron) if request.patron else None
+    page = RequestPage(
         request=request,
         days=work_lists.days_there(request, context.now),
         actions=permitted.actions(request, role),
@@ -176,12 +193,38 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         notices=request_history.notices(unit, number),
         charges=charges_of(unit, number),
         copy=unit.holding(request.item) if request.item else None,
-        patron=unit.patron(request.patron) if request.patron else None,
+        patron=patron,
         former_cards=former_cards.cards_of(unit, request.patron)[1:] if request.patron else (),
         printed_at=printed_at(unit, request),
         set_aside=work_lists.set_aside(unit, (number,)).get(number, ""),
         fault=work_lists.untold(unit, (number,)).get(number, ""),
+        category=patron.category if patron else "",
     )
+    return page if sees_names(role) else _without_names(unit, page, role)
+
+
+def _without_names(unit: Unit, page: RequestPage, role: StaffRole) -> RequestPage:
+    """Return the page as a viewer sees it: no name, no card, no document and no free text."""
+    quiet = (replace(one, row=replace(one.row, last_error=""), facts={}, tries=_quiet(one.tries)) for one in page.told)
+    return replace(
+        page,
+        request=request_for(page.request, role),
+        events=tuple(replace(event, facts=impersonal(event.facts)) for event in page.events),
+        told=tuple(quiet),
+        heard=tuple(replace(one, answer=None) for one in page.heard),
+        unplaced=tuple(replace(one, document="", reason="") for one in page.unplaced),
+        notices=tuple(replace(one, error="") for one in page.notices),
+        patron=None,
+        former_cards=(),
+        set_aside="",
+        fault="",
+        patron_number=patron_numbers.number_known(unit, page.request.patron),
+        named=False,
+    )
+
+
+def _quiet(tries: tuple[Try, ...]) -> tuple[Try, ...]:
+    return tuple(replace(one, problem="", detail="") for one in tries)
 
 
 def _sent_messages(unit: Unit, number: str) -> tuple[SentMessage, ...]:
@@ -210,10 +253,11 @@ def _heard(unit: Unit, number: str, lines: tuple[JournalRow, ...]) -> tuple[Inco
 # ---- search and statistics
 
 
-def search_requests(context: Context, words: str, most: int = request_search.MOST) -> tuple[Match, ...]:
-    """Requests with this number, barcode, card (also a former one) or these words in the title."""
-    cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() else ()
-    return request_search.search(context.unit, words, cards, context.library.agency, most)
+def search_requests(context: Context, words: str, role: StaffRole, most: int = request_search.MOST) -> tuple[Match, ...]:
+    """Requests with this number, barcode or these words in the title, and, for a role that sees cards, with this card."""
+    cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() and sees_names(role) else ()
+    found = request_search.search(context.unit, words, cards, context.library.agency, most)
+    return tuple(replace(match, request=request_for(match.request, role)) for match in found)
 
 
 def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:

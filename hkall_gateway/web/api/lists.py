@@ -26,5 +26,5 @@ def counts() -> Any:
 def page(path: models.ListPath, query: models.ListQuery) -> Any:
     """A page of a work list."""
     order = PageOrder(query.sort, query.reverse, query.after, query.most)
-    found = consult(work_list, path.name, order, Only(query.partner, query.pickup, query.material))
-    return models.list_page(found, role()).model_dump(mode="json")
+    found = consult(work_list, path.name, role(), order, Only(query.partner, query.pickup, query.material))
+    return models.list_page(found).model_dump(mode="json")

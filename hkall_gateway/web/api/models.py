@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hkall_gateway.desk.staff.console import RequestPage
 from hkall_gateway.desk.staff.permitted import Action
-from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.queries.request_search import FoundBy, Match
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, ListRow, SortKey
-from hkall_gateway.web.roles import StaffRole
 
 Plain: TypeAlias = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$")]
 """One line of text: control characters are in no name and no reason."""
@@ -34,7 +33,7 @@ class Body(BaseModel):
 
 
 class RequestRecord(Record):
-    """One request. `patron` is the card, "" for a token with the role viewer and where we lend."""
+    """One request. `patron` is the card, "" where we lend. For the role viewer it and `reason` are ""."""
 
     id: str
     side: Side
@@ -61,12 +60,6 @@ class RequestRecord(Record):
     flags: str
 
 
-def request_record(request: Request, role: StaffRole) -> RequestRecord:
-    """Return a request as this role may see it: a card is shown to those who work at the counter."""
-    found = RequestRecord.model_validate(request)
-    return found if role >= StaffRole.CLERK else found.model_copy(update={"patron": ""})
-
-
 class ListEntry(BaseModel):
     """One request of a work list, with facts of its copy, and its days in this position."""
 
@@ -86,14 +79,14 @@ class ListPageRecord(BaseModel):
     next: str
 
 
-def list_page(page: ListPage, role: StaffRole) -> ListPageRecord:
+def list_page(page: ListPage) -> ListPageRecord:
     """Return a page of a list."""
-    return ListPageRecord(rows=[_entry(row, role) for row in page.rows], next=page.next)
+    return ListPageRecord(rows=[_entry(row) for row in page.rows], next=page.next)
 
 
-def _entry(row: ListRow, role: StaffRole) -> ListEntry:
+def _entry(row: ListRow) -> ListEntry:
     facts = {name: getattr(row, name) for name in ("days", "call_number", "author", "material", "set_aside", "fault")}
-    return ListEntry(request=request_record(row.request, role), **facts)
+    return ListEntry(request=RequestRecord.model_validate(row.request), **facts)
 
 
 class ListCounts(BaseModel):
@@ -164,10 +157,10 @@ class RequestDetail(BaseModel):
     candidates: list[CandidateRecord]
 
 
-def request_detail(page: RequestPage, role: StaffRole) -> RequestDetail:
+def request_detail(page: RequestPage) -> RequestDetail:
     """Return a request with its actions, journal and candidates."""
     return RequestDetail(
-        request=request_record(page.request, role),
+        request=RequestRecord.model_validate(page.request),
         days=page.days,
         actions=[_action(one) for one in page.actions],
         events=[EventRecord.model_validate(event.line) for event in page.events],
@@ -248,9 +241,9 @@ class Found(BaseModel):
     requests: list[FoundRequest]
 
 
-def found(matches: tuple[Match, ...], role: StaffRole) -> Found:
+def found(matches: tuple[Match, ...]) -> Found:
     """Return the matches of a search for the API."""
-    return Found(requests=[FoundRequest(request=request_record(one.request, role), by=one.by) for one in matches])
+    return Found(requests=[FoundRequest(request=RequestRecord.model_validate(one.request), by=one.by) for one in matches])
 
 
 # ---- statistics

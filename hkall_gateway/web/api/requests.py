@@ -25,14 +25,14 @@ _ACTIONS: Final = {row.name: row for row in permitted.ACTIONS}
 @API.post("/requests/search", responses={"200": models.Found})
 def search(body: models.SearchBody) -> Any:
     """Find requests by number, barcode, card or words of the title. Nothing is changed: no Idempotency-Key is needed."""
-    return models.found(consult(console.search_requests, body.q), role()).model_dump(mode="json")
+    return models.found(consult(console.search_requests, body.q, role())).model_dump(mode="json")
 
 
 @API.get("/requests/<number>", responses={"200": models.RequestDetail, **described(404)})
 def one(path: models.RequestPath) -> Any:
     """One request with its journal, its lenders, and the commands that are possible now."""
     page = consult(console.request_page, path.number, role())
-    return refused(page) if isinstance(page, Refused) else models.request_detail(page, role()).model_dump(mode="json")
+    return refused(page) if isinstance(page, Refused) else models.request_detail(page).model_dump(mode="json")
 
 
 @API.post("/requests", responses={"201": models.Placed, **described(404, 409)})

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from hkall_gateway.desk.staff.names import sees_names
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store.queries.work_lists import ListName, ListRow, SortKey
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import FLAGS, POSITIONS
+from hkall_gateway.web.roles import StaffRole
 
 L = ListName
 
@@ -103,3 +105,11 @@ SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
 })
 """The orders that the page offers."""
 # fmt: on
+
+OF_CLERKS: Final = frozenset({"card", "why"})
+"""Columns with cards, or with text that may name a patron (`desk/staff/names.py`)."""
+
+
+def for_role(names: tuple[str, ...], role: StaffRole) -> tuple[str, ...]:
+    """Return those of these columns that this role sees."""
+    return names if sees_names(role) else tuple(name for name in names if name not in OF_CLERKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,9 +16,10 @@ from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.desk.staff import explaining
 from hkall_gateway.desk.staff.explaining import ExplainQuestion, Explanation, FineNow
+from hkall_gateway.desk.staff.names import PERSONAL, sees_names
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.web.access import actor, needs
+from hkall_gateway.web.access import actor, needs, staff_role
 from hkall_gateway.web.i18n import N_, gettext, money
 from hkall_gateway.web.reasons import rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
@@ -97,7 +98,7 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType({
 @needs(StaffRole.VIEWER)
 def form() -> str:
     """The form of the question in `?question=`; the first one without it."""
-    return _page(_question(request.args.get("question", QUESTIONS[0].name)), {})
+    return _page(_question(request.args.get("question", _offered()[0].name)), {})
 
 
 @PAGES.post("/staff/explain")
@@ -110,7 +111,7 @@ def answer() -> str | tuple[str, int]:
         return _page(question, said, gettext("Something is not filled in.")), 422
     try:
         at = datetime.fromisoformat(said["at"]) if said["at"] else services().now()
-        put = question.put(actor("explain"), said)
+        put = question.put(actor("explain"), {"patron": "", **said})
     except ValueError:
         return _page(question, said, gettext("This is no date.")), 422
     at = at if at.tzinfo else at.replace(tzinfo=HONG_KONG)
@@ -129,16 +130,25 @@ def _explained(put: ExplainQuestion, at: datetime) -> Explanation:
 
 
 def _question(name: str) -> Question:
-    return next((one for one in QUESTIONS if one.name == name), None) or abort(404)
+    return next((one for one in _offered() if one.name == name), None) or abort(404)
+
+
+def _offered() -> list[Question]:
+    """Return the questions for this role: none about a card for one that sees no cards."""
+    if sees_names(staff_role()):
+        return list(QUESTIONS)
+    impersonal = (one for one in QUESTIONS if "patron" not in one.needed)
+    return [replace(one, fields=tuple(name for name in one.fields if name != "patron")) for one in impersonal]
 
 
 def _page(question: Question, said: Fields, no: str = "", found: Explanation | None = None) -> str:
-    tables: dict[str, Any] = {"questions": QUESTIONS, "fields": FIELDS, "roles": ROLES, "w": words}
+    tables: dict[str, Any] = {"questions": _offered(), "fields": FIELDS, "roles": ROLES, "w": words}
     tables["places"] = services().library().pickup_locations
     if found:
         refused = found.outcome if isinstance(found.outcome, Refused) else None
         tables["answer"] = sentence(refused) if refused else _yes(found.outcome)
         tables["outcome"] = _facts_of(found.outcome)
+        tables["facts"] = [one for one in found.facts if _is_shown(one.fact)]
         tables["rule_numbers"] = [rule_of(refused)] if refused and rule_of(refused) else list(found.rules)
     return render_template("staff/explain.html", question=question, said=said, no=no, found=found, **tables)
 
@@ -155,7 +165,11 @@ def _facts_of(outcome: Any) -> list[tuple[str, str]]:
         return []
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}
-    return words.shown_facts({name: _text(value) for name, value in plain.items() if name not in hidden})
+    return words.shown_facts({name: _text(value) for name, value in plain.items() if name not in hidden and _is_shown(name)})
+
+
+def _is_shown(fact: str) -> bool:
+    return fact not in PERSONAL or sees_names(staff_role())
 
 
 def _text(value: Any) -> str:

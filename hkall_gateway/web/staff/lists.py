@@ -13,13 +13,13 @@ from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.staff import console
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey
-from hkall_gateway.web.access import may, needs
+from hkall_gateway.web.access import may, needs, staff_role
 from hkall_gateway.web.csv_file import csv_file
 from hkall_gateway.web.i18n import gettext
 from hkall_gateway.web.labels import LIST_NAMES, LISTS
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.staff.columns import COLUMNS, IN_FILE, SHOWN, SORTS
+from hkall_gateway.web.staff.columns import COLUMNS, IN_FILE, SHOWN, SORTS, for_role
 from hkall_gateway.web.staff.slip_kinds import KINDS
 
 PAGES = Blueprint("lists", __name__)
@@ -90,7 +90,7 @@ def work_list(name: str) -> str:
         title=LIST_NAMES[view.name],
         groups=LISTS,
         shown=SHOWN[view.name],
-        columns=[(key, COLUMNS[key]) for key in SHOWN[view.name]],
+        columns=[(key, COLUMNS[key]) for key in for_role(SHOWN[view.name], staff_role())],
         choices=_choices(found),
         slips=view.name in KINDS,
         collects=view.name not in LENT,
@@ -104,7 +104,7 @@ def work_list(name: str) -> str:
 def as_file(name: str) -> Response:
     """The whole list with its filter and in its order."""
     view = view_of(name)
-    columns = [COLUMNS[key] for key in IN_FILE]
+    columns = [COLUMNS[key] for key in for_role(IN_FILE, staff_role())]
     rows = ([column.value(row) for column in columns] for row in _all_rows(view))
     return csv_file(f"hkall-{view.name}-{civil(services().now())}.csv", [gettext(column.head) for column in columns], rows)
 
@@ -120,7 +120,7 @@ def view_of(name: str) -> View:
 
 
 def _shown(context: Context, view: View) -> Shown:
-    page = console.work_list(context, view.name, view.order, view.only)
+    page = console.work_list(context, view.name, staff_role(), view.order, view.only)
     rows = [row.request for row in page.rows]
     partners = {*context.unit.circuits.used(), *(row.partner for row in rows), view.only.partner}
     places = {*context.library.pickup_locations, *(row.pickup_location for row in rows), view.only.pickup}
@@ -145,7 +145,7 @@ def _all_rows(view: View) -> Iterator[ListRow]:
     while after is not None:
         order = PageOrder(view.order.key, view.order.reverse, after, ROWS_OF_A_FILE)
         page = services().bridge.read(
-            in_context, console.work_list, services().library(), services().now(), view.name, order, view.only
+            in_context, console.work_list, services().library(), services().now(), view.name, staff_role(), order, view.only
         )
         yield from page.rows
         after = page.next or None

@@ -22,14 +22,13 @@ from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, ActionRow
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.queries.request_search import FoundBy
-from hkall_gateway.web.access import actor, may, needs
+from hkall_gateway.web.access import actor, may, needs, staff_role
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS, FLAGS, POSITIONS
 from hkall_gateway.web.reasons import reason_in_words, rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import staff
 from hkall_gateway.web.staff import history_words as words
 from hkall_gateway.web.staff.desk_words import in_words
 from hkall_gateway.web.staff.sends import SENDS
@@ -86,7 +85,7 @@ def find() -> str:
 def found() -> str | Response:
     """The matches; a number leads to its request. What was typed stays out of the address, since it may be a card."""
     typed = request.form.get("q", "").strip()[:LONGEST]
-    matches = _query(console.search_requests, typed)
+    matches = _query(console.search_requests, typed, staff_role())
     if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
         return redirect(url_for("requests.one", number=matches[0].request.id), 303)
     return render_template("staff/requests.html", q=typed, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
@@ -193,13 +192,12 @@ def _query(query: Any, *args: Any) -> Any:
 
 
 def _page(number: str, given: Given) -> str:
-    person = staff()
-    assert person is not None, "the page is behind `needs`"
-    page = _query(console.request_page, number, StaffRole.of(person.role))
+    page = _query(console.request_page, number, staff_role())
     if isinstance(page, Refused):
         abort(404)
     tables: dict[str, Any] = {
-        "documents": _documents(page),
+        "documents": _documents(page) if page.named else {},
+        "patron_number": page.patron_number,
         "w": words,
         "sends": SENDS,
         "asked_first": ASKED_FIRST,

@@ -150,7 +150,7 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
         found = [one for number in wanted.numbers if (one := context.unit.request(number))]
     else:
         key = SortKey.CALL_NUMBER if wanted.kind is SlipKind.PULL else SortKey.DAYS
-        page = console.work_list(context, wanted.name, PageOrder(key, after=wanted.after, most=MOST))
+        page = console.work_list(context, wanted.name, StaffRole.CLERK, PageOrder(key, after=wanted.after, most=MOST))
         found, following = [row.request for row in page.rows], page.next
     rows = [one for one in found if has_slip(one) and one.position in POSITIONS[wanted.kind]]
     made = (_slip(context.unit, one, wanted.kind) for one in rows)
