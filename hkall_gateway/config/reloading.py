@@ -30,7 +30,8 @@ class TableKeys:
 
 EVERY: Final = ("*",)
 
-_LIMITS: Final = ("listen", "share_ports", "max_connections", "max_connections_per_address", "proxy_from")
+_OPEN: Final = ("listen", "share_ports", "max_connections", "max_connections_per_address")
+_LIMITS: Final = (*_OPEN, "proxy_from")
 
 # fmt: off
 TABLES: Final[Mapping[str, TableKeys]] = {
@@ -56,8 +57,8 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "smtp": TableKeys(reload=EVERY),
     "ops": TableKeys(restart=EVERY),
     "web": TableKeys(
-        reload=("public_url", "pages_per_minute", "name", "name_zh", "logo", "brand", "staff", "oidc"),
-        restart=(*_LIMITS, "threads", "answer_within_s")),
+        reload=("public_url", "proxy_from", "pages_per_minute", "name", "name_zh", "logo", "brand", "staff", "oidc"),
+        restart=(*_OPEN, "threads", "answer_within_s")),
     "marc": TableKeys(reload=EVERY),
     "courier": TableKeys(restart=EVERY),
     "logs": TableKeys(restart=EVERY),
