@@ -379,10 +379,10 @@ class ClientConfig(Strict):
     request_type: Text = Field(
         default="Loan", description="RequestType that it reads in a patron's list; VuFind's XCNCIP2 driver shows `Hold` alone"
     )
-    pin: Literal["checked", "optional", "required"] = Field(
+    pin: Literal["checked", "optional", "required", "blocks"] = Field(
         default="checked",
         description="checked: a PIN that it sends is compared, an empty one too; optional: an empty one counts as none; "
-        "required: no action of its readers without a PIN",
+        "required: no action of its readers without a PIN; blocks: so too, but LookupUser without one tells blocks alone",
     )
     without_header: bool = Field(
         default=False, description="a document without InitiationHeader is its own; it must still prove its identity"

@@ -19,7 +19,8 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
-ELIGIBILITY: Final = frozenset({"user privilege", "block or trap", "user id"})
+BLOCKS: Final = "block or trap"
+ELIGIBILITY: Final = frozenset({"user privilege", BLOCKS, "user id"})
 """UserElementTypes about the right to borrow, without personal data."""
 MOST_COPIES: Final = 100
 """Maximum copies in a reply; the token of the reply asks for the next ones."""
@@ -43,7 +44,19 @@ async def lookup_user(call: ServiceRequest) -> Payload:
         return refused(Reason.WRONG_PIN)
     if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
+    if pin is None and call.caller.pin == "blocks":
+        return _blocks_alone(call, seen)
     return await _user_fields(call, seen)
+
+
+def _blocks_alone(call: ServiceRequest, seen: PatronSeen) -> Fields:
+    """The blocks of a patron whose PIN did not come. The schema demands UserId, but VuFind takes a reply with one for a login.
+
+    VuFind's XCNCIP2 driver leaves out a PIN that PHP holds to be empty, as `0` is, and asks for blocks without a PIN. Seen on
+    2026-11-29.
+    """
+    told = replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call))
+    return {name: value for name, value in told.items() if name != "UserId"}
 
 
 async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:

@@ -32,13 +32,13 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
         return strange
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
     pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
-    if not pin and call.caller.pin == "required":
+    if not pin and (call.caller.pin == "required" or (call.caller.pin == "blocks" and call.message.service != "LookupUser")):
         return Problem(NEEDED_DATA_MISSING, "this client must send the PIN of the reader", "AuthenticationInput")
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
     if not card or agency not in ("", call.services.agency):
         return refused(Reason.UNKNOWN_BORROWER)
-    return card, None if not pin and call.caller.pin == "optional" else pin
+    return card, None if not pin and call.caller.pin in {"optional", "blocks"} else pin
 
 
 def _strange_proof(message: NcipMessage) -> Problem | None:

@@ -108,7 +108,8 @@ async def _renew_for_patron(call: ServiceRequest) -> Payload:
 async def update_request_item(call: ServiceRequest) -> Payload:
     """Changes the pickup location or the last day of a request, for the caller that placed it."""
     agency, value = request_id(call)
-    card = await patron(call) if call.from_client and (_names_user(call) or call.caller.pin == "required") else ""
+    named = _names_user(call) or call.caller.pin in {"required", "blocks"}
+    card = await patron(call) if call.from_client and named else ""
     if isinstance(card, Refused | Problem):
         return card
     ask = ChangeRequest(

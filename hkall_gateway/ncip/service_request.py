@@ -31,7 +31,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
 Kind = Literal["partner", "client"]
-Pin = Literal["checked", "optional", "required"]
+Pin = Literal["checked", "optional", "required", "blocks"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
@@ -88,7 +88,8 @@ class Caller:
     `request_id_in_ext`: its RequestId is repeated in the Ext of each reply. `http` holds the proofs for the Authorization
     header of an HTTP request.
     `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
-    `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one.
+    `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one;
+    "blocks" does so too, but tells a patron's blocks without one.
     """
 
     agency: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Peer
+from hkall_gateway.ncip.tables.systems import SYSTEMS
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import fines
+from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.store.tables import REQUESTS
 from tests.ncip.conftest import DISCOVERY, World
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "ncip" / "vufind"
@@ -161,6 +167,7 @@ def test_a_name_is_divided_as_the_library_writes_it(world: World, order: Any, gi
         ("required", "lookup-user.xml", ""),
         ("required", "lookup-user-without-pin.xml", "Needed Data Missing"),
         ("required", "lookup-user-with-empty-pin.xml", "Needed Data Missing"),
+        ("blocks", "lookup-user.xml", ""),
     ],
 )
 def test_whether_a_pin_is_demanded_is_the_clients_row_to_say(world: World, pin: str, file: str, problem: str) -> None:
@@ -168,7 +175,48 @@ def test_whether_a_pin_is_demanded_is_the_clients_row_to_say(world: World, pin: 
     assert says(world, file).text("Problem/ProblemType") == problem
 
 
-@pytest.mark.parametrize("pin", ["checked", "optional", "required"])
+CHANGES = ("request-item.xml", "request-item-of-a-volume.xml", "cancel-request-item.xml", "renew-item.xml")
+
+
+def bare(world: World, file: str) -> NcipMessage:
+    """The reply to VuFind's document without credentials: a PIN of `0` is empty for PHP, so the driver leaves both out."""
+    text = re.sub("<ns1:AuthenticationInput>.*</ns1:AuthenticationInput>", "", (FOLDER / file).read_text(), flags=re.DOTALL)
+    assert "AuthenticationInput" not in text
+    return decode(finished(respond(world.services, text.encode(), None, HERE)))
+
+
+def test_vufinds_row_tells_blocks_without_a_pin() -> None:
+    assert (SYSTEMS["vufind"].clients or {})["pin"] == "blocks"
+
+
+def test_without_a_pin_vufind_reads_the_blocks_of_a_patron_and_nothing_else(world: World) -> None:
+    vufind(world, pin="blocks")
+    world.put(Position.ON_LOAN, due=date(2017, 3, 16), patron="LATE")
+    late = (FOLDER / "lookup-user-without-pin.xml").read_text().replace("UG1", "LATE")
+    told = decode(finished(respond(world.services, late.encode(), None, HERE)))
+    assert set(told.fields) - {"ResponseHeader"} == {"UserOptionalFields"}
+    assert told.has("UserOptionalFields/BlockOrTrap")
+    assert not told.has("UserOptionalFields/NameInformation")
+    unblocked = bare(world, "lookup-user.xml")
+    assert set(unblocked.fields) <= {"ResponseHeader"}
+
+
+@pytest.mark.parametrize("file", CHANGES)
+def test_without_a_pin_vufind_changes_nothing(world: World, file: str) -> None:
+    vufind(world, pin="blocks")
+    world.put(Position.ON_LOAN, due=date(2017, 3, 3), first_checkout=date(2017, 2, 15), used=True)
+    before = world.rows(REQUESTS)
+    assert bare(world, file).text("Problem/ProblemType") == "Needed Data Missing"
+    assert world.rows(REQUESTS) == before
+
+
+def test_with_the_right_pin_vufind_reads_and_changes_all(world: World) -> None:
+    vufind(world, pin="blocks")
+    assert says(world, "lookup-user.xml").has("UserId")
+    assert not says(world, "request-item.xml", DUNE).has("Problem")
+
+
+@pytest.mark.parametrize("pin", ["checked", "optional", "required", "blocks"])
 def test_a_wrong_pin_is_wrong_whatever_the_row_says(world: World, pin: str) -> None:
     vufind(world, pin=pin)
     assert says(world, "lookup-user.xml", (">1234<", ">9999<")).text("Problem/ProblemType") == "User Authentication Failed"

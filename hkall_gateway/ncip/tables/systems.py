@@ -88,10 +88,12 @@ _KOHA_ILS: Final[Keys] = MappingProxyType(
 _ROWS: Final = (
     System(
         "vufind", "VuFind, driver XCNCIP2", "discovery",
-        clients=MappingProxyType({"request_type": "Hold", "without_header": True}),
+        clients=MappingProxyType({"request_type": "Hold", "without_header": True, "pin": "blocks"}),
         proofs=("HTTP Basic", "bearer token", _ADDRESS),
         numbers="ours",
         needs=(
+            '`pin = "blocks"` (by `system`; a row with `pin` of its own must say it): it leaves out a PIN of `0`, and asks for'
+            " blocks without a PIN; so without one it gets the blocks, no UserId, and no change",
             "RequestedItem/RequestType Hold or Recall, else a hold is not shown",
             "LoanedItem/Ext/BibliographicDescription/BibliographicRecordId: the record that a loan links to",
             "UserFiscalAccount/AccountDetails: one for each charge; a balance alone is not shown",
