@@ -330,7 +330,14 @@ class Daemon:
             lambda: {name: free_bytes(folder) for name, folder in folders.items()},
         )
         return ops_site(
-            self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
+            self.store,
+            self.metrics.registry,
+            gauges,
+            lambda: bool(self._ports),
+            bounds,
+            self._reactor,
+            self._can_write,
+            lambda: self._local.away,
         )
 
     def _make_web(self, services: ncip.NcipServices) -> WebServer | None:

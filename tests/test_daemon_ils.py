@@ -63,10 +63,13 @@ class Site:
         self.system.become("silent")
         self.do(self.port.stopListening)
 
-    def metric(self, name: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports.ops}/metrics", timeout=20) as page:
+    def page(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports.ops}/{path}", timeout=20) as page:
             text: str = page.read().decode()
-        return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"hkall_{name}"))
+        return text
+
+    def metric(self, name: str) -> str:
+        return next(line.rpartition(" ")[2] for line in self.page("metrics").splitlines() if line.startswith(f"hkall_{name}"))
 
 
 def opened(
@@ -140,11 +143,31 @@ def test_the_systems_health_is_a_figure_for_operators(site: Site) -> None:
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     assert site.metric('ils_up{channel="relay"}') == "1.0"
+    assert site.page("readyz") == "ready\n"
     site.leaves()
-    for _ in range(3):
-        site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
-    assert site.metric('ils_up{channel="relay"}') == "0.0"
-    assert site.metric('ils_calls_total{channel="relay",msg="17",outcome="unreachable"}') == "3.0"
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    until(lambda: site.metric('ils_up{channel="relay"}') == "0.0", "the system is down")
+    assert site.metric('ils_up{channel="connector"}') == "0.0"
+    assert site.metric('ils_calls_total{channel="relay",msg="17",outcome="unreachable"}') == "1.0"
+    assert site.page("readyz") == "ready\nthe library's own system is away\n"
+    site.do(terminal.hang_up)
+
+
+def test_a_reader_waits_once_while_the_system_hangs(site: Site) -> None:
+    """Their card, their record, a book: only the first of these messages waits for an answer."""
+    terminal = site.terminal()
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    site.system.become("silent")
+    waits: list[bool] = []
+    for line in (
+        f"23001{DATE}AOHKU|AA{CARD}|AC|AD1234|",
+        f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD1234|",
+        f"17{DATE}AOHKU|ABL1|AC|",
+    ):
+        began = time.monotonic()
+        site.asks(terminal, line)
+        waits.append(time.monotonic() - began > 0.9)
+    assert waits == [True, False, False]
     site.do(terminal.hang_up)
 
 
@@ -164,9 +187,8 @@ def test_a_system_that_is_back_is_found_without_a_question_and_nobody_pays_for_t
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     site.system.become("silent")
-    for _ in range(3):
-        site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
-    assert site.metric('ils_up{channel="relay"}') == "0.0"
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    until(lambda: site.metric('ils_up{channel="relay"}') == "0.0", "the system is down")
     began = time.monotonic()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     assert time.monotonic() - began < 0.5

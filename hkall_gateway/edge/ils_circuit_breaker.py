@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,7 @@ from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 LOG = structlog.get_logger()
 
 CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
-"""After three failures in a row no call waits for the system; it is tried every five seconds."""
+"""After three failures in a row, trials included, the system is down; it is tried every five seconds."""
 
 Trial = Callable[[], Coroutine[Any, Any, None]]
 """Sends the system a harmless query, and reports the result to its health. Never raises."""
@@ -31,13 +31,26 @@ class Timer(Protocol):
     def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
 
+@dataclass(slots=True)
+class _Health:
+    """The state of one system, shared by all ways to it. `suspect`: a call failed, and no trial has found out why yet."""
+
+    state: CircuitState
+    timer: Timer | None
+    channels: list[str]
+    logins: dict[str, tuple[CircuitState, object]] = field(default_factory=dict)
+    suspect: bool = False
+    trial: Trial | None = None
+    due: ScheduledCall | None = None
+
+
 class CircuitBreaker:
     """Circuit breaker for the library's own system: whether it may be called now, and since when it has not answered.
 
     `channel` names the caller in the metrics: "connector" or "relay". `now` returns the aware UTC instant. With a `timer`, a
-    system that is down is tried in the background, by the trial given with the failure, and no call waits for it; without a
-    timer the next call after a pause is the trial. `beside` is the health of another connection to the same system: while that
-    is down, this one is not used either.
+    system that did not answer is tried at once in the background, by the trial given with the failure, and no call waits for it
+    meanwhile; without a timer the next call is the trial. `same_as` is the breaker of another way to the same system: both have
+    one state.
     """
 
     def __init__(
@@ -47,33 +60,31 @@ class CircuitBreaker:
         metrics: Metrics | None = None,
         settings: CircuitSettings = CIRCUIT_SETTINGS,
         timer: Timer | None = None,
-        beside: CircuitBreaker | None = None,
+        same_as: CircuitBreaker | None = None,
     ) -> None:
-        self._channel, self._now, self._settings, self._timer = channel, now, settings, timer
-        self._metrics, self._beside = metrics or Metrics(), beside
-        self._state = CircuitState(channel)
-        self._logins: dict[str, tuple[CircuitState, object]] = {}
-        self._trial: Trial | None = None
-        self._due: ScheduledCall | None = None
+        self._channel, self._now, self._settings = channel, now, settings
+        self._metrics = metrics or Metrics()
+        self._health: _Health = same_as._health if same_as is not None else _Health(CircuitState(channel), timer, [])
+        self._health.channels.append(channel)
 
     @property
     def up(self) -> bool:
-        return self._state.state != DOWN
+        return self._health.state.state != DOWN
 
     @property
     def down_since(self) -> datetime | None:
-        return self._state.down_since
+        return self._health.state.down_since
 
     def may_ask(self) -> bool:
         """Whether a call may be made now."""
-        if self._beside is not None and not self._beside.up:
-            return False
-        if self.up or self._timer is not None:
-            return self.up
+        if self._health.timer is not None:
+            return self.up and not self._health.suspect
+        if self.up:
+            return True
         now = self._now()
-        if not circuit.room(self._state, 1, 0, now):
+        if not circuit.room(self._health.state, 1, 0, now):
             return False
-        self._state = replace(self._state, rests_until=now + timedelta(seconds=self._settings.probe_s))
+        self._health.state = replace(self._health.state, rests_until=now + timedelta(seconds=self._settings.probe_s))
         return True
 
     def record_reply(self, question: str, took_s: float) -> None:
@@ -82,7 +93,7 @@ class CircuitBreaker:
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
             LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
-        self._state = circuit.after_reply(self._state, self._now())
+        self._health.state, self._health.suspect = circuit.after_reply(self._health.state, self._now()), False
         self._tell()
 
     def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
@@ -91,13 +102,14 @@ class CircuitBreaker:
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
             return
-        was_up, self._state = self.up, circuit.after_failure(self._state, self._settings, self._now())
+        was_up, before = self.up, self._health.state
+        self._health.state = circuit.after_failure(before, self._settings, self._now())
+        self._health.suspect = True
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
         self._tell()
-        self._trial = trial or self._trial
-        if not self.up:
-            self._try_in(self._settings.probe_s)
+        self._health.trial = trial or self._health.trial
+        self._try_in(0 if self.up else self._settings.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
         """Records that the system closed a connection after one message, and starts a trial at once.
@@ -107,7 +119,7 @@ class CircuitBreaker:
         """
         self._count(question, "hung_up")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
-        self._trial = trial or self._trial
+        self._health.trial = trial or self._health.trial
         self._try_in(0)
 
     def record_skipped(self, question: str) -> None:
@@ -118,22 +130,22 @@ class CircuitBreaker:
 
     def may_log_in(self, name: str, proof: object) -> bool:
         """Whether a login may be tried now: not while it rests since it was refused with this very `proof`."""
-        link, refused = self._logins.get(name, (None, None))
+        link, refused = self._health.logins.get(name, (None, None))
         return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
 
     def login_refused(self, name: str, proof: object, why: str) -> None:
         """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
-        before, refused = self._logins.get(name, (None, None))
+        before, refused = self._health.logins.get(name, (None, None))
         known = before if before is not None and refused == proof else CircuitState(name)
         link = circuit.after_rejection(known, self._settings, self._now(), why)
-        self._logins[name] = link, proof
+        self._health.logins[name] = link, proof
         again = link.rests_until.isoformat() if link.rests_until else ""
         LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)
         self._metrics.ils_login_refused.labels(self._channel, name).set(1)
 
     def login_taken(self, name: str) -> None:
         """Records an accepted login."""
-        if self._logins.pop(name, None) is not None:
+        if self._health.logins.pop(name, None) is not None:
             LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
         self._metrics.ils_login_refused.labels(self._channel, name).set(0)
 
@@ -141,29 +153,30 @@ class CircuitBreaker:
 
     def stop(self) -> None:
         """Stops the trials."""
-        self._timer = None
-        cancel(self._due)
+        self._health.timer = None
+        cancel(self._health.due)
 
     def _try_in(self, seconds: float) -> None:
-        if self._timer is None or self._trial is None or self._due is not None:
-            return
-        self._due = self._timer.callLater(seconds, self._begin_trial)
+        health = self._health
+        if health.timer is not None and health.trial is not None and health.due is None:
+            health.due = health.timer.callLater(seconds, self._begin_trial)
 
     def _begin_trial(self) -> None:
-        assert self._trial is not None  # it was set with the timer
-        Deferred.fromCoroutine(self._trial()).addBoth(self._tried)
+        assert self._health.trial is not None  # it was set with the timer
+        Deferred.fromCoroutine(self._health.trial()).addBoth(self._tried)
 
     def _tried(self, result: object) -> None:
-        self._due = None
+        self._health.due = None
         if isinstance(result, Failure):
             LOG.error("ils.trial_failed", channel="ils", asked_by=self._channel, trace=result.getTraceback())
         if not self.up:
             self._try_in(self._settings.probe_s)
-        elif self._state.failures:
+        elif self._health.state.failures:
             self._try_in(1)
 
     def _count(self, question: str, outcome: str) -> None:
         self._metrics.ils_calls.labels(self._channel, question, outcome).inc()
 
     def _tell(self) -> None:
-        self._metrics.ils_up.labels(self._channel).set(float(self.up))
+        for channel in self._health.channels:
+            self._metrics.ils_up.labels(channel).set(float(self.up))

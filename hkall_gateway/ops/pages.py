@@ -102,7 +102,8 @@ class HealthPage(resource.Resource):
 class Ready(resource.Resource):
     """The database answers and takes writes, and the endpoints are open; 503 while they are not.
 
-    Names channels that do not move: they are no reason to send terminals elsewhere.
+    Names channels that do not move, and says that the library's own system is away: neither is a reason to send terminals
+    elsewhere.
     """
 
     def __init__(
@@ -112,10 +113,11 @@ class Ready(resource.Resource):
         listening: Callable[[], bool],
         writable: Callable[[], bool],
         clock: Clock,
+        ils_away: Callable[[], bool],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._stalled, self._listening, self._writable = store, stalled, listening, writable
-        self._within = Timeout(clock, READY_S)
+        self._within, self._ils_away = Timeout(clock, READY_S), ils_away
         self._page = CachedPage(self._answer, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
@@ -136,6 +138,7 @@ class Ready(resource.Resource):
             missing = ["database"]
         text = "not ready: " + ", ".join(missing) if missing else "ready"
         text += f"\nno message leaves for: {', '.join(sorted(stalled))}" if stalled else ""
+        text += "\nthe library's own system is away" if self._ils_away() else ""
         return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
@@ -180,6 +183,10 @@ def _always() -> bool:
     return True
 
 
+def _never() -> bool:
+    return False
+
+
 def ops_site(
     store: Store,
     registry: CollectorRegistry,
@@ -188,11 +195,15 @@ def ops_site(
     bounds: Bounds,
     reactor: Any,
     writable: Callable[[], bool] = _always,
+    ils_away: Callable[[], bool] = _never,
 ) -> BoundedSite:
-    """Return the site of the three pages; registers `gauges`. `writable` says whether the database took the last write."""
+    """Return the site of the three pages; registers `gauges`.
+
+    `writable` says whether the database took the last write, `ils_away` whether the library's own system does not answer.
+    """
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
-    root.putChild(b"readyz", Ready(store, gauges.stalled, listening, writable, reactor))
+    root.putChild(b"readyz", Ready(store, gauges.stalled, listening, writable, reactor, ils_away))
     root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
     return BoundedSite(root, bounds, reactor)

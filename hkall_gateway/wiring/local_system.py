@@ -78,13 +78,18 @@ class LocalSystemParts:
         seconds: float = self._means.reactor.seconds()
         return seconds + self._ils.message_timeout_s
 
+    @property
+    def away(self) -> bool:
+        """Whether a system that the configuration uses does not answer."""
+        return any(not health.up for health in self._healths.values())
+
     def stop(self) -> None:
         """Stops the trials of an unreachable system."""
         for health in self._healths.values():
             health.stop()
 
-    def _health(self, channel: str, beside: CircuitBreaker | None = None) -> CircuitBreaker:
-        return CircuitBreaker(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, beside=beside)
+    def _health(self, channel: str, same_as: CircuitBreaker | None = None) -> CircuitBreaker:
+        return CircuitBreaker(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, same_as=same_as)
 
     def _keep_s(self) -> float:
         return self._ils.keep_s if self._ils.fallback == "allow" else 0.0

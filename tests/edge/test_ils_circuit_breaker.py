@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from twisted.internet.task import Clock
 
 from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.metrics import Metrics
@@ -77,10 +78,27 @@ def test_its_going_and_its_return_are_said_once(watched: Watched, capsys: pytest
     assert (said.count("ils.down"), said.count("ils.up ")) == (1, 1)
 
 
-def test_where_one_way_to_it_is_down_nobody_waits_on_the_other(watched: Watched) -> None:
-    other = CircuitBreaker("connector", lambda: watched.now, watched.metrics, beside=watched.health)
-    assert other.may_ask()
+def test_two_ways_to_one_system_have_one_state(watched: Watched) -> None:
+    other = CircuitBreaker("connector", lambda: watched.now, watched.metrics, same_as=watched.health)
     watched.misses(3)
-    assert (other.up, other.may_ask()) == (True, False)
-    watched.health.record_reply("99", 0.01)
-    assert other.may_ask()
+    assert (other.up, other.may_ask(), other.down_since) == (False, False, BEGIN)
+    assert [value(watched.metrics, "ils_up", channel) for channel in ("relay", "connector")] == [0, 0]
+    other.record_reply("99", 0.01)
+    assert (watched.health.up, watched.health.may_ask()) == (True, True)
+    assert [value(watched.metrics, "ils_up", channel) for channel in ("relay", "connector")] == [1, 1]
+
+
+def test_after_one_miss_nobody_waits_until_a_trial_is_answered() -> None:
+    clock, tried = Clock(), list[str]()
+
+    async def trial() -> None:
+        tried.append("99")
+
+    health = CircuitBreaker("relay", lambda: BEGIN + timedelta(seconds=clock.seconds()), timer=clock)
+    health.record_failure("63", "TimeoutError", trial=trial)
+    assert (health.up, health.may_ask(), tried) == (True, False, [])
+    clock.advance(0)
+    assert (health.may_ask(), tried) == (False, ["99"])
+    health.record_reply("99", 0.01)
+    assert health.may_ask()
+    health.stop()

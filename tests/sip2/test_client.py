@@ -80,6 +80,16 @@ class Abroad:
         Deferred.fromCoroutine((line or self.line)(body)).addBoth(outcome.append)
         return outcome
 
+    def is_tried(self) -> None:
+        """The trials in the background that follow a first failure."""
+        self.clock.advance(0)
+        self.clock.advance(1)
+
+    def is_found_again(self) -> None:
+        """The first of these trials is answered."""
+        self.clock.advance(0)
+        self.says(sealed(STATUS, 0))
+
     def heard(self) -> bytes:
         """What the last connection was sent since this was last asked."""
         transport: Any = self.wires[-1].transport
@@ -189,6 +199,61 @@ def test_an_answer_that_came_garbled_is_asked_for_again_and_the_loan_is_not(abro
     assert outcome == [LENT]
 
 
+@pytest.mark.parametrize("number", ["0", ""])
+def test_an_answer_that_is_repeated_may_have_another_number(abroad: Abroad, number: str) -> None:
+    """SIPServer repeats it with AY0 whatever it was, and the 2.00 document without AY."""
+    for _ in range(3):
+        abroad.asks(LOOK)
+        abroad.says(sealed(SEEN, abroad.heard()[-8:-7].decode()))
+    outcome = abroad.asks(LOAN)
+    abroad.says(sealed(LENT, 3).replace(b"Emma", b"Ewwa"))
+    abroad.says(sealed(LENT, number))
+    assert outcome == [LENT]
+
+
+@pytest.mark.parametrize("cut", [LENT[:40], LENT[:-1], LENT[:10], sealed(LENT, 0)[:-6]])
+def test_an_answer_that_was_cut_is_asked_for_again(abroad: Abroad, cut: bytes) -> None:
+    outcome = abroad.asks(LOAN)
+    abroad.heard()
+    abroad.says(cut + b"\r")
+    assert (outcome, abroad.heard()) == ([], b"97AZFEF5\r")
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+def test_a_system_that_answers_twice_without_number_and_sum_is_heard_without_them(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOAN)
+    abroad.says(LENT + b"\r")
+    assert outcome == []
+    abroad.says(LENT + b"\r")
+    again = abroad.asks(LOOK)
+    abroad.says(SEEN + b"\r")
+    assert (outcome, again) == ([LENT], [SEEN])
+
+
+def test_a_system_that_takes_the_login_without_number_and_sum_is_heard_without_them() -> None:
+    abroad = Abroad(LOGIN)
+    outcome = abroad.asks(LOOK)
+    abroad.says(b"941\r")
+    abroad.says(SEEN + b"\r")
+    assert outcome == [SEEN]
+
+
+def test_a_loan_is_not_sent_again_where_the_request_to_repeat_its_answer_was_not_read(abroad: Abroad) -> None:
+    abroad.asks(LOAN)
+    abroad.says(LENT[:40] + b"\r")
+    abroad.heard()
+    abroad.says(b"96AZFEF6\r")
+    assert abroad.heard() == b"97AZFEF5\r"
+
+
+def test_an_answer_that_came_twice_is_not_taken_for_the_next_one() -> None:
+    abroad = Abroad(dialect=replace(DIALECTS["standard"], error_detection=False))
+    abroad.asks(LOAN)
+    abroad.says(LENT + b"\r" + LENT + b"\r")
+    assert abroad.asks(LOAN.replace(b"AB1", b"AB2")) == []
+
+
 @pytest.mark.parametrize("before", [sealed(SEEN, 7), sealed(LENT, 0), b"zz\r", b"\r\n\r"])
 def test_what_answers_another_question_is_passed_over(abroad: Abroad, before: bytes) -> None:
     outcome = abroad.asks(LOOK)
@@ -218,10 +283,11 @@ def test_nobody_waits_longer_than_configured_and_a_late_answer_is_nobodys(abroad
     abroad.clock.advance(0.1)
     assert unreachable(outcome)
     late = abroad.wires[0]
+    abroad.is_found_again()
     again = abroad.asks(LOOK)
     late.dataReceived(sealed(LENT, 0))
     assert again == []
-    assert len(abroad.wires) == 2
+    assert len(abroad.wires) == 3
 
 
 def test_where_nobody_listens_that_is_known_at_once(abroad: Abroad) -> None:
@@ -229,14 +295,13 @@ def test_where_nobody_listens_that_is_known_at_once(abroad: Abroad) -> None:
     assert unreachable(abroad.asks(LOOK))
 
 
-def test_after_three_misses_nobody_is_kept_waiting_and_it_is_tried_in_the_background(abroad: Abroad) -> None:
+def test_after_one_miss_nobody_is_kept_waiting_and_it_is_tried_in_the_background(abroad: Abroad) -> None:
     abroad.refuses = True
-    for _ in range(3):
-        abroad.asks(LOOK)
+    abroad.asks(LOOK)
     abroad.refuses = False
     assert unreachable(abroad.asks(LOOK))
     assert abroad.wires == []
-    abroad.clock.advance(5)
+    abroad.clock.advance(0)
     assert abroad.heard() == sealed(ARE_YOU_THERE, 0)
     assert unreachable(abroad.asks(LOOK))  # nobody pays for the trial
     abroad.says(sealed(STATUS, 0))
@@ -248,11 +313,11 @@ def test_after_three_misses_nobody_is_kept_waiting_and_it_is_tried_in_the_backgr
 
 def test_a_system_that_stays_away_is_tried_every_five_seconds(abroad: Abroad) -> None:
     abroad.refuses = True
-    for _ in range(3):
-        abroad.asks(LOOK)
+    abroad.asks(LOOK)
+    abroad.is_tried()
     for _ in range(4):
         abroad.clock.advance(5)
-    assert value(abroad.metrics, "ils_calls_total", "relay", "99", "unreachable") == 4
+    assert value(abroad.metrics, "ils_calls_total", "relay", "99", "unreachable") == 2 + 4
     abroad.health.stop()
     assert abroad.clock.getDelayedCalls() == []
 
@@ -322,8 +387,8 @@ def test_a_system_is_back_where_it_takes_the_terminals_logins_alone() -> None:
     line = abroad.another(LOGIN)
     line.login = Login("selfcheck-1", Sensitive("right"))
     abroad.refuses = True
-    for _ in range(3):
-        abroad.asks(LOOK, line)
+    abroad.asks(LOOK, line)
+    abroad.is_tried()
     assert not line.up
     abroad.refuses = False
     abroad.clock.advance(5)
@@ -434,13 +499,15 @@ def test_silence_on_what_some_servers_never_answer_is_no_absence(abroad: Abroad,
         outcome = abroad.asks(question)
         abroad.clock.advance(3)
         assert unreachable(outcome)
+    for _ in range(4):
+        abroad.clock.advance(3)
     assert abroad.line.up is still_up
 
 
 def test_where_nobody_listens_it_does_not_matter_what_was_asked(abroad: Abroad) -> None:
     abroad.refuses = True
-    for _ in range(3):
-        abroad.asks(b"1920170301    100000AOHKU|AB1|AC|CHred|")
+    abroad.asks(b"1920170301    100000AOHKU|AB1|AC|CHred|")
+    abroad.is_tried()
     assert not abroad.line.up
 
 

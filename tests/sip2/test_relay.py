@@ -84,6 +84,12 @@ def test_who_sends_no_seal_hears_none(services: Sip2Services) -> None:
     assert ask(services, LOAN.encode(), FakeUpstream(LENT.encode())) == LENT.encode() + b"\r"
 
 
+def test_a_last_field_without_its_delimiter_gets_one_before_the_seal(services: Sip2Services) -> None:
+    upstream = FakeUpstream(LENT.removesuffix("|").encode())
+    assert ask(services, sealed(LOAN.encode(), 7), upstream) == sealed(LENT.encode(), 7) + b"\r"
+    assert ask(services, LOAN.encode(), upstream) == LENT.removesuffix("|").encode() + b"\r"
+
+
 def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
     heard = ask(services, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), upstream)

@@ -139,8 +139,15 @@ def body_of(line: bytes, delimiter: str = "|") -> bytes:
 
 
 def sealed(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """The whole line of a body that is passed on as it is: AY and AZ follow `message`, the end is the dialect's."""
-    return _seal(body, message, dialect) + dialect.terminator
+    """The whole line of a body that is passed on as it is: AY and AZ follow `message`, the end is the dialect's.
+
+    A last field without its delimiter gets one before AY or AZ, which would be read as a part of it.
+    """
+    delimiter, shape = dialect.delimiter.encode(dialect.encoding), SHAPES.get(body[:2].decode("latin-1"))
+    has_fields = shape is not None and len(body) > 2 + shape.width
+    ended = body + delimiter if has_fields and not body.endswith(delimiter) else body
+    line = _seal(ended, message, dialect)
+    return (body if line is ended else line) + dialect.terminator
 
 
 def _hushed(name: str) -> bool:

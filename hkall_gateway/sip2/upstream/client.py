@@ -31,6 +31,7 @@ LOOKS: Final = frozenset({"17", "23", "63", "99"})
 ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
 """Requests that every server answers. No reply to another one (edge-sip2 ignores 01, 15, 19 and 25) is not an outage."""
 OFF_LINE: Final = "98"
+UNSEALED: Final = "unsealed"
 ARE_YOU_THERE: Final = b"9900802.00"
 """The message that probes an unreachable system in the background."""
 FAIR_S: Final = 1.0
@@ -106,13 +107,20 @@ class Unanswered(Unreachable):
 
 
 class LineConnection(TwistedProtocol):
-    """One connection, read and written as lines. `closed` is the reason why it closed, "" while it is open."""
+    """One connection, read and written as lines. `closed` is the reason why it closed, "" while it is open.
+
+    `unsealed`: the system sends its replies here without sequence number and checksum.
+    """
 
     def __init__(self) -> None:
-        self.closed = ""
+        self.closed, self.unsealed = "", False
         self._buffer = bytearray()
         self._lines: deque[bytes] = deque()
         self._waiter: Deferred[bytes] | None = None
+
+    def forget_lines(self) -> None:
+        """Forget the lines that came before a request: they cannot be its reply."""
+        self._lines.clear()
 
     def say(self, line: bytes) -> None:
         """Send a line."""
@@ -255,7 +263,8 @@ class Upstream:
             self._health.hung_up(question, self.try_again)
         else:
             grave = fair and (not self._entered or question in ANSWERED)
-            self._health.record_failure(question, _said(failed), grave=grave, trial=self.try_again)
+            trial = None if self._trying else self.try_again  # a trial has one login; the next one begins with both again
+            self._health.record_failure(question, _said(failed), grave=grave, trial=trial)
 
     def _said_of(self, failed: Exception, *, hung_up: bool) -> Unreachable:
         if not self._sent:
@@ -308,38 +317,48 @@ class Upstream:
         numbered = self.dialect.error_detection
         asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
         self._number = (self._number + 1) % 10
-        line, verdicts = sealed(body, asked, self.dialect), set[str]()
+        line, verdicts, unsealed = sealed(body, asked, self.dialect), set[str](), b""
+        wire.forget_lines()
         wire.say(line)
         for _ in range(TRIES):
             said = await wire.line()
-            verdict = judged(said, asked, self.dialect)
+            verdict = judged(said, asked, self.dialect, repeated=RESEND in verdicts)
+            if verdict == UNSEALED:
+                # Twice the same, or a login: the system does without. Once: the line may have been cut.
+                wire.unsealed = wire.unsealed or said == unsealed or asked.code == "93"
+                verdict, unsealed = ("" if wire.unsealed else RESEND), said
             verdicts.add(verdict)
             if verdict == "":
                 return body_of(said, self.dialect.delimiter)
+            if verdict == RESEND:
+                line = encode(Sip2Message(RESEND, checked=True), self.dialect)
             if verdict in (GARBLED, RESEND):
-                wire.say(line if verdict == GARBLED else encode(Sip2Message(RESEND, checked=True), self.dialect))
+                wire.say(line)
         if verdicts == {RESEND}:
             raise Garbled("the checksums of its replies are wrong")
         raise Unusable("it could not read the line" if verdicts == {GARBLED} else "no usable reply")
 
 
-def judged(line: bytes, asked: Sip2Message, dialect: Sip2Dialect) -> str:
+def judged(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
     """Classifies a reply: "" = the answer; "96" = the peer could not read our line; "97" = the reply is garbled.
 
-    "late" and "another", and the reasons of BadMessage, mean that the line is not the answer.
-    A line with another sequence number answers an earlier request. Raises Unusable for 98: the system goes off line.
+    "unsealed" is the answer without the sequence number and checksum of our line. "late" and "another", and the reasons of
+    BadMessage, mean that the line is not the answer. A line with another sequence number answers an earlier request, unless it
+    is `repeated` after a 97: SIPServer repeats it with the number 0, and the 2.00 document without one. Raises Unusable for 98:
+    the system goes off line.
     """
     try:
         said = decode(line, dialect)
     except BadMessage as bad:
-        return RESEND if bad.why == "checksum" else bad.why
+        return RESEND if bad.why in ("checksum", "truncated") else bad.why
     if said.code == GARBLED:
         return GARBLED
-    if said.sequence not in (None, asked.sequence):
+    if said.sequence not in (None, asked.sequence) and not repeated:
         return "late"
     expected = SHAPES[asked.code].reply
     if said.code == expected:
-        return ""
+        sealed_too = said.checked and (said.sequence is not None or repeated)
+        return "" if sealed_too or asked.sequence is None else UNSEALED
     if said.code == OFF_LINE:
         raise Unusable("it says that it is off line")
     return "another"
