@@ -319,6 +319,10 @@ class PartnerConfig(Strict):
         default=False, description="its RequestId stands in the Ext of each reply, also beside a Problem"
     )
     from_system_id: str = Field(default="", description="FromSystemId in messages to it; OpenRS knows us by it")
+    our_user: str = Field(
+        default="",
+        description="our institutional user there, on whose card we borrow; empty = our agency and `-INST`: `HKU-INST`",
+    )
     our_proof: OurProof = Field(default=OurProof(), description="our own proof there, beside `secret_env`")
     problems: Mapping[Text, Meaning] = Field(
         default={},

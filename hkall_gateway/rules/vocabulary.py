@@ -311,7 +311,8 @@ class Partner:
     `application_profile`: the ApplicationProfileType of messages to it; `item_id_type`: the ItemIdentifierType of a barcode
     there. `request_type` and `request_scope_type`: the values in requests for a copy; "" for those of the flow. `problems`:
     meanings of its own ProblemTypes, or of words in its ProblemDetail or ProblemValue, as (words, meaning); they precede the
-    standard's. `from_system_id`: the FromSystemId of messages to it; "" for none.
+    standard's. `from_system_id`: the FromSystemId of messages to it; "" for none. `our_user`: our user there; "" for the
+    institutional card that is named for us.
     """
 
     agency: str
@@ -339,6 +340,7 @@ class Partner:
     request_scope_type: str = ""
     problems: tuple[tuple[str, Meaning], ...] = ()
     from_system_id: str = ""
+    our_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,30 @@ def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
 
 
+@pytest.mark.parametrize(
+    "send",
+    [
+        Notification.ASK_LENDER,
+        Notification.CANCEL_AT_LENDER,
+        Notification.TELL_LENDER_ON_LOAN,
+        Notification.ASK_LENDER_TO_RENEW,
+    ],
+)
+@pytest.mark.parametrize(("our_user", "named"), [("", "HKU-INST"), ("ILL-0042", "ILL-0042")])
+def test_a_partner_is_told_the_user_by_whom_it_knows_us(send: Notification, our_user: str, named: str) -> None:
+    message = document(partner_message(send), replace(CUHK, our_user=our_user), "HKU", "")
+    assert message is not None
+    assert (message.text("UserId/AgencyId"), message.text("UserId/UserIdentifierValue")) == ("CUHK", named)
+
+
+def test_a_partner_that_we_decline_is_told_its_own_card_here() -> None:
+    message = document(
+        partner_message(Notification.TELL_BORROWER_DECLINED), replace(CUHK, institutional_card="ILL-CUHK"), "HKU", ""
+    )
+    assert message is not None
+    assert (message.text("UserId/AgencyId"), message.text("UserId/UserIdentifierValue")) == ("HKU", "ILL-CUHK")
+
+
 def refused(problem: str, status: int = 200) -> HttpReply:
     return replied(status=status, Problem=[{"ProblemType": problem, "ProblemDetail": "because"}])
 

@@ -61,7 +61,8 @@ ABOUT_SYSTEMS = (
     'A row of `[[partners]]` or `[[clients]]`, or the `[ils]` table, may set `system = "folio"`: then the defaults'
     " below apply to its missing keys, and every key may still be set ([configuration](config.md)). Entries of"
     " `problems` are added to those below, or replace the one of the same words. For a system that is not listed, leave"
-    " `system` out and set the keys."
+    " `system` out and set the keys. We borrow on the card of our institutional user at each partner: name it as"
+    " `our_user` where it is not our agency and `-INST` (`HKU-INST`). Their card here is `institutional_card`."
 )
 
 ABOUT_EVIDENCE = (

@@ -30,7 +30,7 @@ NameOrder = Literal["", "surname_first", "given_first"]
 """Which part of a name without a comma is the surname; "" for a name that cannot be divided."""
 
 INSTITUTION: Final = "{}-INST"
-"""The card on which a library borrows from another; the lender never learns the patron."""
+"""The card on which a library borrows from another, where its row names none; the lender never learns the patron."""
 
 
 # ---- we borrow
@@ -108,7 +108,7 @@ def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> Nci
 
 def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
-    borrower = user_id(agency, INSTITUTION.format(partner.agency))
+    borrower = user_id(agency, partner.institutional_card or INSTITUTION.format(partner.agency))
     row = LENDER_REASONS.get(message.reason)
     state: Fields = {"CirculationStatus": row.declined_as} if row and row.declined_as else {}
     return _message(
@@ -220,7 +220,7 @@ def theirs_or_ours(message: PartnerMessage) -> Fields:
 def _borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fields:
     if partner.user_sent == "patron" and message.patron:
         return user_id(agency, message.patron)
-    return user_id(partner.agency, INSTITUTION.format(agency))
+    return user_id(partner.agency, partner.our_user or INSTITUTION.format(agency))
 
 
 def _described(message: PartnerMessage, more: Fields) -> Fields:

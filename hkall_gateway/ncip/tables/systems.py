@@ -133,7 +133,7 @@ _ROWS: Final = (
         numbers="its own",
         needs=(
             "RequestItem: BibliographicRecordIdentifier is the instance's HRID (`local_bib_id` of the holdings) and "
-            "RequestId; UserId is our institutional user",
+            "RequestId; UserId is our institutional user (`our_user`)",
             "CancelRequestItem: its own RequestId",
             "LookupUser: UserElementType `User Id`, or its answer has no UserId",
         ),
@@ -246,7 +246,7 @@ _ROWS: Final = (
         partners=MappingProxyType({"dialect": "broker", "request_type": "Hold", "request_scope_type": "Title"}),
         ils=MappingProxyType({"connector": "sip2"}),
         proofs=(_ADDRESS,),
-        needs=("RequestItem: UserId is an institutional patron record; PickupLocation is one of its codes",),
+        needs=("RequestItem: UserId is an institutional patron record (`our_user`); PickupLocation is one of its codes",),
         never_tells=(UNANNOUNCED,),
         evidence=(Evidence(SystemRole.PARTNER, "RequestItem", Basis.READ, "III's documentation; lib-ncip-client of ReShare"),),
     ),
