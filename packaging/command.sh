@@ -1,5 +1,6 @@
 #!/bin/sh
-# hkall-gateway with the configuration and the secrets of /etc/hkall. Root becomes the user of the service, so that no file of
+# hkall-gateway with the configuration and the secrets of /etc/hkall: those of the file environment, and, for root, those of the
+# folder credentials, where each secret is a file with the name of its variable (LoadCredential=). Root becomes the user of the service, so that no file of
 # the database is root's. A value of the file of secrets may be between quotation marks, as for systemd.
 set -eu
 for program in /usr/lib/hkall-gateway/bin/hkall-gateway /opt/hkall/bin/hkall-gateway; do
@@ -19,6 +20,11 @@ if [ -r "$secrets" ]; then
     done <"$secrets"
 fi
 if [ "$(id -u)" -eq 0 ]; then
+    for file in /etc/hkall/credentials/*; do
+        name=${file##*/}
+        case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
+        printenv "$name" >/dev/null || export "$name=$(cat "$file")"
+    done
     exec runuser -u hkall -- "$program" "$@"
 fi
 exec "$program" "$@"

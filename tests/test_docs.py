@@ -27,6 +27,7 @@ BASE = {
     "cd",
     "chgrp",
     "chmod",
+    "cp",
     "echo",
     "install",
     "journalctl",

@@ -83,6 +83,8 @@ def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path)
     assert {
         "lib/systemd/system/hkall-gateway.service",
         "lib/systemd/system/hkall-gateway@.service",
+        "lib/systemd/system/hkall-gateway-.service.d/50-night.conf",
+        "lib/systemd/system/hkall-gateway-backup.timer",
         "share/hkall-gateway/bin/command.sh",
         "share/hkall-gateway/etc/environment",
         "share/hkall-gateway/etc/gateway.toml",

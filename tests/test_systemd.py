@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "packaging" / "systemd"
 UNIT, TEMPLATE = UNITS / "hkall-gateway.service", UNITS / "hkall-gateway@.service"
 ROTATION = ROOT / "packaging" / "logrotate" / "hkall-gateway"
+NIGHTLY = ("hkall-gateway-backup.service", "hkall-gateway-doctor.service", "hkall-gateway-load@patrons.service")
 MOST_EXPOSED = 1.3
 
 
@@ -45,10 +46,23 @@ def analyze() -> str:
 
 def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
     found = shutil.copytree(UNITS, tmp_path / "units")
-    for unit in found.iterdir():  # the program may not be installed where systemd looks for it
+    for unit in found.glob("*.service"):  # the program may not be installed where systemd looks for it
         unit.write_text(unit.read_text().replace("=hkall-gateway ", f"={COMMAND} "))
-    done = run(analyze(), "verify", "--man=no", found / UNIT.name, found / "hkall-gateway@1.service")
+    names = (UNIT.name, "hkall-gateway@1.service", *NIGHTLY, *(name.replace(".service", ".timer") for name in NIGHTLY))
+    done = run(analyze(), "verify", "--man=no", *(found / name for name in names))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_work_of_the_night_has_the_rights_of_the_gateway_and_is_off_until_enabled() -> None:
+    def rights(unit: Path) -> list[str]:
+        text = unit.read_text(encoding="utf-8")
+        lines = text[text.index("# Its folders") :].partition("[Install]")[0].splitlines()
+        return [line for line in lines if line and line[0] != "#"]
+
+    assert rights(UNITS / "hkall-gateway-.service.d" / "50-night.conf") == rights(UNIT)
+    for timer in UNITS.glob("*.timer"):
+        assert "WantedBy=timers.target" in timer.read_text(encoding="utf-8")
+        assert "[Install]" not in timer.with_suffix(".service").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("unit", [UNIT, TEMPLATE], ids=lambda unit: unit.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Final
 
 import click
@@ -10,6 +11,7 @@ import click
 from hkall_gateway import __version__
 from hkall_gateway.cli import command_log
 from hkall_gateway.cli.lazy import Entry, LazyGroup
+from hkall_gateway.credentials import add_credentials
 
 DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
 
@@ -72,3 +74,4 @@ def main() -> None:
     """
     gc.set_threshold(*YOUNG)
     command_log.prepare()
+    add_credentials(os.environ)

@@ -17,7 +17,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store import partners, rounds
+from hkall_gateway.store import nightly, partners, rounds
 from hkall_gateway.store.loads import loading
 from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.store.unit import Unit
@@ -43,6 +43,8 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
     "closure_calendar_left_seconds": ("",                   "Time until the closure calendar ends; 0 without one."),
     "disk_free_bytes":            ("folder",                "Free space where database and log are written."),
     "fill_rate":                  ("",                      "Part of our requests that a lender filled."),
+    "nightly_last_success_timestamp_seconds": ("work",       "When backup, doctor and each load last ended; 0: never."),
+    "doctor_failed_checks":       ("",                      "Checks that failed at the last nightly doctor."),
     "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
 }
 """The labels and the help text of each gauge, by its name without the prefix."""
@@ -82,7 +84,7 @@ class Gauges(Collector):
             self._counted, self._counted_at = _of_the_month(unit, now), now
         agencies = tuple(self._partners())
         found = {**_work(unit), **_outbox(unit, now), **_lines(unit, agencies, now), **_age(unit, self._agency, now)}
-        found |= _disks(self._free())
+        found |= {**_disks(self._free()), **_night(unit)}
         return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
@@ -159,7 +161,7 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
         return dict.fromkeys(((job,) for job in ROUNDS), 0)
     if labels == "partner":
         return dict.fromkeys(((who,) for who in agencies), 0)
-    if labels == "folder":
+    if labels in {"folder", "work"}:
         return {}
     return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
 
@@ -167,6 +169,16 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
 def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
     known = {(folder,): size for folder, size in free.items() if size is not None}
     return {"disk_free_bytes": known} if known else {}
+
+
+def _night(unit: Unit) -> Mapping[str, Rows]:
+    done = nightly.done(unit)
+    return {
+        "nightly_last_success_timestamp_seconds": {
+            (work,): when.timestamp() if when else 0 for work, (when, _) in done.items()
+        },
+        "doctor_failed_checks": {(): done[nightly.DOCTOR][1]},
+    }
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:

@@ -169,6 +169,28 @@ def test_all_comes_back(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
 
 
+def test_in_a_folder_the_newest_backups_are_kept_and_nothing_else_is_deleted(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    old = [folder / f"hkall-2020-01-0{day}T023000.backup" for day in (1, 2, 3)]
+    others = [folder / "before-upgrade", folder / "hkall-2020-01-01.backup"]
+    for file in (*old, *others):
+        file.touch()
+
+    done = site.run("backup", str(folder), "--keep", "3")
+
+    assert done.exit_code == 0, done.output
+    (made,) = set(folder.iterdir()) - {*old, *others, folder / "hkall.erased"}
+    assert done.stdout == f"backup: {made}, {made.stat().st_size} bytes; 1 older deleted\n"
+    assert [file.exists() for file in (*old, *others)] == [False, True, True, True, True]
+    assert site.run("restore", str(made), "--force").exit_code == 0
+
+
+def test_keep_is_for_a_folder(site: Site, tmp_path: Path) -> None:
+    result = site.run("backup", str(tmp_path / "file"), "--keep", "3")
+    assert (result.exit_code, "is no folder" in result.stderr) == (2, True)
+
+
 def test_into_an_empty_database_it_needs_no_force(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))

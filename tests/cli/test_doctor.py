@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,6 +127,22 @@ def test_what_fails_is_told_with_its_advice_below_and_exit_code_1(idle: Path) ->
     assert proof.startswith("  ok     proof.theirs    by secret")
     assert skipped == "  skip   tls.version, http, proof.ours, lookup.item, version, clock  tcp failed"
     assert (blank, last) == ("", "2 ok, 1 FAIL, 6 skip")
+
+
+def test_for_a_timer_it_tells_one_line_and_records_the_failed_checks(idle: Path) -> None:
+    done = doctor(idle, "--record")
+    (line,) = done.stdout.splitlines()
+    failed = int(re.findall(r"(\d+) FAIL", line)[0])
+    assert (done.returncode, done.stderr) == (1, "")
+    assert line.startswith("doctor: ")
+    assert line.count("; ") >= failed > 0
+    shown = CliRunner().invoke(main, ["status", "--json", "--config", str(idle)], env=ENVIRON)
+    (row,) = (row for row in json.loads(shown.stdout) if row["which"] == "doctor")
+    assert (row["what"], row["count"]) == ("job", failed)
+
+
+def test_a_record_is_of_all_checks(idle: Path) -> None:
+    assert doctor(idle, "CUHK", "--record").returncode == 2
 
 
 def test_json_has_one_object_a_check_with_the_same_keys(idle: Path) -> None:

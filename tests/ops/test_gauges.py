@@ -17,6 +17,7 @@ from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_fai
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Position
+from hkall_gateway.store import nightly
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from tests.desk.conftest import DeskWorld
@@ -188,3 +189,17 @@ def test_a_letter_is_counted_by_what_became_of_it() -> None:
     answer: Any = counted(metrics, bounce)(row)
     assert finished(answer).kind == "undeliverable"
     assert value(metrics, "notices_total", "letter_pickup", "undeliverable") == 1
+
+
+def test_the_last_nights_are_told_and_zero_where_there_was_none(library: DeskWorld, gauges: Gauges) -> None:
+    never = {("backup",): 0, ("doctor",): 0, ("load holdings",): 0, ("load patrons",): 0}
+    shown = look(library, gauges)
+    assert (shown["nightly_last_success_timestamp_seconds"], shown["doctor_failed_checks"]) == (never, {(): 0})
+
+    library.store.now(nightly.record, nightly.BACKUP, library.now)
+    library.store.now(nightly.record, nightly.DOCTOR, library.now, 3)
+
+    shown = look(library, gauges)
+    today = library.now.timestamp()
+    assert shown["nightly_last_success_timestamp_seconds"] == {**never, ("backup",): today, ("doctor",): today}
+    assert shown["doctor_failed_checks"] == {(): 3}

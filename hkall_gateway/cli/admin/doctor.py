@@ -22,9 +22,10 @@ More:
 @click.command(epilog=EXAMPLE)
 @click.argument("who", required=False)
 @click.option("--to", default="", help="smtp: the recipient to try, without a letter; the default is our own address.")
+@click.option("--record", is_flag=True, help="Print one line, and record the result for the metrics: for a timer.")
 @config_option
 @json_option
-def doctor(who: str | None, to: str, config: Path, as_json: bool) -> None:
+def doctor(who: str | None, to: str, record: bool, config: Path, as_json: bool) -> None:
     """Check whether everything is ready to go live, and name the remedy for each failed check.
 
     WHO is the AgencyId of a partner or client, `ils`, `smtp` or `gateway`; without it all are checked in parallel, in ten
@@ -33,4 +34,6 @@ def doctor(who: str | None, to: str, config: Path, as_json: bool) -> None:
     """
     from hkall_gateway.cli.work import doctor as work
 
-    work.doctor(who, to, config, as_json=as_json)
+    if record and (who or as_json):
+        raise click.UsageError("--record is for all checks together, and prints no JSON")
+    work.doctor(who, to, config, record=record, as_json=as_json)

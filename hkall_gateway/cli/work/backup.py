@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import click
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +21,7 @@ from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config
 from hkall_gateway.clock import now
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.library import make_unit
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.store import instances
 from hkall_gateway.store.backup import postgres as postgres_backup
 from hkall_gateway.store.backup import restoring
@@ -33,24 +36,43 @@ from hkall_gateway.store.unit import Unit
 
 BESIDE: Final = "hkall.erased"
 """File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""
+DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
-def backup(site: Site, file: Path, *, force: bool, as_json: bool) -> None:
-    """Copy the database of the site into `file`, and the marks of the erased beside it."""
+def backup(site: Site, file: Path, *, force: bool, keep: int | None, as_json: bool) -> None:
+    """Copy the database of the site into `file`, or into a file of the folder `file`, and the marks of the erased beside it."""
     if site.engine is None:
         raise CliError("there is no database to copy here", WRONG)
+    in_folder = file.is_dir()
+    if keep is not None and not in_folder:
+        raise CliError(f"--keep: {file} is no folder", WRONG)
+    if in_folder:
+        file = file / f"hkall-{site.now().astimezone(HONG_KONG):%Y-%m-%dT%H%M%S}.backup"
     if file.exists() and not force:
         raise CliError(f"{file} is there already; --force writes over it")
     last = site.run(restoring.begun, site.now())
     try:
         marks = erased.add(file.absolute().with_name(BESIDE), _marks_of(site))
         _save(site.engine, file)
+        deleted = _delete_older(file.parent, keep) if keep is not None else 0
     except _FAULTS as error:
         site.run(restoring.made, last)
         raise CliError(f"{error}\nno backup was made") from None
-    show([{"file": str(file), "bytes": file.stat().st_size, "erased": len(marks)}], as_json)
+    size = file.stat().st_size
+    if keep is None or as_json:
+        show([{"file": str(file), "bytes": size, "erased": len(marks)}], as_json)
+    else:
+        click.echo(f"backup: {file}, {size} bytes; {deleted} older deleted")
+
+
+def _delete_older(folder: Path, keep: int) -> int:
+    """Delete all but the newest backups that got their names by the time, and return how many were deleted."""
+    older = sorted(path for path in folder.iterdir() if DATED.fullmatch(path.name))[:-keep]
+    for path in older:
+        path.unlink()
+    return len(older)
 
 
 def _save(engine: Engine, file: Path) -> None:

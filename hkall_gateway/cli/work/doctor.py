@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError
-from hkall_gateway.cli.work.opening import load_config
+from hkall_gateway.cli.work.opening import load_config, open_site
 from hkall_gateway.clock import now
 from hkall_gateway.daemon import the_reactor
 from hkall_gateway.doctor.examination import Examinee, examine, examinees
@@ -32,6 +32,7 @@ from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.mail.smtp import is_address
+from hkall_gateway.store import nightly
 from hkall_gateway.wiring.resources import Resources
 
 THREADS: Final = 8
@@ -40,8 +41,11 @@ WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Statu
 COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
 
-def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
-    """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed."""
+def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: bool) -> None:
+    """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed.
+
+    `record`: print a line only, and write the number of failed checks into the database.
+    """
     found, library = load_config(config)
     if to and not is_address(to):
         raise CliError(f"--to: {to!r} is not an address", WRONG)
@@ -51,12 +55,16 @@ def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
     known = examinees(tools, GatewayPlace(config, library.policy, instance(), number(), runs), to)
     chosen = [_named(known, who)] if who else list(known.values())
     reactor.threadpool = pool
-    sheets = _examined(reactor, chosen, (lambda _group: None) if as_json else click.echo)
+    sheets = _examined(reactor, chosen, (lambda _group: None) if as_json or record else click.echo)
     findings = [finding for sheet in sheets.values() for finding in sheet.found]
-    click.echo(as_objects(findings) if as_json else summary(findings))
+    click.echo(as_objects(findings) if as_json else in_a_line(findings) if record else summary(findings))
     if len(sheets) < len(chosen):
         raise CliError(f"interrupted; not examined: {', '.join(one.name for one in chosen if one.name not in sheets)}")
-    if any(finding.status is Status.FAIL for finding in findings):
+    failed = sum(finding.status is Status.FAIL for finding in findings)
+    if record:
+        site = open_site(config)
+        site.run(nightly.record, nightly.DOCTOR, site.now(), failed)
+    if failed:
         raise SystemExit(REFUSED)
 
 
@@ -146,6 +154,12 @@ def summary(findings: Sequence[Finding]) -> str:
     counted = Counter(finding.status for finding in findings)
     told = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
     return f"{told or 'no check was made'}"
+
+
+def in_a_line(findings: Sequence[Finding]) -> str:
+    """The summary, and each failed check."""
+    failed = (f"{one.peer} {one.check}: {one.detail}" for one in findings if one.status is Status.FAIL)
+    return "; ".join((f"doctor: {summary(findings)}", *failed))
 
 
 def as_objects(findings: Sequence[Finding]) -> str:

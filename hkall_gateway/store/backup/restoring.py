@@ -16,9 +16,8 @@ from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store import revisions
+from hkall_gateway.store import nightly, revisions
 from hkall_gateway.store.changed_fields import BLANK
-from hkall_gateway.store.engine.upsert import insert_or_write_over
 from hkall_gateway.store.privacy import erased, forgetting, persons
 from hkall_gateway.store.privacy.erased import Mark
 from hkall_gateway.store.privacy.forgetting import ErasureResult
@@ -27,7 +26,6 @@ from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.store.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
-JOB: Final = "backup"
 REASON: Final = "erased after this backup was made"
 Counts = Mapping[str, int]
 """Rows by table."""
@@ -68,13 +66,12 @@ def begun(unit: Unit, now: datetime) -> datetime | None:
 
 def made(unit: Unit, when: datetime | None) -> None:
     """Record when the last backup was made."""
-    values = {"last_run": when, "count": 0}
-    unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": JOB, **values})
+    nightly.record(unit, nightly.BACKUP, when)
 
 
 def made_at(unit: Queries) -> datetime | None:
     """Return when the backup that this database comes from was made, or the last one of this database."""
-    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == JOB)).scalar()
+    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == nightly.BACKUP)).scalar()
     return found
 
 

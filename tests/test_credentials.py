@@ -1,0 +1,44 @@
+"""Secrets that systemd passes as files reach a command as if they were in its environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from hkall_gateway.credentials import add_credentials
+from hkall_gateway.lab import demo_setup
+from tests.company import COMMAND, gateway_ports
+
+
+def test_a_credential_is_a_variable_unless_one_is_set(tmp_path: Path) -> None:
+    (tmp_path / "HKALL_SECRET_CUHK").write_text("two words\n", encoding="utf-8")
+    (tmp_path / "HKALL_LOG_KEY").write_text("of the file", encoding="utf-8")
+    (tmp_path / "not-a-name").write_text("x", encoding="utf-8")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "HKALL_LOG_KEY": "of the environment"}
+    add_credentials(environ)
+    found = {"HKALL_SECRET_CUHK": "two words", "HKALL_LOG_KEY": "of the environment"}
+    assert environ == {"CREDENTIALS_DIRECTORY": str(tmp_path), **found}
+
+
+def test_without_credentials_the_environment_stays() -> None:
+    environ = {"HKALL_LOG_KEY": "a"}
+    add_credentials(environ)
+    assert environ == {"HKALL_LOG_KEY": "a"}
+
+
+def test_a_command_takes_its_secrets_from_credentials(tmp_path: Path) -> None:
+    ports = gateway_ports()
+    config = demo_setup.write_config(tmp_path, ports)
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    for name, value in demo_setup.environment(ports).items():
+        (folder / name).write_text(value, encoding="utf-8")
+    words = [str(COMMAND), "check-config", "--config", str(config)]
+    environ = {name: value for name, value in os.environ.items() if name not in demo_setup.environment(ports)}
+
+    def ended(**more: str) -> int:
+        return subprocess.run(words, env={**environ, **more}, capture_output=True, timeout=60, check=False).returncode
+
+    assert ended() != 0
+    assert ended(CREDENTIALS_DIRECTORY=str(folder)) == 0
