@@ -84,7 +84,7 @@ class Gauges(Collector):
             self._counted, self._counted_at = _of_the_month(unit, now), now
         agencies = tuple(self._partners())
         found = {**_work(unit), **_outbox(unit, now), **_lines(unit, agencies, now), **_age(unit, self._agency, now)}
-        found |= {**_disks(self._free()), **_night(unit)}
+        found = {**found, **_disks(self._free()), **_night(unit)}
         return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
@@ -167,18 +167,13 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
 
 
 def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
-    known = {(folder,): size for folder, size in free.items() if size is not None}
-    return {"disk_free_bytes": known} if known else {}
+    return {"disk_free_bytes": {(folder,): size for folder, size in free.items() if size is not None}}
 
 
 def _night(unit: Unit) -> Mapping[str, Rows]:
     done = nightly.done(unit)
-    return {
-        "nightly_last_success_timestamp_seconds": {
-            (work,): when.timestamp() if when else 0 for work, (when, _) in done.items()
-        },
-        "doctor_failed_checks": {(): done[nightly.DOCTOR][1]},
-    }
+    ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
+    return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[nightly.DOCTOR][1]}}
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
