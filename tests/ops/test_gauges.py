@@ -61,7 +61,7 @@ def test_open_requests_are_told_by_side_partner_and_position(library: DeskWorld,
 
 
 def test_gauges_are_zero_where_nothing_was_counted(library: DeskWorld) -> None:
-    quiet = Gauges("HKU", lambda: library.now, lambda: ["CUHK", "LU"])
+    quiet = Gauges("HKU", lambda: library.now, lambda: ["CUHK", "LU"], lambda: {"database": 0})
     told = look(library, quiet)
     assert {*told} == {*GAUGES}
     assert told.pop("partner_up") == {("CUHK",): 1, ("LU",): 1}
