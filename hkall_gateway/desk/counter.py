@@ -219,6 +219,12 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
     )
 
 
+def fixed_loans(context: Context, card: str, facts: BorrowerFacts) -> frozenset[str]:
+    """The numbers of the loans that this card could not renew now."""
+    loans = [request for request in context.unit.open_requests(card) if request.position is P.ON_LOAN]
+    return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
+
+
 def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
     if ask.barcode:
         return one_with(unit, ask.barcode, ask.agency, ask.card)

@@ -66,6 +66,10 @@ class CounterDesk:
         seen = await self._services.read(queries.see_patron, ask, facts, pin_ok, patron=ask.card)
         return replace(seen, known=True) if unsure else seen
 
+    async def fixed_loans(self, card: str) -> frozenset[str]:
+        """The numbers of the patron's loans that could not be renewed now."""
+        return await self._services.read(counter.fixed_loans, card, await self._services.facts(card))
+
     async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
         """The patron with this card and PIN, from the web. An unknown card is refused as a wrong PIN, after the same time."""
         right = await self._services.local.web_pin_ok(card, pin)

@@ -16,7 +16,7 @@ from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, re
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey
+from hkall_gateway.rules.vocabulary import ItemKey, Position
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 BLOCKS: Final = "block or trap"
@@ -68,7 +68,13 @@ async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     call.services.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:
         wanted, flags = wanted & ELIGIBILITY, frozenset()
-    return replies.patron(seen, wanted, flags, frame(call))
+    lent = (
+        call.from_client
+        and "LoanedItemsDesired" in flags
+        and any(one.request.position is Position.ON_LOAN for one in seen.lines)
+    )
+    fixed = await call.services.desk.counter.fixed_loans(seen.card) if lent else frozenset()
+    return replies.patron(seen, wanted, flags, frame(call), fixed)
 
 
 async def lookup_item(call: ServiceRequest) -> Payload:

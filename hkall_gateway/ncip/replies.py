@@ -158,9 +158,14 @@ def _last_second(day: date, zone: tzinfo) -> str:
 # ---- a patron
 
 
-def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame) -> Fields:
-    """The desired parts of a patron's record: `wanted` are UserElementTypes in lower case, `flags` the …Desired elements."""
-    loans = [_loan(line, frame) for line in seen.lines if line.request.position is P.ON_LOAN]
+def patron(
+    seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame, fixed: frozenset[str] = frozenset()
+) -> Fields:
+    """The desired parts of a patron's record: `wanted` are UserElementTypes in lower case, `flags` the …Desired elements.
+
+    `fixed` are the numbers of loans that cannot be renewed now.
+    """
+    loans = [_loan(line, frame, fixed=line.request.id in fixed) for line in seen.lines if line.request.position is P.ON_LOAN]
     waits = [_wait(line, frame) for line in seen.lines if line.request.position in WAITING]
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
     return {
@@ -172,8 +177,11 @@ def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], fram
     }
 
 
-def _loan(line: LoanEntry, frame: Frame) -> Fields:
+def _loan(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
+    """One loan. VuFind's XCNCIP2 driver (10.0) offers to renew each loan without RenewalNotPermitted in its Ext."""
     loan, item = line.request, line.request.item
+    more: Fields = {"BibliographicDescription": _description(loan.bib_id, loan.title)} if loan.bib_id else {}
+    more = {**more, **({"RenewalNotPermitted": True} if fixed else {})}
     return {
         "ItemId": item_id(item) if item else {"ItemIdentifierValue": loan.id},
         "BibliographicId": _title(loan.bib_id),
@@ -181,7 +189,7 @@ def _loan(line: LoanEntry, frame: Frame) -> Fields:
         **({"DateDue": until(loan.due, frame)} if loan.due else {"IndeterminateLoanPeriodFlag": True}),
         "Amount": _money(line.fine_cents),
         "Title": loan.title,
-        **({"Ext": {"BibliographicDescription": _description(loan.bib_id, loan.title)}} if loan.bib_id else {}),
+        **({"Ext": more} if more else {}),
     }
 
 

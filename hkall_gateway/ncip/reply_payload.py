@@ -43,13 +43,14 @@ def answer(call: ServiceRequest, outcome: Answerable) -> Payload:
 def frame(call: ServiceRequest) -> Frame:
     """Our agency and zone; the user of a partner's request is the one it named, else the institution.
 
-    The RequestType of the reply is that of the question, or if it has none, the default of the caller's row.
+    The RequestType of a reply to a partner is that of the question. A client is told that of its row, as in a patron's list.
     """
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.services.agency
     institution = user_id(agency, named) if named else user_id(call.services.agency, INSTITUTION.format(call.caller.agency))
     described = call.message.has("ItemElementType")
-    told = call.message.text("RequestType") or call.caller.request_type
+    asked = "" if call.from_client else call.message.text("RequestType")
+    told = asked or call.caller.request_type
     return Frame(
         call.services.agency, call.services.timezone, institution, call.caller.labels, described, told, call.services.name_order
     )

@@ -110,7 +110,7 @@ def test_two_clients_that_name_no_sender_are_told_apart_by_their_logins() -> Non
 def test_vufind_reads_holds_and_names_no_sender_where_its_row_says_nothing_else(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
     caller = config_mapping.callers(read(tmp_path, told), {})["VUFIND"]
-    assert (caller.request_type, caller.without_header, caller.pin) == ("Hold", True, "checked")
+    assert (caller.request_type, caller.without_header, caller.pin) == ("Hold", True, "blocks")
     other = config_mapping.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"]
     assert (other.request_type, other.pin) == ("Recall", "required")
 

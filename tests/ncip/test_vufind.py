@@ -231,3 +231,32 @@ def test_where_a_pin_is_demanded_a_request_is_changed_with_one_alone(world: Worl
         world.ask(DISCOVERY, "UpdateRequestItem", RequestId=number, **change).text("Problem/ProblemType")
         == "Needed Data Missing"
     )
+
+
+# ---- renewals, and holds
+
+
+@pytest.mark.parametrize(
+    ("facts", "offered"),
+    [
+        ({"due": date(2017, 3, 16)}, False),
+        ({"due": date(2017, 3, 6)}, True),
+        ({"due": date(2017, 3, 6), "renewals": 2}, False),
+        ({"due": date(2017, 3, 6), "recalled_on": date(2017, 2, 20)}, False),
+        ({"due": date(2017, 2, 25)}, False),
+    ],
+)
+def test_a_loan_is_offered_for_renewal_only_when_it_can_be_renewed(world: World, facts: dict[str, Any], offered: bool) -> None:
+    vufind(world)
+    world.put(Position.ON_LOAN, first_checkout=date(2017, 2, 15), loan_days=15, used=True, **facts)
+    assert says(world, "lookup-user.xml").has("LoanedItem/Ext/RenewalNotPermitted") is not offered
+
+
+def test_a_client_is_told_one_type_of_request_everywhere(world: World) -> None:
+    number = {"AgencyId": DISCOVERY, "RequestIdentifierValue": "d-1"}
+    user = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
+    title = [{"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}]
+    wish = {"BibliographicId": title, "RequestId": number, "RequestScopeType": "Bibliographic Item", "RequestType": "Page"}
+    placed = world.ask(DISCOVERY, "RequestItem", UserId=user, **wish)
+    listed = world.ask(DISCOVERY, "LookupUser", UserId=user, RequestedItemsDesired=True)
+    assert (placed.text("RequestType"), listed.text("RequestedItem/RequestType")) == ("Loan", "Loan")
