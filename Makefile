@@ -8,7 +8,7 @@ SHELL  := bash
 INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --editable
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
-.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-packages docs-test docs-test-once \
+.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-long test-packages docs-test docs-test-once \
   wheel dist deb site sbom audit check fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
@@ -65,6 +65,10 @@ scan-web: .venv/.test
 	test -x .venv-scan/bin/wapiti || $(PYTHON) -m venv .venv-scan
 	.venv-scan/bin/pip install --quiet --disable-pip-version-check 'wapiti3>=3.2'
 	HKALL_WAPITI=$$PWD/.venv-scan/bin/wapiti $(BIN)/pytest tests/attacks -m scan -p no:randomly
+
+# What is slow because it is thorough: failover of a real PostgreSQL, commits whose answer is lost, takeover. Some minutes.
+test-long: .venv/.test
+	$(PYTEST) tests/long -m long -p no:randomly -rs -s
 
 test-postgres: .venv/.test
 	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)

@@ -186,14 +186,14 @@ def gateway_ports() -> demo_setup.Ports:
     return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)), web)
 
 
-def until(happened: Callable[[], Any], what: str) -> Any:
-    """Wait until it is true, at most PATIENCE_S seconds; its value."""
-    end = time.monotonic() + PATIENCE_S
+def until(happened: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Wait until it is true, at most `patience_s` seconds; its value."""
+    end = time.monotonic() + patience_s
     while time.monotonic() < end:
         if found := happened():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {PATIENCE_S} s")
+    raise AssertionError(f"{what}: not within {patience_s} s")
 
 
 def stamp() -> str:

@@ -225,6 +225,8 @@ EVENTS: Final = tuple(
         ("timer.set_aside",           "error",   "job request_id exception",        "A bug; the round left out this request."),
         ("timer.failed",              "error",   "job exception",                   "A bug in a round."),
         ("timer.bug",                 "error",   "trace",                           "A bug in the timer."),
+        ("database.commit_asked",     "warning", "fate units",
+            "The answer to a COMMIT was lost; the database was asked whether it is committed."),
         ("outbox.unreadable",         "warning", "channel rows",
             "Unsent messages are spoilt, or a newer version wrote them: they are set aside for a minute."),
         ("database.lost",             "warning", "lane why",                        "The database does not answer."),

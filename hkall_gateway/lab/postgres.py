@@ -18,6 +18,8 @@ from typing import Final
 
 DEBIAN: Final = Path("/usr/lib/postgresql")
 RUNNER: Final = "postgres"
+STANDBY: Final = "standby"
+"""The name of a standby, for `synchronous_standby_names` of its primary."""
 TRIES, TRY_S = 300, 0.1
 LEAVING_S: Final = 30.0
 
@@ -47,13 +49,21 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server(found: Path, settings: Sequence[str]) -> Iterator[PostgresServer]:
-    """A new server with the programs in `found` and these settings, each `name=value`. Raises NoServer."""
+def server(found: Path, settings: Sequence[str], primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
+    """A new server with the programs in `found` and these settings, each `name=value`; a standby of `primary` if it is given.
+
+    Raises NoServer.
+    """
     folder = Path(tempfile.mkdtemp(prefix="hkall-pg-"))
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, RUNNER)
-        _run(found / "initdb", "-D", str(folder / "data"), "-U", RUNNER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        data = str(folder / "data")
+        if primary is None:
+            _run(found / "initdb", "-D", data, "-U", RUNNER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        else:
+            where = f"host={primary.folder} user={RUNNER} application_name={STANDBY}"
+            _run(found / "pg_basebackup", "-D", data, "-d", where, "-R", "-X", "stream", "-c", "fast")
         with _started(found, folder, settings) as pid:
             yield PostgresServer(folder, found, pid)
     finally:

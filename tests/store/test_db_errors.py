@@ -118,13 +118,6 @@ def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its
     assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
 
 
-def test_a_commit_of_unknown_outcome_is_told_to_its_waiter_as_try_again(site: Site) -> None:
-    backend = site.backend()
-    at(site, "COMMIT", lambda: site.end_session(backend))
-    assert isinstance(site.run(write, "a"), Unavailable)
-    assert site.run(write, "b") == "b"
-
-
 def test_after_a_commit_of_unknown_outcome_what_may_be_done_twice_is_done_again(site: Site) -> None:
     backend = site.backend()
     at(site, "COMMIT", lambda: site.end_session(backend))

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
+from hkall_gateway.store.engine.commit_fate import INCARNATION, incarnation
 from hkall_gateway.store.engine.compiled import flush, forget
 from hkall_gateway.store.engine.pipelined import PIPELINE, PipelinedConnection
 from hkall_gateway.store.engine.private_files import private
@@ -118,7 +119,7 @@ def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: obj
         flush(connection)
 
 
-def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:
+def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:
     """Set the limits by SQL, not by connection options, which a pooler in between may not pass on."""
     values = {
         "statement_timeout": limits.statement_s,
@@ -127,6 +128,7 @@ def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None
     }
     asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
     connection.execute(f"SELECT {asked}")
+    record.info[INCARNATION] = incarnation(connection.execute)
 
 
 def _make_private(url: str) -> None:

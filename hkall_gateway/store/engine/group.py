@@ -6,7 +6,9 @@ group fails, it is rolled back and divided, and its parts run one after the othe
 at fault is alone. Its neighbours are answered as if it had never been there.
 
 A unit in conflict with another gateway is retried a few times, alone. If the connection broke before COMMIT was sent, no change
-was made: the group is retried once. If it broke during COMMIT, the outcome is unknown: only repeatable units are retried.
+was made: the group is retried once. If it broke during COMMIT, the database is asked on a new connection what became of it
+(`commit_fate`): a unit that is committed is answered as such and one that is not is retried. If nobody knows, repeatable units
+are retried, and the callers of the others get no answer: neither "done" nor "try again" would be true for certain.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.vocabulary import LostRace
+from hkall_gateway.store.engine.commit_fate import NUMBER, XACT, Fate, Transaction, fate_of, this_transaction
 from hkall_gateway.store.engine.compiled import CompiledStatement, discard, flush, in_transaction
 from hkall_gateway.store.engine.db_errors import (
     DbErrorClass,
@@ -31,8 +35,10 @@ from hkall_gateway.store.engine.db_errors import (
     is_file_locked,
     unavailable,
 )
-from hkall_gateway.store.engine.deadline import Expired
+from hkall_gateway.store.engine.deadline import Expired, Undecided
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
+
+LOG = structlog.get_logger()
 
 MakeUnit = Callable[[Connection], Any]
 End = Callable[[], GroupResult[Job[Any]] | None]
@@ -44,7 +50,6 @@ _ASK = {
     "postgresql": CompiledStatement(text("BEGIN ISOLATION LEVEL REPEATABLE READ")),
 }
 _COMMIT, _ROLLBACK = CompiledStatement(text("COMMIT")), CompiledStatement(text("ROLLBACK"))
-_CLOCK = CompiledStatement(text("SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION"))
 _BRIEFLY = CompiledStatement(text("SET LOCAL lock_timeout = '50ms'"))
 
 TRIES = 4
@@ -62,9 +67,9 @@ class _UnitFailed(Exception):
 class _Uncommitted(Exception):
     """The commit itself failed. If it was `sent`, it may have succeeded although its reply was lost."""
 
-    def __init__(self, error: Exception, *, sent: bool) -> None:
+    def __init__(self, error: Exception, *, sent: bool, transaction: Transaction | None = None) -> None:
         super().__init__(error, sent)
-        self.error, self.sent = error, sent
+        self.error, self.sent, self.transaction = error, sent, transaction
 
 
 class BrokenOff(Exception):
@@ -186,11 +191,12 @@ class _Transaction:
         units = [first, *(self.make_unit(self.connection) for _ in wanted[1:])]
         first.lock(wanted)
         clock = next((job.clock for job in jobs if job.deadline is not None), None)
-        asked = _CLOCK.ask(self.connection) if clock is not None else None  # in the round trip of what is read ahead
+        if self.connection.dialect.name == "postgresql":  # in the round trip of what is read ahead
+            self.connection.info[XACT] = asked = NUMBER.ask(self.connection)
         first.read_ahead(wanted, units)
-        if clock is None or asked is None:
+        if clock is None or self.connection.dialect.name != "postgresql":
             return units, None
-        ((there_s,),) = asked()
+        ((there_s, *_),) = asked()
         clock.measured(there_s)
         return units, there_s
 
@@ -206,15 +212,14 @@ def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callabl
     refused: Exception | None = None
     parts = deque([jobs])
     while parts:
-        part = parts.popleft()
+        part, answered = parts.popleft(), list[ReplyCallback]()
         try:
             answered = transaction.run(part, briefly=len(part) < len(jobs))
             transaction.end()
         except Exception as raised:  # noqa: BLE001  # any error goes to the callers
             error, fault = _cause(raised), classify(connection, _cause(raised))
             if not _left(connection) or fault is DbErrorClass.LOST:
-                in_commit = isinstance(raised, _Uncommitted) and raised.sent
-                lost = _lost(connection, part, error, in_commit)
+                lost = _lost(connection, part, raised, answered)
                 return replace(lost, answers=[*answers, *lost.answers], again=[*again, *lost.again, *chain(*parts)])
             if len(part) > 1 and not is_file_locked(error):
                 parts.extendleft(reversed(_divided(part, raised.place if isinstance(raised, _UnitFailed) else None)))
@@ -241,12 +246,13 @@ def _commit(connection: Connection, before: Callable[[], None]) -> None:
         before()
     except Exception as error:
         raise _Uncommitted(error, sent=False) from error
+    transaction = this_transaction(connection)
     try:
         _COMMIT.change(connection)
     except Exception as error:
         if _refused_before(error):
             raise
-        raise _Uncommitted(error, sent=not certainly_undone(error)) from error
+        raise _Uncommitted(error, sent=not certainly_undone(error), transaction=transaction) from error
 
 
 def _refused_before(error: Exception) -> bool:
@@ -286,15 +292,42 @@ def _fail(
     answers.append(refuse(job, error) if fault is DbErrorClass.BUSY else partial(job.settle, None, error))
 
 
-def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool) -> GroupResult[Job[Any]]:
+def _lost(
+    connection: Connection, jobs: Sequence[Job[Any]], raised: Exception, answers: Sequence[ReplyCallback]
+) -> GroupResult[Job[Any]]:
+    """Return the outcome for units whose connection broke; `answers` are theirs if the COMMIT succeeded."""
     if not connection.invalidated:
         connection.invalidate()
     connection.rollback()  # SQLAlchemy connects again only after this
-    again = [job for job in jobs if not job.tries and (job.repeatable or not committing)]
-    refused = [refuse(job, error) for job in jobs if job not in again]
+    if isinstance(raised, _Uncommitted) and raised.sent:
+        return GroupResult((), lost=raised.error, in_doubt=partial(_decided, jobs, raised, answers))
+    return replace(_once_more(jobs, _cause(raised)), lost=_cause(raised))
+
+
+def _once_more(jobs: Sequence[Job[Any]], error: Exception) -> GroupResult[Job[Any]]:
+    """Return the outcome for units that had no effect: each is retried once."""
+    again = [job for job in jobs if not job.tries]
+    refused = [refuse(job, error) for job in jobs if job.tries]
     for job in again:
         job.tries += 1
-    return GroupResult(refused, again, lost=error)
+    return GroupResult(refused, again)
+
+
+def _decided(
+    jobs: Sequence[Job[Any]], failed: _Uncommitted, answers: Sequence[ReplyCallback], connection: Connection | None
+) -> GroupResult[Job[Any]]:
+    """Ask what became of a COMMIT, on a new connection; return the outcome for its units."""
+    fate = fate_of(connection, failed.transaction) if connection is not None and failed.transaction else Fate.UNKNOWN
+    LOG.warning("database.commit_asked", fate=fate.value, units=len(jobs))
+    if fate is Fate.COMMITTED:
+        return GroupResult(answers)
+    if fate is Fate.ABORTED:
+        return _once_more(jobs, failed.error)
+    repeated = _once_more([job for job in jobs if job.repeatable], failed.error)
+    unanswered = [
+        partial(job.settle, None, Undecided("nobody knows whether it was committed")) for job in jobs if not job.repeatable
+    ]
+    return replace(repeated, answers=[*repeated.answers, *unanswered])
 
 
 def _left(connection: Connection) -> bool:

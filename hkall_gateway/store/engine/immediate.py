@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.store.engine.deadline import Deadline
 from hkall_gateway.store.engine.group import no_hook, read_group, run_group
@@ -69,6 +70,12 @@ class Immediate:
     def close(self) -> None:
         self._connection.close()
 
+    def _decided(self, in_doubt: Callable[[Connection | None], GroupResult[Job[T]]]) -> GroupResult[Job[T]]:
+        try:
+            return in_doubt(self._connection)
+        except DBAPIError:
+            return in_doubt(None)
+
     def _at_once(
         self,
         do_group: Callable[..., GroupResult[Job[T]]],
@@ -80,8 +87,8 @@ class Immediate:
         kept: list[_Now[T]] = []
         job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)), deadline=deadline)
         result = do_group(self._connection, self._make_unit, [job])
-        while result.again:
-            result = do_group(self._connection, self._make_unit, [job])
+        while result.again or result.in_doubt:
+            result = self._decided(result.in_doubt) if result.in_doubt else do_group(self._connection, self._make_unit, [job])
         give(result.answers)
         return kept[0]
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from sqlalchemy import Connection
+
 from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.store.engine.locks import LockSet
 
@@ -75,13 +77,16 @@ class Job(Generic[T]):
 class GroupResult(Generic[J]):
     """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection.
 
-    `refused` is the error for which the database took some of its units not now, such as that of a full disk.
+    `in_doubt` takes a new connection after the COMMIT of some of its units was lost on the old one, and returns their outcome.
+    Without a connection their callers get no answer. `refused` is the error for which the database took some of its units not
+    now, such as that of a full disk.
     """
 
     answers: Sequence[ReplyCallback]
     again: Sequence[J] = field(default=())
     pause_s: float = 0.0
     lost: BaseException | None = None
+    in_doubt: Callable[[Connection | None], GroupResult[J]] | None = None
     refused: BaseException | None = None
 
 

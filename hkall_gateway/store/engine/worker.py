@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -22,6 +23,7 @@ LOG = structlog.get_logger()
 J = TypeVar("J")
 
 AWAY_S = 0.5
+InDoubt: TypeAlias = "Callable[[Connection | None], GroupResult[J]]"
 
 
 class JobQueue(Generic[J]):
@@ -112,7 +114,7 @@ class Worker(Generic[J]):
             self._in_reactor(lambda answers=result.answers: give(answers))  # type: ignore[misc]
             self._waiting.put_again(result.again)
             if result.lost is not None:
-                self._connect_again(result.lost)
+                self._connect_again(result.lost, result.in_doubt)
             elif result.pause_s:
                 threading.Event().wait(result.pause_s)
         self._connection.close()
@@ -126,16 +128,32 @@ class Worker(Generic[J]):
 
     # ---- while the database is away
 
-    def _connect_again(self, error: BaseException) -> None:
-        """Open a new connection, at once or as soon as the database is back."""
+    def _connect_again(self, error: BaseException, in_doubt: InDoubt[J] | None) -> None:
+        """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""
         LOG.warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
         self._connection.close()
-        while not self._connected():
+        while not (self._connected() and (in_doubt is None or self._settled(in_doubt))):
             with self._wake:
                 if self._stopping:
-                    return
+                    break
                 self._wake.wait(AWAY_S)
+        else:
+            in_doubt = None
+        if in_doubt is not None:  # it ends before the database is back
+            self._in_reactor(partial(give, in_doubt(None).answers))
+            return
         LOG.info("database.back", lane=self._loop_thread.name)
+
+    def _settled(self, in_doubt: InDoubt[J]) -> bool:
+        """Settle units on the new connection; False if that breaks, too."""
+        try:
+            result = in_doubt(self._connection)
+        except DBAPIError:
+            self._connection.close()
+            return False
+        self._in_reactor(partial(give, result.answers))
+        self._waiting.put_again(result.again)
+        return True
 
     def _connected(self) -> bool:
         try:

@@ -1,0 +1,171 @@
+"""A primary that dies with all its processes and a standby in its place; answers to COMMIT that are lost on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.heartbeat import BEAT_S
+from hkall_gateway.lab import postgres
+from hkall_gateway.lab.scenario.scripted_partner import MANNERS
+from hkall_gateway.store.instances import GONE_S
+from tests.company import Gateway, until
+from tests.long.load import Load
+from tests.postgres_proxy import Proxy, proxy
+
+pytestmark = pytest.mark.long
+
+PATIENT = {"attempts": 400, "first_wait_s": 1, "longest_wait_s": 1, "breaker_failures": 50, "probe_s": 1}
+PRIMARY = ("listen_addresses=", "max_connections=60", f"synchronous_standby_names={postgres.STANDBY}")
+STANDBY = ("listen_addresses=", "max_connections=60")
+ASKERS = 8
+BEFORE_S, AFTER_S = 4.0, 8.0
+BACK_S = 15.0
+"""A gateway answers again within this time after the death of the primary, without a restart."""
+ANSWERS_LOST = 25
+LONGEST_S = GONE_S + BEAT_S + 5.0
+"""A gateway counts as gone when its last heartbeat is GONE_S old, and the others look every BEAT_S seconds."""
+
+
+def processes(server: postgres.PostgresServer) -> list[int]:
+    """The server's main process, then all that it has started."""
+    found = [server.pid]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        found += [int(stat.parent.name)] if parent == server.pid else []
+    return found
+
+
+@pytest.fixture
+def servers(postgres_programs: Path) -> Iterator[tuple[postgres.PostgresServer, postgres.PostgresServer]]:
+    """A primary and its synchronous standby, which follows it."""
+    with (
+        postgres.server(postgres_programs, PRIMARY) as primary,
+        postgres.server(postgres_programs, STANDBY, primary) as standby,
+    ):
+        asked = "SELECT sync_state FROM pg_stat_replication"
+        until(lambda: postgres.ask(primary, asked) == "sync", "the standby follows")
+        yield primary, standby
+
+
+@pytest.fixture
+def pair(
+    reactor: Any, tmp_path: Path, servers: tuple[postgres.PostgresServer, postgres.PostgresServer]
+) -> Iterator[tuple[Gateway, Gateway]]:
+    """Two gateways that know both servers, and use the one that takes writes."""
+    hosts = "&".join(f"host={server.folder}" for server in servers)
+    url = f"postgresql+psycopg://{postgres.RUNNER}@/postgres?{hosts}&target_session_attrs=read-write"
+    first = Gateway(reactor, tmp_path / "one", database=url, courier=PATIENT)
+    second = Gateway(reactor, tmp_path / "two", beside=first, number=2, courier=PATIENT)
+    first.do(first.party.start)
+    for gateway in (first, second):
+        gateway.start()
+    yield first, second
+    for gateway in (first, second):
+        gateway.end()
+
+
+def asked_of_partners(gateway: Gateway) -> list[str]:
+    """Every RequestId that a partner was asked under, once for each partner that was."""
+    return sorted(
+        number
+        for library in gateway.party.partners.values()
+        for number in {
+            message.text("RequestId/RequestIdentifierValue") for message in library.seen if message.service == "RequestItem"
+        }
+    )
+
+
+def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_promoted(
+    pair: tuple[Gateway, Gateway], servers: tuple[postgres.PostgresServer, postgres.PostgresServer], reactor: Any
+) -> None:
+    primary, standby = servers
+    load, began = Load(pair), time.monotonic()
+    died: list[float] = []
+
+    def fail_over() -> None:
+        time.sleep(BEFORE_S)
+        for process in processes(primary):
+            os.kill(process, signal.SIGKILL)
+        died.append(time.monotonic())
+        postgres.ask(standby, "SELECT pg_promote()")
+
+    failing = threading.Thread(target=fail_over)
+    failing.start()
+    load.run(reactor, ASKERS, lambda: time.monotonic() > began + BEFORE_S + BACK_S + AFTER_S)
+    failing.join()
+    back = [at - died[0] for at in load.acknowledged.values() if at > died[0] + 0.5]
+    until(lambda: pair[0].plant(lambda unit: unit.outbox.depths()) == (), "everything is told")
+    figures = {**load.check(), "seconds until the first acknowledgement": round(min(back), 1)}
+    print(f"failover: {figures}")  # noqa: T201  # figures
+    assert min(back) < BACK_S
+    assert load.try_again  # it died under load
+    told = asked_of_partners(pair[0])
+    assert len(told) == len(set(told))
+    assert [gateway.stop() for gateway in pair] == [0, 0]
+
+
+@pytest.fixture
+def lossy(reactor: Any, tmp_path: Path, postgres_programs: Path) -> Iterator[tuple[Gateway, Proxy]]:
+    """A gateway whose database is behind a proxy."""
+    with postgres.server(postgres_programs, STANDBY) as server, proxy(server.folder) as between:
+        url = f"postgresql+psycopg://{postgres.RUNNER}@/postgres?host={between.folder}"
+        gateway = Gateway(reactor, tmp_path, database=url, courier=PATIENT)
+        gateway.do(gateway.party.start)
+        gateway.start()
+        yield gateway, between
+        gateway.end()
+
+
+def test_a_lost_answer_to_commit_repeats_nothing_and_misleads_nobody(lossy: tuple[Gateway, Proxy], reactor: Any) -> None:
+    gateway, between = lossy
+    load, end = Load([gateway]), time.monotonic() + 60
+
+    def loses() -> bool:
+        if between.lost < ANSWERS_LOST and not between.to_lose and len(load.acknowledged) > 4 * between.lost:
+            between.to_lose = 1
+        return (between.lost >= ANSWERS_LOST and not between.to_lose) or time.monotonic() > end
+
+    load.run(reactor, ASKERS, loses)
+    until(lambda: gateway.plant(lambda unit: unit.outbox.depths()) == (), "everything is told")
+    figures = {"answers to COMMIT lost": between.lost, **load.check()}
+    print(f"lost answers to COMMIT: {figures}")  # noqa: T201  # figures
+    assert between.lost == ANSWERS_LOST
+    assert load.try_again == set()  # the server ran all the time, so that each fate was known
+    told = asked_of_partners(gateway)
+    assert len(told) == len(set(told))
+    assert gateway.log().count('"fate":"committed"') >= ANSWERS_LOST // 2
+
+
+def test_the_rows_of_a_dead_gateway_are_taken_over_when_its_heartbeat_is_a_minute_old(
+    reactor: Any, tmp_path: Path, postgres_programs: Path
+) -> None:
+    with postgres.server(postgres_programs, STANDBY) as server:
+        first = Gateway(reactor, tmp_path / "one", database=server.url(), courier=PATIENT)
+        second = Gateway(reactor, tmp_path / "two", beside=first, number=2, courier=PATIENT)
+        first.do(first.party.start)
+        first.party.partners["CUHK"].script.append(MANNERS["silence"])
+        first.start()
+        first.request("d-1")
+        until(lambda: postgres.ask(server, "SELECT count(*) FROM outbox WHERE claimed_by <> ''") == "1", "a row is claimed")
+        second.start()
+        first.kill()
+        died = time.monotonic()
+        until(lambda: "instance.took_over" in second.log(), "the second takes over", LONGEST_S)
+        took_s = time.monotonic() - died
+        until(lambda: second.plant(lambda unit: unit.outbox.depths()) == (), "the message is delivered")
+        print(f"takeover: {took_s:.0f} s after the death")  # noqa: T201  # figures
+        assert GONE_S - BEAT_S - 1 <= took_s <= LONGEST_S
+        assert second.stop() == 0
+        first.end()
+        second.end()
