@@ -91,7 +91,7 @@ class DialectConfig(Strict):
     extensions: tuple[Annotated[str, AfterValidator(_extension)], ...] | None = Field(
         default=None, description="tags beyond 2.00 that are sent"
     )
-    hidden: Tags | None = Field(default=None, description="optional tags that are not sent")
+    hidden: Tags | None = Field(default=None, description="optional tags that are neither sent nor relayed")
     pin_required: bool | None = Field(default=None, description="a patron's message without the right PIN is refused")
     contact_without_pin: bool | None = Field(default=None, description="e-mail and the like are shown without a PIN")
     withheld: tuple[Annotated[str, AfterValidator(_request)], ...] | None = Field(

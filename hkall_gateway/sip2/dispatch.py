@@ -20,6 +20,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import BX, RESEND
+from hkall_gateway.sip2.codec.serialize import without_hidden
 from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.exchange import NOBODY, Exchange, Handler, Reply, Sip2Services, TerminalRow, Verifier, refuse_by, reply
 from hkall_gateway.sip2.handlers.cards import block, enable
@@ -27,7 +28,7 @@ from hkall_gateway.sip2.handlers.fees import pay
 from hkall_gateway.sip2.handlers.holds import hold
 from hkall_gateway.sip2.handlers.items import item_information, item_status_update
 from hkall_gateway.sip2.handlers.loans import check_in, check_out, renew, renew_all
-from hkall_gateway.sip2.handlers.patrons import end_session, patron_information, patron_status
+from hkall_gateway.sip2.handlers.patrons import end_session, locked_out, patron_information, patron_status
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.upstream.client import Login, UpstreamInterface
 from hkall_gateway.store.engine.db_errors import Unavailable
@@ -118,7 +119,7 @@ def too_many_logins(session: Session) -> bool:
 
 def _line(exchange: Exchange, answer: Reply) -> bytes:
     if answer.body:
-        return exchange.session.pass_on(exchange.message, answer.body)
+        return exchange.session.pass_on(exchange.message, without_hidden(answer.body, exchange.session.dialect))
     return exchange.session.reply(exchange.message, exchange.reply_code, answer.fields)
 
 
@@ -154,7 +155,7 @@ async def _with_pin(exchange: Exchange) -> Reply:
     """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
     guesses = exchange.services.guesses
     if guesses.shut(exchange.ways, exchange.now):
-        return refuse_by(exchange, Reason.TOO_MANY_WRONG_PINS)
+        return await locked_out(exchange)
     answer = await relay.answer(exchange, HANDLERS[exchange.message.code])
     if _found_wrong(answer):
         guesses.count(exchange.ways, exchange.now)

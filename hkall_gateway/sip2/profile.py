@@ -101,7 +101,8 @@ FIELDS: Final[Mapping[str, ProfileRow]] = {
     "AS": _row(Y, "HKALL books that wait on the hold shelf, until the end of their last day."),
     "AT": _row(Y, "Overdue loans."),
     "AU": _row(Y, "Loans."),
-    "AV": _row(Y, "Charges with their number for CG, then the running fines of books that are not back."),
+    "AV": _row(Y, "Charges with their number for CG, then the running fines of books that are not back; also for the summary "
+                  "positions 6 and 7, by which makes ask for fees one by one."),
     "AY": _row(Y, "Copied; with AZ it identifies a repeated line, which gets its first answer again and has no second "
                   "effect."),
     "AZ": _row(Y, "Of the bytes; a sum of code points is accepted and counted. Sent to terminals that send it."),

@@ -26,8 +26,11 @@ DONE: Final = DeliveryResult(DeliveryKind.ACCEPTED)
 DONE_WITHIN: Final = timedelta(seconds=60)
 """A system may execute a message this long after it got it, although it did not answer."""
 NOT_YET: Final = DeliveryResult(DeliveryKind.LATER, "not done yet", retry_after_s=60)
-UNDONE_WITHIN: Final = timedelta(seconds=120)
-"""A loan that is found later than this after an unanswered checkout may be another one, made at the local system's own desk."""
+UNDONE_WITHIN: Final = timedelta(seconds=15)
+"""A loan that is found later than this after an unanswered checkout may be another one, made at the local system's own desk.
+
+Long enough for the first look-up, which follows the terminal's message at once.
+"""
 
 
 class QueuedMessages:

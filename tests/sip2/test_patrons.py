@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 
 import pytest
+from sqlalchemy import update
 
 from hkall_gateway.rules.settings import Policy, Renewal
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.handlers.patrons import LISTINGS, MARKS, POSITIONS
+from hkall_gateway.store import fines
+from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.tables import PATRONS
 
 P = Position
 DATE = "20170301    100000"
@@ -120,6 +124,8 @@ def test_the_counts_are_digits_by_where_the_books_are(place: Place, fields: Fiel
         (3, "AV", ("C3 HKD 20.00",)),
         (4, "BU", ("C3",)),
         (5, "CD", ("Emma",)),
+        (6, "AV", ("C3 HKD 20.00",)),  # fees one by one, beyond the 2.00 document
+        (7, "AV", ("C3 HKD 20.00",)),
     ],
 )
 def test_the_summary_asks_for_one_list(place: Place, fields: Fields, position: int, tag: str, lines: tuple[str, ...]) -> None:
@@ -128,7 +134,7 @@ def test_the_summary_asks_for_one_list(place: Place, fields: Fields, position: i
     assert {row.tag: seen.all(row.tag) for row in LISTINGS if seen.all(row.tag)} == {tag: lines}
 
 
-@pytest.mark.parametrize("summary", ["", "      Y", "         Y"])
+@pytest.mark.parametrize("summary", ["", "        Y", "         Y"])
 def test_without_a_summary_that_we_know_no_list_is_sent(place: Place, fields: Fields, summary: str) -> None:
     _one_of_each(place)
     seen = fields("counter-1", _63("P1", summary))
@@ -204,6 +210,28 @@ def test_the_listings_stand_in_the_order_of_the_summary_and_of_the_reply() -> No
     parts = [part.name for part in SHAPES["64"].fixed if part.name.endswith("_count")]
     assert [row.count for row in LISTINGS] == parts
     assert all(row.tag in SHAPES["64"].optional for row in LISTINGS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "late", "marks"),
+    [
+        ("overdue", False, "YYYY      Y"),
+        ("processing", False, "YYYY      YY"),
+        ("damage", False, "YYYY      YY"),
+        ("replacement", False, "YYYY      Y  Y"),
+        ("overdue", True, "YYYY  Y   Y"),
+    ],
+)
+def test_the_marks_of_a_blocked_card_say_what_is_owed_and_late(
+    place: Place, fields: Fields, store: Immediate, clock: list[datetime], kind: str, late: bool, marks: str
+) -> None:
+    due = date(2017, 2, 1) if late else date(2017, 3, 16)
+    request = place(P.ON_LOAN, first_checkout=date(2017, 1, 17), due=due)
+    store.now(lambda unit: fines.charge(unit, request, kind, 2000, "R40", clock[0], Actor("test", "world")))
+    store.now(lambda unit: unit.execute(update(PATRONS).values(blocked=True)))
+    assert fields("counter-1", _63("P1")).get("patron_status") == f"{marks:14}"
+    for summary in ("   Y", "      Y", "       Y"):
+        assert fields("counter-1", _63("P1", summary)).all("AV")[0].startswith("#1 ")
 
 
 def test_every_mark_is_a_position_of_the_patron_status() -> None:

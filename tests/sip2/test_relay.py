@@ -284,6 +284,14 @@ def test_a_make_that_hides_lists_is_not_given_ours() -> None:
     assert patched(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
 
 
+def test_what_a_make_hides_is_taken_out_of_a_relayed_reply_too(services: Sip2Services) -> None:
+    row = replace(services.terminals["counter-1"], dialect=DIALECTS["private"])
+    services = replace(services, terminals={"counter-1": row})
+    theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BEa@b.test|AUL1|AUL2|BLY|CQN|ZZ\xff|"
+    heard = ask(services, f"63001{DATE}  Y       AOHKU|AAP1|AC|".encode(), FakeUpstream(theirs.encode("latin-1")), "counter-1")
+    assert heard == theirs.replace("BEa@b.test|AUL1|AUL2|", "").encode("latin-1") + b"\r"
+
+
 # ---- both sides on one line
 
 

@@ -136,6 +136,7 @@ class TwoSides(RuleBasedStateMachine):
         terminal = self.terminals[login]
         terminal.last = terminal.seal.sealed(line)
         reply = self.sends(terminal)
+        self.delivers()  # at once, as the courier is nudged by each commit
         return terminal.seal.opened(reply) if reply else ""
 
     def sends(self, terminal: Terminal) -> bytes:

@@ -75,6 +75,14 @@ def test_after_too_many_wrong_pins_a_terminal_s_pins_are_not_looked_at_and_all_e
     assert fields("counter-2", _63("1234")).get("CQ") == "Y"
 
 
+@pytest.mark.parametrize(("card", "valid"), [("P1", "Y"), ("NOBODY", "N")])
+def test_a_card_that_is_known_stays_valid_while_its_pin_is_not_looked_at(fields: Fields, card: str, valid: str) -> None:
+    guess(fields, OF_A_TERMINAL)
+    for line in (_63("1234", card), f"23001{DATE}AOHKU|AA{card}|AC|AD1234|", f"25{DATE}AOHKU|AA{card}|AC|AD1234|"):
+        reply = fields("counter-1", line)
+        assert (reply.get("BL"), reply.get("CQ"), reply.all("AF")) == (valid, "N", TOO_MANY)
+
+
 def test_after_a_quarter_of_an_hour_they_are_looked_at_again(fields: Fields, clock: list[datetime]) -> None:
     guess(fields, OF_A_TERMINAL)
     clock[0] += timedelta(minutes=15)

@@ -58,6 +58,16 @@ def patched(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
     return bytes(said)
 
 
+def without_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
+    """Returns a relayed body without the fields that the dialect hides; every other byte is unchanged."""
+    shape = SHAPES.get(body[:2].decode("latin-1"))
+    if shape is None or not dialect.hidden:
+        return body
+    start, delimiter = 2 + shape.width, dialect.delimiter.encode()
+    hidden = {tag.encode() for tag in dialect.hidden.difference(shape.required)}
+    return body[:start] + delimiter.join([field for field in body[start:].split(delimiter) if field[:2] not in hidden])
+
+
 def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
     """Returns the end of the last field with this tag in a body with fields from `at` on; the body's end if it has none."""
     begin = delimiter + tag.encode()

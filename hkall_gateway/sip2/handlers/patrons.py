@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen
+from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.rules.vocabulary import NOTHING, Position
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
-from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, reply
+from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, reply
 from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say
 from hkall_gateway.sip2.upstream.last_known import KnownFlags
 
@@ -50,6 +50,10 @@ def _at(*positions: Position) -> frozenset[Position]:
     return frozenset(positions)
 
 
+BILLED: Final = frozenset({"replacement"})
+OTHER_FEES: Final = frozenset({"processing", "damage"})
+"""Kinds of charges beside fines."""
+
 # fmt: off
 LISTINGS: Final = (
     Listing("hold_items_count",        "AS", _at(P.RECEIVED),                       lambda line: not line.uncollected),
@@ -69,6 +73,9 @@ FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "no renewals":    lambda seen: not seen.may_renew,
     "full":           lambda seen: _full(seen),
     "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
+    "owing fees":     lambda seen: _owes(seen, OTHER_FEES),
+    "billed":         lambda seen: _owes(seen, BILLED),
+    "late":           lambda seen: _blocked(seen) and any(line.overdue for line in seen.lines),
     "recall overdue": lambda seen: any(map(_recall_overdue, seen.lines)),
 }
 """Facts about a patron from which MARKS derives the patron status."""
@@ -79,11 +86,15 @@ MARKS: Final = {
     2:  ("barred",),            # recall denied
     3:  ("barred",),            # hold denied
     5:  ("full",),              # too many items charged
+    6:  ("late",),              # too many items overdue
     10: ("owing",),             # excessive fines
+    11: ("owing fees",),        # excessive fees
     12: ("recall overdue",),    # recall overdue
+    13: ("billed",),            # too many items billed
 }
-"""The facts that set a position of the patron status to Y; the gateway has no data for the other positions.
+"""The facts that set a position of the patron status to Y. Positions 6, 10, 11 and 13 say why a card is blocked.
 
+The gateway has no limits for the others: renewals, claims and losses bar nobody, and a lost card is one that is blocked.
 Source: SIP2 2.00, patron status.
 """
 # fmt: on
@@ -94,9 +105,14 @@ REQUESTS: Final = frozenset({"AS", "CD"})
 STRANGERS: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED, Reason.TRY_AGAIN})
 """Refusals without a patron record to show."""
 
+TELL_VALIDITY: Final = frozenset({"24", "26", "64"})
+"""Replies with BL."""
+
 POSITIONS: Final = 14
 FINES: Final = 3
 """The position of the fines in the summary."""
+FEES: Final = (6, 7)
+"""Positions beyond the 2.00 document by which makes ask for fees one by one, to pay each with CG; answered by the fines."""
 
 
 async def patron_status(exchange: Exchange) -> Reply:
@@ -120,6 +136,17 @@ async def patron_information(exchange: Exchange) -> Reply:
 def _record(exchange: Exchange, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
     told = reply(exchange, said, seen.refusal)
     return replace(told, wrong_pin=True) if seen.pin_ok is False and not seen.known else told
+
+
+async def locked_out(exchange: Exchange) -> Reply:
+    """The refusal of a PIN that is not looked at, after too many wrong ones. A card that is known stays valid (BL)."""
+    no = Refused(Reason.TOO_MANY_WRONG_PINS)
+    if exchange.reply_code not in TELL_VALIDITY:
+        return refuse(exchange, no)
+    seen = await exchange.services.desk.counter.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), NOTHING, False))
+    unknown = exchange.upstream is not None or _is_unknown(seen)
+    valid = "Y" if _known(seen) else exchange.last_known(known=False).valid if unknown else "N"
+    return refuse(exchange, no, BL=valid)
 
 
 async def end_session(exchange: Exchange) -> Reply:
@@ -220,7 +247,9 @@ def asked_list(asked: Sip2Message) -> Listing | None:
 
 @lru_cache(maxsize=64)
 def _asked_by(summary: str) -> Listing | None:
-    at = summary[: len(LISTINGS)].find("Y")
+    at = summary[: len(LISTINGS) + len(FEES)].find("Y")
+    if at in FEES:
+        return LISTINGS[FINES]
     return LISTINGS[at] if at >= 0 else None
 
 
@@ -245,6 +274,10 @@ def _known(seen: PatronSeen) -> bool:
 
 def _blocked(seen: PatronSeen) -> bool:
     return seen.refusal is not None and seen.refusal.why is Reason.PATRON_BLOCKED
+
+
+def _owes(seen: PatronSeen, kinds: Collection[str]) -> bool:
+    return _blocked(seen) and any(charge.kind in kinds and charge.left_cents > 0 for charge in seen.charges)
 
 
 def _full(seen: PatronSeen) -> bool:
