@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk.borrowing import release_rivals
@@ -28,6 +28,8 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 NOT_COLLECTED = "not collected"
+REPEATED = timedelta(minutes=15)
+"""How long a scan of a copy that came home counts as a repetition; later it is a copy that the local system lends."""
 
 
 def check_in(context: Context, ask: CheckIn) -> Outcome:
@@ -68,7 +70,7 @@ def _unannounced(context: Context, ask: CheckIn) -> Outcome:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
     coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(context.unit, ask.barcode, ask.agency, context.library)
     if coming is Reason.UNKNOWN_ITEM and not ask.undo:
-        return _nobodys(context, ask)
+        return _home_already(context, ask) or _nobodys(context, ask)
     if isinstance(coming, Reason):
         return _refuse(context.unit, Refusal(coming), ask, None, context.now)
     answer = policy.may_return(
@@ -77,6 +79,18 @@ def _unannounced(context: Context, ask: CheckIn) -> Outcome:
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, coming.request, context.now)
     return arrive_unannounced(context, ask.by, coming)
+
+
+def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
+    """Answer a repeated scan of our own copy, which came home a moment ago: the same success, with no second notification.
+
+    Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer.
+    """
+    last = context.unit.last_with(ItemKey(context.library.agency, ask.barcode))
+    if last is None or last.position is not P.CLOSED or ask.agency not in {"", context.library.agency}:
+        return None
+    came_at = context.unit.last_noted(last.id, Event.CHECK_IN_HOME.name)
+    return taken(last, "home") if came_at is not None and context.now - came_at <= REPEATED else None
 
 
 def _nobodys(context: Context, ask: CheckIn) -> Refused:
