@@ -14,6 +14,8 @@ from typing import BinaryIO, Final
 
 ROOM: Final = 20_000
 """Lines that may wait: some seconds of a busy gateway's log."""
+CLOSE_S: Final = 2.0
+"""Seconds that a reader has at the end to take the waiting lines: a pipe that nobody reads must not keep the process."""
 PAUSE_S: Final = 0.05
 """Pause between two writes under load: many lines become one write, and the delay is too short to notice."""
 
@@ -57,11 +59,14 @@ class BackgroundWriter:
         self._successors.append(stream)
         self._awake.set()
 
-    def close(self) -> None:
-        """Writes the waiting lines, then ends the thread. Later lines are lost."""
+    def close(self, patience_s: float = CLOSE_S) -> None:
+        """Writes the waiting lines, then ends the thread. Later lines are lost, and so are lines that a stream does not take.
+
+        The stream must not be buffered in Python: a thread that is stuck in a buffer's lock would break the end of the process.
+        """
         self._closing.set()
         self._awake.set()
-        self._thread.join()
+        self._thread.join(patience_s)
 
     def _loop(self) -> None:
         while not self._closing.is_set():
@@ -75,8 +80,12 @@ class BackgroundWriter:
     def _write(self) -> None:
         self._change_stream()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        data = memoryview(b"".join(lines))
         try:
-            self._stream.write(b"".join(lines))
+            while data:
+                if not (count := self._stream.write(data)):
+                    raise BlockingIOError  # a pipe that does not block, and is full
+                data = data[count:]
             self._stream.flush()
         except (OSError, ValueError):  # the disk is full, or the reader has gone: reported when it accepts a line again
             self._lose(len(lines))

@@ -9,8 +9,9 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -102,7 +103,7 @@ def _allow_files() -> None:
 
 def _begin_log(config: GatewayConfig, log_format: LogFormat | None) -> BackgroundWriter:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
-    stream = _open_log(config.logs.file) if config.logs.file else sys.stdout.buffer
+    stream = _open_log(config.logs.file) if config.logs.file else os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     log = BackgroundWriter(stream)
     logs.configure(
         log, now, config.logs.level, key, config.logs.titles, draw=drawing_on(stream, log_format, os.environ), for_good=True
@@ -111,10 +112,10 @@ def _begin_log(config: GatewayConfig, log_format: LogFormat | None) -> Backgroun
     return log
 
 
-def _open_log(path: Path) -> BinaryIO:
+def _open_log(path: Path) -> FileIO:
     """Opens the log to append to it; a new file is readable by its owner and group."""
     private(path, GROUP_READS)
-    return open(path, "ab")
+    return open(path, "ab", buffering=0)
 
 
 def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:

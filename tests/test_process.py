@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -240,3 +241,28 @@ def test_in_a_pipe_the_log_is_json_and_drawn_without_colours_if_told(site: Site)
     assert b'"event":"daemon.not_started"' in log
     assert re.search(rb"\[error    \] daemon.not_started", drawn)
     assert b"\x1b" not in drawn
+
+
+@pytest.mark.parametrize("number", TO_END)
+def test_a_log_that_nobody_reads_does_not_keep_a_gateway_that_is_told_to_end(site: Site, number: signal.Signals) -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with subprocess.Popen(
+        (COMMAND, "serve", "--config", site.path), env=site.environ, stdout=writing, stderr=writing
+    ) as process:
+        os.close(writing)
+        try:
+            until(lambda: _is_open(site.ports.sip2), "the port")
+            assert all(_is_open(site.ports.sip2) for _ in range(100))  # more lines than the pipe takes
+            process.send_signal(number)
+            assert process.wait(PATIENCE_S / 2) == 0
+        finally:
+            process.kill()
+            os.close(reading)
+
+
+def _is_open(port: int) -> bool:
+    """Whether the port takes a connection; each leaves a line in the log."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
