@@ -94,10 +94,15 @@ OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
 def the_reactor() -> Any:
-    """Twisted's reactor, installed at the first call; all other code gets it as an argument."""
+    """Twisted's reactor, installed at the first call; all other code gets it as an argument.
+
+    Its clock is monotonic: Twisted's own is the time of day, so that all timers would wait when that is set back.
+    """
     from twisted.internet import reactor  # noqa: TID251  # the one place
 
-    return reactor
+    found: Any = reactor  # Twisted's interfaces of it have no attribute to set
+    found.seconds = time.monotonic
+    return found
 
 
 def _limit(services: gateway.EndpointConfig) -> ConnectionLimit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +17,7 @@ from hkall_gateway.store import instances
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.locks import LockSet
-from hkall_gateway.store.instances import STATES, Instance
+from hkall_gateway.store.instances import GONE_S, STATES, Instance
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -25,6 +25,8 @@ LOG = structlog.get_logger()
 BEAT_S: Final = 15
 
 
+STEP_S: Final = 2.0
+"""A difference between the time of day and the monotonic clock, from one heartbeat to the next, that no slewing makes."""
 BEHIND: Final = timedelta(minutes=5)
 """So far our clock may be behind the latest sign of life of another gateway."""
 
@@ -86,6 +88,9 @@ class Heartbeat:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
         self._metrics, self._trust_clock, self._report, self._alone = metrics, trust_clock, report, alone
         self._timer: ScheduledCall | None = None
+        self._last: tuple[datetime, float] | None = None
+        self._stepped = False
+        self._changed: dict[str, tuple[datetime, float]] = {}
         self.written = True
         """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
 
@@ -132,8 +137,10 @@ class Heartbeat:
     async def beat(self) -> None:
         """Writes one heartbeat and frees the rows claimed by gateways that fell silent."""
         now = self._now()
+        back = self._step_s(now) <= -STEP_S
+        me, silent = replace(self._me, seen_at=now), self._silent() if self._stepped else None
         try:
-            freed, everyone = await self._store.run(_beat, replace(self._me, seen_at=now), now, self._report(now))
+            freed, everyone = await self._store.run(_beat, me, now, self._report(now), back, silent)
         except Unavailable:  # the store has said why
             self.written = False
             return
@@ -142,11 +149,32 @@ class Heartbeat:
             LOG.exception("instance.beat_failed")
             return
         self.written = True
+        for one in everyone:
+            if self._changed.get(one.name, (None, 0.0))[0] != one.seen_at:
+                self._changed[one.name] = (one.seen_at, self._clock.seconds())
         states = Counter(one.state(now) for one in everyone)
         for state in STATES:
             self._metrics.gateways.labels(state).set(states[state])
         if freed:
             LOG.warning("instance.took_over", rows=freed)
+
+    def _step_s(self, now: datetime) -> float:
+        """Return by how many seconds the time of day was set forward (or back, negative) since the last heartbeat; log it."""
+        seconds, last = self._clock.seconds(), self._last
+        self._last = (now, seconds)
+        step_s = (now - last[0]).total_seconds() - (seconds - last[1]) if last else 0.0
+        if abs(step_s) >= STEP_S:
+            self._stepped = True
+            LOG.warning("clock.stepped", step_s=round(step_s, 1))
+        return step_s
+
+    def _silent(self) -> frozenset[str]:
+        """Return the gateways whose heartbeats have not changed for GONE_S seconds, by the monotonic clock.
+
+        Once the time of day was set, it does not tell how long another gateway has been silent.
+        """
+        until_s = self._clock.seconds() - GONE_S
+        return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
 
     def _beat_later(self) -> None:
         self._timer = self._clock.callLater(BEAT_S, self._beat_now)
@@ -171,7 +199,13 @@ def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> b
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
-def _beat(unit: Unit, me: Instance, now: datetime, report: Callable[[Unit], None]) -> tuple[int, tuple[Instance, ...]]:
+def _beat(
+    unit: Unit, me: Instance, now: datetime, report: Callable[[Unit], None], back: bool, silent: Collection[str] | None
+) -> tuple[int, tuple[Instance, ...]]:
+    """Write a heartbeat. `back`: the clock was set back, and what waits for a time that it showed before is due now."""
     instances.here(unit, me)
     report(unit)
-    return instances.hand_on(unit, now), instances.everyone(unit)
+    if back:
+        unit.outbox.bring_forward(now)
+        unit.circuits.bring_forward(now)
+    return instances.hand_on(unit, now, silent), instances.everyone(unit)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
@@ -31,9 +32,10 @@ class Machine:
         self.metrics = Metrics()
         self.engine, self.clock, self.running = databases.empty(), Clock(), {1, 2}
         self.store = Immediate(self.engine, lambda connection: Unit(connection, str))
+        self.set_by = timedelta()
 
     def now(self) -> datetime:
-        return NOON + timedelta(seconds=self.clock.seconds())
+        return NOON + self.set_by + timedelta(seconds=self.clock.seconds())
 
     def gateway(self, name: str, pid: int, host: str = "here") -> Heartbeat:
         me = Instance(name, host, pid, "1.0", self.now(), self.now())
@@ -159,3 +161,67 @@ def test_a_report_is_made_anew_and_written_with_every_heartbeat(machine: Machine
     start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, report=report))
     machine.pass_time(BEAT_S)
     assert asked == wrote == [NOON, NOON + timedelta(seconds=BEAT_S)]
+
+
+# ---- the time of day is set
+
+
+def _steps(lines: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [line["step_s"] for line in lines if line["event"] == "clock.stepped"]
+
+
+@pytest.mark.parametrize("seconds", [-3600, -2, 2, 10_800])
+def test_a_step_of_the_clock_is_logged_once(machine: Machine, seconds: int) -> None:
+    start(machine.gateway("a", 1))
+    with capture_logs() as lines:
+        machine.pass_time(BEAT_S)
+        machine.set_by = timedelta(seconds=seconds)
+        machine.pass_time(3 * BEAT_S)
+    assert _steps(lines) == [seconds]
+
+
+def test_a_clock_that_is_slewed_has_not_stepped(machine: Machine) -> None:
+    start(machine.gateway("a", 1))
+    with capture_logs() as lines:
+        for _ in range(10 * BEAT_S):
+            machine.set_by += timedelta(milliseconds=50)
+            machine.pass_time(1)
+    assert _steps(lines) == []
+
+
+def _tell(machine: Machine, at: datetime) -> None:
+    message = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
+    machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", at))
+
+
+def test_what_waits_for_a_time_that_the_clock_showed_before_is_due_when_it_is_set_back(machine: Machine) -> None:
+    start(machine.gateway("a", 1))
+    _tell(machine, machine.now())
+    machine.set_by = timedelta(hours=-1)
+    assert not machine.store.now(lambda unit: unit.outbox.claim(machine.now(), "a", 600, 1))
+    machine.pass_time(BEAT_S)
+    assert machine.store.now(lambda unit: unit.outbox.claim(machine.now(), "a", 600, 1))
+
+
+def test_what_waits_for_its_next_try_goes_on_waiting_when_the_clock_is_set_forward(machine: Machine) -> None:
+    start(machine.gateway("a", 1))
+    _tell(machine, machine.now() + timedelta(hours=5))
+    machine.set_by = timedelta(hours=1)
+    machine.pass_time(BEAT_S)
+    assert not machine.store.now(lambda unit: unit.outbox.claim(machine.now(), "a", 600, 1))
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_gateway_whose_clock_is_set_takes_nothing_over_from_one_that_lives(machine: Machine, hours: int) -> None:
+    """The other's heartbeats keep the old time: they look an hour old, or an hour early."""
+    start(machine.gateway("a", 1))
+    _tell(machine, NOON)
+    assert machine.store.now(lambda unit: unit.outbox.claim(NOON, "b", 7200, 1))
+    machine.set_by = timedelta(hours=hours)
+    for _ in range(2 * GONE_S):
+        right = NOON + timedelta(seconds=machine.clock.seconds())
+        machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, right))
+        machine.pass_time(1)
+    assert machine.store.now(lambda unit: unit.outbox.held_by("b")) == 1
+    machine.pass_time(GONE_S + 2 * BEAT_S)
+    assert machine.store.now(lambda unit: unit.outbox.held_by("b")) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -57,9 +58,14 @@ def here(unit: Unit, me: Instance) -> None:
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
 
 
-def hand_on(unit: Unit, now: datetime) -> int:
-    """Release the messages and rounds held by gateways that are gone; return the number of messages."""
-    absent = or_(I.seen_at < _silent_since(now), I.left_at.is_not(None))
+def hand_on(unit: Unit, now: datetime, silent: Collection[str] | None = None) -> int:
+    """Release the messages and rounds held by gateways that are gone; return the number of messages.
+
+    Args:
+        silent: The names of those that are gone; None to judge by the age of their heartbeats.
+    """
+    is_silent = I.seen_at < _silent_since(now) if silent is None else I.name.in_(silent)
+    absent = or_(is_silent, I.left_at.is_not(None))
     unit.execute(delete(INSTANCES).where(I.seen_at < now - FORGOTTEN))
     gone = [str(name) for name in unit.execute(select(I.name).where(absent)).scalars()]
     held = select(OUTBOX.c.id).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by.in_(gone))

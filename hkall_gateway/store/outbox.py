@@ -135,6 +135,11 @@ class Outbox:
             later = {"next_at": now + timedelta(seconds=SET_ASIDE_S), "last_error": UNREADABLE}
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(unreadable)).values(**later))
 
+    def bring_forward(self, now: datetime) -> None:
+        """Make all waiting rows due now: the clock was set back, and they wait for a time that it showed before."""
+        early = (OUTBOX.c.state.in_(WAITING), OUTBOX.c.lease_until.is_(None), OUTBOX.c.next_at > now)
+        self._connection.execute(update(OUTBOX).where(*early).values(next_at=now))
+
     def under_way(self, now: datetime) -> Mapping[str, int]:
         """Return the number of rows of each channel that any gateway has leased now."""
         return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}

@@ -52,6 +52,10 @@ class CircuitRepository:
         """Store the state of a channel."""
         _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
 
+    def bring_forward(self, now: datetime) -> None:
+        """Let every channel that is down be tried now: the clock was set back."""
+        self._connection.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
+
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
         """Claim the trial of a channel that is down; False if another gateway has it. No other may try before `until`."""
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
+from hkall_gateway.rules.dates import timetable
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
 from hkall_gateway.store.engine.upsert import insert_or_leave, insert_or_write_over
@@ -23,6 +24,8 @@ from hkall_gateway.store.unit import Unit
 P = Position
 R = REQUESTS.c
 ROUND = "round "
+LONGEST_LEASE = timedelta(minutes=15)
+"""A lease that ends later was written by a clock that was ahead."""
 
 
 # ---- batches
@@ -163,9 +166,17 @@ class RoundState:
         return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
 
     def free(self, now: datetime, who: str = "") -> bool:
-        """Return whether it is due and no other gateway is running it; `who` is the gateway that asks."""
-        held = self.lease_until is not None and self.lease_until >= now and self.claimed_by != who
-        return not held and (self.next_run is None or self.next_run <= now)
+        """Return whether it is due and no other gateway is running it; `who` is the gateway that asks.
+
+        A time that is later than it may be was written by a clock that was ahead: the round is due.
+        """
+        held = self.lease_until is not None and now <= self.lease_until <= now + LONGEST_LEASE and self.claimed_by != who
+        return not held and (self.next_run is None or not now < self.next_run <= latest_run(self.name, now))
+
+
+def latest_run(name: str, now: datetime) -> datetime:
+    """Return the latest time for which the round may wait: its next one, by the fastest clock of a gateway beside this one."""
+    return timetable.next_after(name, now + timetable.SKEW)
 
 
 def never_run(name: str) -> RoundState:
@@ -186,7 +197,8 @@ def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only
     """
     _begun(unit.dialect).change(unit.connection, called=ROUND + name)
     until = now + timedelta(seconds=lease_s)
-    row = _taking(due_only).first(unit.connection, called=ROUND + name, who=who, now=now, until=until)
+    far = {"latest": latest_run(name, now), "longest": now + LONGEST_LEASE}
+    row = _taking(due_only).first(unit.connection, called=ROUND + name, who=who, now=now, until=until, **far)
     return _job(row) if row else None
 
 
@@ -199,8 +211,10 @@ def _begun(dialect: str) -> CompiledStatement:
 def _taking(due_only: bool) -> CompiledStatement:
     """Return a statement that claims a round if it is free (and due), and returns its row."""
     now, who = bindparam("now", type_=JOBS.c.lease_until.type), bindparam("who", type_=JOBS.c.claimed_by.type)
-    free = [or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)]
-    free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
+    latest, longest = (bindparam(one, type_=JOBS.c.lease_until.type) for one in ("latest", "longest"))
+    held_no_more = or_(JOBS.c.lease_until < now, JOBS.c.lease_until > longest)
+    free = [or_(JOBS.c.lease_until.is_(None), held_no_more, JOBS.c.claimed_by == who)]
+    free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now, JOBS.c.next_run > latest)] if due_only else []
     until = bindparam("until", type_=JOBS.c.lease_until.type)
     taken = update(JOBS).where(JOBS.c.name == bindparam("called"), *free).values(claimed_by=who, lease_until=until)
     return CompiledStatement(taken.returning(*JOBS.c))

@@ -413,3 +413,44 @@ def test_every_round_of_an_empty_library_ends_at_once(library_on_each: DeskWorld
 def test_the_rounds_are_named_like_their_functions() -> None:
     assert all(work.__name__ == name for name, work in ROUNDS.items())
     assert tuple(ROUNDS) == tuple(EVERY)
+
+
+# ---- the clock is set
+
+
+def test_a_clock_that_was_ahead_costs_no_letter_and_sends_none_twice(library_on_each: DeskWorld) -> None:
+    """Ahead by two days, the rounds of those days ran; set right, they run again on their days."""
+    library = library_on_each
+    library.lent_out()  # due on 16 March
+    library.go_to(f"2017-03-18 {MIDNIGHT}")
+    finished(library.rounds.run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 1
+    library.go_to("2017-03-16 09:00")
+    library.lent_out(item_barcode="C2", wire_id="w-2")
+    finished(library.rounds.run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 1
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+    finished(library.rounds.run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 2
+
+
+def test_a_round_that_a_dead_gateway_holds_by_a_clock_that_was_ahead_is_taken_over(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    library.lent_out()
+    library.go_to("2017-03-18 00:00")
+    assert library.store.now(begin, "overdue", "dead", library.now, True) is not None
+    library.go_to("2017-03-17 00:00")
+    finished(library.gateway("here").run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 1
+
+
+def test_two_gateways_whose_clocks_differ_by_minutes_run_a_round_once_a_day(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    library.go_to("2017-03-17 00:02")
+    finished(library.gateway("fast").run_due())
+    last = library.job("overdue").last_run
+    library.go_to("2017-03-16 23:58")
+    finished(library.gateway("slow").run_due())
+    library.go_to("2017-03-17 00:01")
+    finished(library.gateway("slow").run_due())
+    assert library.job("overdue").last_run == last

@@ -10,6 +10,8 @@ from hkall_gateway.rules.dates import calendar
 
 LOOK_S: Final = 60
 """How often a gateway looks what is due, in seconds."""
+SKEW: Final = timedelta(minutes=5)
+"""How far the clocks of gateways on one database may differ."""
 HOUR: Final = timedelta(hours=1)
 
 # fmt: off
