@@ -181,6 +181,8 @@ async def _answered(services: NcipServices, message: NcipMessage, mark: str, pee
         said = await _said(services, message, mark, peer, proven)
     except Unavailable:  # the store has said why
         return _try_again()
+    except Undecided:  # then no reply would be true
+        raise
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
         return _try_again()

@@ -96,6 +96,8 @@ class DeskBridge:
             return self._cross(lambda: self._store.run(work, *args, locks=locks), self._timeout.seconds)
         except TooSlow:
             raise Unavailable("no answer in time") from None
+        except Undecided:
+            raise GatewayTimeout from None
 
     def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
         if self._closed:

@@ -30,7 +30,7 @@ from hkall_gateway.ncip.handlers import Caller, NcipServices
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
-from hkall_gateway.store.engine.deadline import Deadline
+from hkall_gateway.store.engine.deadline import Deadline, Undecided
 from tests.bounds import bounds
 from tests.metrics import value
 
@@ -538,3 +538,11 @@ def test_who_never_takes_its_last_answer_is_cut_off(library: House) -> None:
     assert (line.disconnecting, line.disconnected) == (True, False)
     library.clock.advance(line.protocol.abortTimeout)
     assert line.disconnected
+
+
+def test_the_connection_closes_without_an_answer_when_nobody_knows_what_became_of_a_commit(library: House) -> None:
+    line = library.connect()
+    line.protocol.dataReceived(request(lookup()))
+    ((_, turn),) = library.desk.waiting
+    turn.errback(Undecided())
+    assert (line.value(), line.disconnected) == (b"", True)

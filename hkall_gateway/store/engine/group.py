@@ -310,6 +310,7 @@ def _once_more(jobs: Sequence[Job[Any]], error: Exception) -> GroupResult[Job[An
     refused = [refuse(job, error) for job in jobs if job.tries]
     for job in again:
         job.tries += 1
+        job.undo()
     return GroupResult(refused, again)
 
 

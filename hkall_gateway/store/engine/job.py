@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline
+from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline, Undecided
 from hkall_gateway.store.engine.locks import LockSet
 
 J = TypeVar("J")
@@ -68,7 +68,7 @@ class Job(Generic[T]):
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Pass the outcome to the caller."""
-        if error is not None:
+        if error is not None and not isinstance(error, Undecided):
             self.undo()
         self.reply(result, error)
 
