@@ -20,6 +20,7 @@ LONG: Final = (
     "cli/test_endings.py",
     "test_daemon_ils.py",
     "test_daemon_kill.py",
+    "test_daemon_disk.py",
     "ncip/test_classic_made.py",
     "published/test_3_recalls_and_renewals.py",
     "published/test_2_loans.py",
