@@ -38,7 +38,7 @@ from hkall_gateway.desk.services import TRY_AGAIN, DeskServices, as_present, hea
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.rules.vocabulary import Actor, Partner
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.deadline import current
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
@@ -148,6 +148,10 @@ class PartnerDesk:
         return await self._services.store.read(
             in_context, partner_queries.see_request, self._services.library, self._services.now(), ask
         )
+
+    async def institution(self, card: str) -> Partner | None:
+        """The partner whose institutional card this is."""
+        return await self._services.store.read(Unit.partner_with_card, card)
 
     async def serves(self, partner: str, card: str) -> bool:
         """Whether this partner has an open request for this patron."""

@@ -93,6 +93,7 @@ FIELDS: Final = tuple(
         ("who",         "staff or patron."),
         ("login",       "Login of a terminal, or ours at the library's own system.",         "user.name"),
         ("kept",        "Whether the document was put into the quarantine."),
+        ("date",        "A date as a partner named it."),
         ("reached",     "Whether the message reached the library's own system."),
         ("counters",    "What happened on the connection, by kind."),
         # deliveries
@@ -184,7 +185,9 @@ EVENTS: Final = tuple(
         ("ncip.undecided",            "error",   "service",
             "A document's command had begun, and its outcome was not known in time; the connection was closed."),
         ("ncip.quarantined",          "warning", "peer service reason kept",
-            "A document about an unknown request waits for staff."),
+            "A document about an unknown request, or one that contradicts our record, waits for staff."),
+        ("ncip.date_not_believed",    "warning", "peer service date",
+            "A document names an impossible date, which is read as if it were missing."),
         ("ncip.reply_tolerated",      "info",    "partner service notes",
             "A partner's reply deviates from the standard."),
         ("ncip.keys_unreadable",      "error",   "source reason",

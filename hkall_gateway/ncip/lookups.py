@@ -16,7 +16,7 @@ from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, re
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Position
+from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Sensitive
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 BLOCKS: Final = "block or trap"
@@ -35,6 +35,9 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     if isinstance(found, Refused | Problem):
         return found
     card, pin = found
+    partner = None if call.from_client else await call.services.desk.partners.institution(card)
+    if partner is not None:
+        return replies.patron(_institution(partner), desired(call, "UserElementType"), frozenset(), frame(call))
     seen = await seen_with(call, card, pin)
     if isinstance(seen, Refused):
         return seen
@@ -57,6 +60,13 @@ def _blocks_alone(call: ServiceRequest, seen: PatronSeen) -> Fields:
     """
     told = replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call))
     return {name: value for name, value in told.items() if name != "UserId"}
+
+
+def _institution(partner: Partner) -> PatronSeen:
+    """The record of a partner's institutional card, on which it borrows from us: it has a name, and nothing bars it."""
+    nothing = Sensitive("")
+    name = Sensitive(partner.name)
+    return PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
 
 
 async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
+
+import structlog
 
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
@@ -50,6 +52,9 @@ DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFi
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
 """Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
 
+LOG = structlog.get_logger()
+Day = TypeVar("Day", date, datetime)
+A_YEAR: Final = timedelta(days=366)
 MOMENTS: Final = ("DateShipped", "DateReceived", "MandatedAction/DateEventOccurred")
 VOLUME: Final = (
     "ItemOptionalFields/ItemDescription/HoldingsInformation/UnstructuredHoldingsData",
@@ -300,23 +305,39 @@ def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
     """The partner's notice in a message; `due` is the path of its due date.
 
     A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
-    an agency is the lender's: ours where the request is the partner's own, else the partner's.
+    an agency is the lender's: ours where the request is the partner's own, else the partner's. A due date in the past, and an
+    event in the future or more than a year ago, are read as if they were missing.
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.services.agency if agency == call.caller.agency else call.caller.agency
+    until = day(call.message.text(due), call.caller) if due else None
     return PartnerNotice(
         by=call.by,
         partner=call.caller.agency,
         wire_agency=agency,
         wire_id=value,
         item=item(call, owner),
-        at=instant(_first_of(call.message, MOMENTS), call.caller.zone),
+        at=_happened(call),
         reason=_first_of(call.message, DECLINED),
         detail=_first_of(call.message, DECLINED_IN_WORDS),
-        due=day(call.message.text(due), call.caller) if due else None,
+        due=None if until is None or _impossible(call, until, calendar.civil(call.services.now()), until) else until,
         inbox=call.inbox,
         judged=call.judged,
     )
+
+
+def _happened(call: ServiceRequest) -> datetime | None:
+    """The instant of an event: within the last year, or by a fast clock at most a day ahead. None where it names none."""
+    when, now = instant(_first_of(call.message, MOMENTS), call.caller.zone), call.services.now()
+    return None if when is None or _impossible(call, when, now - A_YEAR, now + calendar.DAY) else when
+
+
+def _impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
+    """Whether a date lies outside these limits, with a line of the log."""
+    if first <= named <= last:
+        return False
+    LOG.warning("ncip.date_not_believed", peer=call.caller.agency, service=call.message.service, date=named.isoformat())
+    return True
 
 
 def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:

@@ -11,9 +11,10 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.profile import HANDLERS
-from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.rules.vocabulary import Partner, Position, Side
 from hkall_gateway.store.engine.immediate import finished
-from tests.ncip.conftest import assert_valid
+from hkall_gateway.store.unit import Unit
+from tests.ncip.conftest import BROKER, assert_valid
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -167,3 +168,20 @@ def test_anybody_may_ask_which_versions_are_spoken_here(world: World, body: byte
     assert said.service == "LookupVersionResponse"
     assert [text for text in said.texts("VersionSupported") if "v2_02" in text]
     assert set(said.texts("ServiceSupported")) == HANDLERS.keys() | {"LookupVersion"}
+
+
+def test_a_partners_institutional_card_is_a_user_with_nothing_against_it(world: World) -> None:
+    partner = Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK")
+    world.store.now(Unit.write_partners, (partner,))
+    user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
+    desired = ["Name Information", "User Privilege", "Block Or Trap"]
+    seen = world.ask(BROKER, "LookupUser", UserId=user, UserElementType=desired, LoanedItemsDesired=True)
+    assert (seen.text("UserId/AgencyId"), seen.text("UserId/UserIdentifierValue")) == ("HKU", "ILL-CUHK")
+    assert not seen.has("UserOptionalFields/BlockOrTrap")
+    assert "OK" in seen.texts("UserOptionalFields/UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")
+
+
+def test_our_own_client_asks_of_our_patrons_only(world: World) -> None:
+    world.store.now(Unit.write_partners, (Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK"),))
+    user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
+    assert world.ask(DISCOVERY, "LookupUser", UserId=user).text("Problem/ProblemType") == "Unknown User"
