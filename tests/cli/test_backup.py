@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRO
 from hkall_gateway.store.unit import Unit
 from tests import databases
 from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
-from tests.store.releases import RELEASES, on_postgresql
+from tests.store.releases import RELEASES, VERSIONS, on_postgresql
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
@@ -85,6 +85,13 @@ class Site:
         with engine.connect() as connection:
             yield connection
         engine.dispose()
+
+    def at(self) -> str:
+        """The revision of the database."""
+        engine = self.engine()
+        found = revisions.revision(engine)
+        engine.dispose()
+        return found
 
     @property
     def file(self) -> Path:
@@ -434,6 +441,76 @@ def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, 
     assert (revisions.revision(engine), schema.drift(engine)) == (revisions.head(), [])
     assert len(in_file.do(Unit.open_list)) > 10
     engine.dispose()
+
+
+@pytest.mark.parametrize("revision", sorted(revisions.known()))
+def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site, tmp_path: Path, revision: str) -> None:
+    in_file.file.unlink()
+    engine = in_file.engine()
+    with schema.remaking(engine) as connection:
+        schema.bring_to(connection, revision)
+    engine.dispose()
+    in_file.done("backup", str(tmp_path / "copy"))
+    assert in_file.at() == revision  # a backup upgrades nothing
+    in_file.done("restore", str(tmp_path / "copy"), "--force")
+    assert in_file.at() == revisions.head()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_upgrade_backs_up_first_and_the_backup_holds_what_was_there(in_file: Site, tmp_path: Path, version: str) -> None:
+    in_file.file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
+    before = in_file.at()
+    done = in_file.run("db", "upgrade", "--backup", str(tmp_path / "copy"))
+    assert (done.exit_code, f"revision {before} -> {revisions.head()}" in done.output) == (0, True)
+    with closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == (before,)
+        assert copy.execute("SELECT count(*) FROM requests").fetchone()[0] > 10
+
+
+def test_an_upgrade_at_a_terminal_asks_for_the_file_of_a_backup(
+    in_file: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hkall_gateway.cli.admin.database._is_asked", lambda: True)
+    for answer, there in (("", False), (str(tmp_path / "copy"), True)):
+        in_file.file.write_bytes(gzip.decompress((RELEASES / f"{VERSIONS[0]}.db.gz").read_bytes()))
+        done = CliRunner().invoke(
+            main, ["db", "upgrade", "--config", str(in_file.config)], env=in_file.environ, input=f"{answer}\n"
+        )
+        assert (done.exit_code, "File for a backup" in done.output) == (0, True)
+        assert (tmp_path / "copy").exists() == there
+    again = CliRunner().invoke(main, ["db", "upgrade", "--config", str(in_file.config)], env=in_file.environ, input="\n")
+    assert "File for a backup" not in again.output  # there is nothing to do
+
+
+def test_an_upgrade_whose_backup_fails_changes_nothing(in_file: Site, tmp_path: Path) -> None:
+    in_file.file.write_bytes(gzip.decompress((RELEASES / f"{VERSIONS[0]}.db.gz").read_bytes()))
+    before = in_file.at()
+    (tmp_path / "copy").write_text("something else")
+    assert "is there already" in in_file.refused("db", "upgrade", "--backup", str(tmp_path / "copy"))
+    assert in_file.at() == before
+
+
+def test_without_a_database_there_is_nothing_to_back_up(in_file: Site, tmp_path: Path) -> None:
+    in_file.file.unlink()
+    done = in_file.run("backup", str(tmp_path / "copy"))
+    assert (done.exit_code, "there is no database of this program" in done.stderr) == (2, True)
+    assert not in_file.file.exists()
+
+
+@pytest.mark.parametrize("site", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_database_of_an_older_version_on_postgresql_can_be_backed_up(
+    site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path, version: str
+) -> None:
+    with on_postgresql(postgres_url, postgres_programs, version) as released:
+        before = revisions.revision(released)
+        text_ = site.config.read_text(encoding="utf-8")
+        url = released.url.render_as_string(hide_password=False)
+        site.config.write_text(text_.replace(site.url, url), encoding="utf-8")
+        site.done("backup", str(tmp_path / "copy"))
+        assert revisions.revision(released) == before
+    site.config.write_text(text_, encoding="utf-8")
+    assert site.done("restore", str(tmp_path / "copy"), "--force")[0]["count"] > 100
 
 
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)

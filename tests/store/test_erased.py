@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import get_ident
+from time import process_time, sleep
 
 import pytest
 
 from hkall_gateway.store.engine.immediate import Immediate
 from hkall_gateway.store.privacy import erased
-from hkall_gateway.store.privacy.erased import OtherKey, fingerprint, made, matching, merged
+from hkall_gateway.store.privacy.erased import Mark, OtherKey, fingerprint, keyed_mark_of, made, matching, merged, slow_mark_of
 
 CARDS = ("7770001234", "7770001235")
 KEY = b"a key of the site"
@@ -38,7 +41,54 @@ def test_the_key_matters(now: datetime) -> None:
     without = made(CARDS[:1], (), b"", now)
     with_key = made(CARDS[:1], without, KEY, now)
     assert without[0].mark != with_key[0].mark
-    assert (without[0].key, with_key[0].key) == ("", fingerprint(KEY))
+    assert (without[0].key, with_key[0].key) == ("", f"keyed-{fingerprint(KEY)}")
+
+
+def test_the_slow_marks_of_earlier_releases_are_still_compared(now: datetime) -> None:
+    salt = "5a" * 16
+    old = [
+        Mark(slow_mark_of(CARDS[0], salt, KEY), salt, fingerprint(KEY), now),
+        Mark(slow_mark_of(CARDS[1], salt, b""), salt, "", now),
+    ]
+    marks = [*old, *made(["7770001236"], old, KEY, now)]
+    cards = [*CARDS, "7770001236", "7770001237"]
+    assert [card for card, _ in matching(cards, marks, KEY)] == cards[:3]
+
+
+def test_the_marks_of_a_release_are_what_they_were() -> None:
+    assert slow_mark_of("7770001234", "5a" * 16, KEY) == "ff00ccdf9ef5aaf65580d5ec506ee3fc"
+    assert keyed_mark_of("7770001234", "5a" * 16, KEY) == "ac182e9495f017db6e170f3d32a838e9"
+
+
+def test_a_keyed_comparison_is_thousands_of_times_faster_than_a_slow_one(now: datetime) -> None:
+    cards = [str(number) for number in range(5_000)]
+
+    def seconds(cards: list[str], key: bytes) -> float:
+        marks = made(["x"], (), key, now)
+        began = process_time()
+        assert list(matching(cards, marks, key)) == []
+        return process_time() - began
+
+    assert seconds(cards, KEY) / len(cards) < seconds(cards[:20], b"") / 20 / 100
+
+
+def test_slow_marks_are_compared_on_all_processors_and_the_watcher_hears_how_far(
+    now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards, heard, threads = [str(number) for number in range(600)], [], set()
+
+    def quick(card: str, _salt: str, key: bytes) -> str:
+        assert key == b""
+        threads.add(get_ident())
+        sleep(0.001)  # as scrypt does, it lets others run
+        return card
+
+    monkeypatch.setattr(erased, "slow_mark_of", quick)
+    marks = [Mark("7", "", "", now), Mark("599", "", "", now)]
+    found = list(matching(cards, marks, b"", lambda *far: heard.append(far)))
+    assert [card for card, _ in found] == ["7", "599"]
+    assert heard == [(0, 600), (256, 600), (512, 600), (600, 600)]
+    assert len(threads) == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize("key", [b"", b"another key"])

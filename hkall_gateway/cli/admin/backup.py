@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.options import Site, config_option, json_option, with_site
+from hkall_gateway.cli.options import config_option, json_option
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -15,14 +15,15 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("--keep", type=click.IntRange(1), help="With a folder for FILE: delete all but so many of its newest backups.")
-@with_site
+@config_option
 @json_option
-def backup(site: Site, file: Path, force: bool, keep: int | None, as_json: bool) -> None:
+def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: bool) -> None:
     """Copy the database into FILE while gateways work: an SQLite file, or pg_dump's custom format.
 
     If FILE is a folder, the backup gets a name there with day and time; --keep counts and deletes only files with such names.
 
-    The marks of erased patrons are written to hkall.erased in the same folder.
+    The database may be at the revision of an older version, as before an upgrade. The marks of erased patrons are written to
+    hkall.erased in the same folder.
 
     \b
     Example: hkall-gateway backup /backup/hkall-2026-11-27.db
@@ -30,7 +31,7 @@ def backup(site: Site, file: Path, force: bool, keep: int | None, as_json: bool)
     """
     from hkall_gateway.cli.work import backup as work
 
-    work.backup(site, file, force=force, keep=keep, as_json=as_json)
+    work.backup(config, file, force=force, keep=keep, as_json=as_json)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -19,13 +20,21 @@ def db() -> None:
 
 @db.command()
 @click.option("--plan", is_flag=True, help="List the revisions that are missing, and change nothing.")
+@click.option(
+    "--backup",
+    "copy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Copy the database into this file before.",
+)
 @config_option
-def upgrade(config: Path, *, plan: bool) -> None:
+def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
     """Upgrade the database to the revision that this program needs; forward only, while gateways may run.
+
+    On a terminal it asks for the file of a backup, unless --backup names one or nothing is to be done.
 
     \b
     Example: hkall-gateway db upgrade --plan
-    Example: hkall-gateway db upgrade
+    Example: hkall-gateway db upgrade --backup /var/backups/hkall/before-upgrade
     """
     if plan:
         _show_plan(config)
@@ -39,11 +48,29 @@ def upgrade(config: Path, *, plan: bool) -> None:
     engine = open_database(config, any_revision=True)
     before = revision_of(engine, config)
     require_known(before)
+    if before not in ("", revisions.head()):
+        _back_up_first(config, copy)
     try:
         schema.upgrade(engine)
     except OperationalError as error:
         raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
     click.echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
+    engine.dispose()
+
+
+def _back_up_first(config: Path, copy: Path | None) -> None:
+    """Copy the database into `copy`; without it, into a file that a person at the terminal names, if any."""
+    if copy is None and _is_asked():
+        named = click.prompt("File for a backup before the upgrade (empty: none)", default="", show_default=False, err=True)
+        copy = Path(named) if named else None
+    if copy is not None:
+        from hkall_gateway.cli.work.backup import backup
+
+        backup(config, copy)
+
+
+def _is_asked() -> bool:
+    return sys.stdin.isatty()
 
 
 def _show_plan(config: Path) -> None:

@@ -15,10 +15,10 @@ import click
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff
+from hkall_gateway.cli.options import WRONG, CliError, by_staff
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config
-from hkall_gateway.clock import now
+from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config, require_known, revision_of
+from hkall_gateway.clock import monotonic_us, now
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.library import make_unit
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -31,7 +31,6 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.privacy import erased, forgetting, leftovers, retention
 from hkall_gateway.store.privacy.archive import NotAnArchive
-from hkall_gateway.store.privacy.erased import Mark
 from hkall_gateway.store.unit import Unit
 
 BESIDE: Final = "hkall.erased"
@@ -41,25 +40,32 @@ DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
-def backup(site: Site, file: Path, *, force: bool, keep: int | None, as_json: bool) -> None:
-    """Copy the database of the site into `file`, or into a file of the folder `file`, and the marks of the erased beside it."""
-    if site.engine is None:
-        raise CliError("there is no database to copy here", WRONG)
+def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = None, as_json: bool = False) -> None:
+    """Copy the database into `file`, or into a file of the folder `file`, and the marks of the erased beside it.
+
+    The database may be at any revision that this program knows.
+    """
     in_folder = file.is_dir()
     if keep is not None and not in_folder:
         raise CliError(f"--keep: {file} is no folder", WRONG)
     if in_folder:
-        file = file / f"hkall-{site.now().astimezone(HONG_KONG):%Y-%m-%dT%H%M%S}.backup"
+        file = file / f"hkall-{now().astimezone(HONG_KONG):%Y-%m-%dT%H%M%S}.backup"
     if file.exists() and not force:
         raise CliError(f"{file} is there already; --force writes over it")
-    last = site.run(restoring.begun, site.now())
-    try:
-        marks = erased.add(file.absolute().with_name(BESIDE), _marks_of(site))
-        _save(site.engine, file)
-        deleted = _delete_older(file.parent, keep) if keep is not None else 0
-    except _FAULTS as error:
-        site.run(restoring.made, last)
-        raise CliError(f"{error}\nno backup was made") from None
+    found, library = load_config(config)
+    engine = open_engine(found.database.url, found.database.limits())
+    _require_content(engine, config)
+    with closing(Immediate(engine, make_unit(library))) as store:
+        last = store.now(restoring.begun, now())
+        try:
+            known = erased.merged(restoring.readable_marks(engine, make_unit(library)), erased.read(erased_file(found, config)))
+            marks = erased.add(file.absolute().with_name(BESIDE), known)
+            (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
+            deleted = _delete_older(file.parent, keep) if keep is not None else 0
+        except _FAULTS as error:
+            store.now(restoring.made, last)
+            raise CliError(f"{error}\nno backup was made") from None
+    engine.dispose()
     size = file.stat().st_size
     if keep is None or as_json:
         show([{"file": str(file), "bytes": size, "erased": len(marks)}], as_json)
@@ -75,15 +81,40 @@ def _delete_older(folder: Path, keep: int) -> int:
     return len(older)
 
 
-def _save(engine: Engine, file: Path) -> None:
-    (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
-
-
-def _marks_of(site: Site) -> tuple[Mark, ...]:
-    return erased.merged(site.read(erased.kept), erased.read(site.erased_file) if site.erased_file else ())
+def _require_content(engine: Engine, config: Path) -> None:
+    """Exit 2 where there is no database of this program, or one of a newer version."""
+    file = leftovers.file_of(engine)
+    revision = "" if file is not None and not file.exists() else revision_of(engine, config)  # a connection makes the file
+    if not revision:
+        raise CliError(f"{config}: database.url: there is no database of this program: nothing to copy", WRONG)
+    require_known(revision)
 
 
 # ---- and back
+
+
+class Progress:
+    """Shows on standard error how long a comparison with slow marks takes, and how far it is."""
+
+    def __init__(self, clock_us: Callable[[], int] = monotonic_us) -> None:
+        self._clock_us, self._began_us, self._shown = clock_us, 0, -1
+
+    def __call__(self, done: int, cards: int) -> None:
+        """Note that `done` of all `cards` were compared; the first part tells how long the rest will take."""
+        if not done:
+            self._began_us, self._shown = self._clock_us(), -1
+            return
+        tenth = 10 * done // cards
+        if self._shown < 0 < cards - done:
+            whole_s = (self._clock_us() - self._began_us) / 1e6 * cards / done
+            click.echo(f"comparing {cards:,} cards with the slow marks of erased patrons: about {_span(whole_s)}", err=True)
+        if tenth > max(self._shown, 0) and cards - done:
+            click.echo(f"{tenth * 10} %", err=True)
+        self._shown = max(self._shown, tenth, 0)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +160,7 @@ def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Tar
     except (OSError, ValueError) as error:
         raise CliError(str(error)) from None
     engine.dispose()
-    return _Target(engine, library, files[0], Marks(known, erased_key(found)), force)
+    return _Target(engine, library, files[0], Marks(known, erased_key(found), Progress()), force)
 
 
 def _require_free(target: _Target) -> None:
@@ -192,7 +223,7 @@ def _again_in_archives(target: _Target) -> int:
 
 
 def _again_in(file: Path, marks: Marks) -> int:
-    found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key)
+    found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
     return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
 
 

@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import nightly, revisions
 from hkall_gateway.store.changed_fields import BLANK
 from hkall_gateway.store.privacy import erased, forgetting, persons
-from hkall_gateway.store.privacy.erased import Mark
+from hkall_gateway.store.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.store.privacy.forgetting import ErasureResult
 from hkall_gateway.store.privacy.leftovers import file_of
 from hkall_gateway.store.queries.queries import Queries
@@ -37,10 +37,11 @@ class NotRestored(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """All known marks of erased patrons, and the key with which they were made."""
+    """All known marks of erased patrons, the key with which they were made, and who watches a long comparison."""
 
     known: Sequence[Mark]
     key: bytes
+    watch: Watch = unwatched
 
     def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
         """Return the marks of erasures after the backup: it has no such mark, or an earlier one."""
@@ -95,17 +96,17 @@ def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: Acto
     if lost:
         raise NotRestored(f"not every row came back: {', '.join(lost)}")
     when = made_at(unit)
-    again = tuple(_again(unit, marks.unknown_to(erased.kept(unit)), marks.key, now, by))
+    again = tuple(_again(unit, marks.unknown_to(erased.kept(unit)), marks, now, by))
     erased.keep(unit, marks.known)
     facts = {"made_at": when.isoformat() if when else "", "erased_again": len(again)}
     unit.note(BLANK, "RESTORED", facts, now, by)
     return Restored(when, sum(rows.values()), again)
 
 
-def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: Actor) -> Iterator[ErasureResult]:
+def _again(unit: Unit, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
     """Erase every patron with one of these marks; a patron with several cards once."""
     gone: set[str] = set()
-    for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):
+    for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
         if card not in gone:
             who = persons.person(unit, card)
             gone.update(who.cards)

@@ -1,9 +1,10 @@
 """Marks of erased patrons: a restored backup is compared with them, so that no erased patron comes back.
 
-A mark is a slow hash (scrypt) of a card number, under a salt common to the marks of one database and under the site's own key,
-if it has one. It is stored in the table `erased` and in a file outside the database: a restore of an older backup loses the
-first, and a lost disk the second. Without a key, an attacker with the marks can try all card numbers of a known form and find
-the erased ones, at about ten milliseconds each; a key that is kept elsewhere prevents that.
+A mark is a hash of a card number, under a salt common to the marks of one database. Under a key of the site it is a keyed
+digest, which costs microseconds: without the key nobody can compute it. Without a key it is a slow hash (scrypt, about ten
+milliseconds), because an attacker with the marks could try all card numbers of a known form. Releases up to 0.2.0 made slow
+marks under a key too; they stay valid. Marks are stored in the table `erased` and in a file outside the database: a restore of
+an older backup loses the first, and a lost disk the second.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b, scrypt
 from pathlib import Path
 from typing import Final
@@ -33,7 +36,10 @@ COST: Final = 2**12
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One erased card. `key` is the fingerprint of the site's key, "" for none; `at` is the time of its last erasure."""
+    """One erased card. `key` is the fingerprint of the site's key, after KEYED for a keyed digest, "" for none.
+
+    `at` is the time of its last erasure.
+    """
 
     mark: str
     salt: str
@@ -45,8 +51,32 @@ class OtherKey(Exception):
     """Marks were made under a key that is not the present one."""
 
 
+KEYED: Final = "keyed-"
+"""Precedes the fingerprint of the key in a mark that is a keyed digest."""
+
+Watch = Callable[[int, int], None]
+"""Called with the number of cards that were compared, and of all, while the comparison takes long."""
+
+CHUNK: Final = 256
+
+
+def unwatched(_done: int, _all: int) -> None:
+    """Show no progress."""
+
+
 def mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the mark of a card; takes about ten milliseconds."""
+    """Return the keyed digest of a card, or its slow hash where there is no key."""
+    return keyed_mark_of(card, salt, key) if key else slow_mark_of(card, salt, key)
+
+
+def keyed_mark_of(card: str, salt: str, key: bytes) -> str:
+    """Return the digest of a card under a key of the site."""
+    short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+    return blake2b(f"{salt}\0{card}".encode(), key=short, digest_size=16, person=b"hkall-erased").hexdigest()
+
+
+def slow_mark_of(card: str, salt: str, key: bytes) -> str:
+    """Return the slow hash of a card; takes about ten milliseconds."""
     seasoned = blake2b(salt.encode(), key=key[:64]).digest()
     return scrypt(card.encode(), salt=seasoned, n=COST, r=8, p=1, dklen=16).hex()
 
@@ -56,27 +86,49 @@ def fingerprint(key: bytes) -> str:
     return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
 
 
+def _kind(key: bytes) -> str:
+    """Return what is stored as `Mark.key` of the marks that are made under this key."""
+    return KEYED + fingerprint(key) if key else ""
+
+
 def made(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
     """Make marks of these cards, under the salt of the known ones."""
-    print_ = fingerprint(key)
-    salt = next((mark.salt for mark in known if mark.key == print_), "") or secrets.token_hex(16)
-    return tuple(Mark(mark_of(card, salt, key), salt, print_, now) for card in cards)
+    kind = _kind(key)
+    salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
+    return tuple(Mark(mark_of(card, salt, key), salt, kind, now) for card in cards)
 
 
-def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes) -> Iterator[tuple[str, Mark]]:
-    """Yield those of these cards that have a mark.
+def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched) -> Iterator[tuple[str, Mark]]:
+    """Yield those of these cards that have a mark. Slow hashes are computed on all processors, and `watch` is told how far.
 
     Raises OtherKey if a mark was made under a key that is not the present one.
     """
-    keys = {"": b"", fingerprint(key): key}
-    if any(mark.key not in keys for mark in marks):
+    ways = {"": partial(slow_mark_of, key=b"")}
+    if key:
+        ways |= {fingerprint(key): partial(slow_mark_of, key=key), _kind(key): partial(keyed_mark_of, key=key)}
+    if any(mark.key not in ways for mark in marks):
         raise OtherKey("erased patrons are marked under another key than the present one ([privacy] erased_key_env)")
     by_mark = {mark.mark: mark for mark in marks}
-    ways = sorted({(mark.salt, mark.key) for mark in marks})
-    for card in dict.fromkeys(cards) if marks else ():
-        for salt, of in ways:
-            if found := by_mark.get(mark_of(card, salt, keys[of])):
-                yield card, found
+    made_as = sorted({(mark.salt, mark.key) for mark in marks})
+
+    def found(card: str) -> list[Mark]:
+        mine = (by_mark.get(ways[kind](card, salt)) for salt, kind in made_as)
+        return [mark for mark in mine if mark is not None]
+
+    distinct = list(dict.fromkeys(cards)) if marks else []
+    is_slow = any(not kind.startswith(KEYED) for _salt, kind in made_as)
+    for card, mine in _in_parallel(found, distinct, watch) if is_slow else ((card, found(card)) for card in distinct):
+        yield from ((card, mark) for mark in mine)
+
+
+def _in_parallel(find: Callable[[str], list[Mark]], cards: Sequence[str], watch: Watch) -> Iterator[tuple[str, list[Mark]]]:
+    """Yield each card with its marks, in order. scrypt gives up the interpreter's lock, so threads use all processors."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for start in range(0, len(cards), CHUNK):
+            watch(start, len(cards))
+            chunk = cards[start : start + CHUNK]
+            yield from zip(chunk, pool.map(find, chunk), strict=True)
+    watch(len(cards), len(cards))
 
 
 def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
