@@ -23,6 +23,7 @@ CHAPTERS = {
         "docs/packages",
         "docs/containers",
         "docs/operations",
+        "docs/point-in-time",
         "docs/logs",
         "docs/runbook",
         "ops/README",
