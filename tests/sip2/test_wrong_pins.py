@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS
+from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Ways
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec.lines import Sip2Message
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.lines import Sip2Message, decode
+from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services
+from hkall_gateway.sip2.exchange import Exchange
 from tests.metrics import value
 
 DATE = "20170301    100000"
@@ -87,6 +90,14 @@ def test_after_a_quarter_of_an_hour_they_are_looked_at_again(fields: Fields, clo
     guess(fields, OF_A_TERMINAL)
     clock[0] += timedelta(minutes=15)
     assert fields("counter-1", _63("1234")).get("CQ") == "Y"
+
+
+def test_the_terminals_of_one_ipv6_network_share_its_limit(services: Sip2Services) -> None:
+    def ways(peer: str) -> Ways:
+        message, row = decode(_63("9999").encode(), DIALECTS["standard"]), services.terminals["counter-1"]
+        return Exchange(services, Session(DIALECTS["standard"]), message, row, peer, services.now(), "corr").ways
+
+    assert ways("2001:db8::1") == ways("2001:db8::2") != ways("2001:db8:0:1::1")
 
 
 def test_an_address_that_guesses_by_many_terminals_is_limited_too(fields: Fields) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from tests.ports import free_ports
 from tests.programs import program
 
 THREADS = 2
+MOST_CONNECTIONS = 200
 
 
 class ByHeader:
@@ -128,10 +129,14 @@ def pages(reactor: Any) -> Iterator[Pages]:
         inside.release()
         return "try again" if bridge.ask(never()) is TRY_AGAIN else "done"
 
-    bounds = Bounds(ConnectionLimit(200, 200, 200), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
+    bounds = Bounds(
+        ConnectionLimit(MOST_CONNECTIONS, 10 * MOST_CONNECTIONS, 10 * MOST_CONNECTIONS), BodyBudget(1 << 20), Silent(), 1000
+    )  # type: ignore[arg-type]
     proxies = [AllowList(())]
     threads = {Share.STAFF: THREADS, Share.PATRONS: THREADS // 2, Share.STRANGERS: THREADS // 2}
-    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], 200, 200, ByHeader(), precedence)
+    made = WebServer(
+        app, bridge, bounds, reactor, threads, lambda: proxies[0], MOST_CONNECTIONS, MOST_CONNECTIONS, ByHeader(), precedence
+    )
 
     async def listen() -> Any:
         made.start()
@@ -301,6 +306,21 @@ def test_the_end_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monke
         with pytest.raises(http.client.HTTPException):
             page.result(10)
     assert [t.name for t in threading.enumerate() if "web" in t.name] == []
+
+
+def test_a_connection_of_somebody_known_gives_way_to_no_stranger(pages: Pages) -> None:
+    known = http.client.HTTPConnection("127.0.0.1", pages.port, timeout=30)
+    known.request("GET", "/quick", headers={"Who": "staff"})
+    assert known.getresponse().read() == b"quick"
+    socket_of_known = known.sock
+    with ExitStack() as stack:
+        for _ in range(MOST_CONNECTIONS + 5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", pages.port), 10))
+        assert pages.get("/quick", who="patrons") == (200, b"quick")
+        known.request("GET", "/quick", headers={"Who": "staff"})
+        assert known.getresponse().read() == b"quick"
+        assert known.sock is socket_of_known  # not opened again
+    known.close()
 
 
 # ---- behind a reverse proxy
