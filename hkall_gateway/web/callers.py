@@ -32,14 +32,14 @@ class Share(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class WebCaller:
     """`row` names who has proven to be whom, for the limits of connections; "" for a stranger."""
 
     share: Share
     row: str = ""
 
 
-STRANGER: Final = Caller(Share.STRANGERS)
+STRANGER: Final = WebCaller(Share.STRANGERS)
 _BEARER: Final = re.compile(r"bearer +([\w.~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
 
@@ -49,7 +49,7 @@ class Callers:
     def __init__(self, store: Store, settings: Callable[[], WebSettings], now: Callable[[], datetime]) -> None:
         self._store, self._settings, self._now = store, settings, now
 
-    async def find(self, request: Any) -> Caller:
+    async def find(self, request: Any) -> WebCaller:
         """Return the caller of a request of twisted.web; a stranger also while the database is away."""
         cookies = [request.getCookie(name.encode()) for name in (COOKIE, BROWSER)]
         tokens = [hash_of(cookie.decode("utf-8", "surrogateescape")) for cookie in cookies if cookie]
@@ -61,16 +61,16 @@ class Callers:
         except Unavailable:
             return STRANGER
 
-    def _proven(self, unit: Queries, tokens: list[str], bearer: str) -> Caller:
+    def _proven(self, unit: Queries, tokens: list[str], bearer: str) -> WebCaller:
         now, settings = self._now(), self._settings()
         for token in [*tokens, *([hash_of(bearer)] if bearer else ())]:
             if found := in_force(web_sessions.find(unit, token), settings, now):
                 if found.login:
-                    return Caller(Share.STAFF, f"staff {found.login}")
-                return Caller(Share.PATRONS, f"patron {found.patron}")
+                    return WebCaller(Share.STAFF, f"staff {found.login}")
+                return WebCaller(Share.PATRONS, f"patron {found.patron}")
         program = api_tokens.find(unit, hash_of(bearer)) if bearer else None
         if program and program.in_force(now):
-            return Caller(Share.STAFF, f"token {program.name}")
+            return WebCaller(Share.STAFF, f"token {program.name}")
         return STRANGER
 
 

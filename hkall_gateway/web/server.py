@@ -26,7 +26,7 @@ from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
-from hkall_gateway.web.callers import Caller, Share
+from hkall_gateway.web.callers import Share, WebCaller
 from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
 from hkall_gateway.web.precedence import Precedence
 
@@ -46,7 +46,7 @@ FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-
 class CallerFinder(Protocol):
     """Finds who asks; `callers.Callers` implements it."""
 
-    async def find(self, request: Any) -> Caller: ...
+    async def find(self, request: Any) -> WebCaller: ...
 
 
 class ThreadShare:
@@ -198,7 +198,7 @@ class WebSite(BoundedSite):
             seat.prove(PROXY, self._most_of_proxies)
         return seat
 
-    def prove(self, channel: Any, caller: Caller) -> None:
+    def prove(self, channel: Any, caller: WebCaller) -> None:
         """Count the connection as its caller's, so that it gives way to no stranger's and is read before those."""
         seat = channel.seat
         if caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):

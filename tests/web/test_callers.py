@@ -12,7 +12,7 @@ from hkall_gateway.store import api_tokens
 from hkall_gateway.store.api_tokens import ApiToken, hash_of
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.web.callers import STRANGER, Caller, Callers, Share
+from hkall_gateway.web.callers import STRANGER, Callers, Share, WebCaller
 from hkall_gateway.web.sessions import BROWSER, COOKIE
 from tests.web.conftest import Browser, Site
 
@@ -32,7 +32,7 @@ class Request:
         return self.authorization.encode() if name == b"authorization" else None
 
 
-def caller(site: Site, request: Request) -> Caller:
+def caller(site: Site, request: Request) -> WebCaller:
     made = Callers(site.world.store, lambda: site.settings, lambda: site.world.now)
     return finished(made.find(request))
 
@@ -53,21 +53,21 @@ def token(site: Site) -> Request:
 
 
 def test_a_session_is_one_of_staff_or_of_patrons(site: Site) -> None:
-    assert caller(site, cookies(site.staff(), COOKIE)) == Caller(Share.STAFF, "staff clerk")
-    assert caller(site, cookies(site.patron(), COOKIE)) == Caller(Share.PATRONS, "patron UG1")
+    assert caller(site, cookies(site.staff(), COOKIE)) == WebCaller(Share.STAFF, "staff clerk")
+    assert caller(site, cookies(site.patron(), COOKIE)) == WebCaller(Share.PATRONS, "patron UG1")
 
 
 @pytest.mark.parametrize("role", ["viewer", "client"])
 def test_a_program_waits_with_staff_and_a_patrons_token_with_patrons(site: Site, role: str) -> None:
-    assert caller(site, program(site, role)) == Caller(Share.STAFF, "token reports")
-    assert caller(site, token(site)) == Caller(Share.PATRONS, "patron UG1")
+    assert caller(site, program(site, role)) == WebCaller(Share.STAFF, "token reports")
+    assert caller(site, token(site)) == WebCaller(Share.PATRONS, "patron UG1")
 
 
 def test_a_browser_that_has_logged_in_before_is_no_stranger_after_the_logout(site: Site) -> None:
     browser = site.staff()
     browser.post("/staff/logout", at="/staff/")
     assert browser.client.get_cookie(COOKIE) is None
-    assert caller(site, cookies(browser, COOKIE, BROWSER)) == Caller(Share.STAFF, "staff clerk")
+    assert caller(site, cookies(browser, COOKIE, BROWSER)) == WebCaller(Share.STAFF, "staff clerk")
     site.wait(days=91)
     assert caller(site, cookies(browser, BROWSER)) == STRANGER
 

@@ -31,7 +31,7 @@ from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
 from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
-from hkall_gateway.web.callers import STRANGER, Caller, Share
+from hkall_gateway.web.callers import STRANGER, Share, WebCaller
 from hkall_gateway.web.precedence import SWITCH_S, Precedence
 from hkall_gateway.web.server import WAITING_PER_THREAD, WebServer
 from tests.ports import free_ports
@@ -44,9 +44,9 @@ MOST_CONNECTIONS = 200
 class ByHeader:
     """Believes what a header says."""
 
-    async def find(self, request: Any) -> Caller:
+    async def find(self, request: Any) -> WebCaller:
         who = (request.getHeader(b"who") or b"").decode()
-        return Caller(Share(who), f"one of {who}") if who else STRANGER
+        return WebCaller(Share(who), f"one of {who}") if who else STRANGER
 
 
 class Silent:
@@ -129,9 +129,8 @@ def pages(reactor: Any) -> Iterator[Pages]:
         inside.release()
         return "try again" if bridge.ask(never()) is TRY_AGAIN else "done"
 
-    bounds = Bounds(
-        ConnectionLimit(MOST_CONNECTIONS, 10 * MOST_CONNECTIONS, 10 * MOST_CONNECTIONS), BodyBudget(1 << 20), Silent(), 1000
-    )  # type: ignore[arg-type]
+    limit, refusals = ConnectionLimit(MOST_CONNECTIONS, 10 * MOST_CONNECTIONS, 10 * MOST_CONNECTIONS), Silent()
+    bounds = Bounds(limit, BodyBudget(1 << 20), refusals, 1000)  # type: ignore[arg-type]
     proxies = [AllowList(())]
     threads = {Share.STAFF: THREADS, Share.PATRONS: THREADS // 2, Share.STRANGERS: THREADS // 2}
     made = WebServer(
