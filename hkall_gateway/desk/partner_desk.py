@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk import lending, recalls
+from hkall_gateway.desk import lending, recalls, titles
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import (
     BorrowFromUs,
@@ -166,6 +166,10 @@ class PartnerDesk:
     async def see_shelves(self, ask: SeeShelves) -> ShelvesSeen | Refused:
         """The copies of titles, or the states of copies, a page at a time."""
         return await self._services.store.read(partner_queries.see_shelves, ask, self._services.library)
+
+    async def closed_volumes(self, bib_ids: Collection[str]) -> frozenset[tuple[str, str]]:
+        """The (record number, volume) of these titles that no patron could request now."""
+        return await self._services.read(titles.closed_volumes, bib_ids)
 
     async def change_request(self, ask: ChangeRequest) -> Changed | Refused:
         """Change a request's pickup location or last day."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -98,6 +98,12 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
         loading.loaded_at(context.unit, "holdings"),
         frozenset(agency for agency, partner in partners.items() if partner.can_lookup_items and partner.url),
     )
+
+
+def closed_volumes(context: Context, bib_ids: Collection[str]) -> frozenset[tuple[str, str]]:
+    """Return the (record number, volume) of these titles that no patron could request now."""
+    seen = [(bib_id, see_title(context, bib_id)) for bib_id in bib_ids]
+    return frozenset((bib_id, one.volume) for bib_id, title in seen if title for one in title.volumes if one.refusal)
 
 
 def as_said(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeeItem
@@ -20,6 +21,7 @@ from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Sensitive
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 BLOCKS: Final = "block or trap"
+RESTRICTION: Final = "item use restriction type"
 ELIGIBILITY: Final = frozenset({"user privilege", BLOCKS, "user id"})
 """UserElementTypes about the right to borrow, without personal data."""
 MOST_COPIES: Final = 100
@@ -148,7 +150,10 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
     seen = await call.services.desk.partners.see_shelves(ask)
     if isinstance(seen, Refused):
         return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
-    return shelves.item_set(seen, desired(call, "ItemElementType"), frame(call))
+    wanted = desired(call, "ItemElementType")
+    bibs = {shelf.bib_id for shelf in seen.shelves} - {""} if call.from_client and RESTRICTION in wanted else set()
+    closed = await call.services.desk.partners.closed_volumes(bibs) if bibs else frozenset()
+    return shelves.item_set(seen, wanted, replace(frame(call), closed=closed))
 
 
 def _titles(message: NcipMessage) -> tuple[str, ...]:

@@ -70,7 +70,8 @@ class Frame:
 
     `labels`: the caller reads RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
     copy that is lent. `request_type` is the RequestType of the reply. `name_order` says which part of a name without a comma
-    is the surname; "" for a name that cannot be divided.
+    is the surname; "" for a name that cannot be divided. `closed`: the (record number, volume) of titles that no patron could
+    request now.
     """
 
     agency: str
@@ -80,6 +81,7 @@ class Frame:
     described: bool = False
     request_type: str = LOAN
     name_order: NameOrder = ""
+    closed: frozenset[tuple[str, str]] = frozenset()
 
 
 def fields(outcome: Outcome, frame: Frame) -> Fields:
@@ -333,6 +335,8 @@ def copy(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -
         parts["ItemDescription"] = {**number_on_spine, **volume}
     if seen.due:
         parts["DateDue"] = until(seen.due, frame)
+    if (seen.bib_id, seen.volume) in frame.closed:  # VuFind's XCNCIP2 driver (10.0) offers a hold on every other copy
+        parts["ItemUseRestrictionType"] = ["Not For Loan"]
     return {
         **({"RequestId": number} if number else {}),
         "ItemId": item_id(seen.item),

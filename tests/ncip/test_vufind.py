@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.ncip.tables.systems import SYSTEMS
-from hkall_gateway.rules.vocabulary import Actor, Position
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position
 from hkall_gateway.store import fines
 from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.tables import REQUESTS
+from hkall_gateway.store.tables import HOLDINGS, REQUESTS
 from tests.ncip.conftest import DISCOVERY, World
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "ncip" / "vufind"
@@ -260,3 +261,13 @@ def test_a_client_is_told_one_type_of_request_everywhere(world: World) -> None:
     placed = world.ask(DISCOVERY, "RequestItem", UserId=user, **wish)
     listed = world.ask(DISCOVERY, "LookupUser", UserId=user, RequestedItemsDesired=True)
     assert (placed.text("RequestType"), listed.text("RequestedItem/RequestType")) == ("Loan", "Loan")
+
+
+@pytest.mark.parametrize(("status", "holdable"), [("On Loan", True), ("Available On Shelf", False)])
+def test_a_title_on_our_own_shelf_is_offered_for_no_hold(world: World, status: str, holdable: bool) -> None:
+    vufind(world)
+    ours = Holding("HKU", "K77", "b1", "Dune", status=status)
+    world.store.now(lambda unit: unit.execute(insert(HOLDINGS).values(**asdict(ours))))
+    seen = says(world, "lookup-item-set.xml", DUNE)
+    restricted = seen.texts("BibInformation/HoldingsSet/ItemInformation/ItemOptionalFields/ItemUseRestrictionType")
+    assert ("Not For Loan" not in restricted) is holdable
