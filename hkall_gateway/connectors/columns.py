@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hkall_gateway.rules.dates.calendar import parse_day
+from hkall_gateway.rules.plain_text import fault_of_text, whole_number
 from hkall_gateway.rules.vendor_words import languages
 from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
 
@@ -43,20 +45,18 @@ class Column:
 
 
 def text(value: str) -> str:
-    """The text unchanged; refused with a NUL, which PostgreSQL cannot store."""
-    if "\0" in value:
-        raise ValueError("there is a NUL in it, which is no text")
+    """The text unchanged."""
     return value
 
 
 def secret(value: str) -> Sensitive:
     """A value that is never printed."""
-    return Sensitive(text(value))
+    return Sensitive(value)
 
 
 def language(value: str) -> str:
     """The language of letters for a language tag or code; English for an empty one; unsupported ones stay."""
-    return languages.written(text(value)) or languages.ENGLISH
+    return languages.written(value) or languages.ENGLISH
 
 
 def yes(value: str) -> bool:
@@ -72,28 +72,29 @@ def yes_by_default(value: str) -> bool:
     return yes(value) if value else True
 
 
+def last_day(value: str) -> date | None:
+    """YYYY-MM-DD, of any year: systems write 9999-12-31 for "never"."""
+    return _day(value, date.fromisoformat)
+
+
 def day(value: str) -> date | None:
     """YYYY-MM-DD."""
-    if not value:
-        return None
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a date (YYYY-MM-DD)") from None
+    return _day(value, parse_day)
 
 
 def cards(value: str) -> tuple[str, ...]:
     """Barcodes with semicolons between them, each once."""
-    return tuple(dict.fromkeys(card for part in text(value).split(";") if (card := part.strip())))
+    return tuple(dict.fromkeys(card for part in value.split(";") if (card := part.strip())))
 
 
 def count(value: str) -> int | None:
     """A number of books; an empty value is unknown."""
     if not value:
         return None
-    if not value.isdigit():
+    number = whole_number(value)
+    if number is None:
         raise ValueError(f"{value!r} is not a number of books")
-    return int(value)
+    return number
 
 
 def side(value: str) -> Side:
@@ -110,6 +111,15 @@ def position(value: str) -> Position:
         return Position(value.upper())
     except ValueError:
         raise ValueError(f"{value!r} is no position") from None
+
+
+def _day(value: str, parse: Callable[[str], date]) -> date | None:
+    if not value:
+        return None
+    try:
+        return parse(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a date (YYYY-MM-DD)") from None
 
 
 def agree(_row: Mapping[str, Any]) -> Iterable[str]:
@@ -267,6 +277,9 @@ def _values(where: str, row: Mapping[str, str], columns: Sequence[Column], mista
         text = row.get(column.name, "")
         if column.required and not text:
             mistakes.append(f"{where}: {column.name}: is empty")
+            continue
+        if fault := fault_of_text(text, lines=True):
+            mistakes.append(f"{where}: {column.name}: {fault}")
             continue
         try:
             values[column.name] = column.read(text)

@@ -21,6 +21,7 @@ from hkall_gateway.connectors.columns import (
     day,
     keep_records,
     language,
+    last_day,
     placed_records,
     position,
     records,
@@ -32,6 +33,7 @@ from hkall_gateway.connectors.columns import (
 )
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
+from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
 from hkall_gateway.store.loads.staging import StagedCopies
@@ -58,7 +60,7 @@ PATRONS: tuple[Column, ...] = (
     Column("name_zh",        secret,   OPTIONAL, "the Chinese name, for letters in Chinese"),
     Column("category",       text,     NEEDED,   "a `key` or an `ils_groups` of the policy; others may not borrow"),
     Column("study_mode",     text,     OPTIONAL, "a word of the policy's `[study_modes]`"),
-    Column("expires",        day,      OPTIONAL, "the last day of the card"),
+    Column("expires",        last_day, OPTIONAL, "the last day of the card"),
     Column("email",          secret,   OPTIONAL, "where letters go; without it none are sent"),
     Column("language",       language, OPTIONAL, "of letters"),
     Column("blocked",        yes,      OPTIONAL, "the library's own system refuses loans"),
@@ -194,7 +196,7 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
     """Yield the rows of copies that exist, without the column; the keys of the others go into `deleted`."""
     for where, row in rows:
         word = row.get(DELETED.name, "")
-        if word.lower() in TRUE:
+        if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # else it is a row with a mistake
             deleted.add((row.get("agency", ""), row.get("barcode", "")))
         else:
             yield where, {name: value for name, value in row.items() if name != DELETED.name} if word else row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ from hkall_gateway.connectors.columns import BadFile, Row, keep_records
 from hkall_gateway.connectors.exports import HOLDINGS
 from hkall_gateway.connectors.marc_records import BadRecord, DataField, MarcRecord, records
 from hkall_gateway.rules.marc_fields import MATERIALS, NUMBER_IN_IDENTIFIER, ItemField, MarcMapping, MarcSource
+from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Holding, Title
 from hkall_gateway.store.loads.staging import StagedCopies
 from hkall_gateway.store.search.isbns import isbns_of
@@ -90,12 +91,14 @@ class RecordReader:
         bib_id = self._number(record)
         if not bib_id:
             raise BadRecord("has no number")
+        _check(bib_id)
         if record.leader[5] == _DELETED:
             self.complete.add((self._agency, bib_id))
             return []
         title = self._title(record, bib_id)
         if not title.title:
             raise BadRecord("has no title")
+        _check(*(text for text in astuple(title) if isinstance(text, str)))
         self.titles[bib_id] = title
         copies, row = self._copies(record), self._row(record, title)
         libraries = {self._agency} if self._agency else {copy["agency"] for copy in copies if copy["agency"]}
@@ -164,6 +167,13 @@ class RecordReader:
             "lendable": "yes" if withheld in {"", "0"} else "no",
             "material": facts["material"] or MATERIALS.get(kind, "book"),
         }
+
+
+def _check(*texts: str) -> None:
+    """Raise BadRecord for a text that may not enter; the columns check those of a copy."""
+    for text in texts:
+        if fault := fault_of_text(text, lines=True):
+            raise BadRecord(f"{text[:40]!r}: {fault}")
 
 
 def _within(identifier: str, form: str) -> str:

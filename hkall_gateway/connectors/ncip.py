@@ -19,6 +19,7 @@ from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.dates.calendar import HONG_KONG, civil
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
 
@@ -171,7 +172,8 @@ def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = Tru
     An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.
     """
     person = reply.each("UserOptionalFields")
-    counted = [int(text) for text in reply.texts("LoanedItemsCount/LoanedItemCountValue") if text.isascii() and text.isdigit()]
+    numbers = map(whole_number, reply.texts("LoanedItemsCount/LoanedItemCountValue"))
+    counted = [number for number in numbers if number is not None]
     return LiveFacts(
         blocked=any(_blocked(one, now) for one in person),
         local_loans=sum(counted) if counted else len(reply.each("LoanedItem")) or (0 if tells_loans else None),

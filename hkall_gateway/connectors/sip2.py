@@ -16,6 +16,7 @@ from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.desk.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.edge.limits.time_budget import left_s
 from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -145,8 +146,8 @@ def borrower_facts(reply: Sip2Message) -> LiveFacts:
     reply gives no limit then, the limit is the current count.
     """
     status = reply.get("patron_status").ljust(14)
-    loans, full = _count(reply.get("charged_items_count")), status[TOO_MANY] == "Y"
-    limit = _count(reply.get("CB"))
+    loans, full = whole_number(reply.get("charged_items_count").strip()), status[TOO_MANY] == "Y"
+    limit = whole_number(reply.get("CB").strip())
     return LiveFacts(
         blocked=status[CARD_LOST] == "Y" or (status[CHARGE_DENIED] == "Y" and not full),
         local_loans=loans,
@@ -157,11 +158,6 @@ def borrower_facts(reply: Sip2Message) -> LiveFacts:
         expires=_day(reply.get("PA")),
         language=ZH if reply.get("language") in CHINESE else EN,
     )
-
-
-def _count(text: str) -> int | None:
-    digits = text.strip()
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
 
 
 def _day(text: str) -> date | None:

@@ -20,6 +20,7 @@ from hkall_gateway.ncip.patron_credentials import patron
 from hkall_gateway.ncip.reply_payload import Payload, answer
 from hkall_gateway.ncip.service_request import ServiceRequest, day, heard, item, refused, request_id
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words import availability
 
@@ -165,4 +166,4 @@ def amount(about: NcipMessage) -> int | None:
     text = about.text("Amount/MonetaryValue")
     whole, point, part = text.partition(".")
     digits = whole + part.ljust(2, "0") if point else whole
-    return int(digits) if digits.isascii() and digits.isdigit() and len(part) <= 2 and len(digits) < 10 else None
+    return whole_number(digits) if len(part) <= 2 else None

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from hkall_gateway import __version__
 from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
 from hkall_gateway.edge.trace_context import HEADER, own_traceparent
+from hkall_gateway.rules.plain_text import whole_number
 
 MOST_BYTES: Final = 1_048_576
 """Maximum bytes of a reply's body; its chunked framing may take as many again."""
@@ -209,8 +210,9 @@ def _one(response: Any, name: str) -> str:
 def _wait(response: Any) -> int:
     """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
     said = _one(response, "Retry-After").strip()
-    if said.isascii() and said.isdigit():
-        return min(int(said), LONGEST_WAIT_S)
+    seconds = whole_number(said)
+    if seconds is not None:
+        return min(seconds, LONGEST_WAIT_S)
     until, since = _instant(said), _instant(_one(response, "Date"))
     return min(max(int((until - since).total_seconds()), 0), LONGEST_WAIT_S) if until and since else 0
 

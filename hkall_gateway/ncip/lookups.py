@@ -16,6 +16,7 @@ from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Sensitive
 
@@ -169,8 +170,8 @@ def _items(call: ServiceRequest) -> tuple[ItemKey, ...]:
 
 
 def _limit(text: str) -> int:
-    wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else MOST_COPIES
-    return min(max(wanted, 1), MOST_COPIES)
+    wanted = whole_number(text)
+    return MOST_COPIES if wanted is None else min(max(wanted, 1), MOST_COPIES)
 
 
 # ---- our agency

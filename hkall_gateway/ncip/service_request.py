@@ -29,6 +29,7 @@ from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Val
 from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
@@ -291,9 +292,8 @@ def pickup(call: ServiceRequest, path: str = "PickupLocation") -> str:
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
     """
     said, codes = call.message.text(path), call.services.desk.library.pickup_locations
-    if said in codes or not (said.isascii() and said.isdigit() and len(said) < 5):
-        return said
-    return codes[int(said) - 1] if 1 <= int(said) <= len(codes) else said
+    number = whole_number(said) or 0
+    return codes[number - 1] if said not in codes and 1 <= number <= len(codes) else said
 
 
 def volume(call: ServiceRequest) -> str:

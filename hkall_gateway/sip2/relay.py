@@ -16,6 +16,7 @@ import structlog
 from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -547,8 +548,7 @@ def _texts(value: Value) -> tuple[str, ...]:
 
 
 def _number(text: str) -> int:
-    digits = text.strip()
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
+    return whole_number(text.strip()) or 0
 
 
 # fmt: off

@@ -94,15 +94,15 @@ def test_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, said: str)
 
 
 def test_a_title_may_hold_a_line_of_its_own_and_any_space(tmp_path: Path) -> None:
-    text = 'agency,bib_id,title,barcode,status\nCUHK,b1,"Dune:\na novel",C1,On Loan\nCUHK,b2,A\u2028B\x0bC,C2,On Loan\n'
+    text = 'agency,bib_id,title,barcode,status\nCUHK,b1,"Dune:\na novel",C1,LOST\nCUHK,b2,A\u2028B\u0098The\u009cC,C2,LOST\n'
     found = read_holdings(file(tmp_path, text))
-    assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\x0bC", "C2")]
+    assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\u0098The\u009cC", "C2")]
 
 
 def test_a_nul_is_told_with_its_line_and_its_column_and_a_name_is_not_shown(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "barcode,name,category\nP\0,Ch\0n,undergraduates\n") == [
-        "some.csv:2: barcode: there is a NUL in it, which is no text",
-        "some.csv:2: name: there is a NUL in it, which is no text",
+        "some.csv:2: barcode: the character U+0000 is not allowed",
+        "some.csv:2: name: the character U+0000 is not allowed",
     ]
 
 

@@ -21,7 +21,7 @@ from hkall_gateway.ncip.codec.document_limits import QUESTION, REPLY, DocumentLi
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
 from hkall_gateway.ncip.codec.xml import TooLarge
 
-LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16, text=2_000)
+LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16)
 V1 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"
 CALLS_A_NODE = 60
 """So many calls, of Python or C, may reading make for one node or attribute; there are about twenty."""

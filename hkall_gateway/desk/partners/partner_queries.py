@@ -32,6 +32,7 @@ from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.desk.queries import not_theirs, see_item
 from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, Side
 from hkall_gateway.store import fines
@@ -157,8 +158,7 @@ def _start(token: str) -> int | None:
     """The first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
     if not token:
         return 0
-    number = token.removeprefix("from-")
-    return int(number) if token.startswith("from-") and number.isascii() and number.isdigit() and len(number) < 7 else None
+    return whole_number(token.removeprefix("from-")) if token.startswith("from-") else None
 
 
 _Row = tuple[str, str, ItemKey | None, ItemKey | None]

@@ -12,7 +12,7 @@ class DocumentLimits:
     """The most that one document may hold.
 
     `elements` also counts comments, processing instructions and CDATA sections; `attributes` and `namespaces` are in all,
-    `attributes_each` on one element; `references` are `&…;`; `depth` is levels; `text` is characters in one text.
+    `attributes_each` on one element; `references` are `&…;`; `depth` is levels.
     """
 
     elements: int
@@ -21,7 +21,6 @@ class DocumentLimits:
     references: int
     attributes_each: int = 64
     depth: int = 64
-    text: int = 65_536
 
 
 QUESTION: Final = DocumentLimits(elements=1_000, attributes=2_000, namespaces=250, references=10_000)

@@ -56,7 +56,7 @@ def _read(text: str, notes: Notes, limits: DocumentLimits) -> NcipMessage:
     root = _tree(text, notes, limits)
     dtd = v1_reader.dtd(root)
     try:
-        xml.measure(root, len(text), limits)
+        xml.measure(root, limits)
         return _message(root, dtd, notes)
     except BadDocument as bad:
         bad.version = _version(root, notes) if dtd is None else dtd

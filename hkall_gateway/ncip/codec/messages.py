@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.rules.dates.calendar import parse_instant
 
 Value: TypeAlias = "str | bool | Mapping[str, Value] | Sequence[Value]"
 Fields: TypeAlias = Mapping[str, Value]
@@ -201,9 +202,8 @@ def instant(text: str, zone: tzinfo) -> datetime | None:
     first moment in `zone`.
     """
     try:
-        said = datetime.fromisoformat(text.strip().upper())
-        return (said if said.tzinfo else said.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return parse_instant(text.strip().upper(), zone)
+    except ValueError:
         return None
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, Fields, NcipMessage, Value, many
-from hkall_gateway.ncip.codec.xml import clean
+from hkall_gateway.rules.plain_text import fault_of_text
 
 LONGEST: Final = 8192
 """Maximum characters of a document that is treated as a form."""
@@ -53,7 +53,7 @@ def torn(text: str) -> tuple[tuple[str, ...], list[str]] | None:
     pieces = _BLANK.split(text)
     texts = pieces[1::2]
     written = "".join(texts)
-    return (tuple(pieces[::2]), texts) if "\r" not in written and clean(written) == written else None
+    return (tuple(pieces[::2]), texts) if "\r" not in written and not fault_of_text(written, lines=True) else None
 
 
 def marked(markup: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from lxml import etree
 
 from hkall_gateway.ncip.codec.document_limits import REPLY, DocumentLimits, exceeded
 from hkall_gateway.ncip.codec.messages import BadDocument, Header, Value
+from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 
 NISO: Final = "http://www.niso.org/2008/ncip"
 NOTES: Final = 32
@@ -37,7 +38,6 @@ _SUBSET: Final = re.compile(
 PARSER: Final = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
 )  # huge_tree stays off: libxml2's own bounds on depth and amplification hold
-_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class TooLarge(BadDocument):
@@ -89,8 +89,8 @@ def place_of(error: etree.XMLSyntaxError) -> str:
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
-def measure(root: etree._Element, length: int, limits: DocumentLimits = REPLY) -> None:
-    """Refuse a tree that is too deep, too large, or holds a text too long or an entity. `length`: of the document's text."""
+def measure(root: etree._Element, limits: DocumentLimits = REPLY) -> None:
+    """Refuse a tree that is too deep or too large, or holds an entity or a text that may not enter."""
     # The parser leaves entities unresolved; without this check their text would be lost silently.
     if next(root.iter(etree.Entity), None) is not None:
         raise BadDocument(SYNTAX, "entities are refused", header=header(root))
@@ -101,8 +101,7 @@ def measure(root: etree._Element, length: int, limits: DocumentLimits = REPLY) -
             raise BadDocument(
                 SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=header(root)
             )
-        if length > limits.text:
-            _check(level, root, limits.text)
+        _check(level, root)
         level = [child for node in level for child in node]
 
 
@@ -122,8 +121,8 @@ def local(name: object) -> str:
 
 
 def clean(text: str) -> str:
-    """The text with a blank for every character that XML 1.0 forbids."""
-    return text if text.isprintable() else _FORBIDDEN.sub(" ", text)
+    """The text with a blank for every character that no document may have."""
+    return text if text.isprintable() else without_faults(text)
 
 
 def foreign(node: etree._Element) -> str:
@@ -162,10 +161,10 @@ def _declared(body: bytes) -> str:
     return declared[1].decode("ascii", "replace") if declared else "utf-8"
 
 
-def _check(level: Sequence[etree._Element], root: etree._Element, most: int) -> None:
+def _check(level: Sequence[etree._Element], root: etree._Element) -> None:
     texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
-    if max(map(len, texts)) > most:
-        raise BadDocument(SYNTAX, f"a text longer than {most} characters", header=header(root))
+    if fault := next(filter(None, (fault_of_text(text, lines=True) for text in texts)), ""):
+        raise BadDocument(SYNTAX, f"a text is refused: {fault}", header=header(root))
 
 
 def _agency(root: etree._Element, side: str) -> str:

@@ -7,10 +7,12 @@ module converts them to dates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
+
+Date = TypeVar("Date", date, datetime)
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 LAST_SECOND = time(23, 59, 59)
@@ -18,12 +20,38 @@ DAY = timedelta(days=1)
 
 WEEKDAYS: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
+YEARS = range(1900, 2200)
+"""Years of dates that may enter. With a later or an earlier one, sums could leave the years that Python has."""
+
 Closures = frozenset[date]
 """The days on which one library is closed."""
 
 ALWAYS_OPEN: Closures = frozenset()
 
 How = Literal["roll_forward", "keep", "roll_back"]
+
+
+def within_years(when: Date) -> Date:
+    """Return a date or an instant from outside. Raises ValueError for one outside YEARS."""
+    if when.year not in YEARS:
+        raise ValueError(f"the year {when.year} is not between {YEARS[0]} and {YEARS[-1]}")
+    return when
+
+
+def parse_day(text: str) -> date:
+    """Return the day of an ISO date from outside. Raises ValueError for no date and for one outside YEARS."""
+    return within_years(date.fromisoformat(text))
+
+
+def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
+    """Return the instant of an ISO text from outside, in UTC; one without an offset is in `zone`.
+
+    Raises ValueError for no instant, for one outside YEARS, and for one without an offset where there is no `zone`.
+    """
+    found = within_years(datetime.fromisoformat(text))
+    if found.tzinfo is None and zone is None:
+        raise ValueError("it has no offset; add +08:00")
+    return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
 
 
 @lru_cache(maxsize=1024)

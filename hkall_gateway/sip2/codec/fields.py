@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final
 
+from hkall_gateway.rules.dates.calendar import parse_instant
+
 LONGEST: Final = 255
 """Characters in a variable field. Source: SIP2 2.00."""
 
@@ -168,8 +170,11 @@ _ROWS: Final = (
 
 TAGS: Final[dict[str, Tag]] = {row.tag: row for row in _ROWS}
 
-CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")
-"""Translation table to blanks, for characters that may break a frame, a terminal's screen or a database text."""
+CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF), " ")
+"""Translation table to blanks, for characters that may break a frame, a terminal's screen or a database text.
+
+No line is refused for one: old terminals fill fields up with NUL. `rules.plain_text` has the characters that no text may have.
+"""
 
 # Letters that NFKD does not take apart, and the nearest ASCII that a reader accepts.
 # fmt: off
@@ -216,9 +221,8 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
     if match is None:
         return None
     try:
-        naive = datetime.fromisoformat(f"{match[1]}T{match[3]}")
-        return naive.replace(tzinfo=_zone(match[2].strip(), zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return parse_instant(f"{match[1]}T{match[3]}", _zone(match[2].strip(), zone))
+    except ValueError:
         return None
 
 

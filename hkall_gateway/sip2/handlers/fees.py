@@ -8,6 +8,7 @@ from typing import Final
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.rules.overdue_fine import CURRENCY
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
@@ -22,7 +23,7 @@ async def pay(exchange: Exchange) -> Reply:
     CG names one charge, as AV of 64 showed it; without it the oldest are paid first.
     """
     asked = exchange.message
-    cents, fine = cents_of(asked.get("BV")), _number(asked.get("CG"))
+    cents, fine = cents_of(asked.get("BV")), whole_number(asked.get("CG").strip().lstrip("#"))
     if not asked.get("AA") or cents is None:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if asked.get("CG").strip() and fine is None:
@@ -51,8 +52,3 @@ def _paid(exchange: Exchange, outcome: Paid | Refused) -> Reply:
 
 def _sums(exchange: Exchange, paid: Paid) -> dict[str, str]:
     return {"paid": dollars(paid.cents), "owed": dollars(paid.owed_cents), "currency": exchange.session.dialect.currency}
-
-
-def _number(text: str) -> int | None:
-    digits = text.strip().lstrip("#")
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None

@@ -9,6 +9,7 @@ from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Position
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
@@ -326,8 +327,5 @@ def _page(asked: Sip2Message, lines: Sequence[RecordEntry]) -> Sequence[RecordEn
 
 
 def _number(text: str, otherwise: int) -> int:
-    if not text:
-        return otherwise
-    digits = text.strip()
-    # No count has that many digits, and int() of a very long number is slow or refused.
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else otherwise
+    found = whole_number(text.strip())
+    return otherwise if found is None else found
