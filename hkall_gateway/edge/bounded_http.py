@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
@@ -21,8 +23,13 @@ MOST_PIPELINED: Final = 16
 """Pipelined requests that are answered together; after them the connection is closed."""
 DRAINED: Final = 16
 """A body of up to so many times the limit is read to its end and dropped, so that the client can read the 413."""
+BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NO_ROOM: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_HOST: Final = re.compile(
+    rb"(?=.{0,255}\Z)(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{0,63})(?::[0-9]{0,5})?", re.DOTALL
+)
+"""A name of labels that DNS can have, or an address, and a port. Source: RFC 9110, 7.2; RFC 1035, 2.3.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,9 @@ class BoundedRequest(Request):
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
         self.content = BytesIO()
-        if length is not None and length > DRAINED * self._most_bytes:
+        if not self._is_well_formed():
+            self.hang_up(BAD_REQUEST)
+        elif length is not None and length > DRAINED * self._most_bytes:
             self._endless()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
@@ -98,6 +107,17 @@ class BoundedRequest(Request):
             self._drop_body()
             self.channel.transport.write(status)
             self.channel.loseConnection()
+
+    def _is_well_formed(self) -> bool:
+        """Whether there is one valid Host, which HTTP/1.0 may leave out, and one way to tell the end of the body.
+
+        Source: RFC 9112, 3.2 and 6.1. Twisted refuses a Content-Length beside `chunked` itself.
+        """
+        hosts: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"host", [])
+        codings: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"transfer-encoding", [])
+        if len(codings) > 1 or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            return False
+        return bool(hosts) or self.channel._version != b"HTTP/1.1"  # the request's own version is set after its body
 
     def _endless(self) -> None:
         self.channel.site.too_long(self)
