@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, headers, i18n, layout, page_limit, paths, rules
+from hkall_gateway.web import errors, headers, i18n, incoming, layout, page_limit, paths, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.page_limit import patron_caller, stranger_caller
@@ -98,7 +98,8 @@ def make_app(services: WebServices) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     paths.install(app)
-    app.before_request(_begin)  # before the check of forms: an error page shows the number
+    app.before_request(_begin)  # before the checks: an error page shows the number
+    incoming.install(app)
     CSRFProtect(app)
     for part in (i18n, layout, headers, errors):
         part.install(app)

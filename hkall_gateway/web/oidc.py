@@ -25,6 +25,7 @@ from requests import ConnectionError as RequestsConnectionError
 from requests import RequestException, Timeout
 from werkzeug.wrappers import Response
 
+from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import OidcSettings, services
 
@@ -123,8 +124,6 @@ class Provider:
             raise OidcRefused("answer", "another issuer")
         claims = self._claims(answer.get("code", ""), pending, redirect_uri)
         named = str(claims.get("preferred_username") or claims["sub"])[:LONGEST_LOGIN]
-        if not named.isprintable():
-            raise OidcRefused("answer", "unprintable login")
         card = _card(claims.get(self.settings.card_claim)) if self.settings.card_claim else ""
         values = _values(claims.get(self.settings.role_claim))
         return Identified(PREFIX + named, str(claims.get("name") or named), values, card)
@@ -154,7 +153,7 @@ class Provider:
             raise OidcRefused("provider_down", "it did not answer a moment ago")
         try:
             yield
-        except (RequestException, ValueError) as error:
+        except (RequestException, ValueError, TypeError, RecursionError) as error:
             if not self._known or isinstance(error, RequestsConnectionError | Timeout):  # else by what a stranger has sent it
                 self._down_until_s = self._seconds() + FAILED_S
             raise OidcRefused("provider_down", type(error).__name__) from None
@@ -179,10 +178,13 @@ class Provider:
                     redirect_uri=redirect_uri, code=code, code_verifier=pending.code_verifier
                 )
                 found = self._client.parse_id_token(told, pending.nonce, required, AtOurTime, SKEW_S)
-            except (OAuthError, JoseError, ValueError, KeyError) as error:
+            except (OAuthError, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+                # The last two: Authlib reads an answer or a token of another shape without looking.
                 raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
         if not found:
             raise OidcRefused("answer", "no id_token")
+        if any(map(fault_of_text, _texts(found))):
+            raise OidcRefused("answer", "a claim that is no text")
         return dict(found)
 
 
@@ -243,13 +245,25 @@ def forget(answer: Response) -> Response:
     return answer
 
 
+def _texts(claim: object) -> Iterator[str]:
+    """Yield every text in a claim, the names of nested claims among them."""
+    if isinstance(claim, str):
+        yield claim
+    elif isinstance(claim, Mapping):
+        for name, value in claim.items():
+            yield from (str(name), *_texts(value))
+    elif isinstance(claim, list):
+        for one in claim:
+            yield from _texts(one)
+
+
 def _card(claim: object) -> str:
     """A card is a text, a number, or a list of one of them."""
     one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
     if isinstance(one, bool) or not isinstance(one, str | int):
         return ""
     text = str(one).strip()
-    return text if text.isprintable() and len(text) <= LONGEST_LOGIN else ""
+    return text if len(text) <= LONGEST_LOGIN else ""
 
 
 def _values(claim: object) -> tuple[str, ...]:

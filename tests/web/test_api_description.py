@@ -27,9 +27,10 @@ MEANING: Any = {
     "/statistics": [positive_data_acceptance],
     "/search": [positive_data_acceptance],
     "/patron-token": [ignored_auth],
+    "/requests/{number}/{action}": [positive_data_acceptance],
 }
-"""Dates that are well formed may still be no period; words need a letter, and results may end before the page that is asked
-for. The login takes no token: 401 says that the PIN is wrong."""
+"""Dates that are well formed may still be no period, or in no year that is taken; words need a letter, and results may end
+before the page that is asked for. The login takes no token: 401 says that the PIN is wrong."""
 OPERATIONS = (
     ("GET", "/search"),
     ("GET", "/titles/{bib_id}"),

@@ -88,7 +88,8 @@ def test_closing_the_same_day_twice_moves_nothing_more(site: Site) -> None:
         ({"day": "2017-13-01", "reason": "typhoon"}, 400),
         ({"day": "2017-03-20", "reason": " "}, 400),
         ({"day": "1990-01-01", "reason": "typhoon", "apply": "1"}, 409),
-        ({"day": "2990-01-01", "reason": "typhoon", "apply": "1"}, 409),
+        ({"day": "2190-01-01", "reason": "typhoon", "apply": "1"}, 409),
+        ({"day": "2990-01-01", "reason": "typhoon", "apply": "1"}, 400),
     ],
 )
 def test_a_closure_that_cannot_be_is_refused_with_words(site: Site, fields: dict[str, str], code: int) -> None:

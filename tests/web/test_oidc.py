@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from authlib.integrations.flask_client import FlaskOAuth2App
 from werkzeug.test import TestResponse
 
 from hkall_gateway import clock
@@ -31,6 +32,8 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the mock's, of its own library
 
+TOKENS: tuple[object, ...] = (None, "null", "", 5, ["x"], {}, "a.b.c", "bnVsbA.bnVsbA.x")
+"""What is no id_token."""
 ROLES = {"lending": StaffRole.CLERK, "library-it": StaffRole.SYSADMIN}
 
 
@@ -185,6 +188,34 @@ def test_a_cookie_of_nobody_is_refused(sso: Site, cookie: str) -> None:
     browser = sso.browser()
     browser.client.set_cookie(COOKIE, cookie, secure=True)
     assert browser.get("/staff/login/sso/back?state=&code=x").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *[{"access_token": "x", "id_token": token} for token in TOKENS],
+        {"access_token": "x"},
+        {},
+        [],
+        None,
+        "x",
+    ],
+)
+def test_an_answer_of_another_shape_admits_nobody(
+    sso: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: object
+) -> None:
+    browser = sso.browser()
+    state = parse_qs(urlsplit(begin(browser)).query)["state"][0]
+    monkeypatch.setattr(FlaskOAuth2App, "fetch_access_token", lambda *_args, **_named: told)
+    assert browser.get(f"/staff/login/sso/back?code=x&state={state}").status_code == 401
+    assert "Traceback" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("claims", [{"name": "Amy\x1b[31m"}, {"preferred_username": "a\0b"}, {"groups": ["lending", "a\0"]}])
+def test_claims_with_control_characters_admit_nobody(sso: Site, provider: Mock, claims: dict[str, Any]) -> None:
+    browser = sso.browser()
+    assert log_in(browser, provider, "odd", **claims).status_code == 401
+    assert browser.get("/staff/").status_code == 303
 
 
 def test_who_says_no_at_the_provider_is_not_logged_in(sso: Site) -> None:

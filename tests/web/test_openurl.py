@@ -95,7 +95,7 @@ def test_the_keys_of_openurl_0_1_are_read_too(catalogue: Browser) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["", "rft.btitle=", "rft.btitle=%22%22%22", "rft.isbn=nonsense", "rft_id=", "%00=%00", "rft.btitle=%FF%FE"],
+    ["", "rft.btitle=", "rft.btitle=%22%22%22", "rft.isbn=nonsense", "rft_id=", "rft.btitle=%FF%FE"],
 )
 def test_a_citation_of_nothing_leads_to_the_search(catalogue: Browser, query: str) -> None:
     answer = catalogue.get(f"/openurl?{query}")

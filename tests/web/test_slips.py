@@ -147,7 +147,7 @@ def test_a_barcode_is_a_picture_with_a_policy_of_its_own(site: Site) -> None:
     assert b"<rect" in answer.data
 
 
-@pytest.mark.parametrize("text", ["%E7%B4%85", "x" * 41, "a%0Ab", "%00"])
+@pytest.mark.parametrize("text", ["%E7%B4%85", "x" * 41, "%C2%A0"])
 def test_what_code_128_cannot_hold_is_no_picture(site: Site, text: str) -> None:
     assert site.staff().get(f"/staff/barcode/{text}").status_code == 404
 

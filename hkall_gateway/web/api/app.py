@@ -11,7 +11,7 @@ from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
 
 from hkall_gateway import __version__
-from hkall_gateway.web import paths
+from hkall_gateway.web import incoming, paths
 from hkall_gateway.web.api import access, lists, patron, patron_token, problems, requests, statistics, titles
 from hkall_gateway.web.headers import install as install_headers
 from hkall_gateway.web.middleware import NUMBER, PAGE
@@ -56,6 +56,7 @@ def make_api(services: WebServices) -> Api:
     api.extensions[EXTENSION] = services
     api.session_interface = NoSession()
     api.before_request(_begin)
+    incoming.install(api)
     access.install(api)
     install_headers(api)
     problems.install(api)

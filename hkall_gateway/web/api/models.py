@@ -5,16 +5,20 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hkall_gateway.desk.staff.console import RequestPage
 from hkall_gateway.desk.staff.permitted import Action
+from hkall_gateway.rules.dates.calendar import within_years
+from hkall_gateway.rules.plain_text import ONE_LINE
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.queries.request_search import FoundBy, Match
 from hkall_gateway.store.queries.work_lists import ListName, ListPage, ListRow, SortKey
 
-Plain: TypeAlias = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$")]
-"""One line of text: control characters are in no name and no reason."""
+Plain: TypeAlias = Annotated[str, Field(pattern=ONE_LINE)]
+"""One line of text that may enter. `incoming` has refused what no text may have; this also describes it to programs."""
+Day: TypeAlias = Annotated[date, AfterValidator(within_years)]
+"""A date that may enter."""
 
 
 class Record(BaseModel):
@@ -189,7 +193,7 @@ class ActionBody(Body):
     """The arguments of a command beside the request; each command uses some of them."""
 
     reason: Plain = Field(default="", max_length=500)
-    on: date | None = None
+    on: Day | None = None
     cents: int | None = Field(default=None, ge=0, le=10_000_000)
     item: Plain = Field(default="", max_length=100, description="a copy, AGENCY/BARCODE")
     lender: Plain = Field(default="", max_length=100, description="a lender's copy, AGENCY/BARCODE, or its agency")
@@ -252,8 +256,8 @@ def found(matches: tuple[Match, ...]) -> Found:
 class PeriodQuery(Body):
     """The days from `from` to `to`, both included; at most three years."""
 
-    first: date = Field(alias="from")
-    last: date = Field(alias="to")
+    first: Day = Field(alias="from")
+    last: Day = Field(alias="to")
 
 
 class CountRecord(Record):

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, render_template, request
 from hkall_gateway.desk import titles
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.store.search.query import LONGEST, MOST_WORDS, BadQuery, SearchField
 from hkall_gateway.store.search.searching import MOST, FoundTitles
 from hkall_gateway.web.i18n import N_, gettext
@@ -94,12 +95,12 @@ def results() -> Response:
 
 def asked_for(said: Mapping[str, str]) -> Asked:
     """Return the search that a query string asks for."""
-    field, page = said.get("field", ""), said.get("page", "1")
+    field = said.get("field", "")
     return Asked(
         words=said.get("q", "").strip(),
         field=SearchField(field) if field in FIELDS else SearchField.ANY,
         available=bool(said.get("available", "").strip("0")),
-        page=int(page) if page.isascii() and page.isdigit() and len(page) < 9 else 0,
+        page=whole_number(said.get("page", "1")) or 0,
     )
 
 

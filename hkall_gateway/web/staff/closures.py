@@ -13,7 +13,8 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
 from hkall_gateway.desk.staff import closure_changes
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates.calendar import civil, parse_day
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
 from hkall_gateway.store.queries import cli_lists
@@ -103,7 +104,7 @@ def _no(why: Reason, **detail: object) -> tuple[str, int]:
 
 def _day(name: str) -> date | None:
     try:
-        return date.fromisoformat(request.form.get(name, "").strip())
+        return parse_day(request.form.get(name, "").strip())
     except ValueError:
         return None
 
@@ -113,7 +114,7 @@ def _page(error: str = "", rule: str = "", **more: Any) -> str:
     facts = consult(_facts, today)
     shown = {"closing": None, "moving": None, "left": 0, **facts, **more}
     if "moved" not in more:
-        shown["moved"] = int(moved) if moved.isascii() and moved.isdigit() and len(moved) < 9 else None
+        shown["moved"] = whole_number(moved)
     form = {name: request.form.get(name, "") for name in FIELDS}
     return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, scopes=SCOPES, **shown)
 

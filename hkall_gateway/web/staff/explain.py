@@ -17,7 +17,7 @@ from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.desk.staff import explaining
 from hkall_gateway.desk.staff.explaining import ExplainQuestion, Explanation, FineNow
 from hkall_gateway.desk.staff.names import PERSONAL, sees_names
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG, parse_day, parse_instant
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.web.access import actor, needs, staff_role
 from hkall_gateway.web.i18n import N_, gettext, money
@@ -56,7 +56,7 @@ def _renew(by: Actor, said: Fields) -> ExplainQuestion:
 
 
 def _recall(by: Actor, said: Fields) -> ExplainQuestion:
-    day = date.fromisoformat(said["owner_says"]) if said["owner_says"] else None
+    day = parse_day(said["owner_says"]) if said["owner_says"] else None
     return explaining.recall(by, said["item"], said["by"], day)
 
 
@@ -110,11 +110,10 @@ def answer() -> str | tuple[str, int]:
     if not all(said[name] for name in question.needed):
         return _page(question, said, gettext("Something is not filled in.")), 422
     try:
-        at = datetime.fromisoformat(said["at"]) if said["at"] else services().now()
+        at = parse_instant(said["at"], HONG_KONG) if said["at"] else services().now()
         put = question.put(actor("explain"), {"patron": "", **said})
     except ValueError:
         return _page(question, said, gettext("This is no date.")), 422
-    at = at if at.tzinfo else at.replace(tzinfo=HONG_KONG)
     return _page(question, said, found=_explained(put, at))
 
 

@@ -17,6 +17,7 @@ from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.desk.staff import patron_page
 from hkall_gateway.desk.staff.patron_page import PatronPage
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.store import patron_numbers
@@ -109,8 +110,7 @@ def pay(number: str) -> Response | tuple[str, int]:
     card, cents, fine = _card(number), _cents(_typed("amount")), _typed("fine")
     if cents is None:
         return _page(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
-    one = int(fine) if fine.isascii() and fine.isdigit() and len(fine) < 10 else None
-    ask = Pay(actor("pay"), card, cents, _typed("transaction")[:40], one)
+    ask = Pay(actor("pay"), card, cents, _typed("transaction")[:40], whole_number(fine))
     outcome = services().bridge.ask(services().desk.staff.pay(ask))
     if isinstance(outcome, Refused):
         return _page(number, card, refused=outcome, form=request.form), 409
@@ -210,11 +210,13 @@ def _typed(name: str) -> str:
 def _cents(text: str) -> int | None:
     """Return an amount like "12.50" in cents; None if it is none."""
     try:
-        amount = Decimal(text.removeprefix("HK$").replace(",", "")) * 100
+        dollars = Decimal(text.removeprefix("HK$").replace(",", ""))
     except InvalidOperation:
         return None
-    whole = amount.is_finite() and amount == amount.to_integral_value() and 0 < amount <= MOST_CENTS
-    return int(amount) if whole else None
+    # Compared before anything is computed: a number like 1e999999999 is written in a few characters.
+    if not (dollars.is_finite() and 0 < dollars <= MOST_CENTS // 100 and dollars == round(dollars, 2)):
+        return None
+    return int(dollars * 100)
 
 
 def _plain(value: Any) -> Any:
@@ -243,7 +245,7 @@ def _page(
     refusal = seen.seen.refusal
     told = {
         "placed": request.args.get("placed", "")[:40],
-        "paid": _whole(request.args.get("paid", "")),
+        "paid": whole_number(request.args.get("paid", "")) or 0,
         "why": sentence(refusal) if refusal else "",
         "why_rule": rule_of(refusal) if refusal else "",
         "error": sentence(refused) if refused else error,
@@ -271,7 +273,3 @@ def _page(
 
 def _shown_name(found: PatronPage) -> str:
     return _name(found.borrower) if found.borrower else ""
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,7 +18,9 @@ from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.changes import Changed
 from hkall_gateway.desk.staff.console import RequestPage
 from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, ActionRow
+from hkall_gateway.rules.dates.calendar import parse_day
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.queries.request_search import FoundBy
 from hkall_gateway.web.access import actor, may, needs, staff_role
@@ -131,7 +132,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
 
 def _run(row: ActionRow, command: StaffCommand) -> Answered | Changed:
     desk, seen = services().desk.staff, request.form.get("seen", "")
-    newest = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 19 else 0
+    newest = whole_number(seen, LONG) or 0
     if row.name == REOPEN:
         return services().bridge.ask(desk.reopen_since(command, newest))
     return services().bridge.ask(desk.act_since(row.name, command, newest))
@@ -143,7 +144,7 @@ def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
     named = (agency, barcode) if slash or "lender" in row.takes else ("", agency)
     try:
-        day = date.fromisoformat(on) if on else None
+        day = parse_day(on) if on else None
     except ValueError:
         return gettext("This is no date.")
     cents = _cents(given) if "cents" in row.takes else None
@@ -161,7 +162,8 @@ def _cents(given: dict[str, str]) -> int | None:
     if not found:
         return -1 if text else None
     if not given["dollars"]:
-        return int(text) if text.isdigit() else -1
+        cents = whole_number(text)
+        return -1 if cents is None else cents
     return int(found["whole"]) * 100 + int((found["part"] or "0").ljust(2, "0"))
 
 

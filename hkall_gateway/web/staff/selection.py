@@ -12,6 +12,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
 from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.permitted import Action
+from hkall_gateway.rules.dates.calendar import parse_day
 from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Request
@@ -146,7 +147,7 @@ def _day(text: str) -> tuple[date | None, bool]:
     if not text.strip():
         return None, True
     try:
-        return date.fromisoformat(text.strip()), True
+        return parse_day(text.strip()), True
     except ValueError:
         return None, False
 

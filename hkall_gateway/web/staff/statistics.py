@@ -11,7 +11,7 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.staff import console
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates.calendar import civil, parse_day
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store.queries.statistics import Count, Statistics, days_within, total
@@ -103,7 +103,7 @@ def _days() -> Days:
     usual = date(months // 12, months % 12 + 1, 1)
     typed = request.args.get("from", "") or usual.isoformat(), request.args.get("to", "") or today.isoformat()
     try:
-        return Days(typed, date.fromisoformat(typed[0]), date.fromisoformat(typed[1]))
+        return Days(typed, parse_day(typed[0]), parse_day(typed[1]))
     except ValueError:
         return Days(typed, None, None)
 

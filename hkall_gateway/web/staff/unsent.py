@@ -16,6 +16,7 @@ from hkall_gateway.desk.partners import unsent
 from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY, UnsentMessage
 from hkall_gateway.desk.staff import console
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
 from hkall_gateway.store import quarantine
@@ -152,7 +153,8 @@ def _why(refused: Refused) -> str:
 
 
 def _chosen() -> list[int]:
-    return [int(text) for text in request.form.getlist("row")[:MOST] if text.isascii() and text.isdigit()]
+    found = (whole_number(text, LONG) for text in request.form.getlist("row")[:MOST])
+    return [number for number in found if number is not None]
 
 
 def _kind(word: str) -> str:
@@ -162,12 +164,9 @@ def _kind(word: str) -> str:
 
 
 def _page(kind: str, error: str = "", *, chosen: list[int] | None = None, **more: Any) -> str:
-    after = request.args.get("after", "0")
-    start = int(after) if after.isascii() and after.isdigit() and len(after) < 18 else 0
-    rows = _rows(kind, start)
+    rows = _rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
     further = url_for("unsent.page", kind=kind, after=_number(rows[MOST - 1])) if len(rows) > MOST else ""
-    settled = request.args.get("done", "0")
-    shown = {"failures": [], "done": int(settled) if settled.isascii() and settled.isdigit() else 0, **more}
+    shown = {"failures": [], "done": whole_number(request.args.get("done", "")) or 0, **more}
     counts = consult(console.unsent_counts)
     tabs = [(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()]
     words: dict[str, Any] = {

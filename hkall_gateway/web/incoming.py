@@ -1,0 +1,62 @@
+"""The check of every text of a request, before a page or an operation reads any."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from flask import Flask, abort, request
+
+from hkall_gateway.rules.plain_text import fault_of_text
+
+DEEPEST: Final = 32
+"""Levels of a JSON document. The bodies of the API have two."""
+_SURROGATE: Final = re.compile(rb"(?i)(?:%ED|\xed)(?:%[AB][0-9A-F]|[\xa0-\xbf])")
+"""A surrogate in UTF-8, percent-encoded or not. Werkzeug decodes it to U+FFFD, so that it has to be found in the bytes."""
+
+
+def install(app: Flask) -> None:
+    """Refuse a request (400) with a text that no field may hold: path, query, headers, form or JSON."""
+    app.before_request(_check)
+
+
+def _check() -> None:
+    sent = (request.environ["PATH_INFO"].encode("latin-1"), request.query_string, request.get_data())
+    if fault_of_text(request.path) or any(map(_SURROGATE.search, sent)):
+        abort(400)
+    # Fields have one line, but what is pasted into them may bring a TAB or a line end, which pages strip.
+    if any(fault_of_text(text, lines=True) for text in _texts()):
+        abort(400)
+
+
+def _texts() -> Iterator[str]:
+    for name, value in request.headers:
+        yield name
+        yield value
+    for fields in (request.args, request.form):
+        for name, value in fields.items(multi=True):
+            yield name
+            yield value
+    if request.is_json:
+        yield from _texts_of_json()
+
+
+def _texts_of_json() -> Iterator[str]:
+    """Yield every key and text of the body. A body that is no JSON is left to the description of the API."""
+    try:
+        level = [request.get_json(silent=True)]
+    except RecursionError:
+        abort(400)
+    for _ in range(DEEPEST):
+        yield from (value for value in level if isinstance(value, str))
+        level = [part for value in level for part in _parts(value)]
+        if not level:
+            return
+    abort(400)
+
+
+def _parts(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return value if isinstance(value, list) else []
