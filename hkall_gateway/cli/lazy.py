@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from hkall_gateway.rules.plain_text import fault_of_text
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -50,6 +52,15 @@ class LazyGroup(click.Group):
             found = [(e.name.ljust(width), e.help) for e in self.entries.values() if e.section == section]
             with formatter.section(section):
                 formatter.write_dl(found)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse the whole command line if one of its words is no text that may enter."""
+        for word in args:
+            if fault := fault_of_text(word, lines=True):
+                from hkall_gateway.cli.options import WRONG, CliError
+
+                raise CliError(f"{word[:40]!r}: {fault}", WRONG)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

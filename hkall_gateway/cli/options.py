@@ -10,13 +10,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from hkall_gateway.rules.dates.calendar import parse_day
 from hkall_gateway.rules.marc_fields import MarcMapping
+from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 
 if TYPE_CHECKING:
@@ -33,6 +35,26 @@ T = TypeVar("T")
 REFUSED, WRONG = 1, 2
 
 
+class _Day(click.ParamType[date]):
+    """A civil day."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return value if isinstance(value, date) else parse_day(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date (YYYY-MM-DD)", param, ctx)
+
+
+DAY: Final = _Day()
+ROW: Final = click.IntRange(1, 2**63 - 1)
+"""The number of a row of the database."""
+MOST_CENTS: Final = 10_000_000
+CENTS: Final = click.IntRange(1, MOST_CENTS)
+"""An amount of money."""
+
+
 class CliError(click.ClickException):
     """One line on standard error and an exit code: 1 refused or not found, 2 wrong usage or configuration."""
 
@@ -41,7 +63,7 @@ class CliError(click.ClickException):
         self.__dict__["exit_code"] = exit_code  # click declares it for the class
 
     def show(self, file: Any = None) -> None:
-        click.echo(click.style(self.message, fg="red"), file=file, err=True)
+        click.echo(click.style(printable(self.message, lines=True), fg="red"), file=file, err=True)
 
 
 def _languages() -> tuple[str, ...]:

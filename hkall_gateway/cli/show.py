@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 import click
 
 from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import ItemKey
 
 if TYPE_CHECKING:
@@ -31,17 +32,28 @@ TEXT: Final = 24
 _INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z\b)")
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines of text, in which nothing moves the cursor of a terminal: titles and replies come from outside."""
+    click.echo(printable(text, lines=True), err=err)
+
+
+def echo_json(value: object, *, indent: int | None = 1) -> None:
+    """Print a value as JSON, with characters that cannot be printed as its escapes."""
+    text = json.dumps(value, default=plain, ensure_ascii=False, indent=indent)
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
 def show(rows: Iterable[Row], as_json: bool, columns: Sequence[str] = ()) -> None:
     """Print rows under their column names, or as a JSON array."""
     found = [dict(row) for row in rows]
     if as_json:
-        click.echo(json.dumps(found, default=plain, ensure_ascii=False, indent=1))
+        echo_json(found)
     elif not found:
-        click.echo("nothing")
+        echo("nothing")
     elif sys.stdout.isatty():
         draw(found, columns or tuple(found[0]), sys.stdout)
     else:
-        click.echo("\n".join(aligned(found, columns or tuple(found[0]))))
+        echo("\n".join(aligned(found, columns or tuple(found[0]))))
 
 
 def progress(steps: Sequence[T], what: str) -> Iterable[T]:
@@ -70,7 +82,7 @@ def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
     """Return a line for the names and one for each row, never folded; a Chinese character is two columns wide."""
     from rich.cells import cell_len
 
-    cells = [list(columns), *([cell(row.get(name)) for name in columns] for row in rows)]
+    cells = [list(columns), *([printable(cell(row.get(name))) for name in columns] for row in rows)]
     widths = [max(cell_len(line[i]) for line in cells) for i in range(len(columns))]
     return [
         (" " * GAP).join(text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -83,7 +95,7 @@ def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int |
     from rich.console import Console
 
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
-    cells = {name: [_printable(cell(row.get(name))) for row in rows] for name in columns}
+    cells = {name: [printable(cell(row.get(name))) for row in rows] for name in columns}
     if _narrowest(cells) <= console.width:
         _draw_table(console, cells)
     else:
@@ -132,11 +144,6 @@ def _draw_blocks(console: Console, cells: Mapping[str, Sequence[str]], count: in
             console.print()
 
 
-def _printable(text: str) -> str:
-    """A partner's title must not move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
 def cell(value: object) -> str:
     """Return a value as people read it: instants in the library's time, a copy as AGENCY/BARCODE."""
     if value is None:
@@ -156,7 +163,9 @@ def local(moment: datetime) -> str:
 
 
 def plain(value: object) -> object:
-    """Return a value that JSON has no form for as text; instants are UTC."""
+    """Return a value that JSON has no form for as a mapping or as text; instants are UTC."""
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds") if value.tzinfo else value.isoformat(timespec="seconds")
     if isinstance(value, date):

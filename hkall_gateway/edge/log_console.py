@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 from structlog.dev import ConsoleRenderer
 
+from hkall_gateway.rules.plain_text import printable
+
 EVENT_WIDTH: Final = 18
 """Columns of an event's name: those of the frequent ones, so that their fields begin below each other."""
 FIRST: Final = ("channel", "terminal", "partner", "request_id", "step", "from", "to", "code", "service", "send", "outcome")
@@ -83,10 +85,3 @@ def last_line(traceback: str) -> str:
     places, lines = _PLACE.findall(traceback), traceback.strip().splitlines()
     where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
     return (lines[-1].strip() if lines else "") + where
-
-
-def printable(text: str) -> str:
-    """Returns a text without control characters; a line's end is a blank."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)

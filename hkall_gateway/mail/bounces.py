@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, message_from_string
 from email.message import Message
+from itertools import chain
 from typing import Any, Final
 
 from hkall_gateway.mail.message_id import LetterId, read_message_id
+from hkall_gateway.rules.plain_text import fault_of_text
 
 STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 ORIGINAL: Final = frozenset({"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"})
@@ -38,7 +40,13 @@ class Bounce:
 
 def read_bounce(data: bytes) -> Bounce:
     """The notification in `data`. Raises NotABounce."""
-    report = message_from_bytes(data)  # the old policy: also a malformed header is text
+    try:
+        return _read(message_from_bytes(data))  # the old policy: also a malformed header is text
+    except RecursionError:  # the email package descends into the parts of a message, however deep they are
+        raise NotABounce("its parts are nested too deeply") from None
+
+
+def _read(report: Message) -> Bounce:
     kind = str(report.get_param("report-type", "")).lower()
     if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
         raise NotABounce("this is no delivery status notification (multipart/report)")
@@ -73,6 +81,8 @@ def _outcome(parts: list[Any]) -> tuple[str, str]:
     told = [(_word(of, "Action").lower(), _word(of, "Status")) for of in blocks if of.get("Action")]
     if not told:
         raise NotABounce("it does not say what became of the message")
+    if any(map(fault_of_text, chain(*told))):
+        raise NotABounce("what it says of the message is no text")
     return next((one for one in told if one[0] == FAILED), told[0])
 
 

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
-from hkall_gateway.cli.show import aligned, cell, draw, show
+import hkall_gateway.cli
+from hkall_gateway.cli.options import CliError
+from hkall_gateway.cli.show import aligned, cell, draw, echo, show
 from hkall_gateway.rules.vocabulary import ItemKey
 
 NOON = datetime(2017, 3, 9, 4, tzinfo=UTC)
@@ -49,6 +52,39 @@ def test_in_a_pipe_a_chinese_character_takes_two_columns() -> None:
     assert head == "id    title   item          at"
     places = [cell_len(line[: line.index(word)]) for line, word in ((head, "item"), (first, "CUHK/"), (second, "HKUST/"))]
     assert len(set(places)) == 1
+
+
+HOSTILE = "Dune\x1b[2J\x9b1m\x07\u202e\ud800"
+CLEANED = "Dune\ufffd[2J\ufffd1m\ufffd\ufffd\ufffd"
+
+
+def test_in_a_pipe_a_title_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"title": HOSTILE}], as_json=False)
+    assert capsys.readouterr().out == f"title\n{CLEANED}\n"
+
+
+def test_json_has_its_own_escapes_for_what_cannot_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"title": HOSTILE}], as_json=True)
+    written = capsys.readouterr().out
+    assert written.replace("\n", "").isprintable()
+    assert json.loads(written) == [{"title": HOSTILE}]
+
+
+def test_lines_of_text_are_printed_as_lines_without_what_moves_a_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    echo(f"<a>\n\t{HOSTILE}\r</a>")
+    assert capsys.readouterr().out == f"<a>\n\t{CLEANED} </a>\n"
+
+
+def test_an_ending_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    CliError(f"{HOSTILE}: no such copy").show()
+    assert capsys.readouterr().err.endswith(f"{CLEANED}: no such copy\n")
+
+
+def test_commands_print_by_the_functions_that_clean() -> None:
+    """`tail` and `doctor` draw colours, and clean the texts between them."""
+    own = {"show.py", "options.py", "tail.py", "doctor.py"}
+    files = [path for path in Path(hkall_gateway.cli.__file__).parent.rglob("*.py") if path.name not in own]
+    assert [path.name for path in files if "click.echo" in path.read_text("utf-8")] == []
 
 
 def test_in_a_pipe_no_line_is_folded() -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import CliError
-from hkall_gateway.cli.tools.sip2 import read_line, shown, shown_as_json
+from hkall_gateway.cli.tools.sip2 import as_object, read_line, shown
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode, encode
 
@@ -55,7 +55,7 @@ def test_a_reply_is_shown_field_by_field() -> None:
 
 def test_a_secret_is_shown_to_nobody() -> None:
     line = decode(f"23000{DATE}AOHKU|AAP1|ACx|AD4711|".encode(), STANDARD)
-    assert "4711" not in shown(line) + shown_as_json(line)
+    assert "4711" not in shown(line) + str(as_object(line))
 
 
 @pytest.mark.parametrize(

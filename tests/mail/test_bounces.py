@@ -135,3 +135,17 @@ def test_whatever_number_a_request_has_the_message_id_is_one_word(request: str) 
     assert made.isascii()
     assert " " not in made
     assert read_message_id(made) is not None
+
+
+@pytest.mark.parametrize("depth", [3_000, 100_000])
+def test_parts_that_are_nested_deeply_are_no_bounce(depth: int) -> None:
+    boundaries = [f"b{number}" for number in range(depth)]
+    nested = "".join(f'Content-Type: multipart/mixed; boundary="{one}"\n\n--{one}\n' for one in boundaries)
+    with pytest.raises(NotABounce, match="nested too deeply"):
+        read_bounce(nested.encode())
+
+
+@pytest.mark.parametrize("word", ["fai\0led", "failed\x1b[31m"])
+def test_a_report_with_control_characters_is_no_bounce(word: str) -> None:
+    with pytest.raises(NotABounce, match="no text"):
+        read_bounce(report(f"Action: {word}\nStatus: 5.1.1\n"))

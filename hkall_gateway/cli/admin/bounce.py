@@ -7,6 +7,7 @@ import sys
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
+from hkall_gateway.cli.show import echo
 
 MOST_BYTES = 10_000_000
 
@@ -38,7 +39,7 @@ def bounce(site: Site) -> None:
         raise CliError("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
     what = f"letter {found.id}, {found.kind} of {found.request}"
     if not back.final:
-        click.echo(f"{what}: {back.action} {back.status}, nothing was marked")
+        echo(f"{what}: {back.action} {back.status}, nothing was marked")
         return
     marked = site.run(deliveries.bounced, found.id, back.status, by_staff("bounce"), site.now())
-    click.echo(f"{what}: undeliverable{'' if marked else ' already'} ({back.status})")
+    echo(f"{what}: undeliverable{'' if marked else ' already'} ({back.status})")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hkall_gateway.cli.options import CliError, config_option
+from hkall_gateway.cli.show import echo
 
 
 @click.group()
@@ -54,7 +55,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
         schema.upgrade(engine)
     except OperationalError as error:
         raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
-    click.echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
+    echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
     engine.dispose()
 
 
@@ -83,13 +84,11 @@ def _show_plan(config: Path) -> None:
     require_known(before)
     missing = revisions.pending(before)
     for revision, about in missing:
-        click.echo(f"{revision}  {about}")
+        echo(f"{revision}  {about}")
     if missing:
-        click.echo(
-            f"revision {before or 'none'} -> {revisions.head()}: a revision only adds, so gateways may work on meanwhile"
-        )
+        echo(f"revision {before or 'none'} -> {revisions.head()}: a revision only adds, so gateways may work on meanwhile")
     else:
-        click.echo(f"revision {before}: nothing to do")
+        echo(f"revision {before}: nothing to do")
 
 
 @db.command()
@@ -106,7 +105,7 @@ def check(config: Path) -> None:
     drift = schema.drift(engine)
     if drift:
         raise CliError("\n".join(f"differs: {change}" for change in drift))
-    click.echo(f"revision {revisions.head()}, no differences")
+    echo(f"revision {revisions.head()}, no differences")
 
 
 @db.command()
@@ -133,4 +132,4 @@ def vacuum(config: Path) -> None:
         raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
     if not emptied:
         raise CliError("the file is rewritten, but another reader keeps the write-ahead log: run it again")
-    click.echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")
+    echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")

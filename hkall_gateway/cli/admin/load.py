@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
-from hkall_gateway.cli.show import progress, working
+from hkall_gateway.cli.show import echo, progress, working
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
@@ -106,7 +106,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
         found = _read_holdings(site, file, agency, skip=bad_records == "skip")
     _warn_of_copies(found.rows, site)
     for mistake in found.mistakes:
-        click.echo(f"{mistake}; it is left out", err=True)
+        echo(f"{mistake}; it is left out", err=True)
     _load_holdings(site, found, agency, dry_run=dry_run, full=full and not found.mistakes, force=force)
     if found.mistakes:
         raise CliError(f"{len(found.mistakes)} records were left out, so that no copy was removed")
@@ -177,7 +177,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
     days = _checked(exports.read_closures, file)
     if not dry_run:
         site.run(loading.write_closures, days)
-    click.echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
+    echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
 
 
 @load.command()
@@ -197,7 +197,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     rows = _checked(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
         site.run(Unit.write_partners, rows[start : start + loading.CHUNK])
-    click.echo(f"partners: {len(rows)} rows")
+    echo(f"partners: {len(rows)} rows")
 
 
 @load.command("requests")
@@ -216,7 +216,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     rows = _checked(exports.read_requests, file)
     by = Actor(by_staff("load").who, "import", "load")
     new = 0 if dry_run else site.run(loading.write_opening, rows, site.library.agency, site.now(), by)
-    click.echo(f"requests: {len(rows)} rows, {new} new")
+    echo(f"requests: {len(rows)} rows, {new} new")
 
 
 def _checked(read: Callable[[Path], Any], file: Path) -> Any:
@@ -311,7 +311,7 @@ def _warn_of_states(found: Mapping[tuple[bool, str], Places], site: Site) -> Non
 
 
 def _warn(places: Places, what: str) -> None:
-    click.echo(f"{places}: {what}", err=True)
+    echo(f"{places}: {what}", err=True)
 
 
 def _load_patrons(
@@ -341,10 +341,10 @@ def _judge(kind: str, report: LoadReport, *, full: bool, force: bool) -> None:
     """Say what would change; an ending if too many rows would vanish."""
     gone = report.gone(full=full)
     counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
-    click.echo(f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else ""))
+    echo(f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else ""))
     for loss in report.losses:
         if loss.gone(full=full):
-            click.echo(f"{kind}: {loss.library} loses {loss.gone(full=full)} of {loss.before} copies")
+            echo(f"{kind}: {loss.library} loses {loss.gone(full=full)} of {loss.before} copies")
     if report.too_many_vanish(full=full) and not force:
         whose = ", ".join(loss.library for loss in report.losses if loss.is_too_much(full=full)) or f"{gone} of {report.before}"
         raise CliError(f"{whose} would vanish, more than 20 %: nothing loaded; --force loads it")
@@ -354,7 +354,7 @@ def _finish(site: Site, kind: str, number: int, *, full: bool) -> None:
     from hkall_gateway.store.loads import loading
 
     site.run(loading.finish, kind, number, full, site.now())
-    click.echo(f"{kind}: import {number} is current")
+    echo(f"{kind}: import {number} is current")
 
 
 def _write(site: Site, export: Export[Borrower], number: int, cards: Replacements) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError
+from hkall_gateway.cli.show import echo
 
 
 @click.group()
@@ -32,4 +33,4 @@ def check(file: Path) -> None:
         found = policy_file.load(file)
     except ConfigErrors as error:
         raise CliError(str(error), WRONG) from None
-    click.echo(f"{file}: no errors; {len(found.categories)} categories")
+    echo(f"{file}: no errors; {len(found.categories)} categories")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
-from hkall_gateway.cli.show import show
+from hkall_gateway.cli.show import echo, show
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Retention
@@ -24,7 +24,9 @@ ROUND = "purge"
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show how many requests it would be, without changing them.")
-@click.option("--older-than", type=click.IntRange(min=1), help="Days since the requests ended; the default is the policy's.")
+@click.option(
+    "--older-than", type=click.IntRange(1, 36_500), help="Days since the requests ended; the default is the policy's."
+)
 @click.option(
     "--archive", type=click.Path(path_type=Path, dir_okay=False), help="Move the requests into this file, *.jsonl.gz."
 )
@@ -91,7 +93,7 @@ def _do(site: Site, library: Library) -> int:
         while going is not None:
             going, count = site.run(in_context, one_batch, library, site.now(), going, who, BATCH)
             if sys.stderr.isatty():
-                click.echo(f"{count:,} done", err=True)
+                echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:
         raise CliError(f"{error}\nno row of this batch was deleted") from None
     return count

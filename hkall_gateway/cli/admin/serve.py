@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, config_option
+from hkall_gateway.cli.show import echo
 from hkall_gateway.machine import address_space
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
     faults = find_start_faults(config, found, library.policy, _serving(only, without), running=False)
     for fault in faults:
-        click.echo(f"{config}: {fault}", err=True)
+        echo(f"{config}: {fault}", err=True)
     if any(fault.effect is not Effect.TOLERATED for fault in faults):
         raise SystemExit(WRONG)
     raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format))
@@ -78,7 +79,7 @@ def _check_address_space() -> None:
 
 def _end(number: int, _frame: object) -> None:
     """End as an orderly stop does, with exit code 0. No log is open yet: one line on standard error says why."""
-    click.echo(f"{signal.Signals(number).name} before the start: nothing was begun", err=True)
+    echo(f"{signal.Signals(number).name} before the start: nothing was begun", err=True)
     raise SystemExit(0)
 
 
@@ -107,11 +108,11 @@ def check_config(config: Path) -> None:
     wrong = [fault for fault in faults if fault.effect is not Effect.PENDING]
     if wrong:
         raise CliError("\n".join(f"{config}: {fault}" for fault in wrong), WRONG)
-    click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
+    echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
     for where, what in notes(found, library.policy):
-        click.echo(f"note: {where}: {what}")
+        echo(f"note: {where}: {what}")
     for fault in faults:
-        click.echo(f"note: {fault}")
+        echo(f"note: {fault}")
 
 
 @click.command("reload")
@@ -131,7 +132,7 @@ def reload_gateway(config: Path, pid: int) -> None:
     found, library = load_config(config)
     faults = find_start_faults(config, found, library.policy)
     for fault in faults:
-        click.echo(f"{config}: {fault}", err=True)
+        echo(f"{config}: {fault}", err=True)
     if any(fault.effect is Effect.REFUSED for fault in faults):
         raise SystemExit(WRONG)
     reload_running(pid)
@@ -154,8 +155,8 @@ def hash_secret(*, new: bool) -> None:
 
     text = token_urlsafe(32) if new else _password()
     if new:
-        click.echo(text)
-    click.echo(hashed(text))
+        echo(text)
+    echo(hashed(text))
 
 
 def _password() -> str:

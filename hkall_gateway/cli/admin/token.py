@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
-from hkall_gateway.cli.show import show
+from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.staff_roles import StaffRole
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def token() -> None:
     type=click.Choice([*(role.word for role in StaffRole), CLIENT]),
     help="What it may do: as staff of that role, or `client`, for the patrons whose cards it names.",
 )
-@click.option("--days", type=click.IntRange(min=1), default=None, help="For so many days; without it until it is revoked.")
+@click.option("--days", type=click.IntRange(1, 36_500), default=None, help="For so many days; without it until it is revoked.")
 @with_site
 def make(site: Site, name: str, role: str, days: int | None) -> None:
     """Make a token and print it once; the database keeps its hash. The journal names the program as token:NAME.
@@ -56,7 +56,7 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
     made = api_tokens.ApiToken(name, api_tokens.hash_of(text), role, by_staff("token").who, now, ends)
     if not site.run(api_tokens.make, made):
         raise CliError(f"{name}: this name was used before; take another one")
-    click.echo(text)
+    echo(text)
 
 
 @token.command("list")
@@ -91,4 +91,4 @@ def revoke(site: Site, name: str) -> None:
 
     if not site.run(api_tokens.revoke, name, site.now()):
         raise CliError(f"{name}: no token of this name is in force")
-    click.echo(f"{name} revoked")
+    echo(f"{name} revoked")

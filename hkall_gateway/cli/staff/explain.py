@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import REFUSED, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import DAY, REFUSED, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused, Requested
@@ -101,13 +101,11 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
 @explain.command()
 @ITEM
 @click.option("--by", "sender", default="", help="The library that recalls; the default is the copy's owner.")
-@click.option(
-    "--owner-says", default=None, type=click.DateTime(["%Y-%m-%d"]), help="The date that the owner names, YYYY-MM-DD."
-)
+@click.option("--owner-says", default=None, type=DAY, help="The date that the owner names, YYYY-MM-DD.")
 @AT
 @with_site
 @json_option
-def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: str, as_json: bool) -> None:
+def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str, as_json: bool) -> None:
     """Show until when the patron could keep this copy if its owner recalled it now.
 
     Example: hkall-gateway explain recall --item CUHK/C00001
@@ -115,8 +113,7 @@ def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: 
 
     from hkall_gateway.desk.staff import explaining
 
-    wanted = owner_says.date() if owner_says else None
-    _tell(site, explaining.recall(by_staff("explain"), item, sender, wanted), at, as_json)
+    _tell(site, explaining.recall(by_staff("explain"), item, sender, owner_says), at, as_json)
 
 
 @explain.command()
@@ -180,12 +177,9 @@ def _instant(at: str, site: Site) -> datetime:
     if not at:
         return site.now()
     try:
-        found = datetime.fromisoformat(at)
-    except ValueError:
-        raise click.BadParameter(f"{at!r} is not an instant", param_hint="--at") from None
-    if found.tzinfo is None:
-        raise click.BadParameter(f"{at!r} has no offset; add +08:00", param_hint="--at")
-    return found
+        return calendar.parse_instant(at)
+    except ValueError as error:
+        raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
 
 
 # ---- showing

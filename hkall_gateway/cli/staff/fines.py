@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
@@ -43,8 +43,8 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 
 @fines.command()
 @click.argument("patron")
-@click.argument("cents", type=click.IntRange(min=1))
-@click.option("--fine", type=int, default=None, help="The number of one charge; the default is the oldest first.")
+@click.argument("cents", type=CENTS)
+@click.option("--fine", type=ROW, default=None, help="The number of one charge; the default is the oldest first.")
 @click.option("--transaction", default="", help="The number of the payment in the cash box; each number is taken once.")
 @with_site
 @json_option
@@ -62,9 +62,9 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 
 
 @fines.command()
-@click.argument("fine", type=int)
+@click.argument("fine", type=ROW)
 @click.option("--reason", required=True, help="Why, for the journal.")
-@click.option("--cents", type=click.IntRange(min=1), default=None, help="Waive only this part of it.")
+@click.option("--cents", type=CENTS, default=None, help="Waive only this part of it.")
 @with_site
 @json_option
 def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
-from hkall_gateway.cli.show import show
+from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.show import echo, show
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -53,7 +53,7 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
     unreadable = [number for number, line in site.run(_unreadable) if partner in ("", line)]
     if unreadable:
         numbers = " ".join(map(str, unreadable))
-        click.echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
+        echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
 
 
 def _unreadable(unit: Unit) -> tuple[tuple[int, str], ...]:
@@ -72,7 +72,7 @@ def _line(row: OutboxRow) -> dict[str, Any]:
 
 
 @outbox.command("show")
-@click.argument("row", type=int)
+@click.argument("row", type=ROW)
 @with_site
 @json_option
 def show_(site: Site, row: int, as_json: bool) -> None:
@@ -90,7 +90,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
     text = found.pop("document")
     show(({"fact": name, "value": value} for name, value in found.items() if value not in ("", None)), False)
     show(tries, False)
-    click.echo(text)
+    echo(text)
 
 
 def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
 
 # ---- what a person says
 
-_ROWS = click.argument("rows", nargs=-1, type=int)
+_ROWS = click.argument("rows", nargs=-1, type=ROW)
 _PARTNER = click.option("--partner", default="", help="Every undelivered row of this partner.")
 _ERROR = click.option("--error", default="", help="Every undelivered row whose last error contains this text.")
 _REASON = click.option("--reason", required=True, help="Why, for the journal.")
@@ -204,7 +204,7 @@ def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: S
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):
-        click.echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
+        echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
     if refusals:
         raise CliError("; ".join(f"{row}: {_words(no)}" for row, no in refusals))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
-from hkall_gateway.cli.show import plain, show
+from hkall_gateway.cli.show import echo_json, show
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -54,7 +53,7 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
 
     with _ended():
         told = person_file.export(_records(site), card, site.now(), former, archives)
-    click.echo(json.dumps(told, default=plain, ensure_ascii=False, indent=1))
+    echo_json(told)
 
 
 @patron.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.cli.options import Site, by_staff, with_site
+from hkall_gateway.cli.show import echo
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -31,7 +32,7 @@ def slips(site: Site) -> None:
 
     by = by_staff("slips")
     for request in site.run(cli_lists.pull_list):
-        click.echo("\n".join([*site.run(_slip, request), ""]))
+        echo("\n".join([*site.run(_slip, request), ""]))
         site.run(in_context, actions.act, site.library, site.now(), StaffCommand(by, request.id), "print")
 
 

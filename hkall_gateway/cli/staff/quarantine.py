@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, require_partner, with_site
-from hkall_gateway.cli.show import show
+from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.show import echo, show
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.stored_words import QuarantineState
 
@@ -49,7 +49,7 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
 
 
 @quarantine.command("show")
-@click.argument("number", type=int)
+@click.argument("number", type=ROW)
 @with_site
 @json_option
 def show_(site: Site, number: int, as_json: bool) -> None:
@@ -63,11 +63,11 @@ def show_(site: Site, number: int, as_json: bool) -> None:
         return
     text = facts.pop("document")
     show(({"fact": name, "value": value} for name, value in facts.items() if value != ""), False)
-    click.echo(text)
+    echo(text)
 
 
 @quarantine.command()
-@click.argument("number", type=int)
+@click.argument("number", type=ROW)
 @_REASON
 @with_site
 def replay(site: Site, number: int, reason: str) -> None:
@@ -91,7 +91,7 @@ def replay(site: Site, number: int, reason: str) -> None:
 
 
 @quarantine.command()
-@click.argument("number", type=int)
+@click.argument("number", type=ROW)
 @_REASON
 @with_site
 def drop(site: Site, number: int, reason: str) -> None:
@@ -117,4 +117,4 @@ def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> Non
 
     if not site.run(kept.settle, number, state, by_staff(state).who, reason):
         raise CliError(f"{number}: judged meanwhile")
-    click.echo(f"{number} {state}")
+    echo(f"{number} {state}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
-from hkall_gateway.cli.show import show
+from hkall_gateway.cli.show import echo, show
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Partner, Request
@@ -76,7 +76,7 @@ def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, Par
         line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
         if isinstance(site.run(in_context, reconciling.apply, site.library, site.now(), pair, line, reason, by), Refused):
             noes.append(pair.request)
-    click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
+    echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
     if noes:
         raise CliError(f"not mended: {', '.join(noes)}")
 
@@ -129,7 +129,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     ended = site.run(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
-        click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
+        echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
     return {line.wire_id: line for line in said}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import RequestTitle
@@ -58,8 +58,8 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    "cents": click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
-    "on":    click.option("--on", default="", help="The day of the event, YYYY-MM-DD."),
+    "cents": click.option("--cents", type=click.IntRange(0, MOST_CENTS), default=None, help="The owner's price, in cents."),
+    "on":    click.option("--on", type=DAY, default=None, help="The day of the event, YYYY-MM-DD."),
     "to":    click.option("--to", default="", help="The position."),
     "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
 }
@@ -92,11 +92,18 @@ def _add(row: Command) -> None:
     ]
 
     def run(
-        site: Site, what: str, reason: str, as_json: bool, on: str = "", cents: int | None = None, to: str = "", item: str = ""
+        site: Site,
+        what: str,
+        reason: str,
+        as_json: bool,
+        on: date | None = None,
+        cents: int | None = None,
+        to: str = "",
+        item: str = "",
     ) -> None:
         from hkall_gateway.desk.staff import actions
 
-        said = StaffCommand(by_staff(row.command), reason=reason, on=_day(on), cents=cents, position=_position(to))
+        said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
         command = _about(site, said, what, item)
         outcome = site.run(in_context, actions.act, site.library, site.now(), command, row.command)
         if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not command.request and _is_number(what):
@@ -145,13 +152,6 @@ def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffComm
 def _is_number(what: str) -> bool:
     """Whether it looks like the number that this gateway gives a request, and not like a barcode."""
     return what.upper().startswith("R-")
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise CliError(f"--on: {text!r} is not a date (YYYY-MM-DD)", WRONG) from None
 
 
 def _position(text: str) -> Position | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError, json_option
+from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.clock import now
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 
@@ -63,12 +63,12 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
 
     body = _body(what, words, options)
     if options["shown"]:
-        click.echo(body.decode("utf-8", "replace"))
+        echo(body.decode("utf-8", "replace"))
     posted = _posted(url, body, options["timeout_s"], _authorization(options))
     try:
         message = decode(posted.body, charset(posted.content_type))
     except BadDocument as bad:
-        click.echo(posted.body[:4000].decode("utf-8", "replace"))
+        echo(posted.body[:4000].decode("utf-8", "replace"))
         raise CliError(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
     _print(posted.status, message, options["as_json"])
     if message.has("Problem"):
@@ -129,13 +129,13 @@ def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> Http
 def _print(status: int, message: NcipMessage, as_json: bool) -> None:
     if as_json:
         said = {"status": status, "service": message.service, "version": message.version, "fields": message.fields}
-        click.echo(json.dumps(said, ensure_ascii=False, indent=1, default=dict))
+        echo_json(said)
         return
-    click.echo(f"{message.service}  (HTTP {status}, {message.version or 'no version'})")
+    echo(f"{message.service}  (HTTP {status}, {message.version or 'no version'})")
     for line in lines(message.fields):
-        click.echo(line)
+        echo(line)
     for note in message.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hkall_gateway.cli.options import CliError, NcipAgreements, Site, config_option
+from hkall_gateway.cli.show import echo
 from hkall_gateway.cli.tools.sip2 import password_of
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
     failures = [one.failure for one in played if one.failure]
     for failure in failures:
-        click.echo(failure, err=True)
-    click.echo(f"{len(scenarios) - len(failures)} of {len(scenarios)} scenarios hold")
+        echo(failure, err=True)
+    echo(f"{len(scenarios) - len(failures)} of {len(scenarios)} scenarios hold")
     if failures:
         raise CliError(f"{len(failures)} failed")
 

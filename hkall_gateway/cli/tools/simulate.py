@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError
+from hkall_gateway.cli.show import echo
 from hkall_gateway.lab.agencies import AGENCIES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def simulate(
     failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _report(report)]
     if failed:
         raise CliError(f"something was lost with seed {', '.join(map(str, failed))}")
-    click.echo("nothing was lost")
+    echo("nothing was lost")
 
 
 def _with_driver(url: str) -> str:
@@ -58,12 +59,12 @@ def _with_driver(url: str) -> str:
 def _report(report: SimulationReport) -> bool:
     """Print one simulation's line and each loss; return whether there was no loss."""
     ends, faults = _counted(report.ends), sum(report.faults.values())
-    click.echo(
+    echo(
         f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"
         f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
     )
     for line in report.broken:
-        click.echo(f"  LOST {line}")
+        echo(f"  LOST {line}")
     return not report.broken
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError, config_option
+from hkall_gateway.cli.show import echo
 
 if TYPE_CHECKING:
     from hkall_gateway.config.gateway import GatewayConfig
@@ -50,7 +51,7 @@ async def _run(config: GatewayConfig, agency: str, ships_after_s: float, shown: 
     from hkall_gateway.lab.rehearsal import NotHere, Rehearsal
 
     try:
-        rehearsal = Rehearsal(config, agency, os.environ, reactor, ships_after_s, click.echo, shown)
+        rehearsal = Rehearsal(config, agency, os.environ, reactor, ships_after_s, echo, shown)
         await rehearsal.start()
     except NotHere as error:
         raise _ending(str(error), WRONG) from None
@@ -59,7 +60,7 @@ async def _run(config: GatewayConfig, agency: str, ships_after_s: float, shown: 
     except ERRORS as error:
         raise _ending(f"{agency}: its certificate cannot be used: {error}", WRONG) from None
     letters = f", and for letters on port {rehearsal.mail_port}" if rehearsal.mail_port else ""
-    click.echo(f"{agency} is simulated: it listens on port {rehearsal.port}{letters}")
+    echo(f"{agency} is simulated: it listens on port {rehearsal.port}{letters}")
     await Deferred()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from typing import Any, Final
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, json_option
+from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -85,7 +85,11 @@ def sip2(
         if options["login"]:
             _log_in(caller, options["login"], password_of(options["password_env"]))
         for message in said or _typed(DIALECTS[dialect]):
-            click.echo(shown_as_json(caller.ask(message)) if as_json else shown(caller.ask(message)))
+            reply = caller.ask(message)
+            if as_json:
+                echo_json(as_object(reply), indent=None)
+            else:
+                echo(shown(reply))
 
 
 def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
@@ -106,10 +110,10 @@ def shown(message: Sip2Message) -> str:
     return "\n".join(lines)
 
 
-def shown_as_json(message: Sip2Message) -> str:
+def as_object(message: Sip2Message) -> dict[str, object]:
     """A message for programs: code and fields."""
     hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
-    return json.dumps({"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}, ensure_ascii=False)
+    return {"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}
 
 
 def _named(message: Sip2Message) -> Iterator[tuple[str, str]]:

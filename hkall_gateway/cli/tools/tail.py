@@ -119,7 +119,8 @@ def _lines(file: Path, follow: bool, *, from_end: bool) -> Iterable[bytes]:
 def _drawing(as_json: bool) -> Callable[[bytes], str]:
     """Returns a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
     from hkall_gateway.cli.work.log_lines import event_of
-    from hkall_gateway.edge.log_console import drawing, printable
+    from hkall_gateway.edge.log_console import drawing
+    from hkall_gateway.rules.plain_text import printable
 
     draw = drawing(colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 

@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import click
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.cli.options import WRONG, CliError, by_staff
-from hkall_gateway.cli.show import show
+from hkall_gateway.cli.show import echo, show
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config, require_known, revision_of
 from hkall_gateway.clock import monotonic_us, now
 from hkall_gateway.desk.common.library import Library
@@ -70,7 +69,7 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
     if keep is None or as_json:
         show([{"file": str(file), "bytes": size, "erased": len(marks)}], as_json)
     else:
-        click.echo(f"backup: {file}, {size} bytes; {deleted} older deleted")
+        echo(f"backup: {file}, {size} bytes; {deleted} older deleted")
 
 
 def _delete_older(folder: Path, keep: int) -> int:
@@ -107,9 +106,9 @@ class Progress:
         tenth = 10 * done // cards
         if self._shown < 0 < cards - done:
             whole_s = (self._clock_us() - self._began_us) / 1e6 * cards / done
-            click.echo(f"comparing {cards:,} cards with the slow marks of erased patrons: about {_span(whole_s)}", err=True)
+            echo(f"comparing {cards:,} cards with the slow marks of erased patrons: about {_span(whole_s)}", err=True)
         if tenth > max(self._shown, 0) and cards - done:
-            click.echo(f"{tenth * 10} %", err=True)
+            echo(f"{tenth * 10} %", err=True)
         self._shown = max(self._shown, tenth, 0)
 
 

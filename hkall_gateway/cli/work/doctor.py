@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -22,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError
+from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.cli.work.opening import load_config, open_site
 from hkall_gateway.clock import now
 from hkall_gateway.daemon import the_reactor
@@ -32,6 +32,7 @@ from hkall_gateway.doctor.tools import ExaminationTools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.mail.smtp import is_address
+from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.store import nightly
 from hkall_gateway.wiring.resources import Resources
 
@@ -57,7 +58,10 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     reactor.threadpool = pool
     sheets = _examined(reactor, chosen, (lambda _group: None) if as_json or record else click.echo)
     findings = [finding for sheet in sheets.values() for finding in sheet.found]
-    click.echo(as_objects(findings) if as_json else in_a_line(findings) if record else summary(findings))
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    else:
+        echo(in_a_line(findings) if record else summary(findings))
     if len(sheets) < len(chosen):
         raise CliError(f"interrupted; not examined: {', '.join(one.name for one in chosen if one.name not in sheets)}")
     failed = sum(finding.status is Status.FAIL for finding in findings)
@@ -146,7 +150,7 @@ def _skipped(found: Iterable[Finding]) -> Iterator[str]:
 
 
 def _line(word: str, check: str, detail: str, colour: str | None = None) -> str:
-    return f"  {click.style(f'{word:<5}', fg=colour)}  {check:<14}  {detail}"
+    return f"  {click.style(f'{word:<5}', fg=colour)}  {check:<14}  {printable(detail)}"
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -160,8 +164,3 @@ def in_a_line(findings: Sequence[Finding]) -> str:
     """The summary, and each failed check."""
     failed = (f"{one.peer} {one.check}: {one.detail}" for one in findings if one.status is Status.FAIL)
     return "; ".join((f"doctor: {summary(findings)}", *failed))
-
-
-def as_objects(findings: Sequence[Finding]) -> str:
-    """A JSON array with one object a check."""
-    return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=1)

@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-import click
-
 from hkall_gateway.cli.options import CliError
+from hkall_gateway.cli.show import echo
 from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.machine import instance, number, runs
@@ -41,7 +40,7 @@ def reload_running(pid: int) -> None:
     except OSError as error:
         raise CliError(f"process {pid}: {error.strerror}") from None
     if "RUNTIME_DIRECTORY" not in os.environ:
-        click.echo(f"process {pid} reads its configuration again; its log says with which outcome")
+        echo(f"process {pid} reads its configuration again; its log says with which outcome")
         return
     end = time.monotonic() + RELOAD_S
     while (after := read_reload(os.environ)) == before:
@@ -51,4 +50,4 @@ def reload_running(pid: int) -> None:
     if errors := after.get("errors"):
         raise CliError("\n".join(f"not reloaded: {error}" for error in errors))
     waiting = after.get("waiting", [])
-    click.echo("reloaded" + (f"; a restart is needed for {', '.join(waiting)}" if waiting else ""))
+    echo("reloaded" + (f"; a restart is needed for {', '.join(waiting)}" if waiting else ""))
