@@ -29,7 +29,10 @@ Asked = TypeVar("Asked")
 WRONG_PIN = Refused(Reason.WRONG_PIN, Reason.WRONG_PIN.rule)
 TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 
-_PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}
+PIN_UNKNOWN = Refused(Reason.TRY_AGAIN, detail={"unknown": "pin"})
+"""The answer while the PIN cannot be checked."""
+
+_PIN_ANSWERS = {True: None, False: WRONG_PIN, None: PIN_UNKNOWN}
 
 
 class DeskServices:
@@ -111,8 +114,9 @@ class DeskServices:
         return await self.local.pin_ok(card, pin) if pin else False
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """The refusal of a PIN; None if it is right, or if none came."""
-        return _PIN_ANSWERS[await self.pin_ok(card, pin)] if pin else None
+        """The refusal of a command's PIN; None if it is right, if none came, or if it was right just before it got unknown."""
+        right = await self.pin_ok(card, pin) if pin else True
+        return None if right is None and self.local.pin_was_right(card, pin) else _PIN_ANSWERS[right]
 
 
 def as_present(ask: Asked, facts: BorrowerFacts) -> Asked:

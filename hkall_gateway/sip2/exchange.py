@@ -27,7 +27,7 @@ from hkall_gateway.sip2.codec.fields import TAGS, date18, parse_date18
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.codec.session import Session
-from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, language_of, say
+from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, Notice, language_of, notice_text, say
 from hkall_gateway.sip2.upstream.client import UpstreamInterface
 from hkall_gateway.sip2.upstream.last_known import UNKNOWN, KnownFlags, LastKnown
 from hkall_gateway.store.engine.db_errors import Unavailable
@@ -300,7 +300,9 @@ def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
     words = say(
         outcome.why, exchange.language(outcome.language), {"currency": exchange.session.dialect.currency, **outcome.detail}
     )
-    return reply(exchange, {**_negative(exchange, outcome.why), **known, **said, "AF": (words,)}, outcome)
+    language = exchange.language(outcome.language)
+    unknown = (notice_text(Notice.PIN_UNKNOWN_NOW, language),) if outcome.detail.get("unknown") == "pin" else ()
+    return reply(exchange, {**_negative(exchange, outcome.why), **known, **said, "AF": (words, *unknown)}, outcome)
 
 
 def _negative(exchange: Exchange, why: Reason) -> Mapping[str, Value]:

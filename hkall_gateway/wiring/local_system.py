@@ -65,7 +65,7 @@ class LocalSystemParts:
     def terms(self) -> OfflineRules:
         """Returns the rules for an unreachable local system, from the current configuration."""
         ils = self._ils
-        return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify)
+        return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
 
     def carrier(self) -> Carrier:
         """Returns the carrier that repeats to the local system the messages that it missed."""

@@ -34,19 +34,26 @@ async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
     return False
 
 
+def reject_recent(_card: str, _pin: Sensitive, _now: datetime) -> bool:
+    """The default `recent_pin`: remembers no PIN."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class OfflineRules:
     """Rules for deciding without the local system.
 
     `fallback` while it is away: "allow" decides by its own answer of less than `keep_s` seconds ago, else by the loaded file;
     "refuse" decides no request. `pin`, where the connector cannot check one: "refuse", by the "loaded" hash, or "unchecked".
-    `verify(card, stored hash, pin)` compares.
+    `verify(card, stored hash, pin)` compares. `recent_pin(card, pin, now)`: the system took this PIN less than `keep_s` ago; it
+    serves whatever `pin` says, where `fallback` is "allow".
     """
 
     fallback: Literal["allow", "refuse"] = "allow"
     keep_s: float = 900.0
     pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
     verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = reject_pin
+    recent_pin: Callable[[str, Sensitive, datetime], bool] = reject_recent
 
 
 USUAL: Final = OfflineRules()
@@ -154,6 +161,11 @@ class LocalSystem:
         except Unreachable:
             known = terms.fallback == "allow" and terms.pin == "loaded"
             return await self._by_loaded_hash(card, pin) if known else None
+
+    def pin_was_right(self, card: str, pin: Sensitive) -> bool:
+        """Whether the local system took this PIN a moment ago, and the rules allow to decide by that while it is away."""
+        terms = self._terms()
+        return terms.fallback == "allow" and terms.recent_pin(card, pin, self._now())
 
     @property
     def checks_web_pins(self) -> bool:

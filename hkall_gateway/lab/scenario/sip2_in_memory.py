@@ -76,7 +76,12 @@ class InMemoryTerminals:
     """Every terminal of a world on its own connection; each logs in before its first line."""
 
     def __init__(
-        self, start: Start, desk: Desk, now: Callable[[], datetime], upstream: Callable[[], UpstreamInterface] | None = None
+        self,
+        start: Start,
+        desk: Desk,
+        now: Callable[[], datetime],
+        upstream: Callable[[], UpstreamInterface] | None = None,
+        known: LastKnown | None = None,
     ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, InMemoryTerminal] = {}
@@ -91,7 +96,7 @@ class InMemoryTerminals:
             now=now,
             upstream=upstream,
             institution=start.ils.institution,
-            known=LastKnown(lambda: start.ils.keep_s if start.ils.fallback == "allow" else 0) if start.ils.is_living else None,
+            known=known,
             undoes_checkouts=start.ils.more.get("unanswered_checkout") == "undo",
         )
 

@@ -61,6 +61,7 @@ from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.queued_messages import QueuedMessages
+from hkall_gateway.sip2.upstream.last_known import LastKnown
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
@@ -244,10 +245,12 @@ class World:
         self.store = Immediate(self._engine, self._unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         told = self.start.ils
-        terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin)
+        known = LastKnown(lambda: told.keep_s if told.fallback == "allow" else 0)
+        terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
         self.desk = Desk(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
         relay = CircuitBreaker("relay", lambda: self.now)
-        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, self._upstream(relay))
+        upstream = self._upstream(relay)
+        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, upstream, known if told.is_living else None)
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)

@@ -60,5 +60,9 @@ class LastKnown:
         right = bool(pin) and bool(kept.pin) and kept.pin == self._hash(pin)
         return KnownFlags("Y" if kept.valid else "N", "Y" if right else "")
 
+    def is_right(self, card: str, pin: Sensitive, now: datetime) -> bool:
+        """Whether this is the PIN of the card that the system accepted last, and recently enough."""
+        return self.of(card, pin, now) == KnownFlags("Y", "Y")
+
     def _hash(self, pin: Sensitive) -> bytes:
         return blake2b(pin.reveal().encode(), key=self._key).digest()
