@@ -1,12 +1,16 @@
-"""Readers who ask one or two gateways for books while something fails, and what became of each wish."""
+"""Readers who ask one or two gateways for books while something fails, lenders who ship them, counters that take them in.
+
+Whatever was asked is asked once: `Answers` says what became of it, and the database whether it was done.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import count
 from typing import Any
 
 from sqlalchemy import select
@@ -15,12 +19,14 @@ from twisted.internet.task import deferLater
 
 from hkall_gateway.connectors.exports import read_holdings
 from hkall_gateway.lab import demo_setup
+from hkall_gateway.lab.partner import PartnerLibrary
+from hkall_gateway.lab.terminal import SocketTerminal, call
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store.tables import REQUESTS
+from hkall_gateway.store.tables import JOURNAL, REQUESTS
 from hkall_gateway.store.unit import Unit
-from tests.company import Gateway
+from tests.company import Gateway, stamp
 
 COPIES = read_holdings(demo_setup.DEMO_FILES / "holdings.csv")
 AT_HOME = {copy.bib_id for copy in COPIES if copy.agency == "HKU"}
@@ -32,17 +38,44 @@ def _placed(unit: Unit) -> list[str]:
     return list(unit.execute(select(REQUESTS.c.placed_id).where(REQUESTS.c.side == Side.BORROWING)).scalars())
 
 
-@dataclass
-class Load:
-    """Wishes by their answer, each by the number under which its reader's system asked."""
+def _taken_in(unit: Unit) -> list[str]:
+    arrivals = select(REQUESTS.c.item_barcode).join(JOURNAL, JOURNAL.c.request == REQUESTS.c.id)
+    return list(unit.execute(arrivals.where(JOURNAL.c.event == "ARRIVE")).scalars())
 
-    gateways: Sequence[Gateway]
+
+@dataclass
+class Answers:
+    """Questions by their answer. One that was `unanswered` may have had its effect or not."""
+
     acknowledged: dict[str, float] = field(default_factory=dict)
     """By the second of the answer."""
     try_again: set[str] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
     unanswered: set[str] = field(default_factory=set)
-    _wishes: Iterator[tuple[int, tuple[str, str]]] = field(default_factory=lambda: enumerate(product(TITLES, READERS)))
+
+    def check(self, done: Sequence[str]) -> dict[str, int]:
+        """Assert that nothing acknowledged is lost, done twice, or done after "try again"; return the figures."""
+        times = Counter(done)
+        lost, twice = self.acknowledged.keys() - times.keys(), {one for one, often in times.items() if often > 1}
+        assert (lost, twice, self.try_again & times.keys()) == (set(), set(), set())
+        return {
+            "acknowledged": len(self.acknowledged),
+            "lost": len(lost),
+            "try again": len(self.try_again),
+            "unanswered": len(self.unanswered),
+            "unanswered and done": len(self.unanswered & times.keys()),
+            "refused": self.refused.total(),
+        }
+
+
+@dataclass
+class Load:
+    """Requests by the number under which the reader's system asked, check-ins by the barcode."""
+
+    gateways: Sequence[Gateway]
+    requests: Answers = field(default_factory=Answers)
+    check_ins: Answers = field(default_factory=Answers)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     def run(self, reactor: Any, askers: int, until: Callable[[], bool]) -> None:
         """Let so many readers ask at once, each anew after its answer, until `until` is true."""
@@ -53,38 +86,74 @@ class Load:
                 await deferLater(reactor, 0.02)
 
         async def all_of_them() -> None:
-            await gatherResults([ensureDeferred(asks(self.gateways[n % len(self.gateways)])) for n in range(askers)])
+            at_work = [asks(self.gateways[n % len(self.gateways)]) for n in range(askers)]
+            await gatherResults([ensureDeferred(one) for one in (*at_work, self._serve(reactor, until))])
 
         self.gateways[0].do(all_of_them)
 
     async def _ask(self, gateway: Gateway) -> None:
-        place, (title, reader) = next(self._wishes)
-        number = f"w-{place}"
+        place = next(self._numbers)
+        number, title, reader = f"w-{place}", TITLES[place % len(TITLES)], READERS[place * 7 % len(READERS)]
         words = (f"user={reader}", f"bib={title}", f"request={number}", f"pickup={demo_setup.LOCATION}")
         try:
             reply: NcipMessage = await gateway.party.discovery.say("RequestItem", *words)
         except Exception:  # noqa: BLE001  # the connection was closed without an answer, or there was none in time
-            self.unanswered.add(number)
+            self.requests.unanswered.add(number)
             return
         problem = reply.text("Problem/ProblemType")
         if not reply.has("Problem"):
-            self.acknowledged[number] = time.monotonic()
+            self.requests.acknowledged[number] = time.monotonic()
         elif problem == TRY_LATER:
-            self.try_again.add(number)
+            self.requests.try_again.add(number)
         else:
-            self.refused[problem] += 1
+            self.requests.refused[problem] += 1
 
-    def check(self) -> dict[str, int]:
-        """Assert that nothing acknowledged is lost, done twice, or done after "try again"; return the figures."""
-        placed = Counter(self.gateways[0].plant(_placed))
-        lost, twice = self.acknowledged.keys() - placed.keys(), {number for number, times in placed.items() if times > 1}
-        told_otherwise = self.try_again & placed.keys()
-        assert (lost, twice, told_otherwise) == (set(), set(), set())
+    async def _serve(self, reactor: Any, until: Callable[[], bool]) -> None:
+        """Lenders ship what they were asked for, and a counter of each gateway in turn takes it in, each copy once."""
+        terminals, handled = dict[int, SocketTerminal](), set[str]()
+        while not until():
+            await deferLater(reactor, 0.02)
+            found = next(self._asked_for(handled), None)
+            if found is None:
+                continue
+            library, number, barcode = found
+            handled.add(barcode)
+            place = len(handled) % len(self.gateways)
+            with suppress(Exception):  # the shipment or the login had no answer: the book stays away
+                if place not in terminals:
+                    terminals[place] = await self._logged_in(reactor, self.gateways[place])
+                if not (await library.ship(number, barcode)).has("Problem"):
+                    await self._check_in(terminals, place, barcode)
+
+    def _asked_for(self, handled: Set[str]) -> Iterator[tuple[PartnerLibrary, str, str]]:
+        for library in self.gateways[0].party.partners.values():
+            for message in library.seen:
+                barcode = message.text("ItemId/ItemIdentifierValue")
+                if message.service == "RequestItem" and barcode not in handled:
+                    yield library, message.text("RequestId/RequestIdentifierValue"), barcode
+
+    async def _logged_in(self, reactor: Any, gateway: Gateway) -> SocketTerminal:
+        terminal = await call(reactor, gateway.ports.sip2)
+        assert await terminal.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "941"
+        return terminal
+
+    async def _check_in(self, terminals: dict[int, SocketTerminal], place: int, barcode: str) -> None:
+        try:
+            said = await terminals[place].ask(f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{barcode}|AC|")
+        except Exception:  # noqa: BLE001  # the connection was closed without an answer
+            del terminals[place]
+            self.check_ins.unanswered.add(barcode)
+            return
+        if said[2] == "1":
+            self.check_ins.acknowledged[barcode] = time.monotonic()
+        elif "try again" in said.lower():
+            self.check_ins.try_again.add(barcode)
+        else:
+            self.check_ins.refused[said] += 1
+
+    def check(self) -> dict[str, dict[str, int]]:
+        """Check requests and check-ins against the database, as `Answers.check`; return the figures of both."""
         return {
-            "acknowledged": len(self.acknowledged),
-            "lost": len(lost),
-            "try again": len(self.try_again),
-            "unanswered": len(self.unanswered),
-            "unanswered and done": len(self.unanswered & placed.keys()),
-            "refused": self.refused.total(),
+            "requests": self.requests.check(self.gateways[0].plant(_placed)),
+            "check-ins": self.check_ins.check(self.gateways[0].plant(_taken_in)),
         }

@@ -104,12 +104,12 @@ def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_p
     failing.start()
     load.run(reactor, ASKERS, lambda: time.monotonic() > began + BEFORE_S + BACK_S + AFTER_S)
     failing.join()
-    back = [at - died[0] for at in load.acknowledged.values() if at > died[0] + 0.5]
+    back = [at - died[0] for at in load.requests.acknowledged.values() if at > died[0] + 0.5]
     until(lambda: pair[0].plant(lambda unit: unit.outbox.depths()) == (), "everything is told")
     figures = {**load.check(), "seconds until the first acknowledgement": round(min(back), 1)}
     print(f"failover: {figures}")  # noqa: T201  # figures
     assert min(back) < BACK_S
-    assert load.try_again  # it died under load
+    assert load.requests.try_again  # it died under load
     told = asked_of_partners(pair[0])
     assert len(told) == len(set(told))
     assert [gateway.stop() for gateway in pair] == [0, 0]
@@ -132,16 +132,17 @@ def test_a_lost_answer_to_commit_repeats_nothing_and_misleads_nobody(lossy: tupl
     load, end = Load([gateway]), time.monotonic() + 60
 
     def loses() -> bool:
-        if between.lost < ANSWERS_LOST and not between.to_lose and len(load.acknowledged) > 4 * between.lost:
+        if between.lost < ANSWERS_LOST and not between.to_lose and len(load.requests.acknowledged) > 4 * between.lost:
             between.to_lose = 1
         return (between.lost >= ANSWERS_LOST and not between.to_lose) or time.monotonic() > end
 
     load.run(reactor, ASKERS, loses)
     until(lambda: gateway.plant(lambda unit: unit.outbox.depths()) == (), "everything is told")
     figures = {"answers to COMMIT lost": between.lost, **load.check()}
+    assert load.check_ins.acknowledged
     print(f"lost answers to COMMIT: {figures}")  # noqa: T201  # figures
     assert between.lost == ANSWERS_LOST
-    assert load.try_again == set()  # the server ran all the time, so that each fate was known
+    assert load.requests.try_again == set()  # the server ran all the time, so that each fate was known
     told = asked_of_partners(gateway)
     assert len(told) == len(set(told))
     assert gateway.log().count('"fate":"committed"') >= ANSWERS_LOST // 2
