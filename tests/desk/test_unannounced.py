@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.desk.messages.commands import CheckIn, Place
-from hkall_gateway.desk.messages.results import CheckedIn, Refused
+from hkall_gateway.desk.messages.results import CheckedIn, CopySystem, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
@@ -162,3 +162,18 @@ def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(
     assert library.check_in("C1").what == "unwanted"
     assert library.told() == ["CUHK tell_lender_received"]
     assert library.request().unannounced
+
+
+@pytest.mark.parametrize(
+    ("barcode", "arriving", "system"),
+    [
+        ("S1", True, CopySystem.NOT_FOR_CARD),
+        ("S1", False, CopySystem.THEIRS),
+        ("K9", True, CopySystem.THEIRS),
+        ("NOBODYS", True, CopySystem.THEIRS),
+    ],
+)
+def test_a_scan_of_a_partners_copy_is_ours_unless_the_local_system_has_the_barcode(
+    library: DeskWorld, barcode: str, arriving: bool, system: CopySystem
+) -> None:
+    assert library.ask(library.desk.ils.whose_copy(barcode, "", "", arriving=arriving)) is system
