@@ -114,7 +114,7 @@ class EndpointConfig(Strict):
         description="other gateways of this machine listen there too (SO_REUSEPORT); the kernel deals out callers",
     )
     max_connections: Natural = Field(default=500, description="open connections in all")
-    max_connections_per_address: Natural = Field(default=500, description="open connections of one address")
+    max_connections_per_address: Natural = Field(default=500, description="open connections of one IPv4 address or IPv6 /64")
     max_unproven_per_address: Natural = Field(
         default=20, description="of these, connections that are not logged in or proven; behind a balancer, of its caller"
     )
@@ -183,7 +183,7 @@ class Sip2Config(EndpointConfig):
         description="wrong PINs of one terminal within a quarter of an hour; then its PINs are refused unchecked",
     )
     wrong_pins_per_address: Natural = Field(
-        default=OF_AN_ADDRESS, description="the same for all terminals of one address together"
+        default=OF_AN_ADDRESS, description="the same for all terminals of one IPv4 address or IPv6 /64 together"
     )
     listeners: tuple[ListenerConfig, ...] = Field(default=(), description="further ports with their own settings")
     framings: tuple[FramingConfig, ...] = Field(default=(), description="framing by address")
