@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -242,6 +243,21 @@ def test_a_yes_says_who_would_be_asked(config: Path) -> None:
     said = explained(config, f"request --patron UG --bib b1 {NOW}")
     assert [f["value"] for f in said["facts"] if f["fact"] == "lender 1"] == ["CUHK/C1: priority 10, balance 0.00, declines 0%"]
     assert "request" not in said
+
+
+def test_a_yes_is_short_and_all_shows_every_key_that_was_read(config: Path) -> None:
+    short = run(config, "request --patron UG --bib b1").output.splitlines()
+    whole = run(config, "request --patron UG --bib b1", "--all").output.splitlines()
+    assert len(short) <= 15 < len(whole)
+    assert not any(line.split()[-1] == "policy" for line in short)
+    assert any(re.match(r"local_loans +0 ", line) for line in short)  # a number is no empty fact
+    assert any(line.startswith("quota.count_from") for line in whole)
+    assert any(line.startswith("study_mode ") for line in whole)
+
+
+def test_a_no_shows_the_keys_of_the_rule_that_decided(config: Path) -> None:
+    said = run(config, "request --patron FULL --bib b1").output
+    assert "categories[undergraduates].total_quota" in said
 
 
 def test_an_overdue_renewal_by_staff_is_a_yes_with_its_price(config: Path) -> None:

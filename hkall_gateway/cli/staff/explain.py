@@ -37,6 +37,7 @@ def explain() -> None:
     """
 
 
+ALL = click.option("--all", "whole", is_flag=True, help="Show empty facts and all keys of the policy that were read, too.")
 AT = click.option("--at", "at", default="", help="Decide as of this instant, such as 2017-03-09T00:00:00+08:00.")
 PATRON = click.option("--patron", required=True, help="The card's barcode.")
 ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY/BARCODE.")
@@ -49,9 +50,12 @@ ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY
 @click.option("--pickup", default="", help="The code of the pickup location.")
 @click.option("--hold", is_flag=True, help="Decide as a hold: also if no copy can be sent now.")
 @AT
+@ALL
 @with_site
 @json_option
-def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: bool, at: str, as_json: bool) -> None:
+def request(
+    site: Site, patron: str, bib: str, volume: str, pickup: str, hold: bool, at: str, whole: bool, as_json: bool
+) -> None:
     """Show whether this patron may request this title, and which lenders would be asked.
 
     Example: hkall-gateway explain request --patron P1 --bib b1
@@ -59,7 +63,9 @@ def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: b
 
     from hkall_gateway.desk.staff import explaining
 
-    _tell(site, explaining.request(by_staff("explain"), patron, bib, volume, pickup, hold=hold), at, as_json)
+    _tell(
+        site, explaining.request(by_staff("explain"), patron, bib, volume, pickup, hold=hold), at, whole=whole, as_json=as_json
+    )
 
 
 @explain.command()
@@ -67,9 +73,10 @@ def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: b
 @ITEM
 @click.option("--role", default="counter", help="counter, selfcheck or bookdrop.")
 @AT
+@ALL
 @with_site
 @json_option
-def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool) -> None:
+def borrow(site: Site, patron: str, item: str, role: str, at: str, whole: bool, as_json: bool) -> None:
     """Show whether this patron may borrow this copy, and until when.
 
     Example: hkall-gateway explain borrow --patron P1 --item C00001
@@ -77,7 +84,7 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
 
     from hkall_gateway.desk.staff import explaining
 
-    _tell(site, explaining.borrow(by_staff("explain"), patron, item, role), at, as_json)
+    _tell(site, explaining.borrow(by_staff("explain"), patron, item, role), at, whole=whole, as_json=as_json)
 
 
 @explain.command()
@@ -85,9 +92,10 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
 @click.option("--patron", default="", help="The card that asks; the default is the borrower of the copy.")
 @click.option("--staff", is_flag=True, help="Decide as for staff at the counter.")
 @AT
+@ALL
 @with_site
 @json_option
-def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: bool) -> None:
+def renew(site: Site, item: str, patron: str, staff: bool, at: str, whole: bool, as_json: bool) -> None:
     """Show whether this loan may be renewed, and until when.
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
@@ -95,7 +103,7 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
 
     from hkall_gateway.desk.staff import explaining
 
-    _tell(site, explaining.renew(by_staff("explain"), item, patron, staff=staff), at, as_json)
+    _tell(site, explaining.renew(by_staff("explain"), item, patron, staff=staff), at, whole=whole, as_json=as_json)
 
 
 @explain.command()
@@ -103,9 +111,10 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
 @click.option("--by", "sender", default="", help="The library that recalls; the default is the copy's owner.")
 @click.option("--owner-says", default=None, type=DAY, help="The date that the owner names, YYYY-MM-DD.")
 @AT
+@ALL
 @with_site
 @json_option
-def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str, as_json: bool) -> None:
+def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str, whole: bool, as_json: bool) -> None:
     """Show until when the patron could keep this copy if its owner recalled it now.
 
     Example: hkall-gateway explain recall --item CUHK/C00001
@@ -113,28 +122,29 @@ def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str,
 
     from hkall_gateway.desk.staff import explaining
 
-    _tell(site, explaining.recall(by_staff("explain"), item, sender, owner_says), at, as_json)
+    _tell(site, explaining.recall(by_staff("explain"), item, sender, owner_says), at, whole=whole, as_json=as_json)
 
 
 @explain.command()
 @ITEM
 @AT
+@ALL
 @with_site
 @json_option
-def fine(site: Site, item: str, at: str, as_json: bool) -> None:
+def fine(site: Site, item: str, at: str, whole: bool, as_json: bool) -> None:
     """Show the fine if this copy came back now.
 
     Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
     """
     from hkall_gateway.desk.staff import explaining
 
-    _tell(site, explaining.fine(item), at, as_json)
+    _tell(site, explaining.fine(item), at, whole=whole, as_json=as_json)
 
 
 # ---- deciding, and undoing it
 
 
-def _tell(site: Site, question: ExplainQuestion, at: str, as_json: bool) -> None:
+def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
     from hkall_gateway.desk.ils.local_system import LOADED
     from hkall_gateway.desk.staff import explaining
 
@@ -148,7 +158,8 @@ def _tell(site: Site, question: ExplainQuestion, at: str, as_json: bool) -> None
     try:
         site.run(work)
     except _Undo as undone:
-        _show(_readable(undone.said, question), as_json)
+        readable = _readable(undone.said, question)
+        _show(readable if whole or as_json else _short(readable, refused=undone.said.refused), as_json)
         if undone.said.refused:
             click.get_current_context().exit(REFUSED)
 
@@ -156,6 +167,12 @@ def _tell(site: Site, question: ExplainQuestion, at: str, as_json: bool) -> None
 def _readable(said: Explanation, question: ExplainQuestion) -> dict[str, Any]:
     at = said.at.astimezone(calendar.HONG_KONG)
     return {**_answer(said.outcome, question), "at": at, "rules": said.rules, "facts": said.facts, "policy": said.policy}
+
+
+def _short(said: dict[str, Any], *, refused: bool) -> dict[str, Any]:
+    """Leave out facts without a value, and the keys of the policy where they allowed the action."""
+    facts = [fact for fact in said["facts"] if fact.value is not None and fact.value is not False and fact.value != ""]
+    return {**said, "facts": facts, "policy": said["policy"] if refused else {}}
 
 
 def _answer(outcome: Any, question: ExplainQuestion) -> dict[str, Any]:
