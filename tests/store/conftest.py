@@ -67,7 +67,8 @@ def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
         asked: list[tuple[str, Any]] = []
 
         def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
-            asked.extend([(statement, parameters)] if statement.startswith(("SELECT", "WITH")) else [])
+            is_work = statement.startswith(("SELECT", "WITH")) and "pg_current_xact_id" not in statement
+            asked.extend([(statement, parameters)] if is_work else [])
 
         event.listen(engine, "before_cursor_execute", listen)
         store.now(work, *args)
