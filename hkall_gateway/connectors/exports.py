@@ -182,24 +182,25 @@ def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) 
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
-    keep_records(_but_deleted(rows, deleted), HOLDINGS, _copy, ("agency", "barcode"), staged.add, mistakes)
+    keep_records(_but_deleted(rows, deleted), (*HOLDINGS, DELETED), _copy, ("agency", "barcode"), staged.add, mistakes)
     if mistakes and not skip:
         raise BadFile(mistakes)
     return HoldingsFile(columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
 
 
 def _copy(row: dict[str, Any]) -> Holding:
+    del row[DELETED.name]
     return Holding(**{**row, "material": row["material"] or "book"})
 
 
 def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator[Row]:
-    """Yield the rows of copies that exist, without the column; the keys of the others go into `deleted`."""
+    """Yield the rows of copies that exist; the keys of the others go into `deleted`."""
     for where, row in rows:
         word = row.get(DELETED.name, "")
         if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # else it is a row with a mistake
             deleted.add((row.get("agency", ""), row.get("barcode", "")))
         else:
-            yield where, {name: value for name, value in row.items() if name != DELETED.name} if word else row
+            yield where, row
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:

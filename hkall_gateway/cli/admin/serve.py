@@ -115,8 +115,17 @@ def check_config(config: Path) -> None:
         echo(f"note: {fault}")
 
 
+_PID: Final = click.IntRange(1, 2**31 - 1)
+
+
 @click.command("reload")
-@click.option("--pid", type=int, envvar="MAINPID", required=True, help="The gateway's process; systemd sets MAINPID.")
+@click.option(
+    "--pid",
+    type=click.IntRange(1, 2**31 - 1),
+    envvar="MAINPID",
+    required=True,
+    help="The gateway's process; systemd sets MAINPID.",
+)
 @config_option
 def reload_gateway(config: Path, pid: int) -> None:
     """Check the configuration, let the gateway that runs read it again, and say what it took.
