@@ -105,8 +105,9 @@ def the_reactor() -> Any:
     return found
 
 
-def _limit(services: gateway.EndpointConfig) -> ConnectionLimit:
-    return ConnectionLimit(services.max_connections, services.max_connections_per_address, services.max_unproven_per_address)
+def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> ConnectionLimit:
+    most = services.max_connections, services.max_connections_per_address, services.max_unproven_per_address
+    return ConnectionLimit(*most, queues=queues)
 
 
 def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
@@ -298,7 +299,7 @@ class Daemon:
     def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
         """Returns each terminal port with the factory of its connections; all ports share one limit."""
         services = self.config.sip2
-        limit, refusals = _limit(services), self._refusals("sip2")
+        limit, refusals = _limit(services, queues=True), self._refusals("sip2")
 
         def port(listener: Listener) -> TerminalFactory:
             waits = float(services.idle_timeout_s), float(services.login_timeout_s)

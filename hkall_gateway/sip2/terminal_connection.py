@@ -33,6 +33,8 @@ MOST_WAITING: Final = 64
 """Messages of one terminal that may wait; at this limit reading from its socket pauses."""
 MOST_BEFORE_LOGIN: Final = 16
 """Messages that may wait on a connection that is not logged in; one with more is closed as a flood."""
+MOST_EARLY: Final = 4096
+"""Bytes that a queued connection may send, such as those that come in one packet with a PROXY header."""
 AT_ONCE: Final = 16
 """Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
 IN_TIME: Final = 0.8
@@ -95,6 +97,7 @@ class TerminalConnection(TwistedProtocol):
         self._counted: dict[str, int] = {}
         self._serving = self._paused = self._choked = self._closing = False
         self._seat: ConnectionSlot | None = None
+        self._early = bytearray()
         self._peer = self._why = ""
         self._timer: ScheduledCall | None = None
 
@@ -116,8 +119,14 @@ class TerminalConnection(TwistedProtocol):
         self._let_in()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        if not self._closing:
+        if self._closing or not data:
+            return
+        if self._seat is None or not self._seat.queued:
             self._take(data)
+            return
+        self._early += data
+        if len(self._early) > MOST_EARLY:
+            self.hang("flood", at_once=True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._closing = True
@@ -185,6 +194,20 @@ class TerminalConnection(TwistedProtocol):
             self._turn_away(why)
             return
         self._port.count()
+        if self._seat is not None and self._seat.queued:
+            self._socket.pauseProducing()
+            self._wait_for(self._port.login_s)
+        else:
+            self._begin()
+
+    def _admit(self) -> None:
+        """Begin with a connection that waited for its turn, and with the bytes that came meanwhile."""
+        if not self._closing:
+            self._socket.resumeProducing()
+            self._begin()
+            self.dataReceived(bytes(self._early))
+
+    def _begin(self) -> None:
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
         opens = self._port.services().upstream
@@ -205,7 +228,7 @@ class TerminalConnection(TwistedProtocol):
             return "draining"
         if not self._port.services().admits(self._peer):
             return "address"
-        self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"))
+        self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"), self._admit)
         return "" if self._seat else "full"
 
     def _prove(self) -> bool:

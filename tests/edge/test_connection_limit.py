@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +76,21 @@ def test_leaving_twice_counts_once() -> None:
     first.leave()
     first.leave()
     assert (limit.inside, first.prove("counter-1", 9)) == (1, False)
+
+
+def test_a_queued_connection_is_admitted_when_one_of_its_address_leaves_or_proves_itself() -> None:
+    limit, admitted = ConnectionLimit(total=9, per_address=9, unproven=1, queues=True), list[int]()
+    slots = [limit.enter("10.0.0.1", nothing, partial(admitted.append, number)) for number in range(4)]
+    first, second, third, _fourth = (slot for slot in slots if slot is not None)
+    assert [slot.queued for slot in (first, second, third)] == [False, True, True]
+    third.leave()  # gave up
+    first.prove("counter-1", 9)
+    assert admitted == [1]
+    second.leave()
+    assert (admitted, limit.inside) == ([1, 3], 2)
+    other = limit.enter("10.0.0.2", nothing)
+    assert other is not None
+    assert not other.queued
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=60))

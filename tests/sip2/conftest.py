@@ -277,7 +277,7 @@ class Port:
     def __post_init__(self) -> None:
         slow: Any = self.desk
         services = replace(self.services, desk=slow) if self.slow else self.services
-        self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven)
+        self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven, queues=True)
         refused = refusals("sip2", services.metrics)
         self.terminals = TerminalFactory(lambda: services, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
         balancers = self.listener.proxy_from

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address, UNIXAddress
 
 from hkall_gateway.sip2.server import DRAIN_S
-from hkall_gateway.sip2.terminal_connection import CLOSE_S, MOST_BEFORE_LOGIN
+from hkall_gateway.sip2.terminal_connection import CLOSE_S, MOST_BEFORE_LOGIN, MOST_EARLY
 from tests.metrics import value
 
 if TYPE_CHECKING:
@@ -160,13 +160,28 @@ def test_the_counters_of_the_process_follow_every_message(port: Port) -> None:
 # ---- strangers, and those who do not take their answers
 
 
-def test_strangers_of_one_address_are_few_and_terminals_are_not(port: Port) -> None:
+def test_strangers_of_one_address_are_heard_in_turn_and_terminals_at_once(port: Port) -> None:
+    """As when all terminals behind one tunnel connect again together."""
     small = replace(port, unproven=2)
     for _ in range(5):
         small.call()  # logged in
-    first, second, third = (small.call(log_in=False) for _ in range(3))
-    assert (first.hung_up, second.hung_up, third.hung_up) == (False, False, True)
-    assert value(port.services.metrics, "connections_refused_total", "sip2", "full") == 1
+    first, second, third, fourth = (small.call(log_in=False) for _ in range(4))
+    assert [caller.socket.producerState for caller in (first, second, third)] == ["producing", "producing", "paused"]
+    assert (third.hears(LOGIN), fourth.hears(LOGIN)) == (b"", b"")
+    assert first.hears(LOGIN) == b"941\r"
+    assert (third.hears(), third.hears(END)) == (b"941\r", ENDED)
+    second.goes()
+    assert fourth.hears() == b"941\r"
+    assert not any(caller.hung_up for caller in (first, third, fourth))
+
+
+def test_a_connection_that_waits_for_its_turn_is_closed_like_any_stranger(port: Port) -> None:
+    small = replace(port, unproven=1)
+    silent, waiting, flooding = (small.call(log_in=False) for _ in range(3))
+    flooding.hears(b"x" * (MOST_EARLY + 1))
+    assert (flooding.hung_up, waiting.hung_up) == (True, False)
+    small.clock.advance(60)
+    assert (silent.hung_up, waiting.hung_up) == (True, True)
 
 
 def test_the_oldest_stranger_gives_way_to_a_terminal_that_comes_when_all_is_taken(port: Port) -> None:
