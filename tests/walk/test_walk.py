@@ -249,7 +249,7 @@ def test_an_upgrade_while_a_book_is_lent_loses_nothing(walk: Walk) -> None:
 
 
 def purge(walk: Walk) -> None:
-    walk.type(f"apt-get purge --yes {UNIT}")
+    walk.type(f"cd / && apt-get purge --yes {UNIT}")
     left = walk.type("ls -d /var/lib/hkall /var/log/hkall /usr/lib/hkall-gateway /usr/bin/hkall-gateway 2>/dev/null || true")
     assert left == ""
     assert "loaded" not in walk.type("systemctl list-units --all --plain --no-legend 'hkall-gateway*'")
