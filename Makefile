@@ -73,8 +73,8 @@ test-long: .venv/.test
 test-postgres: .venv/.test
 	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)
 
-# The Debian package on booted machines of Debian, and the image, as root. Debian's packages for it: buildah lintian mmdebstrap netavark
-# systemd-container
+# The Debian package on booted machines of Debian, and the image, as root. Debian's packages for it: aardvark-dns buildah docker-compose
+# lintian mmdebstrap netavark nftables podman runc systemd-container
 test-packages: .venv/.test
 	$(BIN)/pytest tests/packages -m chroot -p no:randomly
 

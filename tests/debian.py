@@ -71,7 +71,7 @@ def base_system(suite: str, name: str, *packages: str) -> Path:
 @contextmanager
 def system(archive: Path) -> Iterator[Path]:
     """The folder with the files of a base system, and this machine's way to the package archives; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=f"{archive.stem}-", dir="/var/tmp") as folder, _memory(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix=f"{archive.stem}-", dir="/var/tmp") as folder, in_memory(Path(folder)):
         root = Path(folder) / "root"
         root.mkdir()
         subprocess.run(["tar", "-C", root, "-xf", archive], check=True)
@@ -82,9 +82,9 @@ def system(archive: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _memory(folder: Path) -> Iterator[None]:
+def in_memory(folder: Path) -> Iterator[None]:
     """A file system in memory: a disk takes minutes to delete the many files of a system."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8g,mode=755", "tmpfs", folder], check=True)
     try:
         yield
     finally:
