@@ -118,3 +118,10 @@ def test_an_unknown_question_is_no_page(site: Site) -> None:
 def test_the_tables_fit_each_other() -> None:
     assert {name for one in QUESTIONS for name in one.fields} == set(FIELDS)
     assert all(set(one.needed) <= set(one.fields) for one in QUESTIONS)
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31", "0001-01-01T00:00+14:00", "9999-12-31T23:59:59-12:00"])
+@pytest.mark.parametrize(("question", "more"), [("renew", {}), ("fine", {}), ("borrow", {"patron": "UG1"})])
+def test_an_instant_beyond_the_calendar_is_no_date(site: Site, at: str, question: str, more: dict[str, str]) -> None:
+    lent(site)
+    assert send(site.staff("clerk"), question=question, item="C1", at=at, **more).status_code == 422

@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from hkall_gateway.store import fines
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.web.staff.patrons import _cents as cents_of
 from tests.web.conftest import Browser, Site
 from tests.web.test_closures import on_loan
 from tests.web.test_unsent import BY, requested
@@ -291,3 +292,24 @@ def test_an_erasure_needs_a_reason_and_a_place_for_its_mark(site: Site, tmp_path
     assert answer.status_code == 409
     assert "erased_file" in answer.text
     assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "cents"),
+    [
+        ("12.50", 1250),
+        ("HK$1,200.5", 120_050),
+        ("100000", 10_000_000),
+        ("100000.01", None),
+        ("12.505", None),
+        ("0", None),
+        ("-1", None),
+        ("NaN", None),
+        ("sNaN", None),
+        ("Infinity", None),
+        ("1e999999999", None),
+        ("1e-999999999", None),
+    ],
+)
+def test_an_amount_is_dollars_and_whole_cents_within_bounds(text: str, cents: int | None) -> None:
+    assert cents_of(text) == cents
