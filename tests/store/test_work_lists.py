@@ -308,7 +308,8 @@ def asked(engine: Engine, store: Immediate, work: Callable[..., Any], *args: Any
     event.listen(engine, "before_cursor_execute", listen)
     store.now(work, *args)
     event.remove(engine, "before_cursor_execute", listen)
-    return [one for one in seen if one[0].lstrip().startswith(("SELECT", "WITH"))]
+    queries = (one for one in seen if one[0].lstrip().startswith(("SELECT", "WITH")))
+    return [one for one in queries if "pg_current_xact_id" not in one[0]]
 
 
 def full_scans(plan: str) -> list[str]:
