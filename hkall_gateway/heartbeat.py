@@ -199,13 +199,18 @@ def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> b
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
+def after_step_back(unit: Unit, now: datetime) -> None:
+    """Make due what waits for a time that the clock showed before it was set back."""
+    unit.outbox.bring_forward(now)
+    unit.circuits.bring_forward(now)
+
+
 def _beat(
     unit: Unit, me: Instance, now: datetime, report: Callable[[Unit], None], back: bool, silent: Collection[str] | None
 ) -> tuple[int, tuple[Instance, ...]]:
-    """Write a heartbeat. `back`: the clock was set back, and what waits for a time that it showed before is due now."""
+    """Write a heartbeat. `back`: the clock was set back."""
     instances.here(unit, me)
     report(unit)
     if back:
-        unit.outbox.bring_forward(now)
-        unit.circuits.bring_forward(now)
+        after_step_back(unit, now)
     return instances.hand_on(unit, now, silent), instances.everyone(unit)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 import structlog
@@ -14,6 +15,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.lab.consortium.actors import SimulatedCopy
 from hkall_gateway.lab.consortium.final_checks import AT_THE_END
+from hkall_gateway.lab.consortium.machine_faults import TwoWayStore
 from hkall_gateway.lab.consortium.simulate import PreparedSimulation, be_quiet
 from hkall_gateway.lab.consortium.step_checks import EACH_STEP
 from hkall_gateway.lab.scenario.world import LETTER_KEY, ReceivedLetter, World
@@ -22,6 +24,7 @@ from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
+from hkall_gateway.store.engine.job import Job
 from hkall_gateway.store.tables import NOTICES
 from hkall_gateway.store.unit import Unit
 
@@ -192,12 +195,31 @@ def a_letter_is_lost(story: PreparedSimulation) -> None:
 
 
 # fmt: off
+def an_old_check_in_waits(story: PreparedSimulation) -> None:
+    """It waits at a gateway that is cut off; the terminal repeats it at the other one, where the book is lent."""
+    wish, book = shipped(story)
+    store = cast(TwoWayStore, story.consortium.worlds[HKU].store)
+    store.waits = lambda: True
+    step(story, lambda: story.people.check_in(HKU, book))
+    store.waits = lambda: False
+    step(story, lambda: story.people.check_in(HKU, book))
+    step(story, lambda: story.people.check_out(HKU, wish.patron, book))
+
+
+def an_old_check_in_runs(story: PreparedSimulation) -> None:
+    """As a gateway would do that checks no deadline."""
+    an_old_check_in_waits(story)
+    with patch.object(Job, "begin", return_value=True):
+        step(story, lambda: story.consortium.let_go(HKU))
+
+
 DEFECTS: tuple[tuple[str, Callable[[PreparedSimulation], None], str], ...] = (
     ("a book is in one place",            it_stands_on_the_lenders_shelf,            "says RECEIVED of"),
     ("a book is in one place",            two_libraries_say_that_they_have_it,       "both say that they have"),
     ("one lender ships a request",       two_lenders_ship,                          "and so does"),
     ("a lender is given up with reason", the_next_is_asked_without_a_reason,        "went on from"),
     ("a loan has its whole period",       a_loan_ends_with_the_owners_date,          "is lent for 15 days"),
+    ("no step after its refusal",         an_old_check_in_runs,                      "took RETURN after its caller"),
     ("quotas hold",                       one_book_too_many,                         "has 40 books"),
     ("each letter once",                  a_letter_comes_again,                      "came 2 times"),
     ("each letter once",                  there_are_two_letters_for_one_arrival,     "2 different letters letter_pickup"),
@@ -221,6 +243,13 @@ def test_a_planted_defect_is_noticed(
     else:
         found = story.watcher.broken
     assert any(words in line for line in found), found
+
+
+def test_a_command_that_waited_until_its_caller_was_told_to_try_again_has_no_effect(story: PreparedSimulation) -> None:
+    an_old_check_in_waits(story)
+    step(story, lambda: story.consortium.let_go(HKU))
+    assert story.consortium.worlds[HKU].request("R1").position is P.ON_LOAN
+    assert story.watcher.broken == []
 
 
 def test_every_truth_has_a_defect() -> None:

@@ -20,6 +20,7 @@ from hkall_gateway.lab.consortium.document_faults import LossyChannel
 from hkall_gateway.lab.consortium.simulate import Setting, be_quiet, simulate, simulate_all
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.store.engine.job import Job
 from tests.company import COMMAND
 
 SEEDS = int(os.environ.get("HKALL_SEEDS", "0"))
@@ -33,7 +34,7 @@ def _quiet() -> Iterator[None]:
     structlog.configure(**before)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_nothing_is_lost_although_lines_lose_and_gateways_die(seed: int) -> None:
     report = simulate(Setting(libraries=3, days=3, seed=seed, loss=0.2, crash=True))
     assert report.broken == ()
@@ -76,6 +77,24 @@ def test_the_simulation_notices_a_message_that_was_lost_for_good() -> None:
     report = simulate(Setting(libraries=2, days=2, seed=1, loss=0, crash=False), channel=Deaf)
     assert report.faults["swallowed"] > 0
     assert any("is still" in line for line in report.broken)
+
+
+def test_the_simulation_notices_a_command_that_runs_after_its_caller_was_told_to_try_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the check of the deadline, commands that waited at a gateway cut off from its database run once it is back."""
+    setting = Setting(libraries=3, days=4, seed=2, loss=0.05, crash=False)
+    report = simulate(setting)
+    assert (report.broken, report.faults["late_command"] > 5) == ((), True)
+    monkeypatch.setattr(Job, "begin", lambda _job, _there_s: True)
+    broken = simulate(setting).broken
+    assert any("after its caller was told to try again" in line for line in broken)
+
+
+def test_clocks_are_set_disks_refuse_and_gateways_are_cut_off_and_nothing_is_lost() -> None:
+    report = simulate(Setting(libraries=3, days=6, seed=3, loss=0.1, crash=True))
+    assert report.broken == ()
+    assert {"clock_step", "cut_off_from_database", "disk_error", "late_command"} <= report.faults.keys()
 
 
 @pytest.mark.skipif(not SEEDS, reason="HKALL_SEEDS is not set: only the short stories were played")

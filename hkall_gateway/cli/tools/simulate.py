@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--loss", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of documents that are lost or damaged."
 )
-@click.option("--crash", is_flag=True, help="Kill gateways at random commits.")
+@click.option("--crash", is_flag=True, help="Kill gateways at random commits, and let disks refuse some.")
 @click.option("--requests", type=click.IntRange(1), default=5, show_default=True, help="Requests for each library and day.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
 @click.option("--database", default="", metavar="URL", help="Use schemas of this PostgreSQL database instead of memory.")

@@ -13,6 +13,7 @@ from hkall_gateway.lab.consortium.gateways import Consortium
 from hkall_gateway.lab.consortium.patron_behaviour import BEHAVIOURS
 from hkall_gateway.lab.consortium.staff import FUMBLED, Staff
 from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
 from hkall_gateway.store.engine.immediate import finished
@@ -21,6 +22,10 @@ from hkall_gateway.store.unit import Unit
 P = Position
 OUTAGES: Final = 0.06
 """The chance that a library loses its network on a given day, for hours or days."""
+ISOLATIONS, CLOCK_STEPS = 0.15, 0.1
+"""The chances that one of a library's gateways loses its database on a given day, and that a clock is set wrong."""
+ROUNDS_AT: Final = (0, 1, 5)
+"""Hours of the day at which the rounds are looked for: a clock may be wrong at midnight."""
 REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
 """Chances that a request is cancelled, has a last day, or is not collected, and that a reader keeps the book too long."""
 READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
@@ -45,6 +50,10 @@ class People(Staff):
             self._night(agency, day)
             if self.all.trouble.loss and self.happens(OUTAGES):
                 self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._dig(agency))  # type: ignore[misc]
+            if self.all.trouble.loss and self.happens(ISOLATIONS):
+                self._at(day, self.draw.uniform(8, 20), lambda agency=agency: self._isolate(agency))  # type: ignore[misc]
+            if self.all.trouble.loss and self.happens(CLOCK_STEPS):
+                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_clock(agency))  # type: ignore[misc]
             for hour in (10, 15):
                 self._at(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now
             self._at(day, 17, lambda agency=agency: self._behave(agency))  # type: ignore[misc]
@@ -55,12 +64,21 @@ class People(Staff):
         self.all.at(day + timedelta(hours=hour), what)
 
     def _night(self, agency: str, day: datetime) -> None:
-        self._at(day, 0, lambda: self.again(lambda: self._rounds(agency)))
+        for hour in ROUNDS_AT:
+            self._at(day, hour, lambda: self.again(lambda: self._rounds(agency)))
         self._at(day, 13, lambda: self._silence(agency))
         self._at(day, 3, lambda: self._refresh(agency))
 
     def _dig(self, agency: str) -> None:
         self.all.cut_off(agency, timedelta(hours=self.draw.uniform(1, 150)))
+
+    def _isolate(self, agency: str) -> None:
+        self.all.isolate(agency, timedelta(hours=self.draw.uniform(0.1, 8)))
+
+    def _set_clock(self, agency: str) -> None:
+        """Sets a gateway's clock wrong for some hours."""
+        self.all.set_clock(agency, timedelta(minutes=self.draw.choice((-50, -5, 5, 50))))
+        self.all.after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
 
     def _silence(self, agency: str) -> None:
         self.all.do(agency, lambda world: world.round("silence"))
@@ -113,7 +131,7 @@ class People(Staff):
         reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
         if reply is not None and reply.service == "RequestItemResponse" and not reply.has("Problem"):
             self.placed += 1
-        return reply is not None
+        return reply is not None and reply.text("Problem/ProblemType") != TRY_LATER
 
     def waits(self, agency: str, request: Request) -> None:
         """Schedules the reader's visit in the next days, or none."""

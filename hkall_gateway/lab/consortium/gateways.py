@@ -9,22 +9,28 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import count
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import func, select
 
+from hkall_gateway.heartbeat import after_step_back
 from hkall_gateway.lab.consortium.document_faults import Later, LossyChannel
+from hkall_gateway.lab.consortium.machine_faults import CUT_OFF, DISK_ERRORS, LATE, TwoWayStore, disk_error
+from hkall_gateway.lab.consortium.machine_faults import LATEST_S as LATEST_COMMAND_S
 from hkall_gateway.lab.consortium.network_faults import FaultSource
 from hkall_gateway.lab.databases import DatabaseFactory, Memory
 from hkall_gateway.lab.scenario.world import Died, World
 from hkall_gateway.lab.scenario.world_file import Start, secret_of
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import CircuitSettings
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.group import no_hook
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
@@ -37,6 +43,7 @@ XML: Final = 'application/xml; charset="utf-8"'
 COMMITS_OF_A_LIFE: Final = 150
 LONGEST_DOWN_S: Final = 3600
 PROBE_S: Final = 3600
+SOON: Final = timedelta(minutes=1)
 
 
 ChannelMaker = Callable[[Post, FaultSource, Later], LossyChannel]
@@ -44,10 +51,11 @@ ChannelMaker = Callable[[Post, FaultSource, Later], LossyChannel]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One journal entry of a commit at one library."""
+    """One journal entry of a commit at one library. `refused`: its command had been answered "try again" before."""
 
     agency: str
     move: JournalEntry
+    refused: bool = False
 
 
 def _nobody(_moved: Sequence[Moved]) -> None:
@@ -83,7 +91,11 @@ class Consortium:
         self._down_until: dict[str, datetime] = {}
         self._cut_until: dict[str, datetime] = {}
         self._alarm: dict[str, datetime] = {}
+        self._isolated_until: dict[str, datetime] = {}
+        self._ahead: dict[str, timedelta] = {}
+        self._unsure: set[str] = set()
         self.deaths: Counter[str] = Counter()
+        self.disk_errors: Counter[str] = Counter()
         self.trouble = FaultSource(loss, draw)
         self.channel = channel(self._reach, self.trouble, self._arrive_later)
         self.worlds = {start.agency: self._world(start) for start in starts}
@@ -108,9 +120,54 @@ class Consortium:
             secret=secret,
             listen=listen,
             circuit_settings=CircuitSettings(probe_s=PROBE_S),
+            make_store=partial(self._store, start.agency),
         )
+        world.on_commit = lambda: self._commit(world)
         self._live_on(world)
         return world
+
+    # ---- faults of machines
+
+    def isolate(self, agency: str, how_long: timedelta) -> None:
+        """Cuts one of a library's two gateways off from their database: half of the commands wait there."""
+        self.trouble.met["cut_off_from_database"] += 1
+        self._isolated_until[agency] = self.now + how_long
+
+    def set_clock(self, agency: str, ahead: timedelta) -> None:
+        """Sets the clock of a library's gateway ahead of the true time, or back; without a difference it is right again."""
+        back = ahead < self._ahead.get(agency, timedelta())
+        self.trouble.met["clock_step"] += 1
+        self._ahead[agency] = ahead
+        self._set_clock(self.now)
+        if back:
+            self.do(agency, lambda world: world.store.now(after_step_back, world.now))
+        self._stirred.add(agency)
+
+    def _store(self, agency: str, *parts: Any) -> TwoWayStore:
+        store = TwoWayStore(*parts)
+        store.waits = lambda: self._waits(agency)
+        return store
+
+    def _waits(self, agency: str) -> bool:
+        """Draws whether a command waits at the gateway that is paused or cut off, until some time later."""
+        isolated = self._isolated_until.get(agency, self.now) > self.now
+        if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
+            return False
+        self.trouble.met["late_command"] += 1
+        self.after(timedelta(seconds=self.draw.uniform(10, LATEST_COMMAND_S)), lambda: self.let_go(agency))
+        return True
+
+    def let_go(self, agency: str) -> None:
+        """Lets the commands run that waited. All were answered "try again"."""
+        known = len(self._moved)
+        self.do(agency, _let_go)
+        self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
+
+    def _commit(self, world: World) -> None:
+        if self._crash and self.draw.random() < DISK_ERRORS:
+            self.trouble.met["disk_error"] += 1
+            self.disk_errors[world.start.agency] += 1
+            raise disk_error(world.engine)
 
     # ---- time
 
@@ -141,13 +198,16 @@ class Consortium:
         """Ends all faults: from now on no message is lost and no gateway dies."""
         self.trouble.loss, self._crash = 0.0, False
         self._cut_until.clear()
+        self._isolated_until.clear()
+        for agency in [agency for agency, ahead in self._ahead.items() if ahead]:
+            self.set_clock(agency, timedelta())
         for world in self.worlds.values():
             world.crash(0)
 
     def _set_clock(self, now: datetime) -> None:
         self.now = now
-        for world in self.worlds.values():
-            world.now = now
+        for agency, world in self.worlds.items():
+            world.now = now + self._ahead.get(agency, timedelta())
 
     # ---- crashes and restarts
 
@@ -156,7 +216,7 @@ class Consortium:
         return self._down_until.get(agency, self.now) <= self.now
 
     def do(self, agency: str, what: Callable[[World], T]) -> T | None:
-        """Performs an action at a gateway; None if the gateway is down or dies during it, so that the caller must try again."""
+        """Performs an action at a gateway; None if it is down or dies, or its disk refuses: the caller must try again."""
         if not self.up(agency):
             return None
         try:
@@ -164,12 +224,18 @@ class Consortium:
         except Died:
             self._die(agency)
             return None
+        except Unavailable:
+            self._unsure.add(agency)
+            self.after(SOON, lambda: self._stirred.add(agency))
+            return None
 
     def _die(self, agency: str) -> None:
         """Restarts a gateway that died: at once, or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
+        world.on_commit = no_hook
         world.restart()
+        world.on_commit = lambda: self._commit(world)
         self._live_on(world)
         if self.draw.random() * 2 > 1:
             self._down_until[agency] = self.now + timedelta(seconds=self.draw.randrange(60, LONGEST_DOWN_S))
@@ -206,9 +272,15 @@ class Consortium:
         while self._stirred:
             agency = min(self._stirred)
             self._stirred.discard(agency)
-            due = self.do(agency, World.pump)
+            due = self.do(agency, self._pump)
             if due is not None:
-                self._set_alarm(agency, due)
+                self._set_alarm(agency, due - self._ahead.get(agency, timedelta()))
+
+    def _pump(self, world: World) -> datetime | None:
+        if world.start.agency in self._unsure:
+            world.release()
+            self._unsure.discard(world.start.agency)
+        return world.pump()
 
     def _set_alarm(self, agency: str, due: datetime) -> None:
         if self.now < self._alarm.get(agency, self.now) <= due:
@@ -241,6 +313,10 @@ class Consortium:
         for world in self.worlds.values():
             world.close()
         self._ground.close()
+
+
+def _let_go(world: World) -> None:
+    cast(TwoWayStore, world.store).let_go()
 
 
 def _events(unit: Unit) -> dict[str, int]:

@@ -49,7 +49,7 @@ class Invariants:
             same = [n for n in read if n.startswith(f"{request}.") and n.endswith(kind)]
             if kind in ONCE and len(same) > 1:
                 self._broke(agency, f"{request}: {len(same)} different letters {kind}")
-            if read[number] > 1 + self.look.all.deaths[agency]:
+            if read[number] > 1 + self.look.all.deaths[agency] + self.look.all.disk_errors[agency]:
                 self._broke(agency, f"{number} came {read[number]} times")
 
     def _number(self, agency: str, message_id: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.consortium.actors import SOON, STAFF, Actors, SimulatedCopy
 from hkall_gateway.lab.consortium.gateways import Consortium
@@ -20,9 +21,11 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.quarantine import QuarantinedDocument
+from hkall_gateway.store.requests_by_partner_id import STRAY
 
 P = Position
 PATIENT_DAYS: Final = 6
+STRAYS_WAIT: Final = timedelta(days=20)
 REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
 NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
 """Chances that a paged copy is not sent, that its pull slip is lost for days, that it is found unfit after it was lent, and
@@ -82,6 +85,8 @@ class Staff(Actors):
             return
         for request in self.listed(agency, P.PAGED):
             self._pull(agency, request)
+        for request in self.listed(agency, P.IN_TRANSIT):
+            self._give_up(agency, request)
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._look_at(agency, book)
         for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
@@ -99,6 +104,12 @@ class Staff(Actors):
             self.all.do(agency, lambda world: finished(heard_again(world.services, *again)))
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
         self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
+
+    def _give_up(self, agency: str, request: Request) -> None:
+        """Ends by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
+        if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
+            command = StaffCommand(STAFF, request.id, reason="it never came", position=P.CANCELLED)
+            self.all.do(agency, lambda world: finished(world.desk.staff.act("force", command)))
 
     def _pull(self, agency: str, request: Request) -> None:
         assert request.item is not None

@@ -11,7 +11,7 @@ from hkall_gateway.lab.consortium.gateways import Moved
 from hkall_gateway.lab.consortium.observations import Observations
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.dates.calendar import after, civil
-from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import quota_positions
 from hkall_gateway.rules.stored_words import CandidateOutcome
@@ -116,6 +116,12 @@ def _total(borrower: Borrower) -> int:
     return borrower.total_quota if borrower.total_quota is not None else 1_000_000
 
 
+def after_refusal(_look: Observations, moved: Moved) -> Iterator[str]:
+    """No command that was answered "try again" has an effect afterwards."""
+    if moved.refused:
+        yield f"{moved.move.request} took {moved.move.event} after its caller was told to try again"
+
+
 # fmt: off
 IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "CHECK_OUT", "RETURN", "RETURN_UNUSED",
                             "UNDO_CHECK_OUT", "UNDO_RETURN"})
@@ -124,11 +130,15 @@ IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "
 DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
 """Events at which our own rules set a reader's due date."""
 
+ANY_STEP: Final = frozenset({event.name for event in Event} | {"OPEN"})
+"""Every event of the journal that changes a request."""
+
 EACH_STEP: Final[tuple[Invariant, ...]] = (
     Invariant("a book is in one place",            IN_HAND,                                                in_one_place),
     Invariant("one lender ships a request",        frozenset({"LEND"}),                                    one_lender_ships),
     Invariant("a lender is given up with reason",  frozenset({"ASK_NEXT"}),                                went_on_with_reason),
     Invariant("a loan has its whole period",       DATED,                                                  whole_period),
+    Invariant("no step after its refusal",         ANY_STEP,                                               after_refusal),
     Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),   quota_holds),
 )
 # fmt: on

@@ -11,6 +11,7 @@ from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.scenario.world_file import Start, secret_of
 from hkall_gateway.ncip.handlers import respond
@@ -36,6 +37,7 @@ class Documents:
         post: Post,
         now: Callable[[], datetime],
         secret: Callable[[str], str] = secret_of,
+        timeout: Timeout | None = None,
     ) -> None:
         self._store = store
         self.services = NcipServices(
@@ -46,6 +48,7 @@ class Documents:
             dialects={partner.agency: partner.dialect for partner in start.partners},
             metrics=Metrics(),
             now=now,
+            timeout=timeout,
             places={code: code for code in start.pickup_locations},
             name_order="surname_first",
         )

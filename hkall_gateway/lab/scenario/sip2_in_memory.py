@@ -10,6 +10,7 @@ from typing import Final
 
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.scenario.world_file import Start, WorldTerminal
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -82,6 +83,7 @@ class InMemoryTerminals:
         now: Callable[[], datetime],
         upstream: Callable[[], UpstreamInterface] | None = None,
         known: LastKnown | None = None,
+        timeout: Timeout | None = None,
     ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, InMemoryTerminal] = {}
@@ -95,6 +97,7 @@ class InMemoryTerminals:
             metrics=Metrics(),
             now=now,
             upstream=upstream,
+            timeout=timeout,
             institution=start.ils.institution,
             known=known,
             undoes_checkouts=start.ils.more.get("unanswered_checkout") == "undo",

@@ -41,6 +41,7 @@ from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
+from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.lab.databases import DatabaseFactory, Memory
 from hkall_gateway.lab.ils import DirectConnection, SimulatedIls
 from hkall_gateway.lab.ils_ncip import URL, IlsResponder
@@ -62,6 +63,7 @@ from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 from hkall_gateway.sip2.upstream.last_known import LastKnown
+from hkall_gateway.store.engine.group import no_hook
 from hkall_gateway.store.engine.immediate import Immediate, finished
 from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
@@ -69,6 +71,8 @@ from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 
 INSTANCE: Final = "lab"
+ANSWER_S: Final = 8.0
+"""Seconds within which a message is answered; the clock of its deadline stands still here."""
 BOUNCES: Final = "@bounces.test"
 """The mail server refuses every address of this domain as unknown."""
 LETTER_KEY: Final = Sensitive("lab")
@@ -116,12 +120,15 @@ class World:
         secret: Callable[[str], str] = secret_of,
         listen: Callable[[Sequence[JournalEntry]], None] = _nobody,
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
+        make_store: Callable[..., Immediate] = Immediate,
     ) -> None:
+        self._make_store = make_store
         self.start, self.secret, self._listen, self._circuit_settings = start, secret, listen, circuit_settings
         self.now = start.time
         self.letters: deque[ReceivedLetter] = deque()
         self.mail_away = False
         self.replies: list[bytes] = []
+        self.on_commit: Callable[[], None] = no_hook
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
         self.post = post or self.peers.post
         self.ils = SimulatedIls(
@@ -131,12 +138,12 @@ class World:
             {one.barcode: replace(one) for one in start.books},
         )
         self._alone = engine is None
-        self._engine = engine or World.ground.fresh()
+        self.engine = engine or World.ground.fresh()
         self._numbers = count(_highest(start.requests) + 1)
         self._commits_left = 0
         if not self._alone:
-            create_all(self._engine)
-        with self._engine.connect() as connection:
+            create_all(self.engine)
+        with self.engine.connect() as connection:
             load(connection, start)
         self._boot()
         self.store.now(begin, start)
@@ -216,7 +223,7 @@ class World:
         """Releases the database; one that was made for this world is gone then."""
         self.store.close()
         if self._alone:
-            self._engine.dispose()
+            self.engine.dispose()
 
     def round(self, name: str) -> int:
         """Runs one round now, due or not; returns its count. KeyError for an unknown name."""
@@ -242,16 +249,17 @@ class World:
     # ---- private
 
     def _boot(self) -> None:
-        self.store = Immediate(self._engine, self._unit, self._before_commit)
+        self.store = self._make_store(self.engine, self._unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         told = self.start.ils
         known = LastKnown(lambda: told.keep_s if told.fallback == "allow" else 0)
         terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
         self.desk = Desk(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
         relay = CircuitBreaker("relay", lambda: self.now)
-        upstream = self._upstream(relay)
-        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, upstream, known if told.is_living else None)
-        self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
+        upstream, timeout = self._upstream(relay), Timeout(Clock(), ANSWER_S)
+        last = known if told.is_living else None
+        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, upstream, last, timeout)
+        self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret, timeout)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
         carriers: dict[OutboxKind, Carrier] = {
@@ -285,7 +293,12 @@ class World:
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.library.silent, self._listen)
 
+    def release(self) -> None:
+        """Release the rows that the courier had claimed when the database refused to record their results."""
+        self.store.now(_release, self.now)
+
     def _before_commit(self) -> None:
+        self.on_commit()
         if self._commits_left:
             self._commits_left -= 1
             if not self._commits_left:

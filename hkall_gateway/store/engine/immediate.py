@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Now(Generic[T]):
+class Now(Generic[T]):
     """An awaitable that has its value already."""
 
     value: T | None
@@ -54,13 +54,13 @@ class Immediate:
         repeatable: bool = False,  # noqa: ARG002
         short: bool = False,  # noqa: ARG002
         deadline: Deadline | None = None,
-    ) -> _Now[T]:
+    ) -> Now[T]:
         return self._at_once(self._run_group, work, args, locks, deadline)
 
-    def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
+    def read(self, work: Callable[..., T], *args: Any) -> Now[T]:
         return self._at_once(read_group, work, args, NO_LOCKS)
 
-    def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> _Now[T]:
+    def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> Now[T]:
         return self._at_once(read_group, work, args, LockSet(patron))
 
     def now(self, work: Callable[..., T], *args: Any) -> T:
@@ -83,9 +83,9 @@ class Immediate:
         args: tuple[Any, ...],
         locks: LockSet,
         deadline: Deadline | None = None,
-    ) -> _Now[T]:
-        kept: list[_Now[T]] = []
-        job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)), deadline=deadline)
+    ) -> Now[T]:
+        kept: list[Now[T]] = []
+        job = Job(work, args, locks, lambda result, error: kept.append(Now(result, error)), deadline=deadline)
         result = do_group(self._connection, self._make_unit, [job])
         while result.again or result.in_doubt:
             result = self._decided(result.in_doubt) if result.in_doubt else do_group(self._connection, self._make_unit, [job])
