@@ -198,15 +198,17 @@ def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
     if any(copy.agency == services().library().agency for copy in scanned.copies):
         notes = (gettext("It is our own, and no library waits for it: check it in at the library's own system."),)
         return Answer(LOOK, gettext("Not an HKALL book"), notes=notes)
-    if len({copy.agency for copy in scanned.copies}) == 1:
-        return _without_request(scanned.copies[0].agency)
     notes = (gettext("Scan it once more. If it stays unknown, put the book aside for a colleague."),)
     return Answer(NO, gettext("This barcode is unknown"), notes=notes)
 
 
-def _without_request(owner: str) -> Answer:
-    notes = (gettext("No request here has it, and none waits for it. Put it aside, and ask its library."),)
-    return Answer(NO, gettext("A book of %(library)s", library=library_name(owner)), notes=notes)
+def _belongs_elsewhere(scanned: CopyScanned, outcome: Refused) -> Answer:
+    """Return the answer for a partner's copy for which nobody waits: whose it is, and that it is sent there."""
+    if outcome.item is None or not outcome.item.agency:
+        return _refused(scanned, outcome)
+    owner = library_name(outcome.item.agency)
+    named = replace(outcome, detail={"owner": owner})
+    return Answer(NO, gettext("A book of %(library)s", library=owner), notes=(sentence(named),))
 
 
 def _ambiguous(scanned: CopyScanned, _outcome: Refused) -> Answer:
@@ -233,6 +235,7 @@ def _refused_card(scanned: CardScanned) -> Answer:
 _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = MappingProxyType(
     {
         Reason.UNKNOWN_ITEM: _unknown,
+        Reason.BELONGS_ELSEWHERE: _belongs_elsewhere,
         Reason.AMBIGUOUS_ITEM: _ambiguous,
         Reason.TRY_AGAIN: _away,
     }
