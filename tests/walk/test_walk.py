@@ -189,7 +189,7 @@ def former(text: str) -> str:
     text = re.sub(r', "ssl:[^"]*"', "", text).replace("https://localhost:8443", "http://127.0.0.1:8080")
     text = re.sub(r" --certificate \S+ --key \S+", "", text.replace("https://localhost:9101", "http://127.0.0.1:9101"))
     text = text.replace("localhost:6443 --tls --ca /etc/hkall/cert.pem", "127.0.0.1:6001")
-    return re.sub(r"^install .*/bin/command.sh (.*)$", r"cp /usr/local/src/command.sh \1", text, flags=re.MULTILINE)
+    return re.sub(r"^install .*/bin/command.sh (.*)$", r"install -m 755 /usr/local/src/command.sh \1", text, flags=re.MULTILINE)
 
 
 def lend_on_the_former_version(walk: Walk) -> list[dict[str, Any]]:
