@@ -18,10 +18,10 @@ import structlog
 from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.pause import pause
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, SETTLING
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
 from hkall_gateway.desk.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.edge.log_context import log_context
 from hkall_gateway.edge.trace_context import trace_id
@@ -96,7 +96,7 @@ class Courier:
     def __init__(
         self,
         store: Store,
-        desk: Desk,
+        circulation: Circulation,
         carriers: Mapping[OutboxKind, Carrier],
         schedule: Schedule,
         clock: Clock,
@@ -105,7 +105,7 @@ class Courier:
         terms: Callable[[str], ChannelTerms],
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
-        self._store, self._desk, self._carriers, self._schedule = store, desk, carriers, schedule
+        self._store, self._circulation, self._carriers, self._schedule = store, circulation, carriers, schedule
         self._clock, self._now, self._instance, self._terms, self._circuit_settings = (
             clock,
             now,
@@ -231,7 +231,8 @@ class Courier:
         """
         while True:
             try:
-                return await self._desk.partners.delivered(row, answer, retry_at, self._circuit_settings)
+                await self._circulation.execute(Delivered(row, answer, retry_at, self._circuit_settings))
+                return
             except Unavailable:
                 if not self._running:
                     raise

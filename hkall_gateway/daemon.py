@@ -30,8 +30,8 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.reloading import keep_until_restart
 from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.courier import Courier, Schedule
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ils.local_system import WebPins
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
@@ -182,7 +182,7 @@ class Daemon:
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
         web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
-        self.desk = Desk(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
+        self.circulation = Circulation(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
@@ -236,13 +236,13 @@ class Daemon:
         kinds = carriers.carriers(self._means, self.store, lambda: self.library, self._local.carrier())
         here = (self._reactor, self._clock, instance())
         limits = (partial(carriers.terms, self._means), carriers.circuit_settings(self._means))
-        return Courier(self.store, self.desk, kinds, schedule, *here, *limits)
+        return Courier(self.store, self.circulation, kinds, schedule, *here, *limits)
 
     def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
         library = self.config.library
         terminals = config_mapping.terminals(self.config, self.library.policy)
         sip2_services = sip2.Sip2Services(
-            self.desk,
+            self.circulation,
             terminals,
             self._logins,
             library.agency,
@@ -262,7 +262,7 @@ class Daemon:
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers, dialects = config_mapping.callers(self.config, self._environ, get), config_mapping.dialects(self.config)
         ncip_services = ncip.NcipServices(
-            self.desk,
+            self.circulation,
             callers,
             library.agency,
             HONG_KONG,
@@ -352,7 +352,7 @@ class Daemon:
             return None
         from hkall_gateway.wiring.web import web_server
 
-        parts = (self.store, self._engine, self._unit, self.desk, lambda: self.library)
+        parts = (self.store, self._engine, self._unit, self.circulation, lambda: self.library)
         timeout = self._timeout("web", self.config.web.answer_within_s)
         return web_server(self._means, *parts, self._refusals("web"), services, timeout, protocols=self._serving.protocols)
 

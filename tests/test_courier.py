@@ -17,11 +17,11 @@ from hkall_gateway.config.policy import load
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import ConnectorTools
 from hkall_gateway.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, delivered
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, Delivered, delivered
 from hkall_gateway.rules.circuit import CircuitSettings, circuit
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -53,7 +53,9 @@ class Post:
         self.store.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "LU")])
         library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
         verify: Any = None  # a delivery asks nothing of the local system
-        self.desk = Desk(self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now)
+        self.circulation = Circulation(
+            self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now
+        )
         self.answers = list(answers)
         self.carried: list[str] = []
         self.down: set[str] = set()
@@ -65,7 +67,7 @@ class Post:
         """The courier of a gateway of that name."""
         schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
         agreed, carriers = self._terms, {OutboxKind.NCIP: self.carry}
-        return Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: agreed, self._circuit_settings)
+        return Courier(self.store, self.circulation, carriers, schedule, *here, lambda _line: agreed, self._circuit_settings)
 
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.clock.seconds())
@@ -330,7 +332,7 @@ def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it
     post.put("R1", "CUHK")
     post.start()
     flaky = Flaky(post.store)
-    post.desk.services.store = flaky
+    post.circulation.store = flaky
     flaky.away = 3
     post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
     post.pass_time(2)
@@ -371,12 +373,9 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
         post.store.now(
             in_context,
             delivered,
-            post.desk.library,
+            post.circulation.library,
             post.now(),
-            row,
-            DeliveryResult(DeliveryKind.UNKNOWN),
-            post.now(),
-            CIRCUIT_SETTINGS,
+            Delivered(row, DeliveryResult(DeliveryKind.UNKNOWN), post.now(), CIRCUIT_SETTINGS),
         )
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
     assert kept is not None

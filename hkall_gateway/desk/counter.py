@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk import renewing
+from hkall_gateway.desk import lending, renewing
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days, counts
 from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import patron_blocks
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
-from hkall_gateway.desk.messages.commands import CheckOut, Renew
+from hkall_gateway.desk.messages.commands import CheckOut, FindFixedLoans, Renew
 from hkall_gateway.desk.messages.results import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import one_with
@@ -34,7 +34,10 @@ P = Position
 
 
 def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> Outcome:
-    """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21)."""
+    """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
+    shipped = lending.ship_at_counter(context, ask)
+    if shipped is not None:
+        return shipped
     found = one_with(context.unit, ask.barcode, ask.agency, ask.card)
     if isinstance(found, Refused):
         return found
@@ -219,9 +222,9 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
     )
 
 
-def fixed_loans(context: Context, card: str, facts: BorrowerFacts) -> frozenset[str]:
+def fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
     """The numbers of the loans that this card could not renew now."""
-    loans = [request for request in context.unit.open_requests(card) if request.position is P.ON_LOAN]
+    loans = [request for request in context.unit.open_requests(query.card) if request.position is P.ON_LOAN]
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 
 

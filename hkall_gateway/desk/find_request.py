@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from hkall_gateway.desk.common.library import refused
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.messages.results import Done, Refused
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.reasons import Reason

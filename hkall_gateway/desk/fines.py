@@ -13,8 +13,8 @@ from datetime import date, datetime, timedelta
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.common.library import Library, refused
-from hkall_gateway.desk.messages.results import ChargeEntry, Refused
-from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
+from hkall_gateway.desk.messages.results import ChargeEntry, Paid, Refused, Waived
+from hkall_gateway.desk.messages.staff_commands import Pay, Waive
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
 from hkall_gateway.rules.reasons import Reason

@@ -10,8 +10,8 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.find_request import day_of, done, elsewhere
 from hkall_gateway.desk.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.messages.results import Done, Refused
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side

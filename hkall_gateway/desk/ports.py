@@ -125,3 +125,12 @@ class TellsLoans(Protocol):
     """A local system that lists a borrower's loans. It may raise `Unreachable`, and no other exception."""
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A borrower as a terminal names it. `pin_ok` is None where no PIN came; `unsure`: the PIN cannot be checked now."""
+
+    facts: BorrowerFacts
+    pin_ok: bool | None = None
+    unsure: bool = False

@@ -11,7 +11,7 @@ from hkall_gateway.desk.common.patron_blocks import blocks_of
 from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.messages.commands import SeeItem, SeePatron
 from hkall_gateway.desk.messages.results import ItemSeen, LoanEntry, PatronSeen, Refused
-from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.ports import Identified
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.reasons import Reason
@@ -33,11 +33,11 @@ P = Position
 LENT = frozenset({P.ON_LOAN})
 
 
-def see_patron(context: Context, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None) -> PatronSeen:
+def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
     """A patron's record: whether they may borrow, their loans and requests, and their charges."""
-    borrower = facts.borrower
+    borrower = who.facts.borrower
     if borrower is None:
-        return _nobody(ask, facts)
+        return _nobody(ask, who)
     has, charged = context.unit.open_lines(borrower.barcode), context.unit.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
@@ -53,21 +53,22 @@ def see_patron(context: Context, ask: SeePatron, facts: BorrowerFacts, pin_ok: b
         category=category.key if category else "",
         valid=isinstance(answer, Grant),
         refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
-        pin_ok=pin_ok,
+        pin_ok=who.pin_ok,
         lines=tuple([loan_line(context, request) for request in has]),
         loans_limit=category.quota if category else 0,
         owed_cents=max(0, owed_cents),
         expires=borrower.expires,
         charges=charge_lines(context.unit, charged),
+        known=who.unsure,
         may_renew=isinstance(answer, Grant) or context.library.policy.renewal.expired_or_blocked == "allow",
     )
 
 
-def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
+def _nobody(ask: SeePatron, who: Identified) -> PatronSeen:
     """The record for a card without a borrower: unknown, replaced, or not to be checked at the moment."""
-    why = facts.stranger if facts.reachable else Reason.TRY_AGAIN
+    why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
     no = Refused(why, why.rule)
-    return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
+    return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
 
 
 def not_theirs(unit: Unit, card: str) -> Reason:
@@ -89,8 +90,9 @@ def _fine_cents(context: Context, number: str) -> int:
     return left_to_charge(context.unit, request, calendar.civil(context.now), context.library) if request else 0
 
 
-def see_item(unit: Unit, ask: SeeItem, library: Library) -> ItemSeen | Refused:
+def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
     """The state of a copy: its part in a request, or its place on a shelf that we know of."""
+    unit, library = context.unit, context.library
     found = one_with(unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found

@@ -14,8 +14,8 @@ from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.find_request import done, elsewhere
 from hkall_gateway.desk.messages.commands import PartnerNotice
-from hkall_gateway.desk.messages.results import DeliveryResult, Refused, Renewed
-from hkall_gateway.desk.messages.staff_commands import Done, Recalled, StaffCommand
+from hkall_gateway.desk.messages.results import DeliveryResult, Done, Recalled, Refused, Renewed
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import Event, Notification

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from hkall_gateway.desk.command import Query
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.counter_desk import CounterDesk
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.ils.local_system import TRY_AGAIN
 from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Place, SeePatron
 from hkall_gateway.desk.messages.results import Outcome, PatronSeen, Refused
 from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
-from hkall_gateway.desk.services import TRY_AGAIN, DeskServices
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Request
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.unannounced import asked_by_barcode, copies_with
+
+if TYPE_CHECKING:
+    from hkall_gateway.desk.circulation import Circulation  # which imports the registry, and so this module
 
 NUMBER: Final = "R-"
 """The beginning of a request's number, which slips carry as a barcode too."""
@@ -47,56 +51,73 @@ class _Found:
         return self.held[0] if len(self.held) == 1 else None
 
 
-class ScanStation:
-    """The counter's check-in and checkout for a person with a barcode scanner and no other device."""
+@dataclass(frozen=True, slots=True)
+class FindScanned(Query[None, _Found]):
+    """Asks for the rows that a scanned text names."""
 
-    def __init__(self, services: DeskServices, counter: CounterDesk) -> None:
-        self._services, self._counter = services, counter
-
-    async def scan(self, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:
-        """Take one scan, keeping no state: tell a card from a copy, and lend or check in the copy.
-
-        A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
-        would cost a question that has no answer.
-        """
-        found = await self._services.read(_find, ask)
-        if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
-            return await self._copy(ask, found)
-        if found.is_copy and ask.kind is None:
-            return _either(ask.text, found)
-        if found.partner:
-            return CardScanned(ask.text, partner=found.partner)
-        seen = await self._counter.see_patron(SeePatron(ask.by, ask.text))
-        if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
-            return CardScanned(seen.card, seen)
-        scanned = await self._copy(ask, found)
-        return _undecided(scanned) if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused) else scanned
-
-    async def _copy(self, ask: Scan, found: _Found) -> CopyScanned:
-        outcome = await (self._lend(ask, found) if ask.card else self._take_in(ask, found))
-        request = await self._services.read(_after, found, outcome)
-        patron = await self._patron(ask, ask.card or (request.patron if request else ""))
-        owners = found.owners if isinstance(outcome, Refused) and outcome.why is Reason.AMBIGUOUS_ITEM else ()
-        return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
-
-    async def _take_in(self, ask: Scan, found: _Found) -> Outcome:
-        place = Place("counter", self._place(ask) or self._services.library.pickup_locations[0])
-        return await self._counter.check_in(CheckIn(ask.by, place, found.barcode, found.agency))
-
-    async def _lend(self, ask: Scan, found: _Found) -> Outcome:
-        mine = next((request for request in found.held if request.patron == ask.card), found.request)
-        usual = (mine.pickup_location if mine else "") or self._services.library.pickup_locations[0]
-        place = Place("counter", self._place(ask) or usual)
-        return await self._counter.check_out(CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True))
-
-    def _place(self, ask: Scan) -> str:
-        return ask.place if ask.place in self._services.library.pickup_locations else ""
-
-    async def _patron(self, ask: Scan, card: str) -> PatronSeen | None:
-        return await self._counter.see_patron(SeePatron(ask.by, card)) if card else None
+    scan: Scan
 
 
-def _find(context: Context, ask: Scan) -> _Found:
+@dataclass(frozen=True, slots=True)
+class FindAfterScan(Query[None, Request | None]):
+    """Asks for the request of a scanned copy after the station acted."""
+
+    found: _Found
+    outcome: Outcome
+
+
+async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:
+    """Take one scan, keeping no state: tell a card from a copy, and lend or check in the copy.
+
+    A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
+    would cost a question that has no answer.
+    """
+    found = await circulation.execute(FindScanned(ask))
+    if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
+        return await _copy(circulation, ask, found)
+    if found.is_copy and ask.kind is None:
+        return _either(ask.text, found)
+    if found.partner:
+        return CardScanned(ask.text, partner=found.partner)
+    seen = await circulation.execute(SeePatron(ask.by, ask.text))
+    if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
+        return CardScanned(seen.card, seen)
+    scanned = await _copy(circulation, ask, found)
+    return _undecided(scanned) if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused) else scanned
+
+
+async def _copy(circulation: Circulation, ask: Scan, found: _Found) -> CopyScanned:
+    outcome = await circulation.execute(
+        _lending(circulation.library, ask, found) if ask.card else _arrival(circulation.library, ask, found)
+    )
+    request = await circulation.execute(FindAfterScan(found, outcome))
+    card = ask.card or (request.patron if request else "")
+    patron: PatronSeen | None = None
+    if card:
+        patron = await circulation.execute(SeePatron(ask.by, card))
+    owners = found.owners if isinstance(outcome, Refused) and outcome.why is Reason.AMBIGUOUS_ITEM else ()
+    return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
+
+
+def _arrival(library: Library, ask: Scan, found: _Found) -> CheckIn:
+    place = Place("counter", _place(library, ask) or library.pickup_locations[0])
+    return CheckIn(ask.by, place, found.barcode, found.agency)
+
+
+def _lending(library: Library, ask: Scan, found: _Found) -> CheckOut:
+    mine = next((request for request in found.held if request.patron == ask.card), found.request)
+    usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
+    place = Place("counter", _place(library, ask) or usual)
+    return CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True)
+
+
+def _place(library: Library, ask: Scan) -> str:
+    return ask.place if ask.place in library.pickup_locations else ""
+
+
+def find_scanned(context: Context, query: FindScanned) -> _Found:
+    """Return the rows that a scanned text names."""
+    ask = query.scan
     unit = context.unit
     numbered = unit.request(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
     agency, barcode = _named(numbered, ask)
@@ -117,7 +138,9 @@ def _named(numbered: Request | None, ask: Scan) -> tuple[str, str]:
     return (agency, barcode) if slash and agency and barcode else (ask.agency, ask.text)
 
 
-def _after(context: Context, found: _Found, outcome: Outcome) -> Request | None:
+def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
+    """Return the request of a scanned copy after the station acted."""
+    found, outcome = query.found, query.outcome
     number = getattr(outcome, "request", "") or (found.request.id if found.request else "")
     if number:
         return context.unit.request(number)

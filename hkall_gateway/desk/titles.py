@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from hkall_gateway.desk import borrowing
 from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import refused
+from hkall_gateway.desk.messages.partner_commands import FindClosedVolumes
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
 from hkall_gateway.rules import lenders, policy
@@ -100,9 +101,9 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     )
 
 
-def closed_volumes(context: Context, bib_ids: Collection[str]) -> frozenset[tuple[str, str]]:
+def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tuple[str, str]]:
     """Return the (record number, volume) of these titles that no patron could request now."""
-    seen = [(bib_id, see_title(context, bib_id)) for bib_id in bib_ids]
+    seen = [(bib_id, see_title(context, bib_id)) for bib_id in query.bib_ids]
     return frozenset((bib_id, one.volume) for bib_id, title in seen if title for one in title.volumes if one.refusal)
 
 

@@ -6,12 +6,13 @@ Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Sierra, Relais, VDX).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.commands import ItemRecalled, RecallCancelled
 from hkall_gateway.desk.messages.partner_commands import BrokerCommand
 from hkall_gateway.ncip.codec.messages import instant
-from hkall_gateway.ncip.reply_payload import Payload, answer
-from hkall_gateway.ncip.service_request import ServiceRequest, bib_id, day, request_id, strange_number
+from hkall_gateway.ncip.reply_payload import Payload, executed
+from hkall_gateway.ncip.service_request import Notice, ServiceRequest, bib_id, day, request_id, strange_number
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.vocabulary import ItemKey
 
@@ -43,7 +44,6 @@ def command(call: ServiceRequest) -> BrokerCommand:
         pickup_location=message.text("PickupLocation"),
         at=instant(moment, call.caller.zone),
         due=day(first(call, DUES), call.caller),
-        inbox=call.inbox,
         judged=call.judged,
     )
 
@@ -62,24 +62,24 @@ def sends(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.services.desk.partners.command(name, ask))
+        return await executed(call, replace(ask, service=name))
 
     return handle
 
 
 async def recalled(call: ServiceRequest) -> Payload:
     """Handles a recall by the lender of the book."""
-    return answer(call, await call.services.desk.partners.recalled(_of_the_book(call)))
+    return await executed(call, _of_the_book(ItemRecalled, call))
 
 
 async def recall_cancelled(call: ServiceRequest) -> Payload:
     """Handles the cancellation of a recall by the lender of the book."""
-    return answer(call, await call.services.desk.partners.recall_cancelled(_of_the_book(call)))
+    return await executed(call, _of_the_book(RecallCancelled, call))
 
 
-def _of_the_book(call: ServiceRequest) -> PartnerNotice:
+def _of_the_book(kind: type[Notice], call: ServiceRequest) -> Notice:
     ask = command(call)
-    return PartnerNotice(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
+    return kind(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due)
 
 
 def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
@@ -91,6 +91,6 @@ def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
         if strange := strange_number(call):
             return strange
-        return answer(call, await call.services.desk.partners.command(name, ask))
+        return await executed(call, replace(ask, service=name))
 
     return handle

@@ -11,14 +11,23 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.commands import (
+    ItemCheckedIn,
+    ItemCheckedOut,
+    ItemRecalled,
+    ItemReceived,
+    ItemRenewed,
+    ItemShipped,
+    RecallCancelled,
+    RequestCancelled,
+)
 from hkall_gateway.desk.messages.partner_commands import Bill, CopyReport, SetStatus
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.patron_credentials import patron
-from hkall_gateway.ncip.reply_payload import Payload, answer
-from hkall_gateway.ncip.service_request import ServiceRequest, day, heard, item, refused, request_id
+from hkall_gateway.ncip.reply_payload import Payload, executed
+from hkall_gateway.ncip.service_request import Notice, ServiceRequest, day, heard, item, refused, request_id
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
@@ -41,22 +50,22 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
 
 async def item_shipped(call: ServiceRequest) -> Payload:
     """The lender sends us a copy, or the borrower sends ours back."""
-    return answer(call, await call.services.desk.partners.shipped(heard(call, BORROWED_DUE)))
+    return await executed(call, heard(ItemShipped, call, BORROWED_DUE))
 
 
 async def accept_item(call: ServiceRequest) -> Payload:
     """The lender hands its copy over to us, for the request named: it is on the way."""
-    return answer(call, await call.services.desk.partners.shipped(heard(call, "DateForReturn")))
+    return await executed(call, heard(ItemShipped, call, "DateForReturn"))
 
 
 async def item_received(call: ServiceRequest) -> Payload:
     """The borrower has our copy, or the lender has its own again."""
-    return answer(call, await call.services.desk.partners.received(heard(call)))
+    return await executed(call, heard(ItemReceived, call))
 
 
 async def item_request_cancelled(call: ServiceRequest) -> Payload:
     """The lender declines, or the borrower withdraws."""
-    return answer(call, await call.services.desk.partners.request_cancelled(heard(call)))
+    return await executed(call, heard(RequestCancelled, call))
 
 
 # ---- on loan
@@ -65,37 +74,37 @@ async def item_request_cancelled(call: ServiceRequest) -> Payload:
 async def checked_out(call: ServiceRequest) -> Payload:
     """The lender has charged its copy to us, or the borrower's reader has ours."""
     due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    return answer(call, await call.services.desk.partners.checked_out(heard(call, due)))
+    return await executed(call, heard(ItemCheckedOut, call, due))
 
 
 async def checked_in(call: ServiceRequest) -> Payload:
     """The lender has its copy home, or the borrower's reader has returned ours."""
-    return answer(call, await call.services.desk.partners.checked_in(heard(call)))
+    return await executed(call, heard(ItemCheckedIn, call))
 
 
 async def renewed(call: ServiceRequest) -> Payload:
     """The owner lets our patron keep it longer, or the borrower keeps ours."""
     granted = call.message.has("DateDue")
-    told = replace(heard(call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
+    told = replace(heard(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
     # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
     default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
-    return answer(call, await call.services.desk.partners.renewed(replace(told, item=item(call, default))))
+    return await executed(call, replace(told, item=item(call, default)))
 
 
 async def recalled(call: ServiceRequest) -> Payload:
     """The owner of a book that we borrow wants it back."""
     due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    return answer(call, await call.services.desk.partners.recalled(of_the_owner(call, due)))
+    return await executed(call, of_the_owner(ItemRecalled, call, due))
 
 
 async def recall_cancelled(call: ServiceRequest) -> Payload:
     """The owner does not need it any more."""
-    return answer(call, await call.services.desk.partners.recall_cancelled(of_the_owner(call)))
+    return await executed(call, of_the_owner(RecallCancelled, call))
 
 
-def of_the_owner(call: ServiceRequest, due: str = "") -> PartnerNotice:
+def of_the_owner(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
     """The notice of a copy's owner; a copy without an agency belongs to the caller."""
-    return replace(heard(call, due), item=item(call, call.caller.agency))
+    return replace(heard(kind, call, due), item=item(call, call.caller.agency))
 
 
 # ---- the status of a copy
@@ -110,7 +119,7 @@ async def circulation_status(call: ServiceRequest) -> Payload:
         return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
     if named is None or named.agency != owner:
         return refused(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
-    return answer(call, await call.services.desk.partners.set_status(SetStatus(call.by, named, status, call.inbox)))
+    return await executed(call, SetStatus(call.by, named, status))
 
 
 async def reported(call: ServiceRequest) -> Payload:
@@ -124,8 +133,8 @@ async def reported(call: ServiceRequest) -> Payload:
         return Problem(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
     on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
-    ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on, inbox=call.inbox)
-    return answer(call, await call.services.desk.partners.report(ask))
+    ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
+    return await executed(call, ask)
 
 
 # ---- money
@@ -141,15 +150,15 @@ async def fiscal_transaction(call: ServiceRequest) -> Payload:
         return Problem("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
     action = about.text("FiscalActionType").casefold()
     if action == "payment":
-        pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD", inbox=call.inbox)
-        return answer(call, await call.services.desk.staff.pay(pay))
+        pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD")
+        return await executed(call, pay)
     if action not in CHARGING:
         return Problem("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
     agency, value = request_id(call)
     number = about.text("RequestId/RequestIdentifierValue") or value
     kind = about.text("FiscalTransactionType").casefold() or "fee"
-    ask = Bill(call.by, card, cents, kind, reference(about), agency, number, item(call, ""), call.inbox)
-    return answer(call, await call.services.desk.partners.bill(ask))
+    ask = Bill(call.by, card, cents, kind, reference(about), agency, number, item(call, ""))
+    return await executed(call, ask)
 
 
 CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})

@@ -14,7 +14,7 @@ from typing import Final
 
 from hkall_gateway.desk.messages.partner_commands import BrokerCommand
 from hkall_gateway.ncip.broker_flow import command
-from hkall_gateway.ncip.reply_payload import Payload, answer
+from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import ServiceRequest, strange_number
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 
@@ -58,6 +58,6 @@ def mirrors(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
-        return answer(call, await call.services.desk.partners.command(name, ask))
+        return await executed(call, replace(ask, service=name))
 
     return handle

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import SeeItem
-from hkall_gateway.desk.messages.partner_commands import SeeRequest, SeeShelves
+from hkall_gateway.desk.messages.commands import FindFixedLoans, SeeItem
+from hkall_gateway.desk.messages.partner_commands import (
+    FindClosedVolumes,
+    FindInstitution,
+    SeeCopyOf,
+    SeeRequest,
+    SeeShelves,
+    ServesPatron,
+)
 from hkall_gateway.desk.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
@@ -38,7 +45,7 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     if isinstance(found, Refused | Problem):
         return found
     card, pin = found
-    partner = None if call.from_client else await call.services.desk.partners.institution(card)
+    partner = None if call.from_client else await call.services.circulation.execute(FindInstitution(card))
     if partner is not None:
         return replies.patron(_institution(partner), desired(call, "UserElementType"), frozenset(), frame(call))
     seen = await seen_with(call, card, pin)
@@ -77,7 +84,7 @@ async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
-    whole = whole or await call.services.desk.partners.serves(call.caller.agency, seen.card)
+    whole = whole or await call.services.circulation.execute(ServesPatron(call.caller.agency, seen.card))
     call.services.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:
         wanted, flags = wanted & ELIGIBILITY, frozenset()
@@ -86,7 +93,7 @@ async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
         and "LoanedItemsDesired" in flags
         and any(one.request.position is Position.ON_LOAN for one in seen.lines)
     )
-    fixed = await call.services.desk.counter.fixed_loans(seen.card) if lent else frozenset()
+    fixed = await call.services.circulation.execute(FindFixedLoans(seen.card)) if lent else frozenset()
     return replies.patron(seen, wanted, flags, frame(call), fixed)
 
 
@@ -95,7 +102,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
     agency, value = request_id(call)
     wanted = item(call, "")
     if wanted is None:
-        seen = await call.services.desk.partners.see_copy_of(seen_by(call))
+        seen = await call.services.circulation.execute(SeeCopyOf(seen_by(call)))
     else:
         seen = await _copy(call, wanted)
     if isinstance(seen, Refused):
@@ -106,17 +113,17 @@ async def lookup_item(call: ServiceRequest) -> Payload:
 
 async def _copy(call: ServiceRequest, wanted: ItemKey) -> ItemSeen | Refused:
     """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
-    seen = await call.services.desk.counter.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
+    seen = await call.services.circulation.execute(SeeItem(call.by, wanted.barcode, wanted.agency))
     unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
     if unknown and call.from_client and wanted.agency == call.services.agency:
-        return await call.services.desk.counter.see_item(SeeItem(call.by, wanted.barcode, ""))
+        return await call.services.circulation.execute(SeeItem(call.by, wanted.barcode, ""))
     return seen
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
     """The state of a request, for the system that placed it and for the partner library of the request."""
     agency, value = request_id(call)
-    seen = await call.services.desk.partners.see_request(seen_by(call))
+    seen = await call.services.circulation.execute(seen_by(call))
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else written_request(call.services.agency, seen.request)
@@ -148,12 +155,12 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
         limit=_limit(call.message.text("MaximumItemsCount")),
         token=call.message.text("NextItemToken"),
     )
-    seen = await call.services.desk.partners.see_shelves(ask)
+    seen = await call.services.circulation.execute(ask)
     if isinstance(seen, Refused):
         return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
     wanted = desired(call, "ItemElementType")
     bibs = {shelf.bib_id for shelf in seen.shelves} - {""} if call.from_client and RESTRICTION in wanted else set()
-    closed = await call.services.desk.partners.closed_volumes(bibs) if bibs else frozenset()
+    closed = await call.services.circulation.execute(FindClosedVolumes(frozenset(bibs))) if bibs else frozenset()
     return shelves.item_set(seen, wanted, replace(frame(call), closed=closed))
 
 
@@ -182,7 +189,7 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
-    told = shelves.agency(call.services.agency, call.services.desk.library.name, desired(call, "AgencyElementType"))
+    told = shelves.agency(call.services.agency, call.services.circulation.library.name, desired(call, "AgencyElementType"))
     return (
         {**told, **shelves.places(tuple(call.services.places.values()))} if call.from_client and call.services.places else told
     )

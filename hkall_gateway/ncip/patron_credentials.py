@@ -64,7 +64,7 @@ async def seen_with(call: ServiceRequest, card: str, pin: Sensitive | None) -> P
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.services.guesses.shut(ways, call.services.now()):
         return refused(Reason.TOO_MANY_WRONG_PINS)
-    seen = await call.services.desk.counter.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    seen = await call.services.circulation.execute(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
     away = seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
     if pin is not None and not seen.pin_ok and not away:
         call.services.guesses.count(ways, call.services.now())

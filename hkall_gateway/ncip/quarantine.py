@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from hkall_gateway.desk.messages.partner_commands import KeepUnplaced
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
@@ -37,7 +38,7 @@ async def held(call: ServiceRequest, said: Payload) -> Payload:
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     kept_for = CONTRADICTING | UNMATCHED if told else CONTRADICTING
     if not call.from_client and isinstance(said, Refused) and said.why in kept_for:
-        kept = await call.services.desk.partners.keep_unplaced(call.by, call.digest, document(call.message), said.why)
+        kept = await call.services.circulation.execute(KeepUnplaced(call.by, call.digest, document(call.message), said.why))
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
     return said
 

@@ -7,11 +7,11 @@ one means success.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+from hkall_gateway.desk.command import Command
 from hkall_gateway.desk.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, Done, Paid, Recalled, Waived
+from hkall_gateway.desk.messages.results import Answered, CheckedIn, CheckedOut, Done, Paid, Recalled, Refused, Waived
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, Value
@@ -38,6 +38,11 @@ def answer(call: ServiceRequest, outcome: Answerable) -> Payload:
     told = {**_OPEN_END.get(call.message.service, {}), **facts(outcome, frame(call))}
     said = {name: value for name, value in told.items() if name in places and not (name == _OPEN and "DateDue" in told)}
     return {name: _as_asked(call, name, value) for name, value in said.items()}
+
+
+async def executed(call: ServiceRequest, command: Command[Any, Any]) -> Payload:
+    """Execute the command of a document, once for each document, and return the reply."""
+    return answer(call, await call.services.circulation.execute(command, inbox=call.inbox))
 
 
 def frame(call: ServiceRequest) -> Frame:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestTitle
+from hkall_gateway.desk.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestCancelled, RequestTitle
 from hkall_gateway.desk.messages.partner_commands import ChangeRequest
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.patron_credentials import patron
-from hkall_gateway.ncip.reply_payload import Payload, answer
+from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import (
     ServiceRequest,
     bib_id,
@@ -51,9 +51,8 @@ async def _place(call: ServiceRequest) -> Payload:
         placed_id=value,
         hold=call.message.text("RequestType").casefold() == "hold",
         need_before=day(call.message.text("NeedBeforeDate"), call.caller),
-        inbox=call.inbox,
     )
-    return answer(call, await call.services.desk.counter.request_title(ask))
+    return await executed(call, ask)
 
 
 async def _borrow(call: ServiceRequest) -> Payload:
@@ -70,15 +69,14 @@ async def _borrow(call: ServiceRequest) -> Payload:
         volume=volume(call),
         pickup_location=call.message.text("PickupLocation"),
         need_before=day(call.message.text("NeedBeforeDate"), call.caller),
-        inbox=call.inbox,
     )
-    return answer(call, await call.services.desk.partners.borrow_from_us(ask))
+    return await executed(call, ask)
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
     """A client cancels for a patron; a partner withdraws its request, or declines ours."""
     if not call.from_client:
-        return answer(call, await call.services.desk.partners.request_cancelled(heard(call)))
+        return await executed(call, heard(RequestCancelled, call))
     card, (agency, value) = await patron(call), request_id(call)
     if isinstance(card, Refused | Problem):
         return card
@@ -86,8 +84,8 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
         return Problem(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
     ours = agency == call.services.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
-    ask = CancelRequest(by=call.by, patron=card, inbox=call.inbox, **named)
-    return answer(call, await call.services.desk.counter.cancel(ask))
+    ask = CancelRequest(by=call.by, patron=card, **named)
+    return await executed(call, ask)
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
@@ -101,8 +99,8 @@ async def _renew_for_patron(call: ServiceRequest) -> Payload:
         return card
     if copy is None:
         return refused(Reason.UNKNOWN_ITEM)
-    ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency, inbox=call.inbox)
-    return answer(call, await call.services.desk.counter.renew(ask))
+    ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency)
+    return await executed(call, ask)
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
@@ -122,9 +120,8 @@ async def update_request_item(call: ServiceRequest) -> Payload:
         item=item(call, "" if call.from_client else call.services.agency),
         pickup_location=pickup(call, "AddRequestFields/PickupLocation"),
         need_before=day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
-        inbox=call.inbox,
     )
-    return answer(call, await call.services.desk.partners.change_request(ask))
+    return await executed(call, ask)
 
 
 def _names_user(call: ServiceRequest) -> bool:

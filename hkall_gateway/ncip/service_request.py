@@ -13,8 +13,9 @@ from typing import Final, Literal, TypeVar
 
 import structlog
 
-from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
+from hkall_gateway.desk.circulation import Circulation
+from hkall_gateway.desk.command import InboxKey
+from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.after_reply import run_now
 from hkall_gateway.edge.limits.allow_list import AllowList
@@ -142,7 +143,7 @@ class NcipServices:
     pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of our signing keys; b"" without any.
     """
 
-    desk: Desk
+    circulation: Circulation
     callers: Mapping[str, Caller]
     agency: str
     timezone: tzinfo
@@ -291,7 +292,7 @@ def pickup(call: ServiceRequest, path: str = "PickupLocation") -> str:
 
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
     """
-    said, codes = call.message.text(path), call.services.desk.library.pickup_locations
+    said, codes = call.message.text(path), call.services.circulation.library.pickup_locations
     number = whole_number(said) or 0
     return codes[number - 1] if said not in codes and 1 <= number <= len(codes) else said
 
@@ -301,7 +302,10 @@ def volume(call: ServiceRequest) -> str:
     return _first_of(call.message, VOLUME)
 
 
-def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
+Notice = TypeVar("Notice", bound=PartnerNotice)
+
+
+def heard(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
     """The partner's notice in a message; `due` is the path of its due date.
 
     A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
@@ -311,7 +315,7 @@ def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.services.agency if agency == call.caller.agency else call.caller.agency
     until = day(call.message.text(due), call.caller) if due else None
-    return PartnerNotice(
+    return kind(
         by=call.by,
         partner=call.caller.agency,
         wire_agency=agency,
@@ -321,7 +325,6 @@ def heard(call: ServiceRequest, due: str = "") -> PartnerNotice:
         reason=_first_of(call.message, DECLINED),
         detail=_first_of(call.message, DECLINED_IN_WORDS),
         due=None if until is None or _impossible(call, until, calendar.civil(call.services.now()), until) else until,
-        inbox=call.inbox,
         judged=call.judged,
     )
 

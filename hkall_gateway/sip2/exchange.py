@@ -8,7 +8,7 @@ from datetime import date, datetime, tzinfo
 from functools import cache, lru_cache
 from typing import Final, Protocol, TypeVar
 
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.messages.commands import Place
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.after_reply import run_now
@@ -92,7 +92,7 @@ class Sip2Services:
     `activity` keeps what each terminal did last. `timeout` limits the time to an answer; by default nothing does.
     """
 
-    desk: Desk
+    circulation: Circulation
     terminals: Mapping[str, TerminalRow]
     secrets: Verifier
     agency: str

@@ -13,7 +13,17 @@ from typing import Final
 
 import structlog
 
+from hkall_gateway.desk.messages.commands import FindCopySystem, SeeRecord
+from hkall_gateway.desk.messages.local_commands import (
+    BeginTransaction,
+    EndTransaction,
+    EnqueueLocal,
+    MarkDelivered,
+    MarkRefused,
+    MarkUndelivered,
+)
 from hkall_gateway.desk.messages.results import CopySystem, HkallRecord
+from hkall_gateway.desk.messages.terminal_commands import ConcernsHkall
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.plain_text import whole_number
@@ -106,9 +116,8 @@ async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
     if not barcode:
         return CopySystem.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
     arriving = exchange.message.code == "09"
-    whose = await exchange.services.desk.ils.whose_copy(
-        barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving=arriving
-    )
+    named = FindCopySystem(barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving)
+    whose = await exchange.services.circulation.execute(named)
     if whose is CopySystem.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
         return CopySystem.THEIRS
     if whose not in (CopySystem.EITHER, CopySystem.NOT_FOR_CARD):
@@ -126,7 +135,7 @@ def _has(seen: Sip2Message) -> bool:
 
 async def _of_title(exchange: Exchange) -> CopySystem:
     """A renewal by title: ours if the patron has such a book of ours."""
-    had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
+    had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     mine = any(
         line.request.title == exchange.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines
     )
@@ -151,25 +160,25 @@ async def _told_to_both(exchange: Exchange, upstream: UpstreamInterface, handler
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in ("09", "11"):
         return ours
-    desk, message = exchange.services.desk, _message(exchange, LATER[exchange.message.code], ours.request)
-    number = await desk.ils.enqueue(message, exchange.by)
-    if number is None:
+    circulation, message = exchange.services.circulation, _message(exchange, LATER[exchange.message.code], ours.request)
+    number = await circulation.execute(EnqueueLocal(message, exchange.by))
+    if not isinstance(number, int):
         return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
     theirs, unsure = await _tried(exchange, upstream)
     told = _taken_apart(theirs, exchange) if theirs is not None else None
     if told is not None and told.get("ok") == "1":
-        await desk.ils.mark_delivered(number, message, exchange.by)
+        await circulation.execute(MarkDelivered(number, message, exchange.by))
         return ours
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
     if told is None and not exchange.says("BI"):
         return await _told_later(exchange, ours, number, message, unsure=unsure)
-    await desk.ils.mark_refused(number, message, exchange.by)
+    await circulation.execute(MarkRefused(number, message, exchange.by))
     return _with_text(ours, notice_text(Notice.NOT_TOLD, exchange.language()))
 
 
 async def _told_later(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
-    await exchange.services.desk.ils.mark_undelivered(number, message, exchange.by, unsure=unsure)
+    await exchange.services.circulation.execute(MarkUndelivered(number, message, exchange.by, unsure))
     return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
@@ -238,7 +247,7 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
 async def _had(exchange: Exchange, record: Sip2Message) -> HkallRecord:
     """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
-    found = [await exchange.services.desk.counter.had(card) for card in cards if card]
+    found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
     return next((had for had in found if had.lines or had.charges), HkallRecord())
 
 
@@ -265,7 +274,7 @@ def _owed(exchange: Exchange, cents: int) -> str:
 
 def _counted_there(exchange: Exchange) -> bool:
     """Whether the local system has HKALL books among its own loans; then only money is ours to add."""
-    return exchange.services.desk.library.policy.quota.ils_counts_hkall
+    return exchange.services.circulation.library.policy.quota.ils_counts_hkall
 
 
 def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequence[RecordEntry]:
@@ -276,7 +285,7 @@ def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequ
 
 async def _renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
-    had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
+    had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     theirs, unsure = await _tried(exchange, upstream)
     if theirs is None:
         notice = Notice.NO_ANSWER if unsure else Notice.ILS_AWAY
@@ -305,14 +314,14 @@ async def _both(exchange: Exchange, upstream: UpstreamInterface, handler: Handle
     if ours.no is not None or exchange.message.code not in LATER:
         theirs = await _reached(exchange, upstream)
         return ours if theirs is None else Reply({}, body=theirs)
-    desk, message = exchange.services.desk, _message(exchange, LATER[exchange.message.code])
-    number = await desk.ils.enqueue(message, exchange.by)
-    if number is None:
+    circulation, message = exchange.services.circulation, _message(exchange, LATER[exchange.message.code])
+    number = await circulation.execute(EnqueueLocal(message, exchange.by))
+    if not isinstance(number, int):
         return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
     theirs, unsure = await _tried(exchange, upstream)
     if theirs is None:
         return await _told_later(exchange, ours, number, message, unsure=unsure)
-    await desk.ils.mark_delivered(number, message, exchange.by)
+    await circulation.execute(MarkDelivered(number, message, exchange.by))
     return Reply({}, body=theirs)
 
 
@@ -322,7 +331,7 @@ async def _both(exchange: Exchange, upstream: UpstreamInterface, handler: Handle
 async def _hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
-    if mode is None or await exchange.services.desk.counter.is_our_request(await asked_hold(exchange, mode[0])):
+    if mode is None or await exchange.services.circulation.execute(ConcernsHkall(await asked_hold(exchange, mode[0]))):
         return await handler(exchange)
     return await _passed_on(exchange, upstream)
 
@@ -381,23 +390,23 @@ async def _recorded(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
 
     A message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
-    ils = exchange.services.desk.ils
+    circulation = exchange.services.circulation
     try:
         check = _message(exchange, _check_of(exchange), was_in=await _is_surely_in(exchange, upstream))
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
-    number = await ils.begin_transaction(check, exchange.by)
-    if number is None:
+    number = await circulation.execute(BeginTransaction(check, exchange.by))
+    if not isinstance(number, int):
         return _may_be_done(exchange) if exchange.message.code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
     try:
         theirs = await _replied(exchange, upstream)
     except Unreachable as lost:
         if _was_sent(lost):
-            await ils.mark_undelivered(number, check, exchange.by, unsure=True)
+            await circulation.execute(MarkUndelivered(number, check, exchange.by, True))
         else:
-            await ils.end_transaction(number, check, exchange.by, done=False)
+            await circulation.execute(EndTransaction(number, check, exchange.by, False))
         return _not_done(exchange, lost)
-    await ils.end_transaction(number, check, exchange.by, done=_succeeded(theirs))
+    await circulation.execute(EndTransaction(number, check, exchange.by, _succeeded(theirs)))
     return Reply({}, body=theirs)
 
 

@@ -12,8 +12,8 @@ How to add a page, `/staff/partners` for example:
            found = services().bridge.read(_channels)      # `_channels(unit)` queries on a connection of this page's own
            return render_template("staff/partners.html", found=found)
 
-   A change is one command to the desk: `services().bridge.ask(services().desk.act("receive", command))` with `actor("receive")`
-   as its actor. A refusal is a value, and so is TRY_AGAIN; show it. After a POST that succeeded, `redirect(…, 303)`.
+   A change is one command: `services().bridge.ask(services().circulation.execute(Act(actor("receive"), …, action="receive")))`.
+   A refusal is a value, and so is TRY_AGAIN; show it. After a POST that succeeded, `redirect(…, 303)`.
 2. The template: `templates/staff/partners.html` extends `base.html`, sets the blocks `title` and `main`, and has one `<h1>`.
    Every form has `{{ csrf() }}` (`{% from "parts.html" import csrf with context %}`). The policy of the pages forbids inline
    scripts and styles. Texts are `{{ _("…") }}`. Filters: `day` (16 March 2017 (Thursday)), `moment` (with the time), `clock`,

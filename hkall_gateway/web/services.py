@@ -11,9 +11,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from flask import current_app
 
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import LiveStatuses
 from hkall_gateway.edge.limits.allow_list import AllowList
@@ -115,7 +115,7 @@ class WebServices:
     `live_status` returns the known statuses of these copies of a title, at once, and begins to ask their libraries for more.
     """
 
-    desk: Desk
+    circulation: Circulation
     bridge: Bridge
     library: Callable[[], Library]
     settings: Callable[[], WebSettings]

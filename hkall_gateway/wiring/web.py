@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 from hkall_gateway import config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.web import Oidc, Web
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.limits.accept_filter import Refusals
@@ -47,7 +47,7 @@ def web_server(
     store: Store,
     engine: Engine,
     make_unit: Callable[[Connection], Any],
-    desk: Desk,
+    circulation: Circulation,
     library: Callable[[], Library],
     refusals: Refusals,
     services: NcipServices,
@@ -69,7 +69,9 @@ def web_server(
     client = PerConfiguration(means.config, partial(carriers.initiator, means, library))
     ask = partial(_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
-    app = make_app(WebServices(desk, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live))
+    app = make_app(
+        WebServices(circulation, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live)
+    )
     return WebServer(
         app,
         bridge,

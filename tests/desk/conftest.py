@@ -13,11 +13,29 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import ConnectorTools
+from hkall_gateway.desk.circulation import Circulation
+from hkall_gateway.desk.command import InboxKey
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut, PartnerNotice, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.commands import (
+    BorrowFromUs,
+    CheckIn,
+    CheckOut,
+    ItemCheckedIn,
+    ItemCheckedOut,
+    ItemRecalled,
+    ItemReceived,
+    ItemRenewed,
+    ItemShipped,
+    PartnerNotice,
+    Place,
+    RecallCancelled,
+    Renew,
+    RequestCancelled,
+    RequestTitle,
+)
 from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.messages.staff_commands import Pay, StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act, Pay
+from hkall_gateway.desk.partners.deliveries import Delivered
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates.calendar import civil
@@ -77,6 +95,24 @@ def hkt(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
 
 
+NEWS_KINDS: dict[str, Any] = {
+    "shipped": ItemShipped,
+    "received": ItemReceived,
+    "request_cancelled": RequestCancelled,
+    "checked_out": ItemCheckedOut,
+    "checked_in": ItemCheckedIn,
+    "renewed": ItemRenewed,
+    "recalled": ItemRecalled,
+    "recall_cancelled": RecallCancelled,
+}
+"""The notices of partners by a short name."""
+
+
+def sent_as(kind: Any, notice: PartnerNotice) -> Any:
+    """Return the command of this kind with the fields of a notice."""
+    return kind(**{field.name: getattr(notice, field.name) for field in fields(notice)})
+
+
 class DeskWorld:
     """One desk and its database. `now` may be moved; whatever is asked is answered at once."""
 
@@ -96,7 +132,7 @@ class DeskWorld:
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
         self.store.now(Unit.write_partners, partners)
         ils = Snapshot(ConnectorTools(self.store, "HKU", _never))
-        self.desk = Desk(self.store, ils, lambda: self.library, lambda: self.now)
+        self.circulation = Circulation(self.store, ils, lambda: self.library, lambda: self.now)
         self.rounds = self.gateway("here")
 
     def _unit(self, connection: Connection) -> Unit:
@@ -151,9 +187,7 @@ class DeskWorld:
         return self.given(Position.ON_LOAN, **{**dates, **facts})
 
     def wish(self, patron: str = "UG1", bib: str = "dune", number: str = "d-1", **more: Any) -> Any:
-        return self.ask(
-            self.desk.counter.request_title(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more))
-        )
+        return self.ask(self.circulation.execute(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
 
     def heard(self, **facts: Any) -> PartnerNotice:
         """What CUHK says of its copy C1, unless told otherwise."""
@@ -162,40 +196,40 @@ class DeskWorld:
         return PartnerNotice(**{**said, **facts})
 
     def check_in(self, barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.desk.counter.check_in(CheckIn(TERMINAL, COUNTER, barcode, **more)))
+        return self.ask(self.circulation.execute(CheckIn(TERMINAL, COUNTER, barcode, **more)))
 
     def check_out(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.desk.counter.check_out(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
+        return self.ask(self.circulation.execute(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
 
-    def renew(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.desk.counter.renew(Renew(TERMINAL, card, barcode, **more)))
+    def renew(self, card: str = "UG1", barcode: str = "C1", inbox: InboxKey | None = None, **more: Any) -> Any:
+        return self.ask(self.circulation.execute(Renew(TERMINAL, card, barcode, **more), inbox=inbox))
 
     def act(self, name: str, request: str = "R1", **more: Any) -> Any:
-        return self.ask(self.desk.staff.act(name, StaffCommand(CLERK, request, **more)))
+        return self.ask(self.circulation.execute(Act(CLERK, request, **more, action=name)))
 
     def close_on(self, agency: str, *days: str) -> None:
         rows = [{"agency": agency, "day": date.fromisoformat(day), "reason": ""} for day in days]
         self.store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
 
     def pay(self, cents: int, card: str = "UG1") -> Any:
-        return self.ask(self.desk.staff.pay(Pay(TERMINAL, card, cents)))
+        return self.ask(self.circulation.execute(Pay(TERMINAL, card, cents)))
 
     def say(self, name: str, request: Request, **more: Any) -> Any:
         """What the partner of a request says of it: a method of the desk."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
         ask = PartnerNotice(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
-        return self.ask(getattr(self.desk.partners, name)(ask))
+        return self.ask(self.circulation.execute(sent_as(NEWS_KINDS[name], ask)))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
         """CUHK asks for a title of ours."""
         by = Actor("CUHK", "ncip", "RequestItem")
-        return self.ask(self.desk.partners.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
+        return self.ask(self.circulation.execute(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
 
     def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
         """The courier has brought the newest message of this kind where it belongs."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
-        return self.ask(self.desk.partners.delivered(row, answer, None, CircuitSettings()))
+        return self.ask(self.circulation.execute(Delivered(row, answer, None, CircuitSettings())))
 
     def add_copies(self, copies: Sequence[Holding]) -> None:
         self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))

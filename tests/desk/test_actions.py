@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import CheckedIn, Requested
-from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.messages.commands import ItemReceived, RequestTitle
+from hkall_gateway.desk.messages.results import CheckedIn, Done, Requested
+from hkall_gateway.desk.messages.staff_commands import Reopen
 from hkall_gateway.desk.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules.lifecycle import FINAL, Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Return
 from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Side
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -419,7 +420,7 @@ def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_c
     library.go_to("2017-03-25 10:00")
     library.act("claim", on=date(2017, 3, 18))
 
-    library.ask(library.desk.partners.received(library.heard()))
+    library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard())))
 
     assert (library.request().position, library.owed()) == (P.CLOSED, 400)
 
@@ -450,7 +451,7 @@ def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: 
 def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
     library.wish()
 
-    answer = library.ask(library.desk.staff.place(RequestTitle(CLERK, "UG1", "dune")))
+    answer = library.ask(library.circulation.execute(RequestTitle(CLERK, "UG1", "dune")))
 
     assert answer == Requested("R2", "UG1", "", "", "dune")
 
@@ -458,7 +459,7 @@ def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
 def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
-    library.ask(library.desk.staff.reopen(StaffCommand(CLERK, "R1", reason="a copy came back")))
+    library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason="a copy came back")))
 
     assert (library.request("R2").position, library.request("R2").reopened_from) == (P.REQUESTED, "R1")
     assert library.request("R1") == before
@@ -478,7 +479,7 @@ def test_what_cannot_be_reopened(
 ) -> None:
     library.given(position, **facts)
 
-    assert library.ask(library.desk.staff.reopen(StaffCommand(CLERK, "R1", reason=reason))).why is why
+    assert library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason=reason))).why is why
 
 
 def test_r14_staff_may_give_more_days_to_collect(library: DeskWorld) -> None:

@@ -13,9 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import CancelRequest, CheckIn, CheckOut, Place, SeePatron
-from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, DeliveryResult, Paged, Refused, Renewed, Requested
-from hkall_gateway.desk.messages.staff_commands import Done, Recalled, Waive
+from hkall_gateway.desk.messages.commands import (
+    CancelRequest,
+    CheckIn,
+    CheckOut,
+    ItemRecalled,
+    ItemRenewed,
+    Place,
+    RecallCancelled,
+    SeePatron,
+)
+from hkall_gateway.desk.messages.results import (
+    CheckedIn,
+    CheckedOut,
+    DeliveryResult,
+    Done,
+    Paged,
+    Recalled,
+    Refused,
+    Renewed,
+    Requested,
+)
+from hkall_gateway.desk.messages.staff_commands import Waive
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.published_rules import PUBLISHED as PUBLISHED_RULES
 from hkall_gateway.rules.reasons import Reason
@@ -39,6 +58,7 @@ from hkall_gateway.rules.settings import (
 )
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Side
+from tests.desk.conftest import sent_as
 from tests.readers import CATEGORY
 
 if TYPE_CHECKING:
@@ -138,7 +158,7 @@ def on_shelf(
         library.given(P.RECEIVED, **{**told, **facts})
         library.go_to(at)
         ask = CheckOut(Actor("t", "sip2", "11"), Place(role, place), card, "C1")
-        return library.ask(library.desk.counter.check_out(ask))
+        return library.ask(library.circulation.execute(ask))
 
     return do
 
@@ -168,17 +188,19 @@ def returned(when: str) -> Callable[[DeskWorld], object]:
 
 
 def recalled(when: str, **more: Any) -> Callable[[DeskWorld], object]:
-    return then(at(when), lambda library: library.ask(library.desk.partners.recalled(library.heard(**more))))
+    return then(
+        at(when), lambda library: library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard(**more))))
+    )
 
 
 def unrecalled(when: str) -> Callable[[DeskWorld], object]:
-    return then(at(when), lambda library: library.ask(library.desk.partners.recall_cancelled(library.heard())))
+    return then(at(when), lambda library: library.ask(library.circulation.execute(sent_as(RecallCancelled, library.heard()))))
 
 
 def dropped(at: str) -> Callable[[DeskWorld], object]:
     def do(library: DeskWorld) -> object:
         library.go_to(at)
-        return library.ask(library.desk.counter.check_in(CheckIn(Actor("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
+        return library.ask(library.circulation.execute(CheckIn(Actor("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
 
     return do
 
@@ -205,7 +227,7 @@ def standing(position: Position, **facts: Any) -> Callable[[DeskWorld], object]:
 
 
 def cancelled(library: DeskWorld) -> object:
-    answer = library.ask(library.desk.counter.cancel(CancelRequest(Actor("D", "ncip"), "UG1", request="R1")))
+    answer = library.ask(library.circulation.execute(CancelRequest(Actor("D", "ncip"), "UG1", request="R1")))
     return said(answer) if isinstance(answer, Refused) else library.request().position
 
 
@@ -264,13 +286,13 @@ def letter_leaves(when: str) -> Callable[[DeskWorld], object]:
 
 def handed_in(barcode: str, role: str = "counter", place: str = "HKU-MAIN-LENDING") -> Callable[[DeskWorld], object]:
     ask = CheckIn(Actor("t", "sip2", "09"), Place(role, place), barcode)
-    return lambda library: library.ask(library.desk.counter.check_in(ask))
+    return lambda library: library.ask(library.circulation.execute(ask))
 
 
 def record(name: str) -> Callable[[DeskWorld], object]:
     """What the first line of the patron's own record says."""
     see = SeePatron(Actor("t", "sip2", "63"), "UG1")
-    return lambda library: attrgetter(name)(library.ask(library.desk.counter.see_patron(see)).lines[0])
+    return lambda library: attrgetter(name)(library.ask(library.circulation.execute(see)).lines[0])
 
 
 def lends(bib: str, number: str = "c-1") -> Callable[[DeskWorld], object]:
@@ -293,7 +315,7 @@ def told_of(send: Notification, name: str) -> Callable[[DeskWorld], object]:
 
 
 def waive(cents: int) -> Callable[[DeskWorld], object]:
-    return lambda library: library.ask(library.desk.staff.waive(Waive(Actor("mei", "cli"), 1, "typhoon", cents)))
+    return lambda library: library.ask(library.circulation.execute(Waive(Actor("mei", "cli"), 1, "typhoon", cents)))
 
 
 def lent_by_category(key: str) -> Callable[[DeskWorld], object]:
@@ -493,7 +515,7 @@ ROWS: tuple[Row, ...] = (
     Row("R21 where only a checkout does",             then(having(14), wish("2017-03-02 10:00", bib="solaris")), YES, changed(quota=Quota(count_from="checkout"))),
     Row("R21 counted again at the checkout",          then(wish(), comes, known(local_loans=60), lambda lib: lib.check_out()), Reason.QUOTA_TOTAL),
     Row("R20 counted again at the checkout",          then(wish(), comes, having(15), lambda lib: lib.check_out()), Reason.QUOTA_HKALL),
-    Row("R21 cancelled: free at once",                then(having(14), lambda lib: lib.ask(lib.desk.counter.cancel(CancelRequest(Actor("D", "ncip"), "UG1", request="R15"))), wish("2017-03-02 10:00", bib="solaris")), YES),
+    Row("R21 cancelled: free at once",                then(having(14), lambda lib: lib.ask(lib.circulation.execute(CancelRequest(Actor("D", "ncip"), "UG1", request="R15"))), wish("2017-03-02 10:00", bib="solaris")), YES),
     Row("R22 nobody queues for what is out",          with_copies(copy("CUHK", OUT), hold=True), Reason.HOLDS_NOT_ALLOWED),
     # ---- recalls
     Row("R23 another library",                        then(loan(), recalled("2017-03-10 10:00", partner="HKUST")), Reason.AGENCY_NOT_OWNER),
@@ -550,7 +572,7 @@ ROWS: tuple[Row, ...] = (
     Row("R29 overdue, where nobody may",              then(loan(), act("renew", "2017-03-18 10:00")), Reason.RENEWAL_OVERDUE, changed(renewal=Renewal(overdue="deny"))),
     Row("R29 eight days before, by staff",            then(loan(), act("renew", "2017-03-08 10:00")), Reason.RENEWAL_TOO_SOON),
     Row("R30 no letter, by staff",                    then(loan(), act("renew", "2017-03-18 10:00"), ALL_LETTERS), 0),
-    Row("R30 no letter, by its owner",                then(loan(), lambda lib: lib.ask(lib.desk.partners.renewed(lib.heard(due=date(2017, 4, 1)))), ALL_LETTERS), 0),
+    Row("R30 no letter, by its owner",                then(loan(), lambda lib: lib.ask(lib.circulation.execute(sent_as(ItemRenewed, lib.heard(due=date(2017, 4, 1))))), ALL_LETTERS), 0),
     Row("R31 the record says so at once",             then(loan(), renewed("2017-03-09 10:00"), record("request.due")), date(2017, 3, 24)),
     Row("R32 a renewal never shortens",               then(loan(), renewed("2017-03-01 12:00")), Reason.RENEWAL_DENIED, changed(renewal=Renewal(window_days=30))),
     Row("R32 past the lender's date",                 then(loan(lender_due=date(2017, 3, 20)), renewed("2017-03-09 10:00")), "2017-03-24"),
@@ -583,7 +605,7 @@ ROWS: tuple[Row, ...] = (
     Row("R34 on loan",                                then(loan(), cancelled), Reason.TOO_LATE_TO_CANCEL),
     Row("R34 cancelled, and it comes all the same",   then(standing(P.CANCELLING), sent, lambda lib: lib.check_in(), ALL_LETTERS), 0),
     Row("R34 from another library, where it may not", then(wish(), declined, cancelled), Reason.TOO_LATE_TO_CANCEL, changed(cancel=Cancel(in_rerequested=False))),
-    Row("R34 by somebody else",                       then(wish(), lambda lib: lib.ask(lib.desk.counter.cancel(CancelRequest(Actor("D", "ncip"), "UG2", request="R1")))), Reason.UNKNOWN_REQUEST),
+    Row("R34 by somebody else",                       then(wish(), lambda lib: lib.ask(lib.circulation.execute(CancelRequest(Actor("D", "ncip"), "UG2", request="R1")))), Reason.UNKNOWN_REQUEST),
     Row("R34 sent before it was cancelled",           then(wish(), sent, cancelled), Reason.TOO_LATE_TO_CANCEL),
     Row("R35 asked for",                              then(wish(), record("label")), "HKALL REQUESTD"),
     Row("R35 asked of another library",               then(wish(), declined, record("label")), "HKALL REQUESTD"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.desk.messages.results import DeliveryResult, Requested
-from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.results import DeliveryResult, Done, Requested
+from hkall_gateway.desk.messages.staff_commands import Act, Reopen
 from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.changes import Changed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.engine.immediate import finished
 from tests.desk.conftest import CLERK, DeskWorld
 
 P = Position
@@ -24,13 +26,13 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 def seen(desk: DeskWorld) -> int:
     """The newest line of the journal on the page of R1."""
-    page = desk.ask(desk.desk.staff.console(console.request_page, "R1", StaffRole.SUPERVISOR))
+    page = finished(desk.store.read(in_context, console.request_page, desk.library, desk.now, "R1", StaffRole.SUPERVISOR))
     return int(page.events[-1].line.id)
 
 
 def test_a_command_on_what_was_seen_is_run(desk: DeskWorld) -> None:
     desk.wish()
-    done = desk.ask(desk.desk.staff.act_since("cancel", StaffCommand(CLERK, "R1", reason="no longer wanted"), seen(desk)))
+    done = desk.ask(desk.circulation.execute(Act(CLERK, "R1", reason="no longer wanted", action="cancel"), since=seen(desk)))
     assert isinstance(done, Done)
     assert desk.request().position is P.CANCELLING
 
@@ -38,8 +40,8 @@ def test_a_command_on_what_was_seen_is_run(desk: DeskWorld) -> None:
 def test_the_second_of_two_hears_what_the_first_did(desk: DeskWorld) -> None:
     desk.given(P.RECEIVED)
     both = seen(desk)
-    desk.ask(desk.desk.staff.act_since("lend", StaffCommand(CLERK, "R1"), both))
-    second = desk.ask(desk.desk.staff.act_since("return_unused", StaffCommand(CLERK, "R1"), both))
+    desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="lend"), since=both))
+    second = desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=both))
     assert isinstance(second, Changed)
     assert [(line.event, line.who, line.target) for line in second.lines] == [("CHECK_OUT", "mei", "ON_LOAN")]
     assert desk.request().position is P.ON_LOAN
@@ -52,12 +54,12 @@ def test_a_refusal_and_a_delivered_letter_change_nothing(desk: DeskWorld) -> Non
     desk.act("ship")
     desk.delivered(Notification.LETTER_PICKUP, DeliveryResult(DeliveryKind.ACCEPTED))
     assert seen(desk) > before
-    assert isinstance(desk.ask(desk.desk.staff.act_since("return_unused", StaffCommand(CLERK, "R1"), before)), Done)
+    assert isinstance(desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=before)), Done)
 
 
 def test_an_ended_request_is_placed_again_once(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.store.now(lambda unit: unit.force(unit.request("R1"), P.CLOSED, desk.now, CLERK, "test"))
-    command, before = StaffCommand(CLERK, "R1", reason="found again"), seen(desk)
-    assert isinstance(desk.ask(desk.desk.staff.reopen_since(command, before)), Requested)
-    assert isinstance(desk.ask(desk.desk.staff.reopen_since(command, before)), Changed)
+    command, before = Reopen(CLERK, "R1", reason="found again"), seen(desk)
+    assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Requested)
+    assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Changed)

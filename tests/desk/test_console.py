@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert
 
-from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.command import InboxKey
+from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.commands import ItemRecalled, ItemShipped
 from hkall_gateway.desk.messages.results import DeliveryResult, Refused
+from hkall_gateway.desk.partners.deliveries import Delivered
 from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.console import RequestPage, facts_in
 from hkall_gateway.rules.circuit import CircuitSettings
@@ -22,12 +25,13 @@ from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Sensitive, Side
 from hkall_gateway.store import fines, quarantine
+from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.loads import former_cards
 from hkall_gateway.store.queries.request_search import FoundBy
 from hkall_gateway.store.queries.work_lists import ListName, PageOrder, SortKey
 from hkall_gateway.store.tables import OUTBOX
 from hkall_gateway.store.unit import Unit
-from tests.desk.conftest import DeskWorld
+from tests.desk.conftest import DeskWorld, sent_as
 
 P = Position
 
@@ -39,7 +43,7 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 def ask(desk: DeskWorld, query: Callable[..., Any], *args: Any) -> Any:
     """What the desk answers to a query of the console."""
-    return desk.ask(desk.desk.staff.console(query, *args))
+    return finished(desk.store.read(in_context, query, desk.library, desk.now, *args))
 
 
 def page(desk: DeskWorld, number: str = "R1", role: StaffRole = StaffRole.CLERK) -> RequestPage:
@@ -76,7 +80,9 @@ def test_what_was_told_comes_with_its_facts_its_tries_and_its_partner(desk: Desk
     row = replace(desk.store.now(lambda unit: unit.outbox.rows())[0], attempts=1)  # as one that the courier claimed
     later = desk.now + timedelta(minutes=10)
     desk.ask(
-        desk.desk.partners.delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, CircuitSettings())
+        desk.circulation.execute(
+            Delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, CircuitSettings())
+        )
     )
     (told,) = page(desk).told
     assert (told.row.send, told.partner and told.partner.agency, told.sent_at) == (Notification.ASK_LENDER, "CUHK", None)
@@ -100,8 +106,8 @@ def test_a_letter_is_told_and_registered_without_an_address(desk: DeskWorld) -> 
 
 def test_what_was_heard_comes_with_the_answer_that_is_kept(desk: DeskWorld) -> None:
     desk.wish()
-    notice = desk.heard(by=Actor("CUHK", "ncip", "ItemShipped", "abc123"), inbox=InboxKey("CUHK", "abc123def", 60))
-    desk.ask(desk.desk.partners.shipped(notice))
+    notice = desk.heard(by=Actor("CUHK", "ncip", "ItemShipped", "abc123"))
+    desk.ask(desk.circulation.execute(sent_as(ItemShipped, notice), inbox=InboxKey("CUHK", "abc123def", 60)))
     desk.go_to("2017-03-03 10:00")
     desk.check_in()
     (heard,) = page(desk).heard
@@ -113,7 +119,11 @@ def test_what_was_heard_comes_with_the_answer_that_is_kept(desk: DeskWorld) -> N
 
 def test_a_refused_document_is_heard_with_its_reason_and_rule(desk: DeskWorld) -> None:
     desk.wish()
-    desk.ask(desk.desk.partners.recalled(desk.heard(partner="POLYU", by=Actor("POLYU", "ncip", "ItemRecalled", "x"))))
+    desk.ask(
+        desk.circulation.execute(
+            sent_as(ItemRecalled, desk.heard(partner="POLYU", by=Actor("POLYU", "ncip", "ItemRecalled", "x")))
+        )
+    )
     refused = [heard for heard in page(desk).heard if heard.refused]
     assert [(h.sender, h.service, h.refused, h.rule, h.answer) for h in refused] == [
         ("POLYU", "ItemRecalled", "agency_not_owner", "R23", None)
@@ -172,7 +182,7 @@ def test_the_slip_of_a_borrowed_copy_is_printed_once_in_each_position_and_noted(
 
 def test_a_request_is_read_by_few_statements(desk: DeskWorld) -> None:
     desk.wish()
-    desk.ask(desk.desk.partners.shipped(desk.heard()))
+    desk.ask(desk.circulation.execute(sent_as(ItemShipped, desk.heard())))
     seen: list[str] = []
 
     def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:

@@ -48,7 +48,7 @@ def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
 
 def say(world: World, what: str, row: int, reason: str = "by telephone") -> Outcome:
     work = getattr(dead_letters, what)
-    done: Outcome = world.store.now(lambda unit: work(Context(unit, world.desk.library, world.now), row, reason, STAFF))
+    done: Outcome = world.store.now(lambda unit: work(Context(unit, world.circulation.library, world.now), row, reason, STAFF))
     world.pump()
     return done
 

@@ -14,8 +14,18 @@ from hkall_gateway.desk import messages
 from hkall_gateway.desk.common import effects
 from hkall_gateway.desk.common.effects import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
 from hkall_gateway.desk.messages.partner_commands import Changed, StatusSet
-from hkall_gateway.desk.messages.results import Cancelled, CheckedIn, CheckedOut, Noted, Paged, Refused, Renewed, Requested
-from hkall_gateway.desk.messages.staff_commands import Done, Recalled
+from hkall_gateway.desk.messages.results import (
+    Cancelled,
+    CheckedIn,
+    CheckedOut,
+    Done,
+    Noted,
+    Paged,
+    Recalled,
+    Refused,
+    Renewed,
+    Requested,
+)
 from hkall_gateway.desk.messages.terminal_commands import AllRenewed
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import _NAMES

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.desk.borrowing import NOBODY_ASKED
-from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.commands import ItemReceived, ItemShipped, PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import CopyReport
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.evidence import TABLE, Dated, News, Verdict
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Request, Side
-from tests.desk.conftest import CLERK, TERMINAL, hkt
+from tests.desk.conftest import CLERK, NEWS_KINDS, TERMINAL, hkt, sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -45,7 +45,7 @@ METHODS = {
     News.RECEIVED_THERE: "received",
     News.COMING_HOME: "shipped",
     News.WITHDRAWN: "request_cancelled",
-    News.KEPT_LONGER: "renewed_by_borrower",
+    News.KEPT_LONGER: "renewed",
 }
 REPORTS = {News.CLAIMED: "claim", News.LOST: "lost"}
 CHANGES = frozenset({"position", "due", "lender_due", "recalled_on", "claimed_on", "lost_on", "partner", "renewals"})
@@ -74,11 +74,11 @@ def given(library: DeskWorld, side: Side, position: Position, news: News) -> Req
 def tell(library: DeskWorld, request: Request, news: News, at: datetime | None) -> Any:
     by = Actor("CUHK", "ncip", news.value)
     if news in REPORTS:
-        return library.ask(library.desk.partners.report(CopyReport(by, REPORTS[news], K9, "CUHK", reason="reported")))
+        return library.ask(library.circulation.execute(CopyReport(by, REPORTS[news], K9, "CUHK", reason="reported")))
     item = None if request.item is None and news is not News.SHIPPED else request.item or C1
     wire = (request.wire_agency, request.wire_id) if request.wire_id else ("HKU", "R1-1")
     ask = PartnerNotice(by, "CUHK", *wire, item=item, at=at, due=date(2017, 4, 20), due_is="asked")
-    return library.ask(getattr(library.desk.partners, METHODS[news])(ask))
+    return library.ask(library.circulation.execute(sent_as(NEWS_KINDS[METHODS[news]], ask)))
 
 
 def verdict(library: DeskWorld, before: Request, answer: Any) -> Verdict:
@@ -137,7 +137,7 @@ def test_home_that_a_person_believes_closes_the_request(library: DeskWorld, posi
     before = given(library, Side.BORROWING, position, News.HOME)
     ask = replace(library.heard(), at=hkt("2017-03-09 10:00"), judged=True)
 
-    library.ask(library.desk.partners.received(ask))
+    library.ask(library.circulation.execute(sent_as(ItemReceived, ask)))
 
     assert library.request(before.id).position is P.CLOSED
 
@@ -158,12 +158,14 @@ def two_requests(library: DeskWorld) -> tuple[Request, Request]:
 def test_shipped_under_one_request_with_the_copy_of_another_is_held(library: DeskWorld) -> None:
     first, second = two_requests(library)
 
-    answer = library.ask(library.desk.partners.shipped(library.heard(item=ItemKey("CUHK", "C2"), **ours(first))))
+    answer = library.ask(
+        library.circulation.execute(sent_as(ItemShipped, library.heard(item=ItemKey("CUHK", "C2"), **ours(first))))
+    )
 
     assert answer.why is Reason.CONTRADICTS_US
     assert (library.request(first.id).position, library.request(first.id).flags) == (P.REQUESTED, "contradicted")
     assert library.request(second.id) == second
-    library.ask(library.desk.partners.shipped(library.heard(item=ItemKey("CUHK", "C2"), **ours(second))))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(item=ItemKey("CUHK", "C2"), **ours(second)))))
     assert library.check_in("C2").held_for == "UG2"
 
 
@@ -175,7 +177,7 @@ def test_shipped_with_another_copy_of_the_same_title_is_applied(library: DeskWor
     library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
     first = library.given(P.REQUESTED)
 
-    library.ask(library.desk.partners.shipped(library.heard(item=ItemKey("CUHK", "C2"), **ours(first))))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(item=ItemKey("CUHK", "C2"), **ours(first)))))
 
     assert library.request(first.id).item == ItemKey("CUHK", "C2")
 
@@ -185,13 +187,13 @@ def test_news_under_one_request_with_the_copy_of_another_is_held(library: DeskWo
     first, _second = two_requests(library)
     ask = library.heard(item=ItemKey("CUHK", "C2"), due=date(2017, 4, 1), **ours(first))
 
-    answer = library.ask(getattr(library.desk.partners, method)(ask))
+    answer = library.ask(library.circulation.execute(sent_as(NEWS_KINDS[method], ask)))
 
     assert answer.why is Reason.CONTRADICTS_US
     assert library.request(first.id).recalled_on is None
 
 
-@pytest.mark.parametrize("method", ["shipped", "received", "request_cancelled", "renewed_by_borrower"])
+@pytest.mark.parametrize("method", ["shipped", "received", "request_cancelled", "renewed"])
 @pytest.mark.parametrize("item", [ItemKey("HKU", "K8"), C1])
 def test_borrowers_news_with_the_copy_of_another_request_is_held(library: DeskWorld, method: str, item: ItemKey) -> None:
     lent = library.given(P.PAGED, side=Side.LENDING)
@@ -199,9 +201,9 @@ def test_borrowers_news_with_the_copy_of_another_request_is_held(library: DeskWo
     library.given(P.IN_TRANSIT)
     ask = library.heard(item=item, wire_agency="CUHK", wire_id="c-1")
 
-    answer = library.ask(getattr(library.desk.partners, method)(ask))
+    answer = library.ask(library.circulation.execute(sent_as(NEWS_KINDS[method], ask)))
 
-    assert answer.why in {Reason.CONTRADICTS_US, *([Reason.NOT_ON_LOAN] if method == "renewed_by_borrower" else [])}
+    assert answer.why in {Reason.CONTRADICTS_US, *([Reason.NOT_ON_LOAN] if method == "renewed" else [])}
     assert library.request(lent.id).position is P.PAGED
 
 
@@ -216,8 +218,8 @@ def test_news_that_was_held_is_applied_to_nothing_by_a_repetition(library: DeskW
 def test_a_brokers_request_is_held_only_after_a_scan_of_ours(library: DeskWorld) -> None:
     received = library.given(P.RECEIVED, kind="brokered")
     library.store.now(lambda unit: unit.note(received, "ARRIVE", {}, library.now, CLERK))
-    assert library.ask(library.desk.partners.received(library.heard())).why is Reason.CONTRADICTS_US
+    assert library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard()))).why is Reason.CONTRADICTS_US
 
     library.given(P.RECEIVED, kind="brokered", item_barcode="C2", wire_id="R2-1")
-    library.ask(library.desk.partners.received(library.heard(item=ItemKey("CUHK", "C2"))))
+    library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard(item=ItemKey("CUHK", "C2")))))
     assert library.request("R2").position is P.CLOSED

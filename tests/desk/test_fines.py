@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
+from hkall_gateway.desk.messages.results import Paid, Refused, Waived
+from hkall_gateway.desk.messages.staff_commands import Pay, Waive
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -40,16 +40,16 @@ def late(library: DeskWorld, number: int, days: int) -> None:
 
 def pay(library: DeskWorld, cents: int, transaction: str = "", **more: Any) -> Any:
     return library.ask(
-        library.desk.staff.pay(Pay(**{"by": BOX, "card": "UG1", "cents": cents, "transaction_id": transaction, **more}))
+        library.circulation.execute(Pay(**{"by": BOX, "card": "UG1", "cents": cents, "transaction_id": transaction, **more}))
     )
 
 
 def waive(library: DeskWorld, fine: int, reason: str = "ill", cents: int | None = None) -> Any:
-    return library.ask(library.desk.staff.waive(Waive(CLERK, fine, reason, cents)))
+    return library.ask(library.circulation.execute(Waive(CLERK, fine, reason, cents)))
 
 
 def see(library: DeskWorld, card: str = "UG1") -> Any:
-    return library.ask(library.desk.counter.see_patron(SeePatron(CLERK, card)))
+    return library.ask(library.circulation.execute(SeePatron(CLERK, card)))
 
 
 def left(library: DeskWorld) -> list[int]:

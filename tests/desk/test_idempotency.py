@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from hkall_gateway.desk.command import InboxKey
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
@@ -36,12 +36,12 @@ class Wish:
 
 
 @pytest.fixture
-def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey | None], Outcome]:
+def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Outcome]:
     """One document arrives at an instant."""
     return lambda wish, when, key: store.now(in_context, once, LIBRARY, when, key, wish)
 
 
-Ask = Callable[[Wish, datetime, InboxKey | None], Outcome]
+Ask = Callable[[Wish, datetime, InboxKey], Outcome]
 
 
 def test_within_the_window_the_same_document_gets_the_same_outcome(ask: Ask, now: datetime) -> None:
@@ -77,10 +77,3 @@ def test_a_window_that_is_over_leaves_the_others_open(ask: Ask, now: datetime) -
 def test_a_refusal_is_decided_again(ask: Ask, now: datetime) -> None:
     wish = Wish(Refused(Reason.RENEWAL_TOO_SOON), RENEWED)
     assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(Reason.RENEWAL_TOO_SOON), RENEWED]
-
-
-def test_what_has_no_identity_is_done_every_time(ask: Ask, now: datetime) -> None:
-    wish = Wish(RENEWED, RENEWED)
-    ask(wish, now, None)
-    ask(wish, now, None)
-    assert wish.done == 2

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.commands import ItemShipped
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.staff.closure_changes import move
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -90,7 +92,11 @@ def by_a_closure(library: DeskWorld) -> None:
 
 
 def by_a_late_shipment(library: DeskWorld) -> None:
-    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1", due=date(2017, 3, 10))))
+    library.ask(
+        library.circulation.execute(
+            sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1", due=date(2017, 3, 10)))
+        )
+    )
 
 
 @pytest.mark.parametrize(

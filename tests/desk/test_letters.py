@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hkall_gateway.desk.messages.commands import ItemRecalled
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.partners import deliveries
-from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import notices
 from hkall_gateway.store.queries import cli_lists
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -29,7 +31,7 @@ def register(library: DeskWorld) -> list[tuple[str, str]]:
 def recalled(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-10 10:00")
-    library.ask(library.desk.partners.recalled(library.heard()))
+    library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
 
 
 def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register(library: DeskWorld) -> None:
@@ -37,8 +39,8 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 
     library.ask(
-        library.desk.partners.delivered(
-            row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, CIRCUIT_SETTINGS
+        library.circulation.execute(
+            Delivered(row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, CIRCUIT_SETTINGS)
         )
     )
 
@@ -50,7 +52,7 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
 def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS))
+    library.ask(library.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS)))
     assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
     before = library.request()
 

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, insert
 
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Request, Sensitive, Side
 from hkall_gateway.store import cards
@@ -75,8 +77,11 @@ def store() -> Iterator[Immediate]:
     opened.close()
 
 
+HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+
+
 def local(store: Immediate, system: System, **terms: object) -> LocalSystem:
-    return LocalSystem(store, system, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
+    return LocalSystem(store, system, lambda: HKU, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
 
 
 def test_its_own_answer_is_told_without_a_flag(store: Immediate, system: System) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.commands import ItemShipped, PartnerNotice, RequestCancelled
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.lab.scenario.scripted_partner import manner
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.store.engine.immediate import finished
+from tests.desk.conftest import sent_as
 
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
@@ -35,11 +36,11 @@ def told(partner: str, message: str, item: ItemKey | None) -> PartnerNotice:
 
 
 def shipped(world: World, partner: str, item: ItemKey | None) -> object:
-    return finished(world.desk.partners.shipped(told(partner, "ItemShipped", item)))
+    return finished(world.circulation.execute(sent_as(ItemShipped, told(partner, "ItemShipped", item))))
 
 
 def declined(world: World, partner: str, item: ItemKey | None) -> object:
-    return finished(world.desk.partners.request_cancelled(told(partner, "ItemRequestCancelled", item)))
+    return finished(world.circulation.execute(sent_as(RequestCancelled, told(partner, "ItemRequestCancelled", item))))
 
 
 def standing(world: World) -> tuple[Position, str, str, str]:

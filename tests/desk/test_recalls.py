@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.messages.results import CheckedOut, Refused, Renewed
-from hkall_gateway.desk.messages.staff_commands import Done, Recalled
+from hkall_gateway.desk.messages.commands import ItemRecalled, ItemRenewed, RecallCancelled
+from hkall_gateway.desk.messages.results import CheckedOut, Done, Recalled, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Recall
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -26,11 +27,11 @@ PARTNER = Actor("CUHK", "ncip", "ItemRecalled")
 
 
 def recall(library: DeskWorld, **facts: Any) -> Any:
-    return library.ask(library.desk.partners.recalled(library.heard(**facts)))
+    return library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard(**facts))))
 
 
 def cancel(library: DeskWorld, **facts: Any) -> Any:
-    return library.ask(library.desk.partners.recall_cancelled(library.heard(**facts)))
+    return library.ask(library.circulation.execute(sent_as(RecallCancelled, library.heard(**facts))))
 
 
 # ---- the owner recalls a loan
@@ -297,7 +298,7 @@ def test_r41_split_by_day_where_the_recall_comes_when_it_is_overdue(library: Des
 def test_the_owner_may_let_the_patron_keep_it_longer(library: DeskWorld) -> None:
     library.lent_out(lender_due=date(2017, 3, 20))
 
-    answer = library.ask(library.desk.partners.renewed(library.heard(due=date(2017, 4, 1))))
+    answer = library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 4, 1)))))
 
     assert answer == Renewed("R1", ItemKey("CUHK", "C1"), "UG1", "Dune", date(2017, 4, 1), 0)
     assert library.request().lender_due == date(2017, 4, 1)
@@ -307,7 +308,7 @@ def test_the_owner_may_let_the_patron_keep_it_longer(library: DeskWorld) -> None
 def test_an_owners_renewal_never_shortens_a_loan(library: DeskWorld) -> None:
     before = library.lent_out(lender_due=date(2017, 4, 20))
 
-    library.ask(library.desk.partners.renewed(library.heard(due=date(2017, 3, 10))))
+    library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 3, 10)))))
 
     assert library.request() == before
 
@@ -317,7 +318,7 @@ def test_an_owners_renewal_ends_its_recall(library: DeskWorld) -> None:
     library.go_to("2017-03-11 10:00")
     recall(library)
 
-    library.ask(library.desk.partners.renewed(library.heard(due=date(2017, 4, 5))))
+    library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 4, 5)))))
 
     assert (library.request().due, library.request().recalled_on) == (date(2017, 4, 5), None)
 
@@ -325,7 +326,7 @@ def test_an_owners_renewal_ends_its_recall(library: DeskWorld) -> None:
 def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_the_book(library: DeskWorld) -> None:
     library.given(P.RECEIVED, lender_due=date(2017, 3, 20))
 
-    library.ask(library.desk.partners.renewed(library.heard(due=date(2017, 4, 1))))
+    library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 4, 1)))))
 
     assert (library.request().due, library.request().lender_due) == (None, date(2017, 4, 1))
 
@@ -339,7 +340,7 @@ def test_an_owners_renewal_needs_a_loan_and_a_date(
 ) -> None:
     library.given(position, due=date(2017, 3, 16), first_checkout=date(2017, 3, 1))
 
-    assert library.ask(library.desk.partners.renewed(library.heard(due=due))).why is why
+    assert library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=due)))).why is why
 
 
 # ---- we recall our own
@@ -379,9 +380,9 @@ def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(li
     renewal = library.heard(item=ItemKey("HKU", "K9"))
     library.act("recall")
 
-    assert library.ask(library.desk.partners.renewed(renewal)).why is Reason.RECALLED
+    assert library.ask(library.circulation.execute(sent_as(ItemRenewed, renewal))).why is Reason.RECALLED
     library.act("cancel_recall")
-    assert isinstance(library.ask(library.desk.partners.renewed(replace(renewal, at=library.now))), Renewed)
+    assert isinstance(library.ask(library.circulation.execute(sent_as(ItemRenewed, replace(renewal, at=library.now)))), Renewed)
 
 
 def test_what_has_come_home_cannot_be_recalled(library: DeskWorld) -> None:

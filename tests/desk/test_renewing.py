@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.desk.command import InboxKey
 from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.commands import ItemRecalled, RecallCancelled
 from hkall_gateway.desk.messages.results import CheckedOut, DeliveryResult, Refused, Renewed
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -52,7 +54,7 @@ def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
 def told(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to what was told last."""
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.partners.delivered(row, answer, None, CIRCUIT_SETTINGS))
+    library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
     return library.request()
 
 
@@ -140,7 +142,7 @@ def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking:
 
 def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: DeskWorld) -> None:
     renewed(asking)
-    asking.ask(asking.desk.partners.recalled(asking.heard()))
+    asking.ask(asking.circulation.execute(sent_as(ItemRecalled, asking.heard())))
 
     after = told_first(asking, YES)
 
@@ -158,7 +160,7 @@ def test_an_answer_after_the_return_changes_nothing(asking: DeskWorld) -> None:
 def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to the first that waits."""
     row = library.store.now(lambda unit: unit.outbox.rows())[0]
-    library.ask(library.desk.partners.delivered(row, answer, None, CIRCUIT_SETTINGS))
+    library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
     return library.request()
 
 
@@ -222,10 +224,10 @@ def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
-    taking_back.ask(taking_back.desk.partners.recalled(taking_back.heard()))
+    taking_back.ask(taking_back.circulation.execute(sent_as(ItemRecalled, taking_back.heard())))
     told_first(taking_back, NO_MORE)
 
-    taking_back.ask(taking_back.desk.partners.recall_cancelled(taking_back.heard()))
+    taking_back.ask(taking_back.circulation.execute(sent_as(RecallCancelled, taking_back.heard())))
 
     assert taking_back.request().due == date(2017, 3, 16)
 
@@ -284,7 +286,7 @@ def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)
-    library.ask(library.desk.partners.recalled(library.heard()))
+    library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
     before = library.request()
 
     assert told_first(library, NO) == before

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.commands import ItemReceived, ItemShipped
 from hkall_gateway.desk.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
@@ -42,6 +43,7 @@ from hkall_gateway.store.tables import (
 )
 from hkall_gateway.store.unit import Unit
 from tests.desk import conftest
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -304,14 +306,14 @@ def _whole_life(library: DeskWorld) -> None:
     library.wish(card)
     library.wish(card)
     library.wish(card, bib="no such title", number="d-2")
-    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
     library.check_in()
     library.check_out(card)
     library.go_to("2017-03-20 10:00")
     library.round("overdue")
     library.check_in()
     library.pay(library.owed(card), card)
-    library.ask(library.desk.partners.received(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard(wire_agency="HKU", wire_id="R1-1"))))
     assert library.request().position is P.CLOSED
     for message_row in library.rows(OUTBOX):
         library.store.now(lambda unit, number=message_row["id"]: unit.outbox.sent(number, library.now))

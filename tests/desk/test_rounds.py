@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.commands import ItemShipped
 from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
 from hkall_gateway.rules.dates.timetable import EVERY
 from hkall_gateway.rules.lifecycle import Notification
@@ -19,6 +20,7 @@ from hkall_gateway.store import inbox
 from hkall_gateway.store import rounds as store_rounds
 from hkall_gateway.store.engine.immediate import finished
 from hkall_gateway.store.tables import INBOX
+from tests.desk.conftest import sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld, NoTimer
@@ -171,7 +173,7 @@ def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(l
     library.go_to("2017-03-10 10:00")
     library.round("silence")
 
-    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
 
     assert (library.request("R2").kind, library.request("R2").position) == ("stray", P.IN_TRANSIT)
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from hkall_gateway.desk.messages.commands import ItemShipped, RequestCancelled
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position
-from tests.desk.conftest import PUBLISHED, DeskWorld
+from tests.desk.conftest import PUBLISHED, DeskWorld, sent_as
 
 P = Position
 END = replace(PUBLISHED, declined_while_suspended="end")
@@ -20,7 +21,7 @@ def declined(made: DeskWorld) -> Position:
     made.go_to("2017-06-05 23:59")
     made.wish()
     made.go_to("2017-06-06 00:00")
-    made.ask(made.desk.partners.request_cancelled(made.heard(wire_agency="HKU", wire_id="R1-1")))
+    made.ask(made.circulation.execute(sent_as(RequestCancelled, made.heard(wire_agency="HKU", wire_id="R1-1"))))
     return made.request().position
 
 
@@ -82,7 +83,7 @@ def rivals(library: DeskWorld, *, accepted: bool) -> None:
     asked = next(c for c in library.store.now(lambda unit: unit.candidates("R2")) if c.agency == "CUHK")
     library.store.now(lambda unit: unit.mark(asked, wire_id="R2-9", outcome="accepted" if accepted else ""))
     library.store.now(lambda unit: unit.amend(second, library.now, library.heard().by, partner="CUHK", wire_id="R2-9"))
-    library.ask(library.desk.partners.shipped(library.heard(wire_agency="HKU", wire_id="R1-1")))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
 
 
 @pytest.mark.parametrize(("accepted", "position"), [(True, P.UNFILLED), (False, P.REQUESTED)])

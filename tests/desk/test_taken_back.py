@@ -9,13 +9,14 @@ from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
 from hkall_gateway.courier import LEASE_S
 from hkall_gateway.desk.common.context import in_context
+from hkall_gateway.desk.messages.commands import ItemRecalled, RecallCancelled
 from hkall_gateway.desk.partners import dead_letters
-from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
+from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
-from tests.desk.conftest import CLERK, DeskWorld
+from tests.desk.conftest import CLERK, DeskWorld, sent_as
 
 UNKNOWN = SMTPConnectError(-1, b"gone")  # type: ignore[no-untyped-call]  # twisted.mail has no types
 BUSY = SMTPDeliveryError(450, b"busy")
@@ -41,7 +42,7 @@ class Post:
             for row in rows:
                 answer = self.library.ask(self.mailer.deliver(row))
                 retry_at = self.library.now if again else None
-                self.library.ask(self.library.desk.partners.delivered(row, answer, retry_at, CIRCUIT_SETTINGS))
+                self.library.ask(self.library.circulation.execute(Delivered(row, answer, retry_at, CIRCUIT_SETTINGS)))
                 if answer.kind in {"unknown", "later"}:
                     return
 
@@ -54,12 +55,12 @@ def post(library: DeskWorld) -> Post:
     library.set_patron("UG1", email="ug1@connect.test")
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
-    library.ask(library.desk.partners.recalled(library.heard()))
+    library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
     return Post(library)
 
 
 def take_back(library: DeskWorld) -> None:
-    library.ask(library.desk.partners.recall_cancelled(library.heard()))
+    library.ask(library.circulation.execute(sent_as(RecallCancelled, library.heard())))
 
 
 def drop(library: DeskWorld) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.desk.common.their_numbers import as_ours
-from hkall_gateway.desk.messages.commands import BorrowFromUs, PartnerNotice
+from hkall_gateway.desk.messages.commands import BorrowFromUs, ItemShipped, PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import RequestSeen, SeeRequest
 from hkall_gateway.desk.messages.results import Noted, Paged, Refused
 from hkall_gateway.lab.scenario.scripted_partner import manner
 from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.store.engine.immediate import finished
+from tests.desk.conftest import sent_as
 
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
@@ -39,7 +40,9 @@ def place(world: World, answer: str = "ok request=CUHK:77") -> None:
 
 def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) -> object:
     return finished(
-        world.desk.partners.shipped(PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC)))
+        world.circulation.execute(
+            sent_as(ItemShipped, PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC)))
+        )
     )
 
 
@@ -120,7 +123,7 @@ def test_another_librarys_number_of_the_same_value_is_another(world: World) -> N
 def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
     place(world)
     ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
-    assert isinstance(finished(world.desk.partners.borrow_from_us(ask)), Paged)
+    assert isinstance(finished(world.circulation.execute(ask)), Paged)
     told = PartnerNotice(CUHK, "CUHK", "CUHK", "77", K9)
 
     assert world.store.now(as_ours, told, "HKU") == told
@@ -132,7 +135,7 @@ def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> Non
 
     def seen(partner: str) -> object:
         return finished(
-            world.desk.partners.see_request(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
+            world.circulation.execute(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
         )
 
     found = seen("CUHK")

@@ -40,7 +40,7 @@ def put(world: World, *copies: Holding) -> None:
 
 
 def ask(world: World, work: Any, *args: Any, **named: Any) -> Any:
-    return world.store.now(lambda unit: in_context(unit, work, world.desk.library, world.now, *args, **named))
+    return world.store.now(lambda unit: in_context(unit, work, world.circulation.library, world.now, *args, **named))
 
 
 def seen(world: World, bib: str) -> TitleSeen:
@@ -61,7 +61,7 @@ def explained(world: World, bib: str, volume: str = "") -> Reason | None:
         question = explaining.request(BY, "UG1", bib, volume)
         with unit.connection.begin_nested() as undone:
             said = in_context(
-                unit, explaining.explained, world.desk.library, world.now, question, loaded_facts(unit, "UG1"), world.now
+                unit, explaining.explained, world.circulation.library, world.now, question, loaded_facts(unit, "UG1"), world.now
             )
             undone.rollback()
         return said.outcome.why if isinstance(said.outcome, Refused) else None
@@ -100,8 +100,8 @@ def test_a_title_without_copies_is_none(world: World) -> None:
 
 def test_a_suspension_refuses_every_title(world: World) -> None:
     window = Window("borrow_request", world.now.date(), world.now.date(), inclusive=True)
-    rules = replace(world.desk.library.policy, service_windows=(window,))
-    library = replace(world.desk.library, policy=rules)
+    rules = replace(world.circulation.library.policy, service_windows=(window,))
+    library = replace(world.circulation.library, policy=rules)
     found = world.store.now(lambda unit: in_context(unit, titles.see_title, library, world.now, "b-dune"))
     assert found
     assert [one.refusal.why for one in found.volumes if one.refusal] == [Reason.SERVICE_SUSPENDED]

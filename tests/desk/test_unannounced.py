@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import CheckIn, Place
+from hkall_gateway.desk.messages.commands import CheckIn, FindCopySystem, Place
 from hkall_gateway.desk.messages.results import CheckedIn, CopySystem, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
@@ -150,7 +150,7 @@ def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: DeskWor
 def test_r16_r17_only_the_counter_takes_it_in(library: DeskWorld, role: str) -> None:
     library.given(P.REQUESTED)
 
-    answer = library.ask(library.desk.counter.check_in(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
+    answer = library.ask(library.circulation.execute(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
 
     assert isinstance(answer, Refused)
     assert library.request().position is P.REQUESTED
@@ -176,4 +176,4 @@ def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(
 def test_a_scan_of_a_partners_copy_is_ours_unless_the_local_system_has_the_barcode(
     library: DeskWorld, barcode: str, arriving: bool, system: CopySystem
 ) -> None:
-    assert library.ask(library.desk.ils.whose_copy(barcode, "", "", arriving=arriving)) is system
+    assert library.ask(library.circulation.execute(FindCopySystem(barcode, arriving=arriving))) is system

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.command import InboxKey
+from hkall_gateway.desk.messages.commands import ItemReceived, ItemShipped
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
+from tests.desk.conftest import NEWS_KINDS, sent_as
 
 if TYPE_CHECKING:
     from tests.desk.conftest import DeskWorld
@@ -112,9 +114,9 @@ ROWS = (
 # fmt: on
 
 
-def arrive(library: DeskWorld, row: Row, **more: Any) -> Any:
+def arrive(library: DeskWorld, row: Row, inbox: InboxKey | None = None, **more: Any) -> Any:
     ask = library.heard(**{"due": DUE, **row.said, **more})
-    return library.ask(getattr(library.desk.partners, row.arrives)(ask))
+    return library.ask(library.circulation.execute(sent_as(NEWS_KINDS[row.arrives], ask), inbox=inbox))
 
 
 def said(answer: Any) -> str:
@@ -205,7 +207,7 @@ def test_an_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_
 def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
-    library.ask(library.desk.partners.shipped(library.heard(**ASKED)))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(**ASKED))))
 
     assert library.request("R1") == before
     assert (library.request("R2").kind, library.request("R2").unwanted) == ("stray", True)
@@ -216,7 +218,7 @@ def test_r40_a_loan_that_is_home_by_another_way_is_fined_until_the_day_its_owner
     library.go_to("2017-03-25 10:00")
     when = replace(library.heard(), at=library.clock("2017-03-18 10:00"), judged=True)
 
-    library.ask(library.desk.partners.received(when))
+    library.ask(library.circulation.execute(sent_as(ItemReceived, when)))
 
     assert (library.owed(), library.request().returned_on) == (400, date(2017, 3, 18))
 

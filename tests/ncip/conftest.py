@@ -14,8 +14,8 @@ import pytest
 from lxml import etree
 from sqlalchemy import insert, select
 
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
@@ -156,7 +156,7 @@ class World:
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
         library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
-        self.desk = desk = Desk(self.store, self.ils, lambda: library, lambda: self.now)
+        self.circulation = desk = Circulation(self.store, self.ils, lambda: library, lambda: self.now)
         net = ("10.0.0.0/8",)
         rows = (
             Caller(DISCOVERY, "d-key", "client", net),

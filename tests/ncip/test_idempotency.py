@@ -160,7 +160,7 @@ def test_five_at_once_have_one_effect_and_the_same_reply(world: World, name: str
     body = world.document(agency, service, **fields)
     alone, ils = Twin(world, name), WaitingIls(world.ils)
     anybody: Any = ils
-    world.desk.services.local._ils = anybody
+    world.circulation.ils._ils = anybody
     lines = [Lines(world).connect() for _ in range(5)]
     for line in lines:
         line.protocol.dataReceived(post(body))

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipConnectionFactory
@@ -143,15 +144,17 @@ class Slow:
     """A desk that answers when it is told to."""
 
     def __init__(self, world: World) -> None:
-        self._see, self.turns = world.desk.counter.see_patron, list[Deferred[None]]()
-        slow: Any = self.see
-        world.desk.counter.see_patron = slow  # type: ignore[method-assign]  # the world's own desk, slowed down
+        self._execute, self.turns = world.circulation.execute, list[Deferred[None]]()
+        slow: Any = self.execute
+        world.circulation.execute = slow  # type: ignore[method-assign]  # the world's own service, slowed down
 
-    async def see(self, ask: Any) -> Any:
+    async def execute(self, command: Any, **options: Any) -> Any:
+        if not isinstance(command, SeePatron):
+            return await self._execute(command, **options)
         turn: Deferred[None] = Deferred()
         self.turns.append(turn)
         await turn
-        return await self._see(ask)
+        return await self._execute(command, **options)
 
 
 def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) -> None:

@@ -43,11 +43,10 @@ class SlowDesk:
     """A desk whose answers come when the test says so."""
 
     def __init__(self) -> None:
-        self.counter = self
         self.waiting: list[tuple[str, Deferred[None]]] = []
         self.told: list[tuple[str, dict[str, object]]] = []
 
-    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+    async def execute(self, ask: SeePatron) -> PatronSeen:
         turn: Deferred[None] = Deferred()
         self.waiting.append((ask.card, turn))
         await turn
@@ -64,9 +63,9 @@ class House:
     """A site on a fake clock."""
 
     def __init__(self, within: Bounds | None = None) -> None:
-        self.clock, self.desk, self.now = Clock(), SlowDesk(), NOW
+        self.clock, self.circulation, self.now = Clock(), SlowDesk(), NOW
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
-        desk: Any = self.desk
+        desk: Any = self.circulation
         self.services = NcipServices(
             desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, timeout=Timeout(self.clock, 20)
         )
@@ -199,7 +198,7 @@ def test_a_length_that_was_counted_in_characters_cuts_nothing_off_where_nothing_
     body = lookup("酒徒")
     said = library.say(head + b"Content-Length: %d\r\n\r\n" % len(body.decode()) + body)
     assert said == b""  # it was understood, and is being answered
-    assert [card for card, _ in library.desk.waiting] == ["酒徒"]
+    assert [card for card, _ in library.circulation.waiting] == ["酒徒"]
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(library: House) -> None:
@@ -210,7 +209,7 @@ def test_two_documents_on_one_connection_are_answered_in_order(library: House) -
     line = library.connect()
     line.protocol.dataReceived(request(lookup("UG1")) + request(PROBLEM))
     assert line.value() == b""
-    library.desk.go_on()
+    library.circulation.go_on()
     first, second = line.value().split(b"HTTP/1.1 200 OK")[1:]
     assert (b"LookupUserResponse" in first, b"Protocol Error" in second) == (True, True)
 
@@ -227,8 +226,8 @@ def test_a_connection_is_kept_for_the_next_document_unless_its_caller_says_close
 def test_five_documents_in_one_packet_are_answered_in_order(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(b"".join(request(lookup(card)) for card in ("A", "B", "C", "D", "E")))
-    while library.desk.waiting:
-        library.desk.go_on()
+    while library.circulation.waiting:
+        library.circulation.go_on()
     found = [decode(part.partition(b"\r\n\r\n")[2]) for part in line.value().split(b"HTTP/1.1 200 OK")[1:]]
     assert [reply.text("UserId/UserIdentifierValue") for reply in found] == ["A", "B", "C", "D", "E"]
 
@@ -250,8 +249,8 @@ def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(lib
     first.protocol.dataReceived(request(lookup("UG1")))
     library.now += timedelta(seconds=1)
     second.protocol.dataReceived(request(lookup("UG2")))
-    library.desk.go_on()
-    (one, said_of_one), (two, said_of_two) = library.desk.told
+    library.circulation.go_on()
+    (one, said_of_one), (two, said_of_two) = library.circulation.told
     assert (one, two, said_of_one["channel"], said_of_two["channel"]) == ("UG1", "UG2", "ncip", "ncip")
     assert said_of_one["corr_id"] != said_of_two["corr_id"]
     assert logged_context() == {}
@@ -273,8 +272,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 def test_the_trace_of_a_peer_is_logged_if_it_is_valid(library: House, headers: tuple[str, ...], kept: dict[str, str]) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup(), *(f"Traceparent: {one}".encode("latin-1") for one in headers)))
-    library.desk.go_on()
-    ((_, context),) = library.desk.told
+    library.circulation.go_on()
+    ((_, context),) = library.circulation.told
     assert {name: value for name, value in context.items() if name == "traceparent"} == kept
 
 
@@ -295,7 +294,7 @@ def test_what_was_too_late_is_not_answered_a_second_time_and_the_line_lives_on(l
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     library.clock.advance(20)
-    library.desk.go_on()
+    library.circulation.go_on()
     line.protocol.dataReceived(request(PROBLEM))
     assert line.value().count(b"HTTP/1.1 200 OK") == 2
 
@@ -312,7 +311,7 @@ def test_the_command_of_a_peer_that_hangs_up_is_dropped(library: House) -> None:
     line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert deadline.why == "gone"
     assert not deadline.begin(again=False, late=False)
-    library.desk.go_on()
+    library.circulation.go_on()
     assert library.clock.getDelayedCalls() == []
 
 
@@ -326,13 +325,13 @@ def test_the_connection_closes_without_an_answer_when_the_outcome_is_not_known(l
         library.clock.advance(0.1)
     assert (line.value(), line.disconnected) == (b"", True)
     assert [one["service"] for one in lines if one["event"] == "ncip.undecided"] == ["LookupUser"]
-    library.desk.go_on()
+    library.circulation.go_on()
 
 
 def test_an_answer_in_time_leaves_no_timer_behind(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup(), b"Connection: close"))
-    library.desk.go_on()
+    library.circulation.go_on()
     line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert b"LookupUserResponse" in line.value()
     assert library.clock.getDelayedCalls() == []
@@ -426,7 +425,7 @@ def test_who_waits_for_an_answer_is_not_silent(library: House) -> None:
     line.protocol.dataReceived(request(lookup()))
     library.clock.advance(15)
     assert not line.disconnecting
-    library.desk.go_on()
+    library.circulation.go_on()
     assert b"LookupUserResponse" in line.value()
 
 
@@ -452,7 +451,7 @@ def test_what_is_in_hand_is_answered_before_the_door_closes(library: House) -> N
     line.protocol.dataReceived(request(lookup()))
     library.site.drain().addCallback(done.append)
     assert (done, line.disconnecting) == ([], False)
-    library.desk.go_on()
+    library.circulation.go_on()
     assert b"LookupUserResponse" in line.value()
     assert (done, line.disconnecting) == ([None], True)
 
@@ -463,7 +462,7 @@ def test_nothing_new_is_taken_while_the_door_closes(library: House) -> None:
     library.site.drain()
     late.protocol.dataReceived(request(lookup("UG2")))
     assert late.value().startswith(b"HTTP/1.1 503")
-    assert [card for card, _ in library.desk.waiting] == ["UG1"]
+    assert [card for card, _ in library.circulation.waiting] == ["UG1"]
 
 
 def test_an_idle_door_closes_at_once(library: House) -> None:
@@ -476,7 +475,7 @@ def test_a_client_that_is_gone_before_its_answer_harms_nobody(library: House) ->
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     line.protocol.connectionLost()
-    library.desk.go_on()
+    library.circulation.go_on()
     assert library.site.in_hand == 0
     assert library.say(request(PROBLEM)).startswith(b"HTTP/1.1 200")
 
@@ -543,6 +542,6 @@ def test_who_never_takes_its_last_answer_is_cut_off(library: House) -> None:
 def test_the_connection_closes_without_an_answer_when_nobody_knows_what_became_of_a_commit(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
-    ((_, turn),) = library.desk.waiting
+    ((_, turn),) = library.circulation.waiting
     turn.errback(Undecided())
     assert (line.value(), line.disconnected) == (b"", True)

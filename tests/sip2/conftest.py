@@ -18,8 +18,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
@@ -194,7 +194,7 @@ def policy() -> Policy:
 def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
     library = Library("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
     return Sip2Services(
-        desk=Desk(store, LocalIls(store), lambda: library, lambda: clock[0]),
+        circulation=Circulation(store, LocalIls(store), lambda: library, lambda: clock[0]),
         terminals={row.login: row for row in TERMINALS},
         secrets=PlainSecrets(),
         agency="HKU",
@@ -248,12 +248,11 @@ class SlowDesk:
     """A desk that looks for a copy until the test says that it is found; the other asks go on."""
 
     def __init__(self) -> None:
-        self.counter = self
         self.looking: dict[str, list[Deferred[None]]] = {}
 
-    async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
+    async def execute(self, command: SeeItem) -> ItemSeen | Refused:
         waiting: Deferred[None] = Deferred()
-        self.looking.setdefault(ask.barcode, []).append(waiting)
+        self.looking.setdefault(command.barcode, []).append(waiting)
         await waiting
         return Refused(Reason.UNKNOWN_ITEM)
 
@@ -270,13 +269,13 @@ class Port:
     in_all: int = 100
     unproven: int = 100
     clock: Clock = field(default_factory=Clock)
-    desk: SlowDesk = field(default_factory=SlowDesk)
+    circulation: SlowDesk = field(default_factory=SlowDesk)
     listener: Listener = PLAIN
     slow: bool = True
 
     def __post_init__(self) -> None:
-        slow: Any = self.desk
-        services = replace(self.services, desk=slow) if self.slow else self.services
+        slow: Any = self.circulation
+        services = replace(self.services, circulation=slow) if self.slow else self.services
         self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven, queues=True)
         refused = refusals("sip2", services.metrics)
         self.terminals = TerminalFactory(lambda: services, self.limit, refused, self.clock, idle_s=900, listener=self.listener)

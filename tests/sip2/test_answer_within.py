@@ -15,7 +15,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, fail
 
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.ops import counting
 from hkall_gateway.rules.vocabulary import Position, Request
@@ -77,8 +77,8 @@ def held(store: Immediate) -> HeldStore:
 def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[Port]:
     """A port that answers within eight seconds. A book of CUHK is on its way here."""
     waiting: Any = held
-    desk = Desk(waiting, LocalIls(store), lambda: services.desk.library, services.now)
-    made = Port(replace(services, desk=desk), slow=False)
+    circulation = Circulation(waiting, LocalIls(store), lambda: services.circulation.library, services.now)
+    made = Port(replace(services, circulation=circulation), slow=False)
     limit = Timeout(made.clock, 8, counting.expired(services.metrics, "sip2"))
     made.services = replace(made.services, timeout=limit)
     made.terminals.services = lambda: made.services

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import PatronSeen
 from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request
@@ -258,30 +255,28 @@ def test_a_login_that_is_cut_short_is_refused(services: Sip2Services, session: S
     assert _said(services, session, "93") == "940"
 
 
-class Broken(Desk):
-    """A desk with a bug."""
+class Broken:
+    """Commands end with a bug."""
 
-    def __init__(self) -> None:
-        counter: Any = self
-        self.counter = counter
+    library = None
 
-    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+    async def execute(self, command: object) -> object:
         raise RuntimeError("the roof is leaking")
 
 
 def test_a_bug_of_ours_is_answered_politely_and_logged_once(services: Sip2Services, session: Session) -> None:
     session.log_in("counter-1")
     with capture_logs() as logs:
-        reply = _said(replace(services, desk=Broken()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+        reply = _said(replace(services, circulation=cast(Any, Broken())), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
     again = "AFNot possible at the moment. Please try again|"
     assert reply == f"24YYYY          001{DATE}AOHKU|AAP1|{again}AE|"
     assert [(log["log_level"], log["exc_info"]) for log in logs if log["event"] == "sip2.failed"] == [("error", True)]
 
 
 class Away(Broken):
-    """A desk whose database is away."""
+    """The database is away."""
 
-    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+    async def execute(self, command: object) -> object:
         raise Unavailable("OperationalError")
 
 
@@ -290,7 +285,7 @@ def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_i
 ) -> None:
     session.log_in("counter-1")
     with capture_logs() as logs:
-        reply = _said(replace(services, desk=Away()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+        reply = _said(replace(services, circulation=cast(Any, Away())), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
     assert reply.endswith("AFNot possible at the moment. Please try again|AE|")
     assert [(log["event"], log["log_level"], log["refused"]) for log in logs] == [("sip2.answered", "info", "try_again")]
 

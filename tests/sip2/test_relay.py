@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import ConnectorTools
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
@@ -415,7 +415,7 @@ def test_a_card_that_nobody_knows_is_not_invalid(services: Sip2Services, make: s
     """But for who might read a missing field as a yes."""
     dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
     row = replace(services.terminals["counter-1"], dialect=dialect, role=role)
-    services = replace(services, terminals={"counter-1": row}, desk=Away())  # type: ignore[arg-type]  # the part that is asked
+    services = replace(services, terminals={"counter-1": row}, circulation=Away())  # type: ignore[arg-type]  # the part that is asked
     heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), FakeUpstream(), "counter-1")
     assert said + b"Not possible at the moment. Please try again|AFNot known at the moment: whether this card is valid" in heard
     assert b"BV" not in heard
@@ -425,10 +425,7 @@ def test_a_card_that_nobody_knows_is_not_invalid(services: Sip2Services, make: s
 class Away:
     """A desk whose local system is away."""
 
-    def __init__(self) -> None:
-        self.counter = self
-
-    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+    async def execute(self, ask: SeePatron) -> PatronSeen:
         nothing = Sensitive("")
         return PatronSeen(
             ask.card, nothing, nothing, nothing, "", "", valid=False, refusal=Refused(Reason.TRY_AGAIN), pin_ok=None,
@@ -470,9 +467,10 @@ def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
 ) -> None:
     """It counts as a guess where there is a hash that it could find out."""
     store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
-    library = services.desk.library
+    library = services.circulation.library
     services = replace(
-        services, desk=Desk(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0])
+        services,
+        circulation=Circulation(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0]),
     )
     heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), FakeUpstream(), "counter-1")
     assert (

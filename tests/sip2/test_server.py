@@ -55,7 +55,7 @@ def test_a_login_and_the_first_message_may_come_in_one_packet(port: Port) -> Non
 def test_answers_leave_in_the_order_of_the_questions(port: Port) -> None:
     caller = port.call()
     assert caller.hears(_item("I1") + END) == b""
-    port.desk.found("I1")
+    port.circulation.found("I1")
     heard = caller.hears()
     assert heard.startswith(b"18")
     assert heard.endswith(b"\r" + ENDED)
@@ -79,25 +79,25 @@ def test_a_resend_of_what_is_being_answered_is_answered_once(port: Port) -> None
     caller = port.call()
     caller.hears(_item("I1", 3))
     caller.hears(_item("I1", 3))
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert _barcodes(caller.hears()) == ["I1"]
-    assert port.desk.looking == {"I1": []}
+    assert port.circulation.looking == {"I1": []}
 
 
 def test_a_resend_of_what_was_answered_gets_the_same_bytes(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1", 3))
-    port.desk.found("I1")
+    port.circulation.found("I1")
     first = caller.hears()
     assert caller.hears(_item("I1", 3)) == first != b""
-    assert port.desk.looking == {"I1": []}
+    assert port.circulation.looking == {"I1": []}
 
 
 def test_a_wrong_checksum_is_asked_for_again_in_its_turn(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1") + b"9900302.00AY1AZ0000\r")
     assert caller.hears() == b""
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert caller.hears().endswith(b"|\r96AZFEF6\r")
 
 
@@ -105,7 +105,7 @@ def test_a_terminal_that_asks_without_listening_is_read_no_further(port: Port) -
     caller = port.call()
     caller.hears(_item("I1") + END * (MOST_WAITING + 1))
     assert caller.socket.producerState == "paused"
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert caller.socket.producerState == "producing"
     port.clock.pump([0] * (MOST_WAITING // AT_ONCE))  # other terminals have their turns in between
     assert caller.hears().count(ENDED) == MOST_WAITING + 1

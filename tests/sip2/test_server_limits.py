@@ -84,7 +84,7 @@ def test_waiting_for_us_is_not_silence(port: Port) -> None:
     caller.hears(ITEM)
     port.clock.advance(900)
     assert not caller.hung_up
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert caller.hears().startswith(b"18")
 
 
@@ -92,9 +92,9 @@ def test_a_terminal_that_left_is_not_written_to_and_its_rest_is_not_done(port: P
     caller = port.call()
     caller.hears(ITEM + ITEM.replace(b"I1", b"I2"))
     caller.goes()
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert caller.hears() == b""
-    assert "I2" not in port.desk.looking
+    assert "I2" not in port.circulation.looking
     assert port.clock.getDelayedCalls() == []
 
 
@@ -107,7 +107,7 @@ def test_drain_waits_for_what_is_in_hand_then_closes(port: Port) -> None:
     done: list[None] = []
     port.terminals.drain().addCallback(done.append)
     assert (idle.hung_up, busy.hung_up) == (True, False)
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert (busy.hung_up, busy.hears().endswith(ENDED)) == (True, True)
     busy.goes()
     assert done == []
@@ -132,7 +132,7 @@ def test_drain_cuts_off_what_does_not_end(port: Port) -> None:
     port.clock.advance(DRAIN_S)
     assert caller.socket.disconnected
     caller.goes()
-    port.desk.found("I1")
+    port.circulation.found("I1")
     assert caller.hears() == b""
 
 

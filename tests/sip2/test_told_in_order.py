@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.desk.partners.deliveries import Delivered
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage
@@ -104,7 +105,9 @@ class World:
             for row in rows:
                 told.append(row.send.value)
                 finished(
-                    self.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind(kind)), None, CircuitSettings())
+                    self.services.circulation.execute(
+                        Delivered(row, DeliveryResult(DeliveryKind(kind)), None, CircuitSettings())
+                    )
                 )
         return told
 
@@ -176,7 +179,7 @@ def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
-    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.REFUSED), None, CircuitSettings()))
+    finished(world.services.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.REFUSED), None, CircuitSettings())))
     assert (world.waits(), world.claims()) == (["tell_ils_blocked", "tell_ils_enabled"], ())
     world.asks(BLOCK)
     assert (world.upstream.heard, world.waits()) == (["01"], [])
@@ -199,7 +202,7 @@ def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, p
     (row,) = world.claims()
     assert world.asks(LOAN).startswith("120")
     assert world.upstream.heard == []
-    finished(world.services.desk.partners.delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CircuitSettings()))
+    finished(world.services.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CircuitSettings())))
     assert world.asks(LOAN).startswith("121")
 
 

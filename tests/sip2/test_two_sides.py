@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.courier import ChannelTerms, Courier, Schedule
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.ils import IlsBook, IlsPatron, SimulatedIls
@@ -100,16 +100,23 @@ class TwoSides(RuleBasedStateMachine):
         self.store = Immediate(self.engine, lambda connection: Unit(connection, lambda: next(self.names)), self.before_commit)
         library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.health = CircuitBreaker("relay", self.now, Metrics(), timer=self.reactor)
-        desk = Desk(self.store, LocalIls(self.store), lambda: library, self.now)
+        circulation = Circulation(self.store, LocalIls(self.store), lambda: library, self.now)
         self.services = Sip2Services(
-            desk, {row.login: row for row in TERMINALS}, PlainSecrets(), "HKU", "HKU", HONG_KONG, Metrics(), self.now,
+            circulation, {row.login: row for row in TERMINALS}, PlainSecrets(), "HKU", "HKU", HONG_KONG, Metrics(), self.now,
             budget_until=lambda: self.reactor.seconds() + 2, undoes_checkouts=self.undoes,
         )  # fmt: skip
         self.terminals = {login: Terminal(login, self.services, self.line()) for login in LOGINS}
         carry = QueuedMessages(self.line(), "HKU", self.now, HONG_KONG)
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.courier = Courier(
-            self.store, desk, {OutboxKind.ILS: carry}, schedule, self.reactor, self.now, GATEWAY, lambda _: ChannelTerms(1)
+            self.store,
+            circulation,
+            {OutboxKind.ILS: carry},
+            schedule,
+            self.reactor,
+            self.now,
+            GATEWAY,
+            lambda _: ChannelTerms(1),
         )
         self.store.now(lambda unit: unit.outbox.release(GATEWAY, self.now()))
 

@@ -96,9 +96,11 @@ class Site:
     @cached_property
     def app(self) -> Flask:
         bridge = DirectBridge(self.world.store)
-        named = (lambda: self.world.desk.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
+        named = (lambda: self.world.circulation.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
         app = make_app(
-            WebServices(self.world.desk, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased), as_shown)
+            WebServices(
+                self.world.circulation, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased), as_shown
+            )
         )
         app.testing = False
         app.jinja_env.bytecode_cache = COMPILED

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.engine.immediate import finished
@@ -21,7 +21,7 @@ def on_loan(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> Request:
     number = requested(site, bib_id, card)
     for name, more in (("force", {"reason": "x", "position": Position.IN_TRANSIT}), ("receive", {}), ("lend", {})):
         named: Any = more
-        finished(site.world.desk.staff.act(name, StaffCommand(BY, number, **named)))
+        finished(site.world.circulation.execute(Act(BY, number, **named, action=name)))
     return look(site, number)
 
 
@@ -56,7 +56,7 @@ def test_the_effect_of_a_late_closure_is_shown_and_nothing_is_changed(site: Site
     assert answer.status_code == 200
     assert f'data-request="{loan.id}"' in answer.text
     assert due_of(site, loan.id) == day
-    assert day not in site.world.store.now(lambda unit: unit.closed_days(site.world.desk.library.agency))
+    assert day not in site.world.store.now(lambda unit: unit.closed_days(site.world.circulation.library.agency))
 
 
 def test_a_late_closure_is_applied_as_it_was_shown(site: Site) -> None:

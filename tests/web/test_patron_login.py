@@ -71,7 +71,7 @@ def test_an_unknown_card_is_compared_with_a_hash_as_well(site: Site) -> None:
         asked.append((card, bool(stored)))
         return False
 
-    local = site.world.desk.services.local
+    local = site.world.circulation.ils
     local._web_pins = WebPins(fits, local._web_pins.asked)
     log_in(site.browser(), "UG1", "0000")
     log_in(site.browser(), "NOBODY", "0000")
@@ -82,7 +82,7 @@ def test_a_pin_of_nobody_admits_nobody(site: Site) -> None:
     async def fits(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
         return True
 
-    local = site.world.desk.services.local
+    local = site.world.circulation.ils
     local._web_pins = WebPins(fits, local._web_pins.asked)
     assert log_in(site.browser(), "NOBODY", "0000")[0] == 401
 

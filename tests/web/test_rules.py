@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from lxml import html
 
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import CATEGORIES, Policy
 from hkall_gateway.web.rules import chapters
@@ -36,8 +36,8 @@ def test_the_page_says_that_letters_are_notices(site: Site, language: str, words
 def test_help_lists_books_days_and_renewals_of_every_category(
     site: Site, monkeypatch: pytest.MonkeyPatch, language: str, label: str, full_time: str
 ) -> None:
-    library = replace(site.world.desk.library, policy=Policy())
-    monkeypatch.setattr(Desk, "library", library)
+    library = replace(site.world.circulation.library, policy=Policy())
+    monkeypatch.setattr(Circulation, "library", library)
     page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
     rows = [[" ".join(cell.text_content().split()) for cell in row] for row in page.xpath("//*[@id='categories']//tbody/tr")]
     assert [row[1:] for row in rows] == [[str(one.quota), str(one.loan_days), "2"] for one in CATEGORIES]

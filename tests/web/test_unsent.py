@@ -9,6 +9,7 @@ from lxml import html
 
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
+from hkall_gateway.desk.messages.staff_commands import Act
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, QuarantineState
@@ -25,7 +26,7 @@ DOCUMENT = "<NCIPMessage>•</NCIPMessage>"
 
 
 def requested(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> str:
-    said = finished(site.world.desk.staff.place(RequestTitle(BY, card, bib_id)))
+    said = finished(site.world.circulation.execute(RequestTitle(BY, card, bib_id)))
     assert isinstance(said, Requested), said
     return said.request
 
@@ -57,13 +58,12 @@ def kept(site: Site) -> int:
 
 def came_back(site: Site) -> int:
     """The number of a pickup letter that came back."""
-    from hkall_gateway.desk.messages.staff_commands import StaffCommand
     from hkall_gateway.desk.partners import deliveries
 
     number = requested(site)
-    force = StaffCommand(BY, number, reason="x", position=Position.IN_TRANSIT)
-    finished(site.world.desk.staff.act("force", force))
-    finished(site.world.desk.staff.act("receive", StaffCommand(BY, number)))
+    force = Act(BY, number, reason="x", position=Position.IN_TRANSIT, action="force")
+    finished(site.world.circulation.execute(force))
+    finished(site.world.circulation.execute(Act(BY, number, action="receive")))
 
     def bounce(unit: Unit) -> int:
         letters = [r for r in unit.outbox.rows(request=number) if r.kind == "mail"]

@@ -11,7 +11,8 @@ import click
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.messages.results import Done
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.dates import calendar
 
 if TYPE_CHECKING:

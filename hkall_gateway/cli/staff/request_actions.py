@@ -14,7 +14,7 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Reopen, StaffCommand
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request
@@ -182,13 +182,14 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
 
-    from hkall_gateway.desk.services import TRY_AGAIN, as_present
+    from hkall_gateway.desk.ils.local_system import TRY_AGAIN
     from hkall_gateway.store.loads.former_cards import card_now
 
     patron = site.run(card_now, patron)
-    ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
     facts = site.borrower_facts(patron, bib)
-    _tell(site.run(_place, as_present(ask, facts), facts, site) if facts.reachable else TRY_AGAIN, as_json)
+    present = facts.borrower.barcode if facts.borrower else patron
+    command = RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
+    _tell(site.run(_place, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
@@ -208,12 +209,11 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
 
-    from hkall_gateway.desk.ils.local_system import LOADED
-    from hkall_gateway.desk.services import TRY_AGAIN
+    from hkall_gateway.desk.ils.local_system import LOADED, TRY_AGAIN
 
     old = site.run(_old, what)
     facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
-    command = StaffCommand(by_staff("reopen"), what, reason=reason)
+    command = Reopen(by_staff("reopen"), what, reason=reason)
     _tell(site.run(_reopen, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
@@ -221,7 +221,7 @@ def _old(unit: Unit, number: str) -> Request | None:
     return unit.request(number)
 
 
-def _reopen(unit: Unit, command: StaffCommand, facts: BorrowerFacts, site: Site) -> Any:
+def _reopen(unit: Unit, command: Reopen, facts: BorrowerFacts, site: Site) -> Any:
     from hkall_gateway.desk.staff import actions
 
     return actions.reopen(Context(unit, site.library, site.now()), command, facts)

@@ -84,9 +84,9 @@ def _site(world: World) -> Site:
     partners = tuple(world.start.partners)
     agreed = NcipAgreements({partner.agency: world.secret(partner.agency) for partner in partners})
     asked = (
-        None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.services.known(card, bib))
+        None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.circulation.ils.known(card, bib))
     )
-    library, now = world.desk.library, lambda: world.now
+    library, now = world.circulation.library, lambda: world.now
     return Site(library, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
 
 

@@ -65,14 +65,14 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
     def ask(card: str, bib_id: str) -> BorrowerFacts:
         store = Immediate(engine, make_unit(library))
         try:
-            return finished(_local(config, store, post).for_request(card, bib_id))
+            return finished(_local(config, library, store, post).with_copies(card, bib_id))
         finally:
             store.close()
 
     return ask
 
 
-def _local(config: GatewayConfig, store: Immediate, post: Post) -> LocalSystem:
+def _local(config: GatewayConfig, library: Library, store: Immediate, post: Post) -> LocalSystem:
     ils, dialect = config.ils, config_mapping.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
@@ -80,7 +80,8 @@ def _local(config: GatewayConfig, store: Immediate, post: Post) -> LocalSystem:
         now, CircuitBreaker("command", now), lambda: IlsConnection(ils, dialect, login), post, dialect, password
     )
     tools = ConnectorTools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
-    return LocalSystem(store, connector_of(ils.connector)(tools), now, lambda: OfflineRules(ils.fallback, ils.keep_s))
+    terms = OfflineRules(ils.fallback, ils.keep_s)
+    return LocalSystem(store, connector_of(ils.connector)(tools), lambda: library, now, lambda: terms)
 
 
 async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from hkall_gateway.cli.options import Site
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import ConnectorTools
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.rules.dates.calendar import HONG_KONG
@@ -46,9 +46,9 @@ class _Store:
 def own_services(site: Site) -> NcipServices:
     """Return services like the daemon's over the site's own transactions."""
     store, agency = _Store(site), site.library.agency
-    desk = Desk(store, Snapshot(ConnectorTools(store, agency, _nobody)), lambda: site.library, site.now)
+    circulation = Circulation(store, Snapshot(ConnectorTools(store, agency, _nobody)), lambda: site.library, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}
-    return NcipServices(desk, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
+    return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
 
 
 async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

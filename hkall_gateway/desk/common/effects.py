@@ -10,8 +10,19 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.desk.messages.results import Cancelled, CheckedIn, CheckedOut, Noted, Paged, Renewed, Requested
-from hkall_gateway.desk.messages.staff_commands import Done, Paid, Recalled, Waived
+from hkall_gateway.desk.messages.results import (
+    Cancelled,
+    CheckedIn,
+    CheckedOut,
+    Done,
+    Noted,
+    Paged,
+    Paid,
+    Recalled,
+    Renewed,
+    Requested,
+    Waived,
+)
 from hkall_gateway.desk.messages.terminal_commands import AllRenewed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import is_out, renewal_stands

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from hkall_gateway.desk.command import InboxKey
 from hkall_gateway.desk.common import effects
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.partner_commands import StatusSet
 from hkall_gateway.desk.messages.results import Refused, Renewed
 from hkall_gateway.rules.messages.json_records import from_json, to_json
@@ -18,15 +18,13 @@ from hkall_gateway.store.unit import Unit
 Said = TypeVar("Said")
 
 
-def once(context: Context, key: InboxKey | None, work: Callable[..., Said], *args: Any) -> Said:
-    """Run `work(context, *args)` for a new document; for a repeated one return the kept outcome while its effect still holds.
+def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Said:
+    """Run `work(context)` for a new document; for a repeated one return the kept outcome while its effect still holds.
 
     A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
     lent. Refusals changed no data and are not kept, nor are renewals that the lender is still being asked about: both are
     decided again. The outcome of renewing all is kept whole, while each of its renewals stands.
     """
-    if key is None:
-        return work(context, *args)
     unit, now = context.unit, context.now
     until = now + timedelta(seconds=key.keep_s)
     kept = inbox.claim(unit, key.agency, key.digest, until, now)
@@ -36,7 +34,7 @@ def once(context: Context, key: InboxKey | None, work: Callable[..., Said], *arg
             return before
         inbox.keep(unit, key.agency, key.digest, "")
         inbox.claim(unit, key.agency, key.digest, until, now)
-    outcome = work(context, *args)
+    outcome = work(context)
     inbox.keep(unit, key.agency, key.digest, to_json(outcome) if _settled(outcome) else "")
     return outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.rules.lifecycle import FINAL
@@ -11,10 +12,11 @@ from hkall_gateway.store.requests_by_partner_id import borrowed_under
 from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
 
+Notice = TypeVar("Notice", bound=PartnerNotice)
 Asked = tuple[Request, Candidate]
 
 
-def as_ours(unit: Unit, ask: PartnerNotice, agency: str) -> PartnerNotice:
+def as_ours(unit: Unit, ask: Notice, agency: str) -> Notice:
     """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
 
     A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
@@ -48,7 +50,7 @@ def _told_before_its_answer(unit: Unit, ask: PartnerNotice) -> Asked | None:
     return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
 
 
-def _named(ask: PartnerNotice, agency: str, lender: Candidate) -> PartnerNotice:
+def _named(ask: Notice, agency: str, lender: Candidate) -> Notice:
     # A copy without an agency was assumed to be ours, since the number is not.
     copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
     return replace(ask, wire_agency=agency, wire_id=lender.wire_id, item=copy)

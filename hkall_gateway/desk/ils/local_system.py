@@ -9,11 +9,19 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Literal, cast
 
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.desk.command import Gathered
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.ils.own_loans import OwnLoans
+from hkall_gateway.desk.ils.unknown_words import UnknownWords
+from hkall_gateway.desk.messages.commands import CheckOut, RequestTitle, SeePatron
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts, Identified, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import NOTHING, Actor, Holding, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked, is_locked
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.deadline import current
@@ -25,6 +33,14 @@ LOADED: Final = "snapshot"
 """The source of facts that are rows of ours."""
 BY_ILS: Final = Actor("ils", "ils")
 """The actor of a card replacement that the local system reports."""
+PARTNER: Final = BorrowerFacts(None, "partner")
+"""The facts about a partner's card, which no patron owns."""
+WRONG_PIN: Final = Refused(Reason.WRONG_PIN, Reason.WRONG_PIN.rule)
+TRY_AGAIN: Final = Refused(Reason.TRY_AGAIN)
+PIN_UNKNOWN: Final = Refused(Reason.TRY_AGAIN, detail={"unknown": "pin"})
+"""The answer while the PIN cannot be checked."""
+
+_PIN_ANSWERS: Final = {True: None, False: WRONG_PIN, None: PIN_UNKNOWN}
 MOST_KEPT: Final = 5_000
 """Borrowers in the cache: more than a library serves within a quarter of an hour."""
 
@@ -78,13 +94,101 @@ class LocalSystem:
         self,
         store: Store,
         ils: LocalIls,
+        library: Callable[[], Library],
         now: Callable[[], datetime],
         terms: Callable[[], OfflineRules] = lambda: USUAL,
         web_pins: WebPins | None = None,
     ) -> None:
-        self._store, self._ils, self._now, self._terms = store, ils, now, terms
+        self._store, self._ils, self._library, self._now, self._terms = store, ils, library, now, terms
         self._web_pins = web_pins or WebPins(terms().verify, ils.verify_pin)
         self._kept: OrderedDict[str, BorrowerFacts] = OrderedDict()
+        self._words = UnknownWords()
+        self.own_loans = OwnLoans(self.loans, now)
+
+    # ---- facts of commands
+
+    async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
+        if not self.loaded:
+            return await self._live_owner(card, await self.facts(card), pin)
+        if pin and not await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin):
+            return WRONG_PIN
+        return Gathered(partial(loaded_facts, card=card))
+
+    async def for_checkout(self, command: CheckOut) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the patron who borrows; a partner's card has none. What was done off line needs no PIN."""
+        pin = NOTHING if command.no_block else command.pin
+        if not self.loaded and await self._store.read_inline(Unit.partner_with_card, command.card) is not None:
+            return Gathered(lambda _unit: PARTNER)
+        return await self.owner(command.card, pin)
+
+    async def for_request(self, command: RequestTitle) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the patron who requests a title, and the statuses of our own copies of it (R6)."""
+        if self.loaded:
+            return Gathered(partial(loaded_facts, card=command.patron))
+        return await self._live_owner(command.patron, await self.known(command.patron, command.bib_id))
+
+    async def identify(self, query: SeePatron) -> Gathered[Identified]:
+        """Gather who owns a card, and whether the PIN that came is right."""
+        card, pin = query.card, query.pin
+        if self.loaded:
+            return await self._identify_loaded(query)
+        facts = await self.facts(card)
+        checked = query.pin_given and facts.borrower is not None
+        pin_ok = (await self.pin_ok(card, pin) if pin else False) if checked else None
+        unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
+        return Gathered(lambda _unit: Identified(AWAY if unsure else facts, pin_ok, unsure))
+
+    async def _identify_loaded(self, query: SeePatron) -> Gathered[Identified]:
+        found = await self._store.read_inline(loaded_facts, query.card) if query.pin_given else None
+        if found is None or found.borrower is None:
+            return Gathered(lambda unit: Identified(loaded_facts(unit, query.card)))
+        fits, without_hash = await self.hash_fits(found, query.pin), not found.borrower.pin_hash
+        return Gathered(lambda unit: Identified(loaded_facts(unit, query.card), fits, without_hash))
+
+    async def _live_owner(self, card: str, facts: BorrowerFacts, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
+        if not facts.reachable:
+            return TRY_AGAIN
+        present = facts.borrower.barcode if facts.borrower else card
+        return await self.pin_refused(present, pin) or Gathered(lambda _unit: facts, present)
+
+    async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
+        """Return the refusal of a PIN; None if it is right, or if none came."""
+        right = await self.pin_ok(card, pin) if pin else True
+        return None if right is None and self.pin_was_right(card, pin) else _PIN_ANSWERS[right]
+
+    # ---- questions without a transaction
+
+    async def facts(self, card: str) -> BorrowerFacts:
+        """Return the facts about a borrower, after moving the borrower's records to the present card."""
+        facts = await self.borrower(card)
+        await self.follow(card, facts)
+        return facts
+
+    async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
+        """Return the facts that decide a request: about a borrower, and the statuses of our own copies of a title."""
+        facts = await self.with_copies(card, bib_id)
+        await self.follow(card, facts)
+        listed = self._library().policy.local_available_statuses
+        self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
+        return facts
+
+    async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
+        """Return the patron with this card and PIN, from the web.
+
+        An unknown card is refused as a wrong PIN, after the same time.
+        """
+        right = await self.web_pin_ok(card, pin)
+        if not right:
+            return TRY_AGAIN if right is None else WRONG_PIN
+        return await self.patron(card)
+
+    async def patron(self, card: str) -> Borrower | Refused:
+        """Return the patron of a card that needs no PIN: an identity provider has named it."""
+        facts = await self.facts(card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        return facts.borrower or Refused(facts.stranger)
 
     @property
     def loaded(self) -> bool:
@@ -144,7 +248,7 @@ class LocalSystem:
             return True
         return owner is not None and owner.barcode != present
 
-    async def for_request(self, card: str, bib_id: str) -> BorrowerFacts:
+    async def with_copies(self, card: str, bib_id: str) -> BorrowerFacts:
         """The same, with the status of our own copies of the title (R6); "" is no title."""
         facts = await self.borrower(card)
         if not bib_id or not self.sees_shelves or not facts.reachable:
@@ -154,6 +258,8 @@ class LocalSystem:
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """Whether the PIN is right; None where it cannot be checked at the moment."""
         terms = self._terms()
+        if self.loaded:
+            return await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin)
         if Verb.VERIFY_PIN not in self._ils.supports:
             return terms.pin == "unchecked" or await self._by_loaded_hash(card, pin)
         try:

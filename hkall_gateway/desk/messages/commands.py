@@ -6,19 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from hkall_gateway.desk.command import Command, Query
+from hkall_gateway.desk.messages.results import CopySystem, HkallRecord, ItemSeen, Outcome, PatronSeen, Recalled, Refused
+from hkall_gateway.desk.ports import BorrowerFacts, Identified
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Sensitive
-
-
-@dataclass(frozen=True, slots=True)
-class InboxKey:
-    """The identity of a document that changes something; the same document again gets the same outcome.
-
-    `keep_s`: how long the outcome is kept, in seconds.
-    """
-
-    agency: str
-    digest: str
-    keep_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +24,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class SeePatron:
+class SeePatron(Query[Identified, PatronSeen]):
     """Asks for a patron's record. `pin_given` tells an empty PIN from a missing one."""
 
     by: Actor
@@ -43,7 +34,7 @@ class SeePatron:
 
 
 @dataclass(frozen=True, slots=True)
-class SeeItem:
+class SeeItem(Query[None, ItemSeen | Refused]):
     """Asks for a copy's state. `agency` is empty where only a barcode was scanned."""
 
     by: Actor
@@ -52,7 +43,7 @@ class SeeItem:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckOut:
+class CheckOut(Command[BorrowerFacts, Outcome]):
     """Lends this copy to this card. `undo` takes back a checkout that the terminal could not finish.
 
     `staff` lifts refusals that apply to patrons only: a book that waited too long, or that its owner has recalled since.
@@ -75,7 +66,7 @@ class CheckOut:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckIn:
+class CheckIn(Command[None, Outcome]):
     """Checks in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
 
     `undo` takes back a check-in that the terminal could not finish, for the patron with this `card` where one is named.
@@ -92,7 +83,7 @@ class CheckIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class Renew(Command[BorrowerFacts, Outcome]):
     """Renews a loan. `card` is empty when the caller need not name it (staff).
 
     `staff` lifts refusals that apply to patrons only. `fee_acknowledged`: the caller accepts the fine that has accrued until
@@ -108,14 +99,13 @@ class Renew:
     pin_given: bool = False
     staff: bool = False
     fee_acknowledged: bool = True
-    inbox: InboxKey | None = None
 
 
 # ---- commands of a discovery system
 
 
 @dataclass(frozen=True, slots=True)
-class RequestTitle:
+class RequestTitle(Command[BorrowerFacts, Outcome]):
     """A patron's request for a title of another library. `placed_by` and `placed_id` are the caller's own RequestId.
 
     `staff` lifts the ban on a second request for the same title; the request expires after `need_before`. `item` is a copy that
@@ -133,12 +123,11 @@ class RequestTitle:
     need_before: date | None = None
     staff: bool = False
     reopened_from: str = ""
-    inbox: InboxKey | None = None
     item: ItemKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequest:
+class CancelRequest(Command[None, Outcome]):
     """Cancels a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
 
     by: Actor
@@ -146,14 +135,13 @@ class CancelRequest:
     placed_by: str = ""
     placed_id: str = ""
     request: str = ""
-    inbox: InboxKey | None = None
 
 
 # ---- commands and notices of partners
 
 
 @dataclass(frozen=True, slots=True)
-class BorrowFromUs:
+class BorrowFromUs(Command[None, Outcome]):
     """A partner's request for a book of ours, to be paged. `wire_agency`/`wire_id` are the partner's RequestId.
 
     The request expires after `need_before`.
@@ -168,7 +156,6 @@ class BorrowFromUs:
     volume: str = ""
     pickup_location: str = ""
     need_before: date | None = None
-    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +177,76 @@ class PartnerNotice:
     due: date | None = None
     reason: str = ""
     detail: str = ""
-    inbox: InboxKey | None = None
     due_is: Literal["asked", "told", "decided"] = "told"
     judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemShipped(PartnerNotice, Command[None, Outcome]):
+    """A lender sent a copy to us, or a borrower sent ours back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReceived(PartnerNotice, Command[None, Outcome]):
+    """The borrower has our copy, or the lender has its own again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancelled(PartnerNotice, Command[None, Outcome]):
+    """The lender declines, or the borrower withdraws."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecalled(PartnerNotice, Command[None, Recalled]):
+    """The owner recalls a book that we borrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallCancelled(PartnerNotice, Command[None, Recalled]):
+    """The owner cancels its recall."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRenewed(PartnerNotice, Command[None, Outcome]):
+    """The owner extends our patron's loan, or a borrower keeps our copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCheckedOut(PartnerNotice, Command[None, Outcome]):
+    """The lender has charged its copy to us, or the borrower ours to its patron."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCheckedIn(PartnerNotice, Command[None, Outcome]):
+    """The lender has its copy back, or the borrower's patron has returned ours."""
+
+
+# ---- queries of terminals
+
+
+@dataclass(frozen=True, slots=True)
+class SeeRecord(Query[None, HkallRecord]):
+    """Asks for the loans, requests and charges of a card in HKALL, independent of the local system."""
+
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindFixedLoans(Query[BorrowerFacts, frozenset[str]]):
+    """Asks for the numbers of a patron's loans that could not be renewed now."""
+
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindCopySystem(Query[None, CopySystem]):
+    """Asks which system holds a copy: HKALL or the library's own.
+
+    `card` is the patron that wants to borrow or renew it; `institution` is the library that the terminal names as the copy's
+    owner, where it is not ours; `arriving`: a copy without a shipped message counts too.
+    """
+
+    barcode: str
+    card: str = ""
+    institution: str = ""
+    arriving: bool = False

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import InboxKey
-from hkall_gateway.desk.messages.results import ItemSeen
+from hkall_gateway.desk.command import Command, Query
+from hkall_gateway.desk.messages.results import Answered, Done, ItemSeen, Refused
+from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.messages.json_records import record
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Partner, Position, Side
 
 MIRRORED: Final = "mirrored"
 BROKERED: Final = "brokered"
@@ -20,12 +22,12 @@ BROKERED: Final = "brokered"
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerCommand:
+class BrokerCommand(Command[BorrowerFacts, Answered]):
     """One command of a broker, or one event mirrored by a central: a row of BROKER_COMMANDS or EVENTS.
 
     `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
     that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.
-    `judged` as in PartnerNotice.
+    `judged` as in PartnerNotice. `service` is the key of the row.
     """
 
     by: Actor
@@ -41,12 +43,12 @@ class BrokerCommand:
     pickup_location: str = ""
     at: datetime | None = None
     due: date | None = None
-    inbox: InboxKey | None = None
     judged: bool = False
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class SeeRequest:
+class SeeRequest(Query[None, "RequestSeen | Refused"]):
     """Asks for a request's state. `agency`/`value` are its RequestId; without one, the request that holds `item`, for `card`.
 
     `caller` may see the requests it placed, those it borrows from us, and those we sent to it; a `client` also those under our
@@ -63,7 +65,46 @@ class SeeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class SeeShelves:
+class SeeCopyOf(Query[None, ItemSeen | Refused]):
+    """Asks for the state of the copy of a request."""
+
+    request: SeeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ServesPatron(Query[None, bool]):
+    """Asks whether a partner has an open request for one of our patrons."""
+
+    partner: str
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindInstitution(Query[None, Partner | None]):
+    """Asks which partner an institutional card belongs to."""
+
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindClosedVolumes(Query[None, frozenset[tuple[str, str]]]):
+    """Asks which volumes of these titles no patron could request now, as (record number, volume)."""
+
+    bib_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepUnplaced(Command[None, bool]):
+    """Keeps a partner's notice that fits no request in the quarantine; the result is False where it has too many there."""
+
+    by: Actor
+    digest: str
+    document: str
+    why: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SeeShelves(Query[None, "ShelvesSeen | Refused"]):
     """Asks for the copies of titles, or the state of copies. At most `limit` copies, after `token`.
 
     `ours_only`: a partner sees our own copies only.
@@ -78,7 +119,7 @@ class SeeShelves:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRequest:
+class ChangeRequest(Command[None, "Changed"]):
     """Changes the pickup location or the `need_before` date of a request. Named as for SeeRequest."""
 
     by: Actor
@@ -90,21 +131,19 @@ class ChangeRequest:
     item: ItemKey | None = None
     pickup_location: str = ""
     need_before: date | None = None
-    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class SetStatus:
+class SetStatus(Command[None, "StatusSet"]):
     """A library sets the status of its own copy (`status`: NCIP CirculationStatus)."""
 
     by: Actor
     item: ItemKey
     status: str
-    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class CopyReport:
+class CopyReport(Command[None, Done]):
     """A borrower's report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
 
     `command` is the matching staff command: claim or lost.
@@ -117,11 +156,10 @@ class CopyReport:
     card: str = ""
     reason: str = ""
     on: date | None = None
-    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(Command[None, "Billed"]):
     """Another system charges one of our patrons, in cents, under its own `reference`, perhaps for one request or copy."""
 
     by: Actor
@@ -132,7 +170,6 @@ class Bill:
     wire_agency: str = ""
     wire_id: str = ""
     item: ItemKey | None = None
-    inbox: InboxKey | None = None
 
 
 # ---- answers

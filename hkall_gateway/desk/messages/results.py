@@ -251,7 +251,76 @@ class Noted:
     position: Position | None = None
 
 
+# ---- results of staff, owners and cashiers
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
+
+    If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
+    `position` and `recalled`: where the request stands after it, and whether a recall is in force.
+    """
+
+    request: str
+    item: ItemKey | None
+    due: date | None = None
+    old_due: date | None = None
+    asked_due: date | None = None
+    again: bool = False
+    late: bool = False
+    position: Position | None = None
+    recalled: bool = False
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The result of a staff command. `again`: it was done before, with no change.
+
+    `due` and `cents` are set where it concerns a date or an amount. `note`: information or an instruction for staff, in
+    English; "" = none. `mark`: the field of the request that a partner's report has set.
+    """
+
+    request: str
+    item: ItemKey | None
+    position: Position
+    title: str = ""
+    again: bool = False
+    due: date | None = None
+    cents: int = 0
+    note: str = ""
+    mark: str = ""
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A payment was taken. `owed_cents` is the remaining debt; `again`: this transaction was taken before."""
+
+    card: str
+    cents: int
+    owed_cents: int
+    transaction_id: str = ""
+    again: bool = False
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Waived:
+    """The amount waived, in cents. `again`: the charge was settled or waived already."""
+
+    fine: int
+    cents: int
+    owed_cents: int
+    again: bool = False
+
+
 Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | Paged | Noted
+
+
+Answered = Outcome | Recalled | Done | Paid | Waived
 
 
 # ---- the courier's result

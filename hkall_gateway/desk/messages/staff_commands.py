@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from hkall_gateway.desk.messages.commands import InboxKey
-from hkall_gateway.desk.messages.results import Outcome
-from hkall_gateway.rules.messages.json_records import record
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
+from hkall_gateway.desk.command import Command
+from hkall_gateway.desk.messages.results import Answered, Noted, Outcome, Paid, Waived
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Position, Sensitive
 
 # ---- asks
 
@@ -30,11 +30,24 @@ class StaffCommand:
     on: date | None = None
     cents: int | None = None
     position: Position | None = None
-    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Pay:
+class Act(StaffCommand, Command[None, Answered]):
+    """One command of `staff.actions.STAFF_ACTIONS`: receive, return, return_unused, dispatch, lost …"""
+
+    action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen(StaffCommand, Command[BorrowerFacts, Outcome]):
+    """Places an ended request again, as a new one. `request` names the old one; the registry finds its patron's `card`."""
+
+    card: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pay(Command[None, Paid]):
     """A payment: for the charge `fine` if it is given, else for the oldest first.
 
     The same `transaction_id` of the same device (`by`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
@@ -46,23 +59,40 @@ class Pay:
     transaction_id: str = ""
     fine: int | None = None
     currency: str = "HKD"
-    inbox: InboxKey | None = None
+    pin: Sensitive = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class Waive:
+class Waive(Command[None, Waived]):
     """Waives a charge, or `cents` of it, with the reason."""
 
     by: Actor
     fine: int
     reason: str
     cents: int | None = None
-    inbox: InboxKey | None = None
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """The settlement of an unsent message, an undelivered letter or a document in the quarantine, by its number."""
+class Settle(Command[None, Outcome]):
+    """The settlement of an unsent message, an undelivered letter or a document in the quarantine, by its number.
+
+    `kind` and `how` are a row of `partners.unsent.JUDGEMENTS`. `request` and `line` are those of the message, which the row of
+    the registry finds.
+    """
+
+    by: Actor
+    number: int
+    reason: str = ""
+    kind: str = ""
+    how: str = ""
+    request: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReplayed(Command[None, Outcome]):
+    """Records that a document of the quarantine was heard again."""
 
     by: Actor
     number: int
@@ -70,7 +100,7 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseDay:
+class CloseDay(Command[None, Noted]):
     """A day on which our counter is closed, announced late, and why."""
 
     by: Actor
@@ -88,72 +118,3 @@ class MoveDueDates:
     to: date
     reason: str
     partner: str = ""
-
-
-# ---- answers
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
-
-    If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
-    `position` and `recalled`: where the request stands after it, and whether a recall is in force.
-    """
-
-    request: str
-    item: ItemKey | None
-    due: date | None = None
-    old_due: date | None = None
-    asked_due: date | None = None
-    again: bool = False
-    late: bool = False
-    position: Position | None = None
-    recalled: bool = False
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The result of a staff command. `again`: it was done before, with no change.
-
-    `due` and `cents` are set where it concerns a date or an amount. `note`: information or an instruction for staff, in
-    English; "" = none. `mark`: the field of the request that a partner's report has set.
-    """
-
-    request: str
-    item: ItemKey | None
-    position: Position
-    title: str = ""
-    again: bool = False
-    due: date | None = None
-    cents: int = 0
-    note: str = ""
-    mark: str = ""
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """A payment was taken. `owed_cents` is the remaining debt; `again`: this transaction was taken before."""
-
-    card: str
-    cents: int
-    owed_cents: int
-    transaction_id: str = ""
-    again: bool = False
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Waived:
-    """The amount waived, in cents. `again`: the charge was settled or waived already."""
-
-    fine: int
-    cents: int
-    owed_cents: int
-    again: bool = False
-
-
-Answered = Outcome | Recalled | Done | Paid | Waived

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.command import Command, Query
 from hkall_gateway.desk.messages.results import Refused, Renewed
+from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Sensitive
 
@@ -15,7 +16,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Se
 
 
 @dataclass(frozen=True, slots=True)
-class BlockCard:
+class BlockCard(Command[BorrowerFacts, "CardSet"]):
     """Blocks a card. `text` is the terminal's message about it, `retained`: the terminal has kept the card."""
 
     by: Actor
@@ -25,7 +26,7 @@ class BlockCard:
 
 
 @dataclass(frozen=True, slots=True)
-class EnableCard:
+class EnableCard(Command[BorrowerFacts, "CardSet"]):
     """Lifts a block that a terminal set here; a block of the local library system stays."""
 
     by: Actor
@@ -42,7 +43,7 @@ class HoldMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Command[BorrowerFacts, "HoldResult"]):
     """A hold by a patron at a terminal: place it, cancel it, or change its pickup location or last day.
 
     The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
@@ -63,18 +64,24 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class RenewAll:
-    """Renews all loans. `fee_acknowledged`: the caller accepts the fines; `inbox`: recognises a repetition."""
+class ConcernsHkall(Query[None, bool]):
+    """Asks whether a hold concerns HKALL, and not the library's own hold list."""
+
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
+    """Renews all loans. `fee_acknowledged`: the caller accepts the fines."""
 
     by: Actor
     card: str
     pin: Sensitive = NOTHING
     fee_acknowledged: bool = False
-    inbox: InboxKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class NoteProperties:
+class NoteProperties(Command[None, "PropertiesNoted"]):
     """Properties of a copy as a terminal reports them."""
 
     by: Actor

@@ -19,8 +19,7 @@ from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import patron_blocks
 from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew
 from hkall_gateway.desk.messages.partner_commands import BROKERED, BrokerCommand
-from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Refused
-from hkall_gateway.desk.messages.staff_commands import Answered
+from hkall_gateway.desk.messages.results import Answered, CheckedOut, Noted, Outcome, Refused
 from hkall_gateway.desk.partners import lender_notices
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, taken

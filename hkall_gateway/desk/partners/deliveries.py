@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from hkall_gateway.desk import borrowing, recalls, renewing
+from hkall_gateway.desk.command import Command
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.ils import local_messages
@@ -34,17 +36,22 @@ ANSWERED = frozenset(
 """Messages whose refusal advances the request; all others report events that have happened."""
 
 
-def delivered(
-    context: Context,
-    row: OutboxRow,
-    answer: DeliveryResult,
-    retry_at: datetime | None,
-    circuit_settings: CircuitSettings,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Delivered(Command[None, None]):
+    """The courier's result of a delivery, and the instant of its next try."""
+
+    row: OutboxRow
+    answer: DeliveryResult
+    retry_at: datetime | None
+    circuit_settings: CircuitSettings
+
+
+def delivered(context: Context, command: Delivered) -> None:
     """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
 
     A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
     """
+    row, answer, circuit_settings = command.row, command.answer, command.circuit_settings
     kept = context.unit.outbox.row_state(row.id)
     state, attempts = kept or (None, 0)
     if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
@@ -58,7 +65,7 @@ def delivered(
         _settle(context.unit, row, answer, context.now)
         apply_answer(context, row, answer, by)
     else:
-        _again_or_dead(context, row, answer, retry_at, link, circuit_settings, by)
+        _again_or_dead(context, row, answer, command.retry_at, link, circuit_settings, by)
 
 
 def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:

@@ -17,8 +17,7 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import BorrowFromUs
 from hkall_gateway.desk.messages.partner_commands import MIRRORED, BrokerCommand
-from hkall_gateway.desk.messages.results import Outcome, Paged
-from hkall_gateway.desk.messages.staff_commands import Answered
+from hkall_gateway.desk.messages.results import Answered, Outcome, Paged
 from hkall_gateway.desk.partners import lender_notices
 from hkall_gateway.desk.partners.broker_services import (
     Work,

@@ -10,6 +10,7 @@ from hkall_gateway.desk import renewing
 from hkall_gateway.desk.borrowing import move_on, no, release_rivals
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.contradictions import contradicted, hold
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome
@@ -27,6 +28,13 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
+
+
+def we_borrow(ask: PartnerNotice, library: Library) -> bool:
+    """Whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
+    if ask.wire_id and ask.wire_agency:
+        return ask.wire_agency == library.agency
+    return ask.item is None or ask.item.agency != library.agency
 
 
 def shipped(context: Context, ask: PartnerNotice) -> Outcome:

@@ -20,22 +20,26 @@ from hkall_gateway.desk.messages.partner_commands import (
     Changed,
     ChangeRequest,
     CopyReport,
+    FindInstitution,
+    KeepUnplaced,
     RequestSeen,
+    SeeCopyOf,
     SeeRequest,
     SeeShelves,
+    ServesPatron,
     SetStatus,
     ShelvesSeen,
     StatusSet,
     TitleCopies,
 )
-from hkall_gateway.desk.messages.results import ItemSeen, Refused
-from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.messages.results import Done, ItemSeen, Refused
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.queries import not_theirs, see_item
 from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, Side
-from hkall_gateway.store import fines
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Partner, Position, Refusal, Request, Side
+from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
@@ -56,9 +60,7 @@ def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
     found = _of(context.unit, ask, context.library)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
-    copy = (
-        see_item(context.unit, SeeItem(ask.by, found.item_barcode, found.item_agency), context.library) if found.item else None
-    )
+    copy = see_item(context, SeeItem(ask.by, found.item_barcode, found.item_agency)) if found.item else None
     return RequestSeen(
         request=found.id,
         side=found.side,
@@ -76,9 +78,9 @@ def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
     )
 
 
-def copy_of(context: Context, ask: SeeRequest) -> ItemSeen | Refused:
+def copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
     """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
-    seen = see_request(context, ask)
+    seen = see_request(context, query.request)
     if isinstance(seen, Refused):
         return seen
     return seen.copy or Refused(Reason.UNKNOWN_ITEM)
@@ -142,14 +144,31 @@ def _changed(request: Request) -> Changed:
 # ---- shelves
 
 
-def see_shelves(unit: Unit, ask: SeeShelves, library: Library) -> ShelvesSeen | Refused:
+def serves_patron(context: Context, query: ServesPatron) -> bool:
+    """Return whether a partner has an open request for one of our patrons."""
+    return any(request.partner == query.partner for request in context.unit.open_requests(query.card))
+
+
+def institution(context: Context, query: FindInstitution) -> Partner | None:
+    """Return the partner that borrows from us on this card."""
+    return context.unit.partner_with_card(query.card)
+
+
+def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
+    """Keep a notice that fits no request; False where too many of the partner's documents are quarantined already."""
+    what = (command.by.who, command.digest, command.by.message, command.document, command.why.value)
+    return quarantine.keep(context.unit, *what, context.now)
+
+
+def see_shelves(context: Context, ask: SeeShelves) -> ShelvesSeen | Refused:
     """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
     start = _start(ask.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
+    unit, library = context.unit, context.library
     rows = list(_rows(unit, ask, library))
     page = rows[start : start + ask.limit]
-    shelves = tuple(_shelf(unit, list(group), ask.by, library) for _, group in groupby(page, key=lambda row: row[:3]))
+    shelves = tuple(_shelf(context, list(group), ask.by) for _, group in groupby(page, key=lambda row: row[:3]))
     rest = start + ask.limit
     return ShelvesSeen(shelves, f"from-{rest}" if rest < len(rows) else "")
 
@@ -181,9 +200,9 @@ def _everywhere(unit: Unit, title: str, library: Library) -> tuple[Holding, ...]
     return unit.copies(title) or unit.copies(title, library.agency)
 
 
-def _shelf(unit: Unit, rows: list[_Row], by: Actor, library: Library) -> TitleCopies:
+def _shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
     title, agency, wanted, _ = rows[0]
-    seen = [see_item(unit, SeeItem(by, key.barcode, key.agency), library) for *_, key in rows if key]
+    seen = [see_item(context, SeeItem(by, key.barcode, key.agency)) for *_, key in rows if key]
     copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
     return TitleCopies(title, agency, copies, wanted, unknown=not copies)
 

@@ -10,14 +10,14 @@ The same functions serve the command line and the console. A letter that came ba
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.messages.results import DeliveryResult, Noted, Outcome, Refused
-from hkall_gateway.desk.messages.staff_commands import Settle
+from hkall_gateway.desk.messages.staff_commands import MarkReplayed, Settle
 from hkall_gateway.desk.partners import dead_letters, deliveries
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import calendar
@@ -26,7 +26,6 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store import notices, quarantine
-from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import Attempt, OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -65,10 +64,10 @@ def _unsent(unit: Unit, row: OutboxRow) -> UnsentMessage:
     return UnsentMessage(row, unit.outbox.attempts(row.id), *told, unit.partner(row.recipient))
 
 
-def locks_of(unit: Unit, number: int) -> LockSet:
-    """Return the locks for a message of the outbox."""
-    row = unit.outbox.row(number)
-    return LockSet(request=row.request, channel=row.line) if row else LockSet()
+def with_message(unit: Unit, command: Settle) -> Settle:
+    """Return the command with the request and the channel of its message, which it locks."""
+    row = unit.outbox.row(command.number)
+    return replace(command, request=row.request, line=row.line) if row else command
 
 
 # ---- a message of the outbox
@@ -139,8 +138,12 @@ def _journalled(context: Context, command: Settle, row: OutboxRow, event: str) -
 # ---- a document in the quarantine
 
 
-def judged(context: Context, command: Settle, state: QuarantineState) -> Outcome:
-    """Record that a document of the quarantine was replayed or dropped."""
+def mark_replayed(context: Context, command: MarkReplayed) -> Outcome:
+    """Record that a document of the quarantine was heard again."""
+    return _judged(context, command, QuarantineState.REPLAYED)
+
+
+def _judged(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Outcome:
     if not command.reason.strip():
         return NO_REASON
     if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
@@ -149,7 +152,7 @@ def judged(context: Context, command: Settle, state: QuarantineState) -> Outcome
 
 
 def _drop_document(context: Context, command: Settle) -> Outcome:
-    return judged(context, command, QuarantineState.DROPPED)
+    return _judged(context, command, QuarantineState.DROPPED)
 
 
 # fmt: off
@@ -166,6 +169,6 @@ JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
 # fmt: on
 
 
-def settle(context: Context, command: Settle, kind: str, how: str) -> Outcome:
+def settle(context: Context, command: Settle) -> Outcome:
     """Carry out a judgement of JUDGEMENTS. Raises KeyError for another one."""
-    return JUDGEMENTS[kind, how](context, command)
+    return JUDGEMENTS[command.kind, command.how](context, command)

@@ -15,8 +15,8 @@ from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.unannounced import AwaitedCopy
 from hkall_gateway.desk.find_request import day_of, done, elsewhere, named, no
 from hkall_gateway.desk.messages.commands import CheckOut, Place, Renew, RequestTitle
-from hkall_gateway.desk.messages.results import Outcome, Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
+from hkall_gateway.desk.messages.results import Answered, Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Reopen, StaffCommand
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.desk.staff import lender_list, pull_slips
@@ -172,7 +172,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Answered:
     return done(after, due=after.lender_due)
 
 
-def reopen(context: Context, command: StaffCommand, facts: BorrowerFacts) -> Outcome:
+def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Outcome:
     """Place an ended request again, as a new request that names the old one; the rules decide anew."""
     old = context.unit.request(command.request)
     if old is None:

@@ -11,8 +11,8 @@ from hkall_gateway.desk import renewing
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.find_request import done
-from hkall_gateway.desk.messages.results import Noted, Refused
-from hkall_gateway.desk.messages.staff_commands import CloseDay, Done, MoveDueDates, StaffCommand
+from hkall_gateway.desk.messages.results import Done, Noted, Refused
+from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.reasons import Reason

@@ -10,10 +10,10 @@ from typing import Any, Final
 from hkall_gateway.desk import borrowing, counter, recalls
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.counts import closed_days
+from hkall_gateway.desk.ils.local_system import TRY_AGAIN
 from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.services import TRY_AGAIN
 from hkall_gateway.desk.staff import facts
 from hkall_gateway.desk.staff.facts import Fact
 from hkall_gateway.rules.dates import calendar

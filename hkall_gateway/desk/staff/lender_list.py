@@ -13,7 +13,8 @@ from hkall_gateway.desk.borrowing import give_up_on
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.find_request import done, elsewhere, no
-from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
+from hkall_gateway.desk.messages.results import Answered
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request
 from hkall_gateway.store.unit import Unit

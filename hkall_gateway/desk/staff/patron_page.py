@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.desk import queries
+from hkall_gateway.desk.command import Query
 from hkall_gateway.desk.common import counts
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.ils.local_system import LOADED
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen
-from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.ports import BorrowerFacts, Identified
 from hkall_gateway.rules.vocabulary import Actor, Borrower
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.loads import former_cards
@@ -45,9 +46,16 @@ class PatronPage:
     former: tuple[str, ...]
 
 
-def patron_page(context: Context, card: str, facts: BorrowerFacts) -> PatronPage:
+@dataclass(frozen=True, slots=True)
+class SeePatronPage(Query[BorrowerFacts, PatronPage]):
+    """Asks for everything about one patron, with the present answer of the library's own system."""
+
+    card: str
+
+
+def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) -> PatronPage:
     """The page of one patron, from the facts that the library's own system told just now."""
-    unit, borrower = context.unit, facts.borrower
+    unit, card, borrower = context.unit, query.card, facts.borrower
     as_of = loaded_at(unit, "patrons") if facts.source == LOADED else facts.as_of
     return PatronPage(
         card=borrower.barcode if borrower else card,
@@ -55,7 +63,7 @@ def patron_page(context: Context, card: str, facts: BorrowerFacts) -> PatronPage
         source=facts.source,
         as_of=as_of,
         reachable=facts.reachable,
-        seen=queries.see_patron(context, SeePatron(BY, card), facts, None),
+        seen=queries.see_patron(context, SeePatron(BY, card), Identified(facts)),
         hkall_used=counts.counts(unit, borrower, context.library).hkall_used if borrower else 0,
         blocked_here=is_blocked(unit, card),
         former=former_cards.cards_of(unit, card)[1:],

@@ -7,7 +7,8 @@ from typing import Final
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.find_request import done, elsewhere, no
-from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
+from hkall_gateway.desk.messages.results import Answered
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import Event

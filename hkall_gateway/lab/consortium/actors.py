@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act
 from hkall_gateway.lab.consortium.gateways import Consortium
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
@@ -78,8 +78,8 @@ class Actors:
     def command(self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None) -> bool:
         """Whether the gateway accepted a staff command (a row of `STAFF_ACTIONS`)."""
         item = book.item if book else ItemKey("", "")
-        command = StaffCommand(STAFF, request.id, item.barcode, item.agency, reason)
-        done = self.all.do(agency, lambda world: finished(world.desk.staff.act(name, command)))
+        command = Act(STAFF, request.id, item.barcode, item.agency, reason, action=name)
+        done = self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
         return done is not None and not isinstance(done, Refused)
 
     # ---- replies of the gateway

@@ -93,7 +93,7 @@ def letters_came(look: Observations) -> Iterator[str]:
             for row in look.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
         }
         for request in look.requests(agency, Side.BORROWING):
-            due = _due(look, agency, request) - world.desk.library.silent
+            due = _due(look, agency, request) - world.circulation.library.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act
 from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.consortium.actors import SOON, STAFF, Actors, SimulatedCopy
 from hkall_gateway.lab.consortium.gateways import Consortium
@@ -108,8 +108,8 @@ class Staff(Actors):
     def _give_up(self, agency: str, request: Request) -> None:
         """Ends by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
-            command = StaffCommand(STAFF, request.id, reason="it never came", position=P.CANCELLED)
-            self.all.do(agency, lambda world: finished(world.desk.staff.act("force", command)))
+            command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
+            self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
 
     def _pull(self, agency: str, request: Request) -> None:
         assert request.item is not None

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
@@ -32,7 +32,7 @@ class Documents:
     def __init__(
         self,
         start: Start,
-        desk: Desk,
+        circulation: Circulation,
         store: Immediate,
         post: Post,
         now: Callable[[], datetime],
@@ -41,7 +41,7 @@ class Documents:
     ) -> None:
         self._store = store
         self.services = NcipServices(
-            desk=desk,
+            circulation=circulation,
             callers={caller.agency: caller for caller in _callers(start, secret)},
             agency=start.agency,
             timezone=HONG_KONG,
@@ -61,8 +61,10 @@ class Documents:
     async def carry(self, row: OutboxRow) -> DeliveryResult:
         """Sends the message in an outbox row to a partner."""
         assert isinstance(row.payload, PartnerMessage)
-        desk, now = self.services.desk, self.services.now()
-        message, partner, look_for = await self._store.read(in_context, choosing.addressed, desk.library, now, row.payload)
+        circulation, now = self.services.circulation, self.services.now()
+        message, partner, look_for = await self._store.read(
+            in_context, choosing.addressed, circulation.library, now, row.payload
+        )
         if partner is None:
             return DeliveryResult(DeliveryKind.REFUSED, "Unknown Agency")
         return await self._client.deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.timeout import Timeout
 from hkall_gateway.edge.metrics import Metrics
@@ -79,7 +79,7 @@ class InMemoryTerminals:
     def __init__(
         self,
         start: Start,
-        desk: Desk,
+        circulation: Circulation,
         now: Callable[[], datetime],
         upstream: Callable[[], UpstreamInterface] | None = None,
         known: LastKnown | None = None,
@@ -88,7 +88,7 @@ class InMemoryTerminals:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, InMemoryTerminal] = {}
         self._services = sip2.Sip2Services(
-            desk=desk,
+            circulation=circulation,
             terminals={login: _row(terminal, start.policy) for login, terminal in self._rows.items()},
             secrets=PlainSecrets(),
             agency=start.agency,

@@ -34,8 +34,8 @@ from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Connector, ConnectorServices, ConnectorTools
 from hkall_gateway.courier import Carrier, Courier, Schedule
+from hkall_gateway.desk.circulation import Circulation
 from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.desk.ports import LocalIls
@@ -254,12 +254,12 @@ class World:
         told = self.start.ils
         known = LastKnown(lambda: told.keep_s if told.fallback == "allow" else 0)
         terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
-        self.desk = Desk(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
+        self.circulation = Circulation(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
         relay = CircuitBreaker("relay", lambda: self.now)
         upstream, timeout = self._upstream(relay), Timeout(Clock(), ANSWER_S)
         last = known if told.is_living else None
-        self.terminals = InMemoryTerminals(self.start, self.desk, lambda: self.now, upstream, last, timeout)
-        self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret, timeout)
+        self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, upstream, last, timeout)
+        self._documents = Documents(self.start, self.circulation, self.store, self.post, lambda: self.now, self.secret, timeout)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
         carriers: dict[OutboxKind, Carrier] = {
@@ -271,7 +271,13 @@ class World:
         self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)
         self.courier = Courier(
-            self.store, self.desk, carriers, schedule, *here, lambda _line: courier.ChannelTerms(1), self._circuit_settings
+            self.store,
+            self.circulation,
+            carriers,
+            schedule,
+            *here,
+            lambda _line: courier.ChannelTerms(1),
+            self._circuit_settings,
         )
 
     def _connector(self) -> LocalIls:
@@ -291,7 +297,7 @@ class World:
         return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.library.silent, self._listen)
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
 
     def release(self) -> None:
         """Release the rows that the courier had claimed when the database refused to record their results."""

@@ -18,7 +18,7 @@ async def block(exchange: Exchange) -> Reply:
     if not asked.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     ask = BlockCard(exchange.by, asked.get("AA"), asked.get("AL"), exchange.says("card_retained"))
-    outcome = await exchange.services.desk.counter.block_card(ask)
+    outcome = await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
     seen = await _seen(exchange)
@@ -30,7 +30,7 @@ async def enable(exchange: Exchange) -> Reply:
     if not exchange.message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     ask = EnableCard(exchange.by, exchange.message.get("AA"), exchange.pin)
-    outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.desk.counter.enable_card(ask)
+    outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(exchange, outcome)
     seen = await _seen(exchange)
@@ -41,6 +41,6 @@ async def enable(exchange: Exchange) -> Reply:
 
 
 async def _seen(exchange: Exchange) -> PatronSeen:
-    return await exchange.services.desk.counter.see_patron(
+    return await exchange.services.circulation.execute(
         SeePatron(exchange.by, exchange.message.get("AA"), exchange.pin, bool(exchange.pin))
     )

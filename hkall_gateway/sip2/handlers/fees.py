@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Paid, Pay
+from hkall_gateway.desk.messages.results import Paid, Refused
+from hkall_gateway.desk.messages.staff_commands import Pay
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
@@ -32,8 +32,8 @@ async def pay(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.WRONG_PIN)
     said, own = asked.get("currency_type").strip(), exchange.session.dialect.currency
     currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
-    ask = Pay(exchange.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency)
-    return _paid(exchange, await exchange.services.desk.counter.pay_at_terminal(ask, exchange.pin))
+    ask = Pay(exchange.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency, exchange.pin)
+    return _paid(exchange, await exchange.services.circulation.execute(ask))
 
 
 def cents_of(text: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from hkall_gateway.desk.messages.commands import SeeRecord
 from hkall_gateway.desk.messages.results import LoanEntry, Refused
 from hkall_gateway.desk.messages.terminal_commands import Hold, HoldMode, HoldResult
 from hkall_gateway.rules.dates.calendar import civil, end_of
@@ -37,7 +38,7 @@ async def hold(exchange: Exchange) -> Reply:
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
     mode, notice = MODES[asked.get("hold_mode")]
-    outcome = await exchange.services.desk.counter.hold(await asked_hold(exchange, mode))
+    outcome = await exchange.services.circulation.execute(await asked_hold(exchange, mode))
     return refuse(exchange, outcome) if isinstance(outcome, Refused) else _held(exchange, outcome, notice)
 
 
@@ -61,7 +62,7 @@ async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
 
 async def _told_before(exchange: Exchange) -> frozenset[str]:
     """Returns the patron's requests that a list of 64 shows with exactly the text that the terminal now sends in AB or AJ."""
-    had = await exchange.services.desk.counter.had(exchange.message.get("AA"))
+    had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     sent = [exchange.message.get(tag).strip() for tag in ("AB", "AJ")]
     for text in filter(None, sent):
         if found := frozenset(line.request.id for line in had.lines if text in _as_told(exchange, line)):

@@ -63,7 +63,7 @@ IN_TRANSIT: Final = "10"
 
 async def item_information(exchange: Exchange) -> Reply:
     """18. Never names the patron that a copy is held for: every person can scan a book."""
-    seen = await exchange.services.desk.counter.see_item(SeeItem(exchange.by, exchange.message.get("AB")))
+    seen = await exchange.services.circulation.execute(SeeItem(exchange.by, exchange.message.get("AB")))
     if not isinstance(seen, ItemSeen):
         return refuse(exchange, seen)
     status = circulation(seen, civil(exchange.now))
@@ -92,9 +92,7 @@ async def item_status_update(exchange: Exchange) -> Reply:
     asked = exchange.message
     if not asked.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    outcome = await exchange.services.desk.counter.note_properties(
-        NoteProperties(exchange.by, asked.get("AB"), asked.get("CH"))
-    )
+    outcome = await exchange.services.circulation.execute(NoteProperties(exchange.by, asked.get("AB"), asked.get("CH")))
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome, CH=asked.get("CH"))
     return reply(exchange, {"item_properties_ok": "1", "AJ": outcome.title, "CH": outcome.text})

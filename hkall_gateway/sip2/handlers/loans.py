@@ -54,7 +54,7 @@ async def check_out(exchange: Exchange) -> Reply:
         return await _undo_return(exchange)
     if exchange.pin_missing and not exchange.no_block:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    outcome = await exchange.services.desk.counter.check_out(_checkout(exchange))
+    outcome = await exchange.services.circulation.execute(_checkout(exchange))
     return _lent(exchange, outcome) if isinstance(outcome, CheckedOut) else refuse(exchange, outcome, **_fee(exchange, outcome))
 
 
@@ -108,11 +108,11 @@ def _loan(exchange: Exchange, title: str, due: date | None, texts: Sequence[str]
 async def _undo_return(exchange: Exchange) -> Reply:
     asked = exchange.message
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, undo=True, card=asked.get("AA"))
-    outcome = await exchange.services.desk.counter.check_in(ask)
+    outcome = await exchange.services.circulation.execute(ask)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome)
     asked_for = SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency)
-    seen = await if_known(exchange.services.desk.counter.see_item(asked_for))
+    seen = await if_known(exchange.services.circulation.execute(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
     return _loan(
         exchange,
@@ -136,7 +136,7 @@ async def check_in(exchange: Exchange) -> Reply:
         return await _undo_loan(exchange)
     happened = exchange.happened("return_date", "transaction_date")
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
-    outcome = await exchange.services.desk.counter.check_in(ask)
+    outcome = await exchange.services.circulation.execute(ask)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome, **_not_out(exchange, outcome), **_goes_to(outcome))
     taken = _taken(exchange, outcome)
@@ -164,10 +164,10 @@ async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Val
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
         asked_for = SeeItem(exchange.by, taken.item.barcode, taken.item.agency)
-        seen = await if_known(exchange.services.desk.counter.see_item(asked_for))
+        seen = await if_known(exchange.services.circulation.execute(asked_for))
         told |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
     if "DA" in wanted and taken.held_for:
-        patron = await if_known(exchange.services.desk.counter.see_patron(SeePatron(exchange.by, taken.held_for)))
+        patron = await if_known(exchange.services.circulation.execute(SeePatron(exchange.by, taken.held_for)))
         told["DA"] = patron.name.reveal() if patron else ""
     return {tag: value for tag, value in told.items() if value}
 
@@ -207,7 +207,7 @@ def _way(taken: CheckedIn) -> str:
 
 
 async def _undo_loan(exchange: Exchange) -> Reply:
-    outcome = await exchange.services.desk.counter.check_out(_checkout(exchange, undo=True))
+    outcome = await exchange.services.circulation.execute(_checkout(exchange, undo=True))
     if not isinstance(outcome, CheckedOut):
         return refuse(exchange, outcome)
     said: dict[str, Value] = {
@@ -232,7 +232,7 @@ async def renew(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    outcome = await exchange.services.desk.counter.renew(_renewal(exchange))
+    outcome = await exchange.services.circulation.execute(_renewal(exchange))
     if isinstance(outcome, Renewed):
         return _renewed(exchange, outcome)
     return refuse(exchange, outcome, AH=exchange.due(_due_still(outcome)), **_fee(exchange, outcome))
@@ -273,7 +273,7 @@ async def renew_all(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    outcome = await exchange.services.desk.counter.renew_all(
+    outcome = await exchange.services.circulation.execute(
         RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.says("BO"))
     )
     return refuse(exchange, outcome) if isinstance(outcome, Refused) else _all_renewed(exchange, outcome)

@@ -144,7 +144,7 @@ async def locked_out(exchange: Exchange) -> Reply:
     no = Refused(Reason.TOO_MANY_WRONG_PINS)
     if exchange.reply_code not in TELL_VALIDITY:
         return refuse(exchange, no)
-    seen = await exchange.services.desk.counter.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), NOTHING, False))
+    seen = await exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), NOTHING, False))
     unknown = exchange.upstream is not None or _is_unknown(seen)
     valid = "Y" if _known(seen) else exchange.last_known(known=False).valid if unknown else "N"
     return refuse(exchange, no, BL=valid)
@@ -157,7 +157,7 @@ async def end_session(exchange: Exchange) -> Reply:
 
 def _see(exchange: Exchange) -> Awaitable[PatronSeen]:
     pin = exchange.pin
-    return exchange.services.desk.counter.see_patron(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
+    return exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
 
 
 def lists_of(record: Record) -> Lists:
@@ -260,7 +260,7 @@ def _waiting(count: int, language: str) -> str:
 
 
 def _details(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    most = exchange.services.desk.library.policy.block.max_debt_cents
+    most = exchange.services.circulation.library.policy.block.max_debt_cents
     said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
     if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
         said["BE"] = seen.email.reveal()

@@ -14,7 +14,7 @@ from typing import Final
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.command import InboxKey
 from hkall_gateway.store import inbox
 from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.unit import Unit

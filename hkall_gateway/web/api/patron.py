@@ -9,11 +9,11 @@ from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.desk import patron_record
 from hkall_gateway.desk.common.context import Context, in_context
+from hkall_gateway.desk.ils.local_system import TRY_AGAIN
 from hkall_gateway.desk.messages.commands import CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Cancelled, Refused, Renewed, Requested
 from hkall_gateway.desk.messages.terminal_commands import RenewAll
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
-from hkall_gateway.desk.services import TRY_AGAIN
 from hkall_gateway.desk.staff import explaining
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
@@ -44,8 +44,8 @@ def may_request(body: models.RequestBody) -> Any:
 def place(header: IdempotencyHeader, body: models.RequestBody) -> Any:
     """Place a request; the rules decide. A second request for the same title is refused."""
     wanted = card(body.card)
-    ask = RequestTitle(actor("place"), wanted, body.bib_id, body.volume, body.pickup, inbox=inbox_key(header))
-    outcome = services().bridge.ask(services().desk.counter.request_title(ask))
+    ask = RequestTitle(actor("place"), wanted, body.bib_id, body.volume, body.pickup)
+    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return _refused(outcome)
     assert isinstance(outcome, Requested)
@@ -60,7 +60,7 @@ def record(body: models.OnBehalf) -> Any:
     if facts.borrower is None:
         return _refused(Refused(facts.stranger) if facts.reachable else TRY_AGAIN)
     found = consult(patron_record.patron_record, facts.borrower.barcode, facts)
-    own = services().bridge.ask(services().desk.counter.own_loans(owner))
+    own = services().bridge.ask(services().circulation.ils.own_loans.of(owner))
     beside = None if isinstance(own, Refused) or own is None else patron_record.beside(found, own)
     return models.circulation_record(found, beside).model_dump(mode="json")
 
@@ -69,8 +69,8 @@ def record(body: models.OnBehalf) -> Any:
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Any:
     """Cancel a request of this patron, which is possible until its library has sent the book."""
     owner = card(body.card)
-    ask = CancelRequest(actor("cancel"), owner, request=path.number, inbox=inbox_key(header))
-    outcome = services().bridge.ask(services().desk.counter.cancel(ask))
+    ask = CancelRequest(actor("cancel"), owner, request=path.number)
+    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return _refused(outcome)
     assert isinstance(outcome, Cancelled)
@@ -84,8 +84,8 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
     item = consult(_lent, owner, path.number)
     if isinstance(item, Refused):
         return _refused(item)
-    ask = Renew(actor("renew"), owner, item.barcode, item.agency, inbox=inbox_key(header))
-    outcome = services().bridge.ask(services().desk.counter.renew(ask))
+    ask = Renew(actor("renew"), owner, item.barcode, item.agency)
+    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return _refused(outcome)
     assert isinstance(outcome, Renewed)
@@ -95,8 +95,8 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
 @API.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
 def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Any:
     """Renew every loan of this patron that may be renewed; the others come with the reason."""
-    ask = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True, inbox=inbox_key(header))
-    outcome = services().bridge.ask(services().desk.counter.renew_all(ask))
+    ask = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
+    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return _refused(outcome)
     return models.all_renewed(outcome).model_dump(mode="json")
@@ -117,5 +117,5 @@ def _lent(context: Context, owner: str, number: str) -> ItemKey | Refused:
 
 def _facts(owner: str, bib_id: str = "") -> BorrowerFacts:
     """The facts about a card from the library's own system; AWAY if it does not answer."""
-    found = services().bridge.ask(services().desk.services.known(owner, bib_id))
+    found = services().bridge.ask(services().circulation.ils.known(owner, bib_id))
     return AWAY if isinstance(found, Refused) else found

@@ -45,7 +45,7 @@ def end() -> Any:
     if own is None:
         raise Trouble(403, "this needs a patron's own token")
     services().bridge.run(web_sessions.end, own.token_hash)
-    services().bridge.ask(services().desk.counter.leave(own.patron))
+    services().circulation.ils.own_loans.forget(own.patron)
     return "", 204
 
 

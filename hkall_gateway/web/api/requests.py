@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.desk.messages.commands import InboxKey, RequestTitle
+from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act, Reopen
 from hkall_gateway.desk.staff import console, permitted
 from hkall_gateway.store.loads.former_cards import card_now
 from hkall_gateway.web.api import models
@@ -40,8 +40,8 @@ def place(header: IdempotencyHeader, body: models.PlaceBody) -> Any:
     """Place a patron's request; the rules decide, a second request for a title is allowed."""
     key = inbox_key(header)
     card = services().bridge.read(card_now, body.card)
-    ask = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True, inbox=key)
-    outcome = services().bridge.ask(services().desk.staff.place(ask))
+    ask = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True)
+    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=key))
     if isinstance(outcome, Refused):
         return refused(outcome)
     assert isinstance(outcome, Requested)
@@ -57,18 +57,31 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
     if role() < row.role:
         raise Trouble(403, f"{row.name} needs a token with the role {row.role.word}")
     key = inbox_key(header)
-    desk, command = services().desk.staff, _command(path, body, key)
-    asked = desk.reopen(command) if row.name == permitted.REOPEN else desk.act(row.name, command)
+    circulation, named = services().circulation, _named(path, body)
+    asked = (
+        circulation.execute(Reopen(**named), inbox=key)
+        if row.name == permitted.REOPEN
+        else circulation.execute(Act(**named, action=row.name), inbox=key)
+    )
     outcome: Any = services().bridge.ask(asked)
     return refused(outcome) if isinstance(outcome, Refused) else _done(outcome).model_dump(mode="json")
 
 
-def _command(path: models.ActionPath, body: models.ActionBody, key: InboxKey) -> StaffCommand:
+def _named(path: models.ActionPath, body: models.ActionBody) -> dict[str, Any]:
+    """Return the fields of a staff command."""
     agency, _, barcode = (body.lender if "lender" in _ACTIONS[path.action].takes else body.item).rpartition("/")
     if body.lender and not agency:
         agency, barcode = barcode, ""
-    by = actor(path.action)
-    return StaffCommand(by, path.number, barcode, agency, body.reason, body.on, body.cents, body.to, key)
+    return {
+        "by": actor(path.action),
+        "request": path.number,
+        "barcode": barcode,
+        "agency": agency,
+        "reason": body.reason,
+        "on": body.on,
+        "cents": body.cents,
+        "position": body.to,
+    }
 
 
 def _done(outcome: Any) -> models.ActionDone:

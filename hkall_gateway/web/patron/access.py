@@ -45,7 +45,7 @@ def own_card() -> str:
 
 def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
     """Return the facts of the library's own system about a card and our copies of a title; AWAY if it does not answer."""
-    found = services().bridge.ask(services().desk.services.known(card, bib_id))
+    found = services().bridge.ask(services().circulation.ils.known(card, bib_id))
     return AWAY if isinstance(found, Refused) else found
 
 

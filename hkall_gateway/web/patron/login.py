@@ -67,7 +67,7 @@ def logout() -> Response:
     found = patron()
     log_out()
     if found:
-        services().bridge.ask(services().desk.counter.leave(found.patron))
+        services().circulation.ils.own_loans.forget(found.patron)
     return redirect(url_for("patron_login.form", left=found.source if found else None), 303)
 
 
@@ -103,7 +103,7 @@ def page(error: str = "", card: str = "", goal: str | None = None) -> str:
 def ways() -> dict[str, bool]:
     """Return the ways of a patron's login: `pin`, `sso`."""
     provider = services().settings().oidc
-    return {"pin": services().desk.services.local.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
+    return {"pin": services().circulation.ils.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
 
 
 def _words(no: Refused) -> str:

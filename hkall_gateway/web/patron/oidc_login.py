@@ -54,7 +54,7 @@ def end() -> Response:
 
 
 def _admitted(person: Identified, goal: str) -> Response:
-    found = services().bridge.ask(services().desk.counter.identify(person.card)) if person.card else None
+    found = services().bridge.ask(services().circulation.ils.patron(person.card)) if person.card else None
     if found is None or isinstance(found, Refused):
         return _refused("ils_away" if found and found.why is Reason.TRY_AGAIN else "no_card")
     begin(found, OIDC)

@@ -49,7 +49,7 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
         count_login("patron", "throttled")
         return PinRefused(TOO_MANY, wait_s)
-    found = services().bridge.ask(services().desk.counter.authenticate(card, Sensitive(pin[:LONGEST])))
+    found = services().bridge.ask(services().circulation.ils.authenticate(card, Sensitive(pin[:LONGEST])))
     if isinstance(found, Borrower):
         wrong.right(address, card, browser)
         return found
@@ -63,4 +63,4 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
 
 def compared_hash(borrower: Borrower) -> str:
     """Return the hash with which a right PIN was compared; "" where the library's own system compared it."""
-    return borrower.pin_hash.reveal() if services().desk.services.local.compares_web_pins else ""
+    return borrower.pin_hash.reveal() if services().circulation.ils.compares_web_pins else ""

@@ -51,7 +51,7 @@ def cancel() -> Response | tuple[str, int]:
     """Cancel one request (R34)."""
     card, number = own_card(), request.form.get("request", "")
     ask = CancelRequest(actor("cancel"), card, request=number)
-    outcome = services().bridge.ask(services().desk.counter.cancel(ask)) if number else abort(404)
+    outcome = services().bridge.ask(services().circulation.execute(ask)) if number else abort(404)
     if isinstance(outcome, Cancelled):
         return _done(cancelled=1)
     assert isinstance(outcome, Refused)
@@ -66,7 +66,7 @@ def renew() -> Response | tuple[str, int]:
     loan = _loan(card, request.form.get("request", ""))
     item = loan.request.item or ItemKey("", "")
     ask = Renew(actor("renew"), card, item.barcode, item.agency)
-    outcome = services().bridge.ask(services().desk.counter.renew(ask))
+    outcome = services().bridge.ask(services().circulation.execute(ask))
     if isinstance(outcome, Renewed):
         return _done(renewed=[outcome.request])
     assert isinstance(outcome, Refused)
@@ -79,7 +79,7 @@ def renew_all() -> Response | tuple[str, int]:
     """Renew all loans that may be renewed; the others say why not on the page."""
     card = own_card()
     ask = RenewAll(actor("renew"), card, fee_acknowledged=True)
-    outcome = services().bridge.ask(services().desk.counter.renew_all(ask))
+    outcome = services().bridge.ask(services().circulation.execute(ask))
     if isinstance(outcome, AllRenewed):
         return _done(renewed=[one.request for one in outcome.renewed])
     return _no(card, outcome)
@@ -107,7 +107,7 @@ def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
 
 def _own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     """The library's own books that the patron has, the first due one first; None where its system does not tell them."""
-    found = services().bridge.ask(services().desk.counter.own_loans(card))
+    found = services().bridge.ask(services().circulation.ils.own_loans.of(card))
     if found is None or isinstance(found, Refused):
         return None
     return patron_record.beside(record, found)

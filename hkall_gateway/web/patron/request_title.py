@@ -13,9 +13,10 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk import borrowing, titles
-from hkall_gateway.desk.messages.commands import InboxKey, RequestTitle
+from hkall_gateway.desk.command import InboxKey
+from hkall_gateway.desk.ils.local_system import TRY_AGAIN
+from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.services import TRY_AGAIN
 from hkall_gateway.desk.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language
@@ -64,20 +65,20 @@ def submit(bib_id: str) -> Response | str | tuple[str, int]:
 
 
 def _place(seen: TitleSeen, typed: Mapping[str, str]) -> Response | tuple[str, int]:
-    ask = _asked(seen, own_card(), typed)
-    outcome = services().bridge.ask(services().desk.counter.request_title(ask))
+    ask, key = _asked(seen, own_card(), typed)
+    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=key))
     if isinstance(outcome, Requested):
         return redirect(url_for("record.page", placed=outcome.request), 303)
     assert isinstance(outcome, Refused)
     return _page(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
 
 
-def _asked(seen: TitleSeen, card: str, typed: Mapping[str, str]) -> RequestTitle:
+def _asked(seen: TitleSeen, card: str, typed: Mapping[str, str]) -> tuple[RequestTitle, InboxKey]:
     """The command, with a key of its own fields: the same request again is a repetition."""
     bib_id, volume, pickup = seen.title.bib_id, _volume(seen, typed), typed.get("pickup", "")[:200]
     parts = "\n".join(("request", card, bib_id, volume, pickup))
     key = InboxKey(INBOX, sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), REPEATED_S)
-    return RequestTitle(actor("request"), card, bib_id, volume, pickup, inbox=key)
+    return RequestTitle(actor("request"), card, bib_id, volume, pickup), key
 
 
 # ---- what is said before

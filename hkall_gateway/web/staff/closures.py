@@ -10,7 +10,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.results import Done, Refused
 from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
 from hkall_gateway.desk.staff import closure_changes
 from hkall_gateway.rules.dates.calendar import civil, parse_day
@@ -59,12 +59,12 @@ def close() -> str | Response | tuple[str, int]:
     if "apply" not in request.form:
         moves, more = consult(closure_changes.would_move, [day] if day else [])
         return _page(closing={"day": day, "reason": reason, "moves": moves, "more": more})
-    desk, bridge = services().desk.staff, services().bridge
+    circulation, bridge = services().circulation, services().bridge
     if day:
-        closed = bridge.ask(desk.close_day(CloseDay(actor("closures close"), day, reason)))
+        closed = bridge.ask(circulation.execute(CloseDay(actor("closures close"), day, reason)))
         if isinstance(closed, Refused):
             return _page(error=sentence(closed), rule=rule_of(closed)), 409
-    moved = bridge.ask(desk.move_off_closed_days(StaffCommand(actor("closures move"), reason=reason)))
+    moved = bridge.ask(circulation.run_job(closure_changes.move, StaffCommand(actor("closures move"), reason=reason)))
     return _after(moved)
 
 
@@ -82,10 +82,10 @@ def due_dates() -> str | Response | tuple[str, int]:
         if isinstance(found, Refused):
             return _page(error=sentence(found), rule=rule_of(found)), 409
         return _page(moving={"command": command, "loans": found[0], "more": found[1]})
-    answer = services().bridge.ask(services().desk.staff.move_due_dates(command))
+    answer = services().bridge.ask(services().circulation.run_job(closure_changes.move_due_dates, command))
     if isinstance(answer, Refused):
         return _page(error=sentence(answer), rule=rule_of(answer)), 409
-    moved, refused = answer
+    moved, refused = [one for one in answer if isinstance(one, Done)], [one for one in answer if isinstance(one, Refused)]
     if refused:
         return _page(error=sentence(refused[0]), rule=rule_of(refused[0]), moved=len(moved), left=len(refused)), 409
     return _after(moved)

@@ -121,7 +121,7 @@ def _explained(put: ExplainQuestion, at: datetime) -> Explanation:
     """Read on a connection of the pages, which rolls back what the desk's function writes."""
     known: BorrowerFacts | Refused = BorrowerFacts(None, LOADED)
     if put.patron:
-        known = services().bridge.ask(services().desk.services.known(put.patron, put.title[0]))
+        known = services().bridge.ask(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known
     library, now = services().library(), services().now()
     found: Explanation = services().bridge.read(in_context, explaining.explained, library, at, put, borrower, now)

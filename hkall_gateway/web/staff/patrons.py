@@ -13,10 +13,10 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.messages.staff_commands import Paid, Pay
+from hkall_gateway.desk.messages.results import Paid, Refused, Requested
+from hkall_gateway.desk.messages.staff_commands import Pay
 from hkall_gateway.desk.staff import patron_page
-from hkall_gateway.desk.staff.patron_page import PatronPage
+from hkall_gateway.desk.staff.patron_page import PatronPage, SeePatronPage
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower
@@ -96,7 +96,7 @@ def place(number: str) -> Response | tuple[str, int]:
     ask = RequestTitle(actor("place"), card, _typed("bib_id"), _typed("volume"), _typed("pickup"), staff=True)
     if not ask.bib_id:
         return _page(number, card, error=gettext("Type the number of the title.")), 400
-    outcome = services().bridge.ask(services().desk.staff.place(ask))
+    outcome = services().bridge.ask(services().circulation.execute(ask))
     if isinstance(outcome, Refused):
         return _page(number, card, refused=outcome, form=form), 409
     assert isinstance(outcome, Requested)
@@ -111,7 +111,7 @@ def pay(number: str) -> Response | tuple[str, int]:
     if cents is None:
         return _page(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
     ask = Pay(actor("pay"), card, cents, _typed("transaction")[:40], whole_number(fine))
-    outcome = services().bridge.ask(services().desk.staff.pay(ask))
+    outcome = services().bridge.ask(services().circulation.execute(ask))
     if isinstance(outcome, Refused):
         return _page(number, card, refused=outcome, form=request.form), 409
     assert isinstance(outcome, Paid)
@@ -180,7 +180,7 @@ def _elsewhere(card: str) -> bool:
     """Whether the library's own system knows a card that is not loaded, or we have open records of it."""
     if consult(patron_page.has_records, card):
         return True
-    seen = services().bridge.ask(services().desk.staff.patron(card))
+    seen = services().bridge.ask(services().circulation.execute(SeePatronPage(card)))
     return not isinstance(seen, Refused) and seen.borrower is not None
 
 
@@ -239,7 +239,7 @@ def _search(error: str = "", words: str = "", rows: list[dict[str, str]] | None 
 def _page(
     number: str, card: str, *, error: str = "", refused: Refused | None = None, form: Mapping[str, str] | None = None
 ) -> str:
-    seen = services().bridge.ask(services().desk.staff.patron(card))
+    seen = services().bridge.ask(services().circulation.execute(SeePatronPage(card)))
     if isinstance(seen, Refused):
         abort(503)
     refusal = seen.seen.refusal

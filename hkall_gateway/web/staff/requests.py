@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,8 +12,8 @@ from werkzeug.wrappers import Response
 
 from hkall_gateway.desk import losses
 from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
+from hkall_gateway.desk.messages.results import Answered, Done, Refused
+from hkall_gateway.desk.messages.staff_commands import Act, Reopen, StaffCommand
 from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.changes import Changed
 from hkall_gateway.desk.staff.console import RequestPage
@@ -131,11 +131,15 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
 
 
 def _run(row: ActionRow, command: StaffCommand) -> Answered | Changed:
-    desk, seen = services().desk.staff, request.form.get("seen", "")
+    bridge, circulation, seen = services().bridge, services().circulation, request.form.get("seen", "")
     newest = whole_number(seen, LONG) or 0
     if row.name == REOPEN:
-        return services().bridge.ask(desk.reopen_since(command, newest))
-    return services().bridge.ask(desk.act_since(row.name, command, newest))
+        return bridge.ask(circulation.execute(Reopen(**_fields(command)), since=newest))
+    return bridge.ask(circulation.execute(Act(**_fields(command), action=row.name), since=newest))
+
+
+def _fields(command: StaffCommand) -> dict[str, Any]:
+    return {field.name: getattr(command, field.name) for field in fields(command)}
 
 
 def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand | str:

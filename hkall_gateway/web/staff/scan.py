@@ -15,6 +15,7 @@ from typing import Any, Final
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from hkall_gateway.desk import scan_station
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.rules.reasons import Reason
@@ -99,7 +100,7 @@ def place() -> Response:
 
 def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
     asked = Scan(actor("scan"), text, card, _typed("agency"), kind, _place())
-    found = services().bridge.ask(services().desk.scans.scan(asked))
+    found = services().bridge.ask(scan_station.scan(services().circulation, asked))
     if isinstance(found, CardScanned):
         return _card(found, card)
     if isinstance(found, Refused):

@@ -8,8 +8,8 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
+from hkall_gateway.desk.messages.results import Answered, Done, Refused
+from hkall_gateway.desk.messages.staff_commands import Act
 from hkall_gateway.desk.staff import permitted
 from hkall_gateway.desk.staff.permitted import Action
 from hkall_gateway.rules.dates.calendar import parse_day
@@ -124,10 +124,9 @@ def _requests(unit: Unit, numbers: list[str]) -> tuple[Request, ...]:
 def _outcome(one: Request, name: str, on: date | None) -> Outcome:
     form, takes = request.form, permitted.row_of(name).takes
     lender = form.get("lender", "").strip() if "lender" in takes else ""
-    command = StaffCommand(
-        actor(name), one.id, agency=lender, reason=form.get("reason", "").strip(), on=on if "on" in takes else None
-    )
-    return outcome_of(one, services().bridge.ask(services().desk.staff.act(name, command)))
+    reason = form.get("reason", "").strip()
+    command = Act(actor(name), one.id, agency=lender, reason=reason, on=on if "on" in takes else None, action=name)
+    return outcome_of(one, services().bridge.ask(services().circulation.execute(command)))
 
 
 def outcome_of(one: Request, answer: Answered) -> Outcome:

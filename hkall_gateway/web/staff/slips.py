@@ -12,7 +12,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 
 from hkall_gateway.desk.common.context import Context, in_context
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act
 from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.pull_slips import has_slip, printed_at
 from hkall_gateway.rules.vocabulary import Holding, Position, Request
@@ -122,8 +122,8 @@ def _page(wanted: Wanted, *, printing: bool = False) -> str:
 
 def _note(found: tuple[Slip, ...]) -> tuple[str, ...]:
     """Give the command `print` for each slip; return the numbers of those refused, which are not printed."""
-    desk, bridge = services().desk, services().bridge
-    answers = {slip.number: bridge.ask(desk.staff.act("print", StaffCommand(actor("print"), slip.number))) for slip in found}
+    circulation, bridge = services().circulation, services().bridge
+    answers = {slip.number: bridge.ask(circulation.execute(Act(actor("print"), slip.number, action="print"))) for slip in found}
     return tuple(number for number, answer in answers.items() if isinstance(answer, Refused))
 
 

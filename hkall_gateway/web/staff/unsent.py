@@ -11,7 +11,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Settle
+from hkall_gateway.desk.messages.staff_commands import MarkReplayed, Settle
 from hkall_gateway.desk.partners import unsent
 from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY, UnsentMessage
 from hkall_gateway.desk.staff import console
@@ -126,10 +126,10 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
 
 
 def _judged(kind: str, how: str, number: int, reason: str) -> Failure | None:
-    command = Settle(actor(f"{kind} {how}"), number, reason)
+    command = Settle(actor(f"{kind} {how}"), number, reason, kind, how)
     if how == REPLAY:
         return _replayed(command)
-    outcome = services().bridge.ask(services().desk.staff.settle(kind, how, command))
+    outcome = services().bridge.ask(services().circulation.execute(command))
     return Failure(number, _why(outcome)) if isinstance(outcome, Refused) else None
 
 
@@ -142,7 +142,7 @@ def _replayed(command: Settle) -> Failure | None:
     said = own.bridge.ask(own.replay(kept))
     if isinstance(said, Refused) or said:
         return Failure(command.number, sentence(said) if isinstance(said, Refused) else str(said))
-    outcome = own.bridge.ask(own.desk.staff.replayed(command))
+    outcome = own.bridge.ask(own.circulation.execute(MarkReplayed(command.by, command.number, command.reason)))
     return Failure(command.number, _why(outcome)) if isinstance(outcome, Refused) else None
 
 
