@@ -10,7 +10,6 @@ import os
 import resource
 import secrets
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -40,6 +39,12 @@ firewall_driver = "nftables"
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+"""
+PREPARE: Final = """
+ip link set lo up
+mkdir -p /run/containers
+mount -t tmpfs tmpfs /run/containers  # where the name server of the containers is registered, for the whole machine
+exec "$@"
 """
 POSTGRES: Final = """#!/bin/sh
 # The variables and the volume of Docker's image of PostgreSQL, with Debian's server.
@@ -131,7 +136,8 @@ class Engine:
         """Serve Docker's API, and run the health checks, which podman leaves to timers of systemd."""
         (self.folder / "containers.conf").write_text(ENGINE, encoding="utf-8")
         serve = self.podman("system", "service", "--time=0", f"unix://{self.folder}/podman.sock")
-        words = ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *serve]
+        alone = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        words = [*alone, "sh", "-ec", PREPARE, "sh", *serve]
         self.process = subprocess.Popen(words, env={**os.environ, **self._variables()})
         checking = threading.Thread(target=self._check_health)
         try:
@@ -141,9 +147,11 @@ class Engine:
         finally:
             self._ended.set()
             checking.join()
-            self.inside(*self.podman("rm", "--all", "--force", "--time=5"))
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
+            try:
+                self.inside(*self.podman("rm", "--all", "--force", "--time=5"))
+            finally:
+                self.process.kill()  # all that it started ends with it
+                self.process.wait(60)
 
     def _check_health(self) -> None:
         starting = self.podman("ps", "--filter=health=starting", "--format={{.Names}}")
@@ -155,7 +163,8 @@ class Engine:
 
     def _entered(self, words: tuple[str, ...] | list[str]) -> list[str]:
         assert self.process is not None
-        return ["nsenter", "--target", str(self.process.pid), "--net", "--mount", "--", *words]
+        first = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii").split()[0]
+        return ["nsenter", "--target", first, "--net", "--mount", "--pid", "--", *words]
 
     def _variables(self) -> dict[str, str]:
         return {"CONTAINERS_CONF": str(self.folder / "containers.conf"), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
