@@ -1,0 +1,148 @@
+"""How much of the package a message passes, from the socket to the reply and the log lines: the two walks of ARCHITECTURE.md.
+
+The limits only fall: a change that needs more files, functions or statements for a checkout says so here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.lab import demo_setup
+from tests.company import CARD, Gateway, stamp, until
+
+PROFILED = Path(__file__).parent / "profiled"
+AFTERWARDS_S = 0.3
+"""Seconds for what follows the reply: log lines and metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What was called: functions as `module.py:name`, and SQL statements."""
+
+    functions: tuple[str, ...]
+    statements: int
+
+    @property
+    def files(self) -> list[str]:
+        return list(dict.fromkeys(name.partition(":")[0] for name in self.functions))
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Files, functions, statements."""
+        return len(self.files), len(self.functions), self.statements
+
+    def within(self, files: int, functions: int, statements: int) -> bool:
+        return all(found <= limit for found, limit in zip(self.size, (files, functions, statements), strict=True))
+
+
+def drained(gateway: Gateway) -> bool:
+    """Whether everything has been sent."""
+    return gateway.command("outbox", "list", "--json").strip() == "[]"
+
+
+class Recorder:
+    """A gateway whose calls are recorded."""
+
+    def __init__(self, gateway: Gateway, target: Path) -> None:
+        self.gateway, self._target = gateway, target
+
+    def walk(self, work: Callable[[], Any], afterwards: Callable[[], Any] = lambda: True) -> Walk:
+        """Record what the gateway calls for this work, and until `afterwards` is true."""
+        until(lambda: drained(self.gateway), "nothing is on its way")
+        self._target.unlink(missing_ok=True)
+        os.kill(self.gateway.pid, signal.SIGRTMIN + 1)
+        work()
+        until(afterwards, "what follows the reply")
+        time.sleep(AFTERWARDS_S)
+        os.kill(self.gateway.pid, signal.SIGRTMIN + 2)
+        until(self._target.exists, "the recording")
+        found = json.loads(self._target.read_text())
+        return Walk(tuple(found["functions"]), found["statements"])
+
+
+@pytest.fixture
+def recorder(reactor: Any, tmp_path: Path) -> Iterator[Recorder]:
+    gateway, target = Gateway(reactor, tmp_path), tmp_path / "walk.json"
+    gateway.environ |= {"PYTHONPATH": str(PROFILED), "HKALL_PROFILE": str(target)}
+    gateway.do(gateway.party.start)
+    gateway.start()
+    yield Recorder(gateway, target)
+    gateway.end()
+
+
+def report(name: str, walk: Walk) -> None:
+    """With HKALL_WALKS, append the size of a walk and its functions to the file that it names."""
+    if path := os.environ.get("HKALL_WALKS"):
+        size = f"{name}: {walk.size[0]} files, {walk.size[1]} functions, {walk.size[2]} statements"
+        with Path(path).open("a") as file:
+            file.write("\n".join((size, *walk.functions, "")))
+
+
+class Library:
+    """Our side and the lenders', for a title at a time."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._gateway = recorder.gateway
+        self.counter = recorder.gateway.counter()
+
+    def request(self, title: str) -> None:
+        """RequestItem of our discovery system."""
+        words = (f"user={CARD}", f"bib={title}", f"request=d-{title}", f"pickup={demo_setup.LOCATION}")
+        reply = self._gateway.do(lambda: self._gateway.party.discovery.say("RequestItem", *words))
+        assert not reply.has("Problem")
+
+    def asked(self, count: int) -> Any:
+        """The RequestItem that a lender got as the last of so many."""
+        return until(lambda: self._requests()[count - 1 : count], "the lender is asked")[0]
+
+    def _requests(self) -> list[tuple[Any, Any]]:
+        partners = self._gateway.party.partners.values()
+        return [(one, said) for one in partners for said in one.seen if said.service == "RequestItem"]
+
+    def take_in(self, title: str, count: int) -> str:
+        """Request a title; its copy arrives and is on the hold shelf: the copy's barcode."""
+        self.request(title)
+        lender, said = self.asked(count)
+        barcode = said.text("ItemId/ItemIdentifierValue")
+        number = said.text("RequestId/RequestIdentifierValue")
+        assert not self._gateway.do(lambda: lender.ship(number, barcode)).has("Problem")
+        line = f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{barcode}|AC|"
+        assert self._gateway.ask(self.counter, line).startswith("101")
+        until(lambda: self.told("ItemReceived") == count, "the lender hears of the arrival")
+        return str(barcode)
+
+    def check_out(self, barcode: str) -> None:
+        line = f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{barcode}|AC|"
+        assert self._gateway.ask(self.counter, line).startswith("121")
+
+    def told(self, service: str) -> int:
+        """How many documents of this service the lenders have got."""
+        return sum(said.service == service for one in self._gateway.party.partners.values() for said in one.seen)
+
+
+def test_a_checkout_passes_few_files_and_functions(recorder: Recorder) -> None:
+    library = Library(recorder)
+    first, second = (library.take_in(title, number) for number, title in enumerate(("b0001", "b0002"), 1))
+    library.check_out(first)
+    until(lambda: library.told("ItemCheckedOut") == 1, "the lender hears of the loan")
+    walk = recorder.walk(lambda: library.check_out(second), lambda: library.told("ItemCheckedOut") == 2)
+    report("checkout, with the lender's document", walk)
+    assert walk.within(files=90, functions=440, statements=52)
+
+
+def test_a_request_passes_few_files_and_functions(recorder: Recorder) -> None:
+    library = Library(recorder)
+    library.request("b0001")
+    library.asked(1)
+    walk = recorder.walk(lambda: library.request("b0002"), lambda: library.asked(2))
+    report("RequestItem, with the lender's document", walk)
+    assert walk.within(files=99, functions=530, statements=86)
