@@ -84,13 +84,15 @@ def _unannounced(context: Context, ask: CheckIn) -> Outcome:
 def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
     """Answer a repeated scan of our own copy, which came home a moment ago: the same success, with no second notification.
 
-    Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer.
+    Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
+    scanned off line counts by when it happened, not by when it arrives.
     """
     last = context.unit.last_with(ItemKey(context.library.agency, ask.barcode))
     if last is None or last.position is not P.CLOSED or ask.agency not in {"", context.library.agency}:
         return None
     came_at = context.unit.last_noted(last.id, Event.CHECK_IN_HOME.name)
-    return taken(last, "home") if came_at is not None and context.now - came_at <= REPEATED else None
+    scanned_at = ask.happened_at or context.now
+    return taken(last, "home") if came_at is not None and scanned_at - came_at <= REPEATED else None
 
 
 def _nobodys(context: Context, ask: CheckIn) -> Refused:

@@ -44,7 +44,7 @@ class Row:
     """`said` comes while R1 stands `at` a position, with `given` facts: what is answered, where it stands then, who is told.
 
     `then`: position and facts as a scenario's `state` says them. `told`: documents as `expect` names them, and letters as
-    `mail` does. `again`: where another telling of the same news is answered otherwise. `also` are further lines of the
+    `mail` does. `later`: where the same news an hour later is answered otherwise. `also` are further lines of the
     scenario. A row is named by what is said, where, and `case`.
     """
 
@@ -54,7 +54,7 @@ class Row:
     then: str
     told: tuple[str, ...] = ()
     given: Facts | None = None
-    again: str = ""
+    later: str = ""
     also: tuple[str, ...] = ()
     case: str = ""
 
@@ -239,10 +239,10 @@ COUNTER = (
 )
 
 LENDING_COUNTER = (
-    # our own copy at our own counter is home, whatever was not told
-    Row(SCAN.format("K9"), P.SHIPPED,        "101*CLshelf|*", "CLOSED skipped=SHIPPED", HOME_TOLD, given=LENT, again=GONE),
-    Row(SCAN.format("K9"), P.AT_BORROWER,    "101*CLshelf|*", "CLOSED skipped=AT_BORROWER", HOME_TOLD, given=LENT, again=GONE),
-    Row(SCAN.format("K9"), P.RETURN_TRANSIT, "101*CLshelf|*", "CLOSED skipped=none", HOME_TOLD, given=LENT, again=GONE),
+    # our own copy at our own counter is home, whatever was not told; an hour later the local system lends it
+    Row(SCAN.format("K9"), P.SHIPPED,        "101*CLshelf|*", "CLOSED skipped=SHIPPED", HOME_TOLD, given=LENT, later=GONE),
+    Row(SCAN.format("K9"), P.AT_BORROWER,    "101*CLshelf|*", "CLOSED skipped=AT_BORROWER", HOME_TOLD, given=LENT, later=GONE),
+    Row(SCAN.format("K9"), P.RETURN_TRANSIT, "101*CLshelf|*", "CLOSED skipped=none", HOME_TOLD, given=LENT, later=GONE),
     Row(SCAN.format("K9"), P.CLOSED,         "100*", "CLOSED"),
     # it has not left yet: staff hear for whom it is
     Row(SCAN.format("K9"), P.PAGED,          "101YU*CLCUHK|*", "PAGED"),
@@ -280,8 +280,9 @@ def scenario(row: Row) -> str:
     state = f"state R1 {row.then}"
     told = [f"{'mail' if ' contains ' in one else 'expect ncip'} {one}" for one in row.told]
     first = [row.said, f"< {row.answered}", state, *told, *row.also]
-    again = [row.said, f"< {row.again or row.answered}", state, *row.also]
-    return "\n".join(["world row.toml", *first, *again, "wait 1h", *again])
+    again = [row.said, f"< {row.answered}", state, *row.also]
+    later = [row.said, f"< {row.later or row.answered}", state, *row.also]
+    return "\n".join(["world row.toml", *first, *again, "wait 1h", *later])
 
 
 @pytest.mark.parametrize(("row", "lent"), ROWS, ids=[f"{'lend' if lent else 'borrow'}-{row}" for row, lent in ROWS])
