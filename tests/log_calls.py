@@ -13,6 +13,8 @@ PACKAGE: Final = Path(__file__).parents[1] / "hkall_gateway"
 LEVELS: Final = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 RENAMED: Final = {"card": "patron_ref", "patron": "patron_ref", "borrower": "patron_ref", "exc_info": "exception"}
 """Arguments that the log shows under another name."""
+LOGGERS: Final = {"LOG", "structlog.get_logger()"}
+"""A module's logger, and the one of a module that commands import, which must not import structlog before it logs."""
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -75,7 +77,7 @@ def _calls(inside: ast.AST) -> Iterator[tuple[ast.Call, set[str]]]:
 def _methods(node: ast.AST) -> set[str]:
     if isinstance(node, ast.IfExp):
         return _methods(node.body) | _methods(node.orelse)
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "LOG":
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) in LOGGERS:
         return {LEVELS[node.attr]}
     return set()
 

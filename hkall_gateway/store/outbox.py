@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-import structlog
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, true, update
 
 from hkall_gateway.rules.circuit import CircuitState
@@ -28,7 +27,6 @@ SET_ASIDE_S: Final = 60
 UNREADABLE: Final = "this version of the program cannot read it"
 STALLED_S: Final = 300
 """Seconds after which a due message that does not leave, on a channel without answers, is a fault: some polls and one try."""
-LOG = structlog.get_logger()
 
 WAITING: Final = (OutboxState.WAITING, OutboxState.UNSURE)
 Payload = PartnerMessage | PatronNotice | LocalMessage
@@ -131,7 +129,9 @@ class Outbox:
             unreadable = [row["id"] for row, (understood, _) in zip(found, read, strict=True) if understood is None]
             if not unreadable:
                 return [(row, before) for row, before in read if row]
-            LOG.warning("outbox.unreadable", channel=line, rows=unreadable)
+            import structlog  # here: commands import this module and seldom log
+
+            structlog.get_logger().warning("outbox.unreadable", channel=line, rows=unreadable)
             later = {"next_at": now + timedelta(seconds=SET_ASIDE_S), "last_error": UNREADABLE}
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(unreadable)).values(**later))
 

@@ -48,11 +48,18 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
         assert part in done.stderr
 
 
-@pytest.mark.parametrize("words", [("db", "upgrade"), ("db", "check"), ("status",), ("serve",)], ids=" ".join)
+@pytest.mark.parametrize("words", [("db", "upgrade"), ("db", "check"), ("status",)], ids=" ".join)
 def test_a_postgresql_that_is_away_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
     (port,) = free_ports(1)
     path = site(tmp_path, f"postgresql+psycopg://hkall@127.0.0.1:{port}/hkall")
     assert_one_line(run(*words, "--config", str(path)), 2, "database.url: cannot be opened", str(port))
+
+
+def test_serve_without_its_postgresql_ends_in_one_line_with_the_way_out(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    path = site(tmp_path, f"postgresql+psycopg://hkall@127.0.0.1:{port}/hkall")
+    done = run("serve", "--config", str(path))
+    assert_one_line(done, 2, "database.url: PostgreSQL hkall", str(port), "start the server that [database] url names")
 
 
 def test_a_host_that_is_none_is_one_line(tmp_path: Path) -> None:

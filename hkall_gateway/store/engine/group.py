@@ -20,7 +20,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -37,8 +36,6 @@ from hkall_gateway.store.engine.db_errors import (
 )
 from hkall_gateway.store.engine.deadline import Expired, Undecided
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
-
-LOG = structlog.get_logger()
 
 MakeUnit = Callable[[Connection], Any]
 End = Callable[[], GroupResult[Job[Any]] | None]
@@ -319,7 +316,9 @@ def _decided(
 ) -> GroupResult[Job[Any]]:
     """Ask what became of a COMMIT, on a new connection; return the outcome for its units."""
     fate = fate_of(connection, failed.transaction) if connection is not None and failed.transaction else Fate.UNKNOWN
-    LOG.warning("database.commit_asked", fate=fate.value, units=len(jobs))
+    import structlog  # here: commands import this module and seldom log
+
+    structlog.get_logger().warning("database.commit_asked", fate=fate.value, units=len(jobs))
     if fate is Fate.COMMITTED:
         return GroupResult(answers)
     if fate is Fate.ABORTED:
