@@ -451,7 +451,7 @@ def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: 
 def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
     library.wish()
 
-    answer = library.ask(library.circulation.execute(RequestTitle(CLERK, "UG1", "dune")))
+    answer = library.ask(library.circulation.execute(RequestTitle(CLERK, "UG1", "dune", staff=True)))
 
     assert answer == Requested("R2", "UG1", "", "", "dune")
 

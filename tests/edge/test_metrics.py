@@ -58,6 +58,8 @@ WIRE = {
     "decline_total":             {"partner", "reason"},
     "lend_borrow_balance":       {"partner"},
     "closure_calendar_left_seconds": set(),
+    "nightly_last_success_timestamp_seconds": {"work"},
+    "doctor_failed_checks":      set(),
     "db_latency_seconds":        {"lane"},
     "log_dropped_total":         set(),
     "reactor_lag_seconds":       set(),
