@@ -122,7 +122,7 @@ def test_the_rows_of_vufind_and_openrs_are_right(tmp_path: Path) -> None:
 
 
 def test_the_row_for_a_replaced_card_can_be_loaded(tmp_path: Path) -> None:
-    (example,) = _blocks(ROOT / "docs" / "operations.md", "csv")
+    (example,) = _blocks(ROOT / "docs" / "loading.md", "csv")
     (tmp_path / "patrons.csv").write_text(example, encoding="utf-8")
     assert exports.read_patron_rows(tmp_path / "patrons.csv").rows[0].former == ("35002011223344",)
 

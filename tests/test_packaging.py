@@ -115,6 +115,6 @@ def test_the_source_archive_has_the_changelog_the_licence_and_what_a_debian_pack
 
 def test_each_place_that_names_the_version_names_the_same() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    for page in ("compose.yaml", "docs/containers.md", "docs/first-site.md", "docs/operations.md"):
+    for page in ("compose.yaml", "docs/containers.md", "docs/first-site.md", "docs/upgrade.md"):
         found = re.findall(r"hkall[-_]gateway[-:](\d+\.\d+\.\d+)", (ROOT / page).read_text(encoding="utf-8"))
         assert set(found) == {version}, page

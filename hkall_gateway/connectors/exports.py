@@ -67,7 +67,7 @@ PATRONS: tuple[Column, ...] = (
     Column("local_loans",    count,    OPTIONAL, "books on loan from the library itself, for the shared quota"),
     Column("total_quota",    count,    OPTIONAL, "the shared quota of this person, if the policy takes it from here"),
     Column("pin_hash",       secret,   OPTIONAL, "Argon2id, as `hash-secret` prints it; without it the PIN is unknown"),
-    Column("former_barcode", cards,    OPTIONAL, "[cards that this one replaces](operations.md#a-card-is-replaced)"),
+    Column("former_barcode", cards,    OPTIONAL, "[cards that this one replaces](loading.md#a-card-is-replaced)"),
 )
 
 HOLDINGS: tuple[Column, ...] = (

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Final
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
-PAGES: Final = ("first-site.md", "operations.md", "ils.md", "packages.md")
+PAGES: Final = (
+    "first-site.md",
+    "loading.md",
+    "gateways.md",
+    "upgrade.md",
+    "backup.md",
+    "operations.md",
+    "terminals.md",
+    "privacy.md",
+    "ils.md",
+    "packages.md",
+    "monitoring.md",  # last: it moves the log from the journal to a file
+)
 """The pages that are walked, one after the other on one machine."""
 
 MARKS: Final = {

@@ -41,7 +41,7 @@ FILES: Final = (
     LoadedFile(
         "patrons",
         "The readers who may borrow, every night. Alma's user XML does as well, plain or in a zip file"
-        " ([operations.md](operations.md#before-the-first-start)). With `--full` patrons that the file does not name vanish.",
+        " ([loading.md](loading.md)). With `--full` patrons that the file does not name vanish.",
         exports.PATRONS,
         """\
 barcode,name,name_zh,category,study_mode,expires,email,language,local_loans
@@ -52,7 +52,7 @@ barcode,name,name_zh,category,study_mode,expires,email,language,local_loans
     LoadedFile(
         "holdings",
         "The union catalogue: the copies of all libraries, your own among them. MARC21 and MARCXML do as well"
-        " ([operations.md](operations.md#the-union-catalogue)). With `--full` copies that the file does not name vanish.",
+        " ([loading.md](loading.md#the-union-catalogue)). With `--full` copies that the file does not name vanish.",
         (*exports.HOLDINGS, exports.DELETED),
         """\
 agency,bib_id,isbn,title,author,volume,barcode,call_number,status,lendable,deleted
