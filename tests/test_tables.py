@@ -101,8 +101,14 @@ def test_law_1_only_the_unit_writes_requests(verb: str) -> None:
 
 
 def test_law_2_only_the_database_commits() -> None:
+    """The lab names COMMIT in the error of a full disk that it raises, and sends none."""
     saying = {str(p.relative_to(PACKAGE)) for p in SOURCES if '"COMMIT"' in p.read_text(encoding="utf-8")}
-    assert saying == {"store/engine/group.py", "store/schema.py"}
+    committing = {"store/engine/group.py", "store/schema.py"}
+    assert saying == committing | {"lab/consortium/machine_faults.py"}
+    sent = [*_calls("text"), *_calls("exec_driver_sql")]
+    assert {
+        path for path, call in sent if any(isinstance(a, ast.Constant) and a.value == "COMMIT" for a in call.args)
+    } == committing
     assert not list(_calls("commit"))
 
 
