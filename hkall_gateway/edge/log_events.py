@@ -253,6 +253,8 @@ EVENTS: Final = tuple(
             "A bug in asking a partner about its copies."),
         ("web.not_admitted",          "warning", "channel peer why detail",         "A connection was refused."),
         ("web.desk_too_slow",         "warning", "limit_s",                         "A page waited too long for its data."),
+        ("web.database_silent",       "warning", "limit_s",
+            "The database does not answer; pages are answered 503 until it does."),
         ("web.undecided",             "error",   "",
             "A page's command had begun, and its outcome was not known in time; the page said so."),
         ("web.failed",                "error",   "exception",                       "A bug in a page."),

@@ -13,13 +13,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+import structlog
+
+from hkall_gateway.desk.ports import Clock
+from hkall_gateway.edge.limits.timeout import Timeout, TooLate
 from hkall_gateway.store import api_tokens, web_sessions
 from hkall_gateway.store.api_tokens import hash_of
+from hkall_gateway.store.engine.connect import ANSWER_S
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.queries.queries import Queries
 from hkall_gateway.web.services import WebSettings
 from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
+
+LOG = structlog.get_logger()
+FRESH_S: Final = 0.5
+"""Seconds for which the database's last answer counts, for requests that bring no proof."""
 
 
 class Share(StrEnum):
@@ -44,22 +53,45 @@ _BEARER: Final = re.compile(r"bearer +([\w.~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
 
 class Callers:
-    """Finds callers by their proofs. Used in the reactor's thread; a request without any costs no query."""
+    """Finds callers by their proofs, and whether the database answers at all. Used in the reactor's thread.
 
-    def __init__(self, store: Store, settings: Callable[[], WebSettings], now: Callable[[], datetime]) -> None:
+    A paused server keeps its connections open and is silent: each page would keep its thread until the end of the silence. The
+    first answer after it ends it.
+    """
+
+    def __init__(self, store: Store, settings: Callable[[], WebSettings], now: Callable[[], datetime], clock: Clock) -> None:
         self._store, self._settings, self._now = store, settings, now
+        self._clock, self._within = clock, Timeout(clock, ANSWER_S)
+        self._silent, self._fresh_until_s = False, 0.0
 
     async def find(self, request: Any) -> WebCaller:
-        """Return the caller of a request of twisted.web; a stranger also while the database is away."""
+        """Return the caller of a request of twisted.web; a stranger also while the database is away.
+
+        Raises Unavailable while it is silent.
+        """
+        if self._silent:
+            raise Unavailable("the database is silent")
         cookies = [request.getCookie(name.encode()) for name in (COOKIE, BROWSER)]
         tokens = [hash_of(cookie.decode("utf-8", "surrogateescape")) for cookie in cookies if cookie]
         bearer = bearer_token((request.getHeader(b"authorization") or b"").decode("latin-1"))
-        if not tokens and not bearer:
+        if not tokens and not bearer and self._clock.seconds() < self._fresh_until_s:
             return STRANGER
         try:
-            return await self._store.read_inline(self._proven, tokens, bearer)
+            return await self._within.run(self._ask(tokens or [""], bearer))
+        except TooLate:
+            if not self._silent:
+                LOG.warning("web.database_silent", limit_s=self._within.seconds)
+            self._silent = True
+            raise Unavailable("the database is silent") from None
+
+    async def _ask(self, tokens: list[str], bearer: str) -> WebCaller:
+        """Ask who it is. The answer may come after the limit: nothing takes the question back."""
+        try:
+            found = await self._store.read_inline(self._proven, tokens, bearer)
         except Unavailable:
-            return STRANGER
+            found = STRANGER
+        self._silent, self._fresh_until_s = False, self._clock.seconds() + FRESH_S
+        return found
 
     def _proven(self, unit: Queries, tokens: list[str], bearer: str) -> WebCaller:
         now, settings = self._now(), self._settings()

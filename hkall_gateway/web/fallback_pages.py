@@ -1,4 +1,5 @@
-"""Pages that need no template, in both languages: no thread is free to make another, or making it failed."""
+"""Pages that need no template, in both languages: no thread is free to make another, the database is silent, or
+making it failed."""
 
 from __future__ import annotations
 
@@ -28,6 +29,12 @@ BUSY: Final = _page(
     "Many people use these pages at this moment. Nothing is lost; try again in a few seconds.",
     "暫時未能提供服務",
     "目前使用人數眾多，資料並無遺失，請稍候數秒再試。",
+)
+AWAY: Final = _page(
+    "Not available just now",
+    "Nothing is lost. Try again in a minute.",
+    "暫時未能提供服務",
+    "資料並無遺失，請一分鐘後再試。",
 )
 TOO_LONG: Final = _page(
     "That was too much",

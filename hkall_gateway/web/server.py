@@ -25,9 +25,10 @@ from hkall_gateway.edge.bounded_http import BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.edge.endpoints import mark_authenticated
 from hkall_gateway.edge.limits.allow_list import AllowList
 from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
+from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Share, WebCaller
-from hkall_gateway.web.fallback_pages import BUSY, TOO_LONG
+from hkall_gateway.web.fallback_pages import AWAY, BUSY, TOO_LONG
 from hkall_gateway.web.precedence import Precedence
 
 WAITING_PER_THREAD: Final = 16
@@ -46,7 +47,9 @@ FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-
 class CallerFinder(Protocol):
     """Finds who asks; `callers.Callers` implements it."""
 
-    async def find(self, request: Any) -> WebCaller: ...
+    async def find(self, request: Any) -> WebCaller:
+        """Return who asks. Raises Unavailable while no page can be made."""
+        ...
 
 
 class ThreadShare:
@@ -129,7 +132,13 @@ class PagesResource(Resource):
         return NOT_DONE_YET
 
     async def _queue(self, request: Any) -> None:
-        caller = await self._callers.find(request)
+        try:
+            caller = await self._callers.find(request)
+        except Unavailable:
+            if not request.gone:
+                request.setHeader(b"retry-after", b"5")
+                _plainly(request, 503, AWAY)
+            return
         if request.gone:
             return
         request.channel.site.prove(request.channel, caller)

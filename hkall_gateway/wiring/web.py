@@ -81,7 +81,7 @@ def web_server(
         lambda: settings().proxies,
         table.max_connections,
         table.max_connections_per_address,
-        Callers(store, settings, means.clock),
+        Callers(store, settings, means.clock, means.reactor),
         precedence,
         live.stop,
     )

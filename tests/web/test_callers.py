@@ -7,12 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from hkall_gateway.store import api_tokens
 from hkall_gateway.store.api_tokens import ApiToken, hash_of
+from hkall_gateway.store.engine.connect import ANSWER_S
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.web.callers import STRANGER, Callers, Share, WebCaller
+from hkall_gateway.web.callers import FRESH_S, STRANGER, Callers, Share, WebCaller
 from hkall_gateway.web.sessions import BROWSER, COOKIE
 from tests.web.conftest import Browser, Site
 
@@ -33,7 +36,7 @@ class Request:
 
 
 def caller(site: Site, request: Request) -> WebCaller:
-    made = Callers(site.world.store, lambda: site.settings, lambda: site.world.now)
+    made = Callers(site.world.store, lambda: site.settings, lambda: site.world.now, Clock())
     return finished(made.find(request))
 
 
@@ -109,5 +112,37 @@ def test_while_the_database_is_away_everybody_is_a_stranger(site: Site) -> None:
         def read_inline(self, *_: Any) -> Any:
             raise Unavailable("away")
 
-    made: Any = Callers(Away(), lambda: site.settings, lambda: site.world.now)  # type: ignore[arg-type]  # that part of a store
+    made: Any = Callers(Away(), lambda: site.settings, lambda: site.world.now, Clock())  # type: ignore[arg-type]  # that part of a store
     assert finished(made.find(cookies(site.staff(), COOKIE))) == STRANGER
+
+
+class Paused:
+    """A store that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[WebCaller]] = []
+
+    def read_inline(self, *_: Any) -> Deferred[WebCaller]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+def test_a_request_is_refused_when_the_database_is_silent_until_it_answers(site: Site) -> None:
+    store, clock = Paused(), Clock()
+    made: Any = Callers(store, lambda: site.settings, lambda: site.world.now, clock)  # type: ignore[arg-type]  # that part of a store
+    waiting = [Deferred.fromCoroutine(made.find(request)) for request in (Request(), cookies(site.staff(), COOKIE))]
+    clock.advance(ANSWER_S)
+    for one in waiting:
+        assert isinstance(one.addErrback(lambda failed: failed.value).result, Unavailable)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            finished(made.find(Request()))
+    assert len(store.asked) == 2  # nothing piles up
+
+    store.asked[0].callback(STRANGER)
+    assert finished(made.find(Request())) == STRANGER
+    assert len(store.asked) == 2  # it has answered just now
+    clock.advance(FRESH_S)
+    again = Deferred.fromCoroutine(made.find(Request()))
+    store.asked[2].callback(STRANGER)
+    assert again.result == STRANGER

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import StaticPool
 
 from hkall_gateway.store.engine.commit_fate import INCARNATION, incarnation
@@ -47,6 +48,8 @@ SILENCE: Final[Mapping[str, int]] = {
 """libpq settings that drop a connection after about ten seconds of silence: a server that died sends no error."""
 
 
+ANSWER_S: Final = 1.5
+"""Seconds within which a server that works answers a connection taken from the pool. A paused one keeps it open."""
 OWN_CONNECTIONS: Final = 10
 """Connections that a gateway may use beside those of the pages' threads: writer, reader, heartbeat, reports."""
 BUSY_MS: Final = 5000
@@ -96,14 +99,30 @@ def _pool(most: int) -> dict[str, Any]:
 
 def _postgresql(url: str, limits: Limits, most: int) -> Engine:
     connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
-    engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect, **_pool(most))
+    engine = create_engine(url, **_OURS, connect_args=connect, **_pool(most))
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
     event.listen(engine, "connect", partial(_with_pipeline, engine.dialect))
+    event.listen(engine, "checkout", partial(_must_answer, engine.dialect))
     return engine
 
 
 def _with_pipeline(dialect: Dialect, connection: Any, record: Any) -> None:
     record.info[PIPELINE] = PipelinedConnection(connection, dialect)
+
+
+def _must_answer(dialect: Dialect, _connection: object, record: Any, _fairy: object) -> None:
+    """Have a broken connection of the pool replaced, as SQLAlchemy's own ping does, which waits for a silent server for ever.
+
+    Raises ConnectionTimeout for a silent one: a new connection would be as silent.
+    """
+    from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
+
+    try:
+        record.info[PIPELINE].ping(ANSWER_S)
+    except ConnectionTimeout:
+        raise
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
 
 
 def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 READ: Final = select.POLLIN
@@ -19,6 +20,9 @@ class BoundStatement(NamedTuple):
 
     text: bytes
     values: Sequence[Any]
+
+
+_PING: Final = BoundStatement(b"SELECT 1", ())
 
 
 class StatementRefused(Exception):
@@ -41,6 +45,17 @@ class Pipeline:
         self._names: dict[bytes, bytes] = {}
         self._socket = select.poll()
         self._socket.register(self._libpq.socket, READ)
+        self._until_s: float | None = None
+
+    def ping(self, within_s: float) -> None:
+        """Wait at most so many seconds for the server's answer. Raises the driver's error: ConnectionTimeout for silence."""
+        self._until_s = monotonic() + within_s
+        try:
+            self.exchange((_PING,))
+        except StatementRefused as refused:
+            raise refused.error from None
+        finally:
+            self._until_s = None
 
     def exchange(self, statements: Sequence[BoundStatement]) -> list[Any]:
         """Send statements and return libpq's result of each. Raises StatementRefused, or the driver's error."""
@@ -82,7 +97,7 @@ class Pipeline:
         """Send all output, and read input meanwhile, so that neither side blocks on the other."""
         while self._libpq.flush():
             self._socket.modify(self._libpq.socket, READ | WRITE)
-            if any(what & READ for _, what in self._socket.poll()):
+            if any(what & READ for _, what in self._poll()):
                 self._libpq.consume_input()
             self._socket.modify(self._libpq.socket, READ)
 
@@ -100,10 +115,19 @@ class Pipeline:
     def _next(self) -> Any:
         while True:
             while self._libpq.is_busy():
-                self._socket.poll()
+                self._poll()
                 self._libpq.consume_input()
             if (result := self._libpq.get_result()) is not None:
                 return result
+
+    def _poll(self) -> list[tuple[int, int]]:
+        """Wait for the socket; for an answer to `ping` until its limit."""
+        if self._until_s is None:
+            return self._socket.poll()
+        ready = self._socket.poll(max(0.0, self._until_s - monotonic()) * 1000)
+        if not ready:
+            raise self._errors.ConnectionTimeout("the server does not answer")
+        return ready
 
     def _raise_refusal(self, results: Sequence[Any], fresh: Mapping[int, bytes]) -> None:
         refused = next((place for place, result in enumerate(results) if result.status == self._refused), None)

@@ -93,6 +93,10 @@ class PipelinedConnection:
         """Whether a transaction is open and takes statements, or is begun by the buffered statements."""
         return self._pipeline.in_transaction or (bool(self._waiting) and self._waiting[0].said.text.startswith(b"BEGIN"))
 
+    def ping(self, within_s: float) -> None:
+        """Wait for the server's answer. Raises the driver's error, ConnectionTimeout if none comes in time."""
+        self._pipeline.ping(within_s)
+
     def rows(self, result: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a result, converted to Python types."""
         self._types.set_pgresult(result)

@@ -1,0 +1,111 @@
+"""The pages while PostgreSQL is paused: its connections stay open, and nothing answers on them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from hkall_gateway.lab import postgres
+from hkall_gateway.store.engine.connect import ANSWER_S, open_engine
+from tests.company import Gateway, until
+from tests.test_daemon_web import Curl
+
+SETTINGS: Final = ("listen_addresses=", "max_connections=60")
+SPARE_S: Final = 1.5
+"""For curl's own start and a busy machine."""
+PATHS: Final = ("/staff/", "/search?q=history", "/api/v1/requests")
+
+
+@pytest.fixture(scope="module")
+def server(postgres_programs: Path) -> Iterator[postgres.PostgresServer]:
+    with postgres.server(postgres_programs, SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(reactor: Any, tmp_path: Path, server: postgres.PostgresServer) -> Iterator[Gateway]:
+    made = Gateway(reactor, tmp_path, database=server.url(), pages=True)
+    made.start()
+    yield made
+    made.end()
+
+
+@contextmanager
+def paused(server: postgres.PostgresServer) -> Iterator[None]:
+    """Stop every process of the server, and continue them at the end."""
+    every = [server.pid, *_children(server.pid)]
+    for pid in every:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(every):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _threads(gateway: Gateway) -> int:
+    return len(list(Path(f"/proc/{gateway.pid}/task").iterdir()))
+
+
+def _timed(curl: Curl, path: str) -> tuple[int, float]:
+    began = time.monotonic()
+    return curl(path)[0], time.monotonic() - began
+
+
+def _all_at_once(curl: Curl, paths: Sequence[str]) -> list[tuple[int, float]]:
+    with ThreadPoolExecutor(len(paths)) as threads:
+        return list(threads.map(lambda path: _timed(curl, path), paths))
+
+
+def test_every_page_answers_503_within_two_seconds_while_the_database_is_paused(
+    gateway: Gateway, server: postgres.PostgresServer, tmp_path: Path
+) -> None:
+    staff, stranger = Curl(gateway.ports.web, tmp_path), Curl(gateway.ports.web, tmp_path / "none")
+    assert staff.log_in()[0] == 303
+    assert [code for code, _ in _all_at_once(staff, ["/staff/"] * 6)] == [200] * 6
+    threads = _threads(gateway)
+    with paused(server):
+        for curl in (staff, stranger):
+            first = _all_at_once(curl, PATHS * 4)
+            assert {code for code, _ in first} == {503}
+            assert max(took for _, took in first) < ANSWER_S + SPARE_S
+        later = [_timed(staff, "/staff/")[1] for _ in range(3)]
+        assert min(later) < ANSWER_S / 2  # nobody waits in vain again
+        assert _threads(gateway) <= threads
+    until(lambda: staff("/staff/")[0] == 200, "the pages are back")
+    assert stranger("/search?q=history")[0] == 200
+
+
+def test_a_pooled_connection_that_does_not_answer_is_given_up(server: postgres.PostgresServer) -> None:
+    engine = open_engine(server.url())
+    engine.connect().close()
+    with paused(server):
+        began = time.monotonic()
+        with pytest.raises(OperationalError) as refused:
+            engine.connect()
+        assert ANSWER_S <= time.monotonic() - began < ANSWER_S + SPARE_S
+        assert isinstance(refused.value.orig, psycopg.errors.ConnectionTimeout)
+    engine.connect().close()
+    engine.dispose()
+
+
+def test_a_pooled_connection_that_has_ended_is_replaced(server: postgres.PostgresServer) -> None:
+    engine = open_engine(server.url())
+    engine.connect().close()
+    postgres.ask(server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hkall-gateway'")
+    engine.connect().close()
+    engine.dispose()
