@@ -386,7 +386,8 @@ class ClientConfig(Strict):
     pin: Literal["checked", "optional", "required", "blocks"] = Field(
         default="checked",
         description="checked: a PIN that it sends is compared, an empty one too; optional: an empty one counts as none; "
-        "required: no action of its readers without a PIN; blocks: so too, but LookupUser without one tells blocks alone",
+        "required: no action of its readers without a PIN; blocks: so too, but LookupUser without one tells blocks alone, "
+        "LookupRequest no patron",
     )
     without_header: bool = Field(
         default=False, description="a document without InitiationHeader is its own; it must still prove its identity"

@@ -10,9 +10,17 @@ from dataclasses import replace
 
 from hkall_gateway.desk.messages.commands import ItemRecalled, RecallCancelled
 from hkall_gateway.desk.messages.partner_commands import BrokerCommand
-from hkall_gateway.ncip.codec.messages import instant
 from hkall_gateway.ncip.reply_payload import Payload, executed
-from hkall_gateway.ncip.service_request import Notice, ServiceRequest, bib_id, day, request_id, strange_number
+from hkall_gateway.ncip.service_request import (
+    MANDATED,
+    Notice,
+    ServiceRequest,
+    bib_id,
+    due_date,
+    happened,
+    request_id,
+    strange_number,
+)
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.vocabulary import ItemKey
 
@@ -30,7 +38,6 @@ def command(call: ServiceRequest) -> BrokerCommand:
     serves as the barcode."""
     message = call.message
     agency, value = request_id(call)
-    moment = message.text("MandatedAction/DateEventOccurred")
     return BrokerCommand(
         by=call.by,
         partner=call.caller.agency,
@@ -42,8 +49,8 @@ def command(call: ServiceRequest) -> BrokerCommand:
         title=first(call, TITLES_GIVEN),
         bib_id=bib_id(call),
         pickup_location=message.text("PickupLocation"),
-        at=instant(moment, call.caller.zone),
-        due=day(first(call, DUES), call.caller),
+        at=happened(call, (MANDATED,)),
+        due=due_date(call, DUES),
         judged=call.judged,
     )
 

@@ -18,7 +18,7 @@ from hkall_gateway.desk.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-from hkall_gateway.ncip.patron_credentials import credentials, seen_with
+from hkall_gateway.ncip.patron_credentials import credentials, patron, seen_with
 from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
@@ -68,7 +68,11 @@ def _blocks_alone(call: ServiceRequest, seen: PatronSeen) -> Fields:
     VuFind's XCNCIP2 driver leaves out a PIN that PHP holds to be empty, as `0` is, and asks for blocks without a PIN. Seen on
     2026-11-29.
     """
-    told = replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call))
+    return _unnamed(replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call)))
+
+
+def _unnamed(told: Fields) -> Fields:
+    """A reply without its UserId."""
     return {name: value for name, value in told.items() if name != "UserId"}
 
 
@@ -121,13 +125,30 @@ async def _copy(call: ServiceRequest, wanted: ItemKey) -> ItemSeen | Refused:
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
-    """The state of a request, for the system that placed it and for the partner library of the request."""
+    """The state of a request, for the system that placed it and for the partner library of the request.
+
+    A client with `pin = "blocks"` is told whose it is if it proves to be that patron.
+    """
     agency, value = request_id(call)
+    card = await _proven_card(call) if call.caller.pin == "blocks" else None
+    if isinstance(card, Refused | Problem):
+        return card
     seen = await call.services.circulation.execute(seen_by(call))
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else written_request(call.services.agency, seen.request)
-    return shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
+    told = shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
+    return told if card in {None, seen.patron} else _unnamed(told)
+
+
+async def _proven_card(call: ServiceRequest) -> str | Refused | Problem:
+    """The card whose PIN came; "" where none came."""
+    if not call.message.has("AuthenticationInput"):
+        return ""
+    found = credentials(call)
+    if isinstance(found, Refused | Problem):
+        return found
+    return await patron(call) if found[1] is not None else ""
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:

@@ -19,6 +19,8 @@ LOG = structlog.get_logger()
 
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
 CREDENTIAL: Final = frozenset({"pin", "password"})
+LOOK_UPS: Final = frozenset({"LookupUser", "LookupRequest"})
+"""Services that answer a client with `pin = "blocks"` without a PIN, and then name no patron."""
 STRANGE: Final = "AuthenticationInputType"
 
 
@@ -32,7 +34,7 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
         return strange
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
     pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
-    if not pin and (call.caller.pin == "required" or (call.caller.pin == "blocks" and call.message.service != "LookupUser")):
+    if not pin and (call.caller.pin == "required" or (call.caller.pin == "blocks" and call.message.service not in LOOK_UPS)):
         return Problem(NEEDED_DATA_MISSING, "this client must send the PIN of the reader", "AuthenticationInput")
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)

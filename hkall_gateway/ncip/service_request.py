@@ -57,7 +57,8 @@ DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "E
 LOG = structlog.get_logger()
 Day = TypeVar("Day", date, datetime)
 A_YEAR: Final = timedelta(days=366)
-MOMENTS: Final = ("DateShipped", "DateReceived", "MandatedAction/DateEventOccurred")
+MANDATED: Final = "MandatedAction/DateEventOccurred"
+MOMENTS: Final = ("DateShipped", "DateReceived", MANDATED)
 VOLUME: Final = (
     "ItemOptionalFields/ItemDescription/HoldingsInformation/UnstructuredHoldingsData",
     "ItemOptionalFields/ItemDescription/HoldingsInformation/StructuredHoldingsData"
@@ -96,7 +97,7 @@ class Caller:
     header of an HTTP request.
     `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
     `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one;
-    "blocks" does so too, but tells a patron's blocks without one.
+    "blocks" does so too, but tells a patron's blocks, and the state of a request, without one.
     """
 
     agency: str
@@ -314,25 +315,30 @@ def heard(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.services.agency if agency == call.caller.agency else call.caller.agency
-    until = day(call.message.text(due), call.caller) if due else None
     return kind(
         by=call.by,
         partner=call.caller.agency,
         wire_agency=agency,
         wire_id=value,
         item=item(call, owner),
-        at=_happened(call),
+        at=happened(call, MOMENTS),
         reason=_first_of(call.message, DECLINED),
         detail=_first_of(call.message, DECLINED_IN_WORDS),
-        due=None if until is None or _impossible(call, until, calendar.civil(call.services.now()), until) else until,
+        due=due_date(call, (due,)) if due else None,
         judged=call.judged,
     )
 
 
-def _happened(call: ServiceRequest) -> datetime | None:
+def happened(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
     """The instant of an event: within the last year, or by a fast clock at most a day ahead. None where it names none."""
-    when, now = instant(_first_of(call.message, MOMENTS), call.caller.zone), call.services.now()
+    when, now = instant(_first_of(call.message, paths), call.caller.zone), call.services.now()
     return None if when is None or _impossible(call, when, now - A_YEAR, now + calendar.DAY) else when
+
+
+def due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
+    """The due date at the first of these paths that has one. None where it is none, or in the past."""
+    until = day(_first_of(call.message, paths), call.caller)
+    return None if until is None or _impossible(call, until, calendar.civil(call.services.now()), until) else until
 
 
 def _impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
