@@ -74,8 +74,10 @@ def _checkout(unit: Unit, number: int) -> str:
     request = held[0]
     if patron is None or request.patron != card or unit.quota_used(card, TAKES_QUOTA, request.id) >= QUOTA:
         raise LookupError(f"checkout {number} cannot be")
-    facts = {"due": DUE, "first_checkout": NOW.date(), "loan_days": 15, "used": True}
-    return unit.advance(request, Event.CHECK_OUT, NOW, COUNTER, "R19", **facts).id
+    today = NOW.date()
+    return unit.advance(
+        request, Event.CHECK_OUT, NOW, COUNTER, "R19", due=DUE, first_checkout=today, loan_days=15, used=True
+    ).id
 
 
 def _card(number: int) -> str:

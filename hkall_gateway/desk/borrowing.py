@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.common.context import Context
@@ -35,6 +34,7 @@ from hkall_gateway.rules.vocabulary import (
     Position,
     Refusal,
     Request,
+    RequestChange,
     Side,
 )
 from hkall_gateway.store.in_use import copies_in_use
@@ -43,9 +43,14 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 """The outcome of a candidate that has accepted our request."""
-NOBODY_ASKED: Final[Mapping[str, Any]] = MappingProxyType(
-    {"partner": "", "wire_agency": "", "wire_id": "", "item_agency": "", "item_barcode": "", "lender_due": None}
-)
+NOBODY_ASKED: Final[RequestChange] = {
+    "partner": "",
+    "wire_agency": "",
+    "wire_id": "",
+    "item_agency": "",
+    "item_barcode": "",
+    "lender_due": None,
+}
 """The lender's fields of a request without a lender, all empty."""
 
 
@@ -255,7 +260,8 @@ def _ask_next(context: Context, request: Request, event: Event, reason: str, by:
     if event is Event.ASK_NEXT_AFTER_SILENCE:
         context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
     if left and context.library.policy.declined_while_suspended == "wait":
-        return context.unit.advance(request, Event.POSTPONE, context.now, by, rule="R1", reason=reason, **NOBODY_ASKED)
+        nobody: RequestChange = {**NOBODY_ASKED, "reason": reason}
+        return context.unit.advance(request, Event.POSTPONE, context.now, by, rule="R1", **nobody)
     return context.unit.advance(
         request, Event.END_OF_LIST, context.now, by, rule="R38", reason=reason, item_agency="", item_barcode=""
     )

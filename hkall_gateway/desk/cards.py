@@ -26,7 +26,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
 from hkall_gateway.store import cards, unannounced
 from hkall_gateway.store.unit import Unit
 
@@ -131,7 +131,7 @@ def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | R
         return _no(context, Reason.WRONG_POSITION, ask, _language(facts))
     if late := over(ask.need_before, context.now):
         return _refuse(context, late, ask, _language(facts))
-    facts_now = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
+    facts_now: RequestChange = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
     return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
 
 

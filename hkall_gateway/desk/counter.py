@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from hkall_gateway.desk import lending, renewing
 from hkall_gateway.desk.common.context import Context
@@ -24,7 +23,7 @@ from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
-from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, RequestChange, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -156,7 +155,7 @@ def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerF
         return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, facts, now)
     after = request
     if unit.can(request, Event.UNDO_CHECK_OUT):
-        blank: dict[str, Any] = {
+        blank: RequestChange = {
             "due": None,
             "due_before_recall": None,
             "first_checkout": None,

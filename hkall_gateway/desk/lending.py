@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.contradictions import contradicted
@@ -19,7 +19,7 @@ from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.policy import lends
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, RequestChange, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -182,7 +182,7 @@ def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now
     return _noted(request, note="known already")
 
 
-def _facts_of(event: Event, request: Request, library: Library, now: datetime) -> dict[str, Any]:
+def _facts_of(event: Event, request: Request, library: Library, now: datetime) -> RequestChange:
     if event is Event.BORROWER_HAS_IT and request.position is P.PAGED:
         days = library.policy.lending.institutional_days
         return {"unannounced": True, "lender_due": calendar.civil(now) + timedelta(days=days)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -22,7 +21,7 @@ from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import RenewalSync
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, RequestChange, Side
 from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
 
@@ -69,7 +68,7 @@ def _shorten(context: Context, request: Request, wanted: date | None, by: Actor)
     until = due.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context.unit, context.library))
     if again and until == request.due:
         return None
-    facts: dict[str, Any] = {
+    facts: RequestChange = {
         "due": until,
         "due_before_recall": request.due_before_recall if again else request.due,
         "recalled_on": request.recalled_on or today,
@@ -86,7 +85,7 @@ def tell_late(unit: Unit, request: Request, now: datetime, by: Actor) -> None:
     unit.enqueue(Notification.LETTER_RECALLED, request, now, by, known)
 
 
-def _not_asked(request: Request) -> Mapping[str, Any]:
+def _not_asked(request: Request) -> RequestChange:
     """Changes that end a pending renewal request: the owner's message is its answer."""
     return renewing.NOT_ASKED if request.renewal_sync == RenewalSync.PENDING else {}
 
@@ -115,10 +114,12 @@ def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused
     return replace(_answer(after, ask), old_due=request.due)
 
 
-def _without_recall(request: Request, until: date | None, now: datetime) -> dict[str, Any]:
+def _without_recall(request: Request, until: date | None, now: datetime) -> RequestChange:
     """The fields of a request after its recall ended; the recall's days are kept for the fine (R41)."""
-    kept = {"recall_was_on": request.recalled_on, "recall_cancelled_on": calendar.civil(now)}
-    return {"due": until, "recalled_on": None, "due_before_recall": None} | (kept if request.due else {})
+    ended: RequestChange = {"due": until, "recalled_on": None, "due_before_recall": None}
+    if request.due:
+        ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": calendar.civil(now)}
+    return ended
 
 
 def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
@@ -135,12 +136,13 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     longer = max(d for d in (request.lender_due, ask.due) if d)
     if context.unit.can(request, Event.OWNER_RENEW) and request.due:
         until = max(request.due, min(ask.due, request.due_asked or ask.due))
-        facts: dict[str, Any] = _without_recall(request, until, context.now) if request.recalled_on else {"due": until}
+        facts: RequestChange = _without_recall(request, until, context.now) if request.recalled_on else {"due": until}
         facts |= renewing.NOT_ASKED
+        facts["lender_due"] = longer
         if request.renewal_sync == RenewalSync.PENDING:
             facts |= {"renewals": request.renewals + 1, "renewed_at": context.now}
         if (until, longer) != (request.due, request.lender_due):
-            request = context.unit.advance(request, Event.OWNER_RENEW, context.now, ask.by, lender_due=longer, **facts)
+            request = context.unit.advance(request, Event.OWNER_RENEW, context.now, ask.by, **facts)
             if "recalled_on" in facts:  # the recall is over with it
                 context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, ask.by)
     elif context.unit.can(request, Event.RECALL_NOTED):
@@ -211,7 +213,7 @@ def recall_lent(context: Context, command: StaffCommand, request: Request) -> Do
     until = min(d for d in (wanted, request.lender_due) if d)
     if again and until == request.lender_due:
         return done(request, again=True, due=until)
-    facts: dict[str, Any] = {
+    facts: RequestChange = {
         "lender_due": until,
         "due_before_recall": request.due_before_recall if again else request.lender_due,
         "recalled_on": request.recalled_on or today,
@@ -227,7 +229,7 @@ def cancel_recall_lent(context: Context, command: StaffCommand, request: Request
     if request.recalled_on is None:
         return done(request, again=True, due=request.lender_due)
     until = max((d for d in (request.due_before_recall, request.lender_due) if d), default=None)
-    facts: dict[str, Any] = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": command.reason}
+    facts: RequestChange = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": command.reason}
     return done(
         context.unit.advance(request, Event.CANCEL_RECALL_LENT, context.now, command.by, rule="R26", **facts), due=until
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final, Unpack
 
 from hkall_gateway.desk.common.context import Context
 from hkall_gateway.desk.common.staff_flags import flagged
@@ -16,11 +16,11 @@ from hkall_gateway.rules.dates.due import past_lender
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, RenewalSync, StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, Position, Request
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
 from hkall_gateway.store.unit import Unit
 
 ASK_FIRST: Final = "ask_first"
-NOT_ASKED: Final[Mapping[str, Any]] = {"renewal_sync": RenewalSync.NONE, "due_asked": None}
+NOT_ASKED: Final[RequestChange] = {"renewal_sync": RenewalSync.NONE, "due_asked": None}
 """The facts of a loan about which no lender is being asked."""
 RECALLED: Final = ("recall", "outstanding requests")
 """Words of a refusal whose reason is a recall. NISO's list has "Item Has Outstanding Requests" alone for it."""
@@ -81,15 +81,22 @@ def _grant(
     """Renew the loan. The fine runs until the patron asked; the days of the lender's decision cost no fine (R40)."""
     fix_fine(context, request, asked_on, by)
     expected = lender_due or (request.lender_due and max(request.lender_due, until))
-    facts = {"due": until, "lender_due": expected, "renewals": request.renewals + 1}
-    context.unit.advance(
-        request, Event.RENEWAL_GRANTED, context.now, by, rule="R32", renewed_at=context.now, **facts, **NOT_ASKED
-    )
+    facts: RequestChange = {"due": until, "lender_due": expected, "renewals": request.renewals + 1, **NOT_ASKED}
+    facts["renewed_at"] = context.now
+    context.unit.advance(request, Event.RENEWAL_GRANTED, context.now, by, rule="R32", **facts)
 
 
-def _deny(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Any) -> None:
+def _deny(
+    unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Unpack[RequestChange]
+) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
-    denied = {"renewal_sync": RenewalSync.DENIED, "due_asked": None, "due_before_renewal": None, "reason": reason, **facts}
+    denied: RequestChange = {
+        "renewal_sync": RenewalSync.DENIED,
+        "due_asked": None,
+        "due_before_renewal": None,
+        "reason": reason,
+        **facts,
+    }
     unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
 
 

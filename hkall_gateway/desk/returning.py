@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Unpack
 
 from hkall_gateway.desk.borrowing import release_rivals
 from hkall_gateway.desk.common.context import Context
@@ -23,7 +23,7 @@ from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Refusal, Request, RequestChange, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -62,8 +62,8 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
-    left_there = {"flags": flagged(request, StaffFlag.IN_BOOK_DROP), "dropped_on": calendar.civil(now)}
-    return unit.amend(request, now, ask.by, "R17", **left_there)
+    flags = flagged(request, StaffFlag.IN_BOOK_DROP)
+    return unit.amend(request, now, ask.by, "R17", flags=flags, dropped_on=calendar.civil(now))
 
 
 def _unannounced(context: Context, ask: CheckIn) -> Outcome:
@@ -149,7 +149,9 @@ def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
     return _refuse(unit, Refusal(Reason.WRONG_POSITION), ask, request, now)
 
 
-def arrive(context: Context, by: Actor, request: Request, event: Event = Event.ARRIVE, **came: Any) -> CheckedIn:
+def arrive(
+    context: Context, by: Actor, request: Request, event: Event = Event.ARRIVE, **came: Unpack[RequestChange]
+) -> CheckedIn:
     """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted any more.
 
     `came`: facts learnt on arrival, for a copy without a shipped message. A copy that its owner recalled on the way goes home
@@ -159,34 +161,33 @@ def arrive(context: Context, by: Actor, request: Request, event: Event = Event.A
     today = calendar.civil(context.now)
     came["received_on"] = today
     if context.unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
-        return taken(
-            context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, unwanted=True, **came), "unwanted", alert=True
-        )
-    last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
-    after = context.unit.advance(request, event, context.now, by, rule="R12", pickup_last=last, **came)
+        came["unwanted"] = True
+        return taken(context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, **came), "unwanted", alert=True)
+    came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
+    after = context.unit.advance(request, event, context.now, by, rule="R12", **came)
     return taken(after, "received", alert=True)
 
 
-def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Any) -> CheckedIn:
+def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
     """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
         context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
-    came: dict[str, Any] = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
+    came: RequestChange = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
     came |= {"partner": lender.agency, "wire_agency": context.library.agency, "wire_id": lender.wire_id, **facts}
     taken_in = arrive(context, by, request, Event.ARRIVE_UNANNOUNCED, **came)
     release_rivals(context, coming.item, request.id, by)
     return taken_in
 
 
-def come_back(context: Context, by: Actor, request: Request, day: date, **facts: Any) -> CheckedIn:
+def come_back(context: Context, by: Actor, request: Request, day: date, **facts: Unpack[RequestChange]) -> CheckedIn:
     """The patron returned it on `day`: the fine is fixed, a lost book is found, and its return begins.
 
     It is dispatched at once, unless the policy wants a staff command for that.
     """
     cents = fix_fine(context, request, day, by)
     pay_back(context.unit, request, day, context.now, by)
-    found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
+    found: RequestChange = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
     found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
     after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
     return taken(go_home(context, by, after), "returned", cents=cents, alert=True)
@@ -202,12 +203,11 @@ def _come_back_today(context: Context, by: Actor, request: Request) -> CheckedIn
     return come_back(context, by, request, calendar.civil(context.now))
 
 
-def come_home(context: Context, by: Actor, request: Request, **facts: Any) -> CheckedIn:
+def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[RequestChange]) -> CheckedIn:
     """Take in our own copy, even if messages on the way were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    after = context.unit.advance(
-        request, Event.CHECK_IN_HOME, context.now, by, skipped=skipped, returned_on=calendar.civil(context.now), **facts
-    )
+    facts |= {"skipped": skipped, "returned_on": calendar.civil(context.now)}
+    after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
     context.unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
     return taken(after, "home", alert=bool(skipped))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import RenewalSync
@@ -232,6 +232,59 @@ class Request:
     @property
     def item(self) -> ItemKey | None:
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
+
+
+class RequestChange(TypedDict, total=False):
+    """The fields of a request that a step may change, all but its number, side and position."""
+
+    title: str
+    bib_id: str
+    kind: str
+    patron: str
+    partner: str
+    wire_agency: str
+    wire_id: str
+    attempt: int
+    item_agency: str
+    item_barcode: str
+    volume: str
+    pickup_location: str
+    placed_by: str
+    placed_id: str
+    placed_at: datetime | None
+    moved_at: datetime | None
+    received_on: date | None
+    notified_on: date | None
+    pickup_last: date | None
+    first_checkout: date | None
+    loan_days: int
+    due: date | None
+    due_before_recall: date | None
+    due_before_renewal: date | None
+    due_asked: date | None
+    lender_due: date | None
+    returned_on: date | None
+    renewals: int
+    renewed_at: datetime | None
+    renewal_sync: RenewalSync
+    recalled_on: date | None
+    recall_was_on: date | None
+    recall_cancelled_on: date | None
+    unwanted: bool
+    used: bool
+    expired_pickup: bool
+    unannounced: bool
+    skipped: str
+    claimed_on: date | None
+    lost_on: date | None
+    damaged: bool
+    dropped_on: date | None
+    overdue_notice_for: date | None
+    need_before: date | None
+    reopened_from: str
+    reason: str
+    flags: str
+    anonymised: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
@@ -26,6 +26,7 @@ from hkall_gateway.rules.vocabulary import (
     Position,
     Refusal,
     Request,
+    RequestChange,
 )
 from hkall_gateway.store.changed_fields import BLANK, NAMES, changed_fields, facts_of, redacted, with_facts
 from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
@@ -114,7 +115,9 @@ class Unit(Queries):
         """Return whether the life cycle has this step from the request's position."""
         return lifecycle.can(request.side, request.position, event)
 
-    def advance(self, request: Request, event: Event, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
+    def advance(
+        self, request: Request, event: Event, now: datetime, by: Actor, rule: str = "", **facts: Unpack[RequestChange]
+    ) -> Request:
         """Take a step of the life cycle: changes position and `facts`, writes the journal, and queues the step's messages.
 
         Raises BadStep if the table has no such step, LostRace if another unit moved the request first.
@@ -122,18 +125,18 @@ class Unit(Queries):
         step = lifecycle.step(request.side, request.position, event)
         if step.target is not request.position:
             facts.setdefault("moved_at", now)
-        after = self._change_to(request, event.name, step.target, now, by, rule, **facts)
+        after = self._change_to(request, event.name, step.target, now, by, facts, rule)
         for send in step.sends:
             self._enqueue(send, request, after, now, by)
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
         """Move a request by hand on behalf of staff, from any position to any; sends no message."""
-        return self._change_to(request, Event.FORCE.name, position, now, by, moved_at=now, reason=reason)
+        return self._change_to(request, Event.FORCE.name, position, now, by, {"moved_at": now, "reason": reason})
 
-    def amend(self, request: Request, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
+    def amend(self, request: Request, now: datetime, by: Actor, rule: str = "", **facts: Unpack[RequestChange]) -> Request:
         """Change fields outside the life cycle: a longer wait, a flag. Never the position."""
-        return self._change_to(request, "AMEND", request.position, now, by, rule, **facts)
+        return self._change_to(request, "AMEND", request.position, now, by, facts, rule)
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: Actor, rule: str = "") -> None:
         """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
@@ -239,12 +242,9 @@ class Unit(Queries):
     # ---- private
 
     def _change_to(
-        self, before: Request, event: str, position: Position, now: datetime, by: Actor, rule: str = "", **facts: Any
+        self, before: Request, event: str, position: Position, now: datetime, by: Actor, facts: RequestChange, rule: str = ""
     ) -> Request:
-        """Write the changed fields, if the request is still in its position, and a line of the journal about it.
-
-        `position` is no keyword of its callers: compiled code lets a later keyword of the same name replace it.
-        """
+        """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
         changed = changed_fields(before, {"position": position, **facts})
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")

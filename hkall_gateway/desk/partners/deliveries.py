@@ -176,8 +176,7 @@ def _letter_left(
         return
     # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
-    apply_answer = {"notified_on": answer.sent_on, "pickup_last": last, "expired_pickup": False}
-    unit.advance(request, Event.NOTIFY, now, by, rule="R14", **apply_answer)
+    unit.advance(request, Event.NOTIFY, now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False)
 
 
 def bounced(unit: Unit, number: int, status: str, by: Actor, now: datetime) -> bool:

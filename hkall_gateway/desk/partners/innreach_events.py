@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.desk import counter, lending, recalls, returning
 from hkall_gateway.desk.common.context import Context
@@ -116,8 +116,19 @@ def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -
     if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
         return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
     event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
-    came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "lender_due": ask.due}
-    return noted(unit.advance(found, event, now, ask.by, unwanted=event is Event.SHIP_UNWANTED, **came))
+    copy, due = ask.barcode, ask.due
+    return noted(
+        unit.advance(
+            found,
+            event,
+            now,
+            ask.by,
+            unwanted=event is Event.SHIP_UNWANTED,
+            item_agency=ask.partner,
+            item_barcode=copy,
+            lender_due=due,
+        )
+    )
 
 
 def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
@@ -137,8 +148,10 @@ def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Out
 def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcome:
     if not ask.barcode or context.unit.requests_with(ask.barcode, ask.partner):
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
-    came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
-    returning.arrive(context, ask.by, found, Event.ARRIVE_UNANNOUNCED, **came)
+    copy = ask.barcode
+    returning.arrive(
+        context, ask.by, found, Event.ARRIVE_UNANNOUNCED, item_agency=ask.partner, item_barcode=copy, unannounced=True
+    )
     return noted(context.unit.request(found.id) or found)
 
 
@@ -174,8 +187,7 @@ def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -
     """The copy never left its library. The request stays open: the central decides whether another library is asked."""
     unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
     if found.position is P.IN_TRANSIT:
-        nothing: dict[str, Any] = {"item_agency": "", "item_barcode": "", "lender_due": None}
-        found = unit.advance(found, Event.NOT_SENT, now, ask.by, **nothing)
+        found = unit.advance(found, Event.NOT_SENT, now, ask.by, item_agency="", item_barcode="", lender_due=None)
     return noted(found)
 
 

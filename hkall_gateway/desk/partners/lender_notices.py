@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.borrowing import move_on, no, release_rivals
@@ -20,7 +20,7 @@ from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
-from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, RequestChange, Side
 from hkall_gateway.store import requests_by_partner_id
 from hkall_gateway.store.requests_by_partner_id import STRAY
 from hkall_gateway.store.unannounced import Asked, asked_for
@@ -101,11 +101,10 @@ def _came_for_another(unit: Unit, ask: PartnerNotice, request: Request, holder: 
 
 def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Outcome:
     active = not ask.wire_id or request.wire_id == ask.wire_id
-    came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
+    came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
-        return _noted(
-            context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", unwanted=True, **came)
-        )
+        came["unwanted"] = True
+        return _noted(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
     if request.position in {P.NEW, P.REQUESTED}:
         sent = _ship(context.unit, ask, request, came, active=active, now=context.now)
         release_rivals(context, item, sent.id, ask.by)
@@ -118,20 +117,25 @@ def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item:
     return _stray(context.unit, ask, request, item, context.now)
 
 
-def _filled(unit: Unit, ask: PartnerNotice, request: Request, came: dict[str, Any], now: datetime) -> Request:
+def _filled(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange, now: datetime) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
-    missing = {name: value for name, value in came.items() if value and not getattr(request, name)}
+    missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return renewing.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
 
 
-def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: dict[str, Any], *, active: bool, now: datetime) -> Request:
+def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool, now: datetime) -> Request:
     """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
     if request.position is P.REQUESTED:
         unit.enqueue(Notification.CANCEL_AT_LENDER, request, now, ask.by)
-    lender = {"partner": ask.partner, "wire_agency": ask.wire_agency or request.wire_agency, "wire_id": ask.wire_id}
-    return unit.advance(request, Event.SHIP, now, ask.by, **lender, **came)
+    lender: RequestChange = {
+        "partner": ask.partner,
+        "wire_agency": ask.wire_agency or request.wire_agency,
+        "wire_id": ask.wire_id,
+        **came,
+    }
+    return unit.advance(request, Event.SHIP, now, ask.by, **lender)
 
 
 def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Outcome:

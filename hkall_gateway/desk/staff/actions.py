@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from hkall_gateway.desk import borrowing, counter, lending, losses, recalls, renewing, returning
 from hkall_gateway.desk.common.context import Context
@@ -24,7 +23,7 @@ from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -217,8 +216,9 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Answere
     if until is None or until < _latest(request, context.now):
         return no(context.unit, Refusal(Reason.WRONG_DATE, {"on": until}), command.by, context.now, request)
     held = request.position is P.RECEIVED
-    facts: dict[str, Any] = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
-    after = context.unit.amend(request, context.now, command.by, "R14" if held else "", reason=command.reason, **facts)
+    facts: RequestChange = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
+    facts["reason"] = command.reason
+    after = context.unit.amend(request, context.now, command.by, "R14" if held else "", **facts)
     return done(renewing.ask_for_later_date(context.unit, after, context.now, command.by), due=until)
 
 

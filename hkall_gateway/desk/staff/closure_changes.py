@@ -16,7 +16,7 @@ from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, S
 from hkall_gateway.desk.staff import actions
 from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.rules.vocabulary import Position, Request, RequestChange
 from hkall_gateway.store.closures import add_closure
 from hkall_gateway.store.rounds import due_from_to, falling_on
 from hkall_gateway.store.unit import Unit
@@ -118,7 +118,8 @@ def _moved(unit: Unit, command: StaffCommand, request: Request, closed: calendar
     if until is None:
         return None
     held = request.position is Position.RECEIVED
-    changed = {"pickup_last" if held else "due": until}
+    changed: RequestChange = {"pickup_last": until} if held else {"due": until}
+    changed["reason"] = command.reason
     rule = "R14" if held else "R19"
-    after = unit.amend(request, now, command.by, rule, reason=command.reason, **changed)
+    after = unit.amend(request, now, command.by, rule, **changed)
     return done(renewing.ask_for_later_date(unit, after, now, command.by), due=until)
