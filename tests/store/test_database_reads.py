@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime
+from pathlib import Path
 from queue import Queue
 from threading import Event
 from typing import Any
@@ -12,7 +15,9 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
+from hkall_gateway.store.schema import upgrade
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
 
@@ -72,7 +77,10 @@ def test_a_question_that_raises_fails_alone(database: Database, answered: Answer
     assert (outcomes[0], type(outcomes[1]), outcomes[2]) == (1, ZeroDivisionError, 3)
 
 
-def test_a_question_does_not_wait_for_the_writer(database: Database, answered: Answered) -> None:
+@pytest.mark.parametrize("read", [Database.read, Database.read_inline])
+def test_a_question_does_not_wait_for_the_writer(
+    database: Database, answered: Answered, read: Callable[..., Deferred[str]]
+) -> None:
     inside, go_on = Event(), Event()
 
     def hold(_unit: Unit) -> None:
@@ -81,6 +89,31 @@ def test_a_question_does_not_wait_for_the_writer(database: Database, answered: A
 
     writing = database.run(hold)
     assert inside.wait(PATIENCE_S)
-    assert answered(database.read(lambda _unit: "answered")) == "answered"
+    assert answered(read(database, lambda _unit: "answered")) == "answered"
     go_on.set()
     answered(writing)
+
+
+def test_a_lookup_is_answered_while_the_writer_waits_for_another_process(
+    tmp_path: Path, make_unit: Callable[[Connection], Unit], answered: Answered, turns: Queue[Callable[[], None]], now: datetime
+) -> None:
+    file, writer_begins = tmp_path / "two_processes.db", Event()
+    engine = open_engine(f"sqlite:///{file}")
+    upgrade(engine)
+    database = Database(engine, make_unit, turns.put, watch=lambda lane, _units: _entered(writer_begins, lane))
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = database.run(_write, "a", now)
+        assert writer_begins.wait(PATIENCE_S)
+        assert (answered(database.read_inline(_digests)), writing.called) == ([], False)
+        other.execute("COMMIT")
+    answered(writing)
+    assert answered(database.read_inline(_digests)) == ["a"]
+    database.close()
+    engine.dispose()
+
+
+def _entered(writer_begins: Event, lane: str) -> AbstractContextManager[None]:
+    if lane == "writer":
+        writer_begins.set()
+    return nullcontext()

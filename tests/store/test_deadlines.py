@@ -82,12 +82,11 @@ def postgres_site(postgres_engine: Engine, make_unit: Callable[[Connection], Uni
     made.database.close()
 
 
-@pytest.mark.parametrize("short", [False, True])
-def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site, short: bool) -> None:
+def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site) -> None:
     holder, let_go = site.hold()
-    late = site.database.run(write, "late", locks=ITEM, short=short, deadline=site.deadline(8))
-    later = site.database.run(write, "in time", short=short, deadline=site.deadline(20))
-    without_one = site.database.run(write, "without", short=short)
+    late = site.database.run(write, "late", locks=ITEM, deadline=site.deadline(8))
+    later = site.database.run(write, "in time", deadline=site.deadline(20))
+    without_one = site.database.run(write, "without")
     site.now_s += 8
     let_go.set()
     _, no, *yes = site.told(holder, late, later, without_one)

@@ -152,7 +152,7 @@ class Site:
     def told(self, waiters: list[Deferred[Any]]) -> list[Any]:
         return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
 
-    def group(self, *asked: tuple[Callable[[Unit, str], str], LockSet], short: bool) -> list[tuple[str, Any]]:
+    def group(self, *asked: tuple[Callable[[Unit, str], str], LockSet]) -> list[tuple[str, Any]]:
         """Queue units while the writer is held; return (name, what its waiter heard) of each, in order."""
         inside, let_go = Event(), Event()
 
@@ -163,9 +163,7 @@ class Site:
         holder = self.database.run(hold)
         assert inside.wait(PATIENCE_S)
         names = [f"u{next(NUMBERS)}" for _ in asked]
-        waiters = [
-            self.database.run(work, name, locks=locks, short=short) for (work, locks), name in zip(asked, names, strict=True)
-        ]
+        waiters = [self.database.run(work, name, locks=locks) for (work, locks), name in zip(asked, names, strict=True)]
         let_go.set()
         return list(zip(names, self.told([holder, *waiters])[1:], strict=True))
 
@@ -201,10 +199,10 @@ GROUPS = st.lists(st.one_of(st.sampled_from(sorted(GOOD)), st.sampled_from(sorte
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kinds=GROUPS, short=st.booleans())
-@example(kinds=[kind for bad in BAD for kind in ("good", bad)] + ["good and buffered"], short=True)
-def test_every_good_unit_of_a_group_has_its_effect_and_its_answer(site: Site, kinds: list[str], short: bool) -> None:
-    heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds), short=short)
+@given(kinds=GROUPS)
+@example(kinds=[kind for bad in BAD for kind in ("good", bad)] + ["good and buffered"])
+def test_every_good_unit_of_a_group_has_its_effect_and_its_answer(site: Site, kinds: list[str]) -> None:
+    heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds))
     kept = site.kept()
     for kind, (name, answer) in zip(kinds, heard, strict=True):
         if kind in GOOD:
@@ -217,7 +215,7 @@ def test_every_good_unit_of_a_group_has_its_effect_and_its_answer(site: Site, ki
 def test_a_bad_unit_costs_its_neighbours_nothing_wherever_it_stands(site: Site, bad: str, place: int) -> None:
     kinds = ["good", "good and buffered"] * 3
     kinds[place] = bad
-    heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds), short=False)
+    heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds))
     good = [name for name, _ in heard if name != heard[place][0]]
     assert [answer for name, answer in heard if name in good] == good
     assert set(good) <= site.kept()

@@ -52,10 +52,9 @@ class TwoWayStore(Immediate):
         *args: Any,
         locks: LockSet = NO_LOCKS,
         repeatable: bool = False,
-        short: bool = False,
         deadline: Deadline | None = None,
     ) -> Now[T]:
-        run = partial(super().run, work, *args, locks=locks, repeatable=repeatable, short=short, deadline=deadline)
+        run = partial(super().run, work, *args, locks=locks, repeatable=repeatable, deadline=deadline)
         if deadline is None or not self.waits():
             return run()
         self._waiting.append(partial(copy_context().run, run))

@@ -6,7 +6,7 @@ A unit of work that raises is rolled back alone. There is no timer, so a single 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -18,13 +18,11 @@ from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.clock import monotonic_us
-from hkall_gateway.store.engine.connect import BUSY_MS
 from hkall_gateway.store.engine.db_errors import name_of
 from hkall_gateway.store.engine.deadline import DatabaseClock, Deadline
-from hkall_gateway.store.engine.group import End, begin_group, constant_pause, expired, read_group, refuse, run_group
-from hkall_gateway.store.engine.job import CountingRunner, GroupResult, Job, JobRunner
+from hkall_gateway.store.engine.group import constant_pause, expired, read_group, refuse, run_group
+from hkall_gateway.store.engine.job import GroupResult, Job, JobRunner
 from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.store.engine.split_writer import SplitWriter
 from hkall_gateway.store.engine.worker import InlineReader, Worker
 
 LOG = structlog.get_logger()
@@ -54,7 +52,6 @@ class Store(Protocol):
         *args: Any,
         locks: LockSet = NO_LOCKS,
         repeatable: bool = False,
-        short: bool = False,
         deadline: Deadline | None = None,
     ) -> Awaitable[T]: ...
 
@@ -64,7 +61,7 @@ class Store(Protocol):
 
 
 class Database:
-    """The daemon's store: one writer with group commit, a reader thread, and short work on a file in the reactor's thread.
+    """The daemon's store: one writer thread with group commit, a reader thread, and lookups in a file in the reactor's thread.
 
     `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` commits each unit separately, for
     the benchmark. `draw` returns a random number in [0, 1), for pauses. `watch` returns a context manager that is entered
@@ -86,18 +83,11 @@ class Database:
         self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
         groups = _Groups(make_unit, draw, watch)
         in_memory = isinstance(engine.pool, StaticPool)
-        self._writer: CountingRunner
-        self._reader: JobRunner
-        self._here: JobRunner
+        self._writer = Worker(engine, groups.write, refuse, in_reactor, "writer", batch)
+        self._reader = self._writer if in_memory else Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
+        self._here: JobRunner = self._reader
         if engine.dialect.name == "sqlite" and not in_memory:
-            hand = _at_hand(engine, 0)
-            self._writer = SplitWriter(hand, groups.begin, groups.write_patiently, _is_short, in_reactor, "writer", batch)
-            self._reader = Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
-            self._here = InlineReader(_at_hand(engine, INLINE_WAIT_MS), groups.read, in_reactor, batch)
-        else:
-            self._writer = Worker(engine, groups.write, refuse, in_reactor, "writer", batch)
-            self._reader = self._writer if in_memory else Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
-            self._here = self._reader
+            self._here = InlineReader(_at_hand(engine), groups.read, in_reactor, batch)
 
     def run(
         self,
@@ -105,16 +95,14 @@ class Database:
         *args: Any,
         locks: LockSet = NO_LOCKS,
         repeatable: bool = False,
-        short: bool = False,
         deadline: Deadline | None = None,
     ) -> Deferred[T]:
         """Run `work(unit, *args)` in a transaction of its own inside the group; the Deferred fires after the durable commit.
 
-        `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect. `short`:
-        it reads few rows by their keys and ends within a fraction of a millisecond, so that the reactor's thread may run it.
+        `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect.
         `deadline`: it fails with Expired, and has no effect, unless it begins before.
         """
-        return _put(self._writer, work, args, locks, repeatable, short, deadline, self._clock)
+        return _put(self._writer, work, args, locks, repeatable, deadline, self._clock)
 
     def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run `work(unit, *args)`, which only queries."""
@@ -138,15 +126,15 @@ class Database:
         return self._writer.units / self._writer.groups if self._writer.groups else 0.0
 
 
-def _at_hand(engine: Engine, wait_ms: int) -> Connection:
-    """Return a connection to a file for the reactor's thread, which waits at most `wait_ms` for another process."""
+def _at_hand(engine: Engine) -> Connection:
+    """Return a connection to a file for the reactor's thread, which waits only briefly for another process."""
     connection = engine.connect()
-    _wait(connection, wait_ms)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={INLINE_WAIT_MS}")
     return connection
 
 
 class _Groups:
-    """Runs the units of a group and commits them; used by the worker threads and by the split writer."""
+    """Runs the units of a group and commits them."""
 
     def __init__(self, make_unit: Callable[[Connection], Any], draw: Callable[[], float], watch: Watch) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
@@ -172,26 +160,6 @@ class _Groups:
             LOG.warning("database.refused", why=name_of(result.refused))
         return result
 
-    def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Callable[[], GroupResult[Job[Any]]] | None:
-        """Run a group except for its commit, as `begin_group`. A group that must run again is not measured."""
-        watching = ExitStack()
-        watching.enter_context(self._watch("writer", len(jobs)))
-        end = begin_group(connection, self._make_unit, jobs)
-        return partial(self._end, connection, jobs, end, watching) if end else None
-
-    def _end(self, connection: Connection, jobs: Sequence[Job[Any]], end: End, watching: ExitStack) -> GroupResult[Job[Any]]:
-        with watching:
-            result = end()
-        return result or self.write_patiently(connection, jobs)
-
-    def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
-        """Run a group on a thread, which may wait for another process."""
-        _wait(connection, BUSY_MS)
-        try:
-            return self.write(connection, jobs)
-        finally:
-            _wait(connection, 0)
-
 
 def _rested(result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
     """Return the result, after giving the jobs to retry back to the timers of their deadlines."""
@@ -200,26 +168,17 @@ def _rested(result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
     return result
 
 
-def _wait(connection: Connection, wait_ms: int) -> None:
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
-
-
-def _is_short(job: Job[Any]) -> bool:
-    return job.short
-
-
 def _put(
     runner: JobRunner,
     work: Callable[..., T],
     args: tuple[Any, ...],
     locks: LockSet,
     repeatable: bool,
-    short: bool = False,
     deadline: Deadline | None = None,
     clock: DatabaseClock | None = None,
 ) -> Deferred[T]:
     answer: Deferred[T] = Deferred()
-    runner.put(Job(work, args, locks, partial(_settle, answer), repeatable, short, deadline, clock))
+    runner.put(Job(work, args, locks, partial(_settle, answer), repeatable, deadline, clock))
     return answer
 
 

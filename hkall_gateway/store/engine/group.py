@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.vocabulary import LostRace
 from hkall_gateway.store.engine.commit_fate import NUMBER, XACT, Fate, Transaction, fate_of, this_transaction
-from hkall_gateway.store.engine.compiled import CompiledStatement, discard, flush, in_transaction
+from hkall_gateway.store.engine.compiled import CompiledStatement, discard, in_transaction
 from hkall_gateway.store.engine.db_errors import (
     DbErrorClass,
     certainly_undone,
@@ -38,8 +38,6 @@ from hkall_gateway.store.engine.deadline import Expired, Undecided
 from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
 
 MakeUnit = Callable[[Connection], Any]
-End = Callable[[], GroupResult[Job[Any]] | None]
-"""The rest of a group after its units have run: commits it and returns the result, or None with no change made."""
 
 _BEGIN = {"sqlite": CompiledStatement(text("BEGIN IMMEDIATE")), "postgresql": CompiledStatement(text("BEGIN"))}
 _ASK = {
@@ -96,31 +94,6 @@ def run_group(
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
     """
     return _in_parts(_Transaction(connection, make_unit, _BEGIN, partial(_commit, connection, before_commit)), jobs, draw)
-
-
-def begin_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> End | None:
-    """Run a group except for its commit, on SQLite; the function returned commits it, in any thread.
-
-    Either returns None, with no change made, if the group must run again by `run_group`: another process has the file locked,
-    or a unit failed.
-    """
-    transaction = _Transaction(connection, make_unit, _BEGIN, partial(_commit, connection, no_hook))
-    try:
-        answers = transaction.run(jobs)
-        flush(connection)
-    except Exception:  # noqa: BLE001  # whatever it is, it is raised again when the group runs again
-        _left(connection)
-        return None
-    return partial(_ended, transaction, answers)
-
-
-def _ended(transaction: _Transaction, answers: Sequence[ReplyCallback]) -> GroupResult[Job[Any]] | None:
-    try:
-        transaction.end()
-    except Exception:  # noqa: BLE001  # as above
-        _left(transaction.connection)
-        return None
-    return GroupResult(answers)
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:

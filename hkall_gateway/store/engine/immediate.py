@@ -52,7 +52,6 @@ class Immediate:
         *args: Any,
         locks: LockSet = NO_LOCKS,
         repeatable: bool = False,  # noqa: ARG002
-        short: bool = False,  # noqa: ARG002
         deadline: Deadline | None = None,
     ) -> Now[T]:
         return self._at_once(self._run_group, work, args, locks, deadline)

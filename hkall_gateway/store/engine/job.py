@@ -21,9 +21,8 @@ ReplyCallback = Callable[[], object]
 class Job(Generic[T]):
     """One queued unit of work; `reply` passes the result or the error to its caller, in the reactor's thread.
 
-    `repeatable`: executed twice it has one effect and one result, so that it may be retried after an unknown outcome. `short`:
-    it ends within a fraction of a millisecond. With a `deadline` it begins before it or never; `clock` translates the deadline
-    for a database on another machine.
+    `repeatable`: executed twice it has one effect and one result, so that it may be retried after an unknown outcome.
+    With a `deadline` it begins before it or never; `clock` translates the deadline for a database on another machine.
     """
 
     work: Callable[..., T]
@@ -31,7 +30,6 @@ class Job(Generic[T]):
     locks: LockSet
     reply: Callable[[Any, BaseException | None], object]
     repeatable: bool = False
-    short: bool = False
     deadline: Deadline | None = None
     clock: DatabaseClock | None = None
     tries: int = 0
@@ -98,13 +96,6 @@ class JobRunner(Protocol):
 
     def stop(self) -> None:
         """Finish the queued jobs and accept no more."""
-
-
-class CountingRunner(JobRunner, Protocol):
-    """A runner that counts its `groups` and their `units`."""
-
-    groups: int
-    units: int
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:
