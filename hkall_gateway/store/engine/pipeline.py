@@ -22,9 +22,6 @@ class BoundStatement(NamedTuple):
     values: Sequence[Any]
 
 
-_PING: Final = BoundStatement(b"SELECT 1", ())
-
-
 class StatementRefused(Exception):
     """The place of the statement that the database refused, and the driver's error. Later statements did not run."""
 
@@ -48,10 +45,13 @@ class Pipeline:
         self._until_s: float | None = None
 
     def ping(self, within_s: float) -> None:
-        """Wait at most so many seconds for the server's answer. Raises the driver's error: ConnectionTimeout for silence."""
+        """Wait at most so many seconds for the answer to a message without a statement.
+
+        Raises the driver's error: ConnectionTimeout for silence.
+        """
         self._until_s = monotonic() + within_s
         try:
-            self.exchange((_PING,))
+            self.exchange(())
         except StatementRefused as refused:
             raise refused.error from None
         finally:
