@@ -148,6 +148,6 @@ mutate-desk: .venv/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutation_sample 300 1
 
-# make bench ARGS=--quick looks in two minutes; ARGS=--help lists the rows and options.
+# make bench ARGS=--quick is a short run; ARGS=--list names the rows, ARGS=--help the options.
 bench: .venv/.bench
 	$(BIN)/python -m bench $(ARGS)

@@ -1,1 +1,1 @@
-"""The benchmark: this gateway against raw servers, naive designs and its peers, in one interleaved run."""
+"""The benchmark: this gateway beside a bare echo, a peer and other builds of itself, in one interleaved run."""

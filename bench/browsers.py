@@ -1,11 +1,12 @@
-"""Browsers that draw pages without pause, in a process: `python -m bench.browsers PORT BROWSERS SECONDS staff|readers`."""
+"""Browsers that draw pages without pause: `python -m bench.browsers PORT BROWSERS SECONDS staff|readers TITLES`."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from itertools import cycle
@@ -13,15 +14,15 @@ from threading import Thread
 from typing import Final
 from urllib.parse import urlencode
 
+from bench.catalogue import typed
 from hkall_gateway.lab import demo_setup
 
 LOGIN: Final = "/staff/login"
 TIMEOUT_S: Final = 30.0
 STAFF: Final = ("/staff/", "/staff/lists/pull", "/staff/lists/shelf", "/staff/lists/shelf?sort=call_number", "/help")
 """The pages of staff in turn: counts, lists in two orders, and the longest page."""
-READERS: Final = ("/search?q=title+100", "/search?q=title", "/title/b000100", "/search?q=pl77&field=call&available=1", "/")
-"""The pages of readers in turn: a search with few hits, one with too many to rank, a title, a call number, the first page."""
-KINDS: Final = {"staff": STAFF, "readers": READERS}
+QUERIES: Final = 400
+"""Different queries of each reader."""
 _TOKEN: Final = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
@@ -56,24 +57,33 @@ class Browser:
         return reply.status, reply.read().decode()
 
 
-def browse(port: int, browsers: int, go_on: Callable[[], bool], kind: str = "staff") -> int:
-    """Draw pages with so many browsers until `go_on` returns False; return how many were drawn. AssertionError on a bad one.
+def paths(kind: str, mine: int, titles: int) -> Sequence[str]:
+    """The pages that a browser draws: STAFF, or a reader's searches in so many titles."""
+    if kind == "staff":
+        return STAFF
+    numbers = range(mine * QUERIES, (mine + 1) * QUERIES)
+    return [f"/search?{urlencode({'q': typed(titles, number)})}" for number in numbers]
 
-    `kind` is one of KINDS; staff log in first.
+
+def browse(port: int, browsers: int, go_on: Callable[[], bool], kind: str = "staff", titles: int = 0) -> list[float]:
+    """Draw pages with so many browsers until `go_on` returns False; return the seconds of each. AssertionError on a bad one.
+
+    Staff log in first.
     """
-    drawn, bad = [0] * browsers, list[str]()
+    waits, bad = list[float](), list[str]()
 
     def look(mine: int) -> None:
         with closing(Browser(port)) as browser:
             try:
                 if kind == "staff":
                     browser.log_in()
-                for path in cycle(KINDS[kind]):
+                for path in cycle(paths(kind, mine, titles)):
                     if not go_on():
                         return
+                    begun = time.perf_counter()
                     code, _ = browser.fetch("GET", path)
                     assert code == 200, f"{path} answered {code}"
-                    drawn[mine] += 1
+                    waits.append(time.perf_counter() - begun)
             except (AssertionError, OSError, HTTPException) as failed:
                 bad.append(f"{type(failed).__name__}: {failed}")
 
@@ -83,14 +93,14 @@ def browse(port: int, browsers: int, go_on: Callable[[], bool], kind: str = "sta
     for thread in looking:
         thread.join()
     assert not bad, bad[0]
-    return sum(drawn)
+    return waits
 
 
-def main(port: int, browsers: int, seconds: float, kind: str) -> None:
-    """Browse for so many seconds, and print how many pages were drawn."""
+def main(port: int, browsers: int, seconds: float, kind: str, titles: int) -> None:
+    """Browse for so many seconds, and print the seconds of each page."""
     end = time.monotonic() + seconds
-    print(browse(port, browsers, lambda: time.monotonic() < end, kind))  # noqa: T201  # the process's answer
+    print(json.dumps(browse(port, browsers, lambda: time.monotonic() < end, kind, titles)))  # noqa: T201  # the process's answer
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4])
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

@@ -20,10 +20,9 @@ from click.testing import CliRunner
 
 import hkall_gateway
 from bench import subjects
-from bench.plan import Plan, Size
+from bench.plan import Size
 from bench.processes import FAILURES, Broken
 from bench.resources import Benchmark, BenchServices
-from bench.rows import ROWS, Figure
 from bench.tasks import Subject, Task
 from hkall_gateway.cli import main as gateway_command
 from hkall_gateway.clock import now
@@ -54,7 +53,7 @@ class Host:
         self._living[name] = subjects.start(self._ground, name)
 
     def run(self, name: str, task: Mapping[str, Any]) -> dict[str, Any]:
-        return asdict(self._living[name].run(Task(**task)))
+        return asdict(self._living[name].run(_made(Task, task)))
 
     def close(self, name: str) -> None:
         self._living[name].close()
@@ -63,14 +62,6 @@ class Host:
     def abandon(self, name: str) -> None:
         if name in self._living:
             self._living.pop(name).abandon()
-
-    def measure(self, key: str, plan: Mapping[str, Any]) -> dict[str, list[float]]:
-        """Return the figures of the situation of this row. Broken if this build's benchmark does not have the row."""
-        found = next((row.measure for row in ROWS if row.key == key), None)
-        if not isinstance(found, Figure):
-            raise Broken(f"its benchmark has no {key}")
-        figures = found.situation.measure(self._ground, _made(Plan, {**plan, "size": _made(Size, plan["size"])}))
-        return {name: list(values) for name, values in figures.items()}
 
     def abandon_all(self) -> None:
         for name in list(self._living):

@@ -1,4 +1,4 @@
-"""Other builds of the gateway as subjects in the same run: another checkout, or an environment with an installed wheel.
+"""Other checkouts of the gateway as subjects in the same run.
 
 A subject of a build is named "gateway@main": it is the subject `gateway` of the build `main`. The build's own benchmark starts
 it, fills its databases and checks them, in a process of its own (`build_host.py`): versions differ in schema and configuration.
@@ -9,41 +9,31 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import Run
-from bench.plan import Plan, Size
+from bench.plan import Size
 from bench.processes import TIMEOUT_S, Broken
-from bench.questions import WORKS
 from bench.tasks import Task
 
 AT: Final = "@"
-CHECKOUT: Final = Path(__file__).parents[1]
-HOST: Final = CHECKOUT / "bench" / "build_host.py"
-OWN: Final = ("bench", "fixtures")
-"""Folders of this checkout that an environment without a checkout of its own uses."""
+HOST: Final = Path(__file__).parent / "build_host.py"
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build by its name: `place` is a checkout with a `.venv`, or a virtual environment; `works` its benchmark knows."""
+    """A build by its name: `place` is a checkout with a `.venv`; its benchmark knows `works`."""
 
     name: str
     place: Path
-    works: frozenset[str] = frozenset(WORKS)
-
-    @property
-    def is_checkout(self) -> bool:
-        return (self.place / ".venv" / "bin" / "python").exists()
+    works: frozenset[str] = frozenset()
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
-        return self.place / (".venv/bin/python" if self.is_checkout else "bin/python")
+        return self.place / ".venv/bin/python"
 
 
 def named(text: str) -> Build:
@@ -53,8 +43,8 @@ def named(text: str) -> Build:
     if not (name.isidentifier() and given):
         raise ValueError(f"{text!r} is not NAME=PATH")
     if not build.python.exists():
-        raise ValueError(f"{place}: neither a checkout with a .venv nor a virtual environment")
-    return replace(build, works=_works(build)) if build.is_checkout else build
+        raise ValueError(f"{place}: not a checkout with a .venv")
+    return replace(build, works=_works(build))
 
 
 def _works(build: Build) -> frozenset[str]:
@@ -72,12 +62,11 @@ class BuildHost:
 
     def __init__(self, build: Build, folder: Path, size: Size) -> None:
         (folder / "data").mkdir()
-        root = build.place if build.is_checkout else _linked(folder / "root")
         words: list[str | Path] = [build.python, "-P", HOST, folder / "data", json.dumps(asdict(size))]
-        environ = {**os.environ, "PYTHONPATH": str(root)}
+        environ = {**os.environ, "PYTHONPATH": str(build.place)}
         pipe = subprocess.PIPE
         # `python -m`, by which its subjects start, looks into the working directory first.
-        self._running = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=root, env=environ)
+        self._running = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=build.place, env=environ)
         assert self._running.stdin
         assert self._running.stdout
         self._orders, self._answers = self._running.stdin, self._running.stdout
@@ -109,14 +98,6 @@ class BuildHost:
         self._answers.close()
 
 
-def _linked(root: Path) -> Path:
-    """Make a folder with the benchmark of this checkout, but not its package."""
-    root.mkdir()
-    for name in OWN:
-        (root / name).symlink_to(CHECKOUT / name)
-    return root
-
-
 class BuildSubject:
     """A subject that another build runs."""
 
@@ -133,9 +114,3 @@ class BuildSubject:
     def abandon(self) -> None:
         with suppress(Broken):  # the process that would end it has ended
             self._host.ask("abandon", name=self._name)
-
-
-def measured_by(host: BuildHost, key: str, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Return the figures of the situation of the row `key`, measured by another build."""
-    found: dict[str, list[float]] = host.ask("measure", key=key, plan=asdict(plan))
-    return found

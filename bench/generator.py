@@ -42,7 +42,7 @@ class WrongAnswer(Exception):
 class LoadOrder:
     """The parameters of one run.
 
-    `ports` are shared out among the connections; `framing` is "line", "http" or, for visits.py, "visit"; `yes` are the
+    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the
     beginnings of good answers, in a page anywhere; `login` is sent first on each connection, "" for none. The `questions` are
     asked once each or (`again`) round and round, until `seconds` are over; open questions are still answered then. `rate` is
     the most questions a second, 0 for as many as are answered.
@@ -112,10 +112,6 @@ def check_page(order: LoadOrder, wanted: bytes, data: bytes) -> None:
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
 
 
-def _as_it_is(page: bytes, _last: bytes) -> bytes:
-    return page
-
-
 @dataclass(frozen=True, slots=True)
 class AnswerFraming:
     """Functions that tell when an answer is complete, check it, and write a question after the previous one."""
@@ -127,7 +123,7 @@ class AnswerFraming:
 
 FRAMINGS: Final = {
     "line": AnswerFraming(whole_line, check_line, numbered),
-    "http": AnswerFraming(whole_page, check_page, _as_it_is),
+    "http": AnswerFraming(whole_page, check_page, lambda page, _last: page),
 }
 
 
@@ -266,8 +262,8 @@ def read_order(file: Path) -> LoadOrder:
     return LoadOrder(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
 
 
-def main(file: str, drive: Callable[[LoadOrder, Callable[[], float]], tuple[float, array[float]]]) -> None:
-    """Runs the order in `file` by `drive` and prints, as JSON, seconds, CPU seconds and the waiting times."""
+def main(file: str) -> None:
+    """Runs the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
     order = read_order(Path(file))
     before = resource.getrusage(resource.RUSAGE_SELF)
     try:
@@ -280,4 +276,4 @@ def main(file: str, drive: Callable[[LoadOrder, Callable[[], float]], tuple[floa
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], drive)
+    main(sys.argv[1])

@@ -12,10 +12,6 @@ from bench.processes import FAILURES
 from bench.questions import WORKS
 from bench.tasks import Subject, Task
 
-LONE: Final = 1
-MANY: Final = 3
-"""Weights by which cells share the one-time questions: a single connection (LONE) asks fewer."""
-
 WARMING: Final = 10
 """Warm-up before a run: one part in so many of its time and its questions, which is not counted."""
 
@@ -52,28 +48,25 @@ def alternate(
     return interleaving
 
 
+@dataclass(frozen=True, slots=True)
 class Round:
     """Runs each cell once, in this order. A subject lives from its first cell to its last; its checks run when it is closed."""
 
-    def __init__(
-        self,
-        cells: Sequence[Cell],
-        plan: Plan,
-        start: Callable[[str], Subject],
-        interleaving: InterleavedRuns,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._cells, self._plan, self._start, self._pending, self._tell = cells, plan, start, interleaving, tell
-        self._living: dict[str, Subject] = {}
+    cells: Sequence[Cell]
+    plan: Plan
+    start: Callable[[str], Subject]
+    pending: InterleavedRuns
+    tell: Callable[[str], None]
+    living: dict[str, Subject] = field(default_factory=dict)
 
     def run(self) -> None:
         try:
-            for at, cell in enumerate(self._cells):
-                if cell.subject not in self._pending.failed:
-                    last = all(later.subject != cell.subject for later in self._cells[at + 1 :])
+            for at, cell in enumerate(self.cells):
+                if cell.subject not in self.pending.failed:
+                    last = all(later.subject != cell.subject for later in self.cells[at + 1 :])
                     self._run_or_fail(cell, last)
         finally:
-            for subject in self._living.values():
+            for subject in self.living.values():
                 subject.abandon()
 
     def _run_or_fail(self, cell: Cell, last: bool) -> None:
@@ -81,19 +74,19 @@ class Round:
         try:
             self._run(cell, last)
         except FAILURES as error:
-            self._tell(f"{cell.subject} failed at {cell.work} over {cell.connections}: {error}")
-            self._pending.failed[cell.subject] = str(error) or repr(error)
-            if cell.subject in self._living:
-                self._living.pop(cell.subject).abandon()
+            self.tell(f"{cell.subject} failed at {cell.work} over {cell.connections}: {error}")
+            self.pending.failed[cell.subject] = str(error) or repr(error)
+            if cell.subject in self.living:
+                self.living.pop(cell.subject).abandon()
 
     def _run(self, cell: Cell, last: bool) -> None:
-        if cell.subject not in self._living:
-            self._living[cell.subject] = self._start(cell.subject)
-        subject, most = self._living[cell.subject], share(cell, self._cells, self._plan.size)
-        self._pending.runs[cell].append(measured(subject, cell, most, self._plan.seconds))
+        if cell.subject not in self.living:
+            self.living[cell.subject] = self.start(cell.subject)
+        subject, most = self.living[cell.subject], share(cell, self.cells, self.plan.size)
+        self.pending.runs[cell].append(measured(subject, cell, most, self.plan.seconds))
         if last:
             subject.close()
-            del self._living[cell.subject]
+            del self.living[cell.subject]
 
 
 def measured(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
@@ -106,8 +99,4 @@ def measured(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
 def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:
     """How many of the one-time questions a cell may ask."""
     siblings = [c for c in cells if (c.work, c.subject) == (cell.work, cell.subject)]
-    return WORKS[cell.work].count(size) * _weight(cell) // sum(map(_weight, siblings))
-
-
-def _weight(cell: Cell) -> int:
-    return LONE if cell.connections == 1 else MANY
+    return WORKS[cell.work].count(size) // len(siblings)

@@ -13,16 +13,15 @@ from bench.figures import Spread
 from bench.interleaved import InterleavedRuns, alternate
 from bench.plan import Plan
 from bench.processes import FAILURES
-from bench.report import BenchReport, machine
+from bench.report import Records, machine, records_of
 from bench.resources import Benchmark, BenchServices
-from bench.rows import Figure, Row
-from bench.situations.table import Situation
+from bench.rows import Figure, Row, Situation
 
 Found = dict[Situation, Mapping[str, Spread] | str]
 """The figures of each situation, or the reason of its failure."""
 
 
-def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> BenchReport:
+def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
     """Measures the ratios in turns, then each situation once."""
     on = machine()
     missing = {row: why for row in chosen if (why := obstacle(row, plan))}
@@ -34,10 +33,10 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> BenchRep
         )
         situations = dict.fromkeys(row.measure.situation for row in wanted if isinstance(row.measure, Figure))
         found: Found = {situation: _measured(situation, ground, plan) for situation in situations}
-    failed = {row: why for row in wanted if (why := _failure(row, interleaving, found))}
-    spreads = {row: _spread(row, interleaving, found) for row in wanted if row not in failed}
-    figures = {situation.name: said for situation, said in found.items() if not isinstance(said, str)}
-    return BenchReport(on, plan, interleaving.runs, spreads, missing, failed, figures)
+    results = {row: _result(row, interleaving, found) for row in wanted}
+    failed = {row: said for row, said in results.items() if isinstance(said, str)}
+    spreads = {row: said for row, said in results.items() if not isinstance(said, str)}
+    return {"machine": on, **records_of(plan, interleaving.runs, spreads, missing, failed)}
 
 
 def obstacle(row: Row, plan: Plan) -> str:
@@ -61,17 +60,10 @@ def _measured(situation: Situation, ground: Benchmark, plan: Plan) -> Mapping[st
         return str(error) or repr(error)
 
 
-def _failure(row: Row, interleaving: InterleavedRuns, found: Found) -> str:
-    """Returns why a row that was to be measured has no result; "" if it has one."""
+def _result(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread | str:
+    """The spread of a row that was to be measured, or the reason of its failure."""
     if isinstance(row.measure, Figure):
         said = found[row.measure.situation]
-        return said if isinstance(said, str) else ""
-    return next((interleaving.failed[cell.subject] for cell in row.cells if cell.subject in interleaving.failed), "")
-
-
-def _spread(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread:
-    if not isinstance(row.measure, Figure):
-        return row.measure.spread(interleaving.runs)
-    said = found[row.measure.situation]
-    assert not isinstance(said, str)
-    return said[row.measure.name]
+        return said if isinstance(said, str) else said[row.measure.name]
+    failed = [interleaving.failed[cell.subject] for cell in row.cells if cell.subject in interleaving.failed]
+    return failed[0] if failed else row.measure.spread(interleaving.runs)

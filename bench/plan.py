@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-FEW: Final = (1, 16, 64, 256)
-"""How many connections the four works are measured over."""
 COPIES_EACH: Final = 2
 
 
@@ -31,10 +29,9 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often and how long. `seconds` is the length of one run, `idle_s` and `soak_s` those of the rows of patience."""
+    """How often and how long. `seconds` is the length of one run, `soak_s` that of the soak, 0 for none."""
 
     rounds: int
     seconds: float
     size: Size
-    idle_s: float
     soak_s: float

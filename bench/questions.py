@@ -77,17 +77,6 @@ def _undo(world: BenchWorld, when: str, number: int) -> Question:
     return line(said, number), f"|AB{barcode}|".encode()
 
 
-def _farewell(world: BenchWorld, when: str, number: int) -> Question:
-    card = world.card(number)
-    return line(f"35{when}AOHKU|AA{card}|AC|", number), f"|AA{card}|".encode()
-
-
-def _visit(world: BenchWorld, when: str, number: int) -> Question:
-    card = world.card(number)
-    asked, ended = line(f"63001{when}Y         AOHKU|AA{card}|AC|", 1), line(f"35{when}AOHKU|AA{card}|AC|", 2)
-    return login() + asked + ended, f"|AA{card}|".encode()
-
-
 def _lookup(world: BenchWorld, _when: str, number: int) -> Question:
     card = world.card(number)
     asked = ("UserElementType=Name Information", "LoanedItemsDesired=yes", "RequestedItemsDesired=yes")
@@ -107,10 +96,6 @@ def _open(size: Size) -> int:
     return size.open
 
 
-def _some(size: Size) -> int:
-    return min(size.open, 1000)
-
-
 def _titles(size: Size) -> int:
     return min(size.open, size.titles)
 
@@ -118,12 +103,10 @@ def _titles(size: Size) -> int:
 # fmt: off
 WORKS: Final[Mapping[str, Work]] = {work.key: work for work in (
     Work("sip2_63",      "line", b"64",                  False, "patron information (63)", _information, _open),
-    Work("sip2_11",      "line", b"121",                 True, "checkout (11)", _checkout,    _open),
-    Work("sip2_09",      "line", b"101",                 True, "a checkout undone (09)", _undo,        _open),
-    Work("sip2_35",      "line", b"36Y",                 False, "end of session (35)", _farewell,    _open),
-    Work("sip2_visit",   "visit", b"",                   False, "a visit (connect, 93, 63, 35, close)", _visit, _open),
-    Work("lookup_user",  "http", b"LookupUserResponse",  False, "LookupUser", _lookup,      _some),
-    Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request,     _titles),
+    Work("sip2_11",      "line", b"121",                 True, "checkout (11)", _checkout, _open),
+    Work("sip2_09",      "line", b"101",                 True, "a checkout undone (09)", _undo, _open),
+    Work("lookup_user",  "http", b"LookupUserResponse",  False, "LookupUser", _lookup, lambda size: min(size.open, 1000)),
+    Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request, _titles),
 )}
 """The works by the key that rows use. 09 undoes a checkout (BI), so that the copy is on the hold shelf again."""
 # fmt: on

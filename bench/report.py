@@ -1,48 +1,49 @@
-"""Measurements as records: plain JSON values. Records of several runs can be merged."""
+"""Measurements as records, plain JSON values, and as tables for the screen."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import Spread, middle
 from bench.interleaved import Runs
 from bench.plan import Plan
-from bench.rows import Ratio, Row
+from bench.rows import ROWS, Ratio, Row
 
 Records = Mapping[str, Any]
+BUSY: Final = "The machine was busy with other work: these figures show that the rows run, not how fast anything is."
+ROW_HEAD: Final = ("row", "demand", "median", "lowest to highest", "by CPU", "", "what")
+CELL_HEAD: Final = (
+    "work",
+    "connections",
+    "subject",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "CPU µs",
+    "database µs",
+    "batch",
+    "generator",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class BenchReport:
-    """The runs of every cell, the spread of every row, and all figures of every situation.
+def records_of(
+    plan: Plan, runs: Runs, spreads: Mapping[Row, Spread], missing: Mapping[Row, str], failed: Mapping[Row, str]
+) -> Records:
+    """The plan, each cell's medians over its runs, each row with its lowest and highest round.
 
-    The reason for each row that was not measured: `missing` cannot be measured here, `failed` was tried.
+    Also the reason for each row that was not measured: `missing` cannot be measured here, `failed` was tried.
     """
-
-    machine: Mapping[str, Any]
-    plan: Plan
-    runs: Runs
-    spreads: Mapping[Row, Spread]
-    missing: Mapping[Row, str]
-    failed: Mapping[Row, str]
-    figures: Mapping[str, Mapping[str, Spread]]
-
-
-def as_records(report: BenchReport) -> dict[str, Any]:
-    """All records: the machine, each cell's medians, each row with its lowest and highest round."""
     return {
-        "machine": dict(report.machine),
-        "plan": asdict(report.plan),
-        "cells": [{**asdict(cell), **asdict(middle(runs))} for cell, runs in report.runs.items()],
-        "ratios": {row.key: _ratio(row, spread, report.runs) for row, spread in report.spreads.items()},
-        "figures": {name: {what: asdict(spread) for what, spread in found.items()} for name, found in report.figures.items()},
-        "not_measured": {row.key: why for row, why in report.missing.items()},
-        "failed": {row.key: why for row, why in report.failed.items()},
+        "plan": asdict(plan),
+        "cells": [{**asdict(cell), **asdict(middle(some))} for cell, some in runs.items()],
+        "ratios": {row.key: _ratio(row, spread, runs) for row, spread in spreads.items()},
+        "not_measured": {row.key: why for row, why in missing.items()},
+        "failed": {row.key: why for row, why in failed.items()},
     }
 
 
@@ -57,31 +58,44 @@ def short(records: Records) -> list[str]:
     return [key for key, ratio in records["ratios"].items() if not ratio["met"]]
 
 
-def together(some: Iterable[Records]) -> dict[str, Any]:
-    """Merges records: a row measured twice has its last result. The machine and the plan are those of the last records."""
-    whole: dict[str, Any] = {"cells": []}
-    for records in some:
-        mine = {_cell(cell): cell for cell in records["cells"]}
-        cells = {**{_cell(cell): cell for cell in whole["cells"]}, **mine}
-        merged = {part: {**whole.get(part, {}), **records[part]} for part in PARTS}
-        whole = {**records, **merged, "cells": list(cells.values())}
-    measured = whole["ratios"].keys()
-    return {
-        **whole,
-        **{part: {k: v for k, v in whole[part].items() if k not in measured} for part in ("not_measured", "failed")},
-    }
-
-
-PARTS: Final = ("ratios", "figures", "not_measured", "failed")
-ALL_PARTS: Final = ("machine", "plan", "cells", *PARTS)
-
-
-def _cell(cell: Mapping[str, Any]) -> tuple[str, int, str]:
-    return cell["work"], cell["connections"], cell["subject"]
-
-
 def machine() -> dict[str, Any]:
     """Describes the machine, and its present load."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in facts if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+
+
+# ---- tables
+
+
+def screen(records: Records) -> str:
+    """The machine, every cell, and the chosen rows, as Markdown."""
+    on, how = records["machine"], records["plan"]
+    ran = f"{how['rounds']} rounds of {how['seconds']:g} s, {how['size']['open']:,} books on the hold shelf."
+    busy = f" {BUSY}" if on["load"] > on["cores"] else ""
+    told = f"{on['cpu']}, {on['cores']} cores, CPython {on['python']}, load {on['load']:.1f} before it began. {ran}{busy}"
+    keys = dict.fromkeys([*records["ratios"], *records["not_measured"], *records["failed"]])
+    cells = _table(CELL_HEAD, map(_shown, records["cells"]))
+    return "\n".join([told, "", *cells, "", *_table(ROW_HEAD, (_row(key, records) for key in keys))])
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
+    for cells in (head, ["---"] * len(head), *lines):
+        yield f"| {' | '.join(cells)} |"
+
+
+def _row(key: str, records: Records) -> Sequence[str]:
+    found = records["ratios"].get(key)
+    if found is None:
+        why = records["failed"].get(key) or records["not_measured"][key]
+        demand, how = next(((str(row.demand), row.measure.how) for row in ROWS if row.key == key), ("", ""))
+        return f"`{key}`", demand, "not measured", "", "", why.replace("\n", " ")[:120], how
+    spread = f"{found['lowest']:.3g} to {found['highest']:.3g}"
+    cpu = "" if found["by_cpu"] is None else f"{found['by_cpu']:.2g}"
+    return f"`{key}`", found["demand"], f"{found['median']:.3g}", spread, cpu, "" if found["met"] else "**short**", found["how"]
+
+
+def _shown(cell: Mapping[str, Any]) -> Sequence[str]:
+    rate = f"{cell['rate']:,.0f}", f"{cell['p50_ms']:.2f}", f"{cell['p99_ms']:.2f}"
+    cpu = f"{cell['cpu_us']:,.0f}", f"{cell['database_us']:,.0f}", f"{cell['batch']:.1f}", f"{cell['generator']:.0%}"
+    return cell["work"], str(cell["connections"]), cell["subject"], *rate, *cpu

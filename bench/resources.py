@@ -1,4 +1,4 @@
-"""Resources of the benchmark: its folder, the generated world, the databases and programs made once for all rounds."""
+"""Resources of the benchmark: its folder, the generated world, the databases made once for all rounds."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from hkall_gateway.lab import postgres
 from hkall_gateway.lab.postgres import PostgresServer
 from hkall_gateway.store.engine.connect import open_engine
 
-GENERATORS: Final = {"line": "bench.generator", "http": "bench.generator", "visit": "bench.visits"}
-"""The load generator of each framing."""
 SOURCES: Final = Path(__file__).parents[1] / "fixtures" / "bench"
 RUN_S: Final = 60.0
 """Seconds that a run of the generator may take beyond its order."""
@@ -99,15 +97,8 @@ class Benchmark:
         if kind == "sqlite":
             copy_file(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
-        return self._new_database(f"TEMPLATE {TEMPLATE}")
-
-    def empty_database(self) -> str:
-        """Makes a PostgreSQL database without tables; returns its URL."""
-        return self._new_database("TEMPLATE template1")
-
-    def _new_database(self, how: str) -> str:
         server, name = self.server, f"copy{next(self._numbers)}"
-        postgres.ask(server, f"CREATE DATABASE {name} {how}")
+        postgres.ask(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         return server.url(name)
 
     @property
@@ -142,27 +133,6 @@ class Benchmark:
         """The CPU time of the database's own processes so far; SQLite has none."""
         return _nothing if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
 
-    # ---- programs in C
-
-    @property
-    def c_checkout(self) -> Path:
-        """The C program that lends directly on SQLite."""
-        return self._compiled("checkout", "-lsqlite3")
-
-    @property
-    def slow_disk(self) -> Path:
-        """The library to preload that simulates a slow disk."""
-        return self._compiled("slowdisk", "-shared", "-fPIC", "-ldl")
-
-    def _compiled(self, name: str, *options: str) -> Path:
-        made = self.folder / name
-        if not made.exists():
-            command: list[str | Path] = ["cc", "-O2", "-o", made, SOURCES / f"{name}.c", *options]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Broken(f"cc: {done.stderr}")
-        return made
-
     # ---- load
 
     def drive(self, order: LoadOrder) -> tuple[dict[str, Any], list[float]]:
@@ -170,7 +140,7 @@ class Benchmark:
         file = self.folder / f"order{next(self._numbers)}.json"
         write_order(file, order)
         limit = order.seconds + RUN_S
-        words: list[str | Path] = [sys.executable, "-m", GENERATORS[order.framing], file]
+        words: list[str | Path] = [sys.executable, "-m", "bench.generator", file]
         done = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
         file.unlink()
         if done.returncode:

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.figures import Spread, middle
 from bench.interleaved import Cell, Runs
-from bench.plan import FEW
+from bench.plan import Plan
 from bench.questions import WORKS
-from bench.situations.table import (
-    APART,
-    ATTACKED,
-    BROWSED,
-    CATALOGUE,
-    CATALOGUE_ON_PG,
-    CODECS,
-    GROUPING,
-    GROWTH,
-    HOT_ROWS,
-    IDLE,
-    LOADING,
-    LOADS,
-    MEMORY,
-    MIDNIGHT,
-    NINE,
-    SEARCHED,
-    SEARCHED_APART,
-    SEARCHED_ON_PG,
-    SOAK,
-    STARTING,
-    Situation,
-)
+from bench.resources import Benchmark
+from bench.situations import attacked, growth, loading, loads, soaking, steady
+from bench.situations.browsed import Audience
 from bench.subjects import about
 
 
@@ -46,10 +26,6 @@ class Demand:
     def met(self, value: float) -> bool:
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        return tuple(bound for bound in (self.least, self.most) if bound is not None)
-
     def __str__(self) -> str:
         bounds = ["" if self.least is None else f"≥ {self.least:g}", "" if self.most is None else f"≤ {self.most:g}"]
         return " and ".join(filter(None, bounds)) or "reported"
@@ -59,11 +35,33 @@ REPORTED: Final = Demand()
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """The rate of one cell."""
+
+    ours: Cell
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return (self.ours,)
+
+    @property
+    def how(self) -> str:
+        return f"{WORKS[self.ours.work].about} over {self.ours.connections}, a second: {about(self.ours.subject)}"
+
+    def spread(self, runs: Runs) -> Spread:
+        return Spread(tuple(run.rate for run in runs[self.ours]))
+
+
+@dataclass(frozen=True, slots=True)
 class Ratio:
     """The rate of one cell over that of another, round by round."""
 
     ours: Cell
     theirs: Cell
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return self.ours, self.theirs
 
     @property
     def how(self) -> str:
@@ -81,8 +79,21 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
+class Situation:
+    """A measurement with its own setup: its figures by name, a value for each round.
+
+    `needs` is a row of NEEDS, "" for none; `patient`: only on request.
+    """
+
+    name: str
+    measure: Callable[[Benchmark, Plan], Mapping[str, Sequence[float]]]
+    needs: str = ""
+    patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of a situation with its own setup; `how` describes it for people."""
+    """One figure of a situation; `how` describes it for people."""
 
     situation: Situation
     name: str
@@ -91,11 +102,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table."""
+    """One row of the"""
 
     key: str
     demand: Demand
-    measure: Ratio | Figure
+    measure: Rate | Ratio | Figure
 
     @property
     def demanded(self) -> bool:
@@ -105,11 +116,15 @@ class Row:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells that must be run for it; empty for a figure."""
-        return (self.measure.ours, self.measure.theirs) if isinstance(self.measure, Ratio) else ()
+        return () if isinstance(self.measure, Figure) else self.measure.cells
 
 
-def _of(work: str, connections: int, ours: str, theirs: str) -> Ratio:
-    return Ratio(Cell(work, connections, ours), Cell(work, connections, theirs))
+def _rate(work: str, subject: str) -> Rate:
+    return Rate(Cell(work, 32, subject))
+
+
+def _of(work: str, connections: int, peer: str) -> Ratio:
+    return Ratio(Cell(work, connections, "gateway"), Cell(work, connections, peer))
 
 
 def least(value: float) -> Demand:
@@ -123,69 +138,56 @@ def most(value: float) -> Demand:
 
 
 # fmt: off
-_RATIOS: Final = (
-    Row("protocol_vs_echo",        least(0.6),  _of("sip2_63",     64, "protocol",   "echo")),
-    Row("sip2_11_vs_c_single",     least(0.3),  _of("sip2_11",     1,  "gateway",    "c_single")),
-    Row("sip2_11_vs_c_batched",    least(0.2),  _of("sip2_11",     64, "gateway",    "c_batched")),
-    Row("sip2_11_vs_single",       least(2.5),  _of("sip2_11",     64, "gateway",    "single")),
-    Row("sip2_11_vs_single_slow",  least(12),   _of("sip2_11",     64, "slow",       "slow_single")),
-    Row("sip2_11_vs_orm",          least(10),   _of("sip2_11",     64, "gateway",    "orm")),
-    Row("postgres_vs_pgbench_1",   least(0.6),  _of("sip2_11",     1,  "postgres",   "pgbench")),
-    Row("postgres_vs_pgbench_16",  least(1.0),  _of("sip2_11",     16, "postgres",   "pgbench")),
-    Row("postgres_vs_pgbench_64",  least(2),    _of("sip2_11",     64, "postgres",   "pgbench")),
-    Row("postgres_vs_core",        least(4),    _of("sip2_11",     64, "postgres",   "core_pg")),
-    Row("lookup_user_vs_aiohttp",  least(0.5),  _of("lookup_user", 16, "gateway",    "aiohttp")),
-    Row("logging_vs_quiet",        least(0.85), _of("sip2_63",     64, "gateway",    "quiet")),
-    Row("two_processes",           least(1.2),  _of("sip2_11",     64, "postgres_2", "postgres")),
-    Row("sip2_63_vs_echo",         least(0.15), _of("sip2_63",     64, "gateway",    "echo")),
-    Row("sip2_63_vs_pysip2_32",    least(0.8),  _of("sip2_63",     32, "gateway",    "pysip2")),
-    Row("sip2_63_vs_pysip2",       least(1.0),  _of("sip2_63",     64, "gateway",    "pysip2")),
-    Row("sip2_11_vs_pysip2",       REPORTED,    _of("sip2_11",     64, "gateway",    "pysip2")),
-    Row("sip2_11_vs_disk",         REPORTED,    _of("sip2_11",     1,  "gateway",    "disk")),
-    Row("sip2_visit_vs_pysip2",    REPORTED,    _of("sip2_visit",  16, "gateway",    "pysip2")),
-    Row("sip2_35_vs_echo",         REPORTED,    _of("sip2_35",     64, "gateway",    "echo")),
-    Row("lookup_user_vs_canned_1", least(0.35), _of("lookup_user", 1,  "gateway",    "canned")),
-    Row("lookup_user_vs_canned_8", least(0.35), _of("lookup_user", 8,  "gateway",    "canned")),
-    Row("lookup_user_vs_canned_32", least(0.35), _of("lookup_user", 32, "gateway",    "canned")),
-    Row("request_item_vs_canned_8", REPORTED,    _of("request_item", 8, "gateway",    "canned")),
-    Row("request_item_vs_canned_32", REPORTED,   _of("request_item", 32, "gateway",   "canned")),
-)
-"""Ratios of rates, each over so many connections."""
+STEADY:   Final = Situation("steady",    steady.steady)
+GROWTH:   Final = Situation("growth",    growth.growth)
+ATTACKED: Final = Situation("attacked",  attacked.attacked)
+BROWSED:  Final = Situation("browsed",   Audience("web", "staff").browsed)
+BROWSED_APART:  Final = Situation("browsed apart",  Audience("web_2", "staff").browsed)
+SEARCHED: Final = Situation("searched",  Audience("web", "readers").browsed)
+SEARCHED_APART: Final = Situation("searched apart", Audience("web_2", "readers").browsed)
+SEARCHED_ON_PG: Final = Situation("searched on PostgreSQL", Audience("web_postgres", "readers").browsed, "PostgreSQL")
+LOADING:  Final = Situation("loading",   loading.loading)
+LOADS:    Final = Situation("loads",     loads.loads)
+SOAK:     Final = Situation("soak",      soaking.soak, patient=True)
 
-FELT: Final = frozenset({
-    "sip2_visit_vs_pysip2", "attacked_63_p99", "browsed_pages", "searched_pages", "searched_postgres_p99", "search_1m_rate",
-    "loading_p99", "loading_p99_ms", "loading_rate", "start_s", "start_aged_s", "memory_of_100_kib",
-})
-"""Rows that have no demand, but that users or buyers of hardware feel."""
-
-_FIGURES: Final = (
-    Row("codec_vs_pysip2",    least(4),   Figure(CODECS,   "codec",       "a 63 and its 64 read and written, against pysip2")),
+ROWS: Final = (
+    Row("sip2_63_rate",       REPORTED,   _rate("sip2_63",      "gateway")),
+    Row("sip2_11_rate",       REPORTED,   _rate("sip2_11",      "gateway")),
+    Row("lookup_user_rate",   REPORTED,   _rate("lookup_user",  "gateway")),
+    Row("request_item_rate",  REPORTED,   _rate("request_item", "gateway")),
+    Row("postgres_63_rate",   REPORTED,   _rate("sip2_63",      "postgres")),
+    Row("postgres_11_rate",   REPORTED,   _rate("sip2_11",      "postgres")),
+    Row("sip2_63_vs_echo_1",  REPORTED,   _of("sip2_63", 1,  "echo")),
+    Row("sip2_63_vs_echo",    REPORTED,   _of("sip2_63", 64, "echo")),
+    Row("sip2_63_vs_pysip2_1",  REPORTED, _of("sip2_63", 1,  "pysip2")),
+    Row("sip2_63_vs_pysip2_32", REPORTED, _of("sip2_63", 32, "pysip2")),
+    Row("sip2_63_vs_pysip2",  REPORTED,   _of("sip2_63", 64, "pysip2")),
+    Row("steady_63_p99_ms",   most(3),    Figure(STEADY,   "sip2_63",     "p99 in ms of 63 at 50 a second")),
+    Row("steady_11_p99_ms",   most(8),    Figure(STEADY,   "sip2_11",     "p99 in ms of 11 at 50 a second")),
+    Row("steady_lookup_user_p99_ms",  most(4), Figure(STEADY, "lookup_user",  "p99 in ms of LookupUser at 50 a second")),
+    Row("steady_request_item_p99_ms", most(8), Figure(STEADY, "request_item", "p99 in ms of RequestItem at 50 a second")),
     Row("growth_63",          least(0.8), Figure(GROWTH,   "sip2_63",     "63 with --closed, against 10,000 closed requests")),
     Row("growth_11",          least(0.8), Figure(GROWTH,   "sip2_11",     "11 with --closed, against 10,000 closed requests")),
     Row("growth_memory",      most(1.1),  Figure(GROWTH,   "memory",      "resident memory there, against 10,000")),
-    Row("hot_rows_deadlocks", most(0),    Figure(HOT_ROWS, "deadlocks",   "two processes, 64 terminals, 200 patrons")),
-    Row("hot_rows_p99",       most(3),    Figure(HOT_ROWS, "p99",         "its p99, to the same with 1,400 patrons")),
-    Row("hot_rows_p99_ms",    REPORTED,   Figure(HOT_ROWS, "p99_ms",      "that p99 in ms")),
-    Row("midnight",           most(5),    Figure(MIDNIGHT, "p99",         "p99 of 63 over 4 as 20,000 fall due, to before")),
     Row("attacked_p99",       most(5),    Figure(ATTACKED, "p99",         "p99 of 99 among heavy documents, to before")),
     Row("attacked_lag_ms",    most(50),   Figure(ATTACKED, "lag_ms",      "the reactor's longest lag meanwhile in ms")),
     Row("attacked_63_p99",    REPORTED,   Figure(ATTACKED, "p99_of_63",   "the same of 63 over 16")),
-    Row("browsed_p99",        most(3),    Figure(BROWSED,  "p99",         "p99 of 63 over 16 beside 20 browsers, to none")),
+    Row("browsed_p99",        most(6),    Figure(BROWSED,  "p99",         "p99 of 63 over 16 beside 20 of staff, to none")),
+    Row("browsed_p99_ms",     most(20),   Figure(BROWSED,  "p99_ms",      "that p99 in ms")),
     Row("browsed_pages",      REPORTED,   Figure(BROWSED,  "pages",       "pages a second meanwhile, in one process")),
-    Row("browsed_2_p99",      REPORTED,   Figure(APART,    "p99",         "the same with the pages in a process of their own")),
-    Row("browsed_2_pages",    REPORTED,   Figure(APART,    "pages",       "pages a second meanwhile, in two processes")),
-    Row("searched_p99",       most(3),    Figure(SEARCHED, "p99",         "p99 of 63 over 16 beside 20 who search, to none")),
-    Row("searched_pages",     REPORTED,   Figure(SEARCHED, "pages",       "pages a second meanwhile, in one process")),
-    Row("searched_2_p99",     REPORTED,   Figure(SEARCHED_APART, "p99",   "the same with the pages in a process of their own")),
-    Row("searched_2_pages",   REPORTED,   Figure(SEARCHED_APART, "pages", "pages a second meanwhile, in two processes")),
-    Row("searched_postgres_p99", REPORTED, Figure(SEARCHED_ON_PG, "p99",   "the same on PostgreSQL, in one process")),
-    Row("searched_postgres_pages", REPORTED, Figure(SEARCHED_ON_PG, "pages", "pages a second meanwhile")),
-    Row("search_1m_p99",      most(50),   Figure(CATALOGUE, "p99_ms",      "p99 in ms of 8 readers of --catalogue titles")),
-    Row("search_1m_p50",      REPORTED,   Figure(CATALOGUE, "p50_ms",      "their median in ms")),
-    Row("search_1m_rate",     REPORTED,   Figure(CATALOGUE, "a_second",    "their searches a second, without pause")),
-    Row("search_1m_terminals", REPORTED,  Figure(CATALOGUE, "terminals",   "p99 of 63 meanwhile, to before")),
-    Row("search_1m_postgres_p99", most(50), Figure(CATALOGUE_ON_PG, "p99_ms", "the same searches on PostgreSQL")),
-    Row("search_1m_postgres_rate", REPORTED, Figure(CATALOGUE_ON_PG, "a_second", "their searches a second")),
+    Row("browsed_2_p99",      most(6),    Figure(BROWSED_APART, "p99",    "the same with the pages in a process of their own")),
+    Row("browsed_2_p99_ms",   most(20),   Figure(BROWSED_APART, "p99_ms", "that p99 in ms")),
+    Row("browsed_2_pages",    REPORTED,   Figure(BROWSED_APART, "pages",  "pages a second meanwhile")),
+    Row("searched_p99",       most(6),    Figure(SEARCHED, "p99",         "the same beside 20 who search --catalogue titles")),
+    Row("searched_p99_ms",    most(20),   Figure(SEARCHED, "p99_ms",      "that p99 in ms")),
+    Row("searched_pages",     REPORTED,   Figure(SEARCHED, "pages",       "searches a second meanwhile, without pause")),
+    Row("searched_page_p50_ms", REPORTED, Figure(SEARCHED, "page_p50_ms", "median of a search in ms")),
+    Row("searched_page_p99_ms", REPORTED, Figure(SEARCHED, "page_p99_ms", "p99 of a search in ms")),
+    Row("searched_2_p99",     most(6),    Figure(SEARCHED_APART, "p99",   "the same with the pages in a process of their own")),
+    Row("searched_2_p99_ms",  most(20),   Figure(SEARCHED_APART, "p99_ms", "that p99 in ms")),
+    Row("searched_2_pages",   REPORTED,   Figure(SEARCHED_APART, "pages", "searches a second meanwhile")),
+    Row("searched_postgres_p99", REPORTED, Figure(SEARCHED_ON_PG, "p99",  "the same on PostgreSQL, in one process")),
+    Row("searched_postgres_pages", REPORTED, Figure(SEARCHED_ON_PG, "pages", "searches a second meanwhile")),
     Row("loading_p99",        REPORTED,   Figure(LOADING,  "p99",         "p99 of 63 over 16 during a load, to before")),
     Row("loading_p99_ms",     REPORTED,   Figure(LOADING,  "p99_ms",      "that p99 in ms")),
     Row("loading_rate",       REPORTED,   Figure(LOADING,  "a_second",    "rows loaded a second meanwhile")),
@@ -193,12 +195,6 @@ _FIGURES: Final = (
     Row("load_csv",           least(8_000), Figure(LOADS,  "csv",         "the same with titles and the search index")),
     Row("load_marc_vs_pymarc", least(0.5), Figure(LOADS,   "marc21",      "a load of MARC21, against pymarc reading it")),
     Row("load_marcxml_vs_pymarc", least(0.5), Figure(LOADS, "marcxml",    "the same for MARCXML")),
-    Row("start_s",            REPORTED,   Figure(STARTING, "empty_s",     "seconds from start to first answer")),
-    Row("start_aged_s",       REPORTED,   Figure(STARTING, "aged_s",      "the same with --closed closed requests")),
-    Row("memory_of_100_kib",  REPORTED,   Figure(MEMORY,   "kib",         "resident memory of 100 silent terminals in KiB")),
-    Row("idle_500",           most(1.1),  Figure(IDLE,     "memory",      "memory after 500 idle and 50 busy lines")),
-    Row("nine_oclock",        most(3),    Figure(NINE,     "slowest",     "the slowest question at nine, --closed to 10,000")),
-    Row("nine_oclock_scans",  most(0),    Figure(NINE,     "scans",       "statements at nine that read it all")),
     Row("soak_memory",        most(1.1),  Figure(SOAK,     "memory",      "memory at half of the most load, late to early")),
     Row("soak_descriptors",   most(1.1),  Figure(SOAK,     "descriptors", "open files, late to early")),
     Row("soak_wal",           most(1.25), Figure(SOAK,     "wal",         "the write-ahead log, late to early")),
@@ -208,40 +204,17 @@ _FIGURES: Final = (
     Row("soak_p99_ms",        REPORTED,   Figure(SOAK,     "p99_ms",      "p99 of the waiting time in ms")),
     Row("soak_wal_mib",       REPORTED,   Figure(SOAK,     "wal_mib",     "the write-ahead log at its longest")),
     Row("soak_rate",          REPORTED,   Figure(SOAK,     "a_second",    "answers a second all the while")),
-    Row("grouping_16",        REPORTED,   Figure(GROUPING, "grouping_16", "the store alone, grouped against one each")),
-    Row("grouping_64",        least(2.5), Figure(GROUPING, "grouping_64", "the store alone, grouped against one each")),
 )
-"""The rows measured in situations of their own."""
 # fmt: on
 
 
-def _beside(work: str, peer: str) -> Iterator[Row]:
-    for connections in FEW:
-        ratio = _of(work, connections, "gateway", peer)
-        if all(row.measure != ratio for row in _RATIOS):
-            yield Row(f"{work}_vs_{peer}_{connections}", REPORTED, ratio)
-
-
-ROWS: Final = (
-    *_RATIOS,
-    *_FIGURES,
-    *(row for work in ("sip2_63", "sip2_11") for row in _beside(work, "echo")),
-    *(row for work in ("lookup_user", "request_item") for row in _beside(work, "canned")),
-    *(row for work in ("sip2_11", "request_item") for row in _beside(work, "single")),
-)
-"""All rows: those with a demand, then each work over each number of connections."""
-
-
-def rows(only: Collection[str] = (), connections: Collection[int] = ()) -> Iterator[Row]:
-    """The rows with these keys; of ratios, those over these connections. All rows if none is named.
+def rows(only: Collection[str] = ()) -> Iterator[Row]:
+    """The rows with these keys, all rows if none is named.
 
     A word that is not a key stands for all keys that begin with it.
     """
     for row in ROWS:
-        over = {cell.connections for cell in row.cells}
-        if (not only or any(_named(row.key, word) for word in only)) and (
-            not connections or not over or over & set(connections)
-        ):
+        if not only or any(_named(row.key, word) for word in only):
             yield row
 
 

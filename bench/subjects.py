@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from typing import Final
 
-from bench.baselines.table import BaselineServer, Design, Disk, InC, PgBench
 from bench.builds import AT, BuildSubject
 from bench.gateways import GatewaySubject
-from bench.resources import SOURCES, Benchmark
+from bench.peers import PeerServer
+from bench.resources import Benchmark
 from bench.tasks import Subject
 from hkall_gateway.lab import postgres
 
@@ -28,33 +26,16 @@ class Kind:
 
 NEEDS: Final[Mapping[str, Callable[[], bool]]] = {
     "PostgreSQL": lambda: postgres.programs() is not None,
-    "pgbench": lambda: (found := postgres.programs()) is not None and (found / "pgbench").exists(),
-    "cc": lambda: shutil.which("cc") is not None and SOURCES.exists(),
     "pysip2": lambda: find_spec("pysip2") is not None,
-    "aiohttp": lambda: find_spec("aiohttp") is not None,
 }
 """The checks of requirements, by their name for people."""
 
 # fmt: off
 SUBJECTS: Final[Mapping[str, Kind]] = {
-    "gateway":     Kind(GatewaySubject, "the gateway"),
-    "single":      Kind(GatewaySubject, "the gateway with one commit each"),
-    "quiet":       Kind(GatewaySubject, "the gateway with a log of errors only"),
-    "slow":        Kind(GatewaySubject, "the gateway on a disk with 3 ms an fsync", "cc"),
-    "slow_single": Kind(GatewaySubject, "one commit each on a disk with 3 ms an fsync", "cc"),
-    "postgres":    Kind(GatewaySubject, "the gateway on PostgreSQL", "PostgreSQL"),
-    "postgres_2":  Kind(GatewaySubject, "two processes on one PostgreSQL", "PostgreSQL"),
-    "echo":        Kind(BaselineServer,  "a bare LineReceiver that echoes the same lines"),
-    "canned":      Kind(BaselineServer,  "a twisted.web resource with canned bytes"),
-    "protocol":    Kind(BaselineServer,  "our session and codec alone"),
-    "pysip2":      Kind(BaselineServer,  "pysip2's server with a dictionary behind it", "pysip2"),
-    "aiohttp":     Kind(BaselineServer,  "aiohttp doing the same XML without a database", "aiohttp"),
-    "c_single":    Kind(partial(InC, batch=1),  "C on SQLite, one commit each", "cc"),
-    "c_batched":   Kind(partial(InC, batch=64), "C on SQLite, 64 a commit", "cc"),
-    "orm":         Kind(partial(Design, kind="orm", database="sqlite"), "ORM sessions in a pool of 10, no sockets"),
-    "core_pg":     Kind(partial(Design, kind="core", database="postgresql"), "Core in a pool of 10, no sockets", "PostgreSQL"),
-    "pgbench":     Kind(PgBench, "pgbench, the same in 7 trips", "pgbench"),
-    "disk":        Kind(Disk,    "the disk's own fsyncs"),
+    "gateway":  Kind(GatewaySubject, "the gateway"),
+    "postgres": Kind(GatewaySubject, "the gateway on PostgreSQL", "PostgreSQL"),
+    "echo":     Kind(PeerServer, "a bare LineReceiver that echoes the same lines"),
+    "pysip2":   Kind(PeerServer, "pysip2's server, which stores nothing", "pysip2"),
 }
 # fmt: on
 
@@ -70,7 +51,7 @@ def without(needs: str) -> str:
 
 
 def start(ground: Benchmark, name: str) -> Subject:
-    """Starts a new instance of a subject."""
+    """Start a new instance of a subject."""
     name, _, build = name.partition(AT)
     return BuildSubject(ground.host(build), name) if build else SUBJECTS[name].start(ground, name)
 

@@ -10,12 +10,16 @@ from bench.figures import Run
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run: a work of WORKS over so many connections. `most` limits questions that can be asked only once."""
+    """One run: a work of WORKS over so many connections.
+
+    `most` limits questions that can be asked only once. `rate` is the most questions a second, 0 for as many as are answered.
+    """
 
     work: str
     connections: int
     seconds: float
     most: int
+    rate: float = 0.0
 
 
 class Subject(Protocol):

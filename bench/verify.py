@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from hkall_gateway.lab.demo_setup import DISCOVERY
 from hkall_gateway.rules.lifecycle import Event, Notification
@@ -44,12 +44,8 @@ def check(url: str, answered: Mapping[str, int]) -> None:
     try:
         with engine.connect() as connection:
             for work in TALLIES.keys() & answered.keys():
-                _check_one(connection, work, answered[work])
+                found = {name: connection.execute(question).scalar_one() for name, question in TALLIES[work].items()}
+                assert len(set(found.values())) == 1, f"{work}: the tables disagree: {found}"
+                assert min(found.values()) >= answered[work], f"{work}: {answered[work]} were answered, but there are {found}"
     finally:
         engine.dispose()
-
-
-def _check_one(connection: Connection, work: str, answered: int) -> None:
-    found = {name: connection.execute(question).scalar_one() for name, question in TALLIES[work].items()}
-    assert len(set(found.values())) == 1, f"{work}: the tables disagree: {found}"
-    assert min(found.values()) >= answered, f"{work}: {answered} were answered, but there are {found}"

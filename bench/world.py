@@ -28,9 +28,14 @@ CHUNK: Final = 5_000
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy an SQLite database and sync it: else a gateway's first checkpoint writes the whole file while it is measured."""
+    """Copy an SQLite database and sync it."""
     shutil.copyfile(source, target)
-    with open(target, "rb+") as file:
+    sync(target)
+
+
+def sync(database: Path) -> None:
+    """Write an SQLite database to the disk: else a gateway's first checkpoint writes the whole file while it is measured."""
+    with open(database, "rb+") as file:
         os.fsync(file.fileno())
 
 

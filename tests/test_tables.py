@@ -96,8 +96,7 @@ def _about_requests(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("verb", ["update", "insert", "delete", "changing", "adding"])
 def test_law_1_only_the_unit_writes_requests(verb: str) -> None:
-    """The benchmark makes a midnight of its own, in a database that it throws away."""
-    assert {path for path, call in _calls(verb) if _about_requests(call)} <= {"store/unit.py", "bench/situations/nights.py"}
+    assert {path for path, call in _calls(verb) if _about_requests(call)} <= {"store/unit.py"}
 
 
 def test_law_2_only_the_database_commits() -> None:

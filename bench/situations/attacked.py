@@ -14,8 +14,8 @@ from bench.plan import Plan
 from bench.processes import TIMEOUT_S, Broken
 from bench.questions import line, login
 from bench.resources import Benchmark
-from bench.situations.crowds import running, waits_of_63
-from bench.situations.nights import lag
+from bench.situations.soaking import lag
+from bench.situations.terminals import running, waits_of_63
 
 EXPENSIVE: Final = (sys.executable, "-m", "hkall_gateway.lab.expensive_documents")
 POSTERS, TERMINALS, A_SECOND = 4, 4, 400.0
@@ -35,21 +35,21 @@ def attacked(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     with running(ground, "gateway") as gateway:
         for _ in range(plan.rounds):
             idle = _p99s(ground, gateway, seconds)
-            before = gateway.daemons[0].metrics()
-            words = [*EXPENSIVE, str(gateway.daemons[0].ports.ncip), str(POSTERS), str(2 * seconds + 1)]
+            before = gateway.daemon.metrics()
+            words = [*EXPENSIVE, str(gateway.daemon.ports.ncip), str(POSTERS), str(2 * seconds + 1)]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as poster:
                 during = _p99s(ground, gateway, seconds)
                 if not int(poster.communicate(timeout=TIMEOUT_S)[0]):
                     raise Broken("no expensive document was answered")
             found["p99"].append(during[0] / idle[0])
             found["p99_of_63"].append(during[1] / idle[1])
-            found["lag_ms"].append(1000 * lag(before, gateway.daemons[0].metrics(), 1.0))
+            found["lag_ms"].append(1000 * lag(before, gateway.daemon.metrics(), 1.0))
     return found
 
 
 def _p99s(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> tuple[float, float]:
     """p99 of 99 and p99 of 63."""
-    ports = [gateway.daemons[0].ports.sip2]
+    ports = [gateway.daemon.ports.sip2]
     order = LoadOrder(ports, TERMINALS, seconds, "line", (b"98",), QUESTIONS, login(), again=True, rate=A_SECOND)
     seen = waits_of_63(ground, gateway, seconds, SEEN_TERMINALS, SEEN_A_SECOND)
     return quantile(sorted(ground.drive(order)[1]), 0.99), quantile(seen, 0.99)

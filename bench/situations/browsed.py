@@ -1,89 +1,91 @@
-"""A terminal's waiting times while twenty browsers of staff or of readers draw pages without pause, against those without."""
+"""A terminal's waiting times while browsers of staff or of readers draw pages without pause, against those without."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
+from bench.catalogue import fill_catalogue
 from bench.figures import quantile
-from bench.gateways import GatewaySubject
+from bench.gateways import VARIANTS, GatewaySubject
 from bench.plan import Plan
 from bench.processes import TIMEOUT_S, Broken
-from bench.resources import Benchmark
-from bench.situations.crowds import running, waits_of_63
+from bench.resources import Benchmark, Engine
+from bench.situations.terminals import running, waits_of_63
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.loads import catalogue
+from hkall_gateway.store.loads import loading
 from hkall_gateway.store.unit import Unit
 
-BROWSERS, TERMINALS, A_SECOND = 20, 16, 740.0
+TERMINALS, A_SECOND = 16, 740.0
 FEWEST_S: Final = 4.0
 """Shortest run in seconds: of 2,960 waiting times, 29 are longer than the 99th percentile."""
 LOGINS_S: Final = 4.0
 """Time for all logins: a password's hash is dear, and none of it belongs to the measurement."""
+TOLD: Final = 100_000
+"""Titles between two lines of progress."""
 
 
-def in_one_process(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """p99 of 63 at 16 terminals beside the browsers, against before and after them, and pages a second.
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """So many browsers of "staff" or of "readers", at a variant of the gateway."""
 
-    The pages are the daemon's own.
-    """
-    return _browsed(ground, plan, "web", "staff")
+    variant: str
+    kind: str
+    browsers: int = 20
 
+    def browsed(self, ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
+        """p99 of 63 at the terminals beside the browsers, against before and after them and in ms; also how pages came."""
+        seconds, titles = max(FEWEST_S, plan.seconds), plan.size.catalogue if self.kind == "readers" else 0
+        found: dict[str, list[float]] = {"p99": [], "p99_ms": [], "pages": [], "page_p50_ms": [], "page_p99_ms": []}
+        database = VARIANTS[self.variant].database
+        url = ground.once(f"titles on {database}", lambda: _catalogue(ground, database, titles)) if titles else ""
+        with running(ground, self.variant, url) as gateway:
+            for _ in range(plan.rounds):
+                before = _waits(ground, gateway, seconds)
+                drawn_s, meanwhile = self._round(ground, gateway, seconds, titles)
+                without = sorted(before + _waits(ground, gateway, seconds))  # what else the machine does may change meanwhile
+                found["p99"].append(quantile(meanwhile, 0.99) / quantile(without, 0.99))
+                found["p99_ms"].append(quantile(meanwhile, 0.99) * 1000)
+                found["pages"].append(self.browsers * len(drawn_s) / sum(drawn_s))
+                found["page_p50_ms"].append(quantile(drawn_s, 0.5) * 1000)
+                found["page_p99_ms"].append(quantile(drawn_s, 0.99) * 1000)
+        return found
 
-def in_two_processes(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """The same with the pages in a process of their own on the same database."""
-    return _browsed(ground, plan, "web_2", "staff")
-
-
-def searched_in_one_process(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """The same beside readers who search and open titles; the pages are the daemon's own."""
-    return _browsed(ground, plan, "web", "readers")
-
-
-def searched_on_postgresql(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """The same beside readers in one process, on PostgreSQL."""
-    return _browsed(ground, plan, "web_postgres", "readers")
-
-
-def searched_in_two_processes(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """The same beside readers, with the pages in a process of their own."""
-    return _browsed(ground, plan, "web_2", "readers")
-
-
-def _browsed(ground: Benchmark, plan: Plan, variant: str, kind: str) -> Mapping[str, Sequence[float]]:
-    seconds, ratios, pages = max(FEWEST_S, plan.seconds), list[float](), list[float]()
-    with running(ground, variant) as gateway:
-        if kind == "readers":
-            _make_titles(gateway.url)
-        for _ in range(plan.rounds):
-            before = _waits(ground, gateway, seconds)
-            drawing = seconds + LOGINS_S + 1
-            words = [sys.executable, "-m", "bench.browsers", str(gateway.web_port), str(BROWSERS), str(drawing), kind]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:
-                try:
-                    browsers.wait(LOGINS_S)
-                except subprocess.TimeoutExpired:
-                    meanwhile = _waits(ground, gateway, seconds)
-                drawn = browsers.communicate(timeout=TIMEOUT_S)[0]
-            if browsers.returncode or not drawn:
-                raise Broken("the browsers failed")
-            pages.append(int(drawn) / drawing)
-            without = sorted(before + _waits(ground, gateway, seconds))  # what else the machine does may change meanwhile
-            ratios.append(quantile(meanwhile, 0.99) / quantile(without, 0.99))
-    return {"p99": ratios, "pages": pages}
+    def _round(
+        self, ground: Benchmark, gateway: GatewaySubject, seconds: float, titles: int
+    ) -> tuple[list[float], list[float]]:
+        """The seconds of each page, sorted, and the terminals' waiting times in the middle of them."""
+        told = map(str, (gateway.daemon.ports.web, self.browsers, seconds + LOGINS_S + 1, self.kind, titles))
+        words = [sys.executable, "-m", "bench.browsers", *told]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:
+            try:
+                browsers.wait(LOGINS_S)
+            except subprocess.TimeoutExpired:
+                meanwhile = _waits(ground, gateway, seconds)
+            printed = browsers.communicate(timeout=TIMEOUT_S)[0]
+        if browsers.returncode or not printed:
+            raise Broken("the browsers failed")
+        return sorted(json.loads(printed)), meanwhile
 
 
-def _make_titles(url: str) -> None:
-    """Write the titles of all copies with their search words, which the benchmark's own filling leaves out."""
-    engine, last = open_engine(url), ""
-    store = Immediate(engine, lambda connection: Unit(connection, str))
-    while more := store.now(lambda unit, after: catalogue.fill(unit.connection, after), last):
-        last = more
+def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
+    """Make the world with a catalogue; return its URL."""
+    url = ground.fresh_database(kind, ground.fresh(f"catalogue-{kind}"))
+    engine, numbers = open_engine(url), count(1)
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
+    for first in range(0, titles, TOLD):
+        fill_catalogue(store, range(first, min(titles, first + TOLD)))
+        ground.means.tell(f"{min(titles, first + TOLD):,} of {titles:,} titles on {kind}")
+    store.now(loading.settle_copies)
     store.close()
     engine.dispose()
+    return url
 
 
 def _waits(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> list[float]:

@@ -13,7 +13,7 @@ from bench.gateways import GatewaySubject
 from bench.plan import Plan
 from bench.processes import COMMAND, Broken, Process
 from bench.resources import Benchmark
-from bench.situations.crowds import running, waits_of_63
+from bench.situations.terminals import running, waits_of_63
 
 TERMINALS, A_SECOND = 16, 740.0
 LOOK_S: Final = 2.0
@@ -26,7 +26,9 @@ def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     Measured once, since a load of a million rows takes minutes.
     """
     rows = plan.size.loaded
-    file = ground.once(f"a file of {rows}", lambda: _file(ground, rows))
+    ground.means.tell(f"writing a file of {rows:,} holdings")
+    file = ground.fresh("holdings") / "holdings.csv"
+    write_csv(file, range(rows))
     with running(ground, "gateway") as gateway:
         idle = [waits_of_63(ground, gateway, LOOK_S, TERMINALS, A_SECOND) for _ in range(plan.rounds)]
         begun = ground.means.seconds()
@@ -36,16 +38,9 @@ def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     return {"p99": [p99 / median(quantile(waits, 0.99) for waits in idle)], "p99_ms": [p99 * 1000], "a_second": [rows / took_s]}
 
 
-def _file(ground: Benchmark, rows: int) -> Path:
-    ground.means.tell(f"writing a file of {rows:,} holdings")
-    file = ground.fresh("holdings") / "holdings.csv"
-    write_csv(file, range(rows))
-    return file
-
-
 def _waits_until_loaded(ground: Benchmark, gateway: GatewaySubject, file: Path) -> Iterator[float]:
     """Yield the waiting times from the start of the command until it has ended; Broken if it failed."""
-    daemon = gateway.daemons[0]
+    daemon = gateway.daemon
     words: list[str | Path] = [COMMAND, "load", "holdings", file, "--config", daemon.config]
     load = Process(words, file.with_suffix(".log"), daemon.environ)
     try:

@@ -36,7 +36,6 @@ CHAPTERS = {
         "ops/README",
         "docs/web",
         "docs/performance",
-        "docs/performance-method",
     ],
     "Look up": ["docs/config", "docs/policy", "docs/rules", "docs/lifecycle", "docs/profile", "docs/letters"],
     "Take part": ["ARCHITECTURE", "docs/decisions", "CONTRIBUTING", "CODE_OF_CONDUCT", "SECURITY", "CHANGELOG"],

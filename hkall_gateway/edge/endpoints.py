@@ -84,7 +84,7 @@ class WriteThroughTransport(Server):
     """A connection that writes directly to the socket; the reactor gets only the bytes that the socket does not accept.
 
     Twisted queues every write and waits until the kernel reports the socket as writable, which it nearly always is: two system
-    calls for each reply. Bytes are sent in the order of the writes. Source: docs/performance.md.
+    calls for each reply. Bytes are sent in the order of the writes.
     """
 
     after_reply: Postpone = staticmethod(run_now)

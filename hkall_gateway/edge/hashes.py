@@ -6,7 +6,7 @@ from typing import Final
 
 from argon2 import PasswordHasher, Type, extract_parameters
 
-# 21 ms a hash on the reference machine, where the library's default takes 118. Source: performance.md 5; OWASP's minimum.
+# 21 ms a hash on the reference machine, where the library's default takes 118. Source: OWASP's minimum.
 HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 

@@ -3,7 +3,7 @@
 The reactor and the thread that draws a page need the interpreter's lock in turn, the reactor several times for one line. On two
 processors each change wakes a sleeping one; on one, the kernel leaves the page's thread there until its next clock tick. So
 where the system grants real-time priority (RLIMIT_RTPRIO of 1, or CAP_SYS_NICE), the reactor has it while pages are made, and
-the thread that draws shares its processor. Source of the figures: docs/performance-method.md.
+the thread that draws shares its processor. Source of the figures: docs/performance.md.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import generator
-from bench.baselines.table import SERVING
 from bench.generator import LoadOrder, Question, WrongAnswer, check_page, checksum_holds, drive, numbered, whole_page
+from bench.peers import SERVING
 from bench.processes import Process, ports
 from bench.questions import line
 from hkall_gateway.sip2.codec.lines import checksum

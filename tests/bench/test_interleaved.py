@@ -12,7 +12,7 @@ from bench.plan import Plan, Size
 from bench.processes import Broken
 from bench.tasks import Subject, Task
 
-PLAN = Plan(rounds=3, seconds=1.0, size=Size(patrons=10, holdings=100, open=70, closed=0), idle_s=0, soak_s=0)
+PLAN = Plan(rounds=3, seconds=1.0, size=Size(patrons=10, holdings=100, open=70, closed=0), soak_s=0)
 ONE = Cell("sip2_11", 1, "gateway")
 MANY = Cell("sip2_11", 64, "gateway")
 PEER = Cell("sip2_11", 64, "echo")
@@ -53,7 +53,7 @@ def test_subjects_take_turns_and_every_other_round_goes_backwards() -> None:
 def test_a_tenth_goes_before_each_run_and_all_together_never_ask_for_more_than_there_is() -> None:
     heard: list[str] = []
     turns(lambda name: Told(name, heard))
-    assert heard[:2] == ["gateway 1 for 0.1 s, 1 at most", "gateway 1 for 1 s, 16 at most"]
+    assert heard[:2] == ["gateway 1 for 0.1 s, 3 at most", "gateway 1 for 1 s, 32 at most"]
     assert share(ONE, [ONE, MANY, PEER], PLAN.size) + share(MANY, [ONE, MANY, PEER], PLAN.size) <= PLAN.size.open
 
 

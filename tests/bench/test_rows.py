@@ -10,10 +10,11 @@ import pytest
 from bench.figures import Run
 from bench.interleaved import Cell
 from bench.questions import WORKS
-from bench.rows import KEYS, ROWS, Demand, Ratio, rows
+from bench.rows import KEYS, ROWS, STEADY, Demand, Figure, Rate, Ratio, rows
+from bench.situations.steady import A_SECOND, CONNECTIONS, FEWEST_S, WORKS_ASKED
 from bench.subjects import NEEDS, SUBJECTS
 
-DOCS = Path(__file__).parents[2] / "docs"
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def test_every_row_has_a_key_of_its_own() -> None:
@@ -29,7 +30,7 @@ def test_every_row_names_works_and_subjects_that_there_are() -> None:
 
 def test_every_ratio_compares_the_same_work_over_the_same_connections_and_says_so() -> None:
     for row in ROWS:
-        if row.cells:
+        if isinstance(row.measure, Ratio):
             ours, theirs = row.cells
             assert (ours.work, ours.connections) == (theirs.work, theirs.connections)
             assert str(ours.connections) in row.measure.how
@@ -57,13 +58,27 @@ def test_a_ratio_is_ours_to_theirs_round_by_round_and_by_cpu_the_other_way() -> 
     assert Ratio(ours, theirs).by_cpu(runs) == 0.25
 
 
+def test_a_rate_is_that_of_its_cell() -> None:
+    cell = Cell("sip2_63", 32, "gateway")
+    assert Rate(cell).spread({cell: [Run(1, 10.0, 1, 1), Run(1, 30.0, 1, 1)]}).values == (10.0, 30.0)
+
+
 def test_a_word_that_is_no_key_stands_for_all_that_begin_so() -> None:
     assert {row.key for row in rows(["soak"])} == {key for key in KEYS if key.startswith("soak")}
     assert [row.key for row in rows(["sip2_63_vs_pysip2"])] == ["sip2_63_vs_pysip2"]
 
 
-@pytest.mark.parametrize("page", ["performance.md", "performance-method.md"])
-def test_both_pages_have_exactly_the_rows_that_demand_something_with_what_they_demand(page: str) -> None:
-    found = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
-    told = {key: demand for key, demand in found if demand != "reported"}
-    assert told == {row.key: str(row.demand) for row in ROWS if row.demanded}
+@pytest.mark.parametrize("work", WORKS_ASKED)
+def test_a_work_at_fifty_a_second_has_a_demand(work: str) -> None:
+    figures = {row.measure.name: row for row in ROWS if isinstance(row.measure, Figure) and row.measure.situation == STEADY}
+    assert str(figures[work].demand).startswith("≤ ")
+
+
+def test_a_work_at_fifty_a_second_starts_with_fewer_questions_than_its_percentile_leaves_out() -> None:
+    assert CONNECTIONS <= FEWEST_S * A_SECOND / 100
+
+
+def test_a_page_names_only_rows_that_there_are() -> None:
+    told = re.findall(r"`(\w+)`", PAGE.read_text(encoding="utf-8").partition("### The rows")[2])
+    assert told
+    assert [word for word in told if not any(key.startswith(word) for key in KEYS)] == []

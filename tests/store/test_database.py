@@ -133,7 +133,6 @@ def test_what_waits_is_one_commit(database: Database, reactor: Reactor, commits:
     assert reactor.until([gate.waiter, *waiters])[1:] == NAMES
     assert len(commits) == 2
     assert _kept(shared_engine) == NAMES
-    assert database.average_batch == (1 + len(NAMES)) / 2
 
 
 def test_a_batch_of_one_is_one_commit_each(

@@ -121,10 +121,6 @@ class Database:
         for runner in {id(x): x for x in (self._here, self._writer, self._reader)}.values():
             runner.stop()
 
-    @property
-    def average_batch(self) -> float:
-        return self._writer.units / self._writer.groups if self._writer.groups else 0.0
-
 
 def _at_hand(engine: Engine) -> Connection:
     """Return a connection to a file for the reactor's thread, which waits only briefly for another process."""

@@ -1,18 +1,15 @@
-"""Measurements over time: the midnight round during checkouts, and hours of ordinary load."""
+"""Hours of ordinary load: growth of memory, files and waiting times."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
-
-from sqlalchemy import Engine, delete, func, insert, select, update
 
 from bench.figures import quantile
 from bench.gateways import GatewaySubject
@@ -20,81 +17,10 @@ from bench.generator import LoadOrder, Question
 from bench.plan import Plan
 from bench.questions import WORKS
 from bench.resources import Benchmark
-from bench.situations.crowds import running
+from bench.situations.terminals import running
 from bench.tasks import Task
-from bench.world import BenchWorld, fill
-from hkall_gateway.rules.dates.calendar import civil
-from hkall_gateway.rules.lifecycle import Notification
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.rounds import ROUND
-from hkall_gateway.store.tables import JOBS, OUTBOX, REQUESTS
 
-DUE: Final = 20_000
-COUNTERS: Final = 4
 LOOK_S: Final = 1.0
-IDLE_S: Final = 5.0
-OVERDUE: Final = f"{ROUND}overdue"
-
-
-# ---- midnight
-
-
-def midnight(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """p99 of message 63 at four counters while thousands of loans fall due, against the same counters before."""
-    due = DUE if plan.idle_s >= LOOK_S * 30 else DUE // 10
-    url = f"sqlite:///{ground.fresh('midnight') / 'hkall.db'}"
-    engine = open_engine(url)
-    world = BenchWorld(replace(ground.world.size, patrons=max(due, 1), open=due), ground.means.now())
-    fill(engine, world)
-    _lend_until_yesterday(engine, world)
-    with running(ground, "gateway", url) as gateway:
-        before = _waits(ground, gateway, IDLE_S)
-    with engine.connect() as connection:
-        connection.execute(delete(JOBS).where(JOBS.c.name == OVERDUE))
-    with running(ground, "gateway", url) as gateway:
-        during = list(_until_done(ground, gateway, engine))
-    _each_has_its_letter(engine, due)
-    engine.dispose()
-    return {"p99": [quantile(sorted(during), 0.99) / quantile(sorted(before), 0.99)]}
-
-
-def _lend_until_yesterday(engine: Engine, world: BenchWorld) -> None:
-    """Makes every book a loan that was due yesterday; the round does not start by itself today."""
-    yesterday, long_ago = civil(world.now) - timedelta(days=1), civil(world.now) - timedelta(days=16)
-    lent = {"position": "ON_LOAN", "due": yesterday, "first_checkout": long_ago, "loan_days": 15, "used": True}
-    with engine.connect() as connection:
-        connection.execute(update(REQUESTS).values(**lent))
-        connection.execute(insert(JOBS).values(name=OVERDUE, last_run=world.now, next_run=world.now + timedelta(days=1)))
-
-
-def _each_has_its_letter(engine: Engine, due: int) -> None:
-    told = select(func.count(), func.count(OUTBOX.c.request.distinct())).where(
-        OUTBOX.c.send == Notification.LETTER_OVERDUE.value
-    )
-    with engine.connect() as connection:
-        letters, requests = connection.execute(told).one()
-    assert letters == requests == due, f"{due} loans fell due, but there are {letters} letters about {requests}"
-
-
-def _waits(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> list[float]:
-    order = gateway.order(Task("sip2_63", COUNTERS, seconds, 0), ground.questions("sip2_63"))
-    return ground.drive(order)[1]
-
-
-def _until_done(ground: Benchmark, gateway: GatewaySubject, engine: Engine) -> Iterator[float]:
-    """Returns the waiting times from the daemon's start until the round has finished."""
-    with engine.connect() as connection:
-        while True:
-            yield from _waits(ground, gateway, LOOK_S)
-            ended = connection.execute(select(JOBS.c.last_run).where(JOBS.c.name == OVERDUE)).scalar()
-            connection.rollback()
-            if ended is not None:
-                return
-
-
-# ---- hours
-
-
 MIXED: Final = ("sip2_63", "sip2_11", "sip2_09")
 BOOKS: Final = 100
 MOST_S: Final = 2.0
@@ -114,7 +40,7 @@ class Watch:
     wal_mib: list[float] = field(default_factory=list)
 
     def look(self, gateway: GatewaySubject) -> None:
-        process = gateway.daemons[0].process
+        process = gateway.daemon.process
         wal = Path(gateway.url.removeprefix("sqlite:///") + "-wal")
         self.cpu_s.append(process.cpu_s())
         self.memory.append(process.rss_kib())
@@ -132,10 +58,10 @@ def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
         orders = _orders(ground, gateway)
         most = [asked.result() for asked in [pool.submit(_driven, ground, order) for order in orders]]
         halves = [replace(order, seconds=plan.soak_s, rate=HALF * rate) for order, (rate, _) in zip(orders, most, strict=True)]
-        before = gateway.daemons[0].metrics()
+        before = gateway.daemon.metrics()
         asked = [pool.submit(_driven, ground, order) for order in halves]
         watch = _watched(gateway, asked)
-        lag_s = lag(before, gateway.daemons[0].metrics(), 0.99)
+        lag_s = lag(before, gateway.daemon.metrics(), 0.99)
         (rate, waits_s), (lookups, _) = (future.result() for future in asked)
     return {
         "cpu": [growth([after - before for before, after in pairwise(watch.cpu_s)])],

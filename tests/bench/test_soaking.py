@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.gateways import parse
-from bench.situations.nights import growth, lag
+from bench.situations.soaking import growth, lag
 from hkall_gateway.edge.metrics import Metrics
 from tests.metrics import page
 

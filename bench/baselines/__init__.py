@@ -1,1 +1,0 @@
-"""What the gateway is compared with: small servers, bare databases, naive designs."""
