@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from functools import cache
 from itertools import cycle
 from typing import Any, Final
@@ -90,7 +91,7 @@ def usual(service: str, agency: str, secret: str) -> dict[str, Any]:
 def world(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(databases, "empty", lambda: engine)
     made = World()
-    made.put(Position.ON_LOAN)
+    made.put(Position.ON_LOAN, due=date(2017, 3, 16), first_checkout=date(2017, 3, 1), loan_days=15, used=True)
     return made
 
 

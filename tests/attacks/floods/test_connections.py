@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from hkall_gateway.edge.bounded_replies import MOST_HEAD
 from hkall_gateway.edge.limits.connection_limit import UNPROVEN
 from hkall_gateway.ncip.http_post import AgentPost, NoReply
 from tests.attacks.floods.arena import HOST, LOGIN, PATIENCE_S, Arena, connected, is_open, said
+from tests.company import until
 
 NOTICED_S = 0.75
+WAITS_S = 0.3
 GROWN_MIB = 48
 """A daemon that is fresh grows by some twenty as it warms up; answers that pile up take more within a second or two."""
 
@@ -32,15 +35,53 @@ def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[soc
     return lines
 
 
-@pytest.mark.parametrize("services", ["plain", "secure", "ncip", "raw"])
+def readable(lines: list[socket.socket]) -> list[socket.socket]:
+    """The connections that have an answer, or are closed."""
+    return select.select(lines, [], [], 0)[0]
+
+
+def unverified() -> ssl.SSLContext:
+    """TLS without a look at the certificate."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
+def log_in(line: socket.socket) -> bytes:
+    """The answer to a login, with the handshake where it is encrypted."""
+    if isinstance(line, ssl.SSLSocket):
+        line.do_handshake()
+    line.sendall(LOGIN)
+    return line.recv(100)
+
+
+@pytest.mark.parametrize("services", ["ncip", "raw"])
 def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, services: str) -> None:
     with ExitStack() as stack:
         lines = held_open(stack, getattr(arena, services), "127.0.0.2", 2 * UNPROVEN)
-        time.sleep(0.2)
-        alive = len(select.select(lines, [], [], 0)[0])
-        assert len(lines) - alive <= UNPROVEN  # what can be read is closed
+        until(lambda: len(lines) - len(readable(lines)) <= UNPROVEN, "the end of those beyond the limit")
         assert arena.terminal().asks() < NOTICED_S
         assert arena.partner().asks() < NOTICED_S
+
+
+@pytest.mark.parametrize("terminals", ["plain", "secure"])
+def test_a_terminal_waits_while_many_of_its_address_are_silent(arena: Arena, terminals: str) -> None:
+    port = getattr(arena, terminals)
+    with ExitStack() as stack:
+        silent = held_open(stack, port, "127.0.0.2", UNPROVEN)
+        line = stack.enter_context(closing(connected(port, "127.0.0.2")))
+        if terminals == "secure":
+            line = stack.enter_context(closing(unverified().wrap_socket(line, do_handshake_on_connect=False)))
+        others = held_open(stack, port, "127.0.0.2", UNPROVEN)
+        line.settimeout(WAITS_S)
+        with pytest.raises(TimeoutError):
+            log_in(line)
+        assert arena.terminal().asks() < NOTICED_S
+        assert arena.partner().asks() < NOTICED_S
+        assert not readable(silent + others)  # none is cut off
+        silent[0].close()
+        line.settimeout(PATIENCE_S)
+        assert log_in(line).startswith(b"941")
 
 
 def test_a_campus_behind_one_address_logs_in_one_by_one(arena: Arena) -> None:
