@@ -124,8 +124,8 @@ def test_each_scan_is_answered_in_words_that_a_clerk_acts_on(counter: Gateway, s
     wanted = {
         "W0" if script else "W1": ("ok", "Hold shelf, under H" if script else "Hold shelf, under T"),
         "NOBODY": ("no", "This barcode is unknown"),
-        "C00002": ("no", "A book of CUHK"),
-        "X0000003": ("look", "Ship to CUHK"),
+        "C00002": ("no", "A book of The Chinese University of Hong Kong Library"),
+        "X0000003": ("look", "Ship to The Chinese University of Hong Kong Library"),
     }
     try:
         for barcode, expected in wanted.items():
@@ -145,10 +145,10 @@ def test_a_dropped_and_a_recalled_book_go_home(counter: Gateway) -> None:
     driver = station(counter)
     try:
         wedge(driver, "DROPPED")
-        assert answered(driver, "DROPPED") == ("ok", "Send to CUHK")
+        assert answered(driver, "DROPPED") == ("ok", "Send to The Chinese University of Hong Kong Library")
         assert "book drop since" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
         wedge(driver, "RECALLED")
-        assert answered(driver, "RECALLED") == ("look", "Send to CUHK")
+        assert answered(driver, "RECALLED") == ("look", "Send to The Chinese University of Hong Kong Library")
         assert "recalled it: send it first" in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
     finally:
         driver.quit()
