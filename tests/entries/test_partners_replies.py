@@ -1,0 +1,34 @@
+"""Every element that a partner may send in a reply to us, with texts that no element takes: the reply counts as unreadable."""
+
+from __future__ import annotations
+
+from hkall_gateway.desk.messages.results import DeliveryKind
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.documents import encode
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.http_post import HttpReply
+from hkall_gateway.ncip.transport.client import answer, read
+from hkall_gateway.rules.plain_text import fault_of_text
+from tests.entries.test_ncip import PLACE, RAW, leaves, with_value
+
+
+def test_no_reply_with_a_text_that_no_document_may_have_is_believed() -> None:
+    believed, asked = [], 0
+    for service, shape in SHAPES.items():
+        if not shape.reply:
+            continue
+        for path in leaves(shape.reply):
+            fields = with_value({}, ELEMENTS[shape.reply], path, PLACE.decode())
+            document = encode(NcipMessage(shape.reply, fields), DIALECTS["direct"])
+            assert PLACE in document
+            for kind, value in RAW.items():
+                if kind == "a megabyte" and path[0] == "ResponseHeader":  # it is the same for each reply, and takes its time
+                    continue
+                asked += 1
+                reply = HttpReply(200, "application/xml", document.replace(PLACE, value))
+                result = answer(NcipMessage(service, {}), reply, read(reply))
+                if result.kind is DeliveryKind.ACCEPTED or fault_of_text(result.detail):
+                    believed.append((service, path, kind))
+    assert believed == []
+    assert asked > 1000
