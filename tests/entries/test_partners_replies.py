@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk.messages.results import DeliveryKind
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
@@ -10,6 +9,7 @@ from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.ncip.transport.client import answer, read
 from hkall_gateway.rules.plain_text import fault_of_text
+from hkall_gateway.rules.stored_words import DeliveryKind
 from tests.entries.test_ncip import PLACE, RAW, leaves, with_value
 
 
