@@ -245,6 +245,8 @@ class Unit(Queries):
         self, before: Request, event: str, position: Position, now: datetime, by: Actor, facts: RequestChange, rule: str = ""
     ) -> Request:
         """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
+        if "position" in facts:
+            raise TypeError("the life cycle moves a request, not the facts of a step (law 1)")
         changed = changed_fields(before, {"position": position, **facts})
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
