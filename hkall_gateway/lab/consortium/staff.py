@@ -101,7 +101,8 @@ class Staff(Actors):
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
             again = (kept.agency, kept.digest, kept.document)
-            self.all.do(agency, lambda world: finished(heard_again(world.services, *again)))
+            if self.all.do(agency, lambda world: finished(heard_again(world.services, *again))) is None:
+                return  # the gateway died: the document is replayed at the next look
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
         self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
