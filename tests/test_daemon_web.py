@@ -99,7 +99,7 @@ def test_a_body_that_is_too_long_is_refused(curl: Curl) -> None:
     assert curl("/staff/login", "-d", "login=" + "x" * 70_000)[0] == 413
 
 
-def test_strangers_from_many_addresses_keep_no_page_from_a_clerk(gateway: Gateway, curl: Curl) -> None:
+def test_strangers_from_many_addresses_keep_no_page_from_a_clerk(gateway: Gateway, curl: Curl, tmp_path: Path) -> None:
     curl.log_in()
     words = [sys.executable, "-m", "tests.attacks.floods.strangers", str(gateway.ports.web), "5", "110", "0", "/help"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as crowd:
@@ -107,6 +107,9 @@ def test_strangers_from_many_addresses_keep_no_page_from_a_clerk(gateway: Gatewa
         assert {curl("/staff/")[0] for _ in range(20)} == {200}
         found = json.loads(crowd.communicate(timeout=60)[0])
     assert found["503"]  # more of them than may wait
+    (tmp_path / "stranger").mkdir()
+    stranger = Curl(gateway.ports.web, tmp_path / "stranger")
+    until(lambda: stranger("/help")[0] == 200, "strangers are served again")
 
 
 def test_every_page_comes_with_its_policy(curl: Curl) -> None:
