@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +151,11 @@ def test_a_lost_answer_to_commit_repeats_nothing_and_misleads_nobody(lossy: tupl
 def test_the_rows_of_a_dead_gateway_are_taken_over_when_its_heartbeat_is_a_minute_old(
     reactor: Any, tmp_path: Path, postgres_programs: Path
 ) -> None:
-    with postgres.server(postgres_programs, STANDBY) as server:
+    with postgres.server(postgres_programs, STANDBY) as server, ExitStack() as ends:
         first = Gateway(reactor, tmp_path / "one", database=server.url(), courier=PATIENT)
         second = Gateway(reactor, tmp_path / "two", beside=first, number=2, courier=PATIENT)
+        for gateway in (first, second):
+            ends.callback(gateway.end)
         first.do(first.party.start)
         cuhk = first.party.partners["CUHK"]
         cuhk.waits_s = GONE_S  # the row is claimed for as long as the gateway lives
@@ -171,5 +174,3 @@ def test_the_rows_of_a_dead_gateway_are_taken_over_when_its_heartbeat_is_a_minut
         print(f"takeover: {took_s:.0f} s after the death")  # noqa: T201  # figures
         assert GONE_S - BEAT_S - 1 <= took_s <= LONGEST_S
         assert living.stop() == 0
-        first.end()
-        second.end()
