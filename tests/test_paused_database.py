@@ -107,5 +107,6 @@ def test_a_pooled_connection_that_has_ended_is_replaced(server: postgres.Postgre
     engine = open_engine(server.url())
     engine.connect().close()
     postgres.ask(server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hkall-gateway'")
-    engine.connect().close()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()

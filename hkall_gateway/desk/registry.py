@@ -88,6 +88,7 @@ NO_BORROWER: Final = BorrowerFacts(None, "nobody")
 STAFF: Final = BorrowerFacts(None, "staff")
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
+Carded = TypeVar("Carded", CheckOut, Renew, RenewAll, Hold, BlockCard, EnableCard, BrokerCommand)
 NoticeHandler = Callable[[Context, PartnerNotice], Outcome]
 
 
@@ -161,6 +162,10 @@ def _with_message(command: Settle, _library: Library) -> Callable[[Unit], Settle
     return (lambda unit: unsent.with_message(unit, command)) if command.kind == "outbox" else None
 
 
+def _under_card(command: Carded, card: str) -> Carded:
+    return replace(command, card=card)
+
+
 # ---- facts
 
 
@@ -217,21 +222,21 @@ def _concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
 HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
     # Terminals and discovery systems.
     CheckOut.decided_by(counter.check_out, LocalSystem.for_checkout, lambda c: LockSet(c.card, item=("", c.barcode)),
-                        under_card=lambda c, card: replace(c, card=card)),
+                        under_card=_under_card),
     CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
     Renew.decided_by(counter.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
-                     under_card=lambda c, card: replace(c, card=card)),
+                     under_card=_under_card),
     RenewAll.decided_by(cards.renew_all, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
-                        under_card=lambda c, card: replace(c, card=card)),
+                        under_card=_under_card),
     RequestTitle.decided_by(borrowing.request_title, LocalSystem.for_request, lambda c: LockSet(c.patron),
                             under_card=lambda c, card: replace(c, patron=card)),
     CancelRequest.handled_by(borrowing.cancel, lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
     Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
-                    under_card=lambda c, card: replace(c, card=card)),
+                    under_card=_under_card),
     BlockCard.decided_by(cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
-                         under_card=lambda c, card: replace(c, card=card)),
+                         under_card=_under_card),
     EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
-                          under_card=lambda c, card: replace(c, card=card)),
+                          under_card=_under_card),
     NoteProperties.handled_by(cards.note_properties),
     Pay.decided_by(_pay, _right_pin, lambda c: LockSet(c.card)),
     SeePatron.answered_with(queries.see_patron, LocalSystem.identify, lambda q: LockSet(q.card)),
@@ -267,7 +272,7 @@ HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
     ItemRecalled.handled_by(recalls.recalled, _copy_and_number, resolve=_under_our_number),
     RecallCancelled.handled_by(recalls.recall_cancelled, _copy_and_number, resolve=_under_our_number),
     BrokerCommand.decided_by(_broker_command, _broker_facts, _broker, resolve=_under_present_card,
-                             under_card=lambda c, card: replace(c, card=card)),
+                             under_card=_under_card),
     Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
                          repeatable=True, settles=True),
     CopyReport.handled_by(partner_queries.report, lambda c: _item(c.item.barcode)),

@@ -248,6 +248,6 @@ RESTART: Final = "Restart the gateway: a change of ports counts from the next st
 
 def certificates(sheet: Sheet, start: Start) -> None:
     """The finding about the days of each ssl: port's certificate; the table of start checks has said which cannot be used."""
-    for _where, port, chain in shown_certificates(start):
+    for _where, port, _file, chain in shown_certificates(start):
         if not isinstance(chain, str):
             tls.expiry(sheet, "certificate", chain, start.now, about=port)

@@ -20,12 +20,11 @@ RENEW: Final = "renew the certificate, then reload the gateway"
 
 def check_certificates(start: Start) -> Iterator[StartFault]:
     """Check that the files of each `ssl:` port can be used, and that its certificate is valid now."""
-    for where, port, chain in shown_certificates(start):
+    for where, port, file, chain in shown_certificates(start):
         if isinstance(chain, str):
             yield StartFault("certificate", where, f"port {port}: {chain}", MEND, subject=port)
             continue
         first, last = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
-        file = _named(where, start)
         if last <= start.now:
             what = f"port {port}: {file}: the certificate ended on {last:%Y-%m-%d}"
             yield StartFault("certificate", where, what, RENEW, Effect.TOLERATED, port)
@@ -34,21 +33,16 @@ def check_certificates(start: Start) -> Iterator[StartFault]:
             yield StartFault("certificate", where, what, "set this machine's clock, or wait", Effect.TOLERATED, port)
 
 
-def shown_certificates(start: Start) -> Iterator[tuple[str, str, Sequence[Certificate] | str]]:
-    """Yield (key, port, the certificate and its chain, or why its files cannot be used) of each `ssl:` port."""
+def shown_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Certificate] | str]]:
+    """Yield (key, port, file, its certificate and chain or why it cannot be used) of each `ssl:` port."""
     for endpoint in endpoints(start.config, start.number, start.serving):
         if endpoint.text.startswith(KIND):
             port, named = arguments(endpoint.text)
             authorities = start.config.ncip.client_ca if endpoint.partners else None
             try:
-                yield endpoint.where, port, _usable(named, authorities)
+                yield endpoint.where, port, _certificate_file(named), _usable(named, authorities)
             except ERRORS as bad:
-                yield endpoint.where, port, _unusable(bad, named)
-
-
-def _named(where: str, start: Start) -> str:
-    text = next(one.text for one in endpoints(start.config, start.number, start.serving) if one.where == where)
-    return _certificate_file(arguments(text)[1])
+                yield endpoint.where, port, _certificate_file(named), _unusable(bad, named)
 
 
 def _certificate_file(named: Mapping[str, str]) -> str:

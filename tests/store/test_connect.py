@@ -137,4 +137,5 @@ def test_every_thread_of_the_pages_has_a_connection_beside_those_of_the_gateway_
     with ExitStack() as stack:
         for _ in range(10 + 16):
             stack.enter_context(engine.connect())
+        assert engine.pool.checkedout() == 10 + 16  # type: ignore[attr-defined]  # of a QueuePool
     engine.dispose()

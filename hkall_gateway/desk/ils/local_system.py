@@ -111,7 +111,7 @@ class LocalSystem:
         """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
         if not self.loaded:
             return await self._live_owner(card, await self.facts(card), pin)
-        if pin and not await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin):
+        if pin and not await self._loaded_pin_fits(card, pin):
             return WRONG_PIN
         return Gathered(partial(loaded_facts, card=card))
 
@@ -259,7 +259,7 @@ class LocalSystem:
         """Whether the PIN is right; None where it cannot be checked at the moment."""
         terms = self._terms()
         if self.loaded:
-            return await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin)
+            return await self._loaded_pin_fits(card, pin)
         if Verb.VERIFY_PIN not in self._ils.supports:
             return terms.pin == "unchecked" or await self._by_loaded_hash(card, pin)
         try:
@@ -346,8 +346,9 @@ class LocalSystem:
         return replace(facts, borrower=replace(borrower, blocked=True))
 
     async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
-        if self._terms().pin != "loaded":
-            return False
+        return self._terms().pin == "loaded" and await self._loaded_pin_fits(card, pin)
+
+    async def _loaded_pin_fits(self, card: str, pin: Sensitive) -> bool:
         return await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:

@@ -187,7 +187,8 @@ def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callabl
             answered = transaction.run(part, briefly=len(part) < len(jobs))
             transaction.end()
         except Exception as raised:  # noqa: BLE001  # any error goes to the callers
-            error, fault = _cause(raised), classify(connection, _cause(raised))
+            error = _cause(raised)
+            fault = classify(connection, error)
             if not _left(connection) or fault is DbErrorClass.LOST:
                 lost = _lost(connection, part, raised, answered)
                 return replace(lost, answers=[*answers, *lost.answers], again=[*again, *lost.again, *chain(*parts)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from hkall_gateway.desk import losses
 from hkall_gateway.desk.common.context import in_context
 from hkall_gateway.desk.messages.results import Answered, Done, Refused
-from hkall_gateway.desk.messages.staff_commands import Act, Reopen, StaffCommand
+from hkall_gateway.desk.messages.staff_commands import Act, Reopen
 from hkall_gateway.desk.staff import console
 from hkall_gateway.desk.staff.changes import Changed
 from hkall_gateway.desk.staff.console import RequestPage
@@ -114,7 +114,8 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     command = _command(number, row, given)
     if isinstance(command, str):
         return _page(number, Given(given, command)), 422
-    answer = _run(row, command)
+    newest = whole_number(request.form.get("seen", ""), LONG) or 0
+    answer: Answered | Changed = services().bridge.ask(services().circulation.execute(command, since=newest))
     if isinstance(answer, Changed):
         return _page(number, Given(given, changed=answer)), 409
     if isinstance(answer, Refused):
@@ -130,19 +131,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     return redirect(url_for("requests.one", number=there, **said), 303)
 
 
-def _run(row: ActionRow, command: StaffCommand) -> Answered | Changed:
-    bridge, circulation, seen = services().bridge, services().circulation, request.form.get("seen", "")
-    newest = whole_number(seen, LONG) or 0
-    if row.name == REOPEN:
-        return bridge.ask(circulation.execute(Reopen(**_fields(command)), since=newest))
-    return bridge.ask(circulation.execute(Act(**_fields(command), action=row.name), since=newest))
-
-
-def _fields(command: StaffCommand) -> dict[str, Any]:
-    return {field.name: getattr(command, field.name) for field in fields(command)}
-
-
-def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand | str:
+def _command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
     """Return the command line's command, from the fields of the form, or what is wrong with them."""
     on, to = given.get("on", ""), given.get("to", "")
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
@@ -156,7 +145,9 @@ def _command(number: str, row: ActionRow, given: dict[str, str]) -> StaffCommand
         return gettext("This is no amount.")
     position = Position(to) if to in tuple(Position) else None
     by, reason = actor(row.name), given["reason"]
-    return StaffCommand(by, number, named[1], named[0], reason, on=day, cents=cents, position=position)
+    if row.name == REOPEN:
+        return Reopen(by, number, named[1], named[0], reason, on=day, cents=cents, position=position)
+    return Act(by, number, named[1], named[0], reason, on=day, cents=cents, position=position, action=row.name)
 
 
 def _cents(given: dict[str, str]) -> int | None:
