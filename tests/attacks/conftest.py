@@ -67,7 +67,10 @@ class LocalSystem:
             try:
                 line, _ = self._server.accept()
             except OSError:
-                return
+                if self._server.fileno() == -1:
+                    return
+                time.sleep(0.1)  # this process has no file descriptor left for a moment
+                continue
             threading.Thread(target=self._serve, args=(line,), daemon=True).start()
 
     def _serve(self, line: socket.socket) -> None:
@@ -191,7 +194,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tls = f"ssl:{ncip_tls}:interface=127.0.0.1:privateKey=site.key:certKey=site.pem"
     keys: dict[str, dict[str, object]] = {
         "ncip": {"listen": [f"tcp:{ncip}:interface=127.0.0.1", tls], "proxy_from": [f"{BALANCER}/32"]},
-        "ils": {"relay": True, "host": "127.0.0.1", "port": ils.port, "timeout_s": 0.5, "relay_login": "terminal"},
+        "ils": {"relay": True, "host": "127.0.0.1", "port": ils.port, "timeout_s": 3, "relay_login": "terminal"},
     }
     config = demo_setup.write_config(folder, ports, keys=keys)
     logs = '\n[logs]\nfile = "gateway.log"\n'
