@@ -46,6 +46,7 @@ WRONG_PIN = f"64{'':14}00120261127    120000{'0' * 24}AOHKU|AAP0001|AEChan|BLY|C
 ANSWERS = {
     b"93": b"941\r",
     b"99": b"98YYYYYN60000520261127    1200002.00AOHKU|BXYYYYYYYYYYYYYYYY|\r",
+    b"11": b"120NNN20261127    120000AOHKU|AA|AB|AJ|AH|\r",
     b"17": b"1803000120261127    120000AB1|AJDune|\r",
     b"63": WRONG_PIN,
 }
@@ -54,7 +55,10 @@ PROBE = b"9900802.00"
 
 
 class LocalSystem:
-    """The library's own system: notes every line, lets everybody log in, knows every copy, finds every PIN wrong."""
+    """The library's own system: notes every line, lets everybody log in, knows every copy, finds every PIN wrong.
+
+    It has no sequence numbers and no checksums, so that a client without a login asks it once to repeat its reply (97).
+    """
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -75,9 +79,11 @@ class LocalSystem:
 
     def _serve(self, line: socket.socket) -> None:
         with suppress(OSError), line, line.makefile("rb") as heard:
+            reply = b""
             while data := _until_cr(heard):
                 self.lines.append(data)
-                line.sendall(ANSWERS.get(data[:2], b""))
+                reply = reply if data[:2] == b"97" else ANSWERS.get(data[:2], b"")
+                line.sendall(reply)
 
     def close(self) -> None:
         self._server.close()
