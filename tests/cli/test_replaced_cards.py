@@ -64,7 +64,7 @@ def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
 def test_the_same_file_twice_replaces_once(config: Path) -> None:
     first, second = (load(config, NEW_CARD) for _ in range(2))
     assert "0 new, 1 changed, 0 as before, 0 vanish, 1 cards replaced" in first.output
-    assert "0 new, 0 changed, 1 as before, 0 vanish\n" in second.output
+    assert "0 new, 0 changed, 1 as before, 0 vanish;" in second.output
     assert (cards(config), loaded(config, "P0001", "N1")) == ({"P0001": "N1"}, {"N1"})
 
 

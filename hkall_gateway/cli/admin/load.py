@@ -144,8 +144,9 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
         report = site.run(loading.compare_copies, found.rows, found.columns, gone, agency)
-    _judge("holdings", report, full=full, force=force)
+    told = _judged("holdings", report, full=full, force=force)
     if dry_run:
+        echo(told)
         return
     number = site.run(loading.begin, "holdings")
     chunks = found.rows.chunks(loading.CHUNK)
@@ -158,7 +159,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
             pass
     with working("bringing the search up to date"):
         site.run(loading.settle_copies)
-    _finish(site, "holdings", number, full=False)
+    _finish(site, "holdings", number, told, full=False)
 
 
 @load.command()
@@ -327,34 +328,36 @@ def _load_patrons(
     from hkall_gateway.store.loads import loading
 
     report = site.run(loading.compare, "patrons", export.rows, cards.present, spared, export.columns)
-    _judge("patrons", report, full=full, force=force)
+    told = _judged("patrons", report, full=full, force=force)
     if dry_run:
+        echo(told)
         return
     number = site.run(loading.begin, "patrons")
     _write(site, export, number, cards)
     if spared:
         site.run(loading.spare, spared, number)
-    _finish(site, "patrons", number, full=full)
+    _finish(site, "patrons", number, told, full=full)
 
 
-def _judge(kind: str, report: LoadReport, *, full: bool, force: bool) -> None:
-    """Say what would change; an ending if too many rows would vanish."""
+def _judged(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
+    """Return what the load changes, in one line. Raises CliError with the same line if too many rows would vanish."""
     gone = report.gone(full=full)
-    counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
-    echo(f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else ""))
+    counts = f"{kind}: {report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
+    told = counts + (f", {report.replaced} cards replaced" if report.replaced else "")
     for loss in report.losses:
         if loss.gone(full=full):
-            echo(f"{kind}: {loss.library} loses {loss.gone(full=full)} of {loss.before} copies")
+            told += f"; {loss.library} loses {loss.gone(full=full)} of {loss.before} copies"
     if report.too_many_vanish(full=full) and not force:
         whose = ", ".join(loss.library for loss in report.losses if loss.is_too_much(full=full)) or f"{gone} of {report.before}"
-        raise CliError(f"{whose} would vanish, more than 20 %: nothing loaded; --force loads it")
+        raise CliError(f"{told}; {whose} would vanish, more than 20 %: nothing loaded; --force loads it")
+    return told
 
 
-def _finish(site: Site, kind: str, number: int, *, full: bool) -> None:
+def _finish(site: Site, kind: str, number: int, told: str, *, full: bool) -> None:
     from hkall_gateway.store.loads import loading
 
     site.run(loading.finish, kind, number, full, site.now())
-    echo(f"{kind}: import {number} is current")
+    echo(f"{told}; import {number} is current")
 
 
 def _write(site: Site, export: Export[Borrower], number: int, cards: Replacements) -> None:
