@@ -1,9 +1,10 @@
-"""Programs of other makers that tests run: a test is skipped where one is missing, and fails under CI, which installs it."""
+"""What this machine lacks: a test that needs it is skipped, and fails under CI, which installs it."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -11,9 +12,13 @@ import pytest
 def program(name: str, package: str) -> str:
     """The path of a program of a Debian package."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is not None:
-        return found
-    message = f"{name} was not found (Debian's {package})"
+    if found is None:
+        skip_or_fail(f"{name} was not found (Debian's {package})")
+    return found
+
+
+def skip_or_fail(why: str) -> NoReturn:
+    """Skip the test, which cannot run here, and fail it under CI."""
     if os.environ.get("CI"):
-        pytest.fail(f"CI is set and {message}")
-    pytest.skip(message)
+        pytest.fail(f"CI is set, and this test must run here: {why}")
+    pytest.skip(why)

@@ -323,6 +323,13 @@ def test_systemctl_reload_fails_for_a_variable_that_the_running_gateway_does_not
     assert service.counter()
 
 
+def test_systemctl_reload_needs_no_secret_itself(service: Gateway, tmp_path: Path) -> None:
+    """systemd 252 shows the credentials of a service to its main process, not to the command that reloads it."""
+    service.environ = {name: value for name, value in service.environ.items() if not name.startswith("HKALL_SECRET")}
+    done = reload_service(service, CREDENTIALS_DIRECTORY=str(tmp_path / "hidden"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
+
+
 def test_a_reload_without_a_folder_for_its_outcome_points_to_the_log(gateway: Gateway) -> None:
     gateway.start()
     done = reload_service(gateway)

@@ -67,11 +67,13 @@ ENTRIES: tuple[Entry, ...] = (
 
 @click.group(cls=LazyGroup, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hkall-gateway")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """A gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
 
     Example: hkall-gateway serve --config gateway.toml
     """
     gc.set_threshold(*YOUNG)
     command_log.prepare()
-    add_credentials(os.environ)
+    if context.invoked_subcommand != "reload":  # it needs no secret, and systemd 252 (Debian 12) shows it no credential
+        add_credentials(os.environ)

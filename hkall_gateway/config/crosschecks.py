@@ -32,10 +32,11 @@ OURS: Final = ("basic_password_env", "bearer_env", "jwt")
 """The keys of a partner's row that prove our identity in an Authorization header."""
 
 
-def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """The contradictions in these tables; `environ` must hold the variables that their `…_env` keys name."""
+def crossed(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
+    """The contradictions in these tables; `environ`, if given, must hold the variables that their `…_env` keys name."""
     yield from _twice(tables)
-    yield from _unset(tables, environ)
+    if environ is not None:
+        yield from _unset(tables, environ)
     yield from _places(tables)
     yield from _ils(tables)
     yield from _timeouts(tables)

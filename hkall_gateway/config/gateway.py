@@ -476,10 +476,11 @@ class GatewayConfig(Strict):
     privacy: Privacy = Privacy()
 
 
-def load(file: Path, environ: Mapping[str, str]) -> GatewayConfig:
+def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
     """The configuration in `file`. Raises ConfigErrors with all its errors.
 
-    `environ` must hold the variables that `…_env` keys name; their values are read where they are used.
+    `environ` must hold the variables that `…_env` keys name; their values are read where they are used. None: they are not
+    looked for.
     """
     tables = with_defaults(read(file))
     gateway, faults = model(GatewayConfig, tables, file)

@@ -12,11 +12,11 @@ from typing import Final
 
 import pytest
 
-from tests.debian import SUITES, Machine, machine, release, why_not
+from tests.debian import SUITES, Machine, machine, release
 from tests.debian_builds import LATER, ROOT, debian_package
 from tests.programs import program
 
-pytestmark = [pytest.mark.chroot, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+pytestmark = [pytest.mark.chroot, pytest.mark.usefixtures("bootable")]
 
 FIRST: Final = ROOT / "fixtures" / "databases" / "0.1.0.db.gz"
 NAME: Final = "hkall-gateway"

@@ -21,10 +21,10 @@ from typing import Any, Final
 import pytest
 
 from tests.company import COMMAND, until
-from tests.debian import PATIENCE_S, base_system, in_memory, release, why_not
+from tests.debian import PATIENCE_S, base_system, in_memory, release
 from tests.programs import program
 
-pytestmark = [pytest.mark.chroot, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+pytestmark = [pytest.mark.chroot, pytest.mark.usefixtures("bootable")]
 
 ROOT: Final = Path(__file__).parents[2]
 USER: Final = 10001

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import pytest
 
-from tests.debian import SUITES, Machine, machine, why_not
+from tests.debian import SUITES, Machine, machine
 from tests.debian_builds import LATER, LATER_REVISION, LATER_VERSION, RELEASED, ROOT, debian_package, wheel
 from tests.walk.blocks import PAGES, Block, blocks
 
-pytestmark = [pytest.mark.chroot, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+pytestmark = [pytest.mark.chroot, pytest.mark.usefixtures("bootable")]
 
 KEPT: Final = ROOT / "var" / "walk"
 SOURCES: Final = "/usr/local/src"
@@ -76,9 +76,7 @@ class Walk:
             return
         if block.mark == "background":
             self.machine.background(said(block.text), "background")
-            self.type(
-                "for _ in $(seq 60); do ! grep -q 'is simulated' /var/log/background.log || exit 0; sleep 0.5; done; exit 1"
-            )
+            self.until("grep -q 'is simulated' /var/log/background.log")
         else:
             self.type(said(block.text), block.place)
 
@@ -87,6 +85,10 @@ class Walk:
         code, output = self.tried(text, place)
         assert code == 0, f"{place}: exit code {code}\n{text}\n{output}\n{self.logs()}"
         return output
+
+    def until(self, condition: str) -> None:
+        """Waits until a condition of the shell is true."""
+        self.type(f"for _ in $(seq 120); do if {condition}; then exit 0; fi; sleep 0.5; done; exit 1", "a wait")
 
     def tried(self, text: str, place: str = "a try") -> tuple[int, str]:
         """Runs lines in the shell and returns their exit code and output."""
@@ -123,21 +125,18 @@ def test_the_pages_lead_to_the_first_lent_book(walk: Walk) -> None:
             if "hkall-gateway restore" in block.text and page == PAGES[0]:
                 _the_book_is_lent(walk)
             if "systemctl reload" in block.text:
-                shown = _certificates(walk)
-                walk.follow(block)
-                walk.type("sleep 2")
-                assert all(former != now for former, now in zip(shown, _certificates(walk), strict=True))
+                _a_reload_shows_the_new_certificate_and_cuts_no_connection(walk, block)
             else:
                 walk.follow(block)
+            if "daemon-reload" in block.text and block.page == "packages.md":
+                _the_secret_comes_by_its_credential(walk)
             if "start hkall-gateway-backup" in block.text:
                 _the_nights_work(walk)
             if "logrotate --force" in block.text:
                 walk.type(
                     "test -s /var/log/hkall/gateway.log.1 && stat --format=%U:%a /var/log/hkall/gateway.log | grep hkall:640"
                 )
-                walk.type(
-                    "for _ in $(seq 20); do ! grep -q config. /var/log/hkall/gateway.log || exit 0; sleep 0.5; done; exit 1"
-                )
+                walk.until("grep -q config. /var/log/hkall/gateway.log")
         if page == PAGES[0]:
             assert walk.rows("requests list") == []
             _the_units_are_right(walk)
@@ -151,19 +150,77 @@ def _the_book_is_lent(walk: Walk) -> None:
         assert set(walk.type("stat -c %U /var/lib/hkall/hkall.db*", "owners").split()) == {"hkall"}
 
 
+def _a_reload_shows_the_new_certificate_and_cuts_no_connection(walk: Walk, block: Block) -> None:
+    """Each new connection gets the new certificate; a terminal that had logged in before is answered on its connection."""
+    terminals = [Terminal(walk, port) for port in ("6001", "6443 --tls --ca /etc/hkall/cert.pem")]
+    for terminal in terminals:
+        terminal.ask()
+    shown = _certificates(walk)
+    walk.follow(block)
+    walk.type("sleep 2")
+    assert all(former != now for former, now in zip(shown, _certificates(walk), strict=True))
+    for terminal in terminals:
+        terminal.ask()
+
+
+class Terminal:
+    """A counter that logs in once and keeps its one connection, until the machine ends."""
+
+    def __init__(self, walk: Walk, port: str) -> None:
+        self._walk, self._asked = walk, 0
+        self._name = f"terminal-{port[:4]}"
+        said = f"hkall-gateway sip2 localhost:{port} --login counter-1 --password-env PASSWORD --json"
+        walk.machine.background(f"mkfifo /run/{self._name} && {said} 0<>/run/{self._name}", self._name)
+        walk.until(f"[ -p /run/{self._name} ]")
+
+    def ask(self) -> None:
+        """Ask about a patron, and wait for the answer."""
+        self._asked += 1
+        self._walk.type(f"echo '23 AA=20001234' > /run/{self._name}")
+        self._walk.until(f"""[ "$(grep -c '"code": "24"' /var/log/{self._name}.log)" -eq {self._asked} ]""")
+
+
+def _the_secret_comes_by_its_credential(walk: Walk) -> None:
+    """The gateway needs it to start, and its environment does not have it."""
+    walk.type(READY)
+    walk.type(f"! grep -q HKALL_SECRET_CUHK /etc/hkall/environment /proc/{main_process(walk)}/environ")
+
+
+LOADED: Final = r"\d+ new, \d+ changed, \d+ as before, \d+ vanish; import \d+ is current"
+NIGHTS: Final[dict[str, str]] = {
+    "backup": r"backup: /var/backups/hkall/\S+\.backup, \d+ bytes; \d+ older deleted",
+    "doctor": r"doctor: \d+ ok",
+    "load@patrons": f"patrons: {LOADED}",
+    "load@holdings": f"holdings: {LOADED}",
+}
+"""The services of the night, and the one line that each logs."""
+
+
 def _the_nights_work(walk: Walk) -> None:
-    """Each service does its work within its limits, logs one line of its own, and is told to the metrics."""
+    """Each timer starts its service, which does its work within its limits, logs one line, and is told to the metrics."""
+    assert re.fullmatch(NIGHTS["backup"], walk.type(_said("backup")).strip())  # the page has started it by hand
     walk.type("install -d -o hkall -g hkall /var/lib/hkall/loads && cp /var/lib/hkall/*.csv /var/lib/hkall/loads/")
-    walk.type("systemctl start hkall-gateway-load@patrons hkall-gateway-load@holdings")
-    walk.type("systemctl start hkall-gateway-doctor")
-    said = "journalctl --no-pager --output=cat --unit=hkall-gateway-{} _COMM=hkall-gateway"
-    (backup,) = walk.type(said.format("backup")).splitlines()
-    (doctor,) = walk.type(said.format("doctor")).splitlines()
-    assert re.fullmatch(r"backup: /var/backups/hkall/\S+\.backup, \d+ bytes; 0 older deleted", backup)
-    assert re.fullmatch(r"doctor: \d+ ok", doctor), doctor
-    shown = walk.type("sleep 1; curl --silent --fail http://127.0.0.1:8081/metrics | grep -E '^hkall_(nightly|doctor)'")
-    assert re.search(r"^hkall_doctor_failed_checks 0", shown, re.MULTILINE), shown
-    assert len(re.findall(r"^hkall_nightly_last_success_timestamp_seconds.* 1\.\d+e\+09$", shown, re.MULTILINE)) == 4, shown
+    walk.type("systemctl enable --now hkall-gateway-load@patrons.timer hkall-gateway-load@holdings.timer")
+    begun = walk.type("date +%s.%6N").strip()
+    soon = r"[Timer]\nOnCalendar=\nOnCalendar=$(date --date='3 seconds' '+%F %T')\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
+    folder = "/etc/systemd/system/hkall-gateway-.timer.d"
+    walk.type(f'mkdir {folder} && printf "{soon}" > {folder}/soon.conf && systemctl daemon-reload')
+    walk.type("systemctl restart 'hkall-gateway-*.timer'")
+    for service, line in NIGHTS.items():
+        walk.until(f'[ -n "$({_said(service, begun)})" ] && [ "$(systemctl is-active hkall-gateway-{service})" = inactive ]')
+        said = walk.type(_said(service, begun)).splitlines()
+        assert len(said) == 1, said
+        assert re.fullmatch(line, said[0]), said
+    walk.type(f"rm -r {folder} && systemctl daemon-reload && systemctl restart 'hkall-gateway-*.timer'")
+    metrics = "curl --silent --fail http://127.0.0.1:8081/metrics"
+    ended = f"/^hkall_nightly_last_success_timestamp_seconds/ && $2 >= {begun} {{ n++ }} END {{ exit n != {len(NIGHTS)} }}"
+    walk.until(f"{metrics} | awk '{ended}'")
+    assert walk.type(f"{metrics} | grep ^hkall_doctor_failed_checks").split() == ["hkall_doctor_failed_checks", "0.0"]
+
+
+def _said(service: str, since: str = "0") -> str:
+    """The command that prints what a service of the night has logged itself."""
+    return f"journalctl --no-pager --output=cat --since=@{since} --unit=hkall-gateway-{service} _COMM=hkall-gateway"
 
 
 def _certificates(walk: Walk) -> list[str]:

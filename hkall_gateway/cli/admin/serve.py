@@ -131,6 +131,7 @@ def reload_gateway(config: Path, pid: int) -> None:
     """Check the configuration, let the gateway that runs read it again, and say what it took.
 
     Exit code 2: it has errors, and the gateway was not asked; 1: the gateway keeps the old one, for the reason that is shown.
+    The gateway alone looks for the variables with secrets: those of its start count.
     The outcome is read in the folder that RUNTIME_DIRECTORY names, as systemd sets it for both; without it see the log.
     Example: hkall-gateway reload --pid 4711
     """
@@ -138,7 +139,7 @@ def reload_gateway(config: Path, pid: int) -> None:
     from hkall_gateway.cli.work.start import find_start_faults, reload_running
     from hkall_gateway.start_checks.faults import Effect
 
-    found, library = load_config(config)
+    found, library = load_config(config, None)
     faults = find_start_faults(config, found, library.policy)
     for fault in faults:
         echo(f"{config}: {fault}", err=True)

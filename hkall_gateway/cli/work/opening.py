@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,13 @@ LOADED_ONLY = ("snapshot", "manual")
 """Connectors that query no other system."""
 
 
-def load_config(path: Path) -> tuple[GatewayConfig, Library]:
-    """Return the configuration and the library it describes; every mistake on a line of its own and exit 2."""
+def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> tuple[GatewayConfig, Library]:
+    """Return the configuration and the library it describes; every mistake on a line of its own and exit 2.
+
+    `environ` None: without a look for the variables that it names.
+    """
     try:
-        found = gateway.load(path, os.environ)
+        found = gateway.load(path, environ)
         return found, library_of(found)
     except ConfigErrors as error:
         raise CliError(str(error), WRONG) from None
