@@ -31,18 +31,18 @@ SHIFT ?= 0
 	touch $@
 
 run: free-ports .venv/.run
-	@$(BIN)/python -m hkall_gateway.lab run --shift $(SHIFT)
+	@$(BIN)/python -m hkall_gateway.simulator run --shift $(SHIFT)
 
 # Runs before the installation, with the machine's own Python.
 free-ports:
-	@$(PYTHON) -P hkall_gateway/lab/demo_ports.py $(SHIFT)
+	@$(PYTHON) -P hkall_gateway/simulator/demo_ports.py $(SHIFT)
 
 # The words of the pages into the Chinese catalogue; then translate those that are empty or marked fuzzy.
 catalogue: .venv/.test
 	$(BIN)/python -m tests.web.catalogue
 
 demo: .venv/.run
-	$(BIN)/python -m hkall_gateway.lab demo
+	$(BIN)/python -m hkall_gateway.simulator demo
 
 # Each file of tests stays with one worker, so that its servers start once; tests/side_by_side.py lists the files that begin.
 # Byte code is written even where the machine says not to: the suite starts hundreds of processes, each of which would compile.
@@ -108,15 +108,14 @@ check: .venv/.test
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
 	$(BIN)/vulture
-	$(BIN)/vulture hkall_gateway bench
-	$(BIN)/python -m tests.house_style
+	$(BIN)/vulture hkall_gateway bench docs/generate
 
 fmt: .venv/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: .venv/.test
-	$(BIN)/python -m hkall_gateway.cli.pages.build docs
+	$(BIN)/python -m docs.generate.build docs
 
 # The pages as a site with a search, in var/site; every link between pages is checked.
 site: .venv/.run

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.resources import SOURCES
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Holding, Title
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.loads import loading
 
 CHUNK: Final = 1_000
 """Titles of a transaction."""

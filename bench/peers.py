@@ -47,7 +47,7 @@ def echo(port: int) -> None:
     from twisted.internet import protocol
     from twisted.protocols.basic import LineReceiver
 
-    from hkall_gateway.daemon import the_reactor
+    from hkall_gateway.app.daemon import the_reactor
 
     class Echo(LineReceiver):
         delimiter = b"\r"

@@ -21,9 +21,9 @@ from bench.plan import Size
 from bench.processes import Broken, family_cpu_s, ports
 from bench.questions import WORKS, questions
 from bench.world import BenchWorld, copy_file, fill
-from hkall_gateway.lab import postgres
-from hkall_gateway.lab.postgres import PostgresServer
-from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.simulator import postgres
+from hkall_gateway.simulator.postgres import PostgresServer
 
 SOURCES: Final = Path(__file__).parents[1] / "fixtures" / "bench"
 RUN_S: Final = 60.0

@@ -12,7 +12,7 @@ from bench.gateways import GatewaySubject
 from bench.peers import PeerServer
 from bench.resources import Benchmark
 from bench.tasks import Subject
-from hkall_gateway.lab import postgres
+from hkall_gateway.simulator import postgres
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from typing import Any, Final
 from sqlalchemy import Engine, Table, insert
 
 from bench.plan import COPIES_EACH, Size
+from hkall_gateway.db import schema
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.shelving_keys import with_keys
+from hkall_gateway.db.tables import HOLDINGS, PATRONS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store import schema
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.shelving_keys import with_keys
-from hkall_gateway.store.tables import HOLDINGS, PATRONS
-from hkall_gateway.store.unit import Unit
 
 OWNERS: Final = ("CUHK", "HKUST", "LU")
 BOOKS_EACH: Final = 2

@@ -19,15 +19,15 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.config import gateway as config
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.demo_site import DemoPeers
-from hkall_gateway.lab.terminal import SocketTerminal, call
-from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.demo_site import DemoPeers
+from hkall_gateway.simulator.terminal import SocketTerminal, call
 from tests import databases
 from tests.ports import free_ports
 

@@ -21,13 +21,13 @@ import structlog
 from hypothesis import settings
 from sqlalchemy import Connection, Dialect, Engine
 
-from hkall_gateway.lab import postgres
-from hkall_gateway.lab.databases import Schemas, share_compiled
-from hkall_gateway.lab.scenario.world import World
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.tables import METADATA, create_all
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import METADATA, create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.simulator import postgres
+from hkall_gateway.simulator.databases import Schemas, share_compiled
+from hkall_gateway.simulator.scenario.world import World
 from tests import databases, debian, programs, side_by_side, temporary
 from tests.leaks import leaks
 

@@ -17,12 +17,12 @@ from typing import Any, Final
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.error import ConnectError, ConnectionClosed
 
-from hkall_gateway.connectors import exports
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.partner import PartnerLibrary
-from hkall_gateway.lab.terminal import SocketTerminal, call
+from hkall_gateway.ils import exports
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.partner import PartnerLibrary
+from hkall_gateway.simulator.terminal import SocketTerminal, call
 from tests.company import PATIENCE_S, Gateway, stamp
 
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import Engine, make_url
 
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.databases import Memory, Schemas
-from hkall_gateway.store.engine.private_files import private
+from hkall_gateway.db.engine.private_files import private
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.databases import Memory, Schemas
 
 ON_POSTGRESQL = os.environ.get("HKALL_TEST_DATABASE") == "postgresql"
 SCHEMAS: Schemas | None = None

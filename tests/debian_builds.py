@@ -46,7 +46,7 @@ def _become_later(source: Path) -> None:
     project = source / "pyproject.toml"
     text = re.sub(r'^version = ".*"', f'version = "{LATER_VERSION}"', project.read_text(encoding="utf-8"), flags=re.MULTILINE)
     project.write_text(text, encoding="utf-8")
-    versions = source / "hkall_gateway/store/migrations/versions"
+    versions = source / "hkall_gateway/db/migrations/versions"
     newest = max(path.name for path in versions.glob("[0-9]*.py"))[:4]
     revision = (
         f'"""a later one"""\n\nrevision = "{LATER_REVISION}"\ndown_revision = "{newest}"\n\n\ndef upgrade() -> None: ...\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from hkall_gateway.edge.metrics import NAMESPACE, Metrics
+from hkall_gateway.observability.metrics import NAMESPACE, Metrics
 
 
 def value(metrics: Metrics, name: str, *labels: str) -> float:

@@ -1,4 +1,4 @@
-"""A seeded sample of single changes to `desk/`, and whether the desk's tests and the scenarios notice them.
+"""A seeded sample of single changes to `circulation/`, and whether the desk's tests and the scenarios notice them.
 
 `make mutate` tries every change to the rules; for the desk that would take hours. `make mutate-desk` draws some by a seed, so
 that the same ones can be tried again. Everything happens in a copy of the checkout.
@@ -17,9 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MUTMUT = Path(sys.executable).with_name("mutmut")
-MUTATED = '["hkall_gateway/desk/*.py"]'
+MUTATED = '["hkall_gateway/circulation/*.py"]'
 TESTS = '["tests/desk", "tests/test_scenarios.py", "-k", "not postgresql"]'
-ANY_ONE = "hkall_gateway.desk.common.unannounced.*_1"
+ANY_ONE = "hkall_gateway.circulation.common.unannounced.*_1"
 """A few changes that are tried first: mutmut finds the names of all changes on its way there."""
 LIVED, NOT_REACHED = 0, 33
 """Exit codes of mutmut for one change; any other (a failed test, a time-out, a crash) counts as noticed."""
@@ -67,7 +67,7 @@ def mutmut(copy: Path, *words: str) -> str:
 def exit_codes(copy: Path) -> dict[str, int | None]:
     """The exit code by the name of each change, None for those that were not tried."""
     found: dict[str, int | None] = {}
-    for file in sorted((copy / "mutants").rglob("desk/*.meta")):
+    for file in sorted((copy / "mutants").rglob("circulation/*.meta")):
         found |= json.loads(file.read_text(encoding="utf-8"))["exit_code_by_key"]
     return found
 

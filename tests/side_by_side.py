@@ -31,10 +31,10 @@ LONG: Final = (
     "cli/test_patron.py",
     "test_systemd.py",
     "test_process.py",
-    "lab/test_simulate.py",
+    "simulator/test_simulate.py",
     "test_time_zone.py",
-    "store/test_forgetting.py",
-    "desk/test_properties.py",
+    "db/test_forgetting.py",
+    "circulation/test_properties.py",
 )
 """The files of tests that take longest, longest first."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.background_writer import BackgroundWriter
+from hkall_gateway.observability.background_writer import BackgroundWriter
 
 PATIENCE_S = 20.0
 

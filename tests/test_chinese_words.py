@@ -35,7 +35,7 @@ GLOSSARY = {
 
 HOLD = re.compile(r"\bholds?\b", re.IGNORECASE)
 REQUEST, HELD = "申請", "預約"
-LETTERS = Path(__file__).parents[1] / "hkall_gateway" / "mail" / "templates"
+LETTERS = Path(__file__).parents[1] / "hkall_gateway" / "delivery" / "templates"
 
 
 def pairs() -> Iterator[tuple[str, str]]:

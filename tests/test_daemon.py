@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from hkall_gateway.connectors.exports import read_patrons
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.scenario.scripted_partner import MANNERS
-from hkall_gateway.lab.terminal import SocketTerminal
+from hkall_gateway.ils.exports import read_patrons
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
+from hkall_gateway.simulator.terminal import SocketTerminal
 from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, gateway_ports, stamp, until
 
 XSD = Path(__file__).parents[2] / "shared/ncip/xsd/ncip_v2_02.xsd"

@@ -16,12 +16,12 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import blockingCallFromThread
 from twisted.web import server
 
+from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import Daemon
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.ils import IlsBook, IlsPatron, IlsServer, SimulatedIls, listening
-from hkall_gateway.lab.ils_ncip import IlsResponder, ResponderPage
-from hkall_gateway.lab.terminal import SocketTerminal, call
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.ils import IlsBook, IlsPatron, IlsServer, SimulatedIls, listening
+from hkall_gateway.simulator.ils_ncip import IlsResponder, ResponderPage
+from hkall_gateway.simulator.terminal import SocketTerminal, call
 from tests import databases
 from tests.company import SOON, gateway_ports, until
 from tests.ports import free_ports

@@ -17,12 +17,12 @@ import pytest
 from sqlalchemy import select
 
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.lab.scenario.scripted_partner import MANNERS
-from hkall_gateway.library import library_of, make_unit
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.tables import JOURNAL
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.tables import JOURNAL
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests.company import Gateway, until
 from tests.crowd import STEPS, Crowd
 

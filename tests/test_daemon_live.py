@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.simulator import demo_setup
 from tests.company import COMMAND, PATIENCE_S, Gateway
 
 DEMO = Path(__file__).parents[1] / "fixtures/live/the-demo-answers.txt"

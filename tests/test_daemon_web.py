@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway import machine
+from hkall_gateway.app import machine
 from hkall_gateway.clock import now
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.terminal import SocketTerminal
+from hkall_gateway.db import cards
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.store import cards
-from hkall_gateway.store.loads import loading
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.terminal import SocketTerminal
 from tests.company import COMMAND, PATIENCE_S, Gateway, stamp, until
 
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')

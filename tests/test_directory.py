@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.staff.partners import lines as partner_lines
-from hkall_gateway.desk.partners import reconciling
-from hkall_gateway.lab import bulk
-from hkall_gateway.lab.scenario.scripted_partner import MANNERS
-from hkall_gateway.lab.scenario.world import World
-from hkall_gateway.lab.scenario.world_file import read_world
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.tables import LINKS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.tables import LINKS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import bulk
+from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
+from hkall_gateway.simulator.scenario.world import World
+from hkall_gateway.simulator.scenario.world_file import read_world
 
 WORLD = Path(__file__).parents[1] / "fixtures" / "worlds" / "consortium.toml"
 CONFIGURED = ("CUHK", "HKUST", "LU", "POLYU")

@@ -13,8 +13,8 @@ import pytest
 from hkall_gateway.cli import main
 from hkall_gateway.config import load
 from hkall_gateway.config import policy as policies
-from hkall_gateway.connectors import exports
-from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.ils import exports
+from hkall_gateway.net.secrets import DECOY
 from tests.config.test_gateway import LEAST
 from tests.ncip.test_signed_tokens import pem
 from tests.walk.blocks import PAGES as WALKED

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.lab import postgres
-from hkall_gateway.store.engine.connect import ANSWER_S, open_engine
+from hkall_gateway.db.engine.connect import ANSWER_S, open_engine
+from hkall_gateway.simulator import postgres
 from tests.company import Gateway, until
 from tests.test_daemon_web import Curl
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, gateway_ports, until
 
@@ -25,7 +25,7 @@ PATIENCE_S = 30
 BESIDE = """
 import sys
 from pathlib import Path
-from hkall_gateway.process import serve
+from hkall_gateway.app.process import serve
 
 class Company:
     async def start(self):
@@ -37,7 +37,7 @@ sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company()))
 UNCHECKED = """
 import sys
 from pathlib import Path
-from hkall_gateway.process import serve
+from hkall_gateway.app.process import serve
 
 sys.exit(serve(Path(sys.argv[1]), log_format=(sys.argv[2:] or [None])[0]))
 """
@@ -46,7 +46,7 @@ sys.exit(serve(Path(sys.argv[1]), log_format=(sys.argv[2:] or [None])[0]))
 EARLY = """
 import os, signal, sys
 from pathlib import Path
-from hkall_gateway.process import serve
+from hkall_gateway.app.process import serve
 
 class Company:
     async def start(self):
@@ -59,7 +59,7 @@ sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company(), started=lambda: os
 LEAVING = """
 import os, sys
 from pathlib import Path
-from hkall_gateway.process import serve
+from hkall_gateway.app.process import serve
 
 class Company:
     async def start(self):

@@ -18,15 +18,15 @@ from pydantic.fields import FieldInfo
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
+from hkall_gateway.app.daemon import Daemon, Reloaded
+from hkall_gateway.app.resources import PerConfiguration
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.docs import describe
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
-from hkall_gateway.daemon import Daemon, Reloaded
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.store.unit import Unit
-from hkall_gateway.wiring.resources import PerConfiguration
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
 from tests.test_systemd import keys

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import demo_setup, postgres
+from hkall_gateway.db import revisions
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store import revisions
+from hkall_gateway.simulator import demo_setup, postgres
 from tests.company import Gateway, stamp, until
-from tests.store.releases import on_postgresql
+from tests.db.releases import on_postgresql
 
 ROOT = Path(__file__).parents[1]
 RELEASED, COMMIT = "0.1.0", "0ff17ca"

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.tools.replay import command_line
-from hkall_gateway.lab.scenario.runner import play
+from hkall_gateway.simulator.scenario.runner import play
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scenarios").glob("*.txt"))
 XSDS = Path(__file__).parents[2] / "shared/ncip/xsd"

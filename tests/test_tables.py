@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.pages.letters_page import SAMPLES
-from hkall_gateway.mail.letters import LANGUAGES
+from docs.generate.letters_page import SAMPLES
+from hkall_gateway.delivery.letters import LANGUAGES
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.problems import trouble
 from hkall_gateway.rules.lifecycle import FINAL, TABLE, Notification, side_of
@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.sip2.screen_messages import say
 
 PACKAGE = Path(__file__).parents[1] / "hkall_gateway"
-TEMPLATES = PACKAGE / "mail" / "templates"
+TEMPLATES = PACKAGE / "delivery" / "templates"
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "versions" not in p.parts)
 
 
@@ -96,14 +96,14 @@ def _about_requests(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("verb", ["update", "insert", "delete", "changing", "adding"])
 def test_law_1_only_the_unit_writes_requests(verb: str) -> None:
-    assert {path for path, call in _calls(verb) if _about_requests(call)} <= {"store/unit.py"}
+    assert {path for path, call in _calls(verb) if _about_requests(call)} <= {"db/unit.py"}
 
 
 def test_law_2_only_the_database_commits() -> None:
     """The lab names COMMIT in the error of a full disk that it raises, and sends none."""
     saying = {str(p.relative_to(PACKAGE)) for p in SOURCES if '"COMMIT"' in p.read_text(encoding="utf-8")}
-    committing = {"store/engine/group.py", "store/schema.py"}
-    assert saying == committing | {"lab/consortium/machine_faults.py"}
+    committing = {"db/engine/group.py", "db/schema.py"}
+    assert saying == committing | {"simulator/consortium/machine_faults.py"}
     sent = [*_calls("text"), *_calls("exec_driver_sql")]
     assert {
         path for path, call in sent if any(isinstance(a, ast.Constant) and a.value == "COMMIT" for a in call.args)
@@ -118,10 +118,22 @@ def test_law_3_only_the_daemon_imports_the_reactor() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet" and "reactor" in {a.name for a in node.names}
     }
-    assert importing == {"daemon.py"}
+    assert importing == {"app/daemon.py"}
 
 
 def test_what_must_not_be_shown_is_unwrapped_only_where_it_leaves_us() -> None:
     """`reveal` in a new place is a decision; this list is where it was made."""
     revealing = {path.split("/")[0] for path, _ in _calls("reveal")}
-    assert revealing <= {"rules", "store", "mail", "sip2", "ncip", "daemon.py", "logs.py", "lab", "connectors", "doctor", "web"}
+    assert revealing <= {
+        "rules",
+        "db",
+        "delivery",
+        "sip2",
+        "ncip",
+        "app/daemon.py",
+        "app/logs.py",
+        "simulator",
+        "ils",
+        "cli",
+        "web",
+    }

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.desk.conftest import make_library  # noqa: F401  # a fixture
-from tests.desk.test_boundaries import ROWS, Row, said
+from tests.circulation.conftest import make_library  # noqa: F401  # a fixture
+from tests.circulation.test_boundaries import ROWS, Row, said
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import DeskWorld
+    from tests.circulation.conftest import DeskWorld
 
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).parent / "hkall-gateway"

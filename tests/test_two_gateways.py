@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
-from hkall_gateway.clients.ncip_shorthand import written
-from hkall_gateway.connectors.exports import read_holdings
-from hkall_gateway.lab import demo_setup, postgres
-from hkall_gateway.lab.scenario.scripted_partner import MANNERS
+from hkall_gateway.ils.exports import read_holdings
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.ncip.tables.problems import TRY_LATER
+from hkall_gateway.simulator import demo_setup, postgres
+from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until
 
 FIGHTS = int(os.environ.get("HKALL_FIGHTS", "1"))

@@ -17,10 +17,10 @@ from bench.plan import Plan
 from bench.resources import Benchmark
 from bench.situations.terminals import running
 from bench.world import sync
-from hkall_gateway.lab import bulk
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.rounds import ROUND
-from hkall_gateway.store.tables import JOBS
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.rounds import ROUND
+from hkall_gateway.db.tables import JOBS
+from hkall_gateway.simulator import bulk
 
 FEW: Final = 10_000
 LINES: Final = 10

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from bench.catalogue import write_csv, write_marc
 from bench.plan import Plan
 from bench.resources import Benchmark
-from hkall_gateway.lab.demo_setup import Ports, environment, write_config
+from hkall_gateway.simulator.demo_setup import Ports, environment, write_config
 
 ROWS: Final = 20_000
 ROUNDS: Final = 3
@@ -28,7 +28,7 @@ def loads(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     write_marc(marcxml, range(ROWS))
     found: dict[str, list[float]] = {"csv_bare": [], "csv": [], "marc21": [], "marcxml": []}
     for _ in range(min(ROUNDS, plan.rounds)):
-        with patch("hkall_gateway.store.loads.catalogue.installed", return_value=False):  # as without the extra `web`
+        with patch("hkall_gateway.db.loads.catalogue.installed", return_value=False):  # as without the extra `web`
             found["csv_bare"].append(ROWS / _load_s(ground, csv))
         found["csv"].append(ROWS / _load_s(ground, csv))
         found["marc21"].append(_bare_s(ground, marc21) / _load_s(ground, marc21))

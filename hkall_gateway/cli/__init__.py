@@ -10,8 +10,8 @@ import click
 
 from hkall_gateway import __version__
 from hkall_gateway.cli import command_log
+from hkall_gateway.cli.credentials import add_credentials
 from hkall_gateway.cli.lazy import Entry, LazyGroup
-from hkall_gateway.credentials import add_credentials
 
 DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
 

@@ -63,9 +63,9 @@ def _opening(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 
     import structlog
 
-    from hkall_gateway import logs
+    from hkall_gateway.app import logs
     from hkall_gateway.clock import now
-    from hkall_gateway.edge.log_console import drawing_on
+    from hkall_gateway.observability.log_console import drawing_on
 
     stream = sys.stderr.buffer
     logs.configure(stream, now, LEVEL, token_bytes(32), draw=drawing_on(stream, None, os.environ))

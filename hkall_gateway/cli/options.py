@@ -24,9 +24,9 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from hkall_gateway.circulation.common.library import Library
+    from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.work.local import Known
-    from hkall_gateway.desk.common.library import Library
-    from hkall_gateway.desk.ports import BorrowerFacts
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
 
@@ -67,7 +67,7 @@ class CliError(click.ClickException):
 
 
 def _languages() -> tuple[str, ...]:
-    from hkall_gateway.mail.letters import LANGUAGES
+    from hkall_gateway.delivery.letters import LANGUAGES
 
     return LANGUAGES
 
@@ -114,7 +114,7 @@ class Site:
 
     def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the current facts about a borrower; call it before the unit of work that decides."""
-        from hkall_gateway.desk.ils.local_system import loaded_facts
+        from hkall_gateway.circulation.ils.local_system import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.run(loaded_facts, card)
 
@@ -171,7 +171,7 @@ def with_site(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def require_partner(site: Site, agency: str) -> None:
     """Exit 1 for an agency that is no partner here, neither configured nor loaded; "" is every partner."""
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
     known = {partner.agency for partner in site.partners}
     if agency and agency not in known and agency not in site.run(Unit.partners, [agency]):

@@ -12,9 +12,9 @@ from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
+from hkall_gateway.db.queries.outbox_queries import MAIL
 from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
 from hkall_gateway.sip2.codec.dialects import DIALECTS
-from hkall_gateway.store.queries.outbox_queries import MAIL
 
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 """The connectors of the package."""
@@ -110,7 +110,7 @@ def _connectors() -> set[str]:
         entry_points,  # it reads every installed package, which a built-in connector need not wait for
     )
 
-    return {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
+    return {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.ils"))}
 
 
 def _timeouts(tables: Table) -> Iterator[Fault]:

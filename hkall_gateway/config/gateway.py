@@ -38,11 +38,11 @@ from hkall_gateway.config.values import (
     Zone,
 )
 from hkall_gateway.config.web import Web
-from hkall_gateway.edge.limits.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
+from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.ncip.authentication.algorithms import Algorithm
+from hkall_gateway.net.limits.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.rules.vocabulary import Meaning
-from hkall_gateway.store.engine.connect import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 

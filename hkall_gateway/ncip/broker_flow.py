@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from hkall_gateway.desk.messages.commands import ItemRecalled, RecallCancelled
-from hkall_gateway.desk.messages.partner_commands import BrokerCommand
+from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
+from hkall_gateway.circulation.messages.partner_commands import BrokerCommand
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import (
     MANDATED,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hkall_gateway.edge.limits.guesses import Ways
-from hkall_gateway.edge.limits.networks import network_of
-from hkall_gateway.edge.secrets import DECOY, same
 from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, parse_authorization
 from hkall_gateway.ncip.authentication.signed_tokens import accepted, issuer
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, admitted
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
+from hkall_gateway.net.limits.guesses import Ways
+from hkall_gateway.net.limits.networks import network_of
+from hkall_gateway.net.secrets import DECOY, same
 
 WRONG_PROOFS: Final = 10
 """Wrong proofs for one agency from one network within a quarter of an hour; then none is looked at."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import (
+from hkall_gateway.circulation.messages.commands import (
     ItemCheckedIn,
     ItemCheckedOut,
     ItemRecalled,
@@ -21,9 +21,9 @@ from hkall_gateway.desk.messages.commands import (
     RecallCancelled,
     RequestCancelled,
 )
-from hkall_gateway.desk.messages.partner_commands import Bill, CopyReport, SetStatus
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Pay
+from hkall_gateway.circulation.messages.partner_commands import Bill, CopyReport, SetStatus
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import Pay
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.patron_credentials import patron
 from hkall_gateway.ncip.reply_payload import Payload, executed

@@ -13,9 +13,9 @@ import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.edge.limits.timeout import TooLate
-from hkall_gateway.edge.log_context import log_context
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip import quarantine
 from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone
 from hkall_gateway.ncip.codec.dialects import NCIP_2_02, minor
@@ -29,9 +29,9 @@ from hkall_gateway.ncip.reply_payload import Payload
 from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest, spelled
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
+from hkall_gateway.net.limits.timeout import TooLate
+from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 __all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
 

@@ -22,8 +22,8 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from hkall_gateway import __version__
-from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
-from hkall_gateway.edge.trace_context import HEADER, own_traceparent
+from hkall_gateway.net.bounded_replies import MOST_HEAD, BoundedEndpoints
+from hkall_gateway.observability.trace_context import HEADER, own_traceparent
 from hkall_gateway.rules.plain_text import whole_number
 
 MOST_BYTES: Final = 1_048_576

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.desk.messages.partner_commands import BrokerCommand
+from hkall_gateway.circulation.messages.partner_commands import BrokerCommand
 from hkall_gateway.ncip.broker_flow import command
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import ServiceRequest, strange_number

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import FindFixedLoans, SeeItem
-from hkall_gateway.desk.messages.partner_commands import (
+from hkall_gateway.circulation.messages.commands import FindFixedLoans, SeeItem
+from hkall_gateway.circulation.messages.partner_commands import (
     FindClosedVolumes,
     FindInstitution,
     SeeCopyOf,
@@ -14,7 +14,7 @@ from hkall_gateway.desk.messages.partner_commands import (
     SeeShelves,
     ServesPatron,
 )
-from hkall_gateway.desk.messages.results import ItemSeen, PatronSeen, Refused
+from hkall_gateway.circulation.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.observability.metrics import Metrics
 
 LOG = structlog.get_logger()
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import PatronSeen, Refused
+from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.messages.results import PatronSeen, Refused
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.service_request import ServiceRequest, refused
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem

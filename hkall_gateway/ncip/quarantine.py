@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import structlog
 
-from hkall_gateway.desk.messages.partner_commands import KeepUnplaced
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.partner_commands import KeepUnplaced
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, redacted

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hkall_gateway.desk.command import Command
-from hkall_gateway.desk.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.desk.messages.results import Answered, CheckedIn, CheckedOut, Done, Paid, Recalled, Refused, Waived
+from hkall_gateway.circulation.command import Command
+from hkall_gateway.circulation.messages.partner_commands import Billed, Changed, StatusSet
+from hkall_gateway.circulation.messages.results import Answered, CheckedIn, CheckedOut, Done, Paid, Recalled, Refused, Waived
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, Value

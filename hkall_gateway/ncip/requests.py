@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestCancelled, RequestTitle
-from hkall_gateway.desk.messages.partner_commands import ChangeRequest
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestCancelled, RequestTitle
+from hkall_gateway.circulation.messages.partner_commands import ChangeRequest
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.patron_credentials import patron
 from hkall_gateway.ncip.reply_payload import Payload, executed

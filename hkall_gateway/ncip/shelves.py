@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Final
 
-from hkall_gateway.desk.messages.partner_commands import RequestSeen, ShelvesSeen, TitleCopies
+from hkall_gateway.circulation.messages.partner_commands import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
 from hkall_gateway.ncip.replies import Frame, copy, until
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, user_id

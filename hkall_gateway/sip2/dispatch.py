@@ -10,11 +10,13 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.edge.limits.networks import network_of
-from hkall_gateway.edge.limits.time_budget import budget
-from hkall_gateway.edge.limits.timeout import TooLate
-from hkall_gateway.edge.log_context import log_context
-from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.net.limits.networks import network_of
+from hkall_gateway.net.limits.time_budget import budget
+from hkall_gateway.net.limits.timeout import TooLate
+from hkall_gateway.net.secrets import DECOY
+from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import relay
@@ -31,8 +33,6 @@ from hkall_gateway.sip2.handlers.loans import check_in, check_out, renew, renew_
 from hkall_gateway.sip2.handlers.patrons import end_session, locked_out, patron_information, patron_status
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.upstream.client import Login, UpstreamInterface
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.deadline import Deadline, Undecided
 
 __all__ = [
     "HANDLERS",

@@ -8,16 +8,17 @@ from datetime import date, datetime, tzinfo
 from functools import cache, lru_cache
 from typing import Final, Protocol, TypeVar
 
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.desk.messages.commands import Place
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.edge.after_reply import run_now
-from hkall_gateway.edge.limits.address_queue import AddressQueue
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
-from hkall_gateway.edge.limits.networks import network_of
-from hkall_gateway.edge.limits.timeout import Timeout
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.messages.commands import Place
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.net.after_reply import run_now
+from hkall_gateway.net.limits.address_queue import AddressQueue
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
+from hkall_gateway.net.limits.networks import network_of
+from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import end_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Sensitive
@@ -30,7 +31,6 @@ from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, Notice, language_of, notice_text, say
 from hkall_gateway.sip2.upstream.client import UpstreamInterface
 from hkall_gateway.sip2.upstream.last_known import UNKNOWN, KnownFlags, LastKnown
-from hkall_gateway.store.engine.db_errors import Unavailable
 
 Answer = TypeVar("Answer")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
+from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 Login = Literal["required", "optional", "by-address", "telnet"]

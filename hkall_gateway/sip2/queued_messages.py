@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
-from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
 from hkall_gateway.sip2.upstream.client import HungUp, Unanswered, UpstreamInterface, written
-from hkall_gateway.store.outbox import OutboxRow
 
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "

@@ -9,7 +9,7 @@ from flask_wtf.csrf import CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.web import errors, headers, i18n, incoming, layout, page_limit, paths, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware

@@ -16,14 +16,14 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.edge.limits.timeout import BEGUN, Timeout, TooLate
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
+from hkall_gateway.db.engine.deadline import Undecided
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.net.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.store.engine.database import Store
-from hkall_gateway.store.engine.db_errors import Unavailable, unavailable
-from hkall_gateway.store.engine.deadline import Undecided
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.turns import Turn
 

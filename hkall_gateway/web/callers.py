@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import structlog
 
-from hkall_gateway.desk.ports import Clock
-from hkall_gateway.edge.limits.timeout import Timeout, TooLate
-from hkall_gateway.store import api_tokens, web_sessions
-from hkall_gateway.store.api_tokens import hash_of
-from hkall_gateway.store.engine.connect import ANSWER_S
-from hkall_gateway.store.engine.database import Store
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.queries.queries import Queries
+from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.db import api_tokens, web_sessions
+from hkall_gateway.db.api_tokens import hash_of
+from hkall_gateway.db.engine.connect import ANSWER_S
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.net.limits.timeout import Timeout, TooLate
 from hkall_gateway.web.services import WebSettings
 from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
 

@@ -13,7 +13,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 from werkzeug.wrappers import Response
 
-from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.web.i18n import N_
 
 LOG = structlog.get_logger()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.queries.work_lists import ListName
 from hkall_gateway.web.i18n import N_
 
 P = Position

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, abort, request, send_file, url_for
 
-from hkall_gateway.edge.contrast import DARK_PAPER, readable_on
+from hkall_gateway.net.contrast import DARK_PAPER, readable_on
 from hkall_gateway.rules.vendor_words.languages import ENGLISH
 from hkall_gateway.web.access import may
 from hkall_gateway.web.i18n import LANGUAGES, N_, language

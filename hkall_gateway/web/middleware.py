@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from hkall_gateway.edge.log_context import log_context
+from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.web.fallback_pages import BROKEN
 from hkall_gateway.web.services import WebServices
 

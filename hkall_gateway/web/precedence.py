@@ -14,7 +14,7 @@ import sys
 from collections.abc import Set
 from typing import Final
 
-from hkall_gateway import machine
+from hkall_gateway.app import machine
 
 SWITCH_S: Final = 0.00004
 """While pages are made, a thread that wants the interpreter's lock asks for it after so many seconds, or as much later as

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Final
 
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import day, gettext, language

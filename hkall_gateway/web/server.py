@@ -21,11 +21,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import WSGIResource
 
-from hkall_gateway.edge.bounded_http import BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.edge.endpoints import mark_authenticated
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
-from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.net.bounded_http import BoundedRequest, BoundedSite, Bounds
+from hkall_gateway.net.endpoints import mark_authenticated
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Share, WebCaller
 from hkall_gateway.web.fallback_pages import AWAY, BUSY, TOO_LONG

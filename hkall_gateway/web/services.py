@@ -11,16 +11,16 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from flask import current_app
 
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.ports import LiveStatuses
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.ports import LiveStatuses
+from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
-from hkall_gateway.store.quarantine import QuarantinedDocument
 from hkall_gateway.web.bridge import Bridge
 from hkall_gateway.web.roles import StaffRole
 

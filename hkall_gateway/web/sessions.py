@@ -15,11 +15,11 @@ from typing import Any, Final, cast
 from flask import Flask, Request, Response, request, session
 from flask.sessions import SessionInterface, SessionMixin
 
-from hkall_gateway.store import web_sessions
-from hkall_gateway.store.api_tokens import hash_of
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
+from hkall_gateway.db import web_sessions
+from hkall_gateway.db.api_tokens import hash_of
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import WebSettings, services
 

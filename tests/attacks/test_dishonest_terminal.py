@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.edge.limits.guesses import OF_A_TERMINAL
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.net.limits.guesses import OF_A_TERMINAL
+from hkall_gateway.simulator import demo_setup
 from tests.attacks.conftest import PROBE, source, until
 
 if TYPE_CHECKING:

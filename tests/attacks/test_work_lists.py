@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import bulk, open_work
+from hkall_gateway.db import schema
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.queries import request_search, statistics, work_lists
+from hkall_gateway.db.queries.statistics import Period
+from hkall_gateway.db.queries.work_lists import ListName, Moment, PageOrder, SortKey
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.settings import Waits
-from hkall_gateway.store import schema
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.queries import request_search, statistics, work_lists
-from hkall_gateway.store.queries.statistics import Period
-from hkall_gateway.store.queries.work_lists import ListName, Moment, PageOrder, SortKey
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import bulk, open_work
 
 pytestmark = pytest.mark.attack
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.gateways import parse
 from bench.situations.soaking import growth, lag
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.observability.metrics import Metrics
 from tests.metrics import page
 
 

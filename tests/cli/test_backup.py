@@ -24,21 +24,21 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text
 
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.db import instances, revisions, schema
+from hkall_gateway.db.backup import postgres as postgres_backup
+from hkall_gateway.db.backup import sqlite as sqlite_backup
+from hkall_gateway.db.backup.restoring import counts
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.privacy import erased, leftovers
+from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store import instances, revisions, schema
-from hkall_gateway.store.backup import postgres as postgres_backup
-from hkall_gateway.store.backup import sqlite as sqlite_backup
-from hkall_gateway.store.backup.restoring import counts
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.instances import Instance
-from hkall_gateway.store.privacy import erased, leftovers
-from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests import databases
-from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
-from tests.store.releases import RELEASES, VERSIONS, on_postgresql
+from tests.db.planting import CARD, EMAIL, NAME, PERSON, plant
+from tests.db.releases import RELEASES, VERSIONS, on_postgresql
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"

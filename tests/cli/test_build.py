@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.pages.build import PAGES
+from docs.generate.build import PAGES
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -11,15 +11,15 @@ import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 
-from hkall_gateway import machine
+from hkall_gateway.app import machine
 from hkall_gateway.cli import ENTRIES, main
 from hkall_gateway.clock import now
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.store import instances
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.instances import Instance
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.db import instances
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports()

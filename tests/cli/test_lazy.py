@@ -12,7 +12,7 @@ import click
 import pytest
 
 from hkall_gateway.cli import ENTRIES, main
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 HEAVY = frozenset(

@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.databases import Schemas
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.search.searching import FoundTitles, search
-from hkall_gateway.store.tables import HOLDINGS
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.search.searching import FoundTitles, search
+from hkall_gateway.db.tables import HOLDINGS
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.databases import Schemas
 from tests import databases
 from tests.conftest import DATABASES
 

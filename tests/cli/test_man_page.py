@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate.man_page import man_page
 from hkall_gateway.cli import ENTRIES
-from hkall_gateway.cli.pages.man_page import man_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "man" / "hkall-gateway.1"

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.desk import borrowing
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.outbox import Attempt
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.outbox import Attempt
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})

@@ -20,17 +20,17 @@ from hkall_gateway.cli import main
 from hkall_gateway.cli.options import Site
 from hkall_gateway.cli.work.opening import open_site
 from hkall_gateway.clock import now
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.privacy import erased, forgetting, leftovers
+from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRONS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Refusal, Request, Side
-from hkall_gateway.store import fines, quarantine
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.privacy import erased, forgetting, leftovers
-from hkall_gateway.store.tables import CARD_BLOCKS, OUTBOX, PATRONS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests import databases
-from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
+from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 STAFF = Actor("mei", "cli", "test")

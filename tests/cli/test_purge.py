@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
+from hkall_gateway.circulation.rounds import begin
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
-from hkall_gateway.desk.rounds import begin
-from hkall_gateway.lab import bulk, demo_setup
+from hkall_gateway.db import fines
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import REQUESTS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store import fines
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.tables import REQUESTS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import bulk, demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})

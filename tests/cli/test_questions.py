@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.staff.partners import lines as partner_lines
 from hkall_gateway.cli.staff.work_lists import QUESTIONS
-from hkall_gateway.lab import bulk
-from hkall_gateway.ops.gauges import Gauges
+from hkall_gateway.db import fines, partners
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.tables import METADATA, REQUESTS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
-from hkall_gateway.store import fines, partners
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.queries import cli_lists
-from hkall_gateway.store.tables import METADATA, REQUESTS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import bulk
 
 LENDERS = ("CUHK", "HKUST")
 Ask = Callable[[Unit, datetime], object]

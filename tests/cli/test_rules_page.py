@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from hkall_gateway.cli.pages.rules_page import rules_page
+from docs.generate.rules_page import rules_page
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.rule_index import choices

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, COMMAND, Gateway, gateway_ports, until
 
 

@@ -14,13 +14,13 @@ from click.testing import CliRunner, Result
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db import rounds
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
-from hkall_gateway.store import rounds
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports()

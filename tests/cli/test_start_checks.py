@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hkall_gateway import process
+from hkall_gateway.app import process
+from hkall_gateway.app.machine import host, listens
 from hkall_gateway.cli import main
-from hkall_gateway.machine import host, listens
 from tests.cli.mistakes import MISTAKES, SOMEBODY, Mistake, Place, in_namespace
 from tests.company import COMMAND
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from hkall_gateway.app.logs import patron_ref
 from hkall_gateway.cli import main
 from hkall_gateway.cli.work.log_lines import Choice, LogFilter, conversations, followed, instant_of, lines_of
-from hkall_gateway.logs import patron_ref
 from tests.company import COMMAND
 from tests.config.test_gateway import LEAST
 

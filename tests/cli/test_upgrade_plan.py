@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from hkall_gateway.cli import main
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.store import revisions
-from tests.store.releases import RELEASES, VERSIONS
+from hkall_gateway.db import revisions
+from hkall_gateway.simulator import demo_setup
+from tests.db.releases import RELEASES, VERSIONS
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 

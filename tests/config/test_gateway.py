@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import ConfigErrors, GatewayConfig, load
-from hkall_gateway.edge.hashes import hash_secret
+from hkall_gateway.db.engine.connect import Limits
+from hkall_gateway.net.hashes import hash_secret
 from hkall_gateway.rules import vocabulary
-from hkall_gateway.store.engine.connect import Limits
 
 HASH = hash_secret("terminal")
 ENVIRON = {"HKALL_SECRET_CUHK": "s1", "HKALL_SECRET_DISCOVERY": "s2", "HKALL_LOG_KEY": "s3"}

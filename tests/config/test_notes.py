@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import load
+from hkall_gateway.config.library import library_of
 from hkall_gateway.config.notes import notes
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.library import library_of
+from hkall_gateway.simulator import demo_setup
 
 UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]
 DAYS = "[retention]\nanonymise_days = 180\n"

@@ -9,8 +9,8 @@ import pytest
 
 from hkall_gateway.config import ConfigErrors, gateway
 from hkall_gateway.config.web import Web
-from hkall_gateway.edge.hashes import HASHER
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.net.hashes import HASHER
+from hkall_gateway.simulator import demo_setup
 
 HASH = HASHER.hash("x")
 PORTS = demo_setup.Ports()

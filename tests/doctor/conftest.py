@@ -19,17 +19,17 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
 
+from hkall_gateway.app.machine import runs
+from hkall_gateway.app.resources import Resources
+from hkall_gateway.cli.doctor.examination import examine, examinees
+from hkall_gateway.cli.doctor.findings import Finding, Sheet
+from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
+from hkall_gateway.cli.doctor.tools import ExaminationTools
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.doctor.examination import examine, examinees
-from hkall_gateway.doctor.findings import Finding, Sheet
-from hkall_gateway.doctor.own_gateway import GatewayPlace
-from hkall_gateway.doctor.tools import ExaminationTools
-from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.lab.demo_setup import decided_policy
-from hkall_gateway.library import library_of
-from hkall_gateway.machine import runs
-from hkall_gateway.wiring.resources import Resources
+from hkall_gateway.config.library import library_of
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.simulator.demo_setup import decided_policy
 from tests.ports import free_ports
 
 PATIENCE_S = 30

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions, place
+from hkall_gateway.cli.doctor.table import TLS
 from hkall_gateway.clock import now
-from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions, place
-from hkall_gateway.doctor.table import TLS
-from hkall_gateway.lab.scenario.scripted_partner import reply
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
+from hkall_gateway.simulator.scenario.scripted_partner import reply
 from tests.doctor.conftest import Answer, Authority, Site, Web, finding, status
 from tests.ports import free_ports
 

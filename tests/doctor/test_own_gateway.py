@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.cli.doctor import database, own_gateway
+from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.clock import now
-from hkall_gateway.doctor import database, own_gateway
-from hkall_gateway.doctor.findings import Finding, Sheet
-from hkall_gateway.store import schema
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.tables import INSTANCES, PATRONS
+from hkall_gateway.db import schema
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.tables import INSTANCES, PATRONS
 from tests.doctor.conftest import INSTANCE, SITE, Authority, Site, finding, status
 from tests.ports import free_ports
 from tests.small_disk import mounted

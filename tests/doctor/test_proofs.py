@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.doctor import clock, proofs
-from hkall_gateway.doctor.findings import Finding, Sheet
-from hkall_gateway.doctor.proofs import NcipEndpoints
-from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.cli.doctor import clock, proofs
+from hkall_gateway.cli.doctor.findings import Finding, Sheet
+from hkall_gateway.cli.doctor.proofs import NcipEndpoints
 from hkall_gateway.ncip.authentication.http_proofs import HttpProof
 from hkall_gateway.ncip.authentication.key_sets import FileKeys
 from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
 from hkall_gateway.ncip.service_request import Caller
+from hkall_gateway.net.secrets import DECOY
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
 PLAIN, TLS, MUTUAL = (

@@ -13,11 +13,11 @@ import pytest
 from twisted.internet.threads import blockingCallFromThread
 from twisted.web import server
 
+from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.sip2 import judge_patron, judge_status
 from hkall_gateway.clock import now
-from hkall_gateway.doctor.findings import Sheet
-from hkall_gateway.doctor.sip2 import judge_patron, judge_status
-from hkall_gateway.lab.ils import SimulatedIls
-from hkall_gateway.lab.ils_ncip import IlsResponder, ResponderPage
+from hkall_gateway.simulator.ils import SimulatedIls
+from hkall_gateway.simulator.ils_ncip import IlsResponder, ResponderPage
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from tests.doctor.conftest import PATIENCE_S, Authority, Site, TlsServers, finding, status
 from tests.ports import free_ports

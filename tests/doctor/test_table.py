@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hkall_gateway.cli.doctor import examination, ils, mail, ncip, own_gateway, proofs
+from hkall_gateway.cli.doctor.findings import Sheet, Status
+from hkall_gateway.cli.doctor.table import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, ROWS, SMTP
 from hkall_gateway.config import gateway
-from hkall_gateway.doctor import examination, ils, mail, ncip, own_gateway, proofs
-from hkall_gateway.doctor.findings import Sheet, Status
-from hkall_gateway.doctor.table import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, ROWS, SMTP
 from tests.doctor.conftest import Site
 
 KINDS = {GATEWAY, PARTNER, CLIENT, ILS, SMTP}

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import Engine
 
-from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.plain_text import ONE_LINE
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.simulator.scenario.world import World
 from tests.entries.bad_values import BAD, FORBIDDEN
 from tests.web.conftest import WORLD, Site
 from tests.web.given import given

@@ -17,8 +17,8 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.simulator.scenario.world import World
 from tests.entries.bad_values import BAD, FORBIDDEN
 from tests.web.conftest import WORLD, Browser, Site
 from tests.web.given import given

@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 from sqlalchemy import Engine
 
-from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.plain_text import fault_of_text
+from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.fields import TAGS
 from hkall_gateway.sip2.codec.lines import BadMessage, decode

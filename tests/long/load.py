@@ -17,15 +17,15 @@ from sqlalchemy import select
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
-from hkall_gateway.connectors.exports import read_holdings
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.partner import PartnerLibrary
-from hkall_gateway.lab.terminal import SocketTerminal, call
+from hkall_gateway.db.tables import JOURNAL, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils.exports import read_holdings
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store.tables import JOURNAL, REQUESTS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.partner import PartnerLibrary
+from hkall_gateway.simulator.terminal import SocketTerminal, call
 from tests.company import Gateway, stamp
 
 COPIES = read_holdings(demo_setup.DEMO_FILES / "holdings.csv")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.heartbeat import BEAT_S
-from hkall_gateway.lab import postgres
-from hkall_gateway.store.instances import GONE_S
+from hkall_gateway.app.heartbeat import BEAT_S
+from hkall_gateway.db.instances import GONE_S
+from hkall_gateway.simulator import postgres
 from tests.company import Gateway, until
 from tests.long.load import Load
 from tests.postgres_proxy import Proxy, proxy

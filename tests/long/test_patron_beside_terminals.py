@@ -15,8 +15,8 @@ import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from bench.browsers import Browser
-from hkall_gateway.lab import demo_setup, postgres
-from hkall_gateway.lab.terminal import SocketTerminal
+from hkall_gateway.simulator import demo_setup, postgres
+from hkall_gateway.simulator.terminal import SocketTerminal
 from tests.company import CARD, PIN, Gateway, stamp, until
 
 pytestmark = pytest.mark.long

@@ -14,21 +14,21 @@ import pytest
 from lxml import etree
 from sqlalchemy import insert, select
 
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.ports import BorrowerFacts, Verb
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ports import BorrowerFacts, Verb
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.tables import HOLDINGS, LINKS, PATRONS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS
-from hkall_gateway.store.unit import Unit
 from tests import databases
 from tests.readers import CATEGORY, POLICY
 

@@ -12,18 +12,18 @@ import pytest
 from lxml import etree
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
 from hkall_gateway.ncip.metrics import note
 from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, document
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
-from hkall_gateway.store.engine.immediate import finished
 from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"

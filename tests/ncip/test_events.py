@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.tables import FINES
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.codec.xml import ext
@@ -18,9 +21,6 @@ from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.innreach_flow import central_number, without_library
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.tables import FINES
-from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.tables.flows import FLOWS
@@ -16,7 +17,6 @@ from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
-from hkall_gateway.store.engine.immediate import finished
 from tests.ncip.conftest import assert_valid
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)

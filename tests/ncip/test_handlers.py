@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
+from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
 from hkall_gateway.ncip.handlers import HANDLERS, Peer
 from hkall_gateway.ncip.service_request import LINES_A_MINUTE
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.tables import FINES
 from tests.metrics import value
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.authentication.http_proofs import HttpCredentials, HttpProof, challenge, parse_authorization
 from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
 from hkall_gateway.ncip.codec.dialects import DIALECTS
@@ -19,7 +20,6 @@ from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Peer
-from hkall_gateway.store.engine.immediate import finished
 from tests.metrics import value
 from tests.ncip import test_signed_tokens as peer
 from tests.ncip.conftest import World, read

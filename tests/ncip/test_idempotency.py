@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.store.unit import Unit
 from tests.bounds import bounds
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.profile import HANDLERS
 from hkall_gateway.rules.vocabulary import Partner, Position, Side
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.unit import Unit
 from tests.ncip.conftest import BROKER, assert_valid
 
 if TYPE_CHECKING:

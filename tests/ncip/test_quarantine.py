@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.db import quarantine
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store import quarantine
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.quarantine import QuarantinedDocument
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from sqlalchemy import delete, select
 
-from hkall_gateway.clients.ncip_shorthand import written
-from hkall_gateway.lab.scenario.world import World
-from hkall_gateway.lab.scenario.world_file import secret_of
+from hkall_gateway.db.tables import FINES, HOLDINGS, INBOX, NOTICES, OUTBOX, REQUESTS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.service_request import digest
-from hkall_gateway.store.tables import FINES, HOLDINGS, INBOX, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.simulator.scenario.world import World
+from hkall_gateway.simulator.scenario.world_file import secret_of
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "asked.toml"
 MORE = int(os.environ.get("HKALL_SEEDS", "0"))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.tables import INBOX, REQUESTS
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.tables import INBOX, REQUESTS
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

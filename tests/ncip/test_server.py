@@ -16,21 +16,21 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import PatronSeen
-from hkall_gateway.edge.bounded_http import MOST_PIPELINED, Bounds
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.timeout import Timeout
-from hkall_gateway.edge.log_context import logged_context
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.messages.results import PatronSeen
+from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Caller, NcipServices
 from hkall_gateway.ncip.transport.server import NcipSite
+from hkall_gateway.net.bounded_http import MOST_PIPELINED, Bounds
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.observability.log_context import logged_context
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
-from hkall_gateway.store.engine.deadline import Deadline, Undecided
 from tests.bounds import bounds
 from tests.metrics import value
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.lab.scenario.scripted_partner import OK, PartnerBehaviour, Peers
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip import shelf_check
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -20,7 +20,7 @@ from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
-from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour, Peers
 
 CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
 C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import KeySet
 
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.authentication.key_sets import key_set
 from hkall_gateway.ncip.authentication.signed_tokens import (
     LONGEST_S,
@@ -27,7 +28,6 @@ from hkall_gateway.ncip.authentication.signed_tokens import (
     published,
     signing_key,
 )
-from hkall_gateway.store.engine.immediate import finished
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 ISSUER, US = "https://dcb.example.org", "hku-gateway"

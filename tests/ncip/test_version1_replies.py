@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
+from hkall_gateway.db import fines
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.codec.dialects import Dtd
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.vocabulary import Actor, Position
-from hkall_gateway.store import fines
-from hkall_gateway.store.engine.immediate import finished
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

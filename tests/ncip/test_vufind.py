@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.db import fines
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.ncip.tables.systems import SYSTEMS
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position
-from hkall_gateway.store import fines
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.tables import HOLDINGS, REQUESTS
 from tests.ncip.conftest import DISCOVERY, World
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "ncip" / "vufind"

@@ -14,9 +14,9 @@ import pytest
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.tools.replay import command_line
-from hkall_gateway.lab.scenario.runner import play
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.simulator.scenario.runner import play
 
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
@@ -44,7 +44,7 @@ class Row:
     """`said` comes while R1 stands `at` a position, with `given` facts: what is answered, where it stands then, who is told.
 
     `then`: position and facts as a scenario's `state` says them. `told`: documents as `expect` names them, and letters as
-    `mail` does. `later`: where the same news an hour later is answered otherwise. `also` are further lines of the
+    `delivery` does. `later`: where the same news an hour later is answered otherwise. `also` are further lines of the
     scenario. A row is named by what is said, where, and `case`.
     """
 

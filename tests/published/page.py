@@ -22,23 +22,23 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway import logs
+from hkall_gateway.app import logs
+from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import NcipAgreements, Site
-from hkall_gateway.clients.ncip_post import post
-from hkall_gateway.config_mapping import agreed_secrets
-from hkall_gateway.connectors.exports import read_patrons
-from hkall_gateway.daemon import Daemon
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.demo_site import DemoPeers, start_gateway
-from hkall_gateway.library import make_unit
+from hkall_gateway.config.library import make_unit
+from hkall_gateway.config.mapping import agreed_secrets
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils.exports import read_patrons
+from hkall_gateway.ncip.blocking_post import post
 from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.demo_site import DemoPeers, start_gateway
 from tests.leaks import leaks
 from tests.published.partners import Catalogue, Lender
 from tests.published.premises import HOLDINGS, LENDERS, PATRONS, Premises

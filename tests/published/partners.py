@@ -9,10 +9,10 @@ from datetime import date
 from itertools import count
 from typing import Any
 
-from hkall_gateway.lab.partner import PartnerLibrary
-from hkall_gateway.lab.scenario.scripted_partner import PartnerBehaviour
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.rules.dates import calendar
+from hkall_gateway.simulator.partner import PartnerLibrary
+from hkall_gateway.simulator.scenario.scripted_partner import PartnerBehaviour
 from tests.published.records import Copy, Reader, Title
 
 Do = Callable[[Callable[[], Any]], Any]

@@ -18,15 +18,18 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.messages.commands import SeeItem
-from hkall_gateway.desk.messages.results import ItemSeen, Refused
-from hkall_gateway.desk.ports import BorrowerFacts, Verb
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
-from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.edge.proxy_protocol import ProxyProtocolFactory
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.commands import SeeItem
+from hkall_gateway.circulation.messages.results import ItemSeen, Refused
+from hkall_gateway.circulation.ports import BorrowerFacts, Verb
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.reasons import Reason
@@ -38,9 +41,6 @@ from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.dispatch import Sip2Services, TerminalRow, respond
 from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.server import TerminalFactory
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.tables import PATRONS
-from hkall_gateway.store.unit import Unit
 from tests import databases
 from tests.bounds import refusals
 from tests.readers import CATEGORY, POLICY

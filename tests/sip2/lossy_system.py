@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from hkall_gateway.lab.ils import SimulatedIls
+from hkall_gateway.simulator.ils import SimulatedIls
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode, encode
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND

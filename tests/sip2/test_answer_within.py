@@ -15,17 +15,17 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, fail
 
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.edge.limits.timeout import Timeout
-from hkall_gateway.ops import counting
+from hkall_gateway.app import counting
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.deadline import Deadline
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.tables import JOURNAL
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.deadline import Deadline
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.tables import JOURNAL
-from hkall_gateway.store.unit import Unit
 from tests.metrics import value
 from tests.sip2.conftest import LocalIls, Port
 

@@ -8,12 +8,12 @@ from datetime import date
 import pytest
 from sqlalchemy import select, update
 
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, PATRONS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, PATRONS
-from hkall_gateway.store.unit import Unit
 from tests.metrics import value
 
 P = Position

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import checksum, decode
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.tables import PATRONS
-from hkall_gateway.store.unit import Unit
 from tests.databases import ON_POSTGRESQL
 
 if TYPE_CHECKING:

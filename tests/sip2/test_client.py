@@ -13,10 +13,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
-from hkall_gateway.edge.limits.time_budget import budget
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.net.limits.time_budget import budget
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import checksum

@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -19,8 +21,6 @@ from hkall_gateway.sip2.codec.messages import BX, SHAPES
 from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond, too_many_logins
 from hkall_gateway.sip2.exchange import NEGATIVE
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.immediate import finished
 from tests.metrics import value
 
 STANDARD = DIALECTS["standard"]

@@ -8,11 +8,11 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.unit import Unit
 from tests.readers import POLICY
 
 P = Position

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.fines import charge
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.exchange import dollars
 from hkall_gateway.sip2.handlers.fees import cents_of
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.fines import charge
-from hkall_gateway.store.unit import Unit
 
 P = Position
 DATE = "20170301    100000"

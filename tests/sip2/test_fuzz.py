@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from hkall_gateway.edge.limits.allow_list import AllowList
+from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode

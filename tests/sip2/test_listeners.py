@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.address import IPv4Address
 
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.proxy_protocol import HEADER_S, WITHOUT_HEADER
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.proxy_protocol import HEADER_S, WITHOUT_HEADER
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.listeners import FramingRule, Listener
 from hkall_gateway.sip2.server import LOGIN_S

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.loans import SORT_BINS
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.unit import Unit
 
 P = Position
 DATE = "20170301    100000"

@@ -6,15 +6,15 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
-from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew
-from hkall_gateway.desk.messages.results import Outcome, Renewed
+from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Renew
+from hkall_gateway.circulation.messages.results import Outcome, Renewed
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
-from hkall_gateway.store.engine.immediate import finished
 
 DATE = "20170301    100000"
 RENEWAL = f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|"

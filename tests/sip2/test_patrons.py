@@ -8,14 +8,14 @@ from datetime import date, datetime
 import pytest
 from sqlalchemy import update
 
+from hkall_gateway.db import fines
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.handlers.patrons import LISTINGS, MARKS, POSITIONS
-from hkall_gateway.store import fines
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.tables import PATRONS
 
 P = Position
 DATE = "20170301    100000"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import checksum
-from hkall_gateway.store.engine.immediate import Immediate
-from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
-from hkall_gateway.store.engine.immediate import finished
 
 P = Position
 DATE = "20170301    100000"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend
@@ -18,7 +19,6 @@ from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.queued_messages import DELIVERIES, QueuedMessages
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
-from hkall_gateway.store.outbox import OutboxRow
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 DATE = "20170301    100000"

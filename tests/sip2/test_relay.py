@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import ConnectorTools
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import PatronSeen, Refused
-from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.edge.limits.time_budget import left_s
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.messages.results import PatronSeen, Refused
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.net.limits.time_budget import left_s
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
@@ -27,8 +29,6 @@ from hkall_gateway.sip2.codec.session import Refuse, SendBytes, Session
 from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond
 from hkall_gateway.sip2.relay import RELAY_RULES
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Login
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.tables import PATRONS
 from tests.metrics import value
 
 if TYPE_CHECKING:

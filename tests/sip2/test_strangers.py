@@ -23,12 +23,12 @@ import pytest
 from pysip2.codec import decode_message, encode_message
 from Sip2.sip2 import Sip2
 
-from hkall_gateway.daemon import Daemon
-from hkall_gateway.lab import demo_setup
-from hkall_gateway.lab.ils import listening
+from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.ils import listening
 from hkall_gateway.sip2.codec.lines import checksum
-from hkall_gateway.store.unit import Unit
 from tests.ports import free_ports
 from tests.test_daemon_ils import CARD, Site, opened
 from tests.test_daemon_ils import site as relayed  # noqa: F401  # a fixture: the gateway before a simulated system

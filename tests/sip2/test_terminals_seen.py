@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hkall_gateway.app.terminals_seen import terminals_seen
 from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.wiring.terminals_seen import terminals_seen
 
 
 def test_every_terminal_of_the_configuration_has_a_row_with_its_connections(services: Sip2Services) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.desk.messages.results import DeliveryResult
-from hkall_gateway.desk.partners.deliveries import Delivered
-from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
@@ -21,8 +23,6 @@ from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
 
 DATE = "20170301    100000"
 BLOCK, ENABLE = f"01N{DATE}AOHKU|ALlost|AAP1|AC|", f"25{DATE}AOHKU|AAP1|AC|"

@@ -18,9 +18,9 @@ from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.test import TestResponse
 
-from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.ncip.transport.client import as_shown
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.bridge import DirectBridge
 from hkall_gateway.web.roles import StaffRole

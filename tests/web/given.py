@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
-from hkall_gateway.store.loads import loading
 from tests.web.conftest import Site
 
 WORLD = Actor("test", "world")

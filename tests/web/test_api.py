@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.db import api_tokens
+from hkall_gateway.db.api_tokens import ApiToken, hash_of
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store import api_tokens
-from hkall_gateway.store.api_tokens import ApiToken, hash_of
 from hkall_gateway.web.api import access
 from hkall_gateway.web.api.app import make_api
 from tests.web.conftest import Site

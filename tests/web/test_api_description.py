@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
-from hkall_gateway.lab.scenario.world import World
-from hkall_gateway.store import api_tokens, web_sessions
-from hkall_gateway.store.api_tokens import ApiToken, hash_of
-from hkall_gateway.store.web_sessions import API_LONGEST, PATRON_API, WebSession
+from hkall_gateway.db import api_tokens, web_sessions
+from hkall_gateway.db.api_tokens import ApiToken, hash_of
+from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession
+from hkall_gateway.simulator.scenario.world import World
 from tests.web.conftest import WORLD, Site
 
 EXAMPLES = 25

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
-from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
+from hkall_gateway.db import web_sessions
+from hkall_gateway.db.api_tokens import hash_of
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.loads.former_cards import follow_card
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
-from hkall_gateway.store import web_sessions
-from hkall_gateway.store.api_tokens import hash_of
-from hkall_gateway.store.loads import loading
-from hkall_gateway.store.loads.former_cards import follow_card
+from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.services import EXTENSION, WebServices
 from tests.web.conftest import WORLD, Site

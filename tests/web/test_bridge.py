@@ -18,14 +18,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 from werkzeug.exceptions import GatewayTimeout
 
-from hkall_gateway.edge.limits.timeout import Timeout
-from hkall_gateway.edge.log_context import log_context, logged_context
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Database
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.deadline import current
-from hkall_gateway.store.tables import INBOX, create_all
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.deadline import current
+from hkall_gateway.db.tables import INBOX, create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.observability.log_context import log_context, logged_context
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
 from hkall_gateway.web.precedence import Precedence
 
@@ -77,8 +77,8 @@ def test_a_query_is_unavailable_while_nobody_can_connect(bridge: DeskBridge, eng
 
 
 def test_a_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
-    from hkall_gateway.store import web_sessions
-    from tests.store.test_web_sessions import session
+    from hkall_gateway.db import web_sessions
+    from tests.db.test_web_sessions import session
 
     bridge.run(web_sessions.begin, session("one"), session("one").created_at)
     assert bridge.read(web_sessions.find, "one") == session("one")

@@ -10,11 +10,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from hkall_gateway.store import api_tokens
-from hkall_gateway.store.api_tokens import ApiToken, hash_of
-from hkall_gateway.store.engine.connect import ANSWER_S
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.immediate import finished
+from hkall_gateway.db import api_tokens
+from hkall_gateway.db.api_tokens import ApiToken, hash_of
+from hkall_gateway.db.engine.connect import ANSWER_S
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.web.callers import FRESH_S, STRANGER, Callers, Share, WebCaller
 from hkall_gateway.web.sessions import BROWSER, COOKIE
 from tests.web.conftest import Browser, Site

@@ -9,7 +9,7 @@ import pytest
 from flask import abort
 from structlog.testing import capture_logs
 
-from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.web.app import MOST_BYTES
 from hkall_gateway.web.bridge import DirectBridge
 from hkall_gateway.web.errors import PAGES
@@ -45,7 +45,7 @@ def test_the_number_of_the_page_is_that_of_the_log(site: Site, caplog: pytest.Lo
     seen: list[str] = []
 
     def noted(_logger: Any, _method: str, event: Any) -> Any:
-        from hkall_gateway.edge.log_context import logged_context
+        from hkall_gateway.observability.log_context import logged_context
 
         seen.append(f"{event['event']} {logged_context().get('corr_id', '')}")
         return event

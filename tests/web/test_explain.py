@@ -8,8 +8,8 @@ import pytest
 from lxml import html
 from werkzeug.test import TestResponse
 
+from hkall_gateway.db.tables import METADATA
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.tables import METADATA
 from hkall_gateway.web.staff.explain import FIELDS, QUESTIONS
 from tests.web.conftest import TOKEN, Browser, Site
 from tests.web.test_requests import given, lent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import html
 
-from hkall_gateway.edge.contrast import DARK_PAPER, ENOUGH, GROUND, PAPER, contrast
+from hkall_gateway.net.contrast import DARK_PAPER, ENOUGH, GROUND, PAPER, contrast
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.layout import MENU, PUBLIC_MENU, STATIC
 from tests.web.conftest import Browser, Site

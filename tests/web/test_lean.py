@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.simulator import demo_setup
 
 PORTS = demo_setup.Ports()
 EXTRA = {"flask", "flask_wtf", "werkzeug", "babel", "wtforms", "authlib", "flask_openapi3", "barcode", "pygal"}
@@ -18,8 +18,8 @@ import os, sys
 from pathlib import Path
 from twisted.internet import reactor
 from hkall_gateway.config import load
-from hkall_gateway.daemon import Daemon
-from hkall_gateway.process import serve
+from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.app.process import serve
 Daemon(load(Path(sys.argv[1]), os.environ), reactor)
 print(*{name.partition(".")[0] for name in sys.modules})
 """

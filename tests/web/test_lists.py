@@ -9,8 +9,8 @@ from io import StringIO
 import pytest
 from lxml import html
 
+from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.queries.work_lists import ListName
 from hkall_gateway.web.csv_file import BOM, defused
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.staff import lists

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import insert, update
 from werkzeug.test import TestResponse
 
+from hkall_gateway.db import api_tokens, quarantine
+from hkall_gateway.db.api_tokens import ApiToken, hash_of
+from hkall_gateway.db.loads.former_cards import replace_card
+from hkall_gateway.db.queries.work_lists import ListName
+from hkall_gateway.db.tables import ATTEMPTS, NOTICES, OUTBOX, SET_ASIDE
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.staff_roles import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position
-from hkall_gateway.store import api_tokens, quarantine
-from hkall_gateway.store.api_tokens import ApiToken, hash_of
-from hkall_gateway.store.loads.former_cards import replace_card
-from hkall_gateway.store.queries.work_lists import ListName
-from hkall_gateway.store.tables import ATTEMPTS, NOTICES, OUTBOX, SET_ASIDE
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.api.access import ROLES
 from hkall_gateway.web.staff.explain import QUESTIONS
 from hkall_gateway.web.staff.figures import TABLES

@@ -344,8 +344,8 @@ def test_the_secret_is_in_no_text_of_the_settings(sso: Site) -> None:
 def sessions(site: Site) -> list[dict[str, Any]]:
     from sqlalchemy import select
 
-    from hkall_gateway.store.tables import WEB_SESSIONS
-    from hkall_gateway.store.web_sessions import BROWSER
+    from hkall_gateway.db.tables import WEB_SESSIONS
+    from hkall_gateway.db.web_sessions import BROWSER
 
     of_people = select(WEB_SESSIONS).where(WEB_SESSIONS.c.kind != BROWSER)
     return [dict(row) for row in site.world.store.now(lambda unit: unit.execute(of_people).mappings().all())]

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.ils.local_system import WebPins
-from hkall_gateway.lab.scenario.world_file import cheap_hash
+from hkall_gateway.circulation.ils.local_system import WebPins
+from hkall_gateway.db import cards, web_sessions
+from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store import cards, web_sessions
-from hkall_gateway.store.tables import PATRONS
+from hkall_gateway.simulator.scenario.world_file import cheap_hash
 from tests.metrics import value
 from tests.web.conftest import Browser, Site
 

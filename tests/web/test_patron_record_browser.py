@@ -14,11 +14,11 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select
 
 from hkall_gateway.clock import now
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.db import fines
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store import fines
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, CARD, PIN, Gateway, until
 from tests.web.test_browser import SIZES, chromium, messages, wait_for
 from tests.web.test_supervisor_browser import keep

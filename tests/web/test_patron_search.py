@@ -11,10 +11,10 @@ import pytest
 from lxml import etree, html
 from werkzeug.test import TestResponse
 
+from hkall_gateway.db.loads import catalogue, loading
+from hkall_gateway.db.search.query import BadQuery, SearchField
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Holding, Title
-from hkall_gateway.store.loads import catalogue, loading
-from hkall_gateway.store.search.query import BadQuery, SearchField
 from hkall_gateway.web.patron.public import CLOSED_TO_ROBOTS
 from hkall_gateway.web.patron.search import BAD, FIELDS
 from hkall_gateway.web.patron.title_words import STATUSES

@@ -10,8 +10,8 @@ import pytest
 from lxml import html
 from werkzeug.test import TestResponse
 
-from hkall_gateway.store import fines
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.db import fines
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.web.staff.patrons import _cents as cents_of
 from tests.web.conftest import Browser, Site
 from tests.web.test_closures import on_loan

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, text
 
-from hkall_gateway import machine
-from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.app import machine
+from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.web.precedence import SWITCH_S, YOUNG, Precedence
 from hkall_gateway.web.turns import Turn
 

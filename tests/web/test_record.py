@@ -13,13 +13,13 @@ from lxml import html
 from sqlalchemy import delete
 from structlog.testing import capture_logs
 
-from hkall_gateway.lab.scenario.world import World
+from hkall_gateway.db import fines
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.loads.former_cards import follow_card
+from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Position
-from hkall_gateway.store import fines
-from hkall_gateway.store.loads import loading
-from hkall_gateway.store.loads.former_cards import follow_card
-from hkall_gateway.store.tables import PATRONS
+from hkall_gateway.simulator.scenario.world import World
 from tests.web.conftest import WORLD, Browser, Site
 from tests.web.given import given, position_of
 

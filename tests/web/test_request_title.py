@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from lxml import html
 
-from hkall_gateway.lab.scenario.world import World
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.web.services import HomeLibrary
 from tests.web.conftest import WORLD, Browser, Site
 from tests.web.given import given
@@ -183,7 +183,7 @@ def test_a_title_that_became_impossible_meanwhile_is_refused_before_the_pin_is_l
 def _nothing_left(unit: object) -> None:
     from sqlalchemy import update
 
-    from hkall_gateway.store.tables import HOLDINGS
+    from hkall_gateway.db.tables import HOLDINGS
 
     unit.execute(update(HOLDINGS).where(HOLDINGS.c.bib_id == "b-dune").values(status="On Loan"))  # type: ignore[attr-defined]
 
@@ -298,7 +298,7 @@ def test_the_journal_names_the_web_and_no_card(site: Site) -> None:
 def _journal(site: Site, number: str) -> list[tuple[str, str]]:
     from sqlalchemy import select
 
-    from hkall_gateway.store.tables import JOURNAL
+    from hkall_gateway.db.tables import JOURNAL
 
     rows = site.world.store.now(
         lambda unit: unit.execute(select(JOURNAL.c.who, JOURNAL.c.channel).where(JOURNAL.c.request == number)).all()

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from lxml import html
 
-from hkall_gateway.desk.staff.permitted import ACTIONS, DenialReason
+from hkall_gateway.circulation.staff.permitted import ACTIONS, DenialReason
+from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.local_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store import fines, quarantine
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS
 from hkall_gateway.web.staff import history_words, sends

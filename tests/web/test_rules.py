@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from lxml import html
 
-from hkall_gateway.desk.circulation import Circulation
+from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import CATEGORIES, Policy
 from hkall_gateway.web.rules import chapters

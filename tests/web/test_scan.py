@@ -12,10 +12,10 @@ from lxml import html
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from hkall_gateway.db.tables import WEB_SCANS
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store.tables import WEB_SCANS
-from hkall_gateway.store.unit import Unit
 from tests.web.conftest import Browser, Site
 
 P = Position

@@ -7,8 +7,8 @@ from flask import Flask
 from lxml import html
 from sqlalchemy import update
 
+from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.headers import HEADERS
 from hkall_gateway.web.roles import StaffRole

@@ -24,11 +24,11 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.edge.bounded_http import Bounds
-from hkall_gateway.edge.limits.allow_list import AllowList
-from hkall_gateway.edge.limits.body_budget import BodyBudget
-from hkall_gateway.edge.limits.connection_limit import ConnectionLimit
-from hkall_gateway.edge.limits.timeout import Timeout
+from hkall_gateway.net.bounded_http import Bounds
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.body_budget import BodyBudget
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
 from hkall_gateway.web.callers import STRANGER, Share, WebCaller

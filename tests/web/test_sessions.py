@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from hkall_gateway.lab.scenario.world_file import cheap_hash
-from hkall_gateway.store.tables import WEB_SESSIONS
-from hkall_gateway.store.web_sessions import BROWSER, MOST_BROWSERS, PATRON, STAFF, WebSession
+from hkall_gateway.db.tables import WEB_SESSIONS
+from hkall_gateway.db.web_sessions import BROWSER, MOST_BROWSERS, PATRON, STAFF, WebSession
+from hkall_gateway.simulator.scenario.world_file import cheap_hash
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import StaffAccount
 from hkall_gateway.web.sessions import COOKIE

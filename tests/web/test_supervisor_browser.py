@@ -16,14 +16,14 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from hkall_gateway.clock import now
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.db import closures, fines, quarantine
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store import closures, fines, quarantine
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator import demo_setup
 from tests.company import Gateway
 from tests.web.test_browser import SHOTS, SIZES, chromium, messages, shown, wait_for
 

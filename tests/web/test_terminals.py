@@ -8,10 +8,10 @@ from typing import Any
 
 from lxml import html
 
+from hkall_gateway.db import instances, terminal_activity
+from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.terminal_activity import TerminalActivity
 from hkall_gateway.sip2.codec.messages import SHAPES
-from hkall_gateway.store import instances, terminal_activity
-from hkall_gateway.store.instances import Instance
-from hkall_gateway.store.terminal_activity import TerminalActivity
 from hkall_gateway.web.staff.terminals import MESSAGES
 from tests.web.conftest import Site
 

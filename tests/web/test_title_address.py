@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from lxml import html
 
+from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.store.loads import loading
 from tests.web.conftest import Browser, Site
 
 NUMBERS = (

@@ -9,9 +9,9 @@ from typing import Any
 
 from lxml import html
 
-from hkall_gateway.desk.ports import CopyStatus, LiveStatuses
+from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.services import EXTENSION, WebServices
 from tests.web.conftest import Browser, Site

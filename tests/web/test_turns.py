@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.turns import LONG_S, Turn
 

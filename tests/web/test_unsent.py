@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from lxml import html
 
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.messages.staff_commands import Act
-from hkall_gateway.desk.partners import dead_letters
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.db import notices, quarantine
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Position
-from hkall_gateway.store import notices, quarantine
-from hkall_gateway.store.engine.immediate import finished
-from hkall_gateway.store.quarantine import QuarantinedDocument
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.staff.unsent import EFFECTS
 from tests.web.conftest import Site
 
@@ -58,7 +58,7 @@ def kept(site: Site) -> int:
 
 def came_back(site: Site) -> int:
     """The number of a pickup letter that came back."""
-    from hkall_gateway.desk.partners import deliveries
+    from hkall_gateway.circulation.partners import deliveries
 
     number = requested(site)
     force = Act(BY, number, reason="x", position=Position.IN_TRANSIT, action="force")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hkall_gateway.app.web import settings_of
 from hkall_gateway.config import gateway as config
-from hkall_gateway.lab import demo_setup
+from hkall_gateway.simulator import demo_setup
 from hkall_gateway.web.roles import StaffRole
-from hkall_gateway.wiring.web import settings_of
 
 OIDC = """
 [web.oidc]

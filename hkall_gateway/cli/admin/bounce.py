@@ -23,10 +23,10 @@ def bounce(site: Site) -> None:
     Example: hkall-gateway bounce < MESSAGE
     """
 
-    from hkall_gateway.desk.partners import deliveries
-    from hkall_gateway.mail.bounces import NotABounce, read_bounce
-    from hkall_gateway.mail.message_id import is_ours
-    from hkall_gateway.store import notices
+    from hkall_gateway.circulation.partners import deliveries
+    from hkall_gateway.db import notices
+    from hkall_gateway.delivery.bounces import NotABounce, read_bounce
+    from hkall_gateway.delivery.message_id import is_ours
 
     if not site.bounce_key:
         raise CliError("smtp.bounce_key_env is missing: without a key no bounce can be verified", WRONG)

@@ -44,7 +44,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
 
     from hkall_gateway.cli.work.endings import cause_of
     from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
-    from hkall_gateway.store import revisions, schema
+    from hkall_gateway.db import revisions, schema
 
     engine = open_database(config, any_revision=True)
     before = revision_of(engine, config)
@@ -76,7 +76,7 @@ def _is_asked() -> bool:
 
 def _show_plan(config: Path) -> None:
     from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
-    from hkall_gateway.store import revisions
+    from hkall_gateway.db import revisions
 
     engine = open_database(config, any_revision=True)
     new = engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()
@@ -99,7 +99,7 @@ def check(config: Path) -> None:
     Example: hkall-gateway db check
     """
     from hkall_gateway.cli.work.opening import open_database
-    from hkall_gateway.store import revisions, schema
+    from hkall_gateway.db import revisions, schema
 
     engine = open_database(config)
     drift = schema.drift(engine)
@@ -119,7 +119,7 @@ def vacuum(config: Path) -> None:
 
     from hkall_gateway.cli.work.endings import cause_of
     from hkall_gateway.cli.work.opening import open_database
-    from hkall_gateway.store.privacy import leftovers
+    from hkall_gateway.db.privacy import leftovers
 
     engine = open_database(config)
     file = leftovers.file_of(engine)

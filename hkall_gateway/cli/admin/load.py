@@ -20,10 +20,10 @@ from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Title
 
 if TYPE_CHECKING:
-    from hkall_gateway.connectors.columns import Places
-    from hkall_gateway.connectors.exports import Export
-    from hkall_gateway.store.loads.loading import LoadReport, Withdrawals
-    from hkall_gateway.store.loads.staging import StagedCopies
+    from hkall_gateway.db.loads.loading import LoadReport, Withdrawals
+    from hkall_gateway.db.loads.staging import StagedCopies
+    from hkall_gateway.ils.columns import Places
+    from hkall_gateway.ils.exports import Export
 
 T = TypeVar("T")
 
@@ -62,9 +62,9 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
 
-    from hkall_gateway.connectors import exports
-    from hkall_gateway.connectors.exports import Export
-    from hkall_gateway.store.loads import former_cards
+    from hkall_gateway.db.loads import former_cards
+    from hkall_gateway.ils import exports
+    from hkall_gateway.ils.exports import Export
 
     export = _checked(exports.read_patron_rows, file)
     rows = export.rows
@@ -124,9 +124,9 @@ class _Holdings:
 
 
 def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdings:
-    from hkall_gateway.connectors import exports, marc, marc_records
-    from hkall_gateway.store.loads.loading import Withdrawals
-    from hkall_gateway.store.loads.staging import StagedCopies
+    from hkall_gateway.db.loads.loading import Withdrawals
+    from hkall_gateway.db.loads.staging import StagedCopies
+    from hkall_gateway.ils import exports, marc, marc_records
 
     staged = StagedCopies()
     if not marc_records.is_marc(file):
@@ -139,7 +139,7 @@ def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdi
 
 
 def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> None:
-    from hkall_gateway.store.loads import loading
+    from hkall_gateway.db.loads import loading
 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
@@ -172,8 +172,8 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
     Example: hkall-gateway load closures closures.csv
     """
 
-    from hkall_gateway.connectors import exports
-    from hkall_gateway.store.loads import loading
+    from hkall_gateway.db.loads import loading
+    from hkall_gateway.ils import exports
 
     days = _checked(exports.read_closures, file)
     if not dry_run:
@@ -191,9 +191,9 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     Example: hkall-gateway load partners partners.csv
     """
 
-    from hkall_gateway.connectors import exports
-    from hkall_gateway.store.loads import loading
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.loads import loading
+    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.ils import exports
 
     rows = _checked(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
@@ -211,8 +211,8 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     Example: hkall-gateway load requests requests.csv --dry-run
     """
 
-    from hkall_gateway.connectors import exports
-    from hkall_gateway.store.loads import loading
+    from hkall_gateway.db.loads import loading
+    from hkall_gateway.ils import exports
 
     rows = _checked(exports.read_requests, file)
     by = Actor(by_staff("load").who, "import", "load")
@@ -221,7 +221,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
 
 
 def _checked(read: Callable[[Path], Any], file: Path) -> Any:
-    from hkall_gateway.connectors import exports
+    from hkall_gateway.ils import exports
 
     try:
         return read(file)
@@ -263,7 +263,7 @@ def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> di
 
 def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
     """The places of each word."""
-    from hkall_gateway.connectors.columns import Places
+    from hkall_gateway.ils.columns import Places
 
     found: dict[T, Places] = {}
     for word, where in placed:
@@ -292,7 +292,7 @@ def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
 def _warn_of_agencies(found: Mapping[str, Places], site: Site) -> None:
     """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
 
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
     known = {site.library.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, found)}
     for agency in sorted(found.keys() - known):
@@ -325,7 +325,7 @@ def _load_patrons(
     full: bool,
     force: bool,
 ) -> None:
-    from hkall_gateway.store.loads import loading
+    from hkall_gateway.db.loads import loading
 
     report = site.run(loading.compare, "patrons", export.rows, cards.present, spared, export.columns)
     told = _judged("patrons", report, full=full, force=force)
@@ -354,7 +354,7 @@ def _judged(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
 
 
 def _finish(site: Site, kind: str, number: int, told: str, *, full: bool) -> None:
-    from hkall_gateway.store.loads import loading
+    from hkall_gateway.db.loads import loading
 
     site.run(loading.finish, kind, number, full, site.now())
     echo(f"{told}; import {number} is current")
@@ -363,7 +363,7 @@ def _finish(site: Site, kind: str, number: int, told: str, *, full: bool) -> Non
 def _write(site: Site, export: Export[Borrower], number: int, cards: Replacements) -> None:
     """Write patrons in short transactions; a card is replaced together with the row that says so."""
 
-    from hkall_gateway.store.loads import loading
+    from hkall_gateway.db.loads import loading
 
     rows, columns = export.rows, export.columns
     step = REPLACING if cards.present else loading.CHUNK

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.common.library import Library
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Retention
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.rounds import RoundState
+    from hkall_gateway.db.rounds import RoundState
 
 ROUND = "purge"
 
@@ -66,8 +66,8 @@ def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> R
 def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
     """How many requests each of the two would take now, and how many it would leave for their money or messages."""
 
-    from hkall_gateway.desk.retention import last_instant
-    from hkall_gateway.store.privacy import retention as kept
+    from hkall_gateway.circulation.retention import last_instant
+    from hkall_gateway.db.privacy import retention as kept
 
     wanted = (("anonymise", terms.anonymise_days, "personal"), ("archive", terms.archive_days, "closed"))
     rows: list[dict[str, object]] = []
@@ -81,8 +81,8 @@ def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
 def _do(site: Site, library: Library) -> int:
     """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
 
-    from hkall_gateway.desk.rounds import BATCH, begin, one_batch
-    from hkall_gateway.store.privacy.archive import NotAnArchive
+    from hkall_gateway.circulation.rounds import BATCH, begin, one_batch
+    from hkall_gateway.db.privacy.archive import NotAnArchive
 
     who = f"cli {by_staff(ROUND).who}"
     going: RoundState | None = site.run(begin, ROUND, who, site.now(), False)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hkall_gateway.app.machine import address_space
 from hkall_gateway.cli.options import WRONG, CliError, config_option
 from hkall_gateway.cli.show import echo
-from hkall_gateway.machine import address_space
 
 if TYPE_CHECKING:
-    from hkall_gateway.edge.log_console import LogFormat
-    from hkall_gateway.wiring.serving import Serving
+    from hkall_gateway.app.serving import Serving
+    from hkall_gateway.observability.log_console import LogFormat
 
 
 WEB = click.Choice(["web"])
@@ -50,10 +50,10 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
 
-    from hkall_gateway import process
+    from hkall_gateway.app import process
+    from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
-    from hkall_gateway.start_checks.faults import Effect
 
     if only and without:
         raise CliError("--only and --without: choose one", WRONG)
@@ -84,7 +84,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _serving(only: str | None, without: str | None) -> Serving:
-    from hkall_gateway.wiring.serving import Serving
+    from hkall_gateway.app.serving import Serving
 
     return Serving.WEB_ALONE if only else Serving.WITHOUT_WEB if without else Serving.ALL
 
@@ -98,10 +98,10 @@ def check_config(config: Path) -> None:
     Example: hkall-gateway check-config --config gateway.toml
     """
 
+    from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
     from hkall_gateway.config.notes import notes
-    from hkall_gateway.start_checks.faults import Effect
 
     found, library = load_config(config)
     faults = find_start_faults(config, found, library.policy)
@@ -135,9 +135,9 @@ def reload_gateway(config: Path, pid: int) -> None:
     The outcome is read in the folder that RUNTIME_DIRECTORY names, as systemd sets it for both; without it see the log.
     Example: hkall-gateway reload --pid 4711
     """
+    from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults, reload_running
-    from hkall_gateway.start_checks.faults import Effect
 
     found, library = load_config(config, None)
     faults = find_start_faults(config, found, library.policy)
@@ -161,7 +161,7 @@ def hash_secret(*, new: bool) -> None:
     Example: pass show hkall/counter-1 | hkall-gateway hash-secret
     """
 
-    from hkall_gateway.edge.hashes import hash_secret as hashed
+    from hkall_gateway.net.hashes import hash_secret as hashed
 
     text = token_urlsafe(32) if new else _password()
     if new:

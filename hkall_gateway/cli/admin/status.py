@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway import machine
+from hkall_gateway.app import machine
 from hkall_gateway.cli.options import Site, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
-    from hkall_gateway.store import instances, rounds
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db import instances, rounds
+    from hkall_gateway.db.unit import Unit
 
 NOBODY = "HKALL-STATUS"
 """A card that does not exist: only whether an answer comes matters."""
@@ -47,7 +47,7 @@ def _local(site: Site) -> list[dict[str, Any]]:
 def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of the command; `configured` are the agencies of the configuration file."""
 
-    from hkall_gateway.store import instances
+    from hkall_gateway.db import instances
 
     there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
@@ -77,7 +77,7 @@ def _faults(unit: Unit) -> list[dict[str, Any]]:
 def _quarantined(unit: Unit) -> list[dict[str, Any]]:
     """Return for each partner the number of its documents in the quarantine."""
 
-    from hkall_gateway.store import quarantine
+    from hkall_gateway.db import quarantine
 
     return [
         _line("quarantine", agency, QuarantineState.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)
@@ -87,8 +87,8 @@ def _quarantined(unit: Unit) -> list[dict[str, Any]]:
 def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
     """Return a row for each import and each periodic round: its last run, its result, when it is due next, and its delay."""
 
-    from hkall_gateway.store import rounds
-    from hkall_gateway.store.queries import cli_lists
+    from hkall_gateway.db import rounds
+    from hkall_gateway.db.queries import cli_lists
 
     loads = [job for job in cli_lists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
     known = {job.name: job for job in rounds.jobs(unit)}
@@ -97,7 +97,7 @@ def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
 
 
 def _round(job: rounds.RoundState, when: datetime) -> dict[str, Any]:
-    from hkall_gateway.store import rounds
+    from hkall_gateway.db import rounds
 
     held = job.lease_until is not None and job.lease_until >= when
     lag_s = job.lag_s(when)
@@ -111,7 +111,7 @@ def _round(job: rounds.RoundState, when: datetime) -> dict[str, Any]:
 def _aside(unit: Unit) -> list[dict[str, Any]]:
     """How many requests each round could not do; `stuck` names them."""
 
-    from hkall_gateway.store import rounds
+    from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
     counted = Counter(one.round for one in found)

@@ -13,7 +13,7 @@ from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.staff_roles import StaffRole
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.api_tokens import ApiToken
+    from hkall_gateway.db.api_tokens import ApiToken
 
 CLIENT = "client"
 """`api_tokens.CLIENT`, which is imported on demand."""
@@ -47,7 +47,7 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
     """
     from secrets import token_urlsafe
 
-    from hkall_gateway.store import api_tokens
+    from hkall_gateway.db import api_tokens
 
     if not name.isascii() or not name.isprintable() or not name.strip() or len(name) > 60:
         raise CliError(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
@@ -67,7 +67,7 @@ def list_(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway token list
     """
-    from hkall_gateway.store import api_tokens
+    from hkall_gateway.db import api_tokens
 
     now = site.now()
     show((_line(one, now) for one in site.read(api_tokens.listed)), as_json, COLUMNS)
@@ -87,7 +87,7 @@ def revoke(site: Site, name: str) -> None:
 
     Example: hkall-gateway token revoke reports
     """
-    from hkall_gateway.store import api_tokens
+    from hkall_gateway.db import api_tokens
 
     if not site.run(api_tokens.revoke, name, site.now()):
         raise CliError(f"{name}: no token of this name is in force")

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Done
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Done
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.dates import calendar
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
 BATCH = 200
 
@@ -38,7 +38,7 @@ def list_(site: Site, as_json: bool) -> None:
     Example: hkall-gateway closures list
     """
 
-    from hkall_gateway.store.queries import cli_lists
+    from hkall_gateway.db.queries import cli_lists
 
     show(site.run(cli_lists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
 
@@ -82,7 +82,7 @@ def _batch(site: Site, command: StaffCommand, after: str, dry_run: bool) -> tupl
 def _moving(
     unit: Unit, command: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
 ) -> tuple[tuple[Done, ...], str | None]:
-    from hkall_gateway.desk.staff import closure_changes
+    from hkall_gateway.circulation.staff import closure_changes
 
     answer = closure_changes.move(Context(unit, site.library, now), command, after, BATCH)
     if dry_run:

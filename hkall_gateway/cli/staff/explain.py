@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.cli.options import DAY, REFUSED, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
-    from hkall_gateway.desk.staff.explaining import ExplainQuestion, Explanation
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
+    from hkall_gateway.db.unit import Unit
 
 
 class _Undo(Exception):
@@ -61,7 +61,7 @@ def request(
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
 
-    from hkall_gateway.desk.staff import explaining
+    from hkall_gateway.circulation.staff import explaining
 
     _tell(
         site, explaining.request(by_staff("explain"), patron, bib, volume, pickup, hold=hold), at, whole=whole, as_json=as_json
@@ -82,7 +82,7 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, whole: bool, 
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
 
-    from hkall_gateway.desk.staff import explaining
+    from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.borrow(by_staff("explain"), patron, item, role), at, whole=whole, as_json=as_json)
 
@@ -101,7 +101,7 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, whole: bool,
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
 
-    from hkall_gateway.desk.staff import explaining
+    from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.renew(by_staff("explain"), item, patron, staff=staff), at, whole=whole, as_json=as_json)
 
@@ -120,7 +120,7 @@ def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str,
     Example: hkall-gateway explain recall --item CUHK/C00001
     """
 
-    from hkall_gateway.desk.staff import explaining
+    from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.recall(by_staff("explain"), item, sender, owner_says), at, whole=whole, as_json=as_json)
 
@@ -136,7 +136,7 @@ def fine(site: Site, item: str, at: str, whole: bool, as_json: bool) -> None:
 
     Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
     """
-    from hkall_gateway.desk.staff import explaining
+    from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.fine(item), at, whole=whole, as_json=as_json)
 
@@ -145,8 +145,8 @@ def fine(site: Site, item: str, at: str, whole: bool, as_json: bool) -> None:
 
 
 def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
-    from hkall_gateway.desk.ils.local_system import LOADED
-    from hkall_gateway.desk.staff import explaining
+    from hkall_gateway.circulation.ils.local_system import LOADED
+    from hkall_gateway.circulation.staff import explaining
 
     when = _instant(at, site)
     facts = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
@@ -176,7 +176,7 @@ def _short(said: dict[str, Any], *, refused: bool) -> dict[str, Any]:
 
 
 def _answer(outcome: Any, question: ExplainQuestion) -> dict[str, Any]:
-    from hkall_gateway.desk.staff.explaining import FINE, FineNow
+    from hkall_gateway.circulation.staff.explaining import FINE, FineNow
 
     if isinstance(outcome, Refused):
         if question.rules == FINE and outcome.why is Reason.NOT_ON_LOAN:

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
 from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Pay, Waive
 from hkall_gateway.sip2.screen_messages import say
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
@@ -35,8 +35,8 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
     Example: hkall-gateway fines list
     """
 
-    from hkall_gateway.store.loads.former_cards import card_now
-    from hkall_gateway.store.queries import cli_lists
+    from hkall_gateway.db.loads.former_cards import card_now
+    from hkall_gateway.db.queries import cli_lists
 
     show(site.run(cli_lists.charges, site.run(card_now, patron)), as_json, LISTED)
 
@@ -54,8 +54,8 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     Example: hkall-gateway fines pay P1 600
     """
 
-    from hkall_gateway.desk import fines as desk
-    from hkall_gateway.store.loads.former_cards import card_now
+    from hkall_gateway.circulation import fines as desk
+    from hkall_gateway.db.loads.former_cards import card_now
 
     ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
     _tell(site.run(in_context, desk.pay, site.library, site.now(), ask), as_json)
@@ -73,7 +73,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
     Example: hkall-gateway fines waive 17 --reason "typhoon"
     """
 
-    from hkall_gateway.desk import fines as desk
+    from hkall_gateway.circulation import fines as desk
 
     _tell(site.run(in_context, desk.waive, site.library, site.now(), Waive(by_staff("waive"), fine, reason, cents)), as_json)
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.outbox import OutboxRow
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.outbox import OutboxRow
+    from hkall_gateway.db.unit import Unit
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
 Ended: TypeAlias = "Callable[[Unit, int], Any]"
@@ -44,7 +44,7 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
     Example: hkall-gateway outbox list --dead
     """
 
-    from hkall_gateway.store.outbox import UNSETTLED
+    from hkall_gateway.db.outbox import UNSETTLED
 
     rows = site.run(_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED)
     if not rows:
@@ -94,7 +94,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
 
 def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
-    from hkall_gateway.desk.partners import dead_letters
+    from hkall_gateway.circulation.partners import dead_letters
 
     row = unit.outbox.row(number)
     if row is None:
@@ -138,8 +138,8 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     Example: hkall-gateway outbox retry 17 18
     """
 
-    from hkall_gateway.desk.partners import dead_letters
-    from hkall_gateway.store.outbox import UNSETTLED
+    from hkall_gateway.circulation.partners import dead_letters
+    from hkall_gateway.db.outbox import UNSETTLED
 
     by = by_staff("outbox retry")
     _each(site, rows, partner, error, UNSETTLED, lambda unit, row: dead_letters.retry(unit, row, by, site.now()))
@@ -157,7 +157,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
 
-    from hkall_gateway.desk.partners import dead_letters
+    from hkall_gateway.circulation.partners import dead_letters
 
     by = by_staff("outbox done")
     _each(
@@ -182,7 +182,7 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
 
-    from hkall_gateway.desk.partners import dead_letters
+    from hkall_gateway.circulation.partners import dead_letters
 
     by = by_staff("outbox drop")
     _each(

@@ -13,7 +13,7 @@ from hkall_gateway.cli.options import CliError, Site, json_option, with_site
 from hkall_gateway.cli.show import show
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
 RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days", "fault")
@@ -30,7 +30,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
     Example: hkall-gateway partners CUHK --json
     """
 
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
     if unknown := set(agencies) - site.run(Unit.partners, agencies).keys():
         raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
@@ -41,6 +41,6 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
     """Return one row for each agency of `named`; by default of all that are configured or were sent a message."""
 
-    from hkall_gateway.desk.staff.partner_lines import partner_lines
+    from hkall_gateway.circulation.staff.partner_lines import partner_lines
 
     return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

@@ -16,8 +16,8 @@ from hkall_gateway.cli.show import echo_json, show
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hkall_gateway.store.privacy.forgetting import RemainingRow
-    from hkall_gateway.store.privacy.person_file import Erasure, Records
+    from hkall_gateway.db.privacy.forgetting import RemainingRow
+    from hkall_gateway.db.privacy.person_file import Erasure, Records
 
 SMALL: Final = 256 << 20
 """Largest file, in bytes, that is rewritten without being asked: it takes seconds, and terminals wait meanwhile."""
@@ -49,7 +49,7 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
 
     Example: hkall-gateway patron export P0001 > p0001.json
     """
-    from hkall_gateway.store.privacy import person_file
+    from hkall_gateway.db.privacy import person_file
 
     with _ended():
         told = person_file.export(_records(site), card, site.now(), former, archives)
@@ -80,7 +80,7 @@ def erase(
     Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
     """
 
-    from hkall_gateway.store.privacy import person_file
+    from hkall_gateway.db.privacy import person_file
 
     records = _records(site)
     with _ended():
@@ -92,7 +92,7 @@ def erase(
 
 
 def _records(site: Site) -> Records:
-    from hkall_gateway.store.privacy.person_file import Records
+    from hkall_gateway.db.privacy.person_file import Records
 
     archive = site.library.policy.retention.archive_file
     return Records(site.read, site.run, archive, site.erased_file, site.erased_key)
@@ -101,7 +101,7 @@ def _records(site: Site) -> Records:
 @contextmanager
 def _ended() -> Iterator[None]:
     """Turn NotDone into the end of the command."""
-    from hkall_gateway.store.privacy.person_file import NotDone
+    from hkall_gateway.db.privacy.person_file import NotDone
 
     try:
         yield
@@ -112,8 +112,8 @@ def _ended() -> Iterator[None]:
 def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:
     """The SQLite file, without what deleted rows left in its free space."""
 
-    from hkall_gateway.store.privacy import leftovers
-    from hkall_gateway.store.privacy.forgetting import RemainingRow
+    from hkall_gateway.db.privacy import leftovers
+    from hkall_gateway.db.privacy.forgetting import RemainingRow
 
     file = leftovers.file_of(engine) if engine else None
     if engine is None or file is None:
@@ -128,7 +128,7 @@ def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[s
 def _vacuumed(engine: Engine) -> bool:
     from sqlalchemy.exc import OperationalError
 
-    from hkall_gateway.store.privacy import leftovers
+    from hkall_gateway.db.privacy import leftovers
 
     try:
         return leftovers.vacuum(engine)
@@ -137,7 +137,7 @@ def _vacuumed(engine: Engine) -> bool:
 
 
 def _rows(done: Erasure, files: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    from hkall_gateway.store.privacy.forgetting import RemainingRow
+    from hkall_gateway.db.privacy.forgetting import RemainingRow
 
     yield _forgot("requests", done.tables.requests)
     yield _forgot("rows", done.tables.rows)

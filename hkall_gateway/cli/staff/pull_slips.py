@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.cli.options import Site, by_staff, with_site
 from hkall_gateway.cli.show import echo
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
 
 @click.command()
@@ -27,8 +27,8 @@ def slips(site: Site) -> None:
     Example: hkall-gateway slips | lp
     """
 
-    from hkall_gateway.desk.staff import actions
-    from hkall_gateway.store.queries import cli_lists
+    from hkall_gateway.circulation.staff import actions
+    from hkall_gateway.db.queries import cli_lists
 
     by = by_staff("slips")
     for request in site.run(cli_lists.pull_list):
@@ -39,7 +39,7 @@ def slips(site: Site) -> None:
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
     """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
 
-    from hkall_gateway.desk.staff import pull_slips
+    from hkall_gateway.circulation.staff import pull_slips
 
     copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
     partner, printed = unit.partner(request.partner), pull_slips.printed_at(unit, request)

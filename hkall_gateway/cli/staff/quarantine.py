@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.quarantine import QuarantinedDocument
+    from hkall_gateway.db.quarantine import QuarantinedDocument
 
 T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
@@ -40,7 +40,7 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
     Example: hkall-gateway quarantine list
     """
 
-    from hkall_gateway.store import quarantine as kept
+    from hkall_gateway.db import quarantine as kept
 
     found = site.run(lambda unit: kept.listed(unit, partner, settled=settled))
     if not found:
@@ -77,9 +77,9 @@ def replay(site: Site, number: int, reason: str) -> None:
     """
 
     from hkall_gateway.cli.work.replay_endpoint import own_services
+    from hkall_gateway.db.engine.immediate import finished
     from hkall_gateway.ncip.quarantine import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble
-    from hkall_gateway.store.engine.immediate import finished
 
     found = _one(site, number)
     said = finished(heard_again(own_services(site), found.agency, found.digest, found.document))
@@ -104,7 +104,7 @@ def drop(site: Site, number: int, reason: str) -> None:
 
 
 def _one(site: Site, number: int) -> QuarantinedDocument:
-    from hkall_gateway.store import quarantine as kept
+    from hkall_gateway.db import quarantine as kept
 
     found: QuarantinedDocument | None = site.run(kept.one, number)
     if found is None or found.state is not QuarantineState.KEPT:
@@ -113,7 +113,7 @@ def _one(site: Site, number: int) -> QuarantinedDocument:
 
 
 def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> None:
-    from hkall_gateway.store import quarantine as kept
+    from hkall_gateway.db import quarantine as kept
 
     if not site.run(kept.settle, number, state, by_staff(state).who, reason):
         raise CliError(f"{number}: judged meanwhile")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.desk.partners.reconciling import PartnerState, PositionPair
+    from hkall_gateway.circulation.partners.reconciling import PartnerState, PositionPair
     from hkall_gateway.ncip.transport.client import NcipClient
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
@@ -49,8 +49,8 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
 
-    from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.db.unit import Unit
 
     row = site.run(Unit.partner, partner)
     if row is None:
@@ -67,8 +67,8 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, PartnerState], reason: str) -> None:
     """Each in a transaction of its own; exit 1 if one that could be mended was not."""
 
-    from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.desk.partners.reconciling import PartnerState
+    from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.circulation.partners.reconciling import PartnerState
 
     by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
     noes = []
@@ -85,7 +85,7 @@ def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, Par
 
 
 def _listed(site: Site, partner: str, path: Path) -> dict[str, PartnerState]:
-    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.circulation.partners import reconciling
 
     return site.run(reconciling.under_our_numbers, partner, _read(path), site.library.agency)
 
@@ -101,8 +101,8 @@ def _read(path: Path) -> dict[str, PartnerState]:
 
 
 def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerState:
-    from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.desk.partners.reconciling import PartnerState
+    from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.circulation.partners.reconciling import PartnerState
 
     position = (row["position"] or "").strip().upper()
     if position not in reconciling.ANYWHERE:
@@ -116,10 +116,10 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerStat
 def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     """Return the partner's state of each request, by number, from one look-up after another; an unusable answer agrees."""
 
-    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.db.queries import cli_lists
+    from hkall_gateway.db.unit import Unit
     from hkall_gateway.ncip.transport.client import NcipClient
-    from hkall_gateway.store.queries import cli_lists
-    from hkall_gateway.store.unit import Unit
 
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
@@ -134,10 +134,10 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
 
 
 def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> PartnerState:
-    from hkall_gateway.desk.partners import reconciling
-    from hkall_gateway.desk.partners.reconciling import PartnerState
+    from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.circulation.partners.reconciling import PartnerState
+    from hkall_gateway.db.engine.immediate import finished
     from hkall_gateway.ncip import request_status
-    from hkall_gateway.store.engine.immediate import finished
 
     asked = request_status.question(request, partner, number)
     reply = finished(client.ask(*asked, partner)) if asked else None

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import Reopen, StaffCommand
+from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Reopen, StaffCommand
-from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _add(row: Command) -> None:
         to: str = "",
         item: str = "",
     ) -> None:
-        from hkall_gateway.desk.staff import actions
+        from hkall_gateway.circulation.staff import actions
 
         said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
         command = _about(site, said, what, item)
@@ -124,7 +124,7 @@ def _add_choice(row: Command) -> None:
     @with_site
     @json_option
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
-        from hkall_gateway.desk.staff import actions
+        from hkall_gateway.circulation.staff import actions
 
         agency, _, barcode = lender.partition("/")
         command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
@@ -142,7 +142,7 @@ def _name(row: Command) -> str:
 def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffCommand:
     """Return the staff command with its request and copy filled in."""
 
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
     known = site.run(Unit.request, what) is not None
     agency, _, barcode = (item if known else what).rpartition("/")
@@ -182,8 +182,8 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
 
-    from hkall_gateway.desk.ils.local_system import TRY_AGAIN
-    from hkall_gateway.store.loads.former_cards import card_now
+    from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+    from hkall_gateway.db.loads.former_cards import card_now
 
     patron = site.run(card_now, patron)
     facts = site.borrower_facts(patron, bib)
@@ -193,7 +193,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
-    from hkall_gateway.desk import borrowing
+    from hkall_gateway.circulation import borrowing
 
     return borrowing.request_title(Context(unit, site.library, site.now()), ask, facts)
 
@@ -209,7 +209,7 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
 
-    from hkall_gateway.desk.ils.local_system import LOADED, TRY_AGAIN
+    from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN
 
     old = site.run(_old, what)
     facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
@@ -222,7 +222,7 @@ def _old(unit: Unit, number: str) -> Request | None:
 
 
 def _reopen(unit: Unit, command: Reopen, facts: BorrowerFacts, site: Site) -> Any:
-    from hkall_gateway.desk.staff import actions
+    from hkall_gateway.circulation.staff import actions
 
     return actions.reopen(Context(unit, site.library, site.now()), command, facts)
 

@@ -37,7 +37,7 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
     Example: hkall-gateway requests list --position RECEIVED
     """
 
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
     if position and position.upper() not in tuple(Position):
         raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
@@ -57,8 +57,8 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
 
-    from hkall_gateway.store.loads import former_cards
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.loads import former_cards
+    from hkall_gateway.db.unit import Unit
 
     found = site.run(Unit.request, request)
     if found is None:
@@ -87,7 +87,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
     Example: hkall-gateway requests trace P1
     """
 
-    from hkall_gateway.store.loads import former_cards
+    from hkall_gateway.db.loads import former_cards
 
     lines = site.run(former_cards.history, what)
     if not lines:

@@ -17,7 +17,7 @@ from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.unit import Unit
+    from hkall_gateway.db.unit import Unit
 
 Ask: TypeAlias = "Callable[[Unit, Policy, datetime], tuple[Request, ...]]"
 
@@ -43,13 +43,13 @@ def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
     They make no progress, a round failed on them, or the partner refuses our messages.
     """
 
-    from hkall_gateway.store.queries import cli_lists, work_lists
+    from hkall_gateway.db.queries import cli_lists, work_lists
 
     return cli_lists.stuck(unit, work_lists.Moment(when, policy.waits))
 
 
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
-    from hkall_gateway.store.queries import cli_lists
+    from hkall_gateway.db.queries import cli_lists
 
     return cli_lists.overdues(unit, calendar.civil(when))
 
@@ -58,7 +58,7 @@ def _now(name: str) -> Ask:
     """Return a query that calls the function of `store.queries.cli_lists` with this name."""
 
     def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
-        from hkall_gateway.store.queries import cli_lists
+        from hkall_gateway.db.queries import cli_lists
 
         found: tuple[Request, ...] = getattr(cli_lists, name)(unit)
         return found
@@ -87,7 +87,7 @@ QUESTIONS: tuple[WorkList, ...] = (
 def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, Any]]:
     """The requests with the round that could not do them, and the error."""
 
-    from hkall_gateway.store.queries import work_lists
+    from hkall_gateway.db.queries import work_lists
 
     found = question.ask(unit, policy, when)
     numbers = [request.id for request in found]
@@ -117,7 +117,7 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
     Example: hkall-gateway notices --failed
     """
 
-    from hkall_gateway.store.queries import cli_lists
+    from hkall_gateway.db.queries import cli_lists
 
     every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
     states = (NoticeState.UNDELIVERABLE,) if failed else every

@@ -104,8 +104,8 @@ def _authorization(options: dict[str, Any]) -> str:
 
 
 def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
-    from hkall_gateway.clients.ncip_shorthand import written
     from hkall_gateway.ncip.codec.documents import encode
+    from hkall_gateway.ncip.shorthand import written
 
     try:
         message = written(service, words, speaker, listener, secret, now())
@@ -115,7 +115,7 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
 
 
 def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
-    from hkall_gateway.clients.ncip_post import post
+    from hkall_gateway.ncip.blocking_post import post
     from hkall_gateway.ncip.http_post import NoReply
 
     try:

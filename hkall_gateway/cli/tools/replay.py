@@ -15,9 +15,9 @@ from hkall_gateway.cli.show import echo
 from hkall_gateway.cli.tools.sip2 import password_of
 
 if TYPE_CHECKING:
-    from hkall_gateway.lab.scenario.runner import Played
-    from hkall_gateway.lab.scenario.steps import CommandLine, ScenarioTarget
-    from hkall_gateway.lab.scenario.world import World
+    from hkall_gateway.simulator.scenario.runner import Played
+    from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioTarget
+    from hkall_gateway.simulator.scenario.world import World
 
 
 @click.command()
@@ -43,7 +43,7 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
     """
 
-    from hkall_gateway.lab.scenario.runner import replay as run_files
+    from hkall_gateway.simulator.scenario.runner import replay as run_files
 
     main = click.get_current_context().find_root().command
     played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
@@ -58,7 +58,7 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
 def command_line(main: click.Command) -> CommandLine:
     """Return the function of a `cli` line: it runs a command of `main` in the scenario's world and returns all output."""
 
-    from hkall_gateway.lab.scenario.world import World
+    from hkall_gateway.simulator.scenario.world import World
 
     def run(told: ScenarioTarget, words: list[str]) -> str:
         assert isinstance(told, World)
@@ -78,8 +78,8 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
 
 
 def _site(world: World) -> Site:
-    from hkall_gateway.lab.scenario.world import LETTER_KEY
-    from hkall_gateway.store.engine.immediate import finished
+    from hkall_gateway.db.engine.immediate import finished
+    from hkall_gateway.simulator.scenario.world import LETTER_KEY
 
     partners = tuple(world.start.partners)
     agreed = NcipAgreements({partner.agency: world.secret(partner.agency) for partner in partners})
@@ -95,7 +95,7 @@ def _live(
 ) -> tuple[Played, ...]:
     from hkall_gateway.cli.work.live import way_to
     from hkall_gateway.cli.work.opening import open_site
-    from hkall_gateway.lab.scenario.live_gateway import play_live
+    from hkall_gateway.simulator.scenario.live_gateway import play_live
 
     site = open_site(config)
     way = way_to(config, site, password_of(password_env), **lines)

@@ -9,10 +9,10 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError
 from hkall_gateway.cli.show import echo
-from hkall_gateway.lab.agencies import AGENCIES
+from hkall_gateway.simulator.agencies import AGENCIES
 
 if TYPE_CHECKING:
-    from hkall_gateway.lab.consortium.simulate import SimulationReport
+    from hkall_gateway.simulator.consortium.simulate import SimulationReport
 
 
 @click.command()
@@ -37,7 +37,7 @@ def simulate(
     Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
     """
 
-    from hkall_gateway.lab.consortium.simulate import Setting, be_quiet, simulate_all
+    from hkall_gateway.simulator.consortium.simulate import Setting, be_quiet, simulate_all
 
     be_quiet()
     url = _with_driver(database)

@@ -47,8 +47,8 @@ async def _run(config: GatewayConfig, agency: str, ships_after_s: float, shown: 
     from twisted.internet.defer import Deferred
     from twisted.internet.error import CannotListenError
 
-    from hkall_gateway.edge.tls import ERRORS
-    from hkall_gateway.lab.rehearsal import NotHere, Rehearsal
+    from hkall_gateway.net.tls import ERRORS
+    from hkall_gateway.simulator.rehearsal import NotHere, Rehearsal
 
     try:
         rehearsal = Rehearsal(config, agency, os.environ, reactor, ships_after_s, echo, shown)

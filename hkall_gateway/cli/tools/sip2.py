@@ -18,8 +18,8 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, json_option
 from hkall_gateway.cli.show import echo, echo_json
-from hkall_gateway.clients.socket_lines import SocketLines
 from hkall_gateway.clock import now
+from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS, date18

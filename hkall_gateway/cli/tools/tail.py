@@ -75,8 +75,8 @@ def _choices(who: dict[str, str]) -> Iterator[Choice]:
 
 def _patron(card: str, config: Path) -> Choice:
     """Returns the choice of a card's patron_ref, or of a patron_ref, which needs neither a key nor a configuration."""
+    from hkall_gateway.app.logs import patron_ref
     from hkall_gateway.cli.work.log_lines import Choice
-    from hkall_gateway.logs import patron_ref
 
     references = {card} if REFERENCE.fullmatch(card) else set()
     try:
@@ -119,7 +119,7 @@ def _lines(file: Path, follow: bool, *, from_end: bool) -> Iterable[bytes]:
 def _drawing(as_json: bool) -> Callable[[bytes], str]:
     """Returns a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
     from hkall_gateway.cli.work.log_lines import event_of
-    from hkall_gateway.edge.log_console import drawing
+    from hkall_gateway.observability.log_console import drawing
     from hkall_gateway.rules.plain_text import printable
 
     draw = drawing(colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))

@@ -14,23 +14,23 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from hkall_gateway.circulation.common.library import Library
 from hkall_gateway.cli.options import WRONG, CliError, by_staff
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config, require_known, revision_of
 from hkall_gateway.clock import monotonic_us, now
-from hkall_gateway.desk.common.library import Library
-from hkall_gateway.library import make_unit
+from hkall_gateway.config.library import make_unit
+from hkall_gateway.db import instances
+from hkall_gateway.db.backup import postgres as postgres_backup
+from hkall_gateway.db.backup import restoring
+from hkall_gateway.db.backup import sqlite as sqlite_backup
+from hkall_gateway.db.backup.restoring import Counts, Marks, NotRestored, Restored
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.privacy import erased, forgetting, leftovers, retention
+from hkall_gateway.db.privacy.archive import NotAnArchive
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.store import instances
-from hkall_gateway.store.backup import postgres as postgres_backup
-from hkall_gateway.store.backup import restoring
-from hkall_gateway.store.backup import sqlite as sqlite_backup
-from hkall_gateway.store.backup.restoring import Counts, Marks, NotRestored, Restored
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.store.privacy import erased, forgetting, leftovers, retention
-from hkall_gateway.store.privacy.archive import NotAnArchive
-from hkall_gateway.store.unit import Unit
 
 BESIDE: Final = "hkall.erased"
 """File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""

@@ -20,21 +20,21 @@ from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from hkall_gateway.app.daemon import the_reactor
+from hkall_gateway.app.machine import instance, number, runs
+from hkall_gateway.app.resources import Resources
+from hkall_gateway.cli.doctor.examination import Examinee, examine, examinees
+from hkall_gateway.cli.doctor.findings import Finding, Sheet, Status
+from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
+from hkall_gateway.cli.doctor.tools import ExaminationTools
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError
 from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.cli.work.opening import load_config, open_site
 from hkall_gateway.clock import now
-from hkall_gateway.daemon import the_reactor
-from hkall_gateway.doctor.examination import Examinee, examine, examinees
-from hkall_gateway.doctor.findings import Finding, Sheet, Status
-from hkall_gateway.doctor.own_gateway import GatewayPlace
-from hkall_gateway.doctor.tools import ExaminationTools
-from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.machine import instance, number, runs
-from hkall_gateway.mail.smtp import is_address
+from hkall_gateway.db import nightly
+from hkall_gateway.delivery.smtp import is_address
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.plain_text import printable
-from hkall_gateway.store import nightly
-from hkall_gateway.wiring.resources import Resources
 
 THREADS: Final = 8
 """Threads beside two for each peer, so that a name server that never answers delays no other peer."""

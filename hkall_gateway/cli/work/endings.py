@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.cli.options import WRONG, CliError
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.outbox import NewerRow
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.outbox import NewerRow
 
 # fmt: off
 SQLITE: dict[int, str] = {

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway import config_mapping
 from hkall_gateway.cli.options import Site
 from hkall_gateway.cli.tools.sip2 import connected
 from hkall_gateway.cli.work.opening import load_config
-from hkall_gateway.clients.ncip_post import post
-from hkall_gateway.lab.scenario.live_gateway import GatewayAddress
+from hkall_gateway.config import mapping as config_mapping
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ncip.blocking_post import post
 from hkall_gateway.ncip.http_post import NoReply
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
 
 PAUSE_S: Final = 0.5
 

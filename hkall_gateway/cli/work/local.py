@@ -9,24 +9,24 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from hkall_gateway import config_mapping
-from hkall_gateway.clients.socket_lines import SocketLines
+from hkall_gateway.app.local_system import connector_of
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ils.local_system import LocalSystem, OfflineRules
+from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable
 from hkall_gateway.clock import now
+from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.connectors.tools import ConnectorServices, ConnectorTools
-from hkall_gateway.desk.common.library import Library
-from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
-from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
-from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
-from hkall_gateway.library import make_unit
+from hkall_gateway.config.library import make_unit
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import Post
+from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, sealed
 from hkall_gateway.sip2.upstream.client import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
-from hkall_gateway.store.engine.immediate import Immediate, finished
-from hkall_gateway.wiring.local_system import connector_of
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from hkall_gateway.circulation.common.library import Library
 from hkall_gateway.cli.options import WRONG, CliError, NcipAgreements, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.desk.common.library import Library
-from hkall_gateway.library import library_of, make_unit
+from hkall_gateway.db import revisions
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store import revisions
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.immediate import Immediate, finished
 
 if TYPE_CHECKING:
     from hkall_gateway.cli.work.local import Known
@@ -83,7 +83,7 @@ def open_site(path: Path) -> Site:
 
 
 def _agreed(config: GatewayConfig) -> NcipAgreements:
-    from hkall_gateway import config_mapping
+    from hkall_gateway.config import mapping as config_mapping
 
     posts: dict[str, Post] = {
         a: partial(_post, proof=proof) for a, proof in config_mapping.our_proofs(config, os.environ).items()
@@ -114,7 +114,7 @@ def erased_key(config: GatewayConfig) -> bytes:
 
 async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
     """The command waits for the reply."""
-    from hkall_gateway.clients.ncip_post import post
+    from hkall_gateway.ncip.blocking_post import post
 
     return post(url, body, timeout_s, proof(now()) if proof else "")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.cli.options import Site
-from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import ConnectorTools
-from hkall_gateway.desk.circulation import Circulation
-from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.db.engine.deadline import Deadline
+from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store.engine.deadline import Deadline
-from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
 T = TypeVar("T")
 

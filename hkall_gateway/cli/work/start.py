@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 from typing import Final
 
+from hkall_gateway.app.machine import instance, number, runs
+from hkall_gateway.app.service_manager import read_reload
+from hkall_gateway.app.serving import Serving
+from hkall_gateway.app.start_checks.faults import Start, StartFault
+from hkall_gateway.app.start_checks.table import find_faults
 from hkall_gateway.cli.options import CliError
 from hkall_gateway.cli.show import echo
 from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.service_manager import read_reload
-from hkall_gateway.start_checks.faults import Start, StartFault
-from hkall_gateway.start_checks.table import find_faults
-from hkall_gateway.wiring.serving import Serving
 
 RELOAD_S: Final = 60.0
 """Seconds in which a gateway must have read its configuration again."""

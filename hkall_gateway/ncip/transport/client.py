@@ -8,8 +8,8 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk.ils.unknown_words import UnknownWords
-from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.circulation.ils.unknown_words import UnknownWords
+from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.ncip import shelf_check
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode

@@ -14,15 +14,15 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.common.pause import pause
-from hkall_gateway.desk.ports import ScheduledCall, cancel
-from hkall_gateway.edge.arrival import arrived
-from hkall_gateway.edge.bounded_http import Bounds
-from hkall_gateway.edge.endpoints import mark_authenticated
-from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
+from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.ncip.transport.tls_peer import peer_of
-from hkall_gateway.store.engine.deadline import Deadline, Undecided
+from hkall_gateway.net.arrival import arrived
+from hkall_gateway.net.bounded_http import Bounds
+from hkall_gateway.net.endpoints import mark_authenticated
+from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 
 LOG = structlog.get_logger()
 

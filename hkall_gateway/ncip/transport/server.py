@@ -15,16 +15,16 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from hkall_gateway.edge.arrival import arrived
-from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.edge.endpoints import mark_authenticated
-from hkall_gateway.edge.limits.allow_list import NO_ADDRESS, AllowList
-from hkall_gateway.edge.limits.connection_limit import ConnectionSlot
-from hkall_gateway.edge.trace_context import HEADER, valid_traceparent
+from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.ncip.transport.tls_peer import peer_of
-from hkall_gateway.store.engine.deadline import Deadline, Undecided
+from hkall_gateway.net.arrival import arrived
+from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
+from hkall_gateway.net.endpoints import mark_authenticated
+from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
+from hkall_gateway.net.limits.connection_limit import ConnectionSlot
+from hkall_gateway.observability.trace_context import HEADER, valid_traceparent
 
 LOG = structlog.get_logger()
 

@@ -1,7 +1,7 @@
 """The letters to patrons, one row per kind: the occasion, the policy key, the value it is sent once for, and its condition.
 
 All go to the patron of the request. The life cycle (`lifecycle.TABLE`) names the step that sends a letter; one that belongs to
-no step is sent by `unit.tell`. The texts are two templates in `mail/templates`, named after the letter.
+no step is sent by `unit.tell`. The texts are two templates in `delivery/templates`, named after the letter.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import PatronSeen, Refused
-from hkall_gateway.desk.messages.terminal_commands import BlockCard, EnableCard
+from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.messages.results import PatronSeen, Refused
+from hkall_gateway.circulation.messages.terminal_commands import BlockCard, EnableCard
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
 from hkall_gateway.sip2.handlers.patrons import lists_of, patron_status_fields

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hkall_gateway.desk.messages.results import Paid, Refused
-from hkall_gateway.desk.messages.staff_commands import Pay
+from hkall_gateway.circulation.messages.results import Paid, Refused
+from hkall_gateway.circulation.messages.staff_commands import Pay
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason

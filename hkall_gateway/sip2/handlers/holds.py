@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import SeeRecord
-from hkall_gateway.desk.messages.results import LoanEntry, Refused
-from hkall_gateway.desk.messages.terminal_commands import Hold, HoldMode, HoldResult
+from hkall_gateway.circulation.messages.commands import SeeRecord
+from hkall_gateway.circulation.messages.results import LoanEntry, Refused
+from hkall_gateway.circulation.messages.terminal_commands import Hold, HoldMode, HoldResult
 from hkall_gateway.rules.dates.calendar import civil, end_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import SeeItem
-from hkall_gateway.desk.messages.results import ItemSeen, Refused
-from hkall_gateway.desk.messages.terminal_commands import NoteProperties
+from hkall_gateway.circulation.messages.commands import SeeItem
+from hkall_gateway.circulation.messages.results import ItemSeen, Refused
+from hkall_gateway.circulation.messages.terminal_commands import NoteProperties
 from hkall_gateway.rules.dates.calendar import civil, end_of, start_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
+from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Position

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -14,13 +14,15 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.edge.ils_circuit_breaker import CircuitBreaker
-from hkall_gateway.edge.limits.time_budget import left_s
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.net.limits.time_budget import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode, encode, sealed
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
+
+if TYPE_CHECKING:
+    from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 
 MOST_BYTES: Final = 1_048_576
 """A reply that is longer is none."""

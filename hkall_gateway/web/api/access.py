@@ -12,11 +12,11 @@ from typing import Final
 
 from flask import Flask, g, request
 
+from hkall_gateway.db import api_tokens
+from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.web_sessions import PATRON_API, WebSession
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.store import api_tokens
-from hkall_gateway.store.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
-from hkall_gateway.store.loads.former_cards import card_now
-from hkall_gateway.store.web_sessions import PATRON_API, WebSession
 from hkall_gateway.web import page_limit
 from hkall_gateway.web.api.problems import Trouble
 from hkall_gateway.web.callers import bearer_token

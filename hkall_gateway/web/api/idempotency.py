@@ -14,10 +14,10 @@ from typing import Final
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from hkall_gateway.desk.command import InboxKey
-from hkall_gateway.store import inbox
-from hkall_gateway.store.engine.locks import LockSet
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.db import inbox
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.web.api.access import scope
 from hkall_gateway.web.api.problems import Trouble
 from hkall_gateway.web.services import services

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.desk.staff.console import list_counts, work_list
-from hkall_gateway.store.queries.work_lists import Only, PageOrder
+from hkall_gateway.circulation.staff.console import list_counts, work_list
+from hkall_gateway.db.queries.work_lists import Only, PageOrder
 from hkall_gateway.web.api import models
 from hkall_gateway.web.api.access import SECURITY, role
 from hkall_gateway.web.api.problems import described

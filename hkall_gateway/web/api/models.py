@@ -7,13 +7,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from hkall_gateway.desk.staff.console import RequestPage
-from hkall_gateway.desk.staff.permitted import Action
+from hkall_gateway.circulation.staff.console import RequestPage
+from hkall_gateway.circulation.staff.permitted import Action
+from hkall_gateway.db.queries.request_search import FoundBy, Match
+from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, SortKey
 from hkall_gateway.rules.dates.calendar import within_years
 from hkall_gateway.rules.plain_text import ONE_LINE
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.queries.request_search import FoundBy, Match
-from hkall_gateway.store.queries.work_lists import ListName, ListPage, ListRow, SortKey
 
 Plain: TypeAlias = Annotated[str, Field(pattern=ONE_LINE)]
 """One line of text that may enter. `incoming` has refused what no text may have; this also describes it to programs."""

@@ -7,14 +7,14 @@ from typing import Any
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.desk import patron_record
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.desk.ils.local_system import TRY_AGAIN
-from hkall_gateway.desk.messages.commands import CancelRequest, Renew, RequestTitle
-from hkall_gateway.desk.messages.results import Cancelled, Refused, Renewed, Requested
-from hkall_gateway.desk.messages.terminal_commands import RenewAll
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts
-from hkall_gateway.desk.staff import explaining
+from hkall_gateway.circulation import patron_record
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
+from hkall_gateway.circulation.messages.results import Cancelled, Refused, Renewed, Requested
+from hkall_gateway.circulation.messages.terminal_commands import RenewAll
+from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
+from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.api import patron_models as models

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from hkall_gateway.desk.messages.results import ChargeEntry, Refused, Renewed
-from hkall_gateway.desk.messages.terminal_commands import AllRenewed
-from hkall_gateway.desk.patron_record import PatronLoan, PatronRecord, WaitingRequest
-from hkall_gateway.desk.ports import LiveStatuses, LocalLoan
-from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
+from hkall_gateway.circulation.messages.results import ChargeEntry, Refused, Renewed
+from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
+from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord, WaitingRequest
+from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
+from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
+from hkall_gateway.db.search.query import LONGEST, SearchField
+from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitle, FoundTitles
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Position, Request, Title
-from hkall_gateway.store.search.query import LONGEST, SearchField
-from hkall_gateway.store.search.searching import MOST, PAGE, FoundTitle, FoundTitles
 from hkall_gateway.web.api.models import Body, Plain, Record
 from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.patron.reasons import told

@@ -7,10 +7,10 @@ from typing import Any
 
 from flask_openapi3.blueprint import APIBlueprint
 
+from hkall_gateway.db import web_sessions
+from hkall_gateway.db.api_tokens import hash_of
+from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.store import web_sessions
-from hkall_gateway.store.api_tokens import hash_of
-from hkall_gateway.store.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
 from hkall_gateway.web.api.access import CHALLENGE, PATRON_PREFIX, SECURITY, patron_session
 from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
 from hkall_gateway.web.api.problems import Trouble, described, refused

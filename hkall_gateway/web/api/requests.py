@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.messages.staff_commands import Act, Reopen
-from hkall_gateway.desk.staff import console, permitted
-from hkall_gateway.store.loads.former_cards import card_now
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
+from hkall_gateway.circulation.staff import console, permitted
+from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.web.api import models
 from hkall_gateway.web.api.access import SECURITY, actor, role
 from hkall_gateway.web.api.idempotency import IdempotencyHeader, inbox_key

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.staff.console import statistics_of
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.staff.console import statistics_of
 from hkall_gateway.web.api import models
 from hkall_gateway.web.api.access import SECURITY
 from hkall_gateway.web.api.problems import described, refused

@@ -9,8 +9,8 @@ from typing import Final, ParamSpec, TypeVar
 from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.web.paths import way_back
 from hkall_gateway.web.services import services

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, render_template
 
-from hkall_gateway.desk import titles
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation import titles
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.web.patron.public import A_MINUTE, kept
 from hkall_gateway.web.patron.suspension import notice

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.db.web_sessions import PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower
-from hkall_gateway.store.web_sessions import PATRON
 from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path

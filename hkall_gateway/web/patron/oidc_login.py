@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, abort, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext

@@ -15,12 +15,12 @@ from flask import Blueprint, redirect, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk import titles
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.store.search.folding import words
-from hkall_gateway.store.search.isbns import isbn_13
-from hkall_gateway.store.search.query import LONGEST, SearchField
-from hkall_gateway.store.search.searching import FoundTitle, FoundTitles
+from hkall_gateway.circulation import titles
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.db.search.folding import words
+from hkall_gateway.db.search.isbns import isbn_13
+from hkall_gateway.db.search.query import LONGEST, SearchField
+from hkall_gateway.db.search.searching import FoundTitle, FoundTitles
 from hkall_gateway.web.paths import title_number
 from hkall_gateway.web.services import consult, services
 

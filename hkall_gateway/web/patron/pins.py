@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flask import current_app, request
 
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 from hkall_gateway.web.login_count import count_login

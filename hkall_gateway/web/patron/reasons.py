@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web import reasons
 from hkall_gateway.web.patron import suspension

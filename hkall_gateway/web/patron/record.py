@@ -8,12 +8,12 @@ from typing import Any, Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk import patron_record
-from hkall_gateway.desk.messages.commands import CancelRequest, Renew
-from hkall_gateway.desk.messages.results import Cancelled, Refused, Renewed
-from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
-from hkall_gateway.desk.patron_record import PatronLoan, PatronRecord
-from hkall_gateway.desk.ports import LocalLoan
+from hkall_gateway.circulation import patron_record
+from hkall_gateway.circulation.messages.commands import CancelRequest, Renew
+from hkall_gateway.circulation.messages.results import Cancelled, Refused, Renewed
+from hkall_gateway.circulation.messages.terminal_commands import AllRenewed, RenewAll
+from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord
+from hkall_gateway.circulation.ports import LocalLoan
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey

@@ -12,12 +12,12 @@ from typing import Any, Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk import borrowing, titles
-from hkall_gateway.desk.command import InboxKey
-from hkall_gateway.desk.ils.local_system import TRY_AGAIN
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.titles import TitleSeen
+from hkall_gateway.circulation import borrowing, titles
+from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language
 from hkall_gateway.web.patron.access import actor, facts_about, own_card

@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, render_template, request
 
-from hkall_gateway.desk import titles
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation import titles
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.db.search.query import LONGEST, MOST_WORDS, BadQuery, SearchField
+from hkall_gateway.db.search.searching import MOST, FoundTitles
 from hkall_gateway.rules.plain_text import whole_number
-from hkall_gateway.store.search.query import LONGEST, MOST_WORDS, BadQuery, SearchField
-from hkall_gateway.store.search.searching import MOST, FoundTitles
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.patron.public import OWN_MINUTE, kept
 from hkall_gateway.web.patron.suspension import notice

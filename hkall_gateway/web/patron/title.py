@@ -8,10 +8,10 @@ from typing import Final
 
 from flask import Blueprint, Response, abort, render_template, url_for
 
-from hkall_gateway.desk import titles
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.ports import LiveStatuses
-from hkall_gateway.desk.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
+from hkall_gateway.circulation import titles
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.ports import LiveStatuses
+from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS
 from hkall_gateway.web.i18n import library_name

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.titles import CopySeen, CopyState
+from hkall_gateway.circulation.titles import CopySeen, CopyState
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.web.i18n import N_, gettext
 

@@ -12,9 +12,9 @@ import pygal
 from lxml import etree
 from pygal.style import Style
 
+from hkall_gateway.db.queries.statistics import Statistics, total
 from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store.queries.statistics import Statistics, total
 from hkall_gateway.web.i18n import N_, gettext, language
 
 # pygal installs a finder of its own for plugins, in a form that Python 3.12 has removed; 3.11 warns at every import after it.

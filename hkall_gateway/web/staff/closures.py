@@ -9,15 +9,15 @@ from typing import Any, Final
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk.common.context import Context
-from hkall_gateway.desk.messages.results import Done, Refused
-from hkall_gateway.desk.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
-from hkall_gateway.desk.staff import closure_changes
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Done, Refused
+from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.circulation.staff import closure_changes
+from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.dates.calendar import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
-from hkall_gateway.store.queries import cli_lists
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.reasons import rule_of, sentence

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk.staff.names import sees_names
+from hkall_gateway.circulation.staff.names import sees_names
+from hkall_gateway.db.queries.work_lists import ListName, ListRow, SortKey
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store.queries.work_lists import ListName, ListRow, SortKey
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import FLAGS, POSITIONS
 from hkall_gateway.web.roles import StaffRole
@@ -107,7 +107,7 @@ SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
 # fmt: on
 
 OF_CLERKS: Final = frozenset({"card", "why"})
-"""Columns with cards, or with text that may name a patron (`desk/staff/names.py`)."""
+"""Columns with cards, or with text that may name a patron (`circulation/staff/names.py`)."""
 
 
 def for_role(names: tuple[str, ...], role: StaffRole) -> tuple[str, ...]:

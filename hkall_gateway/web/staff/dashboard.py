@@ -9,16 +9,16 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
+from hkall_gateway.db import rounds
+from hkall_gateway.db.queries import dashboard as today_counts
+from hkall_gateway.db.queries import work_lists
+from hkall_gateway.db.queries.work_lists import ListName, Moment
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.dates.calendar import civil, start_of
 from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.store import rounds
-from hkall_gateway.store.queries import dashboard as today_counts
-from hkall_gateway.store.queries import work_lists
-from hkall_gateway.store.queries.work_lists import ListName, Moment
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import may, needs
 from hkall_gateway.web.labels import LISTS, POSITIONS, ROUNDS
 from hkall_gateway.web.roles import StaffRole

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
+from hkall_gateway.circulation.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, reason_label
 from hkall_gateway.rules.lenders import SPARE
 from hkall_gateway.rules.stored_words import CandidateOutcome

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.ils.local_system import LOADED
-from hkall_gateway.desk.messages.results import Refused, Requested
-from hkall_gateway.desk.ports import AWAY, BorrowerFacts
-from hkall_gateway.desk.staff import explaining
-from hkall_gateway.desk.staff.explaining import ExplainQuestion, Explanation, FineNow
-from hkall_gateway.desk.staff.names import PERSONAL, sees_names
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.ils.local_system import LOADED
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
+from hkall_gateway.circulation.staff import explaining
+from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
+from hkall_gateway.circulation.staff.names import PERSONAL, sees_names
 from hkall_gateway.rules.dates.calendar import HONG_KONG, parse_day, parse_instant
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.web.access import actor, needs, staff_role

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.db.queries.statistics import Count, Statistics, Turnaround, days_within, total
 from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store.queries.statistics import Count, Statistics, Turnaround, days_within, total
 from hkall_gateway.web.i18n import N_, gettext, language
 from hkall_gateway.web.reasons import sentence
 

@@ -8,12 +8,12 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.staff.permitted import DenialReason
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.staff.permitted import DenialReason
+from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.store.queries.request_history import JournalRow
 from hkall_gateway.web.i18n import N_, day, gettext, moment, money
 from hkall_gateway.web.labels import POSITIONS
 from hkall_gateway.web.reasons import sentence

@@ -9,10 +9,10 @@ from typing import Any, Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Answer
 
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.desk.staff import console
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.staff import console
+from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey
 from hkall_gateway.rules.dates.calendar import civil
-from hkall_gateway.store.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey
 from hkall_gateway.web.access import may, needs, staff_role
 from hkall_gateway.web.csv_file import csv_file
 from hkall_gateway.web.i18n import gettext

@@ -10,8 +10,8 @@ from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import HiddenField, PasswordField, StringField
 
-from hkall_gateway.edge.secrets import DECOY, matches
-from hkall_gateway.store.web_sessions import STAFF
+from hkall_gateway.db.web_sessions import STAFF
+from hkall_gateway.net.secrets import DECOY, matches
 from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path

@@ -7,7 +7,7 @@ from typing import Final
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.store.web_sessions import STAFF
+from hkall_gateway.db.web_sessions import STAFF
 from hkall_gateway.web import oidc
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS
 from hkall_gateway.web.login_count import count_login

@@ -8,8 +8,8 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.desk.staff.partner_lines import PartnerLine, partner_lines
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.rules.circuit import UP
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.i18n import library_name

@@ -12,19 +12,19 @@ from typing import Any, Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk.messages.commands import RequestTitle
-from hkall_gateway.desk.messages.results import Paid, Refused, Requested
-from hkall_gateway.desk.messages.staff_commands import Pay
-from hkall_gateway.desk.staff import patron_page
-from hkall_gateway.desk.staff.patron_page import PatronPage, SeePatronPage
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.results import Paid, Refused, Requested
+from hkall_gateway.circulation.messages.staff_commands import Pay
+from hkall_gateway.circulation.staff import patron_page
+from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
+from hkall_gateway.db import patron_numbers
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.privacy import person_file
+from hkall_gateway.db.privacy.person_file import NotDone, Records
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower
-from hkall_gateway.store import patron_numbers
-from hkall_gateway.store.loads.former_cards import card_now
-from hkall_gateway.store.privacy import person_file
-from hkall_gateway.store.privacy.person_file import NotDone, Records
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import actor, may, needs
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
 from hkall_gateway.web.labels import POSITIONS

@@ -10,19 +10,19 @@ from typing import Any, Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk import losses
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.results import Answered, Done, Refused
-from hkall_gateway.desk.messages.staff_commands import Act, Reopen
-from hkall_gateway.desk.staff import console
-from hkall_gateway.desk.staff.changes import Changed
-from hkall_gateway.desk.staff.console import RequestPage
-from hkall_gateway.desk.staff.permitted import ACTIONS, REOPEN, ActionRow
+from hkall_gateway.circulation import losses
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import Answered, Done, Refused
+from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
+from hkall_gateway.circulation.staff import console
+from hkall_gateway.circulation.staff.changes import Changed
+from hkall_gateway.circulation.staff.console import RequestPage
+from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, ActionRow
+from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.rules.dates.calendar import parse_day
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.queries.request_search import FoundBy
 from hkall_gateway.web.access import actor, may, needs, staff_role
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import ACTIONS as MEANINGS

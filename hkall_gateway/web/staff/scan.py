@@ -15,15 +15,15 @@ from typing import Any, Final
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk import scan_station
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
+from hkall_gateway.circulation import scan_station
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
+from hkall_gateway.db import web_scans
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.web_scans import WebScan
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.store import web_scans
-from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.locks import LockSet
-from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.web_scans import WebScan
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.roles import StaffRole

@@ -8,16 +8,16 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.desk.messages.results import Answered, Done, Refused
-from hkall_gateway.desk.messages.staff_commands import Act
-from hkall_gateway.desk.staff import permitted
-from hkall_gateway.desk.staff.permitted import Action
+from hkall_gateway.circulation.messages.results import Answered, Done, Refused
+from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.staff import permitted
+from hkall_gateway.circulation.staff.permitted import Action
+from hkall_gateway.db.queries.work_lists import MOST
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates.calendar import parse_day
 from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store.queries.work_lists import MOST
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS

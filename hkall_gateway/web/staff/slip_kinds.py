@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.store.queries.work_lists import ListName
+from hkall_gateway.db.queries.work_lists import ListName
 
 
 class SlipKind(StrEnum):

@@ -10,14 +10,14 @@ from typing import Final
 
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Act
-from hkall_gateway.desk.staff import console
-from hkall_gateway.desk.staff.pull_slips import has_slip, printed_at
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.staff import console
+from hkall_gateway.circulation.staff.pull_slips import has_slip, printed_at
+from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Holding, Position, Request
-from hkall_gateway.store.queries.work_lists import MOST, ListName, PageOrder, SortKey
-from hkall_gateway.store.unit import Unit
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.labels import LIST_NAMES

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, abort, current_app, render_template, request
 
-from hkall_gateway.desk.common.context import in_context
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.staff import console
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.staff import console
+from hkall_gateway.db.queries.statistics import Count, Statistics, days_within, total
 from hkall_gateway.rules.dates.calendar import civil, parse_day
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store.queries.statistics import Count, Statistics, days_within, total
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.csv_file import csv_file
 from hkall_gateway.web.headers import PICTURE

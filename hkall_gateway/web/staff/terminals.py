@@ -11,9 +11,9 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
-from hkall_gateway.desk.common.context import Context, in_context
-from hkall_gateway.store import instances, terminal_activity
-from hkall_gateway.store.terminal_activity import TerminalActivity
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.db import instances, terminal_activity
+from hkall_gateway.db.terminal_activity import TerminalActivity
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.roles import StaffRole

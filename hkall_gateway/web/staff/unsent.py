@@ -10,17 +10,17 @@ from typing import Any, Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import MarkReplayed, Settle
-from hkall_gateway.desk.partners import unsent
-from hkall_gateway.desk.partners.unsent import DONE, DROP, RETRY, UnsentMessage
-from hkall_gateway.desk.staff import console
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import MarkReplayed, Settle
+from hkall_gateway.circulation.partners import unsent
+from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, UnsentMessage
+from hkall_gateway.circulation.staff import console
+from hkall_gateway.db import quarantine
+from hkall_gateway.db.outbox import WAITING
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
-from hkall_gateway.store import quarantine
-from hkall_gateway.store.outbox import WAITING
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.reasons import reason_in_words, sentence

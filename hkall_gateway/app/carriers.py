@@ -1,0 +1,103 @@
+"""Carriers of outgoing messages: documents to partners, notices to the mail server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from hkall_gateway.app import counting
+from hkall_gateway.app.resources import PerConfiguration, Resources
+from hkall_gateway.circulation.common import choosing
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.config import mapping as config_mapping
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.delivery import courier
+from hkall_gateway.delivery.courier import Carrier
+from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
+from hkall_gateway.ncip import metrics
+from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.rules.circuit import CircuitSettings
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
+
+MAIL_IN_FLIGHT: Final = 4
+
+
+def carriers(
+    means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
+) -> dict[OutboxKind, Carrier]:
+    """Returns the carrier of each kind of outbox row."""
+    return {
+        OutboxKind.NCIP: _to_partners(
+            PerConfiguration(means.config, partial(initiator, means, library)), means, store, library
+        ),
+        OutboxKind.MAIL: counting.counted(means.metrics, _to_patrons(means, store, library)),
+        OutboxKind.ILS: to_local_system,
+    }
+
+
+def terms(means: Resources, line: str) -> courier.ChannelTerms:
+    """The limits of one recipient: deliveries under way, and tries of one message."""
+    if line == ILS_RECIPIENT:
+        return courier.ChannelTerms(1)  # one question at a time
+    found = next((p for p in means.config().partners if p.agency == line), None)
+    return courier.ChannelTerms(found.in_flight, found.attempts or 0) if found else courier.ChannelTerms(MAIL_IN_FLIGHT)
+
+
+def circuit_settings(means: Resources) -> CircuitSettings:
+    """When a channel counts as down, by [courier]."""
+    c = means.config().courier
+    return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
+
+
+def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
+    """Returns the client that sends documents to partners, with the secrets and proofs of the configuration."""
+    agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(metrics.note, means.metrics)
+    post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
+    posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
+    return NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
+
+
+def _to_partners(client: Callable[[], NcipClient], means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+    async def tell(row: OutboxRow) -> DeliveryResult:
+        assert isinstance(row.payload, PartnerMessage)
+        message, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
+        if partner is None:
+            return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")
+        return await client().deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
+
+    return tell
+
+
+def _now(proof: OurProof, means: Resources) -> str:
+    return proof(means.clock())
+
+
+def _to_patrons(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+    mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
+
+    async def send(row: OutboxRow) -> DeliveryResult:
+        return await mailer()(row)
+
+    return send
+
+
+def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+    config = means.config()
+    smtp = config.smtp
+    if smtp is None:
+        return _no_mail
+    server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
+    sender = config_mapping.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
+    return Mailer(store, smtp_post(means.reactor, server), sender, library, means.clock, str(server)).deliver
+
+
+async def _no_mail(_row: OutboxRow) -> DeliveryResult:
+    return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no [smtp] in the configuration")

@@ -1,0 +1,557 @@
+"""The composition root: the one place that knows the clock, the reactor and which concrete part is used (law 3)."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy import Connection
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from hkall_gateway import __version__
+from hkall_gateway.app import carriers, counting, logs
+from hkall_gateway.app.gauges import Gauges
+from hkall_gateway.app.health_pages import ops_site
+from hkall_gateway.app.heartbeat import PAGES, Heartbeat, no_report
+from hkall_gateway.app.local_system import LocalSystemParts
+from hkall_gateway.app.machine import free_bytes, instance, number, real_time, runs
+from hkall_gateway.app.pulse import Pulse
+from hkall_gateway.app.resources import Resources
+from hkall_gateway.app.serving import Serving
+from hkall_gateway.app.terminals_seen import terminals_seen
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ils.local_system import WebPins
+from hkall_gateway.circulation.rounds import Rounds
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway
+from hkall_gateway.config import mapping as config_mapping
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.library import library_of, new_request_id
+from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.reloading import keep_until_restart
+from hkall_gateway.db import cards, terminal_activity
+from hkall_gateway.db.engine.connect import database_file, open_engine
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery.courier import Courier, Schedule
+from hkall_gateway.ils.guarded import Guarded
+from hkall_gateway.ncip import handlers as ncip
+from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
+from hkall_gateway.ncip.transport.server import NcipSite
+from hkall_gateway.net import tls
+from hkall_gateway.net.after_reply import AfterReply
+from hkall_gateway.net.bounded_http import BoundedSite, Bounds
+from hkall_gateway.net.endpoints import CannotOpen, server_endpoint, use_write_through
+from hkall_gateway.net.gateway_number import numbered
+from hkall_gateway.net.limits.accept_filter import Judge, Refusals, guarded
+from hkall_gateway.net.limits.address_queue import AddressQueue
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.body_budget import BodyBudget
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.fair_reads import FairReads
+from hkall_gateway.net.limits.guesses import Guesses
+from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
+from hkall_gateway.net.secrets import Secrets, WrongPins, tell_nobody
+from hkall_gateway.observability.log_events import VERSION
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2 import dispatch as sip2
+from hkall_gateway.sip2.activity import TerminalLog
+from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.server import TerminalFactory
+
+if TYPE_CHECKING:
+    from hkall_gateway.web.server import WebServer
+
+LOG = structlog.get_logger()
+
+PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
+HASHING_THREADS = 1
+"""Threads for PINs, and as many for logins, so that login attempts by strangers do not delay readers."""
+OPS_BODY, OPS_IDLE_S = 4096, 30.0
+
+
+def the_reactor() -> Any:
+    """Twisted's reactor, installed at the first call; all other code gets it as an argument.
+
+    Its clock is monotonic: Twisted's own is the time of day, so that all timers would wait when that is set back.
+    """
+    from twisted.internet import reactor  # noqa: TID251  # the one place
+
+    found: Any = reactor  # Twisted's interfaces of it have no attribute to set
+    found.seconds = time.monotonic
+    return found
+
+
+def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> ConnectionLimit:
+    most = services.max_connections, services.max_connections_per_address, services.max_unproven_per_address
+    return ConnectionLimit(*most, queues=queues)
+
+
+def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
+    """Returns the check that names why an address is refused at accept; a balancer passes, its header is checked later."""
+
+    def judge(address: str) -> str:
+        if balancers.admits(address):
+            return ""
+        if not admits(address):
+            return "address"
+        return "" if limit.has_room(address) else "full"
+
+    return judge
+
+
+def _unless_away(failure: Failure) -> None:
+    """Passes on all failures but that of a database that is away, which the store has logged."""
+    failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The limits of connections to a port.
+
+    `judge` checks an address at accept, `refusals` counts those that it refuses, `balancers` must send a PROXY header.
+    `client_ca` signs the certificates of clients, on an ssl: port.
+    """
+
+    judge: Judge
+    refusals: Refusals
+    balancers: AllowList
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The result of a reload: the errors for which the old configuration stays, and changed keys that wait for a restart."""
+
+    errors: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+class Daemon:
+    """One running gateway: made from a configuration, started, reloaded, stopped.
+
+    `clock` returns the aware UTC instant; the demo passes one that can be moved. `serving`: the parts of the configuration that
+    this process serves.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        reactor: Any,
+        clock: Callable[[], datetime] = now,
+        environ: Mapping[str, str] = os.environ,
+        serving: Serving = Serving.ALL,
+    ) -> None:
+        self._reactor, self._clock, self._environ, self._serving = reactor, clock, environ, serving
+        self.config, self.library = config, library_of(config)
+        self.metrics = Metrics()
+        self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
+        self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
+        self._local = LocalSystemParts(self._means, self._verify_pin)
+        self.secrets = self._make_secrets(self._hashing, self._wrong_pins(self._card_locked))
+        self._logins = self._make_secrets(self._hashing_logins, self._wrong_pins())
+        self._activity = TerminalLog()
+        self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
+        self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
+        engine = open_engine(config.database.url, config.database.limits(), config.web.most_threads if config.web else 0)
+        here = (random.random, counting.timed(self.metrics, reactor.seconds), reactor.seconds)
+        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
+        self._engine = engine
+        ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
+        web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
+        self.circulation = Circulation(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
+        self.courier = self._make_courier()
+        self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
+        me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
+        trusted, alone = bool(environ.get("HKALL_TRUST_CLOCK")), engine.dialect.name == "sqlite" and serving.protocols
+        self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, trusted, self._report, alone)
+        self._sip2_services, ncip_services = self._protocol_services()
+        self._terminals = self._make_terminals()
+        self._partners, self._bare_ncip = self._make_partners(ncip_services)
+        self._ops = self._make_ops()
+        self._web = self._make_web(ncip_services)
+        self._ports: list[Any] = []
+        self._header_readers: list[ProxyProtocolFactory] = []
+        self._certificates: list[tls.Certificates] = []
+        self._pulse = Pulse(reactor, self.metrics)
+
+    # ---- parts
+
+    def _make_secrets(self, pool: ThreadPool, wrong: WrongPins) -> Secrets:
+        in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
+        return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
+
+    def _wrong_pins(self, told: Callable[[str, float], None] = tell_nobody) -> WrongPins:
+        return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, told)
+
+    def _card_locked(self, card: str, seconds: float) -> None:
+        """Writes that wrong PINs locked a card, for the pages, which may be another process."""
+        now = self._clock()
+        written = self.store.run(cards.lock, card, now + timedelta(seconds=seconds), now, repeatable=True)
+        written.addErrback(_unless_away)
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(connection, new_request_id, self.library.silent, self._moved, self._has_room)
+
+    def _has_room(self) -> bool:
+        """Whether the disk of an SQLite file has more space left than the reserve."""
+        database = self.config.database
+        file = database_file(database.url)
+        free = free_bytes(file.absolute().parent) if file is not None and database.reserve_mb else None
+        return free is None or free >= database.reserve_mb * 1_000_000
+
+    async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
+        return await self.secrets.verify(card, stored.reveal(), pin.reveal())
+
+    async def _check_pin(self, _card: str, stored: Sensitive, pin: Sensitive) -> bool:
+        """Whether a PIN from the web fits. It uses the threads of logins: strangers who guess delay no reader at a terminal."""
+        return await self._logins.compare(stored.reveal(), pin.reveal())
+
+    def _make_courier(self) -> Courier:
+        c = self.config.courier
+        schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
+        kinds = carriers.carriers(self._means, self.store, lambda: self.library, self._local.carrier())
+        here = (self._reactor, self._clock, instance())
+        limits = (partial(carriers.terms, self._means), carriers.circuit_settings(self._means))
+        return Courier(self.store, self.circulation, kinds, schedule, *here, *limits)
+
+    def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
+        library = self.config.library
+        terminals = config_mapping.terminals(self.config, self.library.policy)
+        sip2_services = sip2.Sip2Services(
+            self.circulation,
+            terminals,
+            self._logins,
+            library.agency,
+            library.name,
+            HONG_KONG,
+            self.metrics,
+            self._clock,
+            *self._local.upstream(),
+            self._soon,
+            self._login_queue,
+            self._guesses,
+            self.config.sip2.wrong_pins_per_address,
+            activity=self._activity,
+            timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
+            **self._beside_the_local_system(),
+        )
+        get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
+        callers, dialects = config_mapping.callers(self.config, self._environ, get), config_mapping.dialects(self.config)
+        ncip_services = ncip.NcipServices(
+            self.circulation,
+            callers,
+            library.agency,
+            HONG_KONG,
+            dialects,
+            self.metrics,
+            self._clock,
+            timeout=self._timeout("ncip", self.config.ncip.answer_within_s),
+            soon=self._soon,
+            other_names=self.config.ncip.other_names,
+            proofs=self._proofs,
+            guesses=self._guesses,
+            verify=self._logins.verify,
+            places=config_mapping.places(self.config),
+            name_order=library.name_order or "",
+            public_keys=config_mapping.public_keys(self.config),
+        )
+        return sip2_services, ncip_services
+
+    def _timeout(self, protocol: str, seconds: float) -> Timeout:
+        return Timeout(self._reactor, seconds, counting.expired(self.metrics, protocol))
+
+    def _beside_the_local_system(self) -> dict[str, Any]:
+        """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
+        ils = self.config.ils
+        if not ils.is_living:
+            return {}
+        return {
+            "institution": ils.institution,
+            "budget_until": self._local.budget_until,
+            "known": self._local.known,
+            "undoes_checkouts": ils.unanswered_checkout == "undo",
+        }
+
+    def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
+        """Returns each terminal port with the factory of its connections; all ports share one limit."""
+        services = self.config.sip2
+        limit, refusals = _limit(services, queues=True), self._refusals("sip2")
+
+        def port(listener: Listener) -> TerminalFactory:
+            waits = float(services.idle_timeout_s), float(services.login_timeout_s)
+            return TerminalFactory(lambda: self._sip2_services, limit, refusals, self._reactor, *waits, listener)
+
+        return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
+
+    def _report(self, now: datetime) -> Callable[[Unit], None]:
+        """Returns the rows about terminals that a heartbeat writes."""
+        if not self._serving.protocols:
+            return no_report(now)
+        lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
+        rows = terminals_seen(instance(), self._sip2_services, lines, now)
+        return partial(terminal_activity.write, instance=instance(), rows=rows, now=now)
+
+    def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
+        """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
+        services = self.config.ncip
+        bodies = BodyBudget(services.max_unfinished_bytes)
+        bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
+        site = NcipSite(first, bounds, self._reactor, AllowList(services.proxy_from))
+        return site, NcipConnectionFactory(first, bounds, self._reactor)
+
+    def _make_ops(self) -> BoundedSite:
+        """Returns the operators' site; all of its clients count as unauthenticated."""
+        most = self.config.ops.max_connections
+        bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
+        written = (database_file(self.config.database.url), self.config.logs.file)
+        folders = {str(file.absolute().parent): file.absolute().parent for file in written if file is not None}
+        gauges = Gauges(
+            self.library.agency,
+            self._clock,
+            lambda: [row.agency for row in self.config.partners],
+            lambda: {name: free_bytes(folder) for name, folder in folders.items()},
+        )
+        return ops_site(
+            self.store,
+            self.metrics.registry,
+            gauges,
+            lambda: bool(self._ports),
+            bounds,
+            self._reactor,
+            self._can_write,
+            lambda: self._local.away,
+        )
+
+    def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
+        """Returns the server of the pages, if they are configured and served here; else none of their libraries is imported."""
+        if self.config.web is None or not self._serving.web:
+            return None
+        from hkall_gateway.app.web import web_server
+
+        parts = (self.store, self._engine, self._unit, self.circulation, lambda: self.library)
+        timeout = self._timeout("web", self.config.web.answer_within_s)
+        return web_server(self._means, *parts, self._refusals("web"), services, timeout, protocols=self._serving.protocols)
+
+    @property
+    def _name(self) -> str:
+        """The name of this process among those on one database: the pages alone may run beside a gateway of the same number."""
+        return instance() if self._serving.protocols else f"{instance()}{PAGES}"
+
+    def _can_write(self) -> bool:
+        return self.heartbeat.written
+
+    def _refusals(self, protocol: str) -> Refusals:
+        return Refusals(protocol, self.metrics, self._clock)
+
+    # ---- start, reload and stop
+
+    async def start(self) -> None:
+        """Write the configured partners over the directory, open every endpoint, and let the courier go.
+
+        Raises NameTaken, FileTaken and ClockBehind.
+        """
+        self._hashing.start()
+        self._hashing_logins.start()
+        await self.heartbeat.start()
+        await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
+        if self._serving.protocols:
+            await self._start_protocols()
+        favoured = await self._start_web()
+        self._pulse.start()
+        LOG.info(
+            "daemon.started",
+            version=__version__,
+            log_version=VERSION,
+            instance=self._name,
+            listening=len(self._ports),
+            real_time=favoured,
+        )
+
+    async def _start_protocols(self) -> None:
+        for text, terminals in self._terminals:
+            await self._listen_to_terminals(text, terminals)
+        for text, factory in self._ncip_ports():
+            await self._listen_to_partners(text, factory)
+        for text in self.config.ops.listen:
+            await self._listen(text, self._ops)
+        await self.courier.start()
+        self.rounds.start()
+
+    async def _start_web(self) -> bool | None:
+        """Return whether the system grants the reactor real-time priority beside pages; None where there are none.
+
+        Pages of another process never stop from the view of this one: its reactor keeps the priority.
+        """
+        if self.config.web is None:
+            return None
+        if self._web is None:
+            return real_time(on=True)
+        favoured = self._web.start()
+        for text in self.config.web.listen:
+            await self._listen(text, self._web.site, shared=self.config.web.share_ports)
+        return favoured
+
+    def _ncip_ports(self) -> list[tuple[str, Any]]:
+        listens = self.config.ncip
+        over_http = ((text, self._partners) for text in listens.listen)
+        return [*over_http, *((text, self._bare_ncip) for text in listens.listen_v1_tcp)]
+
+    async def _listen_to_terminals(self, text: str, terminals: TerminalFactory) -> None:
+        listens, balancers = self.config.sip2, terminals.listener.proxy_from
+        judge = _judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
+        await self._listen(text, terminals, Admission(judge, terminals.refusals, balancers), shared=listens.share_ports)
+
+    async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
+        listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
+        judge = _judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
+        admission = Admission(judge, bounds.refusals, balancers, listens.client_ca)
+        await self._listen(text, factory, admission, shared=listens.share_ports)
+
+    async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
+        """Opens one port. A PROXY header is read below TLS. Without `admission` each address may connect."""
+        text, around = numbered(text, number()), partial(self._behind, admission)
+        if text.startswith(tls.KIND):
+            endpoint = self._tls_endpoint(text, admission, around, shared=shared)
+        else:
+            endpoint, factory = server_endpoint(self._reactor, text, shared=shared), around(factory)
+        try:
+            opened = await endpoint.listen(factory)
+        except CannotListenError as error:
+            why = error.socketError.strerror or str(error.socketError)
+            raise CannotOpen(f"{text}: {why}: choose another port or address, or end the program that has it") from None
+        port = use_write_through(opened, self._soon.first, self._fair)
+        self._ports.append(guarded(port, admission.judge, admission.refusals) if admission else port)
+
+    def _tls_endpoint(self, text: str, admission: Admission | None, around: Callable[[Any], Any], *, shared: bool) -> Any:
+        authorities = admission.client_ca if admission else None
+        try:
+            made = tls.tls_entrance(self._reactor, text, shared=shared, authorities=authorities, around=around)
+        except tls.ERRORS as error:
+            raise CannotOpen(f"{text}: {error}: see `hkall-gateway check-config`, as the gateway's user") from None
+        self._certificates.append(made.certificates)
+        return made
+
+    def _behind(self, admission: Admission | None, factory: Any) -> Any:
+        """Returns `factory`, behind the reader of PROXY headers if load balancers connect to its port."""
+        if admission is None or not admission.balancers:
+            return factory
+        reader = ProxyProtocolFactory(factory, admission.balancers, admission.refusals, self._reactor)
+        self._header_readers.append(reader)
+        return reader
+
+    def _renew_certificates(self) -> None:
+        for shown in self._certificates:
+            try:
+                shown.renew()
+            except tls.ERRORS as error:
+                LOG.error("tls.not_renewed", port=shown.port, why=f"{type(error).__name__}: {error}")
+        if self._certificates:
+            LOG.info("tls.renewed", ports=len(self._certificates))
+
+    async def reload(self, path: Path) -> Reloaded:
+        """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force.
+
+        Keys that need a restart keep their values, and are named. Partners are written into the directory as at the start.
+        """
+        self._renew_certificates()
+        try:
+            read = gateway.load(path, self._environ)
+            library = library_of(read)
+            config, waiting = keep_until_restart(self.config, read)
+            self._take(config, library)
+        except ConfigErrors as error:
+            errors = tuple(f"{where}: {what}" for where, what in error.errors)
+            LOG.error("config.not_changed", errors=errors)
+            return Reloaded(errors)
+        if waiting:
+            LOG.warning("config.needs_restart", keys=waiting)
+        with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
+            await self.store.run(Unit.write_partners, [p.plain() for p in config.partners])
+        LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
+        return Reloaded(waiting=waiting)
+
+    def _take(self, config: GatewayConfig, library: Library) -> None:
+        """Puts a configuration in force. Raises ConfigErrors, without a change, if a key that must stay contradicts it."""
+        before = self.config, self.library
+        self.config, self.library = config, library
+        try:
+            listeners = list(config_mapping.listeners(config.sip2))
+            sip2_services, ncip_services = self._protocol_services()
+        except KeyError as missing:
+            self.config, self.library = before
+            what = "a key that needs a restart still names it: restart the gateway"
+            raise ConfigErrors(Path(), [(str(missing), what)]) from missing
+        for (_, terminals), (_, listener) in zip(self._terminals, listeners, strict=True):
+            terminals.listener = listener
+        self._sip2_services = sip2_services
+        self._partners.services = self._bare_ncip.services = ncip_services
+
+    async def stop(self) -> None:
+        """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database."""
+        self._pulse.stop()
+        self._local.stop()
+        for port in self._ports:
+            await port.stopListening()
+        self._ports.clear()
+        for reader in self._header_readers:
+            reader.close_waiting()
+        self._header_readers.clear()
+        draining = [terminals.drain() for _, terminals in self._terminals]
+        for drained in draining:
+            await drained
+        await self._partners.drain()
+        await self._bare_ncip.drain()
+        if self._web is not None:
+            await self._web.stop()
+        if self._serving.protocols:
+            await self.rounds.stop()
+            await self.courier.stop()
+        await self.heartbeat.stop()
+        self.store.close()
+        self._engine.dispose()
+        self._hashing.stop()
+        self._hashing_logins.stop()
+        LOG.info("daemon.stopped")
+
+    async def withdraw(self) -> None:
+        """Closes the ports that a failed start has opened, and signs off, so that no gateway counts as gone."""
+        for port in self._ports:
+            await port.stopListening()
+        self._ports.clear()
+        await self.heartbeat.stop()
+
+    # ---- listeners to every committed unit of work
+
+    def _moved(self, moves: Sequence[JournalEntry]) -> None:
+        if self._serving.protocols:
+            self.courier.nudge()
+        self._soon(partial(copy_context().run, self._note, moves))
+
+    def _note(self, moves: Sequence[JournalEntry]) -> None:
+        for move in moves:
+            logs.moved(move)
+        counting.count(self.metrics, moves)

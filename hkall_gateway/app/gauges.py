@@ -1,0 +1,191 @@
+"""Gauges read from the database when the metrics are collected, so that every gateway shows the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from hkall_gateway.circulation.rounds import ROUNDS
+from hkall_gateway.db import nightly, partners, rounds
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.observability.metrics import NAMESPACE
+from hkall_gateway.rules.circuit import UP, CircuitState, circuit
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.stored_words import OutboxState
+from hkall_gateway.rules.vocabulary import Position, Side
+
+Rows = Mapping[tuple[str, ...], float]
+"""The series of a gauge: its value by its labels."""
+
+SELDOM: Final = timedelta(minutes=5)
+CIRCUIT: Final = {"closed": 0, "half-open": 1, "open": 2}
+
+# fmt: off
+GAUGES: Final[Mapping[str, tuple[str, str]]] = {
+    "open_by_position":           ("side partner position", "Open requests."),
+    "outbox_depth":               ("partner",               "Messages that wait to be sent."),
+    "outbox_oldest_seconds":      ("partner",               "Age of the oldest message that waits."),
+    "dead_letters":               ("partner",               "Messages given up, for staff to settle."),
+    "outbox_unreadable":          ("partner",               "Unsent messages that this version cannot read."),
+    "partner_up":                 ("partner",               "0 if the last attempt did not reach the partner, else 1."),
+    "partner_fault":              ("partner",               "1 while it refuses our agency, version or service."),
+    "circuit_state":              ("partner",               "0 sending, 1 trying again, 2 resting."),
+    "ils_snapshot_age_seconds":   ("",                      "Age of the loaded patron file."),
+    "timer_lag_seconds":          ("job",                   "How late a round ran last."),
+    "closure_calendar_left_seconds": ("",                   "Time until the closure calendar ends; 0 without one."),
+    "disk_free_bytes":            ("folder",                "Free space where database and log are written."),
+    "fill_rate":                  ("",                      "Part of our requests that a lender filled."),
+    "nightly_last_success_timestamp_seconds": ("work",       "When backup, doctor and each load last ended; 0: never."),
+    "doctor_failed_checks":       ("",                      "Checks that failed at the last nightly doctor."),
+    "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
+}
+"""The labels and the help text of each gauge, by its name without the prefix."""
+# fmt: on
+
+
+class Gauges(Collector):
+    """Collects the values that were last read from the database.
+
+    `agency` is ours; `partners` returns the agencies of the configured partners, whose gauges are 0 while there is nothing to
+    count; `free` returns the free bytes of each folder in which the gateway writes, None for unknown. The figures of the last
+    month are counted every five minutes and kept in between. Not safe from several threads: `rows` is set and collected in the
+    reactor's thread.
+    """
+
+    def __init__(
+        self,
+        agency: str,
+        now: Callable[[], datetime],
+        partners: Callable[[], Iterable[str]] = tuple,
+        free: Callable[[], Mapping[str, int | None]] = dict,
+    ) -> None:
+        self._agency, self._now, self._partners, self._free = agency, now, partners, free
+        self._counted: Mapping[str, Rows] = {}
+        self._counted_at: datetime | None = None
+        self.rows: Mapping[str, Rows] = {}
+        """The series of each gauge at the next collection; none while the database cannot be read."""
+
+    def stalled(self, unit: Unit) -> frozenset[str]:
+        """Return the channels that do not move now."""
+        return unit.outbox.stalled(self._now())
+
+    def read(self, unit: Unit) -> Mapping[str, Rows]:
+        """Return every gauge of GAUGES with all its series."""
+        now = self._now()
+        if self._counted_at is None or now - self._counted_at >= SELDOM:
+            self._counted, self._counted_at = _of_the_month(unit, now), now
+        agencies = tuple(self._partners())
+        found = {**_work(unit), **_outbox(unit, now), **_lines(unit, agencies, now), **_age(unit, self._agency, now)}
+        found = {**found, **_disks(self._free()), **_night(unit)}
+        return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the gauges, so that a registry refuses another metric of the same name."""
+        return [_family(name, {}) for name in GAUGES]
+
+    def collect(self) -> Iterable[Metric]:
+        return [_family(name, series) for name, series in self.rows.items()]
+
+
+def _family(name: str, series: Rows) -> Metric:
+    labels, text = GAUGES[name]
+    family = GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels.split())
+    for values, value in series.items():
+        family.add_metric(values, value)
+    return family
+
+
+def _work(unit: Unit) -> Mapping[str, Rows]:
+    return {"open_by_position": {(side, who, position): count for side, who, position, count in unit.open_by_partner()}}
+
+
+def _outbox(unit: Unit, now: datetime) -> Mapping[str, Rows]:
+    depths = unit.outbox.depths()
+    living = {
+        who: min(since for w, state, _, since in depths if w == who and state is not OutboxState.DEAD) for who in _alive(depths)
+    }
+    return {
+        "outbox_depth": {(who,): count for who, state, count, _ in depths if state is OutboxState.WAITING},
+        "dead_letters": {(who,): count for who, state, count, _ in depths if state is OutboxState.DEAD},
+        "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in living.items()},
+        "outbox_unreadable": {(who,): count for who, count in unit.outbox.set_aside().items()},
+    }
+
+
+def _alive(depths: Iterable[tuple[str, OutboxState, int, datetime]]) -> set[str]:
+    return {who for who, state, _, _ in depths if state is not OutboxState.DEAD}
+
+
+def _lines(unit: Unit, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
+    links: list[CircuitState] = [unit.circuits.one(agency) for agency in sorted({*agencies, *unit.circuits.used()})]
+    return {
+        "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
+        "partner_fault": {(link.agency,): int(bool(link.fault)) for link in links},
+        "circuit_state": {(link.agency,): CIRCUIT[circuit(link, now)] for link in links},
+    }
+
+
+def _age(unit: Unit, agency: str, now: datetime) -> Mapping[str, Rows]:
+    loaded, last = loading.loaded_at(unit, "patrons"), cli_lists.last_closure(unit, agency)
+    return {
+        "ils_snapshot_age_seconds": {(): _seconds(now - loaded) if loaded else 0},
+        "timer_lag_seconds": {(job.name,): job.lag_s(now) for job in rounds.jobs(unit)},
+        "closure_calendar_left_seconds": {(): _seconds_left(last, now) if last else 0},
+    }
+
+
+def _seconds_left(last: date, now: datetime) -> int:
+    return max(0, (last - calendar.civil(now)).days) * 86_400
+
+
+_OPEN: Final = tuple(
+    (side, position)
+    for side, positions in ((Side.BORROWING, set(Position) - LENDING | {Position.RETURN_TRANSIT}), (Side.LENDING, LENDING))
+    for position in sorted(positions - FINAL - {Position.NEW})
+)
+"""The positions of open requests on each side."""
+
+
+def _zeros(name: str, agencies: Iterable[str]) -> Rows:
+    """Return what a gauge shows where nothing was counted, so that no panel is without data."""
+    labels = GAUGES[name][0]
+    if labels == "job":
+        return dict.fromkeys(((job,) for job in ROUNDS), 0)
+    if labels == "partner":
+        return dict.fromkeys(((who,) for who in agencies), 0)
+    if labels in {"folder", "work"}:
+        return {}
+    return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
+
+
+def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
+    return {"disk_free_bytes": {(folder,): size for folder, size in free.items() if size is not None}}
+
+
+def _night(unit: Unit) -> Mapping[str, Rows]:
+    done = nightly.done(unit)
+    ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
+    return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[nightly.DOCTOR][1]}}
+
+
+def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
+    """The fill rate of our requests, and the balance of lending and borrowing by partner."""
+    lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
+    said = partners.answers(unit, now).values()
+    decided = sum(one.asked - one.open for one in said)
+    return {
+        "fill_rate": {(): sum(one.filled for one in said) / decided if decided else 0},
+        "lend_borrow_balance": {(who,): lent.get(who, 0) - borrowed.get(who, 0) for who in {*lent, *borrowed}},
+    }
+
+
+def _seconds(span: timedelta) -> float:
+    return max(0.0, span.total_seconds())

@@ -1,0 +1,209 @@
+"""Pages for monitoring: /healthz = the process answers, /readyz = it can do its work, /metrics = Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.web import pages, resource
+from twisted.web.server import NOT_DONE_YET
+
+from hkall_gateway.app.gauges import Gauges
+from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.net.bounded_http import BoundedSite, Bounds
+from hkall_gateway.net.limits.timeout import Timeout
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPage:
+    """An HTTP response."""
+
+    code: int
+    content_type: bytes
+    body: bytes
+
+
+EVERY_S: Final = 0.1
+READY_S: Final = 1.5
+"""A database that does not answer within this time is not ready: load balancers wait for two seconds."""
+METRICS_EVERY_S: Final = 0.5
+"""Shortest time between two pages, and between two of /metrics in one format: 1,900 lines hold up the main loop for 15 ms."""
+
+
+class CachedPage:
+    """A page that is made once in `every_s` seconds at most. Earlier requests wait, and all get the same fresh page."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, HttpPage]], clock: Clock, every_s: float = EVERY_S) -> None:
+        self._make, self._clock, self._every_s = make, clock, every_s
+        self._free_s = 0.0
+        self._waiting: list[Deferred[HttpPage]] = []
+
+    def __call__(self) -> Deferred[HttpPage]:
+        """The page."""
+        asked: Deferred[HttpPage] = Deferred()
+        self._waiting.append(asked)
+        if len(self._waiting) == 1:
+            wait_s = self._free_s - self._clock.seconds()
+            if wait_s > 0:
+                self._clock.callLater(wait_s, self._begin)
+            else:
+                self._begin()
+        return asked
+
+    def _begin(self) -> None:
+        ensureDeferred(self._make()).addCallback(self._tell)
+
+    def _tell(self, page: HttpPage) -> None:
+        self._free_s = self._clock.seconds() + self._every_s
+        waiting, self._waiting = self._waiting, []
+        for asked in waiting:
+            asked.callback(page)
+
+
+def _later(request: Any, making: Deferred[HttpPage]) -> int:
+    """Answer once the page is made. A client that disconnected meanwhile gets none."""
+    gone: list[object] = []
+    request.notifyFinish().addErrback(gone.append)
+
+    def answer(page: HttpPage) -> None:
+        if gone:
+            return
+        request.setResponseCode(page.code)
+        request.setHeader(b"content-type", page.content_type)
+        request.write(page.body)
+        request.finish()
+
+    making.addCallback(answer)
+    return NOT_DONE_YET
+
+
+class Root(resource.Resource):
+    """The root of the three pages; 404 for every other path."""
+
+    def getChild(self, _path: bytes, _request: Any) -> Any:  # noqa: N802
+        return pages.notFound()
+
+
+class HealthPage(resource.Resource):
+    """The process answers."""
+
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802  # Twisted's own name
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"ok\n"
+
+
+class Ready(resource.Resource):
+    """The database answers and takes writes, and the endpoints are open; 503 while they are not.
+
+    Names channels that do not move, and says that the library's own system is away: neither is a reason to send terminals
+    elsewhere.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stalled: Callable[[Unit], frozenset[str]],
+        listening: Callable[[], bool],
+        writable: Callable[[], bool],
+        clock: Clock,
+        ils_away: Callable[[], bool],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._store, self._stalled, self._listening, self._writable = store, stalled, listening, writable
+        self._within, self._ils_away = Timeout(clock, READY_S), ils_away
+        self._page = CachedPage(self._answer, clock)
+
+    def render_GET(self, request: Any) -> int:  # noqa: N802
+        return _later(request, self._page())
+
+    async def _asked(self) -> frozenset[str]:
+        stalled = await self._store.read(self._stalled)
+        await self._store.run(_nothing)
+        return stalled
+
+    async def _answer(self) -> HttpPage:
+        stalled: frozenset[str] = frozenset()
+        try:
+            stalled = await self._within.run(self._asked())
+            missing = [] if self._writable() else ["database"]
+            missing += [] if self._listening() else ["listeners"]
+        except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
+            missing = ["database"]
+        text = "not ready: " + ", ".join(missing) if missing else "ready"
+        text += f"\nno message leaves for: {', '.join(sorted(stalled))}" if stalled else ""
+        text += "\nthe library's own system is away" if self._ils_away() else ""
+        return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
+
+
+def _nothing(_unit: Unit) -> None:
+    """Checks that the writer's own connection works; an empty transaction costs no disk write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """An exposition format: its Content-Type, and its encoder."""
+
+    content_type: str
+    encode: Callable[[CollectorRegistry], bytes]
+
+
+TEXT: Final = Format(exposition.CONTENT_TYPE_PLAIN_0_0_4, exposition.generate_latest)
+OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest)
+FORMATS: Final = (TEXT, OPENMETRICS)
+
+
+class MetricsPage(resource.Resource):
+    """Everything in the registry, after the gauges of the database were read."""
+
+    def __init__(self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._store, self._registry, self._gauges = store, registry, gauges
+        self._text, self._openmetrics = (CachedPage(partial(self._answer, form), clock, METRICS_EVERY_S) for form in FORMATS)
+
+    def render_GET(self, request: Any) -> int:  # noqa: N802
+        accepted = request.getHeader(b"accept") or b""
+        return _later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
+
+    async def _answer(self, form: Format) -> HttpPage:
+        try:
+            self._gauges.rows = await self._store.read(self._gauges.read)
+        except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
+            self._gauges.rows = {}
+        return HttpPage(200, form.content_type.encode(), form.encode(self._registry))
+
+
+def _always() -> bool:
+    return True
+
+
+def _never() -> bool:
+    return False
+
+
+def ops_site(
+    store: Store,
+    registry: CollectorRegistry,
+    gauges: Gauges,
+    listening: Callable[[], bool],
+    bounds: Bounds,
+    reactor: Any,
+    writable: Callable[[], bool] = _always,
+    ils_away: Callable[[], bool] = _never,
+) -> BoundedSite:
+    """Return the site of the three pages; registers `gauges`.
+
+    `writable` says whether the database took the last write, `ils_away` whether the library's own system does not answer.
+    """
+    registry.register(gauges)
+    root: Any = Root()  # type: ignore[no-untyped-call]
+    root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
+    root.putChild(b"readyz", Ready(store, gauges.stalled, listening, writable, reactor, ils_away))
+    root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
+    return BoundedSite(root, bounds, reactor)

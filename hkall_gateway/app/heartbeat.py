@@ -1,0 +1,216 @@
+"""The heartbeat of this gateway among those on one database; frees the rows claimed by gateways that fell silent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from twisted.internet.defer import ensureDeferred
+
+from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.db import instances
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.instances import GONE_S, STATES, Instance
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.observability.metrics import Metrics
+
+LOG = structlog.get_logger()
+
+BEAT_S: Final = 15
+
+
+STEP_S: Final = 2.0
+"""A difference between the time of day and the monotonic clock, from one heartbeat to the next, that no slewing makes."""
+BEHIND: Final = timedelta(minutes=5)
+"""So far our clock may be behind the latest sign of life of another gateway."""
+
+
+PAGES: Final = "-web"
+"""Ends the name of a process that serves the pages alone."""
+
+Report = Callable[[datetime], Callable[[Unit], None]]
+"""Returns what a heartbeat writes beside its own row; called in the reactor's thread, what it returns in the transaction."""
+
+
+def no_report(_now: datetime) -> Callable[[Unit], None]:
+    """Return a function that writes no row."""
+    return lambda _unit: None
+
+
+class NameTaken(Exception):
+    """Another gateway uses this database under our name; both would take each other's rows."""
+
+
+class FileTaken(Exception):
+    """Another gateway with terminals and partners works on the same SQLite file."""
+
+
+def serves_protocols(name: str) -> bool:
+    """Return whether the gateway of a name serves terminals and partners; a process for the pages alone is named otherwise."""
+    return not name.endswith(PAGES)
+
+
+def only_one(first: Instance) -> str:
+    """Return the remedy where a second gateway would work on the SQLite file of the `first`."""
+    return f"stop {first.name}, use PostgreSQL for several gateways, or serve the pages alone here (serve --only web)"
+
+
+class ClockBehind(Exception):
+    """Another gateway was here at a time that our clock has not reached: one of the two clocks is wrong."""
+
+
+class Heartbeat:
+    """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
+
+    `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
+    `trust_clock`: begin even where another gateway was seen later than it is now. `report`: what else each heartbeat writes.
+    `alone`: begin only where no other gateway serves terminals and partners, as on an SQLite file.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        me: Instance,
+        clock: Clock,
+        now: Callable[[], datetime],
+        runs: Callable[[int], bool],
+        metrics: Metrics,
+        trust_clock: bool = False,
+        report: Report = no_report,
+        alone: bool = False,
+    ) -> None:
+        self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
+        self._metrics, self._trust_clock, self._report, self._alone = metrics, trust_clock, report, alone
+        self._timer: ScheduledCall | None = None
+        self._last: tuple[datetime, float] | None = None
+        self._stepped = False
+        self._changed: dict[str, tuple[datetime, float]] = {}
+        self.written = True
+        """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
+
+    async def start(self) -> None:
+        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken, FileTaken and ClockBehind."""
+        await self._compare_clocks()
+        one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
+        other = await self._store.run(_enter, self._me, self._now(), self._runs, self._alone, locks=one)
+        if other is not None and other.name != self._me.name:
+            who = f"a gateway called {other.name} (process {other.pid} on {other.host})"
+            raise FileTaken(f"{who} works on this SQLite file: {only_one(other)}")
+        if other is not None:
+            raise NameTaken(
+                f"a gateway called {other.name} works on this database (process {other.pid} on {other.host}): "
+                f"give this one another HKALL_INSTANCE"
+            )
+        await self.beat()
+        self._beat_later()
+
+    async def _compare_clocks(self) -> None:
+        """A gateway with a wrong clock would date loans wrongly, and count as gone for all others."""
+        now = self._now()
+        latest = max(await self._store.read(instances.everyone), key=lambda one: one.seen_at, default=None)
+        if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
+            return
+        raise ClockBehind(
+            f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, gateway {latest.name} on {latest.host} was seen at "
+            f"{latest.seen_at:%Y-%m-%d %H:%M}: set the clock (timedatectl); "
+            "if that one's was wrong, start with HKALL_TRUST_CLOCK=1"
+        )
+
+    async def stop(self) -> None:
+        """Signs off; rows still claimed in our name become free. Without effect unless `start` has registered us."""
+        if self._timer is None:
+            return
+        cancel(self._timer)
+        self._timer = None
+        now = self._now()
+        try:
+            await self._store.run(instances.here, replace(self._me, seen_at=now, left_at=now))
+        except Unavailable:  # the other gateways will notice the missing heartbeat
+            LOG.warning("instance.left_unseen")
+
+    async def beat(self) -> None:
+        """Writes one heartbeat and frees the rows claimed by gateways that fell silent."""
+        now = self._now()
+        back = self._step_s(now) <= -STEP_S
+        me, silent = replace(self._me, seen_at=now), self._silent() if self._stepped else None
+        try:
+            freed, everyone = await self._store.run(_beat, me, now, self._report(now), back, silent)
+        except Unavailable:  # the store has said why
+            self.written = False
+            return
+        except Exception:
+            self.written = False
+            LOG.exception("instance.beat_failed")
+            return
+        self.written = True
+        for one in everyone:
+            if self._changed.get(one.name, (None, 0.0))[0] != one.seen_at:
+                self._changed[one.name] = (one.seen_at, self._clock.seconds())
+        states = Counter(one.state(now) for one in everyone)
+        for state in STATES:
+            self._metrics.gateways.labels(state).set(states[state])
+        if freed:
+            LOG.warning("instance.took_over", rows=freed)
+
+    def _step_s(self, now: datetime) -> float:
+        """Return by how many seconds the time of day was set forward (or back, negative) since the last heartbeat; log it."""
+        seconds, last = self._clock.seconds(), self._last
+        self._last = (now, seconds)
+        step_s = (now - last[0]).total_seconds() - (seconds - last[1]) if last else 0.0
+        if abs(step_s) >= STEP_S:
+            self._stepped = True
+            LOG.warning("clock.stepped", step_s=round(step_s, 1))
+        return step_s
+
+    def _silent(self) -> frozenset[str]:
+        """Return the gateways whose heartbeats have not changed for GONE_S seconds, by the monotonic clock.
+
+        Once the time of day was set, it does not tell how long another gateway has been silent.
+        """
+        until_s = self._clock.seconds() - GONE_S
+        return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
+
+    def _beat_later(self) -> None:
+        self._timer = self._clock.callLater(BEAT_S, self._beat_now)
+
+    def _beat_now(self) -> None:
+        ensureDeferred(self.beat())
+        self._beat_later()
+
+
+def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
+    """Registers under our name; returns the gateway that has the name or, if we must be alone, the database already."""
+    for other in instances.everyone(unit):
+        rival = other.name == me.name or (alone and serves_protocols(other.name))
+        if rival and other.state(now) == "up" and _is_another(other, me, runs):
+            return other
+    instances.here(unit, me)
+    return None
+
+
+def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
+    """Whether the other is alive. A process of this machine that does not run has crashed, and so has one with our own id."""
+    return other.host != me.host or (other.pid != me.pid and runs(other.pid))
+
+
+def after_step_back(unit: Unit, now: datetime) -> None:
+    """Make due what waits for a time that the clock showed before it was set back."""
+    unit.outbox.bring_forward(now)
+    unit.circuits.bring_forward(now)
+
+
+def _beat(
+    unit: Unit, me: Instance, now: datetime, report: Callable[[Unit], None], back: bool, silent: Collection[str] | None
+) -> tuple[int, tuple[Instance, ...]]:
+    """Write a heartbeat. `back`: the clock was set back."""
+    instances.here(unit, me)
+    report(unit)
+    if back:
+        after_step_back(unit, now)
+    return instances.hand_on(unit, now, silent), instances.everyone(unit)

@@ -1,0 +1,107 @@
+"""The library's own system: its connector, the connections to it, and the rules while it is unreachable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from hkall_gateway.app.resources import Resources
+from hkall_gateway.circulation.ils.local_system import OfflineRules
+from hkall_gateway.circulation.ports import Verb
+from hkall_gateway.config import mapping as config_mapping
+from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.delivery.courier import Carrier
+from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.guarded import Guarded
+from hkall_gateway.ils.tools import Connector, ConnectorServices, ConnectorTools, VerifyPin
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.net.secrets import WrongPins
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.sip2.queued_messages import QueuedMessages
+from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
+from hkall_gateway.sip2.upstream.last_known import LastKnown
+
+
+def connector_of(name: str) -> Connector:
+    """The installed connector of this name. KeyError if there is none."""
+    found: Connector = {e.name: e for e in entry_points(group="hkall_gateway.ils")}[name].load()
+    return found
+
+
+SYSTEMS: Final = ("sip2", "ncip")
+"""The packaged connectors that ask another system."""
+
+
+class LocalSystemParts:
+    """Builds the parts that the [ils] table configures. `verify` compares a PIN with a hash of our own."""
+
+    def __init__(self, means: Resources, verify: VerifyPin) -> None:
+        self._means, self._verify = means, verify
+        relay, ils = self._health("relay"), self._ils
+        self._healths = {"relay": relay, "connector": self._health("connector", relay if ils.connector == "sip2" else None)}
+        self.known = LastKnown(self._keep_s)
+        for channel in (["connector"] if ils.connector in SYSTEMS else []) + (["relay"] if ils.relay else []):
+            means.metrics.ils_up.labels(channel).set(1)  # until a call fails
+            means.metrics.ils_login_refused.labels(channel, ils.login).set(0)
+
+    def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
+        """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
+        means, ils = self._means, self._ils
+        health, post = self._healths["connector"], AgentPost(means.reactor)
+        password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
+        out = ConnectorServices(means.clock, health, self._lines(health), post, framing, password, means.reactor)
+        tools = ConnectorTools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
+        asked = connector_of(ils.connector)(tools)
+        # Hashes of our own are guarded where they are compared.
+        return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
+
+    def upstream(self) -> tuple[Callable[[], Upstream] | None, bool]:
+        """Returns the factory of upstream connections if terminal lines are relayed, and whether the terminal logs in there."""
+        ils = self._ils
+        return (self._lines(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
+
+    def terms(self) -> OfflineRules:
+        """Returns the rules for an unreachable local system, from the current configuration."""
+        ils = self._ils
+        return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
+
+    def carrier(self) -> Carrier:
+        """Returns the carrier that repeats to the local system the messages that it missed."""
+        line, ils = self._lines(self._healths["relay"])(), self._ils
+        institution = ils.institution or self._means.config().library.agency
+        return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
+
+    def budget_until(self) -> float | None:
+        """The reactor second until which a terminal's message that begins now may call other systems."""
+        seconds: float = self._means.reactor.seconds()
+        return seconds + self._ils.message_timeout_s
+
+    @property
+    def away(self) -> bool:
+        """Whether a system that the configuration uses does not answer."""
+        return any(not health.up for health in self._healths.values())
+
+    def stop(self) -> None:
+        """Stops the trials of an unreachable system."""
+        for health in self._healths.values():
+            health.stop()
+
+    def _health(self, channel: str, same_as: CircuitBreaker | None = None) -> CircuitBreaker:
+        return CircuitBreaker(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, same_as=same_as)
+
+    def _keep_s(self) -> float:
+        return self._ils.keep_s if self._ils.fallback == "allow" else 0.0
+
+    @property
+    def _ils(self) -> IlsConfig:
+        return self._means.config().ils
+
+    def _lines(self, health: CircuitBreaker) -> Callable[[], Upstream]:
+        """Returns the factory of connections to its SIP2 server, which log in with our own account."""
+        reactor, ils = self._means.reactor, self._ils
+        dialect = config_mapping.framing_of_ils(self._means.config())
+        dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
+        login = Login(ils.login, self._means.secret(ils.password_env), ils.location)
+        return lambda: Upstream(dial, reactor, ils.timeout_s, dialect, health, login)

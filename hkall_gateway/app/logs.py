@@ -1,0 +1,299 @@
+"""Logging: one line per event, JSON or drawn for people, without any secret or personal data of a patron."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from math import floor
+from typing import Any, BinaryIO, Final, Protocol, cast
+from zoneinfo import ZoneInfo
+
+import orjson
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.observability.log_console import Draw
+from hkall_gateway.observability.log_context import logged_context
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec.fields import TAGS
+
+LOG = structlog.get_logger()
+
+DOT: Final = "•"
+
+HIDDEN_WORDS: Final = frozenset(
+    {"pin", "password", "passwd", "secret", "token", "credential", "credentials", "authorization", "authentication"}
+    | {"name", "surname", "address", "email", "mail", "phone", "telephone", "birth", "birthday", "title"}
+)
+"""A key with one of these words in it (user_name, pin-hash, barcodePin) has a confidential value."""
+
+PATRON_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.personal and tag.kind == "barcode")
+HIDDEN_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.secret or tag.personal) - PATRON_TAGS | {"AJ"}
+"""Confidential SIP2 fields; AJ, the title, is added because a patron's reading is confidential too."""
+
+HIDDEN_ELEMENTS: Final = frozenset(name for name, element in ELEMENTS.items() if element.hidden)
+"""Confidential NCIP elements."""
+
+PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
+"""Keys with a card number as value; only its `patron_ref` is logged."""
+
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_HKT: Final = ZoneInfo("Asia/Hong_Kong")
+
+# A name that ends in `_env` is followed by the name of a variable or by a complaint about it, never by a secret.
+_NAMED: Final = (
+    r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)(?!\w{0,36}_env\b|_hash: must\b)"
+    r"\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
+)
+
+# What may stand inside running text (a traceback, a driver's message): fields of a SIP2 line, XML elements of NCIP,
+# `pin=…` as programmers print it, password hashes, passwords in URLs, e-mail addresses. In front the text without which
+# the pattern cannot fit: most values have none of them and cost no search. Repeats are bounded, since a peer chose the text.
+_SPOTS: Final = tuple(
+    (marks, re.compile(pattern), shown)
+    for marks, pattern, shown in (
+        (("|",), r"(?<=\|)(" + "|".join(sorted(HIDDEN_TAGS | PATRON_TAGS)) + r")[^|\r\n]*", rf"\1{DOT}"),
+        (("<",), r"(<(?:\w{1,20}:)?(?:" + "|".join(sorted(HIDDEN_ELEMENTS)) + r")\b[^<>]*>)[^<]+", rf"\1{DOT}"),
+        (("=", ":"), _NAMED, rf"\1\2{DOT}"),
+        (("$argon2",), r"\$argon2\w+\$[^\s'\"]+", DOT),
+        (("://",), r"(://[^\s:/@]*:)[^\s@/]+(?=@)", rf"\1{DOT}"),
+        (("@",), r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", DOT),
+    )
+)
+_MARKS: Final = frozenset(mark for marks, _, _ in _SPOTS for mark in marks)
+
+
+def patron_ref(barcode: str, key: bytes) -> str:
+    """Returns twelve hex digits that stand for one patron under one key; without the key they do not lead back to the card.
+
+    ValueError without a key: card numbers are few, so that an unkeyed hash could be tried out.
+    """
+    if not key:
+        raise ValueError("patron_ref: the key is empty")
+    short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+    return blake2b(barcode.encode("utf-8", "surrogatepass"), key=short, digest_size=6).hexdigest()
+
+
+class Stream(Protocol):
+    """Destination of log lines: a binary file, or `background_writer.BackgroundWriter`."""
+
+    def write(self, line: bytes, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+def configure(
+    stream: Stream,
+    now: Callable[[], datetime],
+    level: str,
+    key: bytes,
+    titles: bool = False,
+    *,
+    draw: Draw | None = None,
+    for_good: bool = False,
+) -> None:
+    """Sends all log events to `stream`, from `level` (debug, info, warning, error) upward.
+
+    `now` returns an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books; `draw` makes a line for
+    people instead of JSON. Each line is written and flushed; a buffering `stream` has its own meaning of flush. May be called
+    again, also with other arguments, unless it was called with `for_good`: then a logger is built once and not for every line.
+    """
+    hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
+    if titles:
+        hidden -= {"title", "AJ"}
+    structlog.configure(
+        processors=[
+            _placed,
+            Scrubber(hidden, key),
+            _Stamp(now),
+            _as_line if draw is None else _drawn_by(draw),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # structlog uses only the methods of Stream
+        # A cached logger would keep the stream and the level of an earlier call.
+        cache_logger_on_first_use=for_good,
+    )
+
+
+def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    placed = {**place, **event} if (place := logged_context()) else event
+    return structlog.processors.format_exc_info(logger, method, placed) if "exc_info" in placed else placed
+
+
+class Scrubber:
+    """The processor that removes confidential values.
+
+    `hidden` are words and tags; `key` is that of `patron_ref`.
+    """
+
+    def __init__(self, hidden: frozenset[str], key: bytes) -> None:
+        self._key = key
+        self._hidden = hidden
+        self._known: dict[str, bool] = {}
+        self._open: set[str] = set()
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """Returns `event` without confidential values, and with patrons as `patron_ref`."""
+        # Nearly every line has only field names known to be public, and values that cannot contain a secret.
+        if event.keys() <= self._open and _harmless(event.values()):
+            return event
+        return self._table(event)
+
+    def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
+        shown = {}
+        for name, value in table.items():
+            key, seen = self._entry(str(name), value)
+            shown[key] = seen
+        return shown
+
+    def _entry(self, name: str, value: object) -> tuple[str, object]:
+        if name in PATRON_KEYS:  # never among those that `_known` calls open
+            return "patron_ref", self._reference(value)
+        if self._hides(name) and value:
+            return name, DOT
+        return name, self._shown(value)
+
+    def _reference(self, value: object) -> str:
+        text = value.reveal() if isinstance(value, Sensitive) else str(value or "")
+        return patron_ref(text, self._key) if text else ""
+
+    def _hides(self, name: str) -> bool:
+        # Keys are few constants of the program; NCIP elements and SIP2 tags are few too. Other keys are not cached.
+        known = self._known.get(name)
+        if known is None:
+            words = {word.lower() for word in _WORD.findall(name)}
+            known = name in self._hidden or not words.isdisjoint(self._hidden)
+            if len(self._known) < 1000:
+                self._known[name] = known
+                self._open |= set() if known or name in PATRON_KEYS else {name}
+        return known
+
+    def _shown(self, value: object) -> object:
+        if isinstance(value, str):
+            return scrubbed(value)
+        if isinstance(value, Mapping):
+            return self._table(value)
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._shown(each) for each in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return DOT if isinstance(value, Sensitive) else scrubbed(_plain(value))
+
+
+def _harmless(values: Iterable[Any]) -> bool:
+    """Whether the values are safe under any field name: numbers, and texts in which no secret can be recognised."""
+    try:
+        return _clean(" ".join([value for value in values if type(value) not in _NUMBERS]))
+    except TypeError:  # one of them is not a text
+        return False
+
+
+_NUMBERS: Final = frozenset({bool, int, float, type(None)})
+
+
+def _clean(text: str) -> bool:
+    """Whether a text has none of the marks of a secret."""
+    return not any(map(text.__contains__, _MARKS))
+
+
+def scrubbed(text: str) -> str:
+    """Running text without recognisable secrets and addresses."""
+    if _clean(text):
+        return text
+    for marks, spot, shown in _SPOTS:
+        if any(map(text.__contains__, marks)):
+            text = spot.sub(shown, text)
+    return text
+
+
+def bridge() -> ILogObserver:
+    """An observer for Twisted's own log.
+
+    Its failures and errors become errors, with the traceback; its warnings stay warnings; all else is logged at debug level.
+    """
+    # To mypy a zope interface is a class and no function is one; to Twisted any callable of one event is an observer.
+    return cast(ILogObserver, _retold)
+
+
+def _retold(event: LogEvent) -> None:
+    said, room = formatEvent(event), event.get("log_namespace", "")
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure):
+        LOG.error("twisted.failed", said=said, room=room, exception=failure.getTraceback())
+    elif event.get("log_level") in (LogLevel.error, LogLevel.critical):
+        LOG.error("twisted.failed", said=said, room=room)
+    elif event.get("log_level") is LogLevel.warn:
+        LOG.warning("twisted.warned", said=said, room=room)
+    else:
+        LOG.debug("twisted.said", said=said, room=room)
+
+
+class _Stamp:
+    """Puts the time, the day in Hong Kong, the level and the event first in the line."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        instant = self._now()
+        second, day = _told_of(floor(instant.timestamp()))
+        stamp = f"{second}.{instant.microsecond // 1000:03}Z"
+        head = {"ts": stamp, "hkt_date": day, "level": _LEVELS.get(method, method)}
+        line = {**head, "event": event.pop("event", ""), **event}
+        return line if len(line) == len(head) + 1 + len(event) else {**line, **head}
+
+
+@lru_cache(maxsize=4)
+def _told_of(second: int) -> tuple[str, str]:
+    """A second in UTC, and its day in Hong Kong: computed once for all lines of that second."""
+    instant = datetime.fromtimestamp(second, UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
+
+
+_LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
+"""structlog's other names for a level."""
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_plain)
+
+
+def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
+    try:
+        return orjson.dumps(event)
+    except TypeError:  # an invalid number or character
+        # Such a character becomes \udc80, which JSON can write; no log line is lost for it.
+        return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
+
+
+def _drawn_by(draw: Draw) -> Callable[[WrappedLogger, str, EventDict], bytes]:
+    return lambda _logger, _method, event: draw(event).encode("utf-8", "backslashreplace")
+
+
+def moved(move: JournalEntry) -> None:
+    """Logs one line for a committed step of a request, or for a refusal with the rule behind it."""
+    LOG.info(
+        "decision.refused" if move.event == "REFUSED" else "transition",
+        request_id=move.request,
+        step=move.event,
+        **{"from": move.source, "to": move.target},
+        rule=move.rule,
+        outcome=move.outcome,
+        partner=move.partner,
+        patron=move.patron,
+        actor=move.by.who,
+        channel=move.by.channel,
+        msg_id=move.by.message,
+        corr_id=move.by.corr,
+    )

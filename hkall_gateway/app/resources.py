@@ -1,0 +1,44 @@
+"""Resources that only `app/daemon.py` knows and passes to the modules that build a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.vocabulary import Sensitive
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the current configuration."""
+
+    reactor: Any
+    clock: Callable[[], datetime]
+    environ: Mapping[str, str]
+    metrics: Metrics
+    config: Callable[[], GatewayConfig]
+
+    def secret(self, variable: str | None) -> Sensitive:
+        """Returns the value of an environment variable; empty if none is named or set."""
+        return Sensitive(self.environ.get(variable or "", ""))
+
+
+class PerConfiguration(Generic[T]):
+    """A part that is made from the configuration, and made anew when a reload has changed it."""
+
+    def __init__(self, config: Callable[[], GatewayConfig], make: Callable[[], T]) -> None:
+        self._config, self._make = config, make
+        self._made = (config(), make())
+
+    def __call__(self) -> T:
+        """Return the part of the present configuration."""
+        config = self._config()
+        if self._made[0] is not config:
+            self._made = config, self._make()
+        return self._made[1]

@@ -1,0 +1,177 @@
+"""The database, opened to read: whether it can be opened, its revision, and the gateways that work on it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from hkall_gateway.app.heartbeat import BEHIND, only_one, serves_protocols
+from hkall_gateway.app.machine import host
+from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault
+from hkall_gateway.app.start_checks.files import database_file, effective_access
+from hkall_gateway.config.gateway import DatabaseConfig
+from hkall_gateway.db import revisions
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.db_errors import is_disk_error
+from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.tables import INSTANCES, PATRONS
+
+DISK: Final = "free space on its disk, or look at why it fails (dmesg)"
+SERVER: Final = "start the server that [database] url names, or correct the URL"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """The contents of a database; at another revision than `head` only `revision` is read."""
+
+    revision: str
+    head: str
+    instances: tuple[Instance, ...] = ()
+    patrons: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Why a database cannot be read. `disk_fails`: its disk is full, fails or takes no writes."""
+
+    why: str
+    disk_fails: bool = False
+
+
+def looked_at(database: DatabaseConfig) -> DatabaseState | Unopened:
+    """Return the database's contents, or the reason why it cannot be opened. It is not changed, and not made."""
+    file = database_file(database)
+    if file is not None and not os.path.isfile(file):
+        return Unopened(f"{file}: there is no such file")
+    try:
+        return _read(database)
+    except ModuleNotFoundError as missing:
+        return Unopened(f"{shown(database)}: {missing}: pip install 'hkall-gateway[postgres]'")
+    except SQLAlchemyError as bad:
+        why = f"{shown(database)}: {' '.join(str(getattr(bad, 'orig', None) or bad).split())}"[:300]
+        return Unopened(why, is_disk_error(bad))
+
+
+def check_database(start: Start) -> Iterator[StartFault]:
+    """Check that the database can be opened, is at this program's revision, and that this gateway may work on it."""
+    found = looked_at(start.config.database)
+    if isinstance(found, DatabaseState):
+        yield from _revision(start, found)
+        yield from _gateways(start, found.instances)
+        return
+    file = database_file(start.config.database)
+    if file is None:
+        yield StartFault("database", "database.url", found.why, SERVER)
+    elif not os.path.exists(file) and effective_access(file.absolute().parent, os.X_OK):
+        yield StartFault("database", "database.url", found.why, f"run `{_upgrade(start)}`", Effect.PENDING)
+    elif effective_access(file, os.R_OK):
+        remedy = "name an SQLite file of this program, or restore the last backup (hkall-gateway restore)"
+        yield StartFault("database", "database.url", found.why, DISK if found.disk_fails else remedy)
+
+
+def own_processes(start: Start) -> Sequence[int]:
+    """Return the processes of this machine that run as this gateway, its pages included."""
+    found = looked_at(start.config.database)
+    rows = found.instances if isinstance(found, DatabaseState) else ()
+    return [
+        row.pid
+        for row in rows
+        if row.name.removesuffix("-web") == start.instance and row.host == host() and start.pid_runs(row.pid)
+    ]
+
+
+def _revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
+    if found.revision == found.head:
+        return
+    if revisions.knows(found.revision):
+        state = f"at revision {found.revision}" if found.revision else "empty"
+        what, effect = f"the database is {state}, this program needs {found.head}", Effect.PENDING
+        yield StartFault("revision", "database.url", what, f"run `{_upgrade(start)}`", effect)
+        return
+    what = f"the database is at revision {found.revision}, and this program knows none after {found.head}"
+    remedy = "install the newer version here too; gateways that run already may go on until then"
+    yield StartFault("revision", "database.url", what, remedy)
+
+
+def _upgrade(start: Start) -> str:
+    return f"hkall-gateway db upgrade --config {start.path}"
+
+
+def _gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
+    """Check the gateways that work on the database, as the heartbeat does at the start."""
+    latest = max(others, key=lambda one: one.seen_at, default=None)
+    if latest is not None and latest.seen_at > start.now + BEHIND and not start.trust_clock:
+        what = (
+            f"this machine's clock says {start.now:%Y-%m-%d %H:%M} UTC, "
+            f"gateway {latest.name} was seen at {latest.seen_at:%Y-%m-%d %H:%M}"
+        )
+        remedy = "set the clock (timedatectl); if that one's was wrong, start with HKALL_TRUST_CLOCK=1"
+        yield StartFault("gateways", "clock", what, remedy)
+        return
+    up = [one for one in others if one.state(start.now) == "up" and (one.host != host() or start.pid_runs(one.pid))]
+    mine = start.instance if start.serving.protocols else f"{start.instance}-web"
+    for one in up:
+        here = f"a gateway called {one.name} works on this database (process {one.pid} on {one.host})"
+        if one.name == mine and not (start.running and one.host == host()):
+            yield StartFault("gateways", "HKALL_INSTANCE", here, "give this one another HKALL_INSTANCE")
+        elif one.name != mine and _alone(start) and serves_protocols(one.name):
+            yield StartFault("gateways", "database.url", here, only_one(one))
+
+
+def _alone(start: Start) -> bool:
+    """Return whether a gateway with terminals must be the only one: several would each hold locks that SQLite does not have."""
+    return start.serving.protocols and database_file(start.config.database) is not None
+
+
+def _read(database: DatabaseConfig) -> DatabaseState:
+    engine = _engine(database)
+    try:
+        revision, head = revisions.revision(engine), revisions.head()
+        if revision != head:
+            return DatabaseState(revision, head)
+        with engine.connect() as connection:
+            return DatabaseState(revision, head, _instances(connection), connection.execute(_COUNT).scalar_one())
+    finally:
+        engine.dispose()
+
+
+_COUNT: Final = select(func.count()).select_from(PATRONS)
+
+
+def _instances(connection: Connection) -> tuple[Instance, ...]:
+    return tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
+
+
+def _engine(database: DatabaseConfig) -> Engine:
+    """SQLite read-only: the way in which the gateway opens a file would make it and change its mode."""
+    file = database_file(database)
+    if file is None:
+        return open_engine(database.url, database.limits())
+    connect: Callable[[], object] = read_only(file)
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+
+
+def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
+    """Return a function that opens a SQLite file read-only.
+
+    If the -wal and -shm files are not both present, no process has the database open; it is then opened as immutable,
+    because SQLite would otherwise create them and leave them behind.
+    """
+    helpers = all(Path(f"{file}{end}").exists() for end in ("-wal", "-shm"))
+    uri = f"{file.absolute().as_uri()}?mode=ro{'' if helpers else '&immutable=1'}"
+    return lambda: sqlite3.connect(uri, uri=True, timeout=2, check_same_thread=False)
+
+
+def shown(database: DatabaseConfig) -> str:
+    """Return the database's place for display: a file, or a PostgreSQL name and host; never a URL's login or password."""
+    file, url = database_file(database), make_url(database.url)
+    return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

@@ -1,0 +1,112 @@
+"""Ports: each of them named once, and free, or held by this gateway."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.app.machine import listens
+from hkall_gateway.app.start_checks import database
+from hkall_gateway.app.start_checks.faults import WITH_PORTS, Start, StartFault, endpoints
+from hkall_gateway.net.tls import arguments
+
+CONNECT_S: Final = 1.0
+DENIED: Final = os.strerror(errno.EACCES)
+IN_USE: Final = os.strerror(errno.EADDRINUSE)
+PRIVILEGED: Final = "Give the service CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), or use a port above 1023."
+EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104  # compared; not bound here
+_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to connect to; not bound here
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """One endpoint: `answers`: a connection is accepted there; `taken`: why we cannot listen there, "" if we can."""
+
+    name: str
+    answers: bool = False
+    taken: str = ""
+    network: bool = True
+
+
+def looked_at(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
+    """Return the state of an endpoint. Blocks for at most one second, and does not with `connect` off."""
+    kind = text.partition(":")[0]
+    if kind not in WITH_PORTS:
+        return EndpointCheck(text, network=False)
+    host, port = _place(text)
+    return EndpointCheck(f"{kind}:{port}", connect and _answers(host, port), _taken(host, port, shared=shared))
+
+
+def check_twice(start: Start) -> Iterator[StartFault]:
+    """Check that no two endpoints of the configuration are one."""
+    seen: list[tuple[str, str, str, int]] = []
+    for endpoint in endpoints(start.config, start.number, start.serving):
+        kind = endpoint.text.partition(":")[0]
+        host, port = _place(endpoint.text) if kind in WITH_PORTS else (endpoint.text, -1)
+        family = "6" if ":" in host and port >= 0 else "4"
+        first = next((one for one in seen if port and one[1] == family and _overlap((one[2], one[3]), (host, port))), None)
+        if first is not None:
+            what = f"{_short(endpoint.text)}: {first[0]} listens there already"
+            yield StartFault("ports", endpoint.where, what, "give each its own port", subject=_short(endpoint.text))
+        seen.append((endpoint.where, family, host, port))
+
+
+def check_free(start: Start) -> Iterator[StartFault]:
+    """Check that each port is free. A port that this gateway holds, while it runs, is as it should be."""
+    pids = database.own_processes(start) if start.running else ()
+    for endpoint in endpoints(start.config, start.number, start.serving):
+        seen = looked_at(endpoint.text, shared=endpoint.shared, connect=False)
+        if not seen.taken or (seen.taken == IN_USE and _is_ours(pids, _place(endpoint.text)[1])):
+            continue
+        yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _remedy(seen.taken), subject=seen.name)
+
+
+def _remedy(taken: str) -> str:
+    if taken == DENIED:
+        return PRIVILEGED[:1].lower() + PRIVILEGED[1:-1]
+    return "choose another port or address" + (", or end the program that has it" if taken == IN_USE else "")
+
+
+def _is_ours(pids: Sequence[int], port: int) -> bool:
+    return any(listens(pid, port) is not False for pid in pids)
+
+
+def _short(text: str) -> str:
+    kind = text.partition(":")[0]
+    return f"{kind}:{_place(text)[1]}" if kind in WITH_PORTS else text
+
+
+def _overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    return one[1] == other[1] and (one[0] == other[0] or (one[1] > 0 and (one[0] in EVERYWHERE or other[0] in EVERYWHERE)))
+
+
+def _place(text: str) -> tuple[str, int]:
+    port, named = arguments(text)
+    return named.get("interface", "::" if text.startswith("tcp6") else ""), int(port)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Return whether a TCP connection to the port is accepted within CONNECT_S seconds."""
+    try:
+        with socket.create_connection((_HERE.get(host, host), port), CONNECT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _taken(host: str, port: int, *, shared: bool) -> str:
+    """Return why we could not listen there; "" where we could."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway's own
+        if shared:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as bad:
+            return bad.strerror or str(bad)
+    return ""

@@ -1,0 +1,44 @@
+"""The table of start checks, in the order in which a person would mend their faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from hkall_gateway.app.start_checks import certificates, database, files, ports
+from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault
+from hkall_gateway.config.loading import dotted, listed, nearest
+
+AT_A_COUNTER: Final = ("counter", "selfcheck")
+
+
+def check_locations(start: Start) -> Iterator[StartFault]:
+    """Check that terminals which lend stand at a pickup location: elsewhere every loan of an HKALL book is refused (R16)."""
+    places = start.config.library.pickup_locations
+    for index, row in enumerate(start.config.sip2.terminals if start.serving.protocols else ()):
+        if row.role in AT_A_COUNTER and row.location not in places:
+            where = dotted(("sip2", "terminals", index, "location"))
+            what = f"{row.location!r} is none of library.pickup_locations{nearest(row.location, places)}"
+            yield StartFault("config", where, what, f"name {listed(places)}, or add the location there", Effect.TOLERATED)
+
+
+StartCheck = Callable[[Start], Iterator[StartFault]]
+
+CHECKS: Final[tuple[StartCheck, ...]] = (
+    check_locations,
+    files.check_written,
+    files.check_read,
+    certificates.check_certificates,
+    ports.check_twice,
+    ports.check_free,
+    database.check_database,
+)
+
+
+def find_faults(start: Start, checks: Iterable[StartCheck] = CHECKS) -> list[StartFault]:
+    """Return the faults of these checks. One thing that fails two checks is told once, by the first of them."""
+    found: dict[tuple[str, str], StartFault] = {}
+    for check in checks:
+        for fault in check(start):
+            found.setdefault((fault.where, fault.subject), fault)
+    return list(found.values())

@@ -1,0 +1,143 @@
+"""The pages for people in a browser. Imported only where [web] is configured: their libraries are an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import make_url
+
+from hkall_gateway.app import carriers
+from hkall_gateway.app.resources import PerConfiguration, Resources
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.config import mapping as config_mapping
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.web import Oidc, Web
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.delivery.live_status import LiveStatus
+from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.ncip.tables.problems import Problem
+from hkall_gateway.ncip.transport.client import NcipClient, as_shown
+from hkall_gateway.net.bounded_http import Bounds
+from hkall_gateway.net.limits.accept_filter import Refusals
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.body_budget import BodyBudget
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
+from hkall_gateway.web.app import MOST_BYTES, make_app
+from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.callers import Callers, Share
+from hkall_gateway.web.precedence import Precedence
+from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.server import WebServer
+from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
+
+
+def web_server(
+    means: Resources,
+    store: Store,
+    engine: Engine,
+    make_unit: Callable[[Connection], Any],
+    circulation: Circulation,
+    library: Callable[[], Library],
+    refusals: Refusals,
+    services: NcipServices,
+    timeout: Timeout,
+    *,
+    protocols: bool,
+) -> WebServer:
+    """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
+
+    `services` processes documents of the quarantine again, `timeout` limits commands. `protocols`: this process also answers
+    terminals and partners.
+    """
+    table = means.config().web
+    assert table is not None, "the daemon asks only where [web] is configured"
+    precedence = Precedence(real_time=protocols)
+    bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout, precedence)
+    settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
+    here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
+    client = PerConfiguration(means.config, partial(carriers.initiator, means, library))
+    ask = partial(_statuses, client, library)
+    live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
+    app = make_app(
+        WebServices(circulation, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live)
+    )
+    return WebServer(
+        app,
+        bridge,
+        _bounds(table, refusals),
+        means.reactor,
+        {Share.STAFF: table.threads, Share.PATRONS: table.threads_of_others, Share.STRANGERS: table.threads_of_others},
+        lambda: settings().proxies,
+        table.max_connections,
+        table.max_connections_per_address,
+        Callers(store, settings, means.clock, means.reactor),
+        precedence,
+        live.stop,
+    )
+
+
+async def _statuses(
+    client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
+) -> Mapping[str, str] | None:
+    """Ask a partner about its copies of a title; words that only the site's policy knows are no news to the log."""
+    return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
+
+
+def _erased(means: Resources) -> ErasedMarks:
+    """Return where the marks of the erased are, as the command line does; for a database on a server, as [privacy] says."""
+    config = means.config()
+    url, key = make_url(config.database.url), means.environ.get(config.privacy.erased_key_env or "", "").encode()
+    beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else None
+    return ErasedMarks(config.privacy.erased_file or beside, key)
+
+
+async def _heard_again(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
+    """Hear a document of the quarantine as if its partner had sent it now; return the problem in words, "" for none."""
+    said = await heard_again(services, kept.agency, kept.digest, kept.document)
+    if isinstance(said, Problem):
+        return f"{said.problem}: {said.detail}"
+    return said if isinstance(said, Refused) else ""
+
+
+def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSettings:
+    """Return the [web] table as the pages use it."""
+    table, library = config.web, config.library
+    assert table is not None, "asked only where [web] is configured"
+    name = table.name or library.name
+    return WebSettings(
+        public_url=table.public_url,
+        names={ENGLISH: name, CHINESE: table.name_zh or library.name_zh or name},
+        languages=library.languages,
+        brand=table.brand,
+        logo=table.logo,
+        staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
+        proxies=AllowList(table.proxy_from),
+        oidc=_oidc(table.oidc, environ) if table.oidc else None,
+        partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
+        partner_names_zh=config_mapping.partner_names_zh(config),
+        places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
+        pages_per_minute=table.pages_per_minute,
+    )
+
+
+def _oidc(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
+    roles = {value: StaffRole.of(word) for value, word in table.roles.items()}
+    secret = Sensitive(environ.get(table.client_secret_env, ""))
+    return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles, table.card_claim or "")
+
+
+def _bounds(table: Web, refusals: Refusals) -> Bounds:
+    most = table.max_connections
+    connections = ConnectionLimit(most, most, table.max_connections_per_address)
+    return Bounds(connections, BodyBudget(MOST_BYTES * 16), refusals, MOST_BYTES)

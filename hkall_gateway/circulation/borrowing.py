@@ -1,0 +1,403 @@
+"""We borrow: a patron's request, the lenders asked one after another, and the patron's cancellation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from hkall_gateway.circulation.common import choosing
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import counts, waited_too_long
+from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation.messages.commands import CancelRequest, RequestTitle
+from hkall_gateway.circulation.messages.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.queries import not_theirs
+from hkall_gateway.db.in_use import copies_in_use
+from hkall_gateway.db.unannounced import asked_by_barcode
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import lenders, policy
+from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
+from hkall_gateway.rules.lenders import InUse
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
+from hkall_gateway.rules.policy import RequestFacts
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind, StaffFlag
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Borrower,
+    Candidate,
+    Grant,
+    Holding,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    RequestChange,
+    Side,
+)
+
+P = Position
+"""The outcome of a candidate that has accepted our request."""
+NOBODY_ASKED: Final[RequestChange] = {
+    "partner": "",
+    "wire_agency": "",
+    "wire_id": "",
+    "item_agency": "",
+    "item_barcode": "",
+    "lender_due": None,
+}
+"""The lender's fields of a request without a lender, all empty."""
+
+
+# ---- the request
+
+
+def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Outcome:
+    """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
+    known = context.unit.request_placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
+    if known:
+        return _known(context.unit, known, ask, context.now)
+    if facts.borrower is None:
+        return no(context.unit, facts.stranger, ask.by, context.now, patron=ask.patron)
+    if ask.item and not ask.volume:
+        pointed_at = context.unit.holding(ask.item)
+        ask = replace(ask, volume=pointed_at.volume if pointed_at else "")
+    return _decide(context, ask, facts, facts.borrower)
+
+
+def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outcome:
+    """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
+    if known.patron != ask.patron:
+        return no(unit, not_theirs(unit, ask.patron), ask.by, now)
+    another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
+    if another or known.position in {P.CANCELLING, P.CANCELLED}:
+        return no(unit, Reason.DUPLICATE_REQUEST, ask.by, now, request=known)
+    return _placed(known)
+
+
+def may_request(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Refused | None:
+    """Return why a patron could not place this request now, None if they could. No row changes."""
+    if facts.borrower is None:
+        return Refused(facts.stranger, facts.stranger.rule)
+    copies = context.unit.copies(ask.bib_id)
+    answer, _ = _answer(context, ask, facts, facts.borrower, copies)
+    return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
+
+
+def _answer(
+    context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
+) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
+    """The decision about a request, and the copies that could be sent, in their order."""
+    in_use = copies_in_use(context.unit, ask.bib_id)
+    ranked = choosing.ranked(context, copies, ask.placed_id, ask.volume, in_use)
+    wanted = _wanted(context, ask, facts, copies, ranked, in_use)
+    took, known = counts(context.unit, borrower, context.library), patron_blocks(context, borrower.barcode)
+    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, blocks=known)
+    return answer, ranked
+
+
+def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
+    copies = context.unit.copies(ask.bib_id)
+    answer, ranked = _answer(context, ask, facts, borrower, copies)
+    if isinstance(answer, Refusal):
+        context.unit.refuse(answer, context.now, ask.by, patron=ask.patron)
+        return refused(answer, borrower.language)
+    return _placed(_place(context, ask, copies, ranked, _unchecked(answer, facts)))
+
+
+def _wanted(
+    context: Context,
+    ask: RequestTitle,
+    facts: BorrowerFacts,
+    copies: tuple[Holding, ...],
+    ranked: tuple[Candidate, ...],
+    in_use: InUse,
+) -> RequestFacts:
+    available = sum(not c.skip for c in ranked)
+    ours = facts.at_home if facts.looked else copies
+    return replace(
+        about_title(context.library, copies, ours, ask.volume, in_use),
+        pickup_location=ask.pickup_location or context.library.pickup_locations[0],
+        candidates=available,
+        duplicate=any(_same(r, ask) and not _given_back(context, r) for r in context.unit.open_requests(ask.patron)),
+        hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
+        need_before=ask.need_before,
+    )
+
+
+def about_title(
+    library: Library, copies: tuple[Holding, ...], ours: tuple[Holding, ...] | None, volume: str, in_use: InUse
+) -> RequestFacts:
+    """The facts about a title, without those about its patron and the copies that could be sent.
+
+    `ours` are copies among which our own are as they are now; None where they cannot be seen.
+    """
+    return RequestFacts(
+        known_title=bool(copies),
+        pickup_locations=library.pickup_locations,
+        materials=tuple(sorted({c.material for c in copies})),
+        statuses_at_home=_at_home(volume, ours, in_use, library),
+    )
+
+
+def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library) -> tuple[str, ...] | None:
+    """The statuses of our own copies, of the wanted volume if one is named; None where they cannot be seen.
+
+    A copy that is on its way to another library, or there, does not count as at home, in any status.
+    """
+    if copies is None:
+        return None
+    ours = [c for c in copies if c.agency == library.agency and c.key not in in_use.held]
+    return tuple(c.status for c in ours if not volume or c.volume == volume)
+
+
+def _same(request: Request, ask: RequestTitle) -> bool:
+    """Whether a request is open and for the same title and volume; returned and cancelled requests do not count (R11a)."""
+    alive = request.position in TAKES_QUOTA and not request.unwanted
+    return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
+
+
+UNCHECKED: Final[Mapping[str, StaffFlag]] = {
+    "local_check": StaffFlag.LOCAL_CHECK_UNKNOWN,
+    "quota_check": StaffFlag.QUOTA_CHECK_UNKNOWN,
+}
+"""Flags by the fact of a grant that says that a check could not be made."""
+
+
+def _given_back(context: Context, request: Request) -> bool:
+    """Whether the patron has left a book on the hold shelf past its last day: it counts as returned (R11a, R14)."""
+    return waited_too_long(context, request)
+
+
+def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
+    """The checks that could not be made, as flags for staff."""
+    unknown = [flag for name, flag in UNCHECKED.items() if grant.facts.get(name) == "unknown"]
+    return " ".join([*unknown, *filter(None, [facts.flag])])
+
+
+def _place(
+    context: Context,
+    ask: RequestTitle,
+    copies: tuple[Holding, ...],
+    ranked: tuple[Candidate, ...],
+    flags: str,
+) -> Request:
+    request = context.unit.open(
+        Request(
+            id="",
+            side=Side.BORROWING,
+            position=P.NEW,
+            title=copies[0].title,
+            bib_id=ask.bib_id,
+            volume=ask.volume,
+            patron=ask.patron,
+            pickup_location=ask.pickup_location or context.library.pickup_locations[0],
+            placed_by=ask.placed_by,
+            placed_id=ask.placed_id,
+            need_before=ask.need_before,
+            reopened_from=ask.reopened_from,
+            flags=flags,
+        ),
+        context.now,
+        ask.by,
+    )
+    context.unit.save_candidates([replace(c, request=request.id) for c in ranked])
+    lender = choosing.next_lender(context, request)
+    return _ask(context, request, lender, Event.ASK, ask.by) if lender else request
+
+
+def _placed(request: Request) -> Requested:
+    return Requested(request.id, request.patron, request.placed_by, request.placed_id, request.bib_id)
+
+
+# ---- lenders, one after another
+
+
+def _ask(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
+    """Ask this library for its copy, by `event`."""
+    attempt = request.attempt + 1
+    wire_id = f"{request.id}-{attempt}"
+    context.unit.mark(lender, wire_id=wire_id)
+    return context.unit.advance(
+        request,
+        event,
+        context.now,
+        by,
+        partner=lender.agency,
+        wire_agency=context.library.agency,
+        wire_id=wire_id,
+        attempt=attempt,
+        moved_at=context.now,
+        reason=reason,
+        item_agency="",
+        item_barcode="",
+        lender_due=None,
+    )
+
+
+def move_on(context: Context, request: Request, reason: str, by: Actor) -> Request:
+    """Ask the next lender after one that will not supply, or end the list with one letter (R37, R38)."""
+    event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
+    return _ask_next(context, request, event, reason, by)
+
+
+def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILENCE) -> Request:
+    """Send a cancellation to the lender asked, and ask the next one (R11). Its copy may still come."""
+    return _ask_next(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
+
+
+def _ask_next(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
+    """Ask the next lender by `event`. While requests are suspended no lender is asked, and the request waits or ends (R1)."""
+    left = choosing.next_lender(context, request)
+    rests = suspended("borrow_request", context.library.policy, context.now) is not None
+    if left and not rests:
+        return _ask(context, request, left, event, by, reason)
+    if event is Event.ASK_NEXT_AFTER_SILENCE:
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
+    if left and context.library.policy.declined_while_suspended == "wait":
+        nobody: RequestChange = {**NOBODY_ASKED, "reason": reason}
+        return context.unit.advance(request, Event.POSTPONE, context.now, by, rule="R1", **nobody)
+    return context.unit.advance(
+        request, Event.END_OF_LIST, context.now, by, rule="R38", reason=reason, item_agency="", item_barcode=""
+    )
+
+
+def resume(context: Context, request: Request, by: Actor) -> Request:
+    """Ask the next lender after a suspension has ended, or end the list with one letter (R1, R38)."""
+    left = choosing.next_lender(context, request)
+    if left:
+        return _ask(context, request, left, Event.ASK, by)
+    return context.unit.advance(request, Event.NO_LENDER, context.now, by, rule="R38")
+
+
+# ---- one copy, two requests
+
+
+def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> None:
+    """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
+
+    A request keeps its lender if that library has another copy to send. A lender that has not answered yet is not given up: its
+    answer decides.
+    """
+    for rival, lender in asked_by_barcode(context.unit, item.barcode):
+        promised = rival.wire_id == lender.wire_id and lender.outcome == CandidateOutcome.ACCEPTED
+        if (
+            rival.position is P.REQUESTED
+            and promised
+            and lender.agency == item.agency
+            and rival.id != holder
+            and not _another(context, rival, lender)
+        ):
+            give_up_on(context, rival, by, LENT_TO_ANOTHER)
+
+
+def _another(context: Context, rival: Request, lender: Candidate) -> bool:
+    """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
+    in_use = copies_in_use(context.unit, rival.bib_id)
+    copies = [c for c in context.unit.copies(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked]
+    choice = choosing.choice_today(context, {lender.agency}, rival.volume, in_use)
+    return any(not lenders.passed_over(copy, choice) for copy in copies)
+
+
+# ---- the patron cancels
+
+
+def cancel(context: Context, ask: CancelRequest) -> Outcome:
+    """Cancel a patron's request, which is possible until the lender has sent the copy (R34)."""
+    request = context.unit.request(ask.request) if ask.request else context.unit.request_placed(ask.placed_by, ask.placed_id)
+    if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
+        return no(context.unit, not_theirs(context.unit, ask.patron), ask.by, context.now, patron=ask.patron)
+    if request.position in {P.CANCELLING, P.CANCELLED}:
+        return _cancelled(request)
+    answer = policy.may_cancel(request, context.library.policy)
+    if isinstance(answer, Refusal):
+        context.unit.refuse(answer, context.now, ask.by, request)
+        return refused(answer, _language(context.unit, request), request.title)
+    return _cancelled(context.unit.advance(request, Event.CANCEL, context.now, ask.by, rule="R34"))
+
+
+def _cancelled(request: Request) -> Cancelled:
+    return Cancelled(request.id, request.patron, request.placed_by, request.placed_id)
+
+
+def _language(unit: Unit, request: Request) -> str:
+    patron = unit.patron(request.patron)
+    return patron.language if patron else ""
+
+
+# ---- what a lender answered to the courier
+
+
+def answered(
+    context: Context,
+    send: Notification,
+    number: str,
+    wire_id: str,
+    answer: DeliveryResult,
+    by: Actor,
+) -> None:
+    """Apply a partner's answer to a delivered message; the request advances where the answer calls for it."""
+    request = context.unit.request(number)
+    if request is None:
+        return
+    if send is Notification.ASK_LENDER:
+        _asked_lender_answered(context, request, wire_id, answer, by)
+    if send is Notification.CANCEL_AT_LENDER and request.position is P.CANCELLING and request.wire_id == wire_id:
+        _cancel_answered(context.unit, request, answer, context.now, by)
+
+
+def _asked_lender_answered(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
+    asked = context.unit.request_asked(wire_id)
+    if asked is None:
+        return
+    if answer.looked:
+        context.unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, context.now, by, "R7")
+    if answer.kind != DeliveryKind.REFUSED:
+        context.unit.mark(
+            asked[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
+        )
+    elif answer.untold:  # it was not asked: it has no address
+        context.unit.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
+        _will_not_come(context, request, wire_id, NOT_REACHED, by)
+    else:
+        context.unit.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
+        reason = decline_reason(answer.looked or answer.problem, answer.detail)
+        _will_not_come(context, request, wire_id, reason, by)
+
+
+def not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
+    """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
+    asked = context.unit.request_asked(wire_id)
+    request = context.unit.request(number)
+    if asked is None or request is None:
+        return request
+    context.unit.mark(asked[1], outcome=f"{reason}: {error}")
+    _will_not_come(context, request, wire_id, reason, by)
+    return context.unit.request(number)
+
+
+def _will_not_come(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
+    """Record that the lender asked under `wire_id` will not supply; the answer of a former lender is ignored."""
+    if request.wire_id != wire_id:
+        return
+    if request.position is P.REQUESTED:
+        move_on(context, request, reason, by)
+    elif request.position is P.CANCELLING:
+        context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
+
+
+def _cancel_answered(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+    """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
+    if answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request":
+        unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
+
+
+def no(unit: Unit, why: Reason, by: Actor, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
+    """Refuse, with an entry in the journal."""
+    unit.refuse(Refusal(why), now, by, request, patron)
+    return Refused(why, why.rule)

@@ -1,0 +1,230 @@
+"""Smaller commands of terminals: block and enable a card, holds, renew all, a copy's properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hkall_gateway.circulation import borrowing, counter
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
+from hkall_gateway.circulation.messages.results import Refused, Renewed, Requested
+from hkall_gateway.circulation.messages.terminal_commands import (
+    AllRenewed,
+    BlockCard,
+    CardSet,
+    EnableCard,
+    Hold,
+    HoldMode,
+    HoldResult,
+    NoteProperties,
+    PropertiesNoted,
+    RenewAll,
+)
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.queries import one_with
+from hkall_gateway.db import cards, unannounced
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
+
+P = Position
+WAITING = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT, P.RECEIVED})
+"""Positions of a patron's request before the loan."""
+NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
+"""Positions in which the pickup location can still be changed."""
+
+
+# ---- cards
+
+
+def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
+    """Block a card for a terminal, once; an unknown card is refused."""
+    if facts.borrower is None:
+        return _no(context, facts.stranger, ask)
+    return CardSet(
+        ask.card, again=not cards.block(context.unit, ask.card, ask.text, context.now, ask.by, retained=ask.retained)
+    )
+
+
+def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
+    """Lift a block that a terminal set here."""
+    if facts.borrower is None:
+        return _no(context, facts.stranger, ask)
+    return CardSet(ask.card, again=not cards.lift(context.unit, ask.card, context.now, ask.by))
+
+
+# ---- holds
+
+
+def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
+    if facts.replaced:
+        return _no(context, facts.stranger, ask)
+    return _HOLDS[ask.mode](context, ask, facts)
+
+
+def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    wanted = _wanted(context.unit, ask, context.library)
+    if isinstance(wanted, Reason):
+        return _no(context, wanted, ask, _language(facts))
+    bib_id, volume = wanted
+    told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
+    outcome = borrowing.request_title(context, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts)
+    if not isinstance(outcome, Requested):
+        return outcome if isinstance(outcome, Refused) else _no(context, Reason.WRONG_POSITION, ask)
+    placed = context.unit.request(outcome.request)
+    assert placed is not None  # it was made a moment ago, in this very unit
+    return _held(placed, facts)
+
+
+def _wanted(unit: Unit, ask: Hold, library: Library) -> tuple[str, str] | Reason:
+    """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
+    if ask.this_copy:
+        return Reason.HOLDS_NOT_ALLOWED
+    if ask.barcode:
+        return _of_copy(unit, ask.barcode, library)
+    found = cards.titles(unit, ask.title) if ask.title else ()
+    if len(found) == 1:
+        return found[0], ""
+    return Reason.AMBIGUOUS_ITEM if found else Reason.UNKNOWN_TITLE
+
+
+def _of_copy(unit: Unit, barcode: str, library: Library) -> tuple[str, str] | Reason:
+    if any(request.side is Side.BORROWING for request in unit.requests_with(barcode)):
+        return Reason.HOLDS_NOT_ALLOWED
+    ours = unit.holding(ItemKey(library.agency, barcode))
+    if ours:
+        return ours.bib_id, ours.volume
+    return Reason.HOLDS_NOT_ALLOWED if unannounced.copies_with(unit, barcode) else Reason.UNKNOWN_ITEM
+
+
+def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
+    """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
+    if ask.mode is not HoldMode.PLACE:
+        return _mine(unit, ask, library) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
+    if ask.barcode:
+        return bool(unit.requests_with(ask.barcode))
+    return bool(cards.titles(unit, ask.title))
+
+
+def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    request = _mine(context.unit, ask, context.library)
+    if isinstance(request, Reason):
+        return _no(context, request, ask, _language(facts))
+    outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
+    return outcome if isinstance(outcome, Refused) else _held(context.unit.request(request.id) or request, facts)
+
+
+def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    """Change a request's pickup location, before the book is here, or its last day."""
+    request = _mine(context.unit, ask, context.library)
+    if isinstance(request, Reason):
+        return _no(context, request, ask, _language(facts))
+    place = ask.pickup_location or request.pickup_location
+    if place not in context.library.pickup_locations:
+        detail = {"place": ", ".join(context.library.pickup_locations)}
+        return _refuse(context, Refusal(Reason.PICKUP_LOCATION, detail), ask, _language(facts))
+    if place != request.pickup_location and request.position not in NOT_HERE_YET:
+        return _no(context, Reason.WRONG_POSITION, ask, _language(facts))
+    if late := over(ask.need_before, context.now):
+        return _refuse(context, late, ask, _language(facts))
+    facts_now: RequestChange = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
+    return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
+
+
+def _mine(unit: Unit, ask: Hold, library: Library) -> Request | Reason:
+    """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
+
+    A cancelled request that its lender has not confirmed yet is meant only where no other fits.
+    """
+    ours = unit.holding(ItemKey(library.agency, ask.barcode)) if ask.barcode else None
+    names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
+    meant = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
+    waiting = [r for r in meant if r.position in WAITING]
+    waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
+    if len(waiting) == 1:
+        return waiting[0]
+    return Reason.AMBIGUOUS_ITEM if waiting else Reason.WRONG_POSITION if meant else Reason.UNKNOWN_REQUEST
+
+
+def _means(ask: Hold, names: set[str], request: Request) -> bool:
+    """Whether a request is named by its copy, by one of these names, or by the words that the terminal was sent for it."""
+    copy = bool(ask.barcode) and request.item_barcode == ask.barcode
+    return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
+
+
+_HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], HoldResult | Refused]] = {
+    HoldMode.PLACE: _place,
+    HoldMode.CANCEL: _cancel,
+    HoldMode.CHANGE: _change,
+}
+
+
+def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
+    return HoldResult(
+        request.id,
+        request.title,
+        request.item,
+        request.position,
+        request.pickup_location,
+        request.need_before,
+        _language(facts),
+    )
+
+
+# ---- all loans at once
+
+
+def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
+    """Renew every loan of a patron that may be renewed (R27 to R33)."""
+    if facts.borrower is None:
+        return _no(context, facts.stranger, ask)
+    loans = [r for r in context.unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
+    answers = [counter.renew(context, _renewal(ask, loan), facts) for loan in loans]
+    return AllRenewed(
+        tuple(a for a in answers if isinstance(a, Renewed)),
+        tuple(a for a in answers if isinstance(a, Refused)),
+        facts.borrower.language,
+    )
+
+
+def _renewal(ask: RenewAll, loan: Request) -> Renew:
+    return Renew(ask.by, ask.card, loan.item_barcode, loan.item_agency, fee_acknowledged=ask.fee_acknowledged)
+
+
+# ---- copies
+
+
+def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | Refused:
+    """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
+    found = one_with(context.unit, ask.barcode, "")
+    if isinstance(found, Refused):
+        return found
+    known = context.unit.holding(ItemKey(context.library.agency, ask.barcode)) if found is None else None
+    item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
+    if item is None:
+        return Refused(Reason.UNKNOWN_ITEM)
+    cards.note_properties(context.unit, item, ask.text, context.now, ask.by)
+    return PropertiesNoted(item, title, ask.text)
+
+
+# ---- no
+
+
+CardCommand = BlockCard | EnableCard | Hold | RenewAll
+
+
+def _no(context: Context, why: Reason, ask: CardCommand, language: str = "") -> Refused:
+    return _refuse(context, Refusal(why), ask, language)
+
+
+def _refuse(context: Context, refusal: Refusal, ask: CardCommand, language: str) -> Refused:
+    context.unit.refuse(refusal, context.now, ask.by, patron=ask.card)
+    return refused(refusal, language)
+
+
+def _language(facts: BorrowerFacts) -> str:
+    return facts.borrower.language if facts.borrower else ""

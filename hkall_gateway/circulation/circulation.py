@@ -1,0 +1,170 @@
+"""Executes commands and queries: facts first, then one function in one transaction. Free of protocols and SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar, cast, overload
+
+from hkall_gateway.circulation.command import Command, Gathered, Handler, InboxKey, Query
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.idempotency import once
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ils.local_system import USUAL, LocalSystem, OfflineRules, WebPins
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.ports import LocalIls
+from hkall_gateway.circulation.registry import HANDLERS
+from hkall_gateway.circulation.staff.changes import Changed, changes_since
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.deadline import current, without
+from hkall_gateway.db.engine.locks import NO_LOCKS
+from hkall_gateway.db.unit import Unit
+
+Facts = TypeVar("Facts")
+Result = TypeVar("Result")
+C = TypeVar("C")
+T = TypeVar("T")
+
+BATCH = 200
+"""Requests in one transaction of a job."""
+
+
+class Circulation:
+    """All commands and queries of the gateway, for every protocol.
+
+    `ils` answers questions to the library's own system that need no transaction.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ils: LocalIls,
+        library: Callable[[], Library],
+        now: Callable[[], datetime],
+        terms: Callable[[], OfflineRules] = lambda: USUAL,
+        web_pins: WebPins | None = None,
+    ) -> None:
+        """Compose the service.
+
+        Args:
+            library: Returns the library of this gateway, which a reload may change.
+            now: Returns the aware UTC instant.
+            terms: Returns the rules for deciding without the local system.
+            web_pins: Check PINs from the web; by default as all others.
+        """
+        self.store, self._library, self.now = store, library, now
+        self.ils = LocalSystem(store, ils, library, now, terms, web_pins)
+
+    @property
+    def library(self) -> Library:
+        """The library that this gateway serves."""
+        return self._library()
+
+    @overload
+    async def execute(self, command: Query[Facts, Result]) -> Result: ...
+
+    @overload
+    async def execute(self, command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused: ...
+
+    @overload
+    async def execute(self, command: Command[Facts, Result], *, since: int) -> Result | Refused | Changed: ...
+
+    async def execute(
+        self, command: Query[Facts, Result] | Command[Facts, Result], *, inbox: InboxKey | None = None, since: int | None = None
+    ) -> Result | Refused | Changed:
+        """Execute a command or a query in one transaction.
+
+        The deadline of the message on whose behalf it is executed is checked once the locks are held.
+
+        Args:
+            inbox: The key of a document that may come again; the same document gets the same result while its effect stands.
+            since: The last line of the journal that the caller has seen of `command.request`; a newer one refuses the command.
+
+        Raises:
+            Unavailable: The database is away, or the deadline has passed; the command has no effect.
+        """
+        handler: Handler = HANDLERS[type(command)]
+        library, now = self.library, self.now()
+        subject: Any = command
+        if handler.resolve is not None and (find := handler.resolve(subject, library)) is not None:
+            subject = await self.store.read_inline(find)
+        gathered: Any = None
+        if handler.facts is not None:
+            gathered = await handler.facts(self.ils, subject)
+            if isinstance(gathered, Refused):
+                return gathered
+            if gathered.card and handler.under_card is not None:
+                subject = handler.under_card(subject, gathered.card)
+        locks = handler.locks(subject) if handler.locks is not None else NO_LOCKS
+        work = _Work(handler, subject, gathered, library, now, inbox, since)
+        if handler.reads_only:
+            read = self.store.read(work) if handler.is_long else self.store.read_inline(work, patron=locks.patron)
+            return cast("Result", await read)
+        if inbox is not None:
+            locks = replace(locks, document=(inbox.agency, inbox.digest))
+        repeatable = handler.repeatable or inbox is not None
+        return cast(
+            "Result",
+            await self.store.run(work, locks=locks, repeatable=repeatable, deadline=None if handler.settles else current()),
+        )
+
+    async def run_job(
+        self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C, cursor: str = ""
+    ) -> list[T]:
+        """Run a job to its end: a transaction for each BATCH, until `step` returns None for its next cursor.
+
+        Args:
+            step: Takes (context, command, cursor, limit); returns the results of this batch and the next cursor.
+        """
+        results: list[T] = []
+        following: str | None = cursor
+        with without():
+            while following is not None:
+                done, following = await self.store.run(_Step(step, command, following, self.library, self.now()))
+                results += done
+        return results
+
+
+class _Work:
+    """One execution of a command: what the store runs in the transaction, possibly more than once."""
+
+    __slots__ = ("_command", "_gathered", "_handler", "_inbox", "_library", "_now", "_since")
+
+    def __init__(
+        self,
+        handler: Handler,
+        command: Any,
+        gathered: Gathered[Any] | None,
+        library: Library,
+        now: datetime,
+        inbox: InboxKey | None,
+        since: int | None,
+    ) -> None:
+        self._handler, self._command, self._gathered = handler, command, gathered
+        self._library, self._now, self._inbox, self._since = library, now, inbox, since
+
+    def __call__(self, unit: Unit) -> Any:
+        context = Context(unit, self._library, self._now)
+        if self._since is not None and (newer := changes_since(context, self._command.request, self._since)) is not None:
+            return newer
+        if self._inbox is not None:
+            return once(context, self._inbox, self._decide)
+        return self._decide(context)
+
+    def _decide(self, context: Context) -> Any:
+        if self._gathered is None:
+            return self._handler.run(context, self._command)
+        return self._handler.run(context, self._command, self._gathered.read(context.unit))
+
+
+class _Step:
+    """One batch of a job."""
+
+    __slots__ = ("_command", "_cursor", "_library", "_now", "_step")
+
+    def __init__(self, step: Callable[..., Any], command: Any, cursor: str, library: Library, now: datetime) -> None:
+        self._step, self._command, self._cursor, self._library, self._now = step, command, cursor, library, now
+
+    def __call__(self, unit: Unit) -> Any:
+        return self._step(Context(unit, self._library, self._now), self._command, self._cursor, BATCH)

@@ -1,0 +1,126 @@
+"""What a command is: a frozen record, tied by its row of the registry to one function in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from hkall_gateway.circulation.common.context import Context
+    from hkall_gateway.circulation.common.library import Library
+    from hkall_gateway.circulation.ils.local_system import LocalSystem
+    from hkall_gateway.circulation.messages.results import Refused
+    from hkall_gateway.db.engine.locks import LockSet
+    from hkall_gateway.db.unit import Unit
+
+Facts = TypeVar("Facts")
+Result = TypeVar("Result", covariant=True)
+Read = TypeVar("Read", covariant=True)
+C = TypeVar("C", bound="Command[Any, Any]")
+Q = TypeVar("Q", bound="Query[Any, Any]")
+
+
+@dataclass(frozen=True, slots=True)
+class InboxKey:
+    """The identity of a document that changes something; the same document again gets the same outcome.
+
+    `keep_s`: how long the outcome is kept, in seconds.
+    """
+
+    agency: str
+    digest: str
+    keep_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[Read]):
+    """The facts of a command, gathered before its transaction.
+
+    Attributes:
+        read: Returns the facts inside the transaction: the answer that the local system gave before, or the loaded rows as they
+            are under the locks.
+        card: The present card of the patron where the local system knows another one than the command names; "" = the same.
+    """
+
+    read: Callable[[Unit], Read]
+    card: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A row of the registry. Its parts are untyped here because the methods that make it check them against the command.
+
+    Attributes:
+        run: The function that decides, with (context, command) or (context, command, facts).
+        locks: The rows that the command decides about; None = none.
+        facts: Asks the local system, before the transaction; None for a command that needs no facts.
+        resolve: Returns the query that finds our own number of what a partner names, None where the command has it.
+        under_card: Returns the command under another card, the patron's present one.
+        settles: Whether it records what has happened already, so that no deadline stops it.
+        repeatable: Whether two executions have the effect of one.
+        reads_only: Whether it is a query; `is_long`: one that may take longer than a lookup by key.
+    """
+
+    run: Callable[..., Any]
+    locks: Callable[[Any], LockSet] | None = None
+    facts: Callable[[LocalSystem, Any], Awaitable[Any]] | None = None
+    resolve: Callable[[Any, Library], Callable[[Unit], Any] | None] | None = None
+    under_card: Callable[[Any, str], Any] | None = None
+    repeatable: bool = False
+    settles: bool = False
+    reads_only: bool = False
+    is_long: bool = False
+
+
+class Command(Generic[Facts, Result]):
+    """A command: its handler needs Facts and returns Result, or Refused. Facts is None where it needs none."""
+
+    __slots__ = ()
+
+    @classmethod
+    def handled_by(
+        cls: type[C],
+        run: Callable[[Context, C], Result | Refused],
+        locks: Callable[[C], LockSet] | None = None,
+        *,
+        resolve: Callable[[C, Library], Callable[[Unit], C] | None] | None = None,
+        repeatable: bool = False,
+        settles: bool = False,
+    ) -> tuple[type[C], Handler]:
+        """Return the row of a command that needs no facts."""
+        return cls, Handler(run, locks, resolve=resolve, repeatable=repeatable, settles=settles)
+
+    @classmethod
+    def decided_by(
+        cls: type[C],
+        run: Callable[[Context, C, Facts], Result | Refused],
+        facts: Callable[[LocalSystem, C], Awaitable[Gathered[Facts] | Refused]],
+        locks: Callable[[C], LockSet],
+        *,
+        resolve: Callable[[C, Library], Callable[[Unit], C] | None] | None = None,
+        under_card: Callable[[C, str], C] | None = None,
+    ) -> tuple[type[C], Handler]:
+        """Return the row of a command that is decided by facts about a patron."""
+        return cls, Handler(run, locks, facts, resolve, under_card)
+
+
+class Query(Generic[Facts, Result]):
+    """A query: its handler needs Facts, returns Result, and changes nothing."""
+
+    __slots__ = ()
+
+    @classmethod
+    def answered_by(cls: type[Q], run: Callable[[Context, Q], Result], *, is_long: bool = False) -> tuple[type[Q], Handler]:
+        """Return the row of a query that needs no facts."""
+        return cls, Handler(run, reads_only=True, is_long=is_long)
+
+    @classmethod
+    def answered_with(
+        cls: type[Q],
+        run: Callable[[Context, Q, Facts], Result],
+        facts: Callable[[LocalSystem, Q], Awaitable[Gathered[Facts]]],
+        locks: Callable[[Q], LockSet] | None = None,
+    ) -> tuple[type[Q], Handler]:
+        """Return the row of a query with facts about a patron. `locks` names the rows that are read ahead."""
+        return cls, Handler(run, locks, facts, reads_only=True)

@@ -1,0 +1,265 @@
+"""The counter lends: checkout and renewal, each a function inside one unit of work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from hkall_gateway.circulation import lending, renewing
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import closed_days, counts
+from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation.common.staff_flags import flagged
+from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
+from hkall_gateway.circulation.messages.commands import CheckOut, FindFixedLoans, Renew
+from hkall_gateway.circulation.messages.results import CheckedOut, Outcome, Refused, Renewed
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.queries import one_with
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import eligibility, policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.renewals import is_repetition
+from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
+from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, RequestChange, Side
+
+P = Position
+
+
+# ---- checkout
+
+
+def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> Outcome:
+    """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
+    shipped = lending.ship_at_counter(context, ask)
+    if shipped is not None:
+        return shipped
+    found = one_with(context.unit, ask.barcode, ask.agency, ask.card)
+    if isinstance(found, Refused):
+        return found
+    if found is None or found.side is Side.LENDING:
+        return _refuse(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask, found, facts, context.now)
+    if ask.undo:
+        return _undo_checkout(context.unit, ask, found, facts, context.now)
+    if facts.borrower is None:
+        stranger = facts.stranger
+        return _refuse(
+            context.unit,
+            Refusal(stranger),
+            ask,
+            _for_staff(context.unit, ask, found, stranger, context.now),
+            facts,
+            context.now,
+        )
+    if found.position is P.ON_LOAN and found.patron == ask.card:
+        return _again(context, ask, found, facts)
+    return _lend(context, ask, found, facts, facts.borrower)
+
+
+def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
+    terminal = Terminal(ask.place.role, ask.place.location)
+    took = counts(context.unit, borrower, context.library, without=request.id)
+    closures, known = closed_days(context.unit, context.library), patron_blocks(context, borrower.barcode)
+    answer = policy.may_borrow(
+        borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, blocks=known
+    )
+    if ask.no_block:  # also offline, only the requester can borrow it
+        answer = policy.not_theirs(borrower, request) or answer
+    conflict = ""
+    if isinstance(answer, Refusal):
+        if not ask.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
+            return _refuse(
+                context.unit,
+                answer,
+                ask,
+                _for_staff(context.unit, ask, request, answer.why, context.now),
+                BorrowerFacts(borrower, ""),
+                context.now,
+            )
+        conflict = answer.why.value  # it happened offline: accepted, and shown to staff
+    happened = ask.happened_at if ask.no_block and ask.happened_at else context.now
+    granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
+    allowed = granted or policy.loan_due(borrower, request, context.library.policy, happened, closures)
+    due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
+    flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
+    lent = _record_loan(context, ask, request, borrower, due, happened, flags)
+    renewing.ask_for_later_date(context.unit, lent, context.now, ask.by)
+    item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
+    if recalled:
+        context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # no letter before the loan (R24)
+    return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
+
+
+def _record_loan(
+    context: Context,
+    ask: CheckOut,
+    request: Request,
+    borrower: Borrower,
+    due: date,
+    happened: datetime,
+    flags: str,
+) -> Request:
+    category = eligibility.category_of(borrower, context.library.policy)
+    return context.unit.advance(
+        request,
+        Event.CHECK_OUT,
+        context.now,
+        ask.by,
+        rule="R19",
+        due=due,
+        due_before_recall=_without_recall(context.unit, request, borrower, context.library, happened)
+        if request.recalled_on
+        else None,
+        first_checkout=request.first_checkout or calendar.civil(happened),
+        loan_days=category.loan_days if category else request.loan_days,
+        used=True,
+        expired_pickup=False,
+        flags=flags,
+    )
+
+
+def _without_recall(unit: Unit, request: Request, borrower: Borrower, library: Library, happened: datetime) -> date:
+    """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
+    plain = replace(request, recalled_on=None)
+    return policy.loan_due(borrower, plain, library.policy, happened, closed_days(unit, library))
+
+
+def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
+    """Flag an offline checkout (no block) that cannot become a loan, for staff."""
+    return unit.amend(request, now, ask.by, flags=flagged(request, StaffFlag.offline(why))) if ask.no_block else request
+
+
+def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> Outcome:
+    """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
+
+    Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
+    a lost reply.
+    """
+    language = facts.borrower.language if facts.borrower else ""
+    if ask.renewal_allowed and not _just(request.moved_at, context.library, context.now):
+        again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
+        renewed = renew(context, again, facts)
+        if isinstance(renewed, Renewed) and not renewed.pending:
+            return CheckedOut(request.id, renewed.item, ask.card, request.title, renewed.due, language, True, True)
+        if isinstance(renewed, Refused):
+            return renewed
+    return CheckedOut(request.id, request.item or ItemKey("", ""), ask.card, request.title, request.due, language, again=True)
+
+
+def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> Outcome:
+    """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
+    if ask.card and request.patron != ask.card:
+        return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, facts, now)
+    after = request
+    if unit.can(request, Event.UNDO_CHECK_OUT):
+        blank: RequestChange = {
+            "due": None,
+            "due_before_recall": None,
+            "first_checkout": None,
+            "used": False,
+            "dropped_on": None,
+        }
+        after = unit.advance(request, Event.UNDO_CHECK_OUT, now, ask.by, **blank)
+    elif request.position is not P.RECEIVED:
+        return _refuse(unit, Refusal(Reason.NOT_ON_LOAN), ask, request, facts, now)
+    return CheckedOut(after.id, after.item or ItemKey("", ""), ask.card, after.title, None, undone=True)
+
+
+def _refuse(
+    unit: Unit, refusal: Refusal, ask: CheckOut | Renew, request: Request | None, facts: BorrowerFacts, now: datetime
+) -> Refused:
+    unit.refuse(refusal, now, ask.by, request, patron=ask.card)
+    language = facts.borrower.language if facts.borrower else ""
+    no = refused(refusal, language, request.title if request else "")
+    return replace(no, item=request.item if request else None, due=request.due if request else None)
+
+
+# ---- renewal
+
+
+def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
+    """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
+    found = _to_renew(context.unit, ask)
+    if isinstance(found, Refused):
+        return found
+    if ask.card and facts.replaced:
+        return _refuse(context.unit, Refusal(facts.stranger), ask, None, facts, context.now)
+    if found is None or found.position is not P.ON_LOAN:
+        return _refuse(context.unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, context.now)
+    if ask.card and found.patron != ask.card:
+        return _refuse(context.unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, context.now)
+    if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
+        return _renewed(found, facts)
+    first = renewing.lender_decides(context.unit, found)
+    answer = may_renew(context, found, facts, staff=ask.staff)
+    if isinstance(answer, Refusal):
+        return _refuse(context.unit, answer, ask, found, facts, context.now)
+    cents = 0 if ask.fee_acknowledged else left_to_charge(context.unit, found, calendar.civil(context.now), context.library)
+    if cents:
+        return _refuse(
+            context.unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, context.now
+        )
+    if first and answer.due:
+        return _renewed(renewing.ask(context.unit, found, answer.due, context.now, ask.by), facts)
+    return _prolong(context, ask, found, answer, facts)
+
+
+def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
+    """Whether a loan may be renewed now, and until when; a lender that decides itself may name a date of its own."""
+    asked = renewing.uncapped(loan) if renewing.lender_decides(context.unit, loan) else loan
+    return policy.may_renew(
+        asked,
+        context.library.policy,
+        context.now,
+        closed_days(context.unit, context.library),
+        staff=staff,
+        borrower=facts.borrower or context.unit.patron(loan.patron),
+        blocks=patron_blocks(context, loan.patron),
+    )
+
+
+def fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
+    """The numbers of the loans that this card could not renew now."""
+    loans = [request for request in context.unit.open_requests(query.card) if request.position is P.ON_LOAN]
+    return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
+
+
+def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
+    if ask.barcode:
+        return one_with(unit, ask.barcode, ask.agency, ask.card)
+    titles = [r for r in unit.open_requests(ask.card) if r.title == ask.title and r.position is P.ON_LOAN]
+    return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
+
+
+def _just(done_at: datetime | None, library: Library, now: datetime) -> bool:
+    """Whether an event is so recent that the same command again counts as a repetition."""
+    window = timedelta(seconds=library.policy.renewal.repeat_window_s)
+    return done_at is not None and now - done_at < window
+
+
+def _prolong(context: Context, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts) -> Renewed:
+    """Renew the loan and fix the fine that has accrued up to today as a charge (R40)."""
+    cents = fix_fine(context, request, calendar.civil(context.now), ask.by)
+    after = context.unit.advance(
+        request,
+        Event.RENEW,
+        context.now,
+        ask.by,
+        rule="R32",
+        due=grant.due,
+        due_before_renewal=request.due,
+        renewal_sync=RenewalSync.NONE,
+        renewals=request.renewals + 1,
+        renewed_at=context.now,
+    )
+    return replace(_renewed(after, facts), fine_cents=cents)
+
+
+def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:
+    language = facts.borrower.language if facts.borrower else ""
+    item = request.item or ItemKey("", "")
+    pending = request.renewal_sync == RenewalSync.PENDING
+    return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language, pending)

@@ -1,0 +1,152 @@
+"""Fines at the desk: fixed when a book comes back or is renewed, paid oldest first, waived with a reason (R40, R41, R45).
+
+A payment above the debt is refused: the cash box returns it, so there is no credit to keep. A refund that we owe a patron for a
+book that was found again lowers the debt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import closed_days
+from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.messages.results import ChargeEntry, Paid, Refused, Waived
+from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
+from hkall_gateway.db import fines
+from hkall_gateway.db.fines import OVERDUE
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.patrons import Charged
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
+
+REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
+
+
+# ---- assessed
+
+
+def left_to_charge(unit: Unit, request: Request, day: date, library: Library) -> int:
+    """The fine of a loan up to `day` that is not charged yet, in cents."""
+    if request.due is None or day <= request.due:
+        return 0
+    cents = fine_for(request, day, library.policy, closed_days(unit, library))
+    return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
+
+
+def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
+    """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
+    cents = left_to_charge(context.unit, request, day, context.library)
+    if cents:
+        fines.charge(context.unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", context.now, by)
+    return cents
+
+
+def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: Actor) -> int:
+    """Remove the replacement charge of a lost book found on `day`, within the owner's days; returns the cents removed.
+
+    Payments of the charge are owed back. The processing fee stays. Source: HKALL rules R45.
+    """
+    partner = unit.partner(request.partner)
+    days = partner.charges.refund_if_found_days if partner else 0
+    if request.lost_on is None or not days or day > request.lost_on + timedelta(days=days):
+        return 0
+    if fines.charges_for(unit, request.id, REFUND):
+        return 0
+    return sum(_take_back(unit, request, one, now, by) for one in fines.charges_for(unit, request.id, REPLACEMENT))
+
+
+def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by: Actor) -> int:
+    if charged.left_cents:
+        fines.let_off(unit, charged, charged.left_cents, "found again", now, by)
+    if charged.paid_cents:
+        fines.charge(unit, request, REFUND, -charged.paid_cents, "R45", now, by)
+    return charged.left_cents + charged.paid_cents
+
+
+# ---- shown
+
+
+def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
+    """The patron's open charges in the order given; settled ones are left out."""
+    return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
+
+
+def _line(unit: Unit, charged: Charged) -> ChargeEntry:
+    about = unit.request(charged.request)
+    title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
+    return ChargeEntry(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
+
+
+# ---- paid and waived
+
+
+def pay(context: Context, ask: Pay) -> Paid | Refused:
+    """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
+    card = card_now(context.unit, ask.card)
+    known = fines.payment_known(context.unit, card, ask.by.who, ask.transaction_id)
+    if known:
+        return _paid_before(context.unit, ask, known, context.now)
+    if card != ask.card:
+        return _no(context.unit, ask, Refusal(Reason.CARD_REPLACED), context.now)
+    owed = max(0, context.unit.owed_cents(ask.card))
+    wanted = [one for one in context.unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
+    most = min(owed, sum(one.left_cents for one in wanted))
+    if ask.fine is not None and not wanted:
+        return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
+    if ask.currency != CURRENCY:
+        return _no(context.unit, ask, Refusal(Reason.NOT_SUPPORTED), context.now)
+    if not 0 < ask.cents <= most:
+        return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), context.now)
+    _spread(context.unit, wanted, ask.cents, context.now, ask.by)
+    outcome = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
+    fines.keep_payment(context.unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), context.now, ask.by)
+    return outcome
+
+
+def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) -> Paid | Refused:
+    """Answer a repeated transaction; another sum under its number is refused, or the patron's money would be lost."""
+    cents, outcome = known
+    if cents != ask.cents:
+        return _no(unit, ask, Refusal(Reason.TRANSACTION_REUSED), now)
+    before: Paid = from_json(outcome)
+    return replace(before, again=True)
+
+
+def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by: Actor) -> None:
+    """Spread a payment over the charges, oldest first, the last one in part."""
+    for one in wanted:
+        part = min(cents, one.left_cents)
+        if part:
+            fines.take(unit, one, part, now, by)
+        cents -= part
+
+
+def waive(context: Context, ask: Waive) -> Waived | Refused:
+    """Waive a charge, or a part of it; the journal keeps the reason."""
+    charged = fines.charge_numbered(context.unit, ask.fine)
+    if charged is None:
+        return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
+    if not ask.reason.strip():
+        return _no(context.unit, ask, Refusal(Reason.REASON_NEEDED), context.now)
+    cents = charged.left_cents if ask.cents is None else ask.cents
+    if cents < 0 or cents > max(0, charged.left_cents):
+        return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), context.now)
+    if cents:
+        fines.let_off(context.unit, charged, cents, ask.reason, context.now, ask.by)
+    return Waived(ask.fine, cents, max(0, context.unit.owed_cents(charged.patron)), again=not cents)
+
+
+def _no(unit: Unit, ask: Pay | Waive, refusal: Refusal, now: datetime) -> Refused:
+    unit.refuse(refusal, now, ask.by, patron=ask.card if isinstance(ask, Pay) else "")
+    return refused(refusal)
+
+
+def dollars(cents: int) -> str:
+    """An amount for people: 1250 cents are "12.50"."""
+    return f"{cents // 100}.{cents % 100:02}"

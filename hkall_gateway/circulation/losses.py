@@ -1,0 +1,161 @@
+"""Lost, damaged, claimed returned, settled: declarations by staff, and the bill by the owner's prices (R44, R45)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime
+
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.staff_flags import flagged, unflagged
+from hkall_gateway.circulation.find_request import day_of, done, elsewhere
+from hkall_gateway.circulation.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
+from hkall_gateway.circulation.messages.results import Done, Refused
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.db import fines
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.stored_words import StaffFlag
+from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
+
+P = Position
+NO_CHARGES = Charges()
+NO_PRICE: Mapping[str, StaffFlag] = {REPLACEMENT: StaffFlag.NO_PRICE_LOST, DAMAGE: StaffFlag.NO_PRICE_DAMAGED}
+"""The flags of a book that is lost or damaged while no price is known, by the kind of the charge."""
+NO_PRICE_KNOWN = "nothing is charged for the book: no price is known; say it later with --cents"
+PRICED_BEFORE = "nothing more is charged: a price was charged before"
+NOT_THEIRS = "nothing is charged: the patron does not answer for it"
+
+
+def lose(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
+    """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine up to that day, no further.
+
+    A book lost on the way home is not charged to the patron. `command.cents`: the price that the owner has named for this book.
+    Without a known price the answer says so and the request is flagged; the same command again with a price charges it.
+    """
+    event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
+    if not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
+    if request.lost_on is not None:
+        return _priced_later(context.unit, command, request, REPLACEMENT, context.now)
+    day = day_of(context.unit, command, request, context.now)
+    if isinstance(day, Refused):
+        return day
+    flags = _flags(context.unit, request)
+    after = context.unit.advance(
+        request, event, context.now, command.by, rule="R45", lost_on=day, reason=command.reason, flags=flags
+    )
+    if after.side is Side.LENDING:
+        context.unit.set_status(after.item or ItemKey("", ""), "Lost")
+    return _bill(context, command, after, day) if _is_theirs(after, REPLACEMENT) else _not_theirs(command, after)
+
+
+def _bill(context: Context, command: StaffCommand, request: Request, day: date) -> Done:
+    charges = _charges(context.unit, request)
+    overdue_cents = fix_fine(context, request, day, command.by)
+    priced = _price(context.unit, command, request, REPLACEMENT, charges.replacement_cents, context.now)
+    if charges.processing_cents:
+        fines.charge(context.unit, request, PROCESSING, charges.processing_cents, "R45", context.now, command.by)
+    return replace(priced, cents=overdue_cents + priced.cents + charges.processing_cents)
+
+
+def damage(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
+    """Charge the patron for damage: the owner's charge, or `command.cents` where the owner has named one.
+
+    Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
+    """
+    if not context.unit.can(request, Event.DAMAGE):
+        return elsewhere(context.unit, command, request, context.now)
+    if request.damaged:
+        return _priced_later(context.unit, command, request, DAMAGE, context.now)
+    flags = _flags(context.unit, request)
+    after = context.unit.advance(
+        request, Event.DAMAGE, context.now, command.by, rule="R45", damaged=True, reason=command.reason, flags=flags
+    )
+    if not _is_theirs(after, DAMAGE):
+        return _not_theirs(command, after)
+    return _price(context.unit, command, after, DAMAGE, _charges(context.unit, request).damage_cents, context.now)
+
+
+def _not_theirs(command: StaffCommand, request: Request) -> Done:
+    return done(request, note=NOT_THEIRS if command.cents else "")
+
+
+def _price(unit: Unit, command: StaffCommand, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
+    """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
+    cents = listed_cents if command.cents is None else command.cents
+    if command.cents is None and not listed_cents:
+        unpriced = unit.amend(request, now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
+        return done(unpriced, note=NO_PRICE_KNOWN)
+    if cents:
+        fines.charge(unit, request, kind, cents, "R45", now, command.by)
+    return done(request, cents=cents)
+
+
+def _priced_later(unit: Unit, command: StaffCommand, request: Request, kind: str, now: datetime) -> Done:
+    """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
+    missing = NO_PRICE[kind] in request.flags.split()
+    if command.cents is None:
+        return done(request, again=True, note=NO_PRICE_KNOWN if missing else "")
+    if not _is_theirs(request, kind):
+        return done(request, again=True, note=NOT_THEIRS)
+    if not missing and fines.charges_for(unit, request.id, kind):
+        return done(request, again=True, note=PRICED_BEFORE)
+    priced = unit.amend(request, now, command.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
+    return _price(unit, command, priced, kind, 0, now)
+
+
+def _is_theirs(request: Request, kind: str) -> bool:
+    """Whether the patron is liable: not for a book lost on the way home, nor for damage to a book that was never lent."""
+    on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
+    return on_loan or (kind == DAMAGE and request.used)
+
+
+def claim(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
+    """Record the patron's claim that the book was returned, on `command.on` or an unknown day: no further day costs a fine."""
+    event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
+    if not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
+    if request.claimed_on is not None:
+        return done(request, again=True)
+    day = day_of(context.unit, command, request, context.now)
+    if isinstance(day, Refused):
+        return day
+    flags = flagged(request, StaffFlag.LOOK_ON_OUR_SHELF) if request.side is Side.LENDING else request.flags
+    return done(
+        context.unit.advance(
+            request, event, context.now, command.by, rule="R41", claimed_on=day, reason=command.reason, flags=flags
+        )
+    )
+
+
+def settle(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
+    """Close a lost or claimed request that the libraries have settled between them; the fine stands."""
+    event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
+    if request.position is P.CLOSED:
+        return done(request, again=True)
+    day = request.lost_on or request.claimed_on
+    if day is None or not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
+    cents = fix_fine(context, request, day, command.by) if request.position is P.ON_LOAN else 0
+    return done(context.unit.advance(request, event, context.now, command.by, rule="R45", reason=command.reason), cents=cents)
+
+
+def allow_overseas(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
+    """Record the owner's permission to take the book overseas until `command.on`, with actor and reason (R43)."""
+    if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
+        return elsewhere(context.unit, command, request, context.now)
+    context.unit.note(
+        request, "OVERSEAS_ALLOWED", {"until": command.on, "because": command.reason}, context.now, command.by, rule="R43"
+    )
+    return done(request, due=command.on)
+
+
+def _charges(unit: Unit, request: Request) -> Charges:
+    owner = unit.partner(request.partner)
+    return owner.charges if owner else NO_CHARGES
+
+
+def _flags(unit: Unit, request: Request) -> str:
+    """Flag an owner that is not in the directory and so has no prices: staff must find out (R45)."""
+    return request.flags if unit.partner(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)

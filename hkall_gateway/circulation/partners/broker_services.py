@@ -1,0 +1,283 @@
+"""Commands by which a broker drives us as the local system of a borrower or a lender, one row each.
+
+The book is known by (broker, barcode), since a broker's temporary barcodes are its own. No partner is notified: the broker
+caused the event, and its flow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from hkall_gateway.circulation import counter, lending
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import counts
+from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew
+from hkall_gateway.circulation.messages.partner_commands import BROKERED, BrokerCommand
+from hkall_gateway.circulation.messages.results import Answered, CheckedOut, Noted, Outcome, Refused
+from hkall_gateway.circulation.partners import lender_notices
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.returning import arrival_of, taken
+from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import eligibility, policy
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
+
+P = Position
+Work = Callable[[Context, BrokerCommand, BorrowerFacts], Answered]
+
+
+# ---- for the borrower: another library's book comes to one of our patrons
+
+
+def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
+
+    The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
+    ours is the broker's own word: the book waits at our first counter, where it was scanned.
+    """
+    known = _same_or_open(context.unit, ask)
+    if known is not None and known.patron:
+        same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
+        return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+    answer = may_have_one_more(context, ask, facts)
+    if answer is not None:
+        return answer
+    waiting = _for_patron(context, known, ask) if known else born(context, ask)
+    if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
+        context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
+    else:
+        arrival_of(waiting)(context, ask.by, waiting)
+    return noted(context.unit.request(waiting.id) or waiting)
+
+
+def _same_or_open(unit: Unit, ask: BrokerCommand) -> Request | None:
+    """The request that holds the copy, or held it under this RequestId; a broker may reuse a barcode."""
+    known = _ours(unit, ask)
+    return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
+
+
+def may_have_one_more(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Refused | None:
+    """The refusal of a book for this patron; None where the patron may have one more."""
+    borrower = facts.borrower
+    if borrower is None:
+        return no(context.unit, facts.stranger, ask, context.now)
+    answer = eligibility.may_use(borrower, context.library.policy, context.now, patron_blocks(context, borrower.barcode))
+    room = (
+        answer
+        if isinstance(answer, Refusal)
+        else policy.quota(borrower, counts(context.unit, borrower, context.library), context.library.policy)
+    )
+    if not isinstance(room, Refusal):
+        return None
+    context.unit.refuse(room, context.now, ask.by, patron=ask.card)
+    return refused(room, borrower.language)
+
+
+def born(context: Context, ask: BrokerCommand) -> Request:
+    """Open a request that another system placed; its copy is on the way to us."""
+    return context.unit.open(
+        Request(
+            id="",
+            side=Side.BORROWING,
+            position=P.IN_TRANSIT,
+            kind=BROKERED,
+            title=ask.title or ask.barcode,
+            bib_id=ask.bib_id,
+            patron=ask.card,
+            partner=ask.partner,
+            wire_agency=ask.partner,
+            wire_id=ask.wire_id,
+            item_agency=ask.partner,
+            item_barcode=ask.barcode,
+            pickup_location=place_of(ask, context.library),
+            lender_due=ask.due,
+        ),
+        context.now,
+        ask.by,
+    )
+
+
+def place_of(ask: BrokerCommand, library: Library) -> str:
+    """The pickup location: the one named, if it is one of ours (R4)."""
+    return ask.pickup_location if ask.pickup_location in library.pickup_locations else library.pickup_locations[0]
+
+
+def _for_patron(context: Context, known: Request, ask: BrokerCommand) -> Request:
+    place = place_of(ask, context.library) if ask.pickup_location else known.pickup_location
+    title, due = ask.title or known.title, ask.due or known.lender_due
+    return context.unit.amend(known, context.now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
+
+
+def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
+
+    The same command again is the same success; our counter receives the book when it arrives.
+    """
+    known = _same_or_open(context.unit, ask)
+    if known is not None:
+        same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
+        return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+    return may_have_one_more(context, ask, facts) or noted(born(context, ask))
+
+
+def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
+    known = _same_or_open(context.unit, ask)
+    if known is None:
+        return noted(born(context, ask))
+    same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
+    return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+
+
+def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Update the broker's record of its book."""
+    known = _ours(context.unit, ask)
+    if known is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    changed = ask.title and known.title != ask.title and known.position not in FINAL
+    return noted(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
+
+
+def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Close the request: the book is back where it came from, even if messages on the way were missed."""
+    known = _ours(context.unit, ask)
+    if known is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if known.position is P.IN_TRANSIT:  # announced, and it never came
+        return noted(context.unit.advance(known, Event.HOME, context.now, ask.by, reason="deleted"))
+    return lender_notices.home(context, heard(ask, known))
+
+
+def _ours(unit: Unit, ask: BrokerCommand) -> Request | None:
+    """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
+    found = held_with(unit, ask.partner, ask.barcode, ask.partner)
+    return found if found and found.side is Side.BORROWING else None
+
+
+# ---- either side
+
+
+def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Check in a copy, from the patron or from the borrower, as at our own counter."""
+    request = named(context.unit, ask)
+    if request is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if request.position in FINAL:
+        return taken(request, "again")
+    return arrival_of(request)(context, ask.by, request)
+
+
+def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
+    request = named(context.unit, ask)
+    if request is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if request.side is Side.LENDING:
+        return ship(context, ask, request)
+    return counter.check_out(context, at_counter(ask, request, context.library), facts)
+
+
+def ship(context: Context, ask: BrokerCommand, request: Request) -> Outcome:
+    """Ship our copy: it is charged to the borrower's card."""
+    if context.unit.can(request, Event.LEND):
+        return noted_due(context.unit, lending.ship(context, request, ask.by))
+    if request.position in {P.SHIPPED, P.AT_BORROWER}:
+        return noted_due(context.unit, request)
+    return no(context.unit, Reason.WRONG_POSITION, ask, context.now, request)
+
+
+def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Undo a loan to our patron; a copy that was sent stays sent."""
+    request = named(context.unit, ask)
+    if request is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if request.side is Side.LENDING:
+        return no(context.unit, Reason.ALREADY_SHIPPED, ask, context.now, request)
+    return counter.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
+
+
+def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Apply the borrower's cancellation of a request for our copy."""
+    return lending.heard(context, heard(ask), Event.WITHDRAW)
+
+
+def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Renew for our patron, or for the borrower of our copy."""
+    request = named(context.unit, ask)
+    if request is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if request.side is Side.LENDING:
+        return lending.renewed_by_borrower(context, heard(ask, request))
+    wanted = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
+    return counter.renew(context, wanted, facts)
+
+
+BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(
+    {
+        "accept": accept,
+        "expect": expect,
+        "announce": announce,
+        "describe": describe,
+        "delete": delete,
+        "check_in": check_in,
+        "check_out": check_out,
+        "undo_check_out": undo_check_out,
+        "withdraw": withdraw,
+        "renew": renew,
+    }
+)
+
+
+# ---- parts, also of mirrored
+
+
+def named(unit: Unit, ask: BrokerCommand) -> Request | None:
+    """The request of a command: by its copy, else by its RequestId, on either side."""
+    found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
+    if found or not ask.wire_id:
+        return found
+    lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
+    return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
+
+
+def at_counter(ask: BrokerCommand, request: Request, library: Library, **more: Any) -> CheckOut:
+    """The checkout as if it had been made at our first counter."""
+    place = Place("counter", library.pickup_locations[0])
+    return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency, **more)
+
+
+def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
+    """The broker's command as a partner's notice about one copy."""
+    item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
+    wire_agency = ask.wire_agency or ask.partner
+    wire = ("", "") if request else (wire_agency, ask.wire_id)
+    dates: dict[str, Any] = {"at": ask.at, "due": ask.due, "due_is": "decided"}
+    return PartnerNotice(ask.by, ask.partner, *wire, item=item, judged=ask.judged, **dates)
+
+
+def no(unit: Unit, why: Reason, ask: BrokerCommand, now: datetime, request: Request | None = None) -> Refused:
+    """Refuse, with an entry in the journal."""
+    refusal = Refusal(why)
+    unit.refuse(refusal, now, ask.by, request, patron=ask.card)
+    return refused(refusal, "", request.title if request else "")
+
+
+def noted(request: Request) -> Noted:
+    """The result of a command that is done, now or before."""
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, position=request.position)
+
+
+def noted_due(unit: Unit, request: Request) -> Outcome:
+    """The result of a copy that has left, with the lender date."""
+    item = request.item or ItemKey("", "")
+    copy = unit.holding(item)
+    told = CheckedOut(request.id, item, "", request.title, request.lender_due)
+    return replace(told, author=copy.author, call_number=copy.call_number) if copy else told

@@ -1,0 +1,194 @@
+"""Applies the result of a delivery in one transaction: to the channel, the outbox row, and the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hkall_gateway.circulation import borrowing, recalls, renewing
+from hkall_gateway.circulation.command import Command
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.staff_flags import flagged
+from hkall_gateway.circulation.ils import local_messages
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db import notices
+from hkall_gateway.db.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
+from hkall_gateway.db.queries.outbox_queries import MAIL
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
+from hkall_gateway.rules.lender_reasons import NOT_REACHED
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.messages.local_messages import LocalMessage
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind as D
+from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
+from hkall_gateway.rules.vocabulary import Actor, Request
+
+SETTLING = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
+"""Results that settle a row: the recipient has answered, or there is none."""
+_LETTERS = {D.UNDELIVERABLE: NoticeState.UNDELIVERABLE, D.NOT_NEEDED: NoticeState.NOT_NEEDED}
+"""The state of a letter by the result of its delivery; all others are sent."""
+CIRCUIT_SETTINGS = CircuitSettings()
+ANSWERED = frozenset(
+    {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
+)
+"""Messages whose refusal advances the request; all others report events that have happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Command[None, None]):
+    """The courier's result of a delivery, and the instant of its next try."""
+
+    row: OutboxRow
+    answer: DeliveryResult
+    retry_at: datetime | None
+    circuit_settings: CircuitSettings
+
+
+def delivered(context: Context, command: Delivered) -> None:
+    """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
+
+    A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
+    """
+    row, answer, circuit_settings = command.row, command.answer, command.circuit_settings
+    kept = context.unit.outbox.row_state(row.id)
+    state, attempts = kept or (None, 0)
+    if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
+        return
+    context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
+    link = _line(context.unit, row, answer, circuit_settings, context.now)
+    if kept is None or state in SETTLED:
+        return
+    by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
+    if answer.kind in SETTLING:
+        _settle(context.unit, row, answer, context.now)
+        apply_answer(context, row, answer, by)
+    else:
+        _again_or_dead(context, row, answer, command.retry_at, link, circuit_settings, by)
+
+
+def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
+    if answer.kind is D.NOT_NEEDED:
+        unit.outbox.dropped(row.id, answer.detail)
+    elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
+        unit.outbox.dead(row.id, f"refused: {_said(answer)}")
+    else:
+        unit.outbox.sent(row.id, now)
+
+
+def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings, now: datetime) -> CircuitState:
+    """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
+    link = unit.circuits.one(row.line)
+    if row.line == MAIL or answer.untold:
+        return link
+    if answer.kind == D.FAULT:
+        unit.circuits.keep(after := circuit.after_rejection(link, circuit_settings, now, _said(answer)[:200]))
+        return after
+    lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
+    after = circuit.after_failure(link, circuit_settings, now, answer.retry_after_s) if lost else circuit.after_reply(link, now)
+    unit.circuits.keep(after)
+    return after
+
+
+def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
+    """Apply the recipient's answer to the request, the patron letter or the local message."""
+    if isinstance(row.payload, LocalMessage):
+        local_messages.apply_answer(context.unit, row.payload, answer, context.now, by)
+    elif isinstance(row.payload, PatronNotice):
+        _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
+    else:
+        borrowing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
+        if row.send is Notification.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
+            recalls.renewal_refused(context, row.payload, answer, by)
+        else:
+            renewing.answered(context, row.payload, answer, by)
+        _not_believed(context.unit, row, answer, context.now, by)
+
+
+def _not_believed(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+    """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
+    request = unit.request(row.request)
+    if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
+        return
+    unit.note(request, "REFUSED_THERE", {"send": row.send.value, "problem": answer.problem, "detail": answer.detail}, now, by)
+    if request.position not in FINAL:
+        unit.amend(request, now, by, flags=flagged(request, StaffFlag.refused_there(row.send)))
+
+
+def _again_or_dead(
+    context: Context,
+    row: OutboxRow,
+    answer: DeliveryResult,
+    retry_at: datetime | None,
+    link: CircuitState,
+    circuit_settings: CircuitSettings,
+    by: Actor,
+) -> None:
+    error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
+    unsure = row.state == OutboxState.UNSURE or answer.kind == D.UNKNOWN
+    if answer.kind != D.UNKNOWN and not circuit.counts(link, circuit_settings, context.now):
+        context.unit.outbox.later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
+    elif retry_at is not None:
+        context.unit.outbox.later(row.id, retry_at, error, unsure=unsure)
+    elif unsure or row.send is not Notification.ASK_LENDER:
+        context.unit.outbox.dead(row.id, error)
+    else:  # never to be retried: the request has moved on, and two lenders would ship
+        context.unit.outbox.dropped(row.id, error)
+        never_arrived(context, row, by, error)
+
+
+def _said(answer: DeliveryResult) -> str:
+    return ": ".join(filter(None, [answer.problem, answer.detail]))
+
+
+def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
+    """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
+
+    `error` is for staff, `reason` one of lender_reasons for the patron's letter.
+
+    Where the outcome is unknown, no other lender is asked, since two might ship; staff or the silence round settle it.
+    """
+    if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
+        return None
+    return borrowing.not_reached(context, row.request, row.payload.wire_id, reason, error, by)
+
+
+def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
+    """Record the result of a letter that a person has settled."""
+    assert isinstance(row.payload, PatronNotice), "only letters are settled so"
+    _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
+
+
+def _letter_left(
+    unit: Unit, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
+) -> None:
+    """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
+    state = _LETTERS.get(answer.kind, NoticeState.SENT)
+    unit.notice_state(letter.notice, state, answer.detail, now)
+    request = unit.request(letter.request)
+    if (
+        send is not Notification.LETTER_PICKUP
+        or state is not NoticeState.SENT
+        or request is None
+        or not unit.can(request, Event.NOTIFY)
+    ):
+        return
+    # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
+    last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
+    unit.advance(request, Event.NOTIFY, now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False)
+
+
+def bounced(unit: Unit, number: int, status: str, by: Actor, now: datetime) -> bool:
+    """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
+
+    Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.
+    """
+    found = notices.notice(unit, number)
+    if found is None or found.state is NoticeState.UNDELIVERABLE:
+        return False
+    unit.notice_state(number, NoticeState.UNDELIVERABLE, f"bounced {status}".strip(), now)
+    request = unit.request(found.request)
+    if request is not None:
+        unit.note(request, "LETTER_BOUNCED", {"letter": found.kind, "status": status}, now, by, rule="R42")
+    return True

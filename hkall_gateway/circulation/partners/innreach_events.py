@@ -1,0 +1,246 @@
+"""INN-Reach: the central decides, and its events are mirrored to us. An identifier that begins with `i` is a copy elsewhere.
+
+Requests of ours are filed under the central's item number until the copy's own barcode arrives; from then on the copy is known
+by (library, barcode). No answer is sent: the central knows already. Source: NCIP reference 6.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.circulation import counter, lending, recalls, returning
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.commands import BorrowFromUs
+from hkall_gateway.circulation.messages.partner_commands import MIRRORED, BrokerCommand
+from hkall_gateway.circulation.messages.results import Answered, Outcome, Paged
+from hkall_gateway.circulation.partners import lender_notices
+from hkall_gateway.circulation.partners.broker_services import (
+    Work,
+    at_counter,
+    check_in,
+    heard,
+    may_have_one_more,
+    no,
+    noted,
+    place_of,
+    ship,
+)
+from hkall_gateway.circulation.partners.broker_services import named as named_by_copy
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+
+P = Position
+
+
+def request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Record a request that the central placed: for our patron, or for a copy of ours."""
+    return _borrow(context, ask, facts) if ask.number else _page(context, ask)
+
+
+def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    known = borrowed_under(context.unit, ask.partner, ask.number)
+    if known is not None and known.position not in FINAL:
+        return noted(known) if known.patron == ask.card else no(context.unit, Reason.DUPLICATE_REQUEST, ask, context.now, known)
+    answer = may_have_one_more(context, ask, facts)
+    if answer is not None:
+        return answer
+    wanted = context.unit.open(_wanted(ask, context.library), context.now, ask.by)
+    return noted(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
+
+
+def _wanted(ask: BrokerCommand, library: Library) -> Request:
+    return Request(
+        id="",
+        side=Side.BORROWING,
+        position=P.NEW,
+        kind=MIRRORED,
+        title=ask.title or ask.number,
+        bib_id=ask.bib_id,
+        patron=ask.card,
+        partner=ask.partner,
+        wire_agency=ask.partner,
+        wire_id=ask.number,
+        placed_by=ask.partner if ask.wire_id else "",
+        placed_id=ask.wire_id,
+        pickup_location=place_of(ask, library),
+    )
+
+
+def _page(context: Context, ask: BrokerCommand) -> Outcome:
+    """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
+    held = held_with(context.unit, ask.partner, ask.barcode, context.library.agency)
+    if held is not None and held.position not in FINAL:
+        return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
+    item, number = ItemKey(context.library.agency, ask.barcode), ask.wire_id or f"{ask.barcode}/{context.now:%Y%m%dT%H%M%S}"
+    wanted = BorrowFromUs(ask.by, ask.partner, ask.wire_agency or ask.partner, number, item=item)
+    return lending.borrow_from_us(context, replace(wanted, pickup_location=ask.pickup_location))
+
+
+def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Cancel a request that the central took back, for the patron or because no library will send it."""
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
+    if found.side is Side.LENDING:
+        return lending.heard(context, heard(ask, found), Event.WITHDRAW)
+    if found.position in FINAL:
+        return noted(found)
+    if not context.unit.can(found, Event.CANCEL):
+        return no(context.unit, Reason.TOO_LATE_TO_CANCEL, ask, context.now, found)
+    cancelling = context.unit.advance(found, Event.CANCEL, context.now, ask.by, rule="R34")
+    return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
+
+
+def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
+    if found.side is Side.LENDING:
+        return lending.heard(context, heard(ask, found), Event.COMING_HOME)
+    if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
+        return _on_its_way(context.unit, ask, found, context.now)
+    return noted(found)
+
+
+def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Outcome:
+    if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
+    event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
+    copy, due = ask.barcode, ask.due
+    return noted(
+        unit.advance(
+            found,
+            event,
+            now,
+            ask.by,
+            unwanted=event is Event.SHIP_UNWANTED,
+            item_agency=ask.partner,
+            item_barcode=copy,
+            lender_due=due,
+        )
+    )
+
+
+def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
+    if found.side is Side.LENDING:
+        return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
+    if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
+        return _unannounced(context, ask, found)
+    if found.position is P.IN_TRANSIT:
+        returning.arrive(context, ask.by, found)
+    return noted(context.unit.request(found.id) or found)
+
+
+def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcome:
+    if not ask.barcode or context.unit.requests_with(ask.barcode, ask.partner):
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
+    copy = ask.barcode
+    returning.arrive(
+        context, ask.by, found, Event.ARRIVE_UNANNOUNCED, item_agency=ask.partner, item_barcode=copy, unannounced=True
+    )
+    return noted(context.unit.request(found.id) or found)
+
+
+def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+    """Record that our patron has the book, or that our copy left.
+
+    It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
+    """
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if found.side is Side.LENDING:
+        return ship(context, ask, found)
+    told = at_counter(
+        ask, found, context.library, no_block=True, happened_at=min(ask.at or context.now, context.now), due_told=ask.due
+    )
+    return counter.check_out(context, told, facts)
+
+
+def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+    """Record that the lender has its copy back, or the borrower has ours."""
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    if found.side is Side.LENDING:
+        return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
+    if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
+        return _never_sent(context.unit, ask, found, context.now)
+    return lender_notices.home(context, heard(ask, found))
+
+
+def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Outcome:
+    """The copy never left its library. The request stays open: the central decides whether another library is asked."""
+    unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
+    if found.position is P.IN_TRANSIT:
+        found = unit.advance(found, Event.NOT_SENT, now, ask.by, item_agency="", item_barcode="", lender_due=None)
+    return noted(found)
+
+
+def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
+    """Apply the owner's later date, or the borrower's renewal of our copy."""
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
+    return work(context, heard(ask, found))
+
+
+def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
+    """Apply the owner's recall."""
+    found = named(context.unit, ask)
+    return recalls.recalled(context, heard(ask, found)) if found else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+
+
+def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
+    """Cancel the owner's recall."""
+    found = named(context.unit, ask)
+    return (
+        recalls.recall_cancelled(context, heard(ask, found))
+        if found
+        else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    )
+
+
+def named(unit: Unit, ask: BrokerCommand) -> Request | None:
+    """The request under the central's item number, else by the copy's own barcode or the RequestId."""
+    found = borrowed_under(unit, ask.partner, ask.number)
+    return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
+
+
+def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Answered:
+    """Record the patron's return, or our own copy's arrival at home."""
+    found = named(context.unit, ask)
+    if found is None:
+        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    return check_in(context, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts)
+
+
+EVENTS: Final[Mapping[str, Work]] = MappingProxyType(
+    {
+        "mirror_request": request,
+        "mirror_cancel": cancel,
+        "mirror_shipped": shipped,
+        "mirror_received": received,
+        "mirror_lent": lent,
+        "mirror_home": home,
+        "mirror_taken_in": taken_in,
+        "mirror_renewed": renewed,
+        "mirror_recalled": recalled,
+        "mirror_recall_cancelled": recall_cancelled,
+    }
+)

@@ -1,0 +1,279 @@
+"""Queries and reports of other systems beside borrowing: request state, shelves, item status, claims, bills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+from hkall_gateway.circulation import losses
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import waited_too_long
+from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.find_request import done
+from hkall_gateway.circulation.messages.commands import SeeItem
+from hkall_gateway.circulation.messages.partner_commands import (
+    Bill,
+    Billed,
+    Changed,
+    ChangeRequest,
+    CopyReport,
+    FindInstitution,
+    KeepUnplaced,
+    RequestSeen,
+    SeeCopyOf,
+    SeeRequest,
+    SeeShelves,
+    ServesPatron,
+    SetStatus,
+    ShelvesSeen,
+    StatusSet,
+    TitleCopies,
+)
+from hkall_gateway.circulation.messages.results import Done, ItemSeen, Refused
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.queries import not_theirs, see_item
+from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.plain_text import whole_number
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Partner, Position, Refusal, Request, Side
+
+P = Position
+MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})
+"""Positions in which the pickup location can still change."""
+
+WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGED})
+FEE: Final = "fee"
+
+
+# ---- a request
+
+
+def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
+    """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
+    found = _of(context.unit, ask, context.library)
+    if found is None:
+        return Refused(Reason.UNKNOWN_REQUEST)
+    copy = see_item(context, SeeItem(ask.by, found.item_barcode, found.item_agency)) if found.item else None
+    return RequestSeen(
+        request=found.id,
+        side=found.side,
+        position=found.position,
+        title=found.title,
+        patron=found.patron if ask.client else "",
+        item=found.item,
+        pickup_location=found.pickup_location,
+        pickup_last=found.pickup_last,
+        placed_at=found.placed_at,
+        need_before=found.need_before,
+        copy=copy if isinstance(copy, ItemSeen) else None,
+        label=context.library.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
+        uncollected=ask.client and waited_too_long(context, found),
+    )
+
+
+def copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
+    """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
+    seen = see_request(context, query.request)
+    if isinstance(seen, Refused):
+        return seen
+    return seen.copy or Refused(Reason.UNKNOWN_ITEM)
+
+
+def _of(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
+    found = _by_number(unit, ask, library)
+    if found or ask.value or ask.item is None:
+        return found
+    held = unit.requests_with(ask.item.barcode, ask.item.agency)
+    mine = [r for r in held if (r.patron == ask.card if ask.client else r.partner == ask.caller)]
+    return mine[0] if len(mine) == 1 else None
+
+
+def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
+    agency, value = ask.agency or ask.caller, ask.value
+    if not value:
+        return None
+    if ask.client:
+        ours = unit.request(value) if agency == library.agency else unit.request_placed(agency, value)
+        return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", ask.caller} else None
+    asked = unit.request_asked(value) if agency == library.agency else None
+    if asked:
+        return asked[0] if asked[1].agency == ask.caller else None
+    lent = unit.request_lent(agency, value)
+    if lent and lent.partner == ask.caller:
+        return lent
+    numbered = unit.request_numbered(ask.caller, f"{agency}:{value}")
+    return borrowed_under(unit, ask.caller, value) or (numbered[0] if numbered else None)
+
+
+def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
+    """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
+    found = _of(context.unit, ask, context.library)
+    if found is None or (ask.client and ask.card and ask.card != found.patron):
+        return _no(context.unit, Refusal(not_theirs(context.unit, ask.card)), ask.by, context.now)
+    place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
+    if (place, need) == (found.pickup_location, found.need_before):
+        return _changed(found)
+    if found.side is Side.BORROWING and place not in context.library.pickup_locations:
+        return _no(
+            context.unit,
+            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}),
+            ask.by,
+            context.now,
+            found,
+        )
+    if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
+        return _no(context.unit, Refusal(Reason.WRONG_POSITION), ask.by, context.now, found)
+    if late := over(ask.need_before, context.now):
+        return _no(context.unit, late, ask.by, context.now, found)
+    return _changed(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
+
+
+def _changed(request: Request) -> Changed:
+    placed = (request.placed_by, request.placed_id)
+    named = placed if request.side is Side.BORROWING else (request.wire_agency, request.wire_id)
+    return Changed(request.id, *named, request.patron, request.item, request.pickup_location, request.need_before)
+
+
+# ---- shelves
+
+
+def serves_patron(context: Context, query: ServesPatron) -> bool:
+    """Return whether a partner has an open request for one of our patrons."""
+    return any(request.partner == query.partner for request in context.unit.open_requests(query.card))
+
+
+def institution(context: Context, query: FindInstitution) -> Partner | None:
+    """Return the partner that borrows from us on this card."""
+    return context.unit.partner_with_card(query.card)
+
+
+def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
+    """Keep a notice that fits no request; False where too many of the partner's documents are quarantined already."""
+    what = (command.by.who, command.digest, command.by.message, command.document, command.why.value)
+    return quarantine.keep(context.unit, *what, context.now)
+
+
+def see_shelves(context: Context, ask: SeeShelves) -> ShelvesSeen | Refused:
+    """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
+    start = _start(ask.token)
+    if start is None:
+        return Refused(Reason.UNUSABLE_MESSAGE)
+    unit, library = context.unit, context.library
+    rows = list(_rows(unit, ask, library))
+    page = rows[start : start + ask.limit]
+    shelves = tuple(_shelf(context, list(group), ask.by) for _, group in groupby(page, key=lambda row: row[:3]))
+    rest = start + ask.limit
+    return ShelvesSeen(shelves, f"from-{rest}" if rest < len(rows) else "")
+
+
+def _start(token: str) -> int | None:
+    """The first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
+    if not token:
+        return 0
+    return whole_number(token.removeprefix("from-")) if token.startswith("from-") else None
+
+
+_Row = tuple[str, str, ItemKey | None, ItemKey | None]
+"""(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
+
+
+def _rows(unit: Unit, ask: SeeShelves, library: Library) -> Iterator[_Row]:
+    for title in dict.fromkeys(ask.titles):
+        copies = unit.copies(title, library.agency) if ask.ours_only else _everywhere(unit, title, library)
+        yield from ((title, copy.agency, None, copy.key) for copy in copies)
+        if not copies:
+            yield title, "", None, None
+    for item in dict.fromkeys(ask.items):
+        holding = unit.holding(item)
+        shown = holding is not None and (not ask.ours_only or item.agency == library.agency)
+        yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
+
+
+def _everywhere(unit: Unit, title: str, library: Library) -> tuple[Holding, ...]:
+    return unit.copies(title) or unit.copies(title, library.agency)
+
+
+def _shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
+    title, agency, wanted, _ = rows[0]
+    seen = [see_item(context, SeeItem(by, key.barcode, key.agency)) for *_, key in rows if key]
+    copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
+    return TitleCopies(title, agency, copies, wanted, unknown=not copies)
+
+
+def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
+    """Set the status of a library's own copy, in place of the loaded one."""
+    holding = context.unit.holding(ask.item)
+    if holding is None:
+        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
+    if holding.status == ask.status:
+        return StatusSet(ask.item, again=True, status=ask.status)
+    context.unit.set_status(ask.item, ask.status)
+    return StatusSet(ask.item, status=ask.status)
+
+
+# ---- trouble
+
+
+def report(context: Context, ask: CopyReport) -> Done | Refused:
+    """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
+    held = context.unit.requests_with(ask.item.barcode, ask.item.agency)
+    mine = [r for r in held if _has_it(r, ask)]
+    if not held and (last := context.unit.last_with(ask.item)) and _has_it(last, ask):
+        context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
+        return done(last, again=True)
+    if len(mine) != 1:
+        return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, context.now)
+    work = losses.claim if ask.command == "claim" else losses.lose
+    said = work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
+    return replace(said, mark="claimed_on" if ask.command == "claim" else "lost_on") if isinstance(said, Done) else said
+
+
+def _has_it(request: Request, ask: CopyReport) -> bool:
+    if ask.partner:
+        return request.side is Side.LENDING and request.partner == ask.partner
+    return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
+
+
+# ---- money
+
+
+def bill(context: Context, ask: Bill) -> Billed | Refused:
+    """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
+    ask = replace(ask, card=card_now(context.unit, ask.card))
+    if context.unit.patron(ask.card) is None:
+        return _no(context.unit, Refusal(Reason.UNKNOWN_BORROWER), ask.by, context.now, patron=ask.card)
+    if ask.cents <= 0:
+        return _no(context.unit, Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, context.now, patron=ask.card)
+    mark = f"{ask.by.who}:{ask.reference}"
+    known = [one for one in context.unit.charges(ask.card) if one.reason == mark] if ask.reference else []
+    if known:
+        same = known[0].cents == ask.cents
+        return _billed(ask, known[0].id) if same else _no(context.unit, Refusal(Reason.TRANSACTION_REUSED), ask.by, context.now)
+    about = _billed_for(context.unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
+    return _billed(ask, fines.charge(context.unit, about, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
+
+
+def _billed_for(unit: Unit, ask: Bill) -> Request | None:
+    found = borrowed_under(unit, ask.by.who, ask.wire_id)
+    if found is None and ask.item:
+        found = held_with(unit, ask.by.who, ask.item.barcode)
+    return found if found and found.patron == ask.card else None
+
+
+def _billed(ask: Bill, number: int) -> Billed:
+    return Billed(ask.card, ask.reference or str(number), number)
+
+
+# ---- no
+
+
+def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None, patron: str = "") -> Refused:
+    unit.refuse(refusal, now, by, request, patron)
+    return replace(refused(refusal), title=request.title if request else "")

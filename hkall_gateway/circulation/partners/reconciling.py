@@ -1,0 +1,260 @@
+"""Compares our open requests with a partner's list, and names the action that would reconcile each pair of positions.
+
+The partner's position is that of its own side: the loan's position for requests that we borrow by, the request's position for
+those that we lend by; "" means that it knows of no such request. A pair without a row differs, and only a person can tell what
+happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from hkall_gateway.circulation import lending
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.commands import PartnerNotice
+from hkall_gateway.circulation.messages.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.partners import lender_notices
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
+
+P = Position
+Mend = Callable[[Context, PartnerNotice, Request], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerState:
+    """A partner's state of one request: the RequestId as AGENCY:VALUE, its position there, and its copy.
+
+    A list names one position, an answer to a look-up all positions that it fits; an empty tuple = the partner knows of no such
+    request.
+    """
+
+    wire_id: str
+    positions: tuple[str, ...]
+    barcode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionPair:
+    """The positions of a request here and there. `mend` is the action that would reconcile them, "" if none does."""
+
+    request: str
+    wire_id: str
+    side: str
+    ours: str
+    theirs: str
+    mend: str
+
+
+def compare(unit: Unit, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
+    """The pairs that differ, of all requests open with a partner here or in its list."""
+    ours = {named(request): request for request in unit.open_list("", partner)}
+    pairs = [_pair(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
+    known = [pair for pair in pairs if pair.mend != AGREED]
+    only = [line for number, line in theirs.items() if number not in ours and _open_there(line)]
+    return (*known, *(_ended(unit, partner, line) for line in only))
+
+
+def their_number(unit: Unit, request: Request) -> str:
+    """The number, AGENCY:VALUE, that the lender of a request has given it; "" where it goes by ours."""
+    asked = unit.request_asked(request.wire_id) if request.side is Side.BORROWING else None
+    return asked[1].their_number if asked else ""
+
+
+def under_our_numbers(unit: Unit, partner: str, theirs: Mapping[str, PartnerState], agency: str) -> dict[str, PartnerState]:
+    """Return the partner's list with its own numbers replaced by ours (`agency` is our AgencyId), by number."""
+    lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
+    return {line.wire_id: line for line in lines}
+
+
+def _under_our_number(unit: Unit, partner: str, line: PartnerState, agency: str) -> PartnerState:
+    asked = unit.request_numbered(partner, line.wire_id)
+    borrows = unit.request_lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
+    return replace(line, wire_id=f"{agency}:{asked[1].wire_id}") if asked and borrows is None else line
+
+
+def named(request: Request) -> str:
+    """A RequestId as AGENCY:VALUE."""
+    return f"{request.wire_agency}:{request.wire_id}"
+
+
+def _open_there(line: PartnerState) -> bool:
+    return bool(line.positions) and FINAL.isdisjoint(line.positions)
+
+
+def _pair(request: Request, theirs: PartnerState) -> PositionPair:
+    """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
+    mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
+    mend = AGREED if AGREED in mends else _only(mends - {NOTHING})
+    return PositionPair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
+
+
+def _only(mends: set[str]) -> str:
+    return mends.pop() if len(mends) == 1 else NOTHING
+
+
+def _shown(theirs: PartnerState) -> str:
+    return "/".join(theirs.positions) or "unknown"
+
+
+def _ended(unit: Unit, partner: str, line: PartnerState) -> PositionPair:
+    """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
+    agency, _, value = line.wire_id.partition(":")
+    asked = unit.request_asked(value) if agency != partner else None
+    found = asked[0] if asked else unit.request_lent(agency, value)
+    if found and (found.partner, found.wire_id) == (partner, value):
+        return _pair(found, line)
+    where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
+    return PositionPair(*where, _shown(line), NOTHING)
+
+
+def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Outcome:
+    """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
+
+    The journal keeps the pair, the action and the reason, which is required.
+    """
+    request = context.unit.request(pair.request)
+    if not reason.strip():
+        return Refused(Reason.REASON_NEEDED)
+    if request is None or request.position != pair.ours or pair.mend not in HOW:
+        return Refused(Reason.WRONG_POSITION)
+    facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
+    context.unit.note(request, "RECONCILED", facts, context.now, by)
+    item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
+    wire, why = (request.wire_agency, request.wire_id), f"reconciled: {reason}"
+    ask = PartnerNotice(by, request.partner, *wire, item, reason=why, judged=True)
+    return HOW[pair.mend](context, ask, request)
+
+
+def _hear(work: Callable[[Context, PartnerNotice], Outcome]) -> Mend:
+    """Apply the partner's notice that did not arrive."""
+
+    def do(context: Context, ask: PartnerNotice, _request: Request) -> Outcome:
+        return work(context, ask)
+
+    return do
+
+
+def _heard(event: Event) -> Mend:
+    def do(context: Context, ask: PartnerNotice, _request: Request) -> Outcome:
+        return lending.heard(context, ask, event)
+
+    return do
+
+
+def _tell(send: Notification) -> Mend:
+    """Send our message again."""
+
+    def do(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
+        context.unit.enqueue(send, request, context.now, ask.by)
+        return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
+
+    return do
+
+
+AGREED, NOTHING = "agreed", ""
+
+# fmt: off
+HOW: Mapping[str, Mend] = {
+    "take it as shipped":         _hear(lender_notices.shipped),
+    "take it as declined":        _hear(lender_notices.declined),
+    "take it as home again":      _hear(lender_notices.home),
+    "take it as withdrawn":       _heard(Event.WITHDRAW),
+    "take it as received there":  _heard(Event.BORROWER_HAS_IT),
+    "take it as coming home":     _heard(Event.COMING_HOME),
+    "ask again":                  _tell(Notification.ASK_LENDER),
+    "withdraw it again":          _tell(Notification.CANCEL_AT_LENDER),
+    "tell it again: received":    _tell(Notification.TELL_LENDER_RECEIVED),
+    "tell it again: on its way":  _tell(Notification.TELL_LENDER_ON_ITS_WAY),
+    "tell it again: shipped":     _tell(Notification.TELL_BORROWER_SHIPPED),
+    "tell it again: declined":    _tell(Notification.TELL_BORROWER_DECLINED),
+    "tell it again: home":        _tell(Notification.TELL_BORROWER_HOME),
+}
+
+_BORROWED: tuple[tuple[Position, str, str], ...] = (
+    # ours             the lender's            what mends it
+    (P.REQUESTED,      "PAGED",                AGREED),
+    (P.REQUESTED,      "",                     "ask again"),
+    (P.REQUESTED,      "SHIPPED",              "take it as shipped"),
+    (P.REQUESTED,      "DECLINED",             "take it as declined"),
+    (P.REQUESTED,      "WITHDRAWN",            "take it as declined"),
+    (P.REQUESTED,      "CLOSED",               "take it as declined"),
+    (P.CANCELLING,     "PAGED",                "withdraw it again"),
+    (P.CANCELLING,     "",                     "take it as declined"),
+    (P.CANCELLING,     "WITHDRAWN",            "take it as declined"),
+    (P.CANCELLING,     "DECLINED",             "take it as declined"),
+    (P.CANCELLING,     "CLOSED",               "take it as declined"),
+    (P.CANCELLING,     "SHIPPED",              "take it as shipped"),
+    (P.IN_TRANSIT,     "SHIPPED",              AGREED),
+    (P.IN_TRANSIT,     "CLOSED",               "take it as home again"),
+    (P.IN_TRANSIT,     "DECLINED",             "take it as home again"),
+    (P.RECEIVED,       "AT_BORROWER",          AGREED),
+    (P.RECEIVED,       "SHIPPED",              "tell it again: received"),
+    (P.RECEIVED,       "PAGED",                "tell it again: received"),
+    (P.RECEIVED,       "CLOSED",               "take it as home again"),
+    (P.ON_LOAN,        "AT_BORROWER",          AGREED),
+    (P.ON_LOAN,        "SHIPPED",              "tell it again: received"),
+    (P.ON_LOAN,        "PAGED",                "tell it again: received"),
+    (P.ON_LOAN,        "CLOSED",               "take it as home again"),
+    (P.TO_RETURN,      "AT_BORROWER",          AGREED),
+    (P.TO_RETURN,      "SHIPPED",              AGREED),
+    (P.TO_RETURN,      "CLOSED",               "take it as home again"),
+    (P.RETURN_TRANSIT, "RETURN_TRANSIT",       AGREED),
+    (P.RETURN_TRANSIT, "AT_BORROWER",          "tell it again: on its way"),
+    (P.RETURN_TRANSIT, "SHIPPED",              "tell it again: on its way"),
+    (P.RETURN_TRANSIT, "CLOSED",               "take it as home again"),
+    # ended here, open there
+    (P.CANCELLED,      "PAGED",                "withdraw it again"),
+    (P.CANCELLED,      "SHIPPED",              "take it as shipped"),
+    (P.UNFILLED,       "PAGED",                "withdraw it again"),
+    (P.UNFILLED,       "SHIPPED",              "take it as shipped"),
+    (P.CLOSED,         "SHIPPED",              "tell it again: on its way"),
+    (P.CLOSED,         "AT_BORROWER",          "tell it again: on its way"),
+)
+_LENT: tuple[tuple[Position, str, str], ...] = (
+    # ours             the borrower's          what mends it
+    (P.PAGED,          "NEW",                  AGREED),
+    (P.PAGED,          "REQUESTED",            AGREED),
+    (P.PAGED,          "CANCELLING",           "take it as withdrawn"),
+    (P.PAGED,          "CANCELLED",            "take it as withdrawn"),
+    (P.PAGED,          "UNFILLED",             "take it as withdrawn"),
+    (P.PAGED,          "",                     "take it as withdrawn"),
+    (P.PAGED,          "RECEIVED",             "take it as received there"),
+    (P.PAGED,          "ON_LOAN",              "take it as received there"),
+    (P.SHIPPED,        "IN_TRANSIT",           AGREED),
+    (P.SHIPPED,        "REQUESTED",            "tell it again: shipped"),
+    (P.SHIPPED,        "CANCELLING",           "tell it again: shipped"),
+    (P.SHIPPED,        "CANCELLED",            "tell it again: shipped"),
+    (P.SHIPPED,        "UNFILLED",             "tell it again: shipped"),
+    (P.SHIPPED,        "RECEIVED",             "take it as received there"),
+    (P.SHIPPED,        "ON_LOAN",              "take it as received there"),
+    (P.SHIPPED,        "TO_RETURN",            "take it as received there"),
+    (P.SHIPPED,        "RETURN_TRANSIT",       "take it as coming home"),
+    (P.AT_BORROWER,    "RECEIVED",             AGREED),
+    (P.AT_BORROWER,    "ON_LOAN",              AGREED),
+    (P.AT_BORROWER,    "TO_RETURN",            AGREED),
+    (P.AT_BORROWER,    "RETURN_TRANSIT",       "take it as coming home"),
+    (P.RETURN_TRANSIT, "RETURN_TRANSIT",       AGREED),
+    # ended here, open there
+    (P.DECLINED,       "REQUESTED",            "tell it again: declined"),
+    (P.WITHDRAWN,      "REQUESTED",            "tell it again: declined"),
+    (P.CLOSED,         "REQUESTED",            "tell it again: declined"),
+    (P.CLOSED,         "IN_TRANSIT",           "tell it again: home"),
+    (P.CLOSED,         "RECEIVED",             "tell it again: home"),
+    (P.CLOSED,         "ON_LOAN",              "tell it again: home"),
+    (P.CLOSED,         "TO_RETURN",            "tell it again: home"),
+    (P.CLOSED,         "RETURN_TRANSIT",       "tell it again: home"),
+)
+# fmt: on
+
+MENDS: Mapping[tuple[Side, Position, str], str] = {
+    **{(Side.BORROWING, ours, theirs): mend for ours, theirs, mend in _BORROWED},
+    **{(Side.LENDING, ours, theirs): mend for ours, theirs, mend in _LENT},
+}
+
+
+ANYWHERE: tuple[str, ...] = tuple(position.value for position in Position)
+"""Every word that a partner's list may use; as an answer it carries no position."""

@@ -1,0 +1,123 @@
+"""A patron's circulation record for the patron: requests, loans and charges as they are now, and what may be done with each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from hkall_gateway.circulation import counter
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import waited_too_long
+from hkall_gateway.circulation.common.library import refused
+from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation.fines import charge_lines, left_to_charge
+from hkall_gateway.circulation.messages.results import ChargeEntry, Refused
+from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
+from hkall_gateway.rules import eligibility, policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.stored_words import RenewalSync
+from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request
+
+P = Position
+WAITING = (P.RECEIVED, P.IN_TRANSIT, P.NEW, P.REQUESTED, P.CANCELLING)
+"""Positions of a request before the loan, in the order of the record: what can be collected comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRequest:
+    """A request before the loan, with its status word (R35).
+
+    `uncollected`: its last day on the hold shelf is over. `refusal`: why it cannot be cancelled; None if it can.
+    """
+
+    request: Request
+    label: str
+    uncollected: bool
+    refusal: Refused | None
+
+
+@dataclass(frozen=True, slots=True)
+class PatronLoan:
+    """A book that the patron has.
+
+    `fine_cents`: the fine until today that is not charged yet; `renewals_left`: by the count alone. `pending`: its lender is
+    being asked for a renewal. `refusal`: why it cannot be renewed; None if it can.
+    """
+
+    request: Request
+    overdue: bool
+    fine_cents: int
+    renewals_left: int
+    pending: bool
+    refusal: Refused | None
+
+
+@dataclass(frozen=True, slots=True)
+class PatronRecord:
+    """The record of one card; the loan that is due first comes first.
+
+    `libraries` are the names of the lenders, by agency; `owed_cents` is the sum to pay.
+    `refusal`: why the patron may not use the service; None if they may, or if it cannot be checked.
+    """
+
+    waiting: tuple[WaitingRequest, ...]
+    loans: tuple[PatronLoan, ...]
+    charges: tuple[ChargeEntry, ...]
+    owed_cents: int
+    libraries: Mapping[str, str]
+    refusal: Refused | None
+
+
+def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRecord:
+    """The record of a card, from the facts about its owner; what has ended or was given back is not part of it."""
+    unit = context.unit
+    present = [one for one in unit.open_requests(card) if not one.unwanted]
+    charged = unit.charges(card)
+    agencies = {one.item_agency or one.partner for one in present}
+    return PatronRecord(
+        tuple(_waiting(context, one) for position in WAITING for one in present if one.position is position),
+        tuple(_loan(context, one, facts) for one in sorted(present, key=_due) if one.position is P.ON_LOAN),
+        charge_lines(unit, charged),
+        max(0, sum(one.left_cents for one in charged)),
+        {agency: partner.name for agency, partner in unit.partners(agencies - {""}).items()},
+        _may_use(context, facts),
+    )
+
+
+def beside(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalLoan]:
+    """Return the library's own books that the patron has, the first due one first, without the HKALL books of the record."""
+    ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know them too
+    return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
+
+
+def _waiting(context: Context, request: Request) -> WaitingRequest:
+    rules = context.library.policy
+    answer = policy.may_cancel(request, rules)
+    label = rules.labels.get(request.position, request.position)
+    return WaitingRequest(request, label, waited_too_long(context, request), _no(answer))
+
+
+def _loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoan:
+    today = calendar.civil(context.now)
+    overdue = request.due is not None and today > request.due
+    fine_cents = left_to_charge(context.unit, request, today, context.library) if overdue else 0
+    pending = request.renewal_sync is RenewalSync.PENDING
+    left = max(0, context.library.policy.renewal.max_count - request.renewals)
+    answer = Grant() if pending else counter.may_renew(context, request, facts)
+    return PatronLoan(request, overdue, fine_cents, left, pending, _no(answer))
+
+
+def _due(request: Request) -> date:
+    return request.due or date.max
+
+
+def _may_use(context: Context, facts: BorrowerFacts) -> Refused | None:
+    if facts.borrower is None:
+        return Refused(facts.stranger) if facts.reachable else None
+    blocks = patron_blocks(context, facts.borrower.barcode)
+    return _no(eligibility.may_use(facts.borrower, context.library.policy, context.now, blocks))
+
+
+def _no(answer: Grant | Refusal) -> Refused | None:
+    return refused(answer) if isinstance(answer, Refusal) else None

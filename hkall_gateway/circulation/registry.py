@@ -1,0 +1,320 @@
+"""HANDLERS: one row for each command and query, with its function, its facts and its locks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from hkall_gateway.circulation import (
+    borrowing,
+    cards,
+    counter,
+    fines,
+    lending,
+    queries,
+    recalls,
+    returning,
+    scan_station,
+    titles,
+)
+from hkall_gateway.circulation.command import Gathered, Handler
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.their_numbers import as_ours
+from hkall_gateway.circulation.ils import local_messages, routing
+from hkall_gateway.circulation.ils.local_system import LocalSystem
+from hkall_gateway.circulation.messages.commands import (
+    BorrowFromUs,
+    CancelRequest,
+    CheckIn,
+    CheckOut,
+    FindCopySystem,
+    FindFixedLoans,
+    ItemCheckedIn,
+    ItemCheckedOut,
+    ItemRecalled,
+    ItemReceived,
+    ItemRenewed,
+    ItemShipped,
+    PartnerNotice,
+    RecallCancelled,
+    Renew,
+    RequestCancelled,
+    RequestTitle,
+    SeeItem,
+    SeePatron,
+    SeeRecord,
+)
+from hkall_gateway.circulation.messages.local_commands import (
+    BeginTransaction,
+    EndTransaction,
+    EnqueueLocal,
+    MarkDelivered,
+    MarkRefused,
+    MarkUndelivered,
+)
+from hkall_gateway.circulation.messages.partner_commands import (
+    Bill,
+    BrokerCommand,
+    ChangeRequest,
+    CopyReport,
+    FindClosedVolumes,
+    FindInstitution,
+    KeepUnplaced,
+    SeeCopyOf,
+    SeeRequest,
+    SeeShelves,
+    ServesPatron,
+    SetStatus,
+)
+from hkall_gateway.circulation.messages.results import Answered, Outcome, Paid, Refused
+from hkall_gateway.circulation.messages.staff_commands import (
+    Act,
+    CloseDay,
+    MarkReplayed,
+    Pay,
+    Reopen,
+    Settle,
+    StaffCommand,
+    Waive,
+)
+from hkall_gateway.circulation.messages.terminal_commands import (
+    BlockCard,
+    ConcernsHkall,
+    EnableCard,
+    Hold,
+    NoteProperties,
+    RenewAll,
+)
+from hkall_gateway.circulation.partners import deliveries, lender_notices, partner_queries, unsent
+from hkall_gateway.circulation.partners.broker_services import BROKER_COMMANDS, Work
+from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.partners.innreach_events import EVENTS
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.scan_station import FindAfterScan, FindScanned
+from hkall_gateway.circulation.staff import actions, closure_changes, patron_page
+from hkall_gateway.circulation.staff.patron_page import SeePatronPage
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.fines import charge_numbered
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Event
+
+BROKER_HANDLERS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})
+"""All broker commands and mirrored events by their service."""
+NO_BORROWER: Final = BorrowerFacts(None, "nobody")
+STAFF: Final = BorrowerFacts(None, "staff")
+
+Notice = TypeVar("Notice", bound=PartnerNotice)
+Carded = TypeVar("Carded", CheckOut, Renew, RenewAll, Hold, BlockCard, EnableCard, BrokerCommand)
+NoticeHandler = Callable[[Context, PartnerNotice], Outcome]
+
+
+# ---- locks
+
+
+def _item(barcode: str) -> LockSet:
+    return LockSet(item=("", barcode))
+
+
+def _copy_and_number(command: PartnerNotice | BorrowFromUs) -> LockSet:
+    return LockSet(
+        item=("", command.item.barcode if command.item else ""), partner_ids=((command.wire_agency, command.wire_id),)
+    )
+
+
+def _request_or_item(command: StaffCommand) -> LockSet:
+    return LockSet(request=command.request, item=("", "" if command.request else command.barcode))
+
+
+def _about(
+    command: EnqueueLocal | BeginTransaction | EndTransaction | MarkDelivered | MarkUndelivered | MarkRefused,
+) -> LockSet:
+    message = command.message
+    return LockSet("" if message.barcode else message.patron, message.request, ("", message.barcode))
+
+
+def _broker(command: BrokerCommand) -> LockSet:
+    numbers = ((command.wire_agency or command.partner, command.wire_id), (command.partner, command.number))
+    return LockSet(command.card, item=("", command.barcode), partner_ids=numbers)
+
+
+def _changed_request(command: ChangeRequest) -> LockSet:
+    named = (command.agency, command.value)
+    barcode = command.item.barcode if command.item else ""
+    return LockSet(command.card, item=("", barcode), partner_ids=(named,), placed=named)
+
+
+# ---- what a command does not know yet
+
+
+def _under_our_number(command: Notice, library: Library) -> Callable[[Unit], Notice] | None:
+    """A lender's notice under our RequestId, even if it names the lender's own number."""
+    if not command.wire_id or command.wire_agency == library.agency:
+        return None
+    return lambda unit: as_ours(unit, command, library.agency)
+
+
+def _under_present_card(command: BrokerCommand, _library: Library) -> Callable[[Unit], BrokerCommand] | None:
+    """Another system may still know a card that was replaced since."""
+    return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
+
+
+def _with_patron(command: Reopen, _library: Library) -> Callable[[Unit], Reopen]:
+    def find(unit: Unit) -> Reopen:
+        request = unit.request(command.request)
+        return replace(command, card=request.patron if request else "")
+
+    return find
+
+
+def _with_debtor(command: Waive, _library: Library) -> Callable[[Unit], Waive]:
+    def find(unit: Unit) -> Waive:
+        charged = charge_numbered(unit, command.fine)
+        return replace(command, card=charged.patron if charged else "")
+
+    return find
+
+
+def _with_message(command: Settle, _library: Library) -> Callable[[Unit], Settle] | None:
+    return (lambda unit: unsent.with_message(unit, command)) if command.kind == "outbox" else None
+
+
+def _under_card(command: Carded, card: str) -> Carded:
+    return replace(command, card=card)
+
+
+# ---- facts
+
+
+async def _renewal_facts(local: LocalSystem, command: Renew) -> Gathered[BorrowerFacts] | Refused:
+    return await local.owner(command.card, command.pin) if command.card else Gathered(lambda _unit: STAFF)
+
+
+async def _broker_facts(local: LocalSystem, command: BrokerCommand) -> Gathered[BorrowerFacts] | Refused:
+    return await local.owner(command.card) if command.card else Gathered(lambda _unit: NO_BORROWER)
+
+
+async def _present_facts(local: LocalSystem, query: SeePatronPage | FindFixedLoans) -> Gathered[BorrowerFacts]:
+    facts = await local.facts(query.card)
+    return Gathered(lambda _unit: facts)
+
+
+async def _right_pin(local: LocalSystem, command: Pay) -> Gathered[None] | Refused:
+    return await local.pin_refused(command.card, command.pin) or Gathered(lambda _unit: None)
+
+
+# ---- handlers of both sides of a loan, and of commands that name their function
+
+
+def _by_side(as_borrower: NoticeHandler, as_lender: Event | NoticeHandler) -> NoticeHandler:
+    """Return the handler of a notice that means one thing to us as the borrower, and another as the owner of the copy."""
+
+    def handle(context: Context, command: PartnerNotice) -> Outcome:
+        if lender_notices.we_borrow(command, context.library):
+            return as_borrower(context, command)
+        if isinstance(as_lender, Event):
+            return lending.heard(context, command, as_lender)
+        return as_lender(context, command)
+
+    return handle
+
+
+def _pay(context: Context, command: Pay, _pin_is_right: None) -> Paid | Refused:
+    return fines.pay(context, command)
+
+
+def _act(context: Context, command: Act) -> Answered:
+    return actions.act(context, command, command.action)
+
+
+def _broker_command(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Answered:
+    return BROKER_HANDLERS[command.service](context, command, facts)
+
+
+def _concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
+    return cards.is_ours(context.unit, query.hold, context.library)
+
+
+# fmt: off
+HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
+    # Terminals and discovery systems.
+    CheckOut.decided_by(counter.check_out, LocalSystem.for_checkout, lambda c: LockSet(c.card, item=("", c.barcode)),
+                        under_card=_under_card),
+    CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
+    Renew.decided_by(counter.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
+                     under_card=_under_card),
+    RenewAll.decided_by(cards.renew_all, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
+                        under_card=_under_card),
+    RequestTitle.decided_by(borrowing.request_title, LocalSystem.for_request, lambda c: LockSet(c.patron),
+                            under_card=lambda c, card: replace(c, patron=card)),
+    CancelRequest.handled_by(borrowing.cancel, lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
+    Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
+                    under_card=_under_card),
+    BlockCard.decided_by(cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
+                         under_card=_under_card),
+    EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
+                          under_card=_under_card),
+    NoteProperties.handled_by(cards.note_properties),
+    Pay.decided_by(_pay, _right_pin, lambda c: LockSet(c.card)),
+    SeePatron.answered_with(queries.see_patron, LocalSystem.identify, lambda q: LockSet(q.card)),
+    SeeItem.answered_by(queries.see_item),
+    SeeRecord.answered_by(routing.had),
+    FindFixedLoans.answered_with(counter.fixed_loans, _present_facts),
+    FindCopySystem.answered_by(routing.copy),
+    ConcernsHkall.answered_by(_concerns_hkall),
+    FindScanned.answered_by(scan_station.find_scanned),
+    FindAfterScan.answered_by(scan_station.find_after_scan),
+    # Messages to the local system.
+    EnqueueLocal.handled_by(lambda x, c: local_messages.enqueue(x.unit, c.message, x.now, c.by), _about, settles=True),
+    BeginTransaction.handled_by(lambda x, c: local_messages.begin_transaction(x.unit, c.message, x.now, c.by), _about,
+                                settles=True),
+    EndTransaction.handled_by(
+        lambda x, c: local_messages.end_transaction(x.unit, c.number, c.message, c.done, x.now, c.by), _about, settles=True),
+    MarkDelivered.handled_by(
+        lambda x, c: local_messages.mark_delivered(x.unit, c.number, c.message, x.now, c.by), _about, settles=True),
+    MarkUndelivered.handled_by(
+        lambda x, c: local_messages.mark_undelivered(x.unit, c.number, c.message, c.unsure, x.now, c.by), _about, settles=True),
+    MarkRefused.handled_by(
+        lambda x, c: local_messages.mark_refused(x.unit, c.number, c.message, x.now, c.by), _about, settles=True),
+    # Partners, brokers, and the courier.
+    BorrowFromUs.handled_by(lending.borrow_from_us, _copy_and_number),
+    ItemShipped.handled_by(_by_side(lender_notices.shipped, Event.COMING_HOME), _copy_and_number, resolve=_under_our_number),
+    ItemReceived.handled_by(_by_side(lender_notices.home, Event.BORROWER_HAS_IT), _copy_and_number, resolve=_under_our_number),
+    RequestCancelled.handled_by(_by_side(lender_notices.declined, Event.WITHDRAW), _copy_and_number, resolve=_under_our_number),
+    ItemCheckedOut.handled_by(_by_side(lender_notices.shipped, Event.BORROWER_HAS_IT), _copy_and_number,
+                              resolve=_under_our_number),
+    ItemCheckedIn.handled_by(_by_side(lender_notices.home, Event.COMING_HOME), _copy_and_number, resolve=_under_our_number),
+    ItemRenewed.handled_by(_by_side(recalls.owner_renewed, lending.renewed_by_borrower), _copy_and_number,
+                           resolve=_under_our_number),
+    ItemRecalled.handled_by(recalls.recalled, _copy_and_number, resolve=_under_our_number),
+    RecallCancelled.handled_by(recalls.recall_cancelled, _copy_and_number, resolve=_under_our_number),
+    BrokerCommand.decided_by(_broker_command, _broker_facts, _broker, resolve=_under_present_card,
+                             under_card=_under_card),
+    Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
+                         repeatable=True, settles=True),
+    CopyReport.handled_by(partner_queries.report, lambda c: _item(c.item.barcode)),
+    KeepUnplaced.handled_by(partner_queries.keep_unplaced),
+    ChangeRequest.handled_by(partner_queries.change_request, _changed_request),
+    SetStatus.handled_by(partner_queries.set_status),
+    Bill.handled_by(partner_queries.bill, lambda c: LockSet(c.card)),
+    SeeRequest.answered_by(partner_queries.see_request, is_long=True),
+    SeeCopyOf.answered_by(partner_queries.copy_of, is_long=True),
+    FindInstitution.answered_by(partner_queries.institution, is_long=True),
+    FindClosedVolumes.answered_by(titles.closed_volumes, is_long=True),
+    ServesPatron.answered_by(partner_queries.serves_patron, is_long=True),
+    SeeShelves.answered_by(partner_queries.see_shelves, is_long=True),
+    # Staff.
+    SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
+    Act.handled_by(_act, _request_or_item),
+    Reopen.decided_by(actions.reopen, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card, c.request),
+                      resolve=_with_patron),
+    Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
+    Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
+    MarkReplayed.handled_by(unsent.mark_replayed),
+    CloseDay.handled_by(closure_changes.close_day),
+)))
+"""Every command and query by its class."""
+# fmt: on

@@ -1,0 +1,261 @@
+"""Check-in: a copy arrives from its lender, comes back from the patron, or is ours and back home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Unpack
+
+from hkall_gateway.circulation.borrowing import release_rivals
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import closed_days, waited_too_long
+from hkall_gateway.circulation.common.library import refused
+from hkall_gateway.circulation.common.staff_flags import flagged, unflagged
+from hkall_gateway.circulation.common.unannounced import AwaitedCopy, awaited, owned_elsewhere
+from hkall_gateway.circulation.fines import fix_fine, pay_back
+from hkall_gateway.circulation.messages.commands import CheckIn
+from hkall_gateway.circulation.messages.results import CheckedIn, Outcome, Refused
+from hkall_gateway.circulation.queries import one_with
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import StaffFlag
+from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Refusal, Request, RequestChange, Side
+
+P = Position
+NOT_COLLECTED = "not collected"
+REPEATED = timedelta(minutes=15)
+"""How long a scan of a copy that came home counts as a repetition; later it is a copy that the local system lends."""
+
+
+def check_in(context: Context, ask: CheckIn) -> Outcome:
+    """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
+    found = one_with(context.unit, ask.barcode, ask.agency)
+    if isinstance(found, Refused):
+        return found
+    if found is None:
+        return _unannounced(context, ask)
+    answer = policy.may_return(
+        Terminal(ask.place.role, ask.place.location), context.library.policy, context.library.pickup_locations
+    )
+    if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
+        return _refuse(context.unit, answer, ask, _task(context.unit, ask, found, answer.why, context.now), context.now)
+    if ask.undo:
+        return _undo(context.unit, ask, found, context.now)
+    if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
+        return _against_the_rule(context, ask, found, answer.why)
+    return _take_in(context, ask, _marked(context.unit, ask, found, answer, context.now))
+
+
+def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
+    """Flag a book from the drop for staff until it is checked in at the counter (R17)."""
+    flag = str(answer.facts.get("flag", ""))
+    flags = flagged(request, flag) if flag else fetched(request)
+    return request if flags == request.flags else unit.amend(request, now, ask.by, "R17", flags=flags)
+
+
+def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime) -> Request:
+    """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
+    if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
+        return request
+    flags = flagged(request, StaffFlag.IN_BOOK_DROP)
+    return unit.amend(request, now, ask.by, "R17", flags=flags, dropped_on=calendar.civil(now))
+
+
+def _unannounced(context: Context, ask: CheckIn) -> Outcome:
+    """Check in a copy without a shipped message, if exactly one request waits for it."""
+    coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(context.unit, ask.barcode, ask.agency, context.library)
+    if coming is Reason.UNKNOWN_ITEM and not ask.undo:
+        return _home_already(context, ask) or _nobodys(context, ask)
+    if isinstance(coming, Reason):
+        return _refuse(context.unit, Refusal(coming), ask, None, context.now)
+    answer = policy.may_return(
+        Terminal(ask.place.role, ask.place.location), context.library.policy, context.library.pickup_locations
+    )
+    if isinstance(answer, Refusal):
+        return _refuse(context.unit, answer, ask, coming.request, context.now)
+    return arrive_unannounced(context, ask.by, coming)
+
+
+def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
+    """Answer a repeated scan of our own copy, which came home a moment ago: the same success, with no second notification.
+
+    Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
+    scanned off line counts by when it happened, not by when it arrives.
+    """
+    last = context.unit.last_with(ItemKey(context.library.agency, ask.barcode))
+    if last is None or last.position is not P.CLOSED or ask.agency not in {"", context.library.agency}:
+        return None
+    came_at = context.unit.last_noted(last.id, Event.CHECK_IN_HOME.name)
+    scanned_at = ask.happened_at or context.now
+    return taken(last, "home") if came_at is not None and scanned_at - came_at <= REPEATED else None
+
+
+def _nobodys(context: Context, ask: CheckIn) -> Refused:
+    """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
+    theirs = owned_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
+    if theirs is None:
+        return _refuse(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask, None, context.now)
+    refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
+    no = _refuse(context.unit, refusal, ask, theirs.request, context.now)
+    owner = theirs.owners[0] if len(theirs.owners) == 1 else ""
+    return replace(no, title=theirs.title, item=ItemKey(owner, ask.barcode))
+
+
+def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
+    if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
+        return come_back(context, ask.by, found, calendar.civil(ask.happened_at))
+    if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
+        return _as_before(context, ask.by, found)
+    return arrival_of(found)(context, ask.by, found)
+
+
+def _against_the_rule(context: Context, ask: CheckIn, found: Request, why: Reason) -> CheckedIn:
+    seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, StaffFlag.offline(why)))
+    return replace(_take_in(context, ask, seen), conflict=why.value, alert=True)
+
+
+def fetched(request: Request) -> str:
+    """The flags of a request after its book was found: not in the drop, and not lost."""
+    return unflagged(request, StaffFlag.IN_BOOK_DROP, StaffFlag.NO_PRICE_LOST)
+
+
+def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedIn]:
+    """The function that takes in this copy, by the request's side and position."""
+    if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
+        return come_home
+    return _ARRIVALS.get(request.position, _as_before)
+
+
+def _refuse(unit: Unit, refusal: Refusal, ask: CheckIn, request: Request | None, now: datetime) -> Refused:
+    unit.refuse(refusal, now, ask.by, request)
+    no = refused(refusal, "", request.title if request else "")
+    return Refused(no.why, no.rule, no.detail, "", no.title, request.item if request else ItemKey("", ask.barcode))
+
+
+def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
+    """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
+    if ask.card and request.patron != ask.card:
+        return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, now)
+    if unit.can(request, Event.UNDO_RETURN) and request.used:
+        after = unit.advance(request, Event.UNDO_RETURN, now, ask.by, returned_on=None)
+        return taken(after, "undone")
+    if request.position is P.ON_LOAN:
+        return taken(request, "undone")
+    return _refuse(unit, Refusal(Reason.WRONG_POSITION), ask, request, now)
+
+
+def arrive(
+    context: Context, by: Actor, request: Request, event: Event = Event.ARRIVE, **came: Unpack[RequestChange]
+) -> CheckedIn:
+    """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted any more.
+
+    `came`: facts learnt on arrival, for a copy without a shipped message. A copy that its owner recalled on the way goes home
+    too where the policy says so (R24).
+    """
+    recalled = request.recalled_on is not None and context.library.policy.recall.before_pickup == "return"
+    today = calendar.civil(context.now)
+    came["received_on"] = today
+    if context.unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
+        came["unwanted"] = True
+        return taken(context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, **came), "unwanted", alert=True)
+    came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
+    after = context.unit.advance(request, event, context.now, by, rule="R12", **came)
+    return taken(after, "received", alert=True)
+
+
+def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
+    """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
+    request, lender = coming.request, coming.lender
+    if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
+    came: RequestChange = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
+    came |= {"partner": lender.agency, "wire_agency": context.library.agency, "wire_id": lender.wire_id, **facts}
+    taken_in = arrive(context, by, request, Event.ARRIVE_UNANNOUNCED, **came)
+    release_rivals(context, coming.item, request.id, by)
+    return taken_in
+
+
+def come_back(context: Context, by: Actor, request: Request, day: date, **facts: Unpack[RequestChange]) -> CheckedIn:
+    """The patron returned it on `day`: the fine is fixed, a lost book is found, and its return begins.
+
+    It is dispatched at once, unless the policy wants a staff command for that.
+    """
+    cents = fix_fine(context, request, day, by)
+    pay_back(context.unit, request, day, context.now, by)
+    found: RequestChange = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
+    found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
+    after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
+    return taken(go_home(context, by, after), "returned", cents=cents, alert=True)
+
+
+def go_home(context: Context, by: Actor, request: Request) -> Request:
+    """Send the shipped message at once, unless the policy ties it to the dispatch (R16)."""
+    at_once = context.library.policy.return_.announce == "at_checkin"
+    return context.unit.advance(request, Event.DISPATCH, context.now, by) if at_once else request
+
+
+def _come_back_today(context: Context, by: Actor, request: Request) -> CheckedIn:
+    return come_back(context, by, request, calendar.civil(context.now))
+
+
+def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[RequestChange]) -> CheckedIn:
+    """Take in our own copy, even if messages on the way were missed."""
+    skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
+    facts |= {"skipped": skipped, "returned_on": calendar.civil(context.now)}
+    after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
+    context.unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
+    return taken(after, "home", alert=bool(skipped))
+
+
+def return_unused(context: Context, by: Actor, request: Request, reason: str) -> Request:
+    """Send a book home from the hold shelf: not collected, or not wanted (R15)."""
+    return go_home(context, by, context.unit.advance(request, Event.RETURN_UNUSED, context.now, by, rule="R15", reason=reason))
+
+
+def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
+    """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
+    if not waited_too_long(context, request):
+        return _as_before(context, by, request)
+    return taken(return_unused(context, by, request, NOT_COLLECTED), "uncollected", alert=True)
+
+
+def _wanted_elsewhere(_context: Context, _by: Actor, request: Request) -> CheckedIn:
+    """Check in our paged copy before shipment: it leaves with the checkout to its borrower's card."""
+    return taken(request, "paged", alert=True)
+
+
+def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
+    """Answer a repeated scan: the same success, with no second notification."""
+    return taken(request, "again", alert=request.position is P.RECEIVED)
+
+
+_ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
+    P.IN_TRANSIT: arrive,
+    P.RECEIVED: _on_hold_shelf,
+    P.ON_LOAN: _come_back_today,
+    P.PAGED: _wanted_elsewhere,
+    P.SHIPPED: come_home,
+    P.AT_BORROWER: come_home,
+}
+
+
+def taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) -> CheckedIn:
+    """The result for a checked-in copy."""
+    going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
+    return CheckedIn(
+        request=request.id,
+        item=request.item or ItemKey("", ""),
+        title=request.title,
+        what=what,
+        card=request.patron,
+        destination=request.partner if going_on else request.pickup_location,
+        held_for=request.patron if request.position is P.RECEIVED else "",
+        fine_cents=cents,
+        alert=alert,
+        recalled=request.recalled_on is not None,
+    )

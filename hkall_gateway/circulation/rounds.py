@@ -1,0 +1,318 @@
+"""Periodic jobs: expired pickups, overdue letters, silent lenders, requests past their last day, stalled requests.
+
+A round is a row of ROUNDS. It goes through the database in bounded batches, each a unit of work that also stores the round's
+cursor; after a crash the gateway continues there when it restarts, or another gateway does when the lease has run out. Of two
+gateways on one database one does a round. No round depends on running on time: each batch asks for the rows that are due now,
+so that after three days without a gateway every letter is still written once.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.common import stalled
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.messages.partner_commands import MIRRORED
+from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.circulation.retention import purge
+from hkall_gateway.db import rounds as found
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.rounds import FailedRequest, RoundState
+from hkall_gateway.db.savepoint import in_savepoint
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.dates import calendar, timetable
+from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.lender_reasons import SILENCE
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.stored_words import CandidateOutcome
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
+
+LOG = structlog.get_logger()
+
+BATCH: Final = 200
+LEASE_S: Final = 300
+
+Batch = tuple[str | None, int]
+"""(cursor of the next batch, None = the round is complete; count of this batch)."""
+Work = Callable[[Context, str, int], Batch]
+"""(context, cursor, limit): one batch of at most `limit` requests after `cursor`."""
+
+
+class RoundTakenOver(Exception):
+    """Another gateway took the round over while this one was slow: the batch is rolled back."""
+
+
+# ---- the rounds
+
+
+def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
+    """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
+    late, by = found.pickups_over(context.unit, calendar.civil(context.now), cursor, limit), _by("pickup_expiry")
+
+    def expire(request: Request) -> None:
+        context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True)
+
+    return _batch(late, limit), _each(context.unit, late, by, context.now, expire)
+
+
+def overdue(context: Context, cursor: str, limit: int) -> Batch:
+    """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
+    late, by = found.loans_over(context.unit, calendar.civil(context.now), cursor, limit), _by("overdue")
+
+    def fall_due(request: Request) -> None:
+        context.unit.advance(request, Event.FALL_DUE, context.now, by, rule="R39", overdue_notice_for=request.due)
+
+    last = late[-1] if len(late) == limit else None
+    return f"{last.due} {last.id}" if last else None, _each(context.unit, late, by, context.now, fall_due)
+
+
+def silence(context: Context, cursor: str, limit: int) -> Batch:
+    """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
+
+    An unacknowledged request waits `silence_days`; one that the lender has accepted waits the policy's paged days longer. A
+    cancellation without confirmation is taken as received.
+    """
+    waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _by("silence")
+    partners = context.unit.partners(r.partner for r in waiting)
+    rests = suspended("borrow_request", context.library.policy, context.now) is not None
+    silent = [r for r in waiting if _silent(context, r, partners.get(r.partner)) and not _keeps(r, rests)]
+
+    def give_up(request: Request) -> None:
+        if request.position is Position.CANCELLING:
+            context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34", reason=SILENCE)
+        else:
+            borrowing.give_up_on(context, request, by)
+
+    return _batch(waiting, limit), _each(context.unit, silent, by, context.now, give_up)
+
+
+def _keeps(request: Request, rests: bool) -> bool:
+    """Whether a silent lender keeps the request: while requests are suspended no other lender could be asked (R1)."""
+    return rests and request.position is Position.REQUESTED
+
+
+def _silent(context: Context, request: Request, partner: Partner | None) -> bool:
+    if partner is None or request.moved_at is None or request.kind == MIRRORED:
+        return False
+    days = partner.silence_days + (context.library.policy.waits.paged_days if _accepted(context.unit, request) else 0)
+    closed = context.unit.closed_days(partner.agency)
+    last = calendar.after_working_days(calendar.civil(request.moved_at), days, partner.work_days, closed)
+    return calendar.civil(context.now) > last
+
+
+def _accepted(unit: Unit, request: Request) -> bool:
+    """Whether the lender accepted the request. False for a cancellation: the acceptance was of the request before it."""
+    asked = unit.request_asked(request.wire_id)
+    return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == CandidateOutcome.ACCEPTED
+
+
+def postponed(context: Context, cursor: str, limit: int) -> Batch:
+    """Ask the next lender for requests that were declined while requests were suspended, once they are not (R1)."""
+    if suspended("borrow_request", context.library.policy, context.now):
+        return None, 0
+    waiting, by = found.postponed(context.unit, cursor, limit), _by("postponed")
+
+    def ask(request: Request) -> None:
+        borrowing.resume(context, request, by)
+
+    return _batch(waiting, limit), _each(context.unit, waiting, by, context.now, ask)
+
+
+def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
+    """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
+    late, by = found.needed_before(context.unit, calendar.civil(context.now), cursor, limit), _by("not_needed_after")
+
+    def cancel(request: Request) -> None:
+        context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more")
+
+    return _batch(late, limit), _each(context.unit, late, by, context.now, cancel)
+
+
+def stuck(context: Context, cursor: str, limit: int) -> Batch:
+    """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
+    found, by = stalled.stalled(context.unit, context.library.policy.waits, context.now, cursor, limit), _by("stuck")
+    still = [
+        r
+        for r in stalled.still(context.unit, found, context.library.policy.waits, context.now)
+        if not stalled.is_noted(context.unit, r)
+    ]
+
+    def note(request: Request) -> None:
+        context.unit.note(
+            request, stalled.NOTED, {"position": request.position, "since": str(request.moved_at)}, context.now, by
+        )
+        LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
+
+    return _batch(found, limit), _each(context.unit, still, by, context.now, note)
+
+
+def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
+    """Delete the kept outcomes of documents that have expired."""
+    count = found.forget_documents(context.unit, context.now, limit)
+    return "more" if count == limit else None, count
+
+
+def _each(unit: Unit, requests: Sequence[Request], by: Actor, now: datetime, do: Callable[[Request], object]) -> int:
+    """Apply `do` to each request in a savepoint of its own; returns the count of successes.
+
+    A request that raises is set aside for staff, logged by number, and tried again in the next round.
+    """
+    return sum(_one(unit, request, by, now, do) for request in requests)
+
+
+def _one(unit: Unit, request: Request, by: Actor, now: datetime, do: Callable[[Request], object]) -> bool:
+    error = in_savepoint(unit, do, request)
+    if error is None:
+        return True
+    found.set_aside(unit, FailedRequest(by.message, request.id, now, f"{type(error).__name__}: {error}"))
+    LOG.error("timer.set_aside", job=by.message, request_id=request.id, exc_info=error)
+    return False
+
+
+def _batch(done: tuple[Request, ...], limit: int) -> str | None:
+    return done[-1].id if len(done) == limit else None
+
+
+def _by(name: str) -> Actor:
+    return Actor("timer", "timer", name)
+
+
+# fmt: off
+ROUNDS: Final[Mapping[str, Work]] = {
+    "pickup_expiry":    pickup_expiry,
+    "overdue":          overdue,
+    "not_needed_after": not_needed_after,
+    "postponed":        postponed,
+    "silence":          silence,
+    "stuck":            stuck,
+    "inbox_cleanup":    inbox_cleanup,
+    "purge":            purge,
+}
+# fmt: on
+
+
+# ---- one batch, inside one unit of work
+
+
+def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
+    """Take a round that is due and free."""
+    return found.claim(unit, name, who, now, LEASE_S, due_only)
+
+
+def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[RoundState | None, int]:
+    """Run one batch and store its cursor: returns the round's next job, None when it is complete, and its count so far.
+
+    Raises RoundTakenOver if another gateway has it now.
+    """
+    if not job.cursor:
+        found.forget_aside(context.unit, job.name)
+    cursor, count = ROUNDS[job.name](context, job.cursor, limit)
+    total = count + (job.count if job.cursor else 0)
+    if cursor is None:
+        after, kept = None, found.done(context.unit, job, who, total, context.now, timetable.next_after(job.name, context.now))
+    else:
+        after = replace(job, count=total, cursor=cursor, lease_until=context.now + timedelta(seconds=LEASE_S))
+        kept = found.keep_on(context.unit, job, who, after)
+    if not kept:
+        raise RoundTakenOver(job.name)
+    return after, total
+
+
+# ---- by the clock
+
+
+class Rounds:
+    """Checks every minute which rounds are due, and runs them one after another.
+
+    `instance` names this gateway among those on one database; `batch` bounds one unit of work.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        library: Callable[[], Library],
+        now: Callable[[], datetime],
+        clock: Clock,
+        instance: str,
+        batch: int = BATCH,
+    ) -> None:
+        self._store, self._library, self._now, self._clock = store, library, now, clock
+        self._instance, self._limit = instance, batch
+        self._running, self._stopping = False, False
+        self._timer: ScheduledCall | None = None
+        self._looking: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Start: check now, and every minute from now on."""
+        self._running, self._stopping = True, False
+        self._look()
+
+    async def stop(self) -> None:
+        """Start no further batch and wait for the one in hand. The rest of a round is done after the next start."""
+        self._running, self._stopping = False, True
+        cancel(self._timer)
+        if self._looking is not None:
+            await self._looking
+
+    async def run_due(self) -> None:
+        """Run every round that is due. One that fails is tried again when its lease has run out; the others go on."""
+        jobs = {job.name: job for job in await self._store.read(found.jobs)}
+        for name in ROUNDS:
+            if self._stopping:
+                return
+            if name not in jobs or jobs[name].free(self._now(), self._instance):
+                await self._try(name)
+
+    async def do(self, name: str, due_only: bool = False) -> int:
+        """Run one whole round, even before its time; returns its count, 0 if another gateway is running it."""
+        began, count = self._now(), 0
+        job = await self._store.run(begin, name, self._instance, began, due_only)
+        if job is None:
+            return 0
+        going: RoundState | None = job
+        while going is not None and not self._stopping:
+            begun_s = self._clock.seconds()
+            going, count = await self._store.run(
+                in_context, one_batch, self._library(), self._now(), going, self._instance, self._limit
+            )
+            took_s = self._clock.seconds() - begun_s
+            if going is not None and took_s > 0:  # for others: the first purge of a library's history takes minutes
+                await pause(self._clock, took_s)
+        LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
+        return count
+
+    async def _try(self, name: str) -> None:
+        try:
+            await self.do(name, due_only=True)
+        except RoundTakenOver:
+            LOG.warning("timer.lost", job=name)
+        except Unavailable:  # the store has logged the reason; the round goes on when its lease has run out
+            LOG.warning("timer.waits", job=name)
+        except Exception:
+            LOG.exception("timer.failed", job=name)
+
+    def _look(self) -> None:
+        if self._looking is None:
+            contextvars.Context().run(self._begin_looking)
+
+    def _begin_looking(self) -> None:
+        self._looking = ensureDeferred(self.run_due())
+        self._looking.addBoth(self._looked)
+
+    def _looked(self, result: Any) -> None:
+        self._looking = None
+        if result is not None and not result.check(Unavailable):
+            LOG.error("timer.bug", trace=result.getTraceback())
+        if self._running:
+            self._timer = self._clock.callLater(timetable.LOOK_S, self._look)

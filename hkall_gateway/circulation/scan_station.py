@@ -1,0 +1,160 @@
+"""The scan station of staff: tells a card from a copy, and checks a copy in or lends it as a counter does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from hkall_gateway.circulation.command import Query
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Place, SeePatron
+from hkall_gateway.circulation.messages.results import Outcome, PatronSeen, Refused
+from hkall_gateway.circulation.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.unannounced import asked_by_barcode, copies_with
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Request
+
+if TYPE_CHECKING:
+    from hkall_gateway.circulation.circulation import Circulation  # which imports the registry, and so this module
+
+NUMBER: Final = "R-"
+"""The beginning of a request's number, which slips carry as a barcode too."""
+NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
+"""Reasons in a patron's record for which a text is not taken for a card."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The rows that a scanned text names, as read before the station acts."""
+
+    barcode: str
+    agency: str
+    held: tuple[Request, ...]
+    copies: tuple[Holding, ...]
+    owners: tuple[str, ...]
+    partner: Partner | None
+    borrower: Borrower | None
+
+    @property
+    def is_copy(self) -> bool:
+        return bool(self.held or self.owners)
+
+    @property
+    def is_card(self) -> bool:
+        return bool(self.partner or self.borrower)
+
+    @property
+    def request(self) -> Request | None:
+        return self.held[0] if len(self.held) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class FindScanned(Query[None, _Found]):
+    """Asks for the rows that a scanned text names."""
+
+    scan: Scan
+
+
+@dataclass(frozen=True, slots=True)
+class FindAfterScan(Query[None, Request | None]):
+    """Asks for the request of a scanned copy after the station acted."""
+
+    found: _Found
+    outcome: Outcome
+
+
+async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:
+    """Take one scan, keeping no state: tell a card from a copy, and lend or check in the copy.
+
+    A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
+    would cost a question that has no answer.
+    """
+    found = await circulation.execute(FindScanned(ask))
+    if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
+        return await _copy(circulation, ask, found)
+    if found.is_copy and ask.kind is None:
+        return _either(ask.text, found)
+    if found.partner:
+        return CardScanned(ask.text, partner=found.partner)
+    seen = await circulation.execute(SeePatron(ask.by, ask.text))
+    if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
+        return CardScanned(seen.card, seen)
+    scanned = await _copy(circulation, ask, found)
+    return _undecided(scanned) if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused) else scanned
+
+
+async def _copy(circulation: Circulation, ask: Scan, found: _Found) -> CopyScanned:
+    outcome = await circulation.execute(
+        _lending(circulation.library, ask, found) if ask.card else _arrival(circulation.library, ask, found)
+    )
+    request = await circulation.execute(FindAfterScan(found, outcome))
+    card = ask.card or (request.patron if request else "")
+    patron: PatronSeen | None = None
+    if card:
+        patron = await circulation.execute(SeePatron(ask.by, card))
+    owners = found.owners if isinstance(outcome, Refused) and outcome.why is Reason.AMBIGUOUS_ITEM else ()
+    return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
+
+
+def _arrival(library: Library, ask: Scan, found: _Found) -> CheckIn:
+    place = Place("counter", _place(library, ask) or library.pickup_locations[0])
+    return CheckIn(ask.by, place, found.barcode, found.agency)
+
+
+def _lending(library: Library, ask: Scan, found: _Found) -> CheckOut:
+    mine = next((request for request in found.held if request.patron == ask.card), found.request)
+    usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
+    place = Place("counter", _place(library, ask) or usual)
+    return CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True)
+
+
+def _place(library: Library, ask: Scan) -> str:
+    return ask.place if ask.place in library.pickup_locations else ""
+
+
+def find_scanned(context: Context, query: FindScanned) -> _Found:
+    """Return the rows that a scanned text names."""
+    ask = query.scan
+    unit = context.unit
+    numbered = unit.request(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
+    agency, barcode = _named(numbered, ask)
+    held = unit.requests_with(barcode, agency)
+    copies = tuple(copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
+    awaited = [lender.agency for _request, lender in asked_by_barcode(unit, barcode) if agency in ("", lender.agency)]
+    owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
+    partner = unit.partner_with_card(ask.text)
+    borrower = unit.patron(card_now(unit, ask.text))
+    return _Found(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
+
+
+def _named(numbered: Request | None, ask: Scan) -> tuple[str, str]:
+    """The owner, "" if it is not said, and the barcode of the scanned copy."""
+    if numbered and numbered.item:
+        return numbered.item
+    agency, slash, barcode = ask.text.partition("/")
+    return (agency, barcode) if slash and agency and barcode else (ask.agency, ask.text)
+
+
+def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
+    """Return the request of a scanned copy after the station acted."""
+    found, outcome = query.found, query.outcome
+    number = getattr(outcome, "request", "") or (found.request.id if found.request else "")
+    if number:
+        return context.unit.request(number)
+    ours = any(copy.agency == context.library.agency for copy in found.copies)
+    return context.unit.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
+
+
+def _either(text: str, found: _Found) -> CardOrCopy:
+    known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
+    owner = found.owners[0] if len(found.owners) == 1 else ""
+    library = found.partner.agency if found.partner else ""
+    return CardOrCopy(text, known.title if known else "", owner, found.borrower, library)
+
+
+def _undecided(scanned: CopyScanned) -> CopyScanned:
+    """Return TRY_AGAIN while the local system is away: a text that is no copy may be a card."""
+    return CopyScanned(scanned.barcode, TRY_AGAIN)

@@ -1,0 +1,276 @@
+"""Staff commands, one row each. The journal records each with its actor and its reason.
+
+act(Context(unit, library, now), StaffCommand(by, request="R1", reason="handed in yesterday", on=…), "return")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from hkall_gateway.circulation import borrowing, counter, lending, losses, recalls, renewing, returning
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.unannounced import AwaitedCopy
+from hkall_gateway.circulation.find_request import day_of, done, elsewhere, named, no
+from hkall_gateway.circulation.messages.commands import CheckOut, Place, Renew, RequestTitle
+from hkall_gateway.circulation.messages.results import Answered, Outcome, Refused
+from hkall_gateway.circulation.messages.staff_commands import Reopen, StaffCommand
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
+from hkall_gateway.circulation.staff import lender_list, pull_slips
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lender_reasons import status_after_decline
+from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
+
+P = Position
+Work = Callable[[Context, StaffCommand, Request], Answered]
+
+
+@dataclass(frozen=True, slots=True)
+class StaffAction:
+    """One staff command: its function, and whether it needs a reason."""
+
+    work: Work
+    needs_reason: bool = False
+
+
+def act(context: Context, command: StaffCommand, name: str) -> Answered:
+    """Run one row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
+    row = STAFF_ACTIONS[name]
+    request = named(context.unit, command)
+    if isinstance(request, Refused):
+        context.unit.refuse(Refusal(request.why), context.now, command.by)
+        return request
+    if row.needs_reason and not command.reason.strip():
+        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
+    return row.work(context, command, request)
+
+
+# ---- it comes
+
+
+def receive(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
+    if request.position in {P.REQUESTED, P.CANCELLING}:
+        return _unannounced(context, command, request)
+    if request.position is P.PAGED:
+        return _without_a_word(context, command, request)
+    if request.position in FINAL | {P.NEW, P.ON_LOAN}:
+        return elsewhere(context.unit, command, request, context.now)
+    return arrival_of(request)(context, command.by, request)
+
+
+def _unannounced(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
+    agency = command.agency or request.partner
+    lender = next((c for c in context.unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
+    item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
+    if lender is None or not item.barcode:
+        return no(context.unit, Refusal(Reason.AGENCY_NOT_OWNER), command.by, context.now, request)
+    if context.unit.requests_with(item.barcode, item.agency):
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    return arrive_unannounced(context, command.by, AwaitedCopy(request, lender, item), reason=command.reason)
+
+
+def _without_a_word(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Take in our copy that left and came back without a message; needs a reason, since most paged copies have never left."""
+    if not command.reason.strip():
+        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
+    return come_home(context, command.by, request, reason=command.reason)
+
+
+def take_back(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Take back the book, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
+    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
+        return done(request, again=True)
+    if not context.unit.can(request, Event.RETURN):
+        return elsewhere(context.unit, command, request, context.now)
+    day = day_of(context.unit, command, request, context.now)
+    if isinstance(day, Refused):
+        return day
+    if day < calendar.civil(context.now) and not command.reason.strip():
+        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
+    return come_back(context, command.by, request, day, reason=command.reason, flags=fetched(request))
+
+
+def lend(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Lend the book at the counter while no terminal works, or later than a terminal would (R13, R14)."""
+    if request.position is P.ON_LOAN:
+        return done(request, again=True, due=request.due)
+    if request.side is Side.LENDING or not context.unit.can(request, Event.CHECK_OUT):
+        return elsewhere(context.unit, command, request, context.now)
+    item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
+    ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
+    return counter.check_out(context, ask, BorrowerFacts(context.unit.patron(request.patron), "staff"))
+
+
+def renew(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
+    if not context.unit.can(request, Event.RENEW):
+        return elsewhere(context.unit, command, request, context.now)
+    ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
+    return counter.renew(context, ask, BorrowerFacts(None, "staff"))
+
+
+def return_unused(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Send the book home from the hold shelf: not collected, or not wanted (R15)."""
+    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
+        return done(request, again=True)
+    if not context.unit.can(request, Event.RETURN_UNUSED):
+        return elsewhere(context.unit, command, request, context.now)
+    reason = command.reason or (returning.NOT_COLLECTED if request.expired_pickup else "not wanted")
+    return done(returning.return_unused(context, command.by, request, reason))
+
+
+def dispatch(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Dispatch the book to its owner."""
+    if request.position is P.RETURN_TRANSIT:
+        return done(request, again=True)
+    if not context.unit.can(request, Event.DISPATCH):
+        return elsewhere(context.unit, command, request, context.now)
+    return done(context.unit.advance(request, Event.DISPATCH, context.now, command.by))
+
+
+# ---- it is asked for
+
+
+def cancel(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
+    if request.position in {P.CANCELLING, P.CANCELLED}:
+        return done(request, again=True)
+    if not context.unit.can(request, Event.CANCEL):
+        return no(
+            context.unit, Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), command.by, context.now, request
+        )
+    return done(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34", reason=command.reason))
+
+
+def decline(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Decline to lend our copy: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
+    event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
+    if request.position is P.DECLINED:
+        return done(request, again=True)
+    if not context.unit.can(request, event):
+        return elsewhere(context.unit, command, request, context.now)
+    after = context.unit.advance(request, event, context.now, command.by, rule="R37", reason=command.reason)
+    context.unit.set_status(after.item or ItemKey("", ""), status_after_decline(command.reason))
+    return done(after)
+
+
+def ship(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Ship our paged copy to the borrower."""
+    if request.position is P.SHIPPED:
+        return done(request, again=True, due=request.lender_due)
+    if not context.unit.can(request, Event.LEND):
+        return elsewhere(context.unit, command, request, context.now)
+    after = lending.ship(context, request, command.by)
+    return done(after, due=after.lender_due)
+
+
+def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Outcome:
+    """Place an ended request again, as a new request that names the old one; the rules decide anew."""
+    old = context.unit.request(command.request)
+    if old is None:
+        return no(context.unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, context.now)
+    if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
+        return elsewhere(context.unit, command, old, context.now)
+    if not command.reason.strip():
+        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, old)
+    context.unit.note(old, "REOPEN", {"because": command.reason}, context.now, command.by)
+    place = old.pickup_location
+    wanted = RequestTitle(command.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
+    return borrowing.request_title(context, wanted, facts)
+
+
+def seen(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Settle a request's flags: it leaves the list of `flagged`, and the journal keeps the flags and the reason.
+
+    A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
+    """
+    if not request.flags:
+        return done(request, again=True)
+    context.unit.note(request, "SEEN", {"flags": request.flags, "reason": command.reason}, context.now, command.by)
+    after = context.unit.amend(request, context.now, command.by, flags="", dropped_on=None)
+    if request.dropped_on is not None and after.position is P.ON_LOAN and after.recalled_on is not None:
+        recalls.tell_late(context.unit, after, context.now, command.by)
+    return done(after)
+
+
+# ---- dates, and the way out of everything
+
+
+def extend(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Extend until `command.on` the days to collect or the loan, or, without a day, the lender's time to answer.
+
+    A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
+    """
+    if request.position in {P.REQUESTED, P.CANCELLING}:
+        return done(context.unit.amend(request, context.now, command.by, moved_at=context.now, reason=command.reason))
+    if request.position not in {P.RECEIVED, P.ON_LOAN}:
+        return elsewhere(context.unit, command, request, context.now)
+    until = command.on
+    if until is None or until < _latest(request, context.now):
+        return no(context.unit, Refusal(Reason.WRONG_DATE, {"on": until}), command.by, context.now, request)
+    held = request.position is P.RECEIVED
+    facts: RequestChange = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
+    facts["reason"] = command.reason
+    after = context.unit.amend(request, context.now, command.by, "R14" if held else "", **facts)
+    return done(renewing.ask_for_later_date(context.unit, after, context.now, command.by), due=until)
+
+
+def _latest(request: Request, now: datetime) -> date:
+    """The earliest date that an extension may set: neither before today nor before the date promised."""
+    promised = request.pickup_last if request.position is P.RECEIVED else request.due
+    return max(calendar.civil(now), promised or date.min)
+
+
+def force(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
+    if command.position is None or not _fits(context.unit, request, command.position):
+        return elsewhere(context.unit, command, request, context.now)
+    if command.position is request.position:
+        return done(request, again=True)
+    return done(context.unit.force(request, command.position, context.now, command.by, command.reason))
+
+
+def _fits(unit: Unit, request: Request, position: Position) -> bool:
+    """Whether the position is of the request's own side, and no other request holds the copy."""
+    shared = {P.RETURN_TRANSIT, P.CLOSED}
+    if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
+        return False
+    others = [r for r in unit.requests_with(request.item_barcode, request.item_agency) if r.id != request.id]
+    return not (position in HOLDS_ITEM and request.item and others)
+
+
+# fmt: off
+STAFF_ACTIONS: dict[str, StaffAction] = {
+    "receive":       StaffAction(receive),
+    "lend":          StaffAction(lend),
+    "return":        StaffAction(take_back),
+    "renew":         StaffAction(renew),
+    "return_unused": StaffAction(return_unused),
+    "dispatch":      StaffAction(dispatch),
+    "cancel":        StaffAction(cancel),
+    "pin":           StaffAction(lender_list.pin,              needs_reason=True),
+    "skip":          StaffAction(lender_list.skip,             needs_reason=True),
+    "insert":        StaffAction(lender_list.insert,           needs_reason=True),
+    "decline":       StaffAction(decline,                    needs_reason=True),
+    "ship":          StaffAction(ship),
+    "print":         StaffAction(pull_slips.print_slip),
+    "substitute":    StaffAction(pull_slips.substitute,          needs_reason=True),
+    "recall":        StaffAction(recalls.recall_lent),
+    "cancel_recall": StaffAction(recalls.cancel_recall_lent),
+    "lost":          StaffAction(losses.lose),
+    "damaged":       StaffAction(losses.damage),
+    "claim":         StaffAction(losses.claim),
+    "settle":        StaffAction(losses.settle,              needs_reason=True),
+    "overseas":      StaffAction(losses.allow_overseas,      needs_reason=True),
+    "seen":          StaffAction(seen,                       needs_reason=True),
+    "extend":        StaffAction(extend,                     needs_reason=True),
+    "force":         StaffAction(force,                      needs_reason=True),
+}
+# fmt: on

@@ -1,0 +1,125 @@
+"""Late closed days, and due dates in bulk: what would move, and moving it on a staff command (R14, R19)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from hkall_gateway.circulation import renewing
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import closed_days
+from hkall_gateway.circulation.find_request import done
+from hkall_gateway.circulation.messages.results import Done, Noted, Refused
+from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.circulation.staff import actions
+from hkall_gateway.db.closures import add_closure
+from hkall_gateway.db.rounds import due_from_to, falling_on
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.dates import calendar, due
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Position, Request, RequestChange
+
+MOST_SHOWN: Final = 200
+"""So many of the dates that would move are shown."""
+LATEST: Final = timedelta(days=730)
+"""A date further away than that is a mistake of typing."""
+
+
+def move(context: Context, command: StaffCommand, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
+    """Move the dates of at most `limit` requests after that number; returns those moved with their new dates, and the cursor.
+
+    The journal records the actor of each move and `command.reason`. The lender's date does not count; a recalled loan moves no
+    further than the date that it had before.
+    """
+    closed = _ahead(context)
+    found = falling_on(context.unit, sorted(closed), after, limit)
+    moved = tuple(_moved(context.unit, command, request, closed, context.now) for request in found)
+    return tuple(one for one in moved if one), found[-1].id if len(found) == limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A date that would move. `held`: it is the last day to collect, else a due date."""
+
+    request: Request
+    held: bool
+    old: date
+    new: date
+
+
+def would_move(context: Context, also: Collection[date] = (), most: int = MOST_SHOWN) -> tuple[tuple[Move, ...], bool]:
+    """Return what `move` would move with these further closed days of ours, and whether there is more than `most`.
+
+    Nothing is changed.
+    """
+    closed = _ahead(context) | {day for day in also if day >= calendar.civil(context.now)}
+    found = falling_on(context.unit, sorted(closed), "", most + 1)
+    moves = tuple(one for one in (_move(request, closed) for request in found[:most]) if one)
+    return moves, len(found) > most
+
+
+def _move(request: Request, closed: calendar.Closures) -> Move | None:
+    held = request.position is Position.RECEIVED
+    old, new = request.pickup_last if held else request.due, due.next_open(request, closed)
+    return Move(request, held, old, new) if old and new else None
+
+
+def _ahead(context: Context) -> calendar.Closures:
+    """Our closed days from today on."""
+    return frozenset(day for day in closed_days(context.unit, context.library) if day >= calendar.civil(context.now))
+
+
+def close_day(context: Context, command: CloseDay) -> Noted | Refused:
+    """Add a closed day of ours, today or later. The next `load closures` replaces the days of the libraries that it names."""
+    if not command.reason.strip():
+        return Refused(Reason.REASON_NEEDED)
+    if not calendar.civil(context.now) <= command.day <= calendar.civil(context.now) + LATEST:
+        return Refused(Reason.WRONG_DATE, detail={"on": command.day})
+    add_closure(context.unit, context.library.agency, command.day, command.reason)
+    return Noted("", note=command.day.isoformat())
+
+
+# ---- due dates in bulk
+
+
+def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN) -> tuple[tuple[Request, ...], bool] | Refused:
+    """Return the loans whose due dates `command` would move, and whether there are more than `most`."""
+    if no := _wrong(context, command):
+        return no
+    found = due_from_to(context.unit, command.first, command.last, command.partner, "", most + 1)
+    return found[:most], len(found) > most
+
+
+def move_due_dates(
+    context: Context, command: MoveDueDates, after: str, limit: int
+) -> tuple[tuple[Done | Refused, ...], str | None]:
+    """Extend at most `limit` loans after that number by the command `extend`; returns the answers and the cursor."""
+    if no := _wrong(context, command):
+        return (no,), None
+    found = due_from_to(context.unit, command.first, command.last, command.partner, after, limit)
+    each = (StaffCommand(command.by, request.id, reason=command.reason, on=command.to) for request in found)
+    answers = tuple(answer for one in each if isinstance(answer := actions.act(context, one, "extend"), Done | Refused))
+    return answers, found[-1].id if len(found) == limit else None
+
+
+def _wrong(context: Context, command: MoveDueDates) -> Refused | None:
+    if not command.reason.strip():
+        return Refused(Reason.REASON_NEEDED)
+    ordered = command.first <= command.last <= command.to
+    if not ordered or not calendar.civil(context.now) <= command.to <= calendar.civil(context.now) + LATEST:
+        return Refused(Reason.WRONG_DATE, detail={"on": command.to})
+    return None
+
+
+def _moved(unit: Unit, command: StaffCommand, request: Request, closed: calendar.Closures, now: datetime) -> Done | None:
+    until = due.next_open(request, closed)
+    if until is None:
+        return None
+    held = request.position is Position.RECEIVED
+    changed: RequestChange = {"pickup_last": until} if held else {"due": until}
+    changed["reason"] = command.reason
+    rule = "R14" if held else "R19"
+    after = unit.amend(request, now, command.by, rule, **changed)
+    return done(renewing.ask_for_later_date(unit, after, now, command.by), due=until)

@@ -1,0 +1,301 @@
+"""The queries of the staff console, each a function of a context: lists, one request, search, statistics, unsent messages.
+
+They change no data: `store.read(in_context, work_list, library, now, ListName.PULL)`. Commands of staff are those of `actions`;
+`permitted` selects them by position and role.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from typing import Any, Final
+
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.staff import permitted
+from hkall_gateway.circulation.staff.names import impersonal, request_for, sees_names
+from hkall_gateway.circulation.staff.permitted import Action
+from hkall_gateway.circulation.staff.pull_slips import printed_at
+from hkall_gateway.db import patron_numbers, quarantine
+from hkall_gateway.db.fines import charges_of
+from hkall_gateway.db.loads import former_cards
+from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
+from hkall_gateway.db.patrons import Charged
+from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.db.queries import cli_lists, request_history, request_search, statistics, work_lists
+from hkall_gateway.db.queries.request_history import JournalRow, NoticeRow, Try, UnmatchedDocument
+from hkall_gateway.db.queries.request_search import Match
+from hkall_gateway.db.queries.statistics import Period, Statistics
+from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState
+from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Partner, Request
+
+ALL_STATES: Final = tuple(OutboxState)
+DEAD: Final = (OutboxState.DEAD,)
+LONGEST_DAYS: Final = 1_100
+"""The longest period of statistics: three years."""
+HIDDEN: Final = "•"
+
+Facts = Mapping[str, str]
+
+
+# ---- lists
+
+
+def work_list(
+    context: Context,
+    name: ListName,
+    role: StaffRole,
+    order: PageOrder = work_lists.FIRST,
+    only: Only = work_lists.ALL,
+) -> ListPage:
+    """A page of a work list, as this role sees it."""
+    page = work_lists.page(context.unit, name, _moment(context), order, only)
+    if sees_names(role):
+        return page
+    shown = (replace(row, request=request_for(row.request, role), set_aside="", fault="") for row in page.rows)
+    return replace(page, rows=tuple(shown))
+
+
+def list_counts(context: Context) -> Mapping[ListName, int]:
+    """The number of requests in each work list."""
+    return work_lists.counts(context.unit, _moment(context))
+
+
+def _moment(context: Context) -> Moment:
+    return Moment(context.now, context.library.policy.waits)
+
+
+# ---- unsent messages
+
+
+def unsent_messages(
+    context: Context, partner: str = "", states: tuple[OutboxState, ...] = DEAD, after: int = 0, most: int = 50
+) -> tuple[OutboxRow, ...]:
+    """Messages that did not leave, by number, after `after`: dead ones, or those in these states."""
+    return context.unit.outbox.rows(partner=partner, states=states, after=after, most=most)
+
+
+def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[QuarantinedDocument, ...]:
+    """Documents that match no request and wait for a person, by number, after `after`; without their secrets."""
+    return quarantine.listed(context.unit, partner, after=after, most=most)
+
+
+def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
+    """Letters that did not reach their patrons, by number, after `after`; never an address."""
+    return cli_lists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
+
+
+def unsent_counts(context: Context) -> Mapping[str, int]:
+    """The number of messages `waiting`, `unsure` and `dead`, of documents in `quarantine`, and of `undelivered` letters."""
+    found: dict[str, int] = dict.fromkeys(UNSETTLED, 0)
+    for _recipient, state, count, _oldest in context.unit.outbox.depths():
+        found[state] += count
+    kept = sum(count for _agency, count, _oldest in quarantine.depths(context.unit))
+    return {**found, "quarantine": kept, "undelivered": cli_lists.undelivered(context.unit)}
+
+
+# ---- one request
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """A line of the journal; `facts` are what it says beside its columns, a secret as a dot."""
+
+    line: JournalRow
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message about the request: its row in the outbox with the facts, how each try went, and when it was sent.
+
+    `partner` is its recipient, None for a letter and for the local system: who shows the document writes it as it would leave.
+    """
+
+    row: OutboxRow
+    partner: Partner | None
+    facts: Facts
+    tries: tuple[Try, ...]
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingDocument:
+    """A document about the request that a partner or a discovery system sent.
+
+    `refused` is the reason of a refusal, with its rule; `answer` are the facts of the reply, as long as it is kept for a
+    repetition of the document.
+    """
+
+    at: datetime
+    sender: str
+    service: str
+    corr: str
+    refused: str = ""
+    rule: str = ""
+    answer: Facts | None = None
+    kept_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """Everything about one request. `copy` and `patron` are as last loaded; `former_cards` are earlier cards of the patron.
+
+    `category` is the patron's. `named`: names and cards are in it, and texts that may have some (`names`); else `patron_number`
+    is the number of the patron's page, "" for none. `set_aside` and `fault`: see the list of stuck requests. `printed_at`: when
+    its pull slip was printed.
+    """
+
+    request: Request
+    days: int
+    actions: tuple[Action, ...]
+    events: tuple[TimelineEvent, ...]
+    told: tuple[SentMessage, ...]
+    heard: tuple[IncomingDocument, ...]
+    unplaced: tuple[UnmatchedDocument, ...]
+    candidates: tuple[Candidate, ...]
+    notices: tuple[NoticeRow, ...]
+    charges: tuple[Charged, ...]
+    copy: Holding | None
+    patron: Borrower | None
+    former_cards: tuple[str, ...]
+    printed_at: datetime | None
+    set_aside: str
+    fault: str
+    category: str
+    patron_number: str = ""
+    named: bool = True
+
+
+def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
+    """Everything about one request that this role may see, and what it may do with it now."""
+    unit = context.unit
+    request = unit.request(number)
+    if request is None:
+        return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
+    lines, candidates = request_history.journal(unit, number), unit.candidates(number)
+    patron = unit.patron(request.patron) if request.patron else None
+    page = RequestPage(
+        request=request,
+        days=work_lists.days_there(request, context.now),
+        actions=permitted.actions(request, role),
+        events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
+        told=_sent_messages(unit, number),
+        heard=_heard(unit, number, lines),
+        unplaced=request_history.unplaced(unit, request, candidates),
+        candidates=candidates,
+        notices=request_history.notices(unit, number),
+        charges=charges_of(unit, number),
+        copy=unit.holding(request.item) if request.item else None,
+        patron=patron,
+        former_cards=former_cards.cards_of(unit, request.patron)[1:] if request.patron else (),
+        printed_at=printed_at(unit, request),
+        set_aside=work_lists.set_aside(unit, (number,)).get(number, ""),
+        fault=work_lists.untold(unit, (number,)).get(number, ""),
+        category=patron.category if patron else "",
+    )
+    return page if sees_names(role) else _without_names(unit, page, role)
+
+
+def _without_names(unit: Unit, page: RequestPage, role: StaffRole) -> RequestPage:
+    """Return the page as a viewer sees it: no name, no card, no document and no free text."""
+    quiet = (replace(one, row=replace(one.row, last_error=""), facts={}, tries=_quiet(one.tries)) for one in page.told)
+    return replace(
+        page,
+        request=request_for(page.request, role),
+        events=tuple(replace(event, facts=impersonal(event.facts)) for event in page.events),
+        told=tuple(quiet),
+        heard=tuple(replace(one, answer=None) for one in page.heard),
+        unplaced=tuple(replace(one, document="", reason="") for one in page.unplaced),
+        notices=tuple(replace(one, error="") for one in page.notices),
+        patron=None,
+        former_cards=(),
+        set_aside="",
+        fault="",
+        patron_number=patron_numbers.number_known(unit, page.request.patron),
+        named=False,
+    )
+
+
+def _quiet(tries: tuple[Try, ...]) -> tuple[Try, ...]:
+    return tuple(replace(one, problem="", detail="") for one in tries)
+
+
+def _sent_messages(unit: Unit, number: str) -> tuple[SentMessage, ...]:
+    rows = unit.outbox.rows(request=number, states=ALL_STATES)
+    tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
+    return tuple(
+        SentMessage(row, unit.partner(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id))
+        for row in rows
+    )
+
+
+def _heard(unit: Unit, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
+    """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
+    kept = request_history.answered(unit, number, lines)
+    found: dict[tuple[str, str, datetime], IncomingDocument] = {}
+    for line in lines:
+        if line.channel == request_history.NCIP:
+            answer = kept.get((line.who, line.at))
+            refused = line.outcome if line.outcome != "ok" else ""
+            reply = (facts_in(answer.outcome), answer.keep_until) if answer else (None, None)
+            heard = IncomingDocument(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
+            found.setdefault((line.who, line.message, line.at), heard)
+    return tuple(found.values())
+
+
+# ---- search and statistics
+
+
+def search_requests(context: Context, words: str, role: StaffRole, most: int = request_search.MOST) -> tuple[Match, ...]:
+    """Requests with this number, barcode or these words in the title, and, for a role that sees cards, with this card."""
+    cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() and sees_names(role) else ()
+    found = request_search.search(context.unit, words, cards, context.library.agency, most)
+    return tuple(replace(match, request=request_for(match.request, role)) for match in found)
+
+
+def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:
+    """The statistics of the days from `first` to `last`; at most LONGEST_DAYS."""
+    period = Period(first, last)
+    if not 0 < period.days <= LONGEST_DAYS or not date(1970, 1, 1) < first <= last < date(9999, 1, 1):
+        return Refused(Reason.WRONG_DATE, detail={"on": last})
+    return statistics.statistics(context.unit, period, context.library.agency)
+
+
+# ---- facts in words
+
+
+def facts_in(text: str) -> Facts:
+    """The facts of a JSON record as text, without empty ones; a secret is a dot."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return _facts(found) if isinstance(found, dict) else {}
+
+
+def _facts(found: Mapping[str, Any]) -> Facts:
+    shown = {name: _shown(value) for name, value in found.items() if name != "_"}
+    return {name: value for name, value in shown.items() if value}
+
+
+def _shown(value: Any) -> str:
+    if value is None or value is False:
+        return ""
+    if isinstance(value, dict):
+        return HIDDEN if value.get("_") == "secret" else _in_one(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(filter(None, map(_shown, value)))
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _in_one(value: Mapping[str, Any]) -> str:
+    if "v" not in value:
+        return ", ".join(f"{name}: {said}" for name, said in _facts(value).items())
+    return "/".join(map(str, value["v"])) if value.get("_") == "item" else _shown(value["v"])

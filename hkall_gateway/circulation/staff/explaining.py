@@ -1,0 +1,162 @@
+"""Explains an answer by its rule and facts. The desk's own function decides; the caller rolls back its writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from hkall_gateway.circulation import borrowing, counter, recalls
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import closed_days
+from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.staff import facts
+from hkall_gateway.circulation.staff.facts import Fact
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.overdue_fine import fine_for
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.rule_index import keys_of
+from hkall_gateway.rules.vocabulary import Actor, ItemKey
+
+REQUEST: Final = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
+BORROW: Final = ("R13", "R14", "R16", "R18", "R19", "R20", "R21")
+RENEW: Final = ("R2", "R27", "R28", "R29", "R32")
+RECALL: Final = ("R23", "R24", "R25", "R26")
+FINE: Final = ("R40", "R41")
+
+Decide = Callable[[Context, BorrowerFacts], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainQuestion:
+    """A question to the desk, with the function that decides it, the rules for a yes, and the card of the patron.
+
+    `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
+    """
+
+    decide: Decide
+    rules: tuple[str, ...]
+    patron: str = ""
+    item: tuple[str, str] = ("", "")
+    title: tuple[str, str] = ("", "")
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FineNow:
+    """The fine of a loan if its copy came back on `day`."""
+
+    request: str
+    cents: int
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The outcome at the instant `at`; the rule of a refusal, or the rules behind a yes; the facts as they were before it.
+
+    `policy` are the keys of the policy that these rules read, with their values.
+    """
+
+    outcome: Any
+    at: datetime
+    rules: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    policy: Mapping[str, Any]
+
+    @property
+    def refused(self) -> bool:
+        return isinstance(self.outcome, Refused)
+
+
+# ---- the questions
+
+
+def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
+    """Return the question whether this patron may request this title, and which lenders would be asked."""
+    ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
+    return ExplainQuestion(_deciding(borrowing.request_title, ask), REQUEST, patron, title=(bib, volume))
+
+
+def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQuestion:
+    """May this patron borrow this copy at a terminal of this role, and until when?"""
+    agency, barcode = named(item)
+
+    def decide(context: Context, known: BorrowerFacts) -> Any:
+        place = Place(role, context.library.pickup_locations[0])
+        return counter.check_out(context, CheckOut(by, place, patron, barcode, agency), known)
+
+    return ExplainQuestion(decide, BORROW, patron, (agency, barcode), role=role)
+
+
+def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
+    """Return the question whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
+    agency, barcode = named(item)
+    ask = Renew(by, patron, barcode, agency, staff=staff)
+    return ExplainQuestion(_deciding(counter.renew, ask), RENEW, patron, (agency, barcode))
+
+
+def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
+    """If the owner recalled this copy: until when could the patron keep it?"""
+    agency, barcode = named(item)
+
+    def decide(context: Context, _known: BorrowerFacts) -> Any:
+        held = context.unit.requests_with(barcode, agency)
+        owner = held[0].item_agency if len(held) == 1 else agency
+        return recalls.recalled(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
+
+    return ExplainQuestion(decide, RECALL, item=(agency, barcode))
+
+
+def fine(item: str) -> ExplainQuestion:
+    """Return the question for the fine of this copy if it came back now."""
+    agency, barcode = named(item)
+
+    def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
+        loans = [loan for loan in context.unit.requests_with(barcode, agency) if loan.due is not None]
+        if len(loans) != 1:
+            return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
+        day, closures = calendar.civil(context.now), closed_days(context.unit, context.library)
+        return FineNow(loans[0].id, fine_for(loans[0], day, context.library.policy, closures), day)
+
+    return ExplainQuestion(decide, FINE, item=(agency, barcode))
+
+
+def named(item: str) -> tuple[str, str]:
+    """Return (agency or "", barcode) of "AGENCY/BARCODE" or a barcode."""
+    agency, slash, barcode = item.rpartition("/")
+    return (agency, barcode) if slash else ("", item)
+
+
+def _deciding(work: Callable[..., Any], ask: Any) -> Decide:
+    return lambda context, known: work(context, ask, known)
+
+
+# ---- the answer
+
+
+def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
+    """Return the answer as if it were `context.now`, from the facts of `asked_at`. It writes: run it where that is undone."""
+    before = tuple(_facts(context, question, borrower, asked_at))
+    outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
+    if isinstance(outcome, Requested):
+        before += tuple(facts.of_lenders(context.unit, outcome.request, asked_at))
+    rule = outcome.rule if isinstance(outcome, Refused) else ""
+    rules = (rule,) if rule else question.rules
+    about = (question.role, *facts.named_rows(context.unit, question.patron, context.library))
+    return Explanation(outcome, context.now, rules, before, keys_of(context.library.policy, rules, about))
+
+
+def _facts(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:
+    unit = context.unit
+    if question.patron:
+        yield from facts.of_patron(unit, question.patron, borrower, context.library, asked_at)
+    if question.item[1]:
+        agency, barcode = question.item
+        yield from facts.of_copy(unit, barcode, agency, asked_at)
+    if question.title[0]:
+        yield from facts.of_title(unit, *question.title, asked_at)

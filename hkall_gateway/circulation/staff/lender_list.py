@@ -1,0 +1,93 @@
+"""Staff commands on a request's list of lenders: pin one, skip one, insert one. Each has a reason, which is journalled.
+
+In all three `agency` is the library and `request` the request; `barcode` names the copy to insert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from hkall_gateway.circulation.borrowing import give_up_on
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.find_request import done, elsewhere, no
+from hkall_gateway.circulation.messages.results import Answered
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request
+
+P = Position
+OPEN = frozenset({P.NEW, P.REQUESTED})
+"""Positions before any lender has sent a copy; only requests that we borrow by have them."""
+
+
+def pin(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Ask only this library: no other lender is asked any more, even if this one declines."""
+    if request.position not in OPEN:
+        return elsewhere(context.unit, command, request, context.now)
+    listed = context.unit.candidates(request.id)
+    if not any(c.agency == command.agency and _possible(c, request) for c in listed):
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
+    return _noted(context.unit, command, request, "PINNED", context.now)
+
+
+def skip(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
+    if request.position not in OPEN:
+        return elsewhere(context.unit, command, request, context.now)
+    theirs = [c for c in context.unit.candidates(request.id) if c.agency == command.agency]
+    if not theirs:
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    _pass_over(context.unit, theirs, f"by staff: {command.reason}")
+    skipped = _noted(context.unit, command, request, "SKIPPED", context.now)
+    asked_now = request.partner == command.agency and request.position is P.REQUESTED
+    return done(give_up_on(context, request, command.by)) if asked_now else skipped
+
+
+def insert(context: Context, command: StaffCommand, request: Request) -> Answered:
+    """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
+    if request.position not in OPEN:
+        return elsewhere(context.unit, command, request, context.now)
+    listed = context.unit.candidates(request.id)
+    copy = context.unit.holding(ItemKey(command.agency, command.barcode))
+    if copy is None or not _may_be_asked(context.unit, copy, request, context.library):
+        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    if any(c.agency == command.agency and c.wire_id for c in listed):  # a library is asked once
+        return no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), command.by, context.now, request)
+    fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
+    context.unit.relist(request.id, _with(listed, fresh))
+    return _noted(context.unit, command, request, "INSERTED", context.now)
+
+
+def _may_be_asked(unit: Unit, copy: Holding, request: Request, library: Library) -> bool:
+    """Whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
+    fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
+    return fits and copy.agency != library.agency and unit.partner(copy.agency) is not None
+
+
+def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
+    """The list with `fresh` behind those that were asked and before all others, numbered anew."""
+    others = [c for c in listed if (c.agency, c.barcode) != (fresh.agency, fresh.barcode)]
+    asked, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
+    return [replace(c, rank=rank) for rank, c in enumerate([*asked, fresh, *rest], start=1)]
+
+
+def _possible(candidate: Candidate, request: Request) -> bool:
+    """Whether the candidate is being asked now, or may still be asked."""
+    return candidate.wire_id == request.wire_id if candidate.wire_id else not candidate.skip
+
+
+def _pass_over(unit: Unit, candidates: Sequence[Candidate], why: str) -> None:
+    for candidate in candidates:
+        if not candidate.wire_id:
+            unit.mark(candidate, skip=why)
+
+
+def _noted(unit: Unit, command: StaffCommand, request: Request, event: str, now: datetime) -> Answered:
+    facts = {"agency": command.agency, "barcode": command.barcode, "reason": command.reason}
+    unit.note(request, event, facts, now, command.by)
+    return done(request)

@@ -1,0 +1,110 @@
+"""One row a partner: its channel, unsent messages, the balance of books, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hkall_gateway.db import partners
+from hkall_gateway.db.partners import RequestReplies
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.circuit import STALLED, CircuitState, circuit
+from hkall_gateway.rules.stored_words import OutboxState
+from hkall_gateway.rules.vocabulary import Side
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerLine:
+    """The state of one partner. Books and days are of the last 30 days, answers of the last 7.
+
+    `line` is the state of its channel: up, down, or stalled if due messages do not leave although it is up. `breaker` is
+    whether messages go out now. `waiting` and `dead` are unsent messages, `oldest` the instant of the first. `lent_us` and
+    `we_lent` are books, `balance` what we lent more. `fill_percent` and `decline_percent` are None without requests.
+    `turnaround_days` are from the request to our shelf.
+    """
+
+    partner: str
+    line: str
+    breaker: str
+    down_since: datetime | None
+    heard_at: datetime | None
+    waiting: int
+    oldest: datetime | None
+    dead: int
+    lent_us: int
+    we_lent: int
+    balance: int
+    asked: int
+    fill_percent: int | None
+    decline_percent: int | None
+    turnaround_days: float | None
+    fault: str
+
+
+def partner_lines(unit: Unit, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
+    """Return a row for each of these agencies, in their order."""
+    lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
+    said, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
+    waiting, stalled = _waiting(unit), unit.outbox.stalled(now)
+    return tuple(
+        _row(
+            unit.circuits.one(agency),
+            agency in stalled,
+            now,
+            waiting.get(agency, Unsent()),
+            (lent.get(agency, 0), borrowed.get(agency, 0)),
+            said.get(agency, RequestReplies()),
+            took.get(agency),
+        )
+        for agency in agencies
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Unsent messages of one partner."""
+
+    waiting: int = 0
+    dead: int = 0
+    oldest: datetime | None = None
+
+
+def _waiting(unit: Unit) -> Mapping[str, Unsent]:
+    found: dict[str, Unsent] = {}
+    for agency, state, count, oldest in unit.outbox.depths():
+        before = found.get(agency, Unsent())
+        dead = count if state is OutboxState.DEAD else 0
+        first = min(oldest, before.oldest or oldest)
+        found[agency] = Unsent(before.waiting + count - dead, before.dead + dead, first)
+    return found
+
+
+def _row(
+    link: CircuitState,
+    is_stalled: bool,
+    now: datetime,
+    unsent: Unsent,
+    books: tuple[int, int],
+    said: RequestReplies,
+    days: float | None,
+) -> PartnerLine:
+    lent_us, we_lent = books
+    return PartnerLine(
+        partner=link.agency,
+        line=STALLED if is_stalled else link.state,
+        breaker=circuit(link, now),
+        down_since=link.down_since,
+        heard_at=link.heard_at,
+        waiting=unsent.waiting,
+        oldest=unsent.oldest,
+        dead=unsent.dead,
+        lent_us=lent_us,
+        we_lent=we_lent,
+        balance=we_lent - lent_us,
+        asked=said.asked,
+        fill_percent=None if said.fill_rate is None else round(100 * said.fill_rate),
+        decline_percent=round(100 * said.decline_rate) if said.asked else None,
+        turnaround_days=None if days is None else round(days, 1),
+        fault=link.fault,
+    )

@@ -1,0 +1,170 @@
+"""Which staff commands a request's position and a role allow, and for each of the others the reason why not.
+
+The life cycle table says what a position allows; the rows here name the events of each command, its role, and what its form
+asks for. A command may still be refused when it runs: rules, dates and other requests are not looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import Final
+
+from hkall_gateway.circulation.staff import pull_slips
+from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
+from hkall_gateway.rules import lifecycle
+from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+E, P = Event, Position
+CLERK, SUPERVISOR = StaffRole.CLERK, StaffRole.SUPERVISOR
+REOPEN: Final = "reopen"
+
+
+class DenialReason(StrEnum):
+    """Why a command is not allowed: the role, the position, or a fact that the command needs."""
+
+    ROLE = auto()
+    POSITION = auto()
+    NO_FLAG = auto()
+    NO_RECALL = auto()
+    NOT_MISSING = auto()
+    NO_PATRON = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One command: the least role, its events in the life cycle, or the positions that it needs where it has no event.
+
+    `unless` returns a hindrance that follows from the request's other fields. `takes` names the fields of its form beside the
+    reason: lender, item (AGENCY/BARCODE), on (a date), cents, to (a position).
+    """
+
+    name: str
+    role: StaffRole
+    events: tuple[Event, ...] = ()
+    positions: frozenset[Position] = frozenset()
+    takes: tuple[str, ...] = ()
+    unless: Callable[[Request], DenialReason | None] = lambda request: None  # noqa: ARG005
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A command for one request and one role. `hindrance` is None if it is allowed; `role` is the least that may do it."""
+
+    name: str
+    role: StaffRole
+    needs_reason: bool
+    takes: tuple[str, ...]
+    hindrance: DenialReason | None = None
+
+    @property
+    def allowed(self) -> bool:
+        return self.hindrance is None
+
+
+def _without_flag(request: Request) -> DenialReason | None:
+    return None if request.flags else DenialReason.NO_FLAG
+
+
+def _without_recall(request: Request) -> DenialReason | None:
+    return None if request.recalled_on else DenialReason.NO_RECALL
+
+
+def _not_missing(request: Request) -> DenialReason | None:
+    return None if request.lost_on or request.claimed_on else DenialReason.NOT_MISSING
+
+
+def _without_patron(request: Request) -> DenialReason | None:
+    return None if request.patron else DenialReason.NO_PATRON
+
+
+def _without_slip(request: Request) -> DenialReason | None:
+    return None if pull_slips.has_slip(request) else DenialReason.POSITION
+
+
+_ANYWHERE: Final = frozenset(Position)
+_NOT_SENT: Final = frozenset({P.NEW, P.REQUESTED})
+_HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN})
+_LASTS: Final = _HERE | {P.REQUESTED, P.CANCELLING}
+
+# fmt: off
+ACTIONS: Final[tuple[ActionRow, ...]] = (
+    ActionRow("receive",       CLERK, (E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_IN_HOME),
+                               _ANYWHERE - {P.NEW}, ("item",)),
+    ActionRow("lend",          CLERK, (E.CHECK_OUT,)),
+    ActionRow("return",        CLERK, (E.RETURN,), takes=("on",)),
+    ActionRow("renew",         CLERK, (E.RENEW,)),
+    ActionRow("return_unused", CLERK, (E.RETURN_UNUSED,)),
+    ActionRow("dispatch",      CLERK, (E.DISPATCH,)),
+    ActionRow("cancel",        CLERK, (E.CANCEL,)),
+    ActionRow("ship",          CLERK, (E.LEND,)),
+    ActionRow("print",         CLERK, positions=pull_slips.NOTED | {P.PAGED}, unless=_without_slip),
+    ActionRow("decline",       CLERK, (E.DECLINE, E.DECLINE_SHIPPED)),
+    ActionRow("substitute",    CLERK, (E.SUBSTITUTE,), takes=("item",)),
+    ActionRow("recall",        CLERK, (E.RECALL_LENT,), takes=("on",)),
+    ActionRow("cancel_recall", CLERK, (E.CANCEL_RECALL_LENT,), unless=_without_recall),
+    ActionRow("lost",          CLERK, (E.LOSE, E.BORROWER_LOST), takes=("cents", "on")),
+    ActionRow("damaged",       CLERK, (E.DAMAGE,), takes=("cents",)),
+    ActionRow("claim",         CLERK, (E.CLAIM_RETURNED, E.BORROWER_CLAIMS), takes=("on",)),
+    ActionRow("seen",          CLERK, positions=_ANYWHERE, unless=_without_flag),
+    ActionRow(REOPEN,          CLERK, positions=FINAL, unless=_without_patron),
+    ActionRow("settle",        SUPERVISOR, (E.SETTLE, E.SETTLE_LENT), unless=_not_missing),
+    ActionRow("overseas",      SUPERVISOR, positions=_HERE, takes=("on",)),
+    ActionRow("extend",        SUPERVISOR, positions=_LASTS, takes=("on",)),
+    ActionRow("pin",           SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow("skip",          SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow("insert",        SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow("force",         SUPERVISOR, positions=_ANYWHERE, takes=("to",)),
+)
+# fmt: on
+
+
+def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
+    """Return every staff command with the hindrance that this request and role meet, in the order of the table."""
+    return tuple(_action(row, request, role) for row in ACTIONS)
+
+
+def permitted(request: Request, role: StaffRole, name: str) -> bool:
+    """Return whether a role may give this command for the request now. Raises KeyError for an unknown command."""
+    return _hindrance(_ROWS[name], request, role) is None
+
+
+def row_of(name: str) -> ActionRow:
+    """Return the row of a command. Raises KeyError for an unknown one."""
+    return _ROWS[name]
+
+
+def allowed_for_all(requests: tuple[Request, ...], role: StaffRole) -> tuple[Action, ...]:
+    """Return the commands that all these requests and the role allow: the bulk actions of a list."""
+    return tuple(
+        action
+        for action in (actions(requests[0], role) if requests else ())
+        if all(permitted(request, role, action.name) for request in requests)
+    )
+
+
+def _action(row: ActionRow, request: Request, role: StaffRole) -> Action:
+    needs_reason = row.name == REOPEN or STAFF_ACTIONS[row.name].needs_reason
+    return Action(row.name, row.role, needs_reason, row.takes, _hindrance(row, request, role))
+
+
+def _hindrance(row: ActionRow, request: Request, role: StaffRole) -> DenialReason | None:
+    if role < row.role:
+        return DenialReason.ROLE
+    if not _fits(row, request):
+        return DenialReason.POSITION
+    return row.unless(request)
+
+
+def _fits(row: ActionRow, request: Request) -> bool:
+    if row.name == REOPEN and request.side is Side.LENDING:
+        return False
+    here = not row.positions or request.position in row.positions
+    steps = not row.events or any(lifecycle.can(request.side, request.position, event) for event in row.events)
+    return here and steps
+
+
+_ROWS: Final = {row.name: row for row in ACTIONS}

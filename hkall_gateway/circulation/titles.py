@@ -1,0 +1,185 @@
+"""The union catalogue for visitors: search, and a title with its copies and whether it may be requested at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Final
+
+from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.common import choosing
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.library import refused
+from hkall_gateway.circulation.messages.partner_commands import FindClosedVolumes
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
+from hkall_gateway.db.in_use import copies_in_use
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.search import searching, titles
+from hkall_gateway.db.search.query import BadQuery, SearchField
+from hkall_gateway.db.search.searching import FoundTitles, IsAvailable
+from hkall_gateway.rules import lenders, policy
+from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.lenders import InUse, LenderChoice
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.shelving import shelving_key
+from hkall_gateway.rules.vendor_words.availability import Availability, availability
+from hkall_gateway.rules.vocabulary import Holding, Refusal, Title
+
+MOST_VOLUMES: Final = 200
+"""Volumes of a title that can be chosen from."""
+MOST_LIBRARIES: Final = 500
+"""Libraries of the directory that are looked at."""
+
+
+class CopyState(StrEnum):
+    """Whether a copy can be had. `OUT`: its library's own word says why. `IN_USE`: an open request of ours has it."""
+
+    AVAILABLE = "available"
+    NOT_LENT = "not lent"
+    IN_USE = "in use"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True)
+class CopySeen:
+    """One copy of a title. Our own one is AVAILABLE on its shelf, another one if it could be asked for."""
+
+    copy: Holding
+    state: CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSeen:
+    """One volume of a title, "" for a title without volumes, and why it cannot be requested; None if it can."""
+
+    volume: str
+    refusal: Refused | None
+
+
+@dataclass(frozen=True, slots=True)
+class TitleSeen:
+    """A title with its copies: our own first, then available ones.
+
+    `names` are the names of the partners, by agency; `answering` are those that answer look-ups. `as_of` is the instant of
+    the last load of copies.
+    """
+
+    title: Title
+    copies: tuple[CopySeen, ...]
+    volumes: tuple[VolumeSeen, ...]
+    names: Mapping[str, str]
+    as_of: datetime | None
+    answering: frozenset[str] = frozenset()
+
+    def to_ask(self, most: int) -> list[Holding]:
+        """Return those of the first `most` copies whose library can be asked for their status."""
+        return [one.copy for one in self.copies[:most] if one.copy.agency in self.answering]
+
+
+def see_title(context: Context, bib_id: str) -> TitleSeen | None:
+    """Return a title as a visitor may see it; None if no library has a copy."""
+    copies = context.unit.copies(bib_id)
+    if not copies:
+        return None
+    in_use = copies_in_use(context.unit, bib_id)
+    choice = choosing.choice_today(context, {copy.agency for copy in copies}, in_use=in_use)
+    sent = [copy for copy in copies if not lenders.passed_over(copy, choice)]
+    seen = [CopySeen(copy, _state(copy, choice)) for copy in copies]
+    volumes = sorted({copy.volume for copy in copies}, key=shelving_key)[:MOST_VOLUMES]
+    partners = context.unit.partners({copy.agency for copy in copies})
+    return TitleSeen(
+        titles.title(context.unit.connection, bib_id) or _described(copies[0]),
+        tuple(sorted(seen, key=lambda one: _place(one, context.library.agency))),
+        tuple(VolumeSeen(volume, _refusal(context, copies, sent, volume, in_use)) for volume in volumes),
+        {agency: partner.name for agency, partner in partners.items()},
+        loading.loaded_at(context.unit, "holdings"),
+        frozenset(agency for agency, partner in partners.items() if partner.can_lookup_items and partner.url),
+    )
+
+
+def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tuple[str, str]]:
+    """Return the (record number, volume) of these titles that no patron could request now."""
+    seen = [(bib_id, see_title(context, bib_id)) for bib_id in query.bib_ids]
+    return frozenset((bib_id, one.volume) for bib_id, title in seen if title for one in title.volumes if one.refusal)
+
+
+def as_said(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
+    """Return a title with the live statuses of its copies, by which an available copy may become unavailable.
+
+    A copy that was loaded as unavailable is shown with the new word, but not as available: a request is decided by the loaded
+    facts.
+    """
+    return replace(seen, copies=tuple(_as_said(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
+
+
+def _as_said(one: CopySeen, said: CopyStatus | None, rules: Policy) -> CopySeen:
+    if said is None:
+        return one
+    is_there = availability(said.status, rules.lendable_statuses) is Availability.AVAILABLE
+    taken = one.state is CopyState.AVAILABLE and not is_there
+    return CopySeen(replace(one.copy, status=said.status), CopyState.OUT if taken else one.state)
+
+
+def search_titles(
+    context: Context, typed: str, field: SearchField = SearchField.ANY, *, available: bool = False, page: int = 1
+) -> FoundTitles | BadQuery:
+    """Return a page of the titles that match a query. `available`: only those with a copy that is available."""
+    return searching.search(context.unit.connection, typed, _is_available(context), field, available=available, page=page)
+
+
+def suspension(context: Context) -> Refused | None:
+    """Return why requests are suspended today, or None."""
+    found = suspended("borrow_request", context.library.policy, context.now)
+    return refused(found) if found else None
+
+
+def libraries(context: Context) -> int:
+    """Return the number of libraries that can be searched, with ours."""
+    return len({*context.unit.circuits.listed(MOST_LIBRARIES), context.library.agency})
+
+
+def _described(copy: Holding) -> Title:
+    return Title(copy.bib_id, copy.title, copy.author, (copy.isbn,) if copy.isbn else ())
+
+
+def _refusal(
+    context: Context, copies: tuple[Holding, ...], sent: Sequence[Holding], volume: str, in_use: InUse
+) -> Refused | None:
+    """Return why no patron could request this volume. Our own copies count as they were loaded."""
+    facts = borrowing.about_title(context.library, copies, copies, volume, in_use)
+    candidates = sum(not volume or copy.volume == volume for copy in sent)
+    answer = policy.may_be_requested(replace(facts, candidates=candidates), context.library.policy, context.now)
+    return refused(answer) if isinstance(answer, Refusal) else None
+
+
+def _state(copy: Holding, choice: LenderChoice) -> CopyState:
+    if copy.key in choice.in_use.held:
+        return CopyState.IN_USE
+    if not lenders.passed_over(copy, choice):
+        return CopyState.AVAILABLE
+    ours, rules = copy.agency == choice.own, choice.policy
+    on_shelf = availability(copy.status, rules.local_available_statuses if ours else rules.lendable_statuses)
+    if on_shelf is not Availability.AVAILABLE:
+        return CopyState.OUT
+    return CopyState.AVAILABLE if ours else CopyState.NOT_LENT
+
+
+def _place(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
+    copy = seen.copy
+    return copy.agency != own, seen.state is not CopyState.AVAILABLE, copy.agency, shelving_key(copy.volume), copy.barcode
+
+
+def _is_available(context: Context) -> IsAvailable:
+    """Return whether a title's page shows such a copy as available, if no request of ours holds it."""
+    choice_of = cache(lambda agency: choosing.choice_today(context, {agency}))
+
+    @cache
+    def is_available(agency: str, status: str, material: str, lendable: bool) -> bool:
+        copy = Holding(agency, "", "", "", status=status, material=material, lendable=lendable)
+        return _state(copy, choice_of(agency)) is CopyState.AVAILABLE
+
+    return is_available

@@ -1,0 +1,83 @@
+"""Findings: the results of checks, collected on one sheet for each peer, within that peer's time limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hkall_gateway.cli.doctor.table import CHECKS
+
+
+class Status(StrEnum):
+    """How a check ended. SKIP: it was not tried, since an earlier one failed or does not apply."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check at one peer; `about` names the file, port or key if the check covers several."""
+
+    peer: str
+    check: str
+    status: Status
+    detail: str
+    advice: str = ""
+    about: str = ""
+
+
+class Sheet:
+    """The findings about one peer. `plan` are the checks that are due there, in order.
+
+    `seconds` returns the time of a clock; `allowed_s` is the time limit for all checks of this peer. `about` is the default
+    for findings that name no subject of their own.
+    """
+
+    def __init__(self, peer: str, plan: Sequence[str], seconds: Callable[[], float], allowed_s: float) -> None:
+        self.peer, self.plan = peer, tuple(plan)
+        self.found: list[Finding] = []
+        self.about = ""
+        self._seconds, self._ends_s = seconds, seconds() + allowed_s
+
+    def left_s(self) -> float:
+        """Seconds that are left for this peer; never 0, so that a step that begins too late fails as too late."""
+        return max(self._ends_s - self._seconds(), 0.01)
+
+    def ok(self, check: str, detail: str, about: str = "") -> None:
+        """The check passed."""
+        self._add(check, Status.OK, detail, "", about)
+
+    def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
+        """The check passed, but a person should look at it; without `advice` the table's own is given."""
+        self._add(check, Status.WARN, detail, advice or CHECKS[check].advice, about)
+
+    def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
+        """The check failed; without `advice` the table's own is given."""
+        self._add(check, Status.FAIL, detail, advice or CHECKS[check].advice, about)
+
+    def skip(self, check: str, why: str) -> None:
+        """The check was not tried; `why` is the reason."""
+        self._add(check, Status.SKIP, why, "", "")
+
+    def close(self) -> None:
+        """Put the findings into the order of the plan; a check without a finding is added as not tried."""
+        tried, failed = {one.check for one in self.found}, {one.check for one in self.failed}
+        why = "not tried"
+        for check in self.plan:
+            why = f"{check} failed" if check in failed else why
+            if check not in tried:
+                self.skip(check, why)
+        self.found.sort(key=lambda one: self.plan.index(one.check))
+
+    @property
+    def failed(self) -> list[Finding]:
+        """The findings that fail."""
+        return [one for one in self.found if one.status is Status.FAIL]
+
+    def _add(self, check: str, status: Status, detail: str, advice: str, about: str) -> None:
+        assert check in self.plan, f"{check} is not planned for {self.peer}"
+        self.found.append(Finding(self.peer, check, status, detail, advice, about or self.about))

@@ -1,0 +1,234 @@
+"""The mail server: greeting, encryption, login, sender and recipient, up to the moment at which a letter would be sent.
+
+The conversation is that of the gateway's own SMTP client, which is kept from ever saying DATA.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.mail.smtp import (
+    DNSNAME,
+    AUTHDeclinedError,
+    AUTHRequiredError,
+    EHLORequiredError,
+    ESMTPClient,
+    ESMTPSender,
+    SMTPClientError,
+    SMTPConnectError,
+    SMTPProtocolError,
+    SMTPSender,
+    TLSError,
+    TLSRequiredError,
+)
+from twisted.python.failure import Failure
+
+from hkall_gateway.cli.doctor import tls
+from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.reach import on_this_machine, reached
+from hkall_gateway.cli.doctor.table import TLS
+from hkall_gateway.cli.doctor.tls import NoHandshake, Recorder
+from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
+from hkall_gateway.config.gateway import Smtp
+from hkall_gateway.delivery.smtp import MailServer, sender_factory
+
+_Extended: Any = ESMTPClient  # twisted.mail has no types
+_ExtendedSender: Any = ESMTPSender
+_PlainSender: Any = SMTPSender
+_failure: Any = Failure
+
+OF_ERROR: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    ((TLSRequiredError, TLSError), "starttls"),
+    ((EHLORequiredError,), "ehlo"),
+    ((AUTHDeclinedError, AUTHRequiredError), "auth"),
+)
+"""The check that an error of the SMTP client belongs to; any other belongs to the step at which it came."""
+
+
+def plan(smtp: Smtp) -> tuple[str, ...]:
+    """The checks that are due, in order."""
+    secure = ("starttls", *TLS) if extended(smtp) else ("tls.version",)
+    return ("dns", "tcp", "ehlo", *secure, *(("auth",) if smtp.login else ()), "sender", "recipient")
+
+
+def extended(smtp: Smtp) -> bool:
+    """Whether the gateway speaks ESMTP to it, and so uses STARTTLS where it is offered."""
+    return bool(smtp.login or smtp.starttls)
+
+
+async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
+    """Examine the mail server of [smtp]; `to` is the recipient that is tried."""
+    if not await reached(sheet, tools, smtp.host, smtp.port):
+        return
+    if not extended(smtp):
+        tls.plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
+    elif not await _looked(sheet, tools, smtp):
+        return
+    await _rehearsed(sheet, tools, smtp, to)
+
+
+# ---- greeting and encryption, with nothing to lose
+
+
+class TlsProbe(_Extended):  # type: ignore[misc]  # as above
+    """Goes as far as the encrypted EHLO and leaves. `done` answers whether it was encrypted."""
+
+    def __init__(self, recorder: Recorder, *, insists: bool) -> None:
+        super().__init__(b"", recorder, DNSNAME)
+        self.requireTransportSecurity, self.heloFallback = insists, False
+        self.done: Deferred[bool] = Deferred()
+        self.handshaking = False
+
+    def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: N802  # Twisted's own name
+        self.handshaking = True
+        super().esmtpState_starttls(code, resp)
+
+    def authenticate(self, _code: int, _resp: bytes, _items: Any) -> None:
+        """Here the gateway would log in."""
+        self._tell(self._tlsMode)
+        self._disconnectFromServer()
+
+    def sendError(self, exc: Exception) -> None:  # noqa: N802
+        self._tell(_failure(exc))
+        super().sendError(exc)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        super().connectionLost(reason)
+        lost = NoHandshake("the connection was closed")
+        lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
+        self._tell(_failure(lost))
+
+    def _tell(self, result: Any) -> None:
+        if not self.done.called:
+            self.done.callback(result)
+
+
+async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
+    """Whether the way to the login is as the gateway wants it; writes the findings."""
+    recorder, look = Recorder(smtp.host), None
+    try:
+        look = await within(tools.reactor, sheet.left_s(), _opened(tools, smtp, recorder, sheet.left_s()))
+        secure = await within(tools.reactor, sheet.left_s(), look.done)
+    except (SMTPClientError, NoHandshake, TooLong, OSError) as failed:
+        _not_looked(sheet, look, failed)
+        if look is not None and look.transport is not None:
+            look.transport.abortConnection()
+        return False
+    sheet.ok("ehlo", f"as {DNSNAME.decode()}")
+    if secure:
+        sheet.ok("starttls", "offered and used")
+        return tls.judged(sheet, smtp.host, recorder.shown(), tools.means.clock())
+    _unencrypted(sheet, smtp)
+    return True
+
+
+async def _opened(tools: ExaminationTools, smtp: Smtp, recorder: Recorder, seconds: float) -> Any:
+    factory: Any = Factory.forProtocol(lambda: TlsProbe(recorder, insists=smtp.starttls))
+    factory.noisy = False
+    endpoint: Any = HostnameEndpoint(tools.reactor, smtp.host, smtp.port, timeout=seconds)
+    return await endpoint.connect(factory)
+
+
+def _not_looked(sheet: Sheet, look: Any, failed: Exception) -> None:
+    if look is not None and look.handshaking:
+        sheet.ok("ehlo", f"as {DNSNAME.decode()}")
+        sheet.fail("tls.version", f"no handshake after STARTTLS: {tls.reason(failed)}")
+    elif isinstance(failed, TLSRequiredError | TLSError):
+        sheet.ok("ehlo", f"as {DNSNAME.decode()}")
+        sheet.fail("starttls", "the server does not offer it" if isinstance(failed, TLSRequiredError) else reason_of(failed))
+    else:
+        sheet.fail("ehlo", reason_of(failed))
+
+
+def _unencrypted(sheet: Sheet, smtp: Smtp) -> None:
+    """A login is configured, and the server offers no encryption."""
+    if on_this_machine(smtp.host):
+        sheet.ok("starttls", "not offered, on this machine")
+    else:
+        sheet.warn("starttls", "not offered: the password goes in the clear")
+    for check in TLS:
+        sheet.skip(check, "not encrypted")
+
+
+# ---- the rest, as the gateway does it
+
+
+class _NoData:
+    """Instead of DATA it says RSET and leaves. `factory.step` is the check that is under way."""
+
+    factory: Any
+    lastAddress: Any  # noqa: N815  # Twisted's own name
+
+    def authenticate(self, code: int, resp: bytes, items: Any) -> None:
+        self.factory.step = "auth"
+        super().authenticate(code, resp, items)  # type: ignore[misc]
+
+    def smtpState_from(self, code: int, resp: bytes) -> None:  # noqa: N802
+        if not self.factory.sendFinished:
+            self.factory.step = "sender"
+        super().smtpState_from(code, resp)  # type: ignore[misc]
+
+    def smtpState_to(self, code: int, resp: bytes) -> None:  # noqa: N802
+        self.factory.step = "recipient"
+        super().smtpState_to(code, resp)  # type: ignore[misc]
+
+    def smtpState_toOrData(self, code: int, resp: bytes) -> None:  # noqa: N802
+        """The recipient's own answer ends the conversation; the first call only names the recipient."""
+        if self.lastAddress is None:
+            super().smtpState_toOrData(code, resp)  # type: ignore[misc]
+        else:
+            self.smtpState_msgSent(code, resp)  # type: ignore[attr-defined]
+
+
+class PlainRehearsal(_NoData, _PlainSender):  # type: ignore[misc]
+    """Without encryption and login."""
+
+
+class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
+    """With encryption, a login, or both."""
+
+
+async def _rehearsed(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
+    done: Deferred[Any] = Deferred()
+    password = tools.means.secret(smtp.password_env)
+    server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)
+    factory = sender_factory(server, smtp.sender, to, b"", done)
+    factory.protocol, factory.step, factory.noisy = Rehearsal if extended(smtp) else PlainRehearsal, "ehlo", False
+    going = tools.reactor.connectTCP(smtp.host, smtp.port, factory, timeout=sheet.left_s())
+    failed: Exception | None = None
+    try:
+        await within(tools.reactor, sheet.left_s(), done)
+    except (SMTPClientError, TooLong, OSError) as error:
+        failed = error
+        factory.sendFinished = True
+        going.disconnect()
+    _passed(sheet, smtp, to, factory.step, failed)
+
+
+def _passed(sheet: Sheet, smtp: Smtp, to: str, step: str, failed: Exception | None) -> None:
+    """The findings of a conversation that ended at `step`."""
+    details = {"ehlo": "by HELO", "auth": smtp.login, "sender": smtp.sender, "recipient": f"{to}; taken back by RSET"}
+    known = {one.check for one in sheet.found}
+    left = [one for one in sheet.plan if one in details and one not in known]
+    at = next((check for kinds, check in OF_ERROR if isinstance(failed, kinds)), step)
+    at = at if at in left else left[0]  # a step that passed in the first conversation may fail in the second
+    for check in left:
+        if check == at and failed is not None:
+            refused_for_now = check == "recipient" and 400 <= getattr(failed, "code", 0) < 500
+            (sheet.warn if refused_for_now else sheet.fail)(check, reason_of(failed))
+            return
+        sheet.ok(check, details[check])
+
+
+def reason_of(failed: Exception) -> str:
+    """Returns the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
+    if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
+        text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")
+        return f"{failed.code} {' '.join(text.split())}"[:200]
+    if isinstance(failed, SMTPProtocolError):
+        return "the server does not speak SMTP"
+    return tls.reason(failed.__cause__ if isinstance(failed, SMTPConnectError) and failed.__cause__ else failed)

@@ -1,0 +1,263 @@
+"""NCIP peers: whether the responder answers, accepts our proof, and how its look-ups answer for identifiers that cannot exist.
+
+Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion), by the client that the gateway uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from hkall_gateway.cli.doctor import clock, tls
+from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.reach import reached
+from hkall_gateway.cli.doctor.table import TLS
+from hkall_gateway.cli.doctor.tools import ExaminationTools
+from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
+from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
+from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
+from hkall_gateway.ncip.shelf_check import UNKNOWN_ITEM, LookUp, by_copy, copies_in, of_copy, of_title
+from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_id
+from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
+from hkall_gateway.ncip.transport.client import NcipClient, read
+from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
+
+NOBODY: Final = "HKALL-DOCTOR-0"
+"""An identifier of a card, an item, a title and a request that do not exist."""
+UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
+
+STATUSES: Final[Mapping[int, str]] = {
+    401: "The peer wants a proof in the Authorization header: agree on one (`our_proof`), or ask it to admit us without.",
+    403: "Ask the peer to admit the address of this machine in its firewall or web server.",
+    404: "The path of the URL is wrong: ask the peer for the address of its NCIP responder.",
+    405: "There is a web page at this path, and no NCIP responder: ask the peer for the right address.",
+}
+"""Advice for each HTTP status that came without an NCIP document."""
+REDIRECT: Final = "The gateway follows no redirects: put the new address into `url`."
+NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows how it handled our document."
+OF_PARTNER, OF_ILS = "can_lookup_items", "looks_up_items"
+"""The keys that say whether look-ups of items are used."""
+BROKEN: Final = "The peer's server is out of order: ask the peer to look at its log, and try again."
+
+
+@dataclass(slots=True)
+class RecordingPost:
+    """A `Post` that records the response or the failure, the time allowed, and our clock before and after the call."""
+
+    tools: ExaminationTools
+    sheet: Sheet
+    post: Post
+    posted: HttpReply | None = None
+    failed: NotSent | NoReply | None = None
+    allowed_s: float = 0
+    before: datetime | None = None
+    after: datetime | None = None
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        """Post a document and record the outcome; a `NcipClient` calls this."""
+        self.posted, self.failed, self.before = None, None, self.tools.means.clock()
+        self.allowed_s = min(timeout_s, self.sheet.left_s())
+        try:
+            self.posted = await self.post(url, body, self.allowed_s)
+        except (NotSent, NoReply) as failed:
+            self.failed = failed
+            raise
+        finally:
+            self.after = self.tools.means.clock()
+        return self.posted
+
+
+def plan(partner: Partner) -> tuple[str, ...]:
+    """The checks that are due at a responder, in order."""
+    secure = TLS if urlsplit(partner.url).scheme == "https" else ("tls.version",)
+    known = ("lookup.request",) if partner.can_lookup_request else ()
+    return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
+
+
+def place(url: str) -> str:
+    """Returns a URL for display, without its query, which may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class NcipPeer:
+    """One responder, the agency code under which we call it, and the secret that it expects (empty if none is agreed).
+
+    `used`: whether the gateway uses its item look-ups; `key` is the configuration key that decides this. `proof` writes
+    our Authorization header; None if none is sent.
+    """
+
+    partner: Partner
+    agency: str
+    secret: Sensitive
+    key: str
+    used: bool
+    proof: OurProof | None = None
+
+    def post(self, tools: ExaminationTools) -> Post:
+        """The way to it, as the gateway's own documents go."""
+        way, proof = AgentPost(tools.reactor), self.proof
+        return way.proving(lambda: proof(tools.means.clock())) if proof else way
+
+    def proofs(self) -> str:
+        """Returns, for display, the credentials by which the responder can identify us."""
+        given = {"the agreed secret": self.secret, "our Authorization header": self.proof}
+        return " and ".join(name for name, one in given.items() if one) or "our address alone"
+
+    def client(self, post: Post) -> NcipClient:
+        """Returns an NCIP client that queries this responder as the gateway does."""
+        return NcipClient(post, self.agency, {self.partner.agency: self.secret.reveal()})
+
+
+async def examined(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
+    """Examine one responder; the addresses of its host, () where it cannot be reached."""
+    addresses, open_way = await _way(sheet, tools, there.partner.url)
+    if open_way:
+        heard = RecordingPost(tools, sheet, there.post(tools))
+        await _questions(sheet, there, heard)
+    return addresses
+
+
+async def _way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
+    """The addresses of the host, and whether a secret may be sent there."""
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    addresses = await reached(sheet, tools, host, port)
+    if not addresses or secure:
+        return addresses, bool(addresses) and await tls.secured(sheet, tools, host, port)
+    tls.plain(sheet, host, "an https:// URL", "the secret and the data of patrons")
+    return addresses, True
+
+
+async def _questions(sheet: Sheet, there: NcipPeer, heard: RecordingPost) -> None:
+    client, partner = there.client(heard), there.partner
+    asked = question(there)
+    service, reply = asked.service, await client.ask(asked.service, asked.fields, partner)
+    if heard.posted is not None and heard.before and heard.after:
+        clock.compared(sheet, heard.posted.said_at, heard.before, heard.after)
+    if reply is None:
+        _unanswered(sheet, heard)
+        return
+    sheet.ok("http", f"{service} was answered by {reply.service}")
+    if not admitted(sheet, service, reply, there):
+        return
+    judge_item(sheet, service, reply, there)
+    if partner.can_lookup_request:
+        judge_request(sheet, await client.ask("LookupRequest", {"RequestId": request_id(there.agency, NOBODY)}, partner))
+    judge_versions(sheet, await client.ask("LookupVersion", {}, partner), DIALECTS[partner.dialect].version)
+
+
+def question(there: NcipPeer) -> LookUp:
+    """The look-up of an item that cannot exist: of a title where the partner answers that, else of one copy.
+
+    Of a reader at a system of our own that looks up no items.
+    """
+    partner = there.partner
+    if there.key == OF_ILS and not there.used:
+        return LookUp("LookupUser", {"UserId": user_id(partner.agency, NOBODY), "UserElementType": ["User Id"]})
+    if partner.can_lookup_items and not by_copy(partner):
+        return of_title(record_id(NOBODY, "", partner))
+    return of_copy(ItemKey(partner.agency, NOBODY))
+
+
+def _unanswered(sheet: Sheet, heard: RecordingPost) -> None:
+    """No NCIP document came back."""
+    if heard.posted is None:
+        late = heard.failed is not None and heard.failed.kind == "timeout"
+        sheet.fail("http", f"no answer within {heard.allowed_s:.0f} s" if late else str(heard.failed), NO_REPLY)
+        return
+    status, kind = heard.posted.status, heard.posted.content_type or "no Content-Type"
+    bad = read(heard.posted)
+    why = bad.detail if isinstance(bad, BadDocument) else ""
+    sheet.fail("http", f"HTTP {status}, {kind}: no NCIP document ({why})"[:200], _about_status(status))
+
+
+def _about_status(status: int) -> str:
+    if 300 <= status < 400:
+        return REDIRECT
+    return STATUSES.get(status) or (BROKEN if status >= 500 else "")
+
+
+def admitted(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:
+    """Whether the peer takes our proof; writes the finding."""
+    own = there.partner.problems
+    faults = types(one for one in problems(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault")
+    if any("Version" in problem for problem in faults):
+        sheet.fail("version", f"{service}: {', '.join(faults)}")
+    elif faults:
+        sheet.fail("proof.ours", f"{there.partner.agency} says {', '.join(faults)} to us as {there.agency}")
+    else:
+        sheet.ok("proof.ours", f"as {there.agency}, by {there.proofs()}")
+    return not faults
+
+
+def problems(reply: NcipMessage) -> list[NcipMessage]:
+    """All Problems in a reply, those of its single titles among them."""
+    return [*reply.each("Problem"), *(one for title in reply.each("BibInformation") for one in title.each("Problem"))]
+
+
+def types(found: Iterable[NcipMessage]) -> list[str]:
+    """The types of Problems, each once, as the standard spells them."""
+    return list(dict.fromkeys(spelled(_type(one)) for one in found))
+
+
+def _type(problem: NcipMessage) -> str:
+    return problem.text("ProblemType")
+
+
+def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> None:
+    """The finding about the answer to an item that cannot exist."""
+    said, statuses = types(problems(reply)), [status for status in copies_in(reply).values() if status]
+    if service == "LookupUser":
+        sheet.skip("lookup.item", f"`{there.key}` is false")
+    elif set(said) & set(NOT_UNDERSTOOD) and there.used:
+        advice = f"Set `{there.key} = false`, or ask the peer to answer such look-ups."
+        sheet.fail("lookup.item", f"{service}: {', '.join(said)}", advice)
+    elif set(said) & set(NOT_UNDERSTOOD):
+        sheet.ok("lookup.item", f"{service}: {', '.join(said)}; such look-ups are not used (`{there.key}`)")
+    elif said and not {problem.casefold() for problem in said} & UNKNOWN:
+        sheet.warn("lookup.item", f"{service} of an unknown item: {', '.join(said) or 'an empty Problem'}")
+    elif statuses:
+        sheet.warn("lookup.item", f"{service} of an unknown item says {', '.join(statuses)}: its answers cannot be relied on")
+    else:
+        sheet.ok("lookup.item", f"{service}: {', '.join(said) or 'nothing is known of the item'}")
+
+
+def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
+    """The finding about the answer to a request that cannot exist."""
+    said = types(problems(reply)) if reply is not None else []
+    if reply is None:
+        sheet.fail("lookup.request", "LookupRequest got no usable answer")
+    elif set(said) & set(NOT_UNDERSTOOD):
+        sheet.fail("lookup.request", f"LookupRequest: {', '.join(said)}")
+    elif not said:
+        sheet.warn("lookup.request", "LookupRequest of an unknown request was answered as if there were one")
+    else:
+        sheet.ok("lookup.request", f"LookupRequest: {', '.join(said)}")
+
+
+def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
+    """The finding about the versions that the peer lists; `ours` is the one in which it is written to."""
+    listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
+    if not listed:
+        sheet.ok("version", f"it lists none; {called(ours)} was understood")
+        return
+    told = f"{called(ours)}, of {', '.join(map(called, listed))}"
+    if called(ours) in map(called, listed):
+        sheet.ok("version", told)
+    else:
+        sheet.warn("version", f"{called(ours)} is not among {', '.join(map(called, listed))}")
+
+
+def called(version: str) -> str:
+    """Returns a short form of an NCIP version string; an unknown version is returned unchanged."""
+    old, late = version_1(version), minor(version)
+    if late is not None:
+        return f"2.0{late or ''}"
+    return ("1.01" if old.late else "1.0") if old is not None else version

@@ -1,0 +1,253 @@
+"""Checks of the gateway itself: its files, certificates, disk and ports. They write no file and listen on no port."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
+
+from hkall_gateway.app.machine import host
+from hkall_gateway.app.serving import Serving
+from hkall_gateway.app.start_checks.certificates import shown_certificates
+from hkall_gateway.app.start_checks.database import DatabaseState
+from hkall_gateway.app.start_checks.faults import Start, endpoints
+from hkall_gateway.app.start_checks.files import database_file
+from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, check_free, looked_at
+from hkall_gateway.app.start_checks.table import CHECKS, find_faults
+from hkall_gateway.cli.doctor import database, tls
+from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.loading import Fault
+from hkall_gateway.config.notes import notes
+from hkall_gateway.net.tls import KIND, arguments
+from hkall_gateway.rules.settings import Policy
+
+PLAN: Final = ("config", "files", "database", "revision", "integrity", "disk", "timezone", "ports", "certificate", "gateways")
+UNLOOKED: Final = tuple(check for check in CHECKS if check is not check_free)
+"""The start checks that doctor does not make itself: it also says which program answers at a port."""
+UNREMARKABLE: Final[Mapping[str, str]] = {
+    "files": "closed to other users",
+    "disk": "nothing is written to this machine's disks",
+    "ports": "no port is configured",
+    "certificate": "no ssl: port is configured",
+    "gateways": "no other gateway is in the way",
+}
+"""What an OK finding says where a check has found no fault, or had no subject."""
+SCARCE_BYTES: Final = 1_000_000_000
+TOO_FEW_BYTES: Final = 100_000_000
+"""Free space: a night's journal and a backup of a small library, and the least that a day may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlace:
+    """This gateway: the file of its configuration, its policy, its name and number, and whether a process id runs here."""
+
+    path: Path
+    policy: Policy
+    instance: str
+    number: str
+    runs: Callable[[int], bool]
+
+
+async def examined(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) -> None:
+    """Examine this machine's side."""
+    config = tools.means.config()
+    odd_settings(sheet, config, here.policy)
+    for file, wanted in files(config, here.path):
+        judge_file(sheet, file, wanted)
+    start = Start(here.path, config, here.policy, here.instance, here.number, tools.means.clock(), here.runs)
+    found = await database.seen(sheet, tools)
+    await database.sound(sheet, tools)
+    disks(sheet, folders(config, here))
+    zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])
+    await _ports(sheet, tools, here, runs(tools, here, found))
+    certificates(sheet, start)
+    await _start_checks(sheet, tools, start)
+    for check, detail in UNREMARKABLE.items():
+        _none(sheet, check, detail)
+
+
+async def _start_checks(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:
+    """Add what would stop or disturb a start, unless a check before has failed for the same thing."""
+    try:
+        found = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: find_faults(start, UNLOOKED)))
+    except TooLong as late:
+        sheet.fail("config", f"start checks: {late}")
+        return
+    failed = {(one.check, one.about) for one in sheet.failed}
+    for fault in found:
+        if not {(fault.check, fault.subject), (fault.check, "")} & failed:
+            advice = f"{fault.remedy[:1].upper()}{fault.remedy[1:]}."
+            sheet.fail(fault.check, f"{fault.where}: {fault.what}", advice, fault.subject)
+
+
+def _none(sheet: Sheet, check: str, detail: str) -> None:
+    """Add an OK finding for a check that has no finding yet: it found no fault, or had no subject."""
+    if check not in {one.check for one in sheet.found}:
+        sheet.ok(check, detail)
+
+
+# ---- configuration and files
+
+
+def odd_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
+    """Adds the findings about settings that work but are probably not intended; errors end the command before this check."""
+    faults: list[Fault] = [*notes(config, policy), *missing(config)]
+    for path, what in faults:
+        sheet.warn("config", f"{path} {what}", about=path)
+    if not faults:
+        counts = {"partners": config.partners, "clients": config.clients, "terminals": config.sip2.terminals}
+        sheet.ok("config", ", ".join(f"{name}: {len(rows)}" for name, rows in counts.items()))
+
+
+def missing(config: GatewayConfig) -> Iterator[Fault]:
+    """Tables without which a part of the work is not done."""
+    if config.smtp is None:
+        yield "smtp", "is missing: no letter leaves"
+    if not config.ncip.listen and not config.ncip.listen_v1_tcp:
+        yield "ncip.listen", "is missing: no partner can speak to us"
+
+
+def files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yields the files that must be private to the gateway's user, with a description of their contents."""
+    yield path, "hashes of passwords"
+    yield from ((file, "a private key") for file in dict.fromkeys(_keys(config)))
+    if (file := database_file(config.database)) is not None:
+        yield from ((Path(f"{file}{end}"), "the loans of patrons") for end in ("", "-wal", "-shm"))
+    if config.logs.file is not None:
+        yield config.logs.file, "patrons and their loans"
+
+
+def _keys(config: GatewayConfig) -> Iterator[Path]:
+    for endpoint in endpoints(config, "1"):
+        if endpoint.text.startswith(KIND):
+            yield Path(arguments(endpoint.text)[1].get("privateKey", "server.pem"))
+
+
+def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
+    """The finding about a file that others may read or write; none about one that is not there or is closed to them."""
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except OSError:
+        return
+    if mode & stat.S_IWOTH:
+        sheet.fail("files", f"{file} ({mode:o}): anybody on this machine can write it", f"chmod o= {file}", about=str(file))
+    elif mode & stat.S_IRWXO:
+        sheet.warn("files", f"{file} ({mode:o}): anybody on this machine can read {holds}", f"chmod o= {file}", about=str(file))
+
+
+def folders(config: GatewayConfig, here: GatewayPlace) -> Iterator[Path]:
+    """The folders in which the gateway writes."""
+    archive = here.policy.retention.archive_file
+    written = [database_file(config.database), config.logs.file, Path(archive) if archive else None]
+    yield from dict.fromkeys(file.absolute().parent for file in written if file is not None)
+
+
+def disks(sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage) -> None:
+    """The finding about the free space of each folder."""
+    for place in places:
+        try:
+            free = usage(place)[2]
+            if os.statvfs(place).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            _ask_disk(place)
+        except FileNotFoundError:  # the table of start checks says it
+            continue
+        except OSError as bad:
+            sheet.fail("disk", f"{place}: {bad.strerror}", database.FAILING, str(place))
+            continue
+        note = sheet.fail if free < TOO_FEW_BYTES else sheet.warn if free < SCARCE_BYTES else None
+        if note:
+            note("disk", f"{place}: {free / 1e6:,.0f} MB free", about=str(place))
+        else:
+            sheet.ok("disk", f"{place}: {free / 1e9:,.1f} GB free", about=str(place))
+
+
+def _ask_disk(place: Path) -> None:
+    """Raise OSError if the disk of a folder fails: one that is gone still tells its size. Writes nothing of ours."""
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:
+    """The finding about the time zones that are configured."""
+    for name in dict.fromkeys(names):
+        try:
+            load(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            sheet.fail("timezone", f"{name}: its data is not on this machine", about=name)
+            return
+    system = any(Path(place, "Asia", "Hong_Kong").exists() for place in TZPATH)
+    sheet.ok("timezone", f"{', '.join(dict.fromkeys(names))}, from the {'operating system' if system else 'package tzdata'}")
+
+
+# ---- ports
+
+
+async def _ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
+    texts = [one.text for one in endpoints(tools.means.config(), here.number, Serving.WITHOUT_WEB)]
+    try:
+        looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [looked_at(text) for text in texts]))
+    except TooLong as late:
+        sheet.fail("ports", str(late))
+        return
+    for port in looked:
+        judge_port(sheet, port, running)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The process of the gateway of our name, None where none runs on this machine. `sure`: there is no other that might."""
+
+    pid: int | None = None
+    sure: bool = True
+
+
+def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | None) -> Running:
+    """Which gateway runs, by the database. One under another machine's name may be here all the same, in a container."""
+    if found is None or found.revision != found.head:
+        return Running(sure=False)
+    now, machine = tools.means.clock(), host()
+    up = [one for one in found.instances if one.state(now) == "up"]
+    mine = [one.pid for one in up if one.name == here.instance and one.host == machine and here.runs(one.pid)]
+    return Running(mine[0] if mine else None, sure=all(one.host == machine for one in up))
+
+
+def judge_port(sheet: Sheet, port: EndpointCheck, running: Running) -> None:
+    """The finding about one endpoint."""
+    name = port.name
+    if not port.network:
+        sheet.ok("ports", f"{name}: not a port of the network", name)
+    elif port.answers and running.pid is not None:
+        sheet.ok("ports", f"{name}: the gateway answers (process {running.pid})", name)
+    elif port.answers and not running.sure:
+        sheet.warn("ports", f"{name}: a program answers; the database does not tell whether it is the gateway", about=name)
+    elif port.answers:
+        sheet.fail("ports", f"{name}: another program listens there", about=name)
+    elif running.pid is not None:
+        sheet.fail("ports", f"{name}: the gateway runs (process {running.pid}) and does not listen there", RESTART, name)
+    elif port.taken:
+        sheet.fail("ports", f"{name}: {port.taken}", PRIVILEGED if port.taken == DENIED else "", name)
+    else:
+        sheet.ok("ports", f"{name}: free", name)
+
+
+RESTART: Final = "Restart the gateway: a change of ports counts from the next start on; its log says why one was not opened."
+# ---- certificates of our own
+
+
+def certificates(sheet: Sheet, start: Start) -> None:
+    """The finding about the days of each ssl: port's certificate; the table of start checks has said which cannot be used."""
+    for _where, port, _file, chain in shown_certificates(start):
+        if not isinstance(chain, str):
+            tls.expiry(sheet, "certificate", chain, start.now, about=port)

@@ -1,0 +1,209 @@
+"""TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
+
+The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one run
+reports all of them; no application data is sent over such a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography.x509 import Certificate, DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
+from OpenSSL import SSL, crypto
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.reach import connection_error, on_this_machine
+from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
+
+SOON_DAYS: Final = 14
+"""A certificate that ends sooner should have been renewed: automatic renewal comes a month or at least two weeks before."""
+MODERN: Final = ("TLSv1.2", "TLSv1.3")
+
+NOT_YET_VALID, HAS_EXPIRED = 9, 10
+OF_TIME: Final = frozenset({NOT_YET_VALID, HAS_EXPIRED})
+"""Faults of the days and not of the chain. Source: OpenSSL, x509_vfy.h, as all numbers here."""
+CHAIN: Final[Mapping[int, str]] = {
+    2: "the issuer's certificate was not sent and is not known here",
+    7: "a signature in the chain does not fit",
+    18: "it is signed by itself",
+    19: "the chain ends at an authority that this machine does not trust",
+    20: "the issuer's certificate was not sent and is not known here",
+    21: "the certificate came alone, and its issuer is not known here",
+    23: "it was revoked",
+    24: "a certificate in the chain may not sign others",
+    26: "it is not made for servers",
+    66: "its key is too short",
+    67: "an authority's key is too short",
+    68: "it is signed by an algorithm that is too weak",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHandshake:
+    """A peer's side of the handshake. `faults` are OpenSSL error numbers; the first of `chain` is the peer's certificate."""
+
+    version: str
+    chain: tuple[Certificate, ...]
+    faults: tuple[int, ...]
+
+
+class NoHandshake(Exception):
+    """There was no TLS on the connection."""
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Recorder:
+    """Makes the TLS connections that the gateway would make to `host`, but records certificate faults and goes on."""
+
+    def __init__(self, host: str) -> None:
+        self._options: Any = optionsForClientTLS(host)  # to mypy a zope interface is a class
+        self._line: SSL.Connection | None = None
+        self._faults: list[int] = []
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: N802  # Twisted's own name
+        """The TLS of one new connection."""
+        line: SSL.Connection = self._options.clientConnectionForTLS(protocol)
+        line.set_verify(SSL.VERIFY_PEER, self._note)
+        self._line = line
+        return line
+
+    def shown(self) -> PeerHandshake:
+        """Returns the version, chain and faults; call it after the handshake is complete."""
+        assert self._line is not None
+        # Not all that was sent: some peers send the expired roots of old, which no path needs.
+        used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
+        chain = tuple(one.to_cryptography() for one in used)
+        return PeerHandshake(self._line.get_protocol_version_name(), chain, tuple(dict.fromkeys(self._faults)))
+
+    def _note(self, _line: SSL.Connection, _shown: crypto.X509, fault: int, _depth: int, ok: int) -> bool:
+        if not ok:
+            self._faults.append(fault)
+        return True
+
+
+async def secured(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
+    """Whether TLS to a peer is as the gateway wants it; writes the four findings."""
+    recorder, left_s = Recorder(host), sheet.left_s()
+    made: Any = recorder, HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
+    endpoint: Any = wrapClientTLS(*made)
+    factory: Any = Factory.forProtocol(HandshakeProbe)
+    factory.noisy = False
+    try:
+        line = await within(tools.reactor, left_s, endpoint.connect(factory))
+        await within(tools.reactor, sheet.left_s(), line.shaken)
+    except (TooLong, NoHandshake, SSL.Error, OSError) as failed:
+        sheet.fail("tls.version", f"no handshake: {reason(failed)}")
+        return False
+    line.transport.abortConnection()
+    return judged(sheet, host, recorder.shown(), tools.means.clock())
+
+
+def plain(sheet: Sheet, host: str, key: str, what: str) -> None:
+    """Adds the finding about an unencrypted peer; `key` is the setting that encrypts it, `what` is the data that is exposed."""
+    if on_this_machine(host):
+        sheet.ok("tls.version", "not encrypted, on this machine only")
+    else:
+        sheet.warn("tls.version", f"not encrypted: {what} can be read on the way", f"Use {key}, or keep the way private (VPN).")
+
+
+def judged(sheet: Sheet, host: str, shown: PeerHandshake, now: datetime) -> bool:
+    """Whether the peer's TLS passes all checks; adds the findings about version, chain, name and expiry."""
+    before = len(sheet.failed)
+    if shown.version in MODERN:
+        sheet.ok("tls.version", shown.version)
+    else:
+        sheet.fail("tls.version", f"{shown.version} is too old")
+    _judge_chain(sheet, shown)
+    _judge_name(sheet, host, shown.chain[0])
+    expiry(sheet, "tls.expiry", shown.chain, now)
+    return len(sheet.failed) == before
+
+
+def _judge_chain(sheet: Sheet, shown: PeerHandshake) -> None:
+    faults = [fault for fault in shown.faults if fault not in OF_TIME]
+    if faults:
+        words = dict.fromkeys(CHAIN.get(fault, f"OpenSSL's error {fault}") for fault in faults)
+        sheet.fail("tls.chain", "; ".join(words))
+    else:
+        sheet.ok("tls.chain", f"signed by {_called(shown.chain[0].issuer.rfc4514_string())}")
+
+
+def _judge_name(sheet: Sheet, host: str, own: Certificate) -> None:
+    verify: Any = verify_certificate_ip_address if isIPAddress(host) or isIPv6Address(host) else verify_certificate_hostname
+    try:
+        verify(own, host)
+    except (VerificationError, CertificateError):
+        sheet.fail("tls.name", f"it is for {', '.join(names(own)) or 'no name'}, and not for {host}")
+    else:
+        sheet.ok("tls.name", host)
+
+
+def expiry(sheet: Sheet, check: str, chain: Sequence[Certificate], now: datetime, about: str = "") -> None:
+    """The finding about the days until the first certificate of a chain ends."""
+    own, first = chain[0], min(chain, key=lambda one: one.not_valid_after_utc)
+    left, until = (first.not_valid_after_utc - now).days, f"{first.not_valid_after_utc:%Y-%m-%d}"
+    whose = "" if first is own else f" ({_called(first.subject.rfc4514_string())}, further up the chain)"
+    if own.not_valid_before_utc > now:
+        sheet.fail(check, f"valid only from {own.not_valid_before_utc:%Y-%m-%d}; our clock says {now:%Y-%m-%d}", about=about)
+    elif first.not_valid_after_utc <= now:
+        sheet.fail(check, f"ended {_days((now - first.not_valid_after_utc).days)} ago, on {until}{whose}", about=about)
+    elif left < SOON_DAYS:
+        sheet.warn(check, f"ends in {_days(left)}, on {until}{whose}", about=about)
+    else:
+        sheet.ok(check, f"{_days(left)}, until {until}{whose}", about=about)
+
+
+def _days(number: int) -> str:
+    return f"{number} day{'' if number == 1 else 's'}"
+
+
+def names(own: Certificate) -> list[str]:
+    """The host names and addresses in a certificate."""
+    try:
+        told = own.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        return []
+    return [*told.get_values_for_type(DNSName), *(str(one) for one in told.get_values_for_type(IPAddress))]
+
+
+def _called(name: str) -> str:
+    """The common name in a distinguished name, else all of it."""
+    return next((part[3:] for part in name.split(",") if part.startswith("CN=")), name)
+
+
+def reason(failed: BaseException) -> str:
+    """Why there was no handshake, in OpenSSL's words where it has some."""
+    cause = failed.__cause__ if isinstance(failed, NoHandshake) and failed.__cause__ else failed
+    if isinstance(cause, SSL.Error) and cause.args and cause.args[0]:
+        return ", ".join(str(one[-1]) for one in cause.args[0])
+    return connection_error(cause)
+
+
+@implementer(IHandshakeListener)
+class HandshakeProbe(Protocol):
+    """A connection that sends no data: `shaken` fires when the handshake is complete, or fails with NoHandshake."""
+
+    def __init__(self) -> None:
+        self.shaken: Deferred[None] = Deferred()
+
+    def handshakeCompleted(self) -> None:  # noqa: N802  # Twisted's own name
+        self.shaken.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if not self.shaken.called:
+            lost = NoHandshake("the connection was closed")
+            lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
+            self.shaken.errback(lost)

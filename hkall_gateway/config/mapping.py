@@ -1,0 +1,162 @@
+"""Maps the configuration's tables to the rows that the protocols use. Pure: a reload makes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hkall_gateway.config import gateway
+from hkall_gateway.config.dialects import DialectConfig as SiteDialect
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.delivery.letters import Sender
+from hkall_gateway.ncip.authentication.http_proofs import HttpProof
+from hkall_gateway.ncip.authentication.key_sets import FileKeys, Get, UrlKeys, no_get
+from hkall_gateway.ncip.authentication.our_proofs import OurProof, basic, bearer, signed
+from hkall_gateway.ncip.authentication.signed_tokens import Signer, TokenRule, published, signing_key
+from hkall_gateway.ncip.handlers import Caller
+from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.rules.policy import messages_of
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec.dialects import DIALECTS, TERMINATORS, Sip2Dialect
+from hkall_gateway.sip2.dispatch import TerminalRow
+from hkall_gateway.sip2.listeners import FramingRule, Listener
+
+
+def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
+    """Terminals that may log in, by login; a terminal speaks the library's first language unless its row names one."""
+    usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
+    rows = {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
+    allowed = {row.login: row.wrong_pins or config.sip2.wrong_pins for row in config.sip2.terminals}
+    return {login: replace(row, wrong_pins=allowed[login]) for login, row in rows.items()}
+
+
+def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
+    """The packaged dialects and the site's own, by name."""
+    return DIALECTS | {row.name: _make(row) for row in endpoint.dialects}
+
+
+def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
+    """The plain ports of `listen`, then those with settings of their own."""
+    makes = makes_of_terminals(endpoint)
+    framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in endpoint.framings)
+    plain = Listener(framings=framings, proxy_from=AllowList(endpoint.proxy_from))
+    yield from ((endpoint, plain) for endpoint in endpoint.listen)
+    for row in endpoint.listeners:
+        framing = makes[row.dialect] if row.dialect else None
+        yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
+
+
+def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
+    """The SIP2 framing that the library's own system uses."""
+    return makes_of_terminals(config.sip2)[config.ils.dialect]
+
+
+def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
+    """Partners and clients that may send NCIP messages, by agency. `get` fetches the keys of those that publish them."""
+    secret = agreed_secrets(config, environ)
+    usual = config.ncip.wrong_pins
+    partners = [replace(_partner(p, secret[p.agency], usual), http=_http_proof(p, get)) for p in config.partners]
+    clients = [replace(_client(c, secret[c.agency], usual), http=_http_proof(c, get)) for c in config.clients]
+    return {caller.agency: caller for caller in (*partners, *clients)}
+
+
+def _http_proof(row: gateway.PartnerConfig | gateway.ClientConfig, get: Get) -> HttpProof:
+    return HttpProof(
+        row.basic_login, row.basic_hash or "", row.bearer_hash or "", _token_rule(row.jwt, get) if row.jwt else None
+    )
+
+
+def _token_rule(row: gateway.Jwt, get: Get) -> TokenRule:
+    keys = FileKeys(row.jwks_file) if row.jwks_file else UrlKeys(row.jwks_url or "", get)
+    return TokenRule(row.issuer, row.audience, row.algorithms, keys, row.subject)
+
+
+def places(config: GatewayConfig) -> dict[str, str]:
+    """Names of our pickup locations, by code, in order."""
+    library = config.library
+    return {code: library.place_names.get(code, code) for code in library.pickup_locations}
+
+
+def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
+    """The secret between each agency and us; "" where none is agreed, which admits no caller."""
+    found: list[gateway.PartnerConfig | gateway.ClientConfig] = [*config.partners, *config.clients]
+    return {row.agency: environ.get(row.secret_env or "", "") for row in found}
+
+
+def our_proofs(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, OurProof]:
+    """Our credentials for the Authorization header, by the agency of each partner that requires them."""
+    made = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
+    return {agency: proof for agency, proof in made.items() if proof is not None}
+
+
+def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -> OurProof | None:
+    if row.basic_password_env:
+        return basic(row.basic_login or agency, environ.get(row.basic_password_env, ""))
+    if row.bearer_env:
+        return bearer(environ.get(row.bearer_env, ""))
+    return signed(_signer(row.jwt)) if row.jwt else None
+
+
+def _signer(row: gateway.OurJwt) -> Signer:
+    told = (row.issuer, row.subject, row.audience, row.algorithm, row.lifetime_s, row.claims)
+    return Signer(signing_key(row.key_file.read_bytes()), *told)
+
+
+def public_keys(config: GatewayConfig) -> bytes:
+    """The JSON Web Key Set of our signing keys; b"" if we sign no messages."""
+    files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
+    return published(signing_key(file.read_bytes()) for file in files) if files else b""
+
+
+def dialects(config: GatewayConfig) -> dict[str, str]:
+    """The dialect of each partner."""
+    return {p.agency: p.dialect for p in config.partners}
+
+
+def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
+    """The sender of our notices, in the library's languages; `key` signs their Message-IDs. They link to the pages, if any."""
+    library = config.library
+    record_url = f"{config.web.public_url}/record" if config.web else ""
+    names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
+    return Sender(address, *names, library.languages, key, record_url, partner_names_zh(config))
+
+
+def partner_names_zh(config: GatewayConfig) -> dict[str, str]:
+    """The Chinese names of the partners that have one, by agency."""
+    return {row.agency: row.name_zh for row in config.partners if row.name_zh}
+
+
+def _terminal(row: gateway.TerminalConfig, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:
+    allowed, messages = AllowList(row.allow_from), messages_of(row.role, policy, takes_money=bool(row.takes_money))
+    named = (row.login, row.secret_hash, row.role, row.location)
+    return TerminalRow(*named, make, allowed, language, messages, bool(row.offline), max_connections=row.max_connections)
+
+
+def _make(row: SiteDialect) -> Sip2Dialect:
+    """Returns the packaged dialect named by `like`, with the site's own values on top."""
+    own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
+    own |= {name: frozenset(own[name]) for name in ("extensions", "hidden", "withheld") if name in own}
+    if row.terminator:
+        own["terminator"] = TERMINATORS[row.terminator]
+    return replace(DIALECTS[row.like], **own)
+
+
+def _partner(row: gateway.PartnerConfig, secret: str, wrong_pins: int) -> Caller:
+    zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
+    proof = (row.certificate, row.by_address)
+    told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
+    told = replace(told, request_agencies=row.request_agencies, sees_patrons=bool(row.sees_patrons))
+    told = replace(told, item_id_type=row.item_id_type, request_id_in_ext=row.request_id_in_ext)
+    return replace(told, wrong_pins=row.wrong_pins or wrong_pins, max_connections=row.max_connections)
+
+
+def _client(row: gateway.ClientConfig, secret: str, wrong_pins: int) -> Caller:
+    told = Caller(
+        row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies, max_connections=row.max_connections
+    )
+    proof = replace(told, certificate=row.certificate, by_address=row.by_address)
+    told = replace(proof, labels=row.request_status == "label", wrong_pins=row.wrong_pins or wrong_pins)
+    return replace(told, request_type=row.request_type, pin=row.pin, without_header=row.without_header)

@@ -1,0 +1,78 @@
+"""Tokens of programs that use the API: made once, stored as a hash, revoked by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import bindparam, insert, or_, select, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import API_TOKENS
+from hkall_gateway.db.unit import Unit
+
+T = API_TOKENS.c
+
+CLIENT: Final = "client"
+"""The role of a program that authenticates patrons itself, such as a discovery system: it acts for the cards that it names."""
+USED_EVERY: Final = timedelta(minutes=1)
+"""A request writes `used_at` only if it is this old, so that reading costs a write once a minute at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """One row. `role` is that of staff, or CLIENT; `ends_at`: None = it lasts until it is revoked."""
+
+    name: str
+    token_hash: str
+    role: str
+    made_by: str
+    made_at: datetime
+    ends_at: datetime | None = None
+    revoked_at: datetime | None = None
+    used_at: datetime | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        """Return whether it opens the API now."""
+        return self.revoked_at is None and (self.ends_at is None or now < self.ends_at)
+
+
+_COLUMNS = tuple(T[name] for name in ApiToken.__slots__)
+_ONE = CompiledStatement(select(*_COLUMNS).where(T.token_hash == bindparam("token")))
+
+
+def hash_of(token: str) -> str:
+    """Return the stored hash of a token, SHA-256 in hex: a token is 256 random bits, which need no slow hash."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def find(unit: Queries, token_hash: str) -> ApiToken | None:
+    """Return the token with this hash, in force or not."""
+    return next((ApiToken(*cells) for cells in _ONE.cells(unit.connection, token=token_hash)), None)
+
+
+def listed(unit: Queries) -> tuple[ApiToken, ...]:
+    """Return all tokens by name."""
+    rows: Any = unit.execute(select(*_COLUMNS).order_by(T.name))
+    return tuple(ApiToken(*row) for row in rows)
+
+
+def make(unit: Unit, token: ApiToken) -> bool:
+    """Store a new token. False if the name was used before: the journal names programs by it."""
+    if unit.execute(select(T.name).where(T.name == token.name)).first():
+        return False
+    unit.execute(insert(API_TOKENS).values(**asdict(token)))
+    return True
+
+
+def revoke(unit: Unit, name: str, now: datetime) -> bool:
+    """Revoke a token. False if there is none of this name in force."""
+    return unit.execute(update(API_TOKENS).where(T.name == name, T.revoked_at.is_(None)).values(revoked_at=now)).rowcount == 1
+
+
+def used(unit: Unit, name: str, now: datetime) -> None:
+    """Record that a token was used now."""
+    unit.execute(update(API_TOKENS).where(T.name == name, or_(T.used_at.is_(None), T.used_at < now)).values(used_at=now))

@@ -1,0 +1,186 @@
+"""Backs up a PostgreSQL database by pg_dump, and restores it in one transaction.
+
+The dump is pg_dump's custom format. A restore takes only the rows from it: the tables are made by our own revisions, at the
+revision of the dump, and then upgraded. The whole restore, including the erasures, is one transaction: any failure leaves the
+old database. It waits for gateways that work meanwhile as long as `lock_timeout_s` says, and then fails without a change.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from hkall_gateway.db import schema
+from hkall_gateway.db.backup.restoring import Counts, NotRestored, require_known
+from hkall_gateway.db.privacy.archive import sync_folder
+from hkall_gateway.db.tables import METADATA
+
+T = TypeVar("T")
+
+_COPY: Final = re.compile(rb'COPY (?:\S+\.)?"?(\w+)"? \((.*)\) FROM stdin;\n')
+_SETVAL: Final = re.compile(rb"SELECT pg_catalog\.setval\('(?:\S+\.)?(\w+)', (\d+), (true|false)\);\n")
+_END: Final = b"\\.\n"
+REVISIONS: Final = "alembic_version"
+
+
+class NoProgram(Exception):
+    """pg_dump or pg_restore is missing or failed; the message is the program's own."""
+
+
+def save(engine: Engine, target: Path) -> None:
+    """Dump the database into `target`, whole and on disk, while others work with it. Raises NoProgram, OSError."""
+    with engine.connect() as connection:
+        place = str(connection.exec_driver_sql("SELECT current_schema()").scalar_one())
+    new = target.with_name(target.name + ".new")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    where, environ = _connection_of(engine)
+    ours = [f'--table="{place}"."{name}"' for name in (*METADATA.tables, REVISIONS)]
+    try:
+        _run(_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}", environ=environ)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T]) -> T:
+    """Replace all rows of the database by those of a dump; return the result of `work(connection, rows)`, called before COMMIT.
+
+    Raises NotRestored, NoProgram, and the database's own errors; then the database is unchanged.
+    """
+    revision = _revision_of(source)
+    with schema.remaking(engine) as connection:
+        grants = _grants(connection)
+        _drop_all(connection)
+        schema.bring_to(connection, revision)
+        rows = _filled(connection, source)
+        schema.bring_to(connection, "head")
+        _grant_again(connection, grants)
+        return work(connection, rows)
+
+
+# ---- the tables
+
+
+def _drop_all(connection: Connection) -> None:
+    there = set(inspect(connection).get_table_names())
+    names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
+    if names:
+        connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if a site's views depend on them
+
+
+def _grants(connection: Connection) -> list[tuple[str, str]]:
+    """Return (table or sequence, SQL) of each privilege granted to another role, except those on single columns."""
+    return [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
+
+
+_GRANTS: Final = text("""
+    SELECT relname, format(
+        'GRANT %s ON %s %I TO %s%s', privilege_type, CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, relname,
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+        CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class, aclexplode(relacl)
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S') AND grantee <> relowner
+        AND pg_has_role(relowner, 'USAGE')
+    ORDER BY relname, grantee, privilege_type
+""")
+
+
+def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
+    """Grant the privileges on the tables and sequences that still exist; another version may lack some."""
+    there = {*inspect(connection).get_table_names(), *inspect(connection).get_sequence_names()}
+    for name, grant in grants:
+        if name in there:
+            connection.exec_driver_sql(grant)
+
+
+def _filled(connection: Connection, source: Path) -> Counts:
+    """Copy the dump's rows into the tables; return the number of rows of each table in the dump."""
+    rows: dict[str, int] = {}
+    with _script(source) as lines:
+        for line in lines:
+            if (found := _COPY.fullmatch(line)) and (name := found[1].decode()) != REVISIONS:
+                rows[name] = _copied(connection, name, found[2].decode(), lines)
+            elif found := _SETVAL.fullmatch(line):
+                told = {"name": found[1].decode(), "last": int(found[2]), "called": found[3] == b"true"}
+                connection.execute(text("SELECT setval(:name, :last, :called)"), told)
+    return rows
+
+
+def _copied(connection: Connection, table: str, columns: str, lines: Iterator[bytes]) -> int:
+    """Copy one table's rows, from the line after its COPY to the end mark."""
+    if table not in METADATA.tables:
+        raise NotRestored(f"the dump has a table {table}, which is none of ours")
+    count = 0
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f'COPY "{table}" ({columns}) FROM STDIN') as copy:
+        for line in lines:
+            if line == _END:
+                return count
+            copy.write(line)
+            count += 1
+    raise NotRestored(f"the dump ends in the middle of {table}")
+
+
+def _revision_of(source: Path) -> str:
+    """Return the revision at which a dump was made. Raises NotRestored if it is not ours, or newer than this program."""
+    with _script(source, f"--table={REVISIONS}") as lines:
+        found = next((next(lines) for line in lines if _COPY.fullmatch(line)), b"")
+        for _rest in lines:
+            pass
+    revision = found.decode().strip()
+    require_known(revision, source)
+    return revision
+
+
+# ---- PostgreSQL's own programs
+
+
+@contextmanager
+def _script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
+    """Open the dump's rows as lines of SQL and COPY. Raises NotRestored if pg_restore cannot read it."""
+    command = [_program("pg_restore"), "--data-only", "--file=-", *options, str(source)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        lines: IO[bytes] | None = running.stdout
+        assert lines is not None
+        yield iter(lines)
+        _output, errors = running.communicate()
+    if running.returncode:
+        raise NotRestored(f"{source}: {errors.decode(errors='replace').strip()}")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise NoProgram(f"{name} is not on the PATH: install PostgreSQL's client programs, of the server's version or newer")
+    return found
+
+
+def _run(*command: str, environ: Mapping[str, str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    if done.returncode:
+        raise NoProgram(done.stderr.strip() or f"{command[0]} failed")
+
+
+def _connection_of(engine: Engine) -> tuple[str, dict[str, str]]:
+    """Return libpq's connection string, and the environment with the password, which other users could see in the string."""
+    from psycopg.conninfo import make_conninfo  # installed with the extra `postgres`
+
+    _arguments, keys = engine.dialect.create_connect_args(engine.url)
+    password = keys.pop("password", None)
+    kept = {name: value for name, value in keys.items() if name not in _NOT_LIBPQ}
+    return make_conninfo(**kept), {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
+
+
+_NOT_LIBPQ: Final[Sequence[str]] = ("context", "prepare_threshold", "autocommit", "row_factory", "cursor_factory")

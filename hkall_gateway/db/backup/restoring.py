@@ -1,0 +1,135 @@
+"""The steps of a backup and of a restore that both databases share.
+
+A backup carries the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
+applies the marks that the backup lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy.exc import DatabaseError
+
+from hkall_gateway.db import nightly, revisions
+from hkall_gateway.db.changed_fields import BLANK
+from hkall_gateway.db.privacy import erased, forgetting, persons
+from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
+from hkall_gateway.db.privacy.forgetting import ErasureResult
+from hkall_gateway.db.privacy.leftovers import file_of
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor
+
+REASON: Final = "erased after this backup was made"
+Counts = Mapping[str, int]
+"""Rows by table."""
+
+
+class NotRestored(Exception):
+    """The backup cannot replace the database, for the reason given; the database is unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """All known marks of erased patrons, the key with which they were made, and who watches a long comparison."""
+
+    known: Sequence[Mark]
+    key: bytes
+    watch: Watch = unwatched
+
+    def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
+        """Return the marks of erasures after the backup: it has no such mark, or an earlier one."""
+        there = {mark.mark: mark.at for mark in backup}
+        return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The result of a restore: when the backup was made, the number of rows, and the repeated erasures."""
+
+    made_at: datetime | None
+    rows: int
+    again: tuple[ErasureResult, ...]
+
+
+def begun(unit: Unit, now: datetime) -> datetime | None:
+    """Record the start of a backup, so that it carries its age; return the time of the last one."""
+    last = made_at(unit)
+    made(unit, now)
+    return last
+
+
+def made(unit: Unit, when: datetime | None) -> None:
+    """Record when the last backup was made."""
+    nightly.record(unit, nightly.BACKUP, when)
+
+
+def made_at(unit: Queries) -> datetime | None:
+    """Return when the backup that this database comes from was made, or the last one of this database."""
+    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == nightly.BACKUP)).scalar()
+    return found
+
+
+def holds_something(unit: Queries) -> bool:
+    """Return whether this database has data that a restore would delete."""
+    return any(unit.execute(select(table).limit(1)).first() for table in (REQUESTS, PATRONS, JOURNAL))
+
+
+def counts(unit: Queries) -> Counts:
+    """Return the number of rows of each table."""
+    return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
+
+
+def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
+    """Finish a restore: check the number of rows, and repeat the erasures that the backup did not know.
+
+    Raises NotRestored, erased.OtherKey.
+    """
+    here = counts(unit)
+    lost = [name for name, count in rows.items() if count != here[name]]
+    if lost:
+        raise NotRestored(f"not every row came back: {', '.join(lost)}")
+    when = made_at(unit)
+    again = tuple(_again(unit, marks.unknown_to(erased.kept(unit)), marks, now, by))
+    erased.keep(unit, marks.known)
+    facts = {"made_at": when.isoformat() if when else "", "erased_again": len(again)}
+    unit.note(BLANK, "RESTORED", facts, now, by)
+    return Restored(when, sum(rows.values()), again)
+
+
+def _again(unit: Unit, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
+    """Erase every patron with one of these marks; a patron with several cards once."""
+    gone: set[str] = set()
+    for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
+        if card not in gone:
+            who = persons.person(unit, card)
+            gone.update(who.cards)
+            yield forgetting.forget(unit, who, forgetting.find(unit, who), (), REASON, now, by)
+
+
+def require_known(revision: str, source: Path) -> None:
+    """Raise NotRestored for a backup without our tables, or one of a newer version."""
+    if not revision:
+        raise NotRestored(f"{source}: is no backup of this program")
+    if not revisions.knows(revision):
+        raise NotRestored(
+            f"{source}: is at revision {revision} and this program knows none after {revisions.head()}: use that one"
+        )
+
+
+def readable_marks(engine: Engine, make_unit: Callable[[Any], Unit]) -> tuple[Mark, ...]:
+    """Return the marks of a database that may be missing, empty, old or damaged; does not create the file."""
+    file = file_of(engine)
+    if file is not None and not file.exists():
+        return ()
+    try:
+        with engine.connect() as connection:
+            return erased.kept(make_unit(connection)) if inspect(engine).has_table("erased") else ()
+    except DatabaseError:
+        return ()

@@ -1,0 +1,157 @@
+"""Backs up an SQLite file beside a running gateway, and restores it: the old database or the new one, never half.
+
+The copy is made by SQLite's online backup, and is a plain SQLite file. A restore makes the new file beside the old one,
+checks it, upgrades it, erases the erased again, and renames it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+
+from hkall_gateway.db import revisions, schema
+from hkall_gateway.db.backup.restoring import Counts, NotRestored, require_known
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.privacy.archive import sync_folder
+from hkall_gateway.db.privacy.leftovers import vacuum
+from hkall_gateway.db.tables import METADATA
+
+T = TypeVar("T")
+
+
+def save(engine: Engine, target: Path) -> None:
+    """Copy the database into `target`, whole and on disk, while others work with it. Raises OSError, sqlite3.Error."""
+    with _beside(target, ".new") as new:
+        with closing(engine.raw_connection()) as source, closing(sqlite3.connect(new)) as copy:
+            driver: Any = source.driver_connection
+            driver.backup(copy)
+            _in_one_file(copy)
+            _check(copy, new)
+        _put(new, target)
+
+
+def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
+    """Replace `target` by a backup after `work(engine of the new file, its rows)`; return the result of that.
+
+    `damaged`: also replace a target that is no longer a database. Raises NotRestored, OSError.
+    """
+    with _alone(target, damaged=damaged):
+        pass  # a file in use is refused now, not after the work
+    with _beside(target, ".restoring") as new:
+        rows = _copy(source, new)
+        engine = open_engine(f"sqlite:///{new}")
+        try:
+            done = _made_ready(engine, source, partial(work, engine, rows))
+        finally:
+            engine.dispose()
+        with closing(sqlite3.connect(new)) as connection:
+            _in_one_file(connection)
+        with _alone(target, damaged=damaged):
+            _put(new, target)
+    return done
+
+
+def _made_ready(engine: Engine, source: Path, work: Callable[[], T]) -> T:
+    require_known(revisions.revision(engine), source)
+    schema.upgrade(engine)
+    done = work()
+    vacuum(engine)
+    return done
+
+
+def _in_one_file(connection: sqlite3.Connection) -> None:
+    """Turn off the write-ahead log, which would be left behind when the file is renamed."""
+    (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    if mode != "delete":
+        raise NotRestored(f"the copy is not in one file: {mode}")
+
+
+def _copy(source: Path, new: Path) -> Counts:
+    """Copy a backup; return the number of rows of each of our tables in it."""
+    try:
+        with closing(_opened(source)) as old, closing(sqlite3.connect(new)) as copy:
+            old.backup(copy)
+            _check(copy, source)
+            return _rows(old)
+    except sqlite3.Error as error:
+        raise NotRestored(f"{source}: {error}") from None
+
+
+def _opened(source: Path) -> sqlite3.Connection:
+    """Open a backup, with its log if it has one; works in a read-only folder too."""
+    uri = source.absolute().as_uri()
+    try:
+        found = sqlite3.connect(f"{uri}?mode=rw", uri=True)
+        found.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        return sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True)
+    return found
+
+
+def _rows(old: sqlite3.Connection) -> Counts:
+    there = {str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    names = [table.name for table in METADATA.sorted_tables if table.name in there]
+    return {name: int(old.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in names}  # noqa: S608  # our names
+
+
+def _check(copy: sqlite3.Connection, named: Path) -> None:
+    found = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(3)")]
+    if found != ["ok"]:
+        raise NotRestored(f"{named}: {'; '.join(found)}")
+
+
+@contextmanager
+def _alone(target: Path, *, damaged: bool) -> Iterator[None]:
+    """Hold the file exclusively, with its log emptied into it. Raises NotRestored if another process has it open."""
+    if not target.exists():
+        yield
+        return
+    with closing(sqlite3.connect(target, timeout=0, isolation_level=None)) as connection:
+        try:
+            # A log left beside the new database would be applied to it.
+            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise NotRestored(f"{target}: a gateway or a command uses it: stop that first ({error})") from None
+        except sqlite3.DatabaseError as error:
+            if not damaged:
+                raise NotRestored(f"{target}: {error}; --force replaces it") from None
+            _without_log(target)
+        yield
+
+
+def _without_log(target: Path) -> None:
+    for end in ("-wal", "-shm", "-journal"):
+        target.with_name(target.name + end).unlink(missing_ok=True)
+
+
+@contextmanager
+def _beside(target: Path, end: str) -> Iterator[Path]:
+    """Create an empty file beside the target, readable only by us; delete it at the end unless it has replaced the target."""
+    new = target.with_name(target.name + end)
+    _remove(new)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        yield new
+    finally:
+        _remove(new)
+
+
+def _remove(file: Path) -> None:
+    _without_log(file)
+    file.unlink(missing_ok=True)
+
+
+def _put(new: Path, target: Path) -> None:
+    """Rename the new file to the target, durably."""
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    new.replace(target)
+    sync_folder(target.parent)

@@ -1,0 +1,86 @@
+"""Data recorded by terminals: cards that they blocked or that wrong PINs locked, and item properties of copies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.tables import CARD_BLOCKS, CARD_LOCKS, HOLDINGS, PROPERTIES
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
+
+
+def is_blocked(unit: Unit, card: str) -> bool:
+    """Return whether a terminal blocked this card and the block has not been lifted."""
+    return unit.execute(select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == card)).first() is not None
+
+
+def block(unit: Unit, card: str, text: str, now: datetime, by: Actor, *, retained: bool) -> bool:
+    """Block a card; False if it was blocked already.
+
+    `text` is the terminal's reason. `retained`: the terminal kept the card.
+    """
+    if is_blocked(unit, card):
+        return False
+    row = {"card": card, "who": by.who, "at": now, "reason": text, "retained": retained}
+    unit.execute(insert(CARD_BLOCKS).values(**row))
+    unit.note(about_card(card), "BLOCK_CARD", {"because": text, "retained": retained}, now, by)
+    return True
+
+
+def lift(unit: Unit, card: str, now: datetime, by: Actor) -> bool:
+    """Lift a terminal's block; False if there was none."""
+    lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
+    if lifted:
+        unit.note(about_card(card), "LIFT_BLOCK", {}, now, by)
+    return lifted
+
+
+def lock(unit: Unit, card: str, ends_at: datetime, now: datetime) -> None:
+    """Record that wrong PINs locked a card until `ends_at`, and delete the locks that have ended."""
+    unit.execute(delete(CARD_LOCKS).where(CARD_LOCKS.c.ends_at <= now))
+    unit.execute(insert_or_write_over(CARD_LOCKS, unit.dialect, ["ends_at"]).values(card=card, ends_at=ends_at))
+
+
+def is_locked(unit: Unit, card: str, now: datetime) -> bool:
+    """Return whether wrong PINs have locked this card, in any process on this database."""
+    found = select(CARD_LOCKS.c.card).where(CARD_LOCKS.c.card == card, CARD_LOCKS.c.ends_at > now)
+    return unit.execute(found).first() is not None
+
+
+def properties_of(unit: Unit, item: ItemKey) -> str:
+    """Return the item properties that a terminal recorded for this copy, or ""."""
+    row = _NOTED.first(unit.connection, agency=item.agency, barcode=item.barcode)
+    return str(row["text"]) if row else ""
+
+
+def note_properties(unit: Unit, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
+    """Record a terminal's item properties for this copy; replaces earlier ones."""
+    row = {"text": text, "who": by.who, "at": now}
+    if unit.execute(update(PROPERTIES).where(*_this(item)).values(**row)).rowcount == 0:
+        unit.execute(insert(PROPERTIES).values(agency=item.agency, barcode=item.barcode, **row))
+
+
+def titles(unit: Unit, words: str) -> tuple[str, ...]:
+    """Return the union catalogue's numbers of the titles with exactly this number or title, at most two."""
+    if unit.copies(words):
+        return (words,)
+    found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
+    return tuple(unit.execute(found).scalars())
+
+
+_NOTED = CompiledStatement(
+    select(PROPERTIES.c.text).where(PROPERTIES.c.agency == bindparam("agency"), PROPERTIES.c.barcode == bindparam("barcode"))
+)
+
+
+def _this(item: ItemKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return PROPERTIES.c.agency == item.agency, PROPERTIES.c.barcode == item.barcode
+
+
+def about_card(card: str) -> Request:
+    """Return a bare request for a journal line about a card, not about a request."""
+    return Request("", Side.BORROWING, Position.NEW, "", "", patron=card)

@@ -1,0 +1,117 @@
+"""What became of a transaction whose COMMIT was sent and whose answer was lost: PostgreSQL is asked by its number.
+
+The number is asked for before COMMIT, together with the queries of the group. A server that has crashed, or a standby in its
+place, may give the number of a transaction that left no trace to another one. Its word "committed" counts only if it is the
+same server that has run without a break; its word "aborted" always counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.exc import DBAPIError
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+
+INCARNATION: Final = "incarnation"
+"""Key in `Connection.info` of the server's Incarnation (PostgreSQL only)."""
+XACT: Final = "xact"
+"""Key in `Connection.info` of the function that returns the row of NUMBER in the open transaction."""
+NUMBER: Final = CompiledStatement(
+    text(
+        "SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION AS at, pg_current_xact_id()::TEXT AS number, "
+        "pg_backend_pid() AS backend"
+    )
+)
+"""The server's time in seconds, the number of the transaction, and the process that serves it."""
+
+_SERVER: Final = "SELECT pg_postmaster_start_time()::TEXT, ARRAY(SELECT pid FROM pg_stat_activity WHERE datid IS NULL)"
+_STATUS: Final = text("SELECT pg_is_in_recovery(), pg_xact_status(CAST(:number AS xid8))")
+# Not while it waits for its standby: it would then be committed here alone.
+_END: Final = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :backend "
+    "AND backend_xid = CAST(CAST(:number AS xid8) AS xid) AND wait_event IS DISTINCT FROM 'SyncRep'"
+).bindparams(bindparam("backend"))
+_FUTURE: Final = "22023"
+"""SQLSTATE of the answer that the server has never given such a number: it is not that of a committed transaction."""
+ASKED, PAUSE_S = 100, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """A server between two starts: when it was started, and its own processes, which it starts again after a crash."""
+
+    started: str
+    processes: frozenset[int]
+
+    def goes_on_in(self, later: Incarnation) -> bool:
+        """Return whether the server has run without a break since."""
+        return self.started == later.started and bool(self.processes & later.processes)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction of PostgreSQL: its number, the process that serves it, and the server."""
+
+    number: str
+    backend: int
+    server: Incarnation | None
+
+
+class Fate(StrEnum):
+    """What became of a transaction."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+
+
+def incarnation(execute: Callable[[str], Any]) -> Incarnation:
+    """Ask a server which incarnation it is; `execute` runs a statement and returns a cursor."""
+    started, processes = execute(_SERVER).fetchone()
+    return Incarnation(started, frozenset(processes))
+
+
+def this_transaction(connection: Connection) -> Transaction | None:
+    """Return the open transaction if it has asked for its NUMBER. Raises DBAPIError if the connection breaks now."""
+    asked = connection.info.pop(XACT, None)
+    if asked is None:
+        return None
+    ((_, number, backend),) = asked()
+    return Transaction(number, backend, connection.info.get(INCARNATION))
+
+
+def fate_of(connection: Connection, transaction: Transaction) -> Fate:
+    """Ask on another connection what became of a transaction; one that still runs is ended. Takes at most some seconds.
+
+    Raises DBAPIError if this connection breaks, too.
+    """
+    server = connection.info.get(INCARNATION)
+    same = server is not None and transaction.server is not None and transaction.server.goes_on_in(server)
+    for _ in range(ASKED):
+        is_standby, status = _asked(connection, transaction)
+        if status == "aborted" or (status == "in progress" and not same and not is_standby):
+            return Fate.ABORTED
+        if status == "committed" and not is_standby:
+            return Fate.COMMITTED if same else Fate.UNKNOWN
+        if status is None:
+            return Fate.UNKNOWN
+        if status == "in progress":
+            connection.execute(_END, {"backend": transaction.backend, "number": transaction.number})
+        threading.Event().wait(PAUSE_S)
+    return Fate.UNKNOWN
+
+
+def _asked(connection: Connection, transaction: Transaction) -> tuple[bool, str | None]:
+    try:
+        is_standby, status = connection.execute(_STATUS, {"number": transaction.number}).one()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") != _FUTURE:
+            raise
+        return False, "aborted"
+    return bool(is_standby), status

@@ -1,0 +1,175 @@
+"""Opens a database: the gateway itself sends BEGIN, SAVEPOINT and COMMIT, and a commit is on disk when it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import StaticPool
+
+from hkall_gateway.db.engine.commit_fate import INCARNATION, incarnation
+from hkall_gateway.db.engine.compiled import flush, forget
+from hkall_gateway.db.engine.pipelined import PIPELINE, PipelinedConnection
+from hkall_gateway.db.engine.private_files import private
+
+# Errors reach the log: they must not contain row values, which may be names or addresses.
+_OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits for PostgreSQL, in seconds, after which the gateway stops waiting.
+
+    `statement_s`: one statement. `lock_s`: waiting for rows that another gateway has locked. `idle_s`: how long a silent
+    gateway may keep its rows locked. `connect_s`: opening a connection.
+    """
+
+    statement_s: float = 15.0
+    lock_s: float = 2.0
+    idle_s: float = 10.0
+    connect_s: int = 3
+
+
+_PREPARED_BY_US: Final[Mapping[str, Any]] = {"prepare_threshold": None}
+"""Turns off the driver's own prepared statements, which at times discards all of them: pipeline.py prepares statements itself.
+"""
+
+SILENCE: Final[Mapping[str, int]] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""libpq settings that drop a connection after about ten seconds of silence: a server that died sends no error."""
+
+
+ANSWER_S: Final = 1.5
+"""Seconds within which a server that works answers a connection taken from the pool. A paused one keeps it open."""
+OWN_CONNECTIONS: Final = 10
+"""Connections that a gateway may use beside those of the pages' threads: writer, reader, heartbeat, reports."""
+BUSY_MS: Final = 5000
+"""Wait for a SQLite file that another process writes, in milliseconds."""
+MAPPED: Final = 2**31 - 2**16
+"""Bytes of a SQLite file that may be read as memory, SQLite's own limit."""
+
+
+def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # frozen
+    """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
+
+    With the driver's own transaction handling (pysqlite) a released savepoint is visible to others, and ROLLBACK does not undo
+    it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS serves the command line.
+
+    Args:
+        readers: Threads that read at the same time, each on a connection of its own, beside the gateway's own threads.
+    """
+    most = OWN_CONNECTIONS + readers
+    engine = _sqlite(url, most) if url.startswith("sqlite") else _postgresql(url, limits, most)
+    event.listen(engine, "reset", _forget_what_was_written)
+    event.listen(engine, "before_cursor_execute", _after_what_was_written)
+    return engine
+
+
+def read_as_memory(connection: Connection) -> None:
+    """Let a connection to a SQLite file read it as memory: a search reads hundreds of pages, each a system call otherwise.
+
+    Not for connections that write: the file is mapped anew whenever it has grown.
+    """
+    if connection.dialect.name == "sqlite" and "mapped" not in connection.info:
+        connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED}")
+        connection.info["mapped"] = True
+
+
+def _sqlite(url: str, most: int) -> Engine:
+    extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else _pool(most)
+    engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
+    event.listen(engine, "do_connect", lambda *_: _make_private(url))
+    event.listen(engine, "connect", _sqlite_pragmas)
+    return engine
+
+
+def _pool(most: int) -> dict[str, Any]:
+    """Return the settings of a pool of so many connections, of which the last ones are closed after use."""
+    return {"pool_size": OWN_CONNECTIONS // 2, "max_overflow": most - OWN_CONNECTIONS // 2}
+
+
+def _postgresql(url: str, limits: Limits, most: int) -> Engine:
+    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
+    engine = create_engine(url, **_OURS, connect_args=connect, **_pool(most))
+    event.listen(engine, "connect", partial(_postgresql_limits, limits))
+    event.listen(engine, "connect", partial(_with_pipeline, engine.dialect))
+    event.listen(engine, "checkout", partial(_must_answer, engine.dialect))
+    return engine
+
+
+def _with_pipeline(dialect: Dialect, connection: Any, record: Any) -> None:
+    record.info[PIPELINE] = PipelinedConnection(connection, dialect)
+
+
+def _must_answer(dialect: Dialect, _connection: object, record: Any, _fairy: object) -> None:
+    """Have a broken connection of the pool replaced, as SQLAlchemy's own ping does, which waits for a silent server for ever.
+
+    Raises ConnectionTimeout for a silent one: a new connection would be as silent.
+    """
+    from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
+
+    try:
+        record.info[PIPELINE].ping(ANSWER_S)
+    except ConnectionTimeout:
+        raise
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
+    """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
+    back.
+    """
+    forget(record.info)
+
+
+def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
+    """Send buffered writes before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
+    if context is not None:
+        flush(connection)
+
+
+def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:
+    """Set the limits by SQL, not by connection options, which a pooler in between may not pass on."""
+    values = {
+        "statement_timeout": limits.statement_s,
+        "lock_timeout": limits.lock_s,
+        "idle_in_transaction_session_timeout": limits.idle_s,
+    }
+    asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
+    connection.execute(f"SELECT {asked}")
+    record.info[INCARNATION] = incarnation(connection.execute)
+
+
+def _make_private(url: str) -> None:
+    """Make the SQLite file, and the files that SQLite puts beside it, unreadable to other users."""
+    file = make_url(url).database
+    if file and not _in_memory(url):
+        private(Path(file))
+        for beside in (Path(f"{file}-wal"), Path(f"{file}-shm")):
+            if beside.exists():
+                private(beside)
+
+
+def database_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for one in memory and for a server."""
+    file = make_url(url).database
+    return Path(file) if url.startswith("sqlite") and file and file != ":memory:" else None
+
+
+def _in_memory(url: str) -> bool:
+    return url in {"sqlite://", "sqlite:///:memory:"}
+
+
+def _sqlite_pragmas(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")

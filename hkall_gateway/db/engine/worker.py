@@ -1,0 +1,218 @@
+"""A thread with a connection and a queue: it takes all queued jobs, runs them as a group, and answers in one call.
+
+A worker survives the loss of its database. Meanwhile it refuses jobs at once, and tries to connect every half second.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from hkall_gateway.db.engine.db_errors import name_of
+from hkall_gateway.db.engine.job import GroupResult, ReplyCallback, give
+
+LOG = structlog.get_logger()
+
+J = TypeVar("J")
+
+AWAY_S = 0.5
+InDoubt: TypeAlias = "Callable[[Connection | None], GroupResult[J]]"
+
+
+class JobQueue(Generic[J]):
+    """A queue of jobs in order.
+
+    Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
+    """
+
+    def __init__(self) -> None:
+        self._new: deque[J] = deque()
+        self._again: deque[J] = deque()
+        self._taken = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._new or self._again)
+
+    def put(self, job: J) -> None:
+        """Append a new job."""
+        self._new.append(job)
+
+    def put_again(self, jobs: Iterable[J]) -> None:
+        """Queue jobs for a retry."""
+        self._again.extend(jobs)
+
+    def all(self) -> list[J]:
+        """Return all queued jobs."""
+        return [*self._again, *self._new]
+
+    def take(self, most: int) -> list[J]:
+        """Return the next group, of at most `most` jobs; empty if the queue is empty."""
+        self._taken += 1
+        if self._again and (self._taken % 2 == 0 or not self._new):
+            return [self._again.popleft()]
+        return [self._new.popleft() for _ in range(min(most, len(self._new)))]
+
+
+class Worker(Generic[J]):
+    """Takes jobs and returns answers in order. There is no timer: a group is all jobs queued while the last one ran.
+
+    `do_group` runs at most `batch` jobs on the thread; `refuse` makes the answer to a job that cannot run because of an error;
+    `in_reactor` is the reactor's callFromThread. `groups` and `units` count the work done.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
+        refuse: Callable[[J, BaseException], ReplyCallback],
+        in_reactor: Callable[[Callable[[], None]], object],
+        name: str,
+        batch: int,
+    ) -> None:
+        self._engine = engine
+        self._connection = engine.connect()  # here, so that starting a worker raises if the database is away
+        self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
+        self._waiting: JobQueue[J] = JobQueue()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._away: BaseException | None = None
+        self.groups = 0
+        self.units = 0
+        self._loop_thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._loop_thread.start()
+
+    def put(self, job: J) -> None:
+        """Queue a job; while the database is away, refuse it immediately. RuntimeError after `stop`."""
+        with self._wake:
+            if self._stopping:
+                raise RuntimeError("the database is closed")
+            away = self._away
+            if away is None:
+                self._waiting.put(job)
+                self._wake.notify()
+        if away is not None:
+            self._refuse(job, away)()
+
+    def stop(self) -> None:
+        """Finish the queued jobs, then end the thread. Called once, from the reactor's thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._loop_thread.join()
+
+    def _loop(self) -> None:
+        while jobs := self._take():
+            result = self._do_group(self._connection, jobs)
+            self.groups, self.units = self.groups + 1, self.units + len(jobs)
+            self._in_reactor(lambda answers=result.answers: give(answers))  # type: ignore[misc]
+            self._waiting.put_again(result.again)
+            if result.lost is not None:
+                self._connect_again(result.lost, result.in_doubt)
+            elif result.pause_s:
+                threading.Event().wait(result.pause_s)
+        self._connection.close()
+
+    def _take(self) -> list[J]:
+        """Return the next group; empty once the worker was stopped and the queue is empty."""
+        with self._wake:
+            while not self._waiting and not self._stopping:
+                self._wake.wait()
+            return self._waiting.take(self._batch)
+
+    # ---- while the database is away
+
+    def _connect_again(self, error: BaseException, in_doubt: InDoubt[J] | None) -> None:
+        """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""
+        LOG.warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
+        self._connection.close()
+        while not (self._connected() and (in_doubt is None or self._settled(in_doubt))):
+            with self._wake:
+                if self._stopping:
+                    break
+                self._wake.wait(AWAY_S)
+        else:
+            in_doubt = None
+        if in_doubt is not None:  # it ends before the database is back
+            self._in_reactor(partial(give, in_doubt(None).answers))
+            return
+        LOG.info("database.back", lane=self._loop_thread.name)
+
+    def _settled(self, in_doubt: InDoubt[J]) -> bool:
+        """Settle units on the new connection; False if that breaks, too."""
+        try:
+            result = in_doubt(self._connection)
+        except DBAPIError:
+            self._connection.close()
+            return False
+        self._in_reactor(partial(give, result.answers))
+        self._waiting.put_again(result.again)
+        return True
+
+    def _connected(self) -> bool:
+        try:
+            self._connection = self._engine.connect()
+        except DBAPIError as error:
+            refused = self._refuse_all(error)
+            self._in_reactor(lambda: give(refused))
+            return False
+        with self._wake:
+            self._away = None
+        return True
+
+    def _refuse_all(self, error: BaseException) -> list[ReplyCallback]:
+        with self._wake:
+            self._away = error
+            waiting, self._waiting = self._waiting, JobQueue()
+        return [self._refuse(job, error) for job in waiting.all()]
+
+
+class InlineReader(Generic[J]):
+    """A worker without a thread: jobs of one reactor iteration run, and are answered, at the start of the next.
+
+    For queries that take less time than waking a thread. `do_group`, `in_reactor` and `batch` as for `Worker`; jobs to retry
+    join the next group.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
+        in_reactor: Callable[[Callable[[], None]], object],
+        batch: int,
+    ) -> None:
+        self._connection, self._do_group, self._in_reactor = connection, do_group, in_reactor
+        self._batch = batch
+        self._waiting: list[J] = []
+        self._stopped = False
+
+    def put(self, job: J) -> None:
+        """Queue a job for the next iteration. RuntimeError after `stop`."""
+        if self._stopped:
+            raise RuntimeError("the database is closed")
+        self._waiting.append(job)
+        if len(self._waiting) == 1:
+            self._in_reactor(self._do)
+
+    def stop(self) -> None:
+        """Finish the queued jobs. Called once, from the reactor's thread."""
+        self._stopped = True
+        while self._waiting:
+            self._do()
+        self._connection.close()
+
+    def _do(self) -> None:
+        jobs, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        if not jobs:
+            return
+        result = self._do_group(self._connection, jobs)
+        self._waiting += result.again
+        if self._waiting:
+            self._in_reactor(self._do)
+        give(result.answers)

@@ -1,0 +1,43 @@
+"""The inbox of a unit of work: documents answered recently, with their outcomes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+
+from sqlalchemy import bindparam, delete, select
+
+from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
+from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.tables import INBOX
+from hkall_gateway.db.unit import Unit
+
+
+def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
+    """Claim a document. Returns None if it is new or its window is over, else the outcome recorded before."""
+    values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
+    if _claiming(unit.dialect).first(unit.connection, now=now, **values):
+        return None
+    row = _KEPT.first(unit.connection, was_agency=agency, was_digest=digest)
+    return str(row["outcome"]) if row else ""
+
+
+def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
+    """Record the outcome of a claimed document; an empty outcome deletes the record."""
+    new = {"new_outcome": outcome} if outcome else {}
+    (_KEEP if outcome else _FORGET).write(unit.connection, was_agency=agency, was_digest=digest, **new)
+
+
+_DOCUMENT = (INBOX.c.agency == bindparam("was_agency"), INBOX.c.digest == bindparam("was_digest"))
+_KEPT = CompiledStatement(select(INBOX.c.outcome).where(*_DOCUMENT))
+_KEEP = update_by_key(INBOX, ("agency", "digest"), ("outcome",))
+_FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
+
+
+@cache
+def _claiming(dialect: str) -> CompiledStatement:
+    """Return a statement that inserts a document's row, or takes over one after its window, and returns its digest."""
+    columns = ("agency", "digest", "made_at", "keep_until", "outcome")
+    over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
+    values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}
+    return CompiledStatement(over.values(values).returning(INBOX.c.digest))

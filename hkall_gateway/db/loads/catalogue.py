@@ -1,0 +1,178 @@
+"""The titles behind the copies: written with every load of copies, and filled in where an earlier release left none.
+
+A title's own facts come from its MARC record, or from its copies if there was none. The digest tells which titles have changed,
+so that a nightly load of a whole catalogue writes few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from hashlib import blake2b
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, delete, select
+
+from hkall_gateway.db.engine.upsert import write_over
+from hkall_gateway.db.search.folding import folding_version, installed, joined_words
+from hkall_gateway.db.search.index import IndexedWords, as_vector, delete_words, field_words, write_words
+from hkall_gateway.db.search.isbns import isbns_of
+from hkall_gateway.db.tables import HOLDINGS, TITLES
+from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Title
+
+H, T = HOLDINGS.c, TITLES.c
+AnyRow = Row[*tuple[Any, ...]]
+LONGEST_KEY: Final = 300
+"""The longest sort key of a title, in characters; an index has a limit for its entries."""
+CHUNK: Final = 1_000
+FACTS: Final = ("bib_id", "title", "author", "linked_title", "linked_author", "isbns", "language", "published")
+NO_TITLES: Final[Mapping[str, Title]] = MappingProxyType({})
+
+
+def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str, Title] = NO_TITLES) -> None:
+    """Bring the titles of these numbers, with their search words, into line with their copies; at most CHUNK.
+
+    `records` are the facts from MARC records, by number. A title without copies is deleted. Without the extra `web` nothing is
+    written; `db upgrade` fills it in once that is installed.
+    """
+    if not bibs or not installed():
+        return
+    copies = _copies(connection, bibs)
+    stored = {row.bib_id: row for row in connection.execute(_STORED, {"bibs": list(bibs)})}
+    wanted = {bib: _title(records.get(bib), stored.get(bib), rows) for bib, rows in copies.items()}
+    made = {bib: _indexed(title, copies[bib]) for bib, title in wanted.items()}
+    digests = {bib: _digest(wanted[bib], indexed) for bib, indexed in made.items()}
+    changed = [bib for bib in wanted if bib not in stored or stored[bib].digest != digests[bib]]
+    _delete(connection, [row.id for bib, row in stored.items() if bib not in wanted])
+    _write(connection, [(wanted[bib], made[bib], digests[bib]) for bib in changed])
+
+
+def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
+    """Write the titles of at most `limit` numbers after this one; return the last, None at the end.
+
+    Titles are missing if an earlier release, or one without the extra `web`, loaded the copies.
+    """
+    bibs = list(connection.execute(_NEXT, {"after": after, "most": limit}).scalars())
+    refresh(connection, bibs)
+    return bibs[-1] if bibs else None
+
+
+def settle(connection: Connection) -> None:
+    """Tell PostgreSQL after a load how many copies and titles have which words, and merge what its index has collected.
+
+    It does both by itself after some minutes; until then it finds common words in a second instead of milliseconds.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ANALYZE titles, holdings")
+        connection.exec_driver_sql("SELECT gin_clean_pending_list('ix_titles_words')")
+
+
+def is_filled(connection: Connection) -> bool:
+    """Return whether all titles have been written by the present rules; True without the extra `web`."""
+    if not installed():
+        return True
+    old = select(T.id).where(~T.digest.startswith(_rules())).limit(1)
+    return not (connection.execute(_UNWRITTEN).first() or connection.execute(old).first())
+
+
+def _copies(connection: Connection, bibs: Collection[str]) -> dict[str, list[AnyRow]]:
+    """Return the copies of each title, the first of each library first."""
+    found = connection.execute(_COPIES, {"bibs": list(bibs)}).all()
+    return {bib: list(rows) for bib, rows in groupby(sorted(found, key=_place), key=lambda row: row.bib_id)}
+
+
+def _place(row: AnyRow) -> tuple[str, str, str]:
+    return row.bib_id, row.agency, row.barcode
+
+
+def _title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
+    """Return the facts of a title: its MARC record's; else its copies', with the additions of an earlier MARC record."""
+    if record is not None:
+        return record
+    first = copies[0]
+    isbns = isbns_of(dict.fromkeys(copy.isbn for copy in copies))
+    title = Title(first.bib_id, first.title, first.author, isbns)
+    if stored is None:
+        return title
+    kept = tuple(stored.isbns.split())
+    return replace(
+        title,
+        author=stored.author if stored.author.split(BETWEEN_AUTHORS)[0] == first.author else first.author,
+        isbns=kept if set(isbns) <= set(kept) else isbns,
+        linked_title=stored.linked_title,
+        linked_author=stored.linked_author,
+        language=stored.language,
+        published=stored.published,
+    )
+
+
+def _indexed(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
+    return IndexedWords(
+        title=field_words((title.title, title.linked_title)),
+        author=field_words((*title.author.split(BETWEEN_AUTHORS), *title.linked_author.split(BETWEEN_AUTHORS))),
+        isbn=field_words(title.isbns),
+        call=field_words(copy.call_number for copy in copies),
+    )
+
+
+def _digest(title: Title, indexed: IndexedWords) -> str:
+    return _rules() + _hash("\x1f".join((*_facts(title).values(), indexed.call)), 12)
+
+
+@cache
+def _rules() -> str:
+    """Return the beginning of a digest: the rules by which words are made."""
+    return _hash(folding_version(), 4)
+
+
+def _hash(text: str, size: int) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+def _facts(title: Title) -> dict[str, str]:
+    return {name: getattr(title, name) for name in FACTS} | {"isbns": " ".join(title.isbns)}
+
+
+def sort_key(text: str) -> str:
+    """Return the text by which titles and authors are sorted: its words, at most LONGEST_KEY characters."""
+    return joined_words(text)[:LONGEST_KEY]
+
+
+def _row(title: Title, digest: str) -> dict[str, Any]:
+    keys = {
+        "title_key": sort_key(title.title),
+        "linked_key": sort_key(title.linked_title),
+        "author_key": sort_key(title.author),
+    }
+    return {**_facts(title), **keys, "digest": digest, "words": None}
+
+
+def _write(connection: Connection, titles: Iterable[tuple[Title, IndexedWords, str]]) -> None:
+    made = [(_row(title, digest), indexed) for title, indexed, digest in titles]
+    if not made:
+        return
+    if connection.dialect.name == "postgresql":
+        for row, indexed in made:
+            row["words"] = as_vector(indexed)
+    write_over(connection, TITLES, [row for row, _ in made], [*made[0][0]], key=["bib_id"])
+    write_words(connection, [(row["bib_id"], indexed) for row, indexed in made])
+
+
+def _delete(connection: Connection, numbers: Sequence[int]) -> None:
+    for start in range(0, len(numbers), CHUNK):
+        some = numbers[start : start + CHUNK]
+        delete_words(connection, some)
+        connection.execute(delete(TITLES).where(T.id.in_(some)))
+
+
+_COPIES = select(H.bib_id, H.agency, H.barcode, H.isbn, H.title, H.author, H.call_number).where(
+    H.bib_id.in_(bindparam("bibs", expanding=True))
+)
+_STORED = select(T.id, T.bib_id, T.digest, T.author, T.isbns, T.linked_title, T.linked_author, T.language, T.published).where(
+    T.bib_id.in_(bindparam("bibs", expanding=True))
+)
+_NEXT = select(H.bib_id).where(H.bib_id > bindparam("after")).distinct().order_by(H.bib_id).limit(bindparam("most"))
+_UNWRITTEN = select(H.bib_id).where(~select(T.id).where(T.bib_id == H.bib_id).exists()).limit(1)

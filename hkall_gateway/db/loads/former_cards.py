@@ -1,0 +1,156 @@
+"""Replaced cards: finds a person's present number, and moves all records to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, exists, select, update
+
+from hkall_gateway.db import patrons, web_sessions
+from hkall_gateway.db.cards import about_card, is_blocked
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.tables import CARD_BLOCKS, FINES, FORMER_CARDS, NOTICES, PATRONS, PAYMENTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
+from hkall_gateway.rules.vocabulary import Actor
+
+F = FORMER_CARDS.c
+MOST_ASKED: Final = 500
+"""Number of cards in one query."""
+
+
+def present_card(unit: Unit, card: str) -> str:
+    """Return the card that replaced this one, or ""."""
+    return next((present for present, _who in _PRESENT.cells(unit.connection, card=card)), "")
+
+
+def who_replaced(unit: Unit, card: str) -> str:
+    """Return the source of the replacement of this card; "" if it was not replaced, or is a loaded patron's card again."""
+    who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
+    return "" if who and unit.patron(card) else who
+
+
+def card_now(unit: Unit, card: str) -> str:
+    """Return the present card of the owner of this card: itself, unless it was replaced and not given to another patron."""
+    return card if unit.patron(card) else present_card(unit, card) or card
+
+
+def has_anything(unit: Unit, card: str) -> bool:
+    """Return whether there are records under this number: open requests, charges, a block."""
+    return bool(unit.open_lines(card) or unit.charges(card)) or is_blocked(unit, card)
+
+
+def cards_of(unit: Unit, card: str) -> tuple[str, ...]:
+    """Return all present and former cards of this card's owner: the present card first."""
+    present = card_now(unit, card)
+    return (present, *(former for (former,) in _FORMER.cells(unit.connection, present=present)))
+
+
+def history(unit: Unit, what: str) -> tuple[dict[str, Any], ...]:
+    """Return `unit.history`; for a card, that of all cards of its owner."""
+    lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.history(one)}
+    return tuple(lines[number] for number in sorted(lines))
+
+
+# ---- a patron file
+
+
+def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
+    """Sort the replacements in these rows into new ones and refused ones."""
+    replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
+    former = {card for row in rows for card in row.former}
+    named = sorted(former | {replaced[card] for card in former & replaced.keys()})
+    known: dict[str, patrons.CardRecord] = {}
+    for start in range(0, len(named), MOST_ASKED):
+        known.update(patrons.known(unit.connection, named[start : start + MOST_ASKED]))
+    loaded = {card: one.borrower for card, one in known.items() if one.borrower}
+    judged = replacements(rows, KnownCards(loaded, replaced))
+    in_use = {card for card, one in known.items() if one.borrower or one.lines or one.charges}
+    to_do = {card: now for card, now in judged.present.items() if replaced.get(card) != now or card in in_use}
+    return Replacements(to_do, judged.refused)
+
+
+def reinstate(unit: Unit, cards: Collection[str]) -> None:
+    """Remove the replacement records of cards that are in use again, by a new owner."""
+    unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
+
+
+def forget_former_cards_of(unit: Unit, load_before: int) -> None:
+    """Delete the former cards of patrons last named by an import before this number."""
+    gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
+    unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
+
+
+# ---- one person
+
+
+def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: Actor) -> None:
+    """Replace cards (former -> present, a person's latest last) together with all records of their owners.
+
+    The patron row loaded under the latest card is kept under the present one.
+    """
+    unit.lock([LockSet(card, whole=True) for card in sorted({*present, *present.values()})])
+    for former, card in reversed(list(present.items())):
+        follow_card(unit, former, card, now, by)
+    unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))
+
+
+def follow_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
+    """Replace a card that the local system reports as replaced; the loaded patron row is kept under the new number until the
+    next load names it.
+    """
+    replace_card(unit, former, present, now, by)
+    if unit.patron(present) is None:
+        unit.execute(update(PATRONS).where(PATRONS.c.barcode == former).values(barcode=present))
+
+
+def replace_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
+    """Move a person's requests, money, letters and blocks from the former card to the present one, and end its sessions.
+
+    The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
+    """
+    requests = unit.open_requests(former)
+    for request in requests:
+        unit.amend(request, now, by, patron=present)
+    unit.hand_over(former, present)
+    unit.outbox.readdress(former, present, [request.id for request in requests])
+    for table in (FINES, NOTICES):
+        unit.execute(update(table).where(table.c.patron == former).values(patron=present))
+    web_sessions.end_of_patron(unit, former)
+    _move_payments(unit, former, present)
+    _move_block(unit, former, present)
+    _remember(unit, former, present, now, by)
+    unit.note(about_card(present), "REPLACE_CARD", {"former": former}, now, by)
+
+
+def _move_payments(unit: Unit, former: str, present: str) -> None:
+    """Move the payments, except those with the same device and number as one of the new card: a transaction counts once per
+    card.
+    """
+    other = PAYMENTS.alias()
+    same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
+    taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
+    unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
+
+
+def _move_block(unit: Unit, former: str, present: str) -> None:
+    """Move the block of the former card, or delete it if the new card is blocked already."""
+    of_former = CARD_BLOCKS.c.card == former
+    there = is_blocked(unit, present)
+    unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
+
+
+def _remember(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
+    """Point every former card directly at the present one, however many replacements lie between."""
+    unit.execute(delete(FORMER_CARDS).where(F.card == present))
+    unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))
+    row = {"card": former, "present": present, "at": now, "who": by.who}
+    unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
+
+
+_PRESENT = CompiledStatement(select(F.present, F.who).where(F.card == bindparam("card")))
+_FORMER = CompiledStatement(select(F.card).where(F.present == bindparam("present")).order_by(F.at, F.card))

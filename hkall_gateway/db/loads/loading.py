@@ -1,0 +1,358 @@
+"""The writes of the `load` command: whole files in short transactions, under one import number made current at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
+from itertools import islice
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlalchemy import Table, and_, bindparam, delete, func, or_, select, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.upsert import insert_or_write_over, write_over
+from hkall_gateway.db.loads import catalogue, former_cards
+from hkall_gateway.db.loads.catalogue import NO_TITLES
+from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.db.shelving_keys import with_keys
+from hkall_gateway.db.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
+
+H = HOLDINGS.c
+CHUNK: Final = 500
+MOST_VANISHING: Final = 0.2
+FEW_COPIES: Final = 10
+"""Copies that a library may lose however few it has."""
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """One kind of file: its table and the columns that identify a row."""
+
+    table: Table
+    record: type[Borrower] | type[Holding]
+    key: tuple[str, ...]
+
+
+KINDS: Final = {
+    "patrons": FileKind(PATRONS, Borrower, ("barcode",)),
+    "holdings": FileKind(HOLDINGS, Holding, ("agency", "barcode")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawals:
+    """Copies that a file says are gone, by (agency, barcode); and titles whose copies it names completely, by (agency, bib_id).
+
+    A title with the agency "" is complete for all libraries.
+    """
+
+    copies: frozenset[tuple[str, str]] = frozenset()
+    titles: frozenset[tuple[str, str]] = frozenset()
+
+    def covers(self, agency: str, barcode: str, bib: str) -> bool:
+        """Return whether a copy that the file does not name is gone."""
+        return (agency, barcode) in self.copies or (agency, bib) in self.titles or ("", bib) in self.titles
+
+    def __bool__(self) -> bool:
+        return bool(self.copies or self.titles)
+
+    def parts(self) -> Iterator[Withdrawals]:
+        """Yield the same in parts of at most CHUNK."""
+        for copies in _parts(self.copies):
+            yield Withdrawals(copies=copies)
+        for titles in _parts(self.titles):
+            yield Withdrawals(titles=titles)
+
+
+def _parts(pairs: Iterable[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
+    rest = iter(sorted(pairs))
+    while part := frozenset(islice(rest, CHUNK)):
+        yield part
+
+
+NOTHING: Final = Withdrawals()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The copies that a library would lose: `vanishing` and `withdrawn` as in LoadReport, of those `before`."""
+
+    library: str
+    before: int
+    vanishing: int
+    withdrawn: int
+
+    def gone(self, *, full: bool) -> int:
+        """Return the number of copies that the load would delete."""
+        return self.vanishing if full else self.withdrawn
+
+    def is_too_much(self, *, full: bool) -> bool:
+        return self.gone(full=full) > max(FEW_COPIES, self.before * MOST_VANISHING)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """The changes that a file would make: counts of rows. `replaced` are cards that get another number.
+
+    `vanishing` are rows that the file does not name, `withdrawn` those of them that it says are gone. `losses` are those of
+    libraries, by name: the whole catalogue hides what one library of eight loses.
+    """
+
+    before: int
+    new: int
+    changed: int
+    same: int
+    vanishing: int
+    replaced: int = 0
+    withdrawn: int = 0
+    losses: tuple[Loss, ...] = ()
+
+    def gone(self, *, full: bool) -> int:
+        """Return the number of rows that the load would delete."""
+        return self.vanishing if full else self.withdrawn
+
+    def too_many_vanish(self, *, full: bool) -> bool:
+        return self.gone(full=full) > self.before * MOST_VANISHING or any(one.is_too_much(full=full) for one in self.losses)
+
+
+def compare(
+    unit: Unit,
+    kind: str,
+    rows: Sequence[Any],
+    present: Mapping[str, str] = NONE,
+    spared: Collection[str] = (),
+    columns: Collection[str] | None = None,
+) -> LoadReport:
+    """Count the changes that loading these rows would make; writes no row.
+
+    `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
+    stay though no row names them. `columns` are those that the file has, None for all.
+    """
+    what = KINDS[kind]
+    names = _names(what, columns)
+    found = unit.execute(select(*(what.table.c[name] for name in names))).mappings()
+    there = {tuple(row[k] for k in what.key): dict(row) for row in found}
+    for former, card in reversed(list(present.items())):
+        if was := there.pop((former,), None):
+            there.setdefault((card,), was)
+    coming = {tuple(getattr(row, k) for k in what.key): _values(row, names) for row in rows}
+    shared = there.keys() & coming.keys()
+    same = sum(there[key] == coming[key] for key in shared)
+    unnamed = there.keys() - shared - {(card,) for card in spared}
+    return LoadReport(len(there), len(coming) - len(shared), len(shared) - same, same, len(unnamed), len(present))
+
+
+def compare_copies(
+    unit: Unit,
+    staged: StagedCopies,
+    columns: Collection[str] | None = None,
+    withdrawals: Withdrawals = NOTHING,
+    agency: str = "",
+) -> LoadReport:
+    """Count the changes that loading the copies of a file would make; writes no row, and reads those that are there in turn.
+
+    `columns` are those that the file has, None for all; `agency` is the library whose copies it has, "" for any.
+    """
+    names = _names(KINDS["holdings"], columns)
+    facts = attrgetter(*names)
+    before, vanishing, withdrawn = Counter[str](), Counter[str](), Counter[str]()
+    shared = same = 0
+    there = select(H.agency, H.barcode, H.bib_id, *(H[name] for name in names)).execution_options(yield_per=CHUNK)
+    found: Any = unit.execute(there)  # rows of as many cells as the file has columns
+    for owner, barcode, bib_id, *values in found:
+        before[owner] += 1
+        if copy := staged.find(owner, barcode):
+            shared += 1
+            same += facts(copy) == tuple(values)
+        elif agency in {"", owner}:
+            vanishing[owner] += 1
+            withdrawn[owner] += withdrawals.covers(owner, barcode, bib_id)
+    losses = tuple(Loss(owner, before[owner], lost, withdrawn[owner]) for owner, lost in sorted(vanishing.items()))
+    counts = (len(staged) - shared, shared - same, same, vanishing.total(), 0, withdrawn.total())
+    return LoadReport(before.total(), *counts, losses)
+
+
+def begin(unit: Unit, kind: str) -> int:
+    """Return the number of a new import; it is not current before `finish`.
+
+    It is above every number ever written, also by an import that failed half way: rows named only by that one must not count as
+    part of this one.
+    """
+    current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
+    written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
+    return max(int(current or 0), written or 0) + 1
+
+
+def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
+    """Write at most CHUNK rows: inserts new ones, and overwrites in known ones the columns that the file has (None: all)."""
+    what = KINDS[kind]
+    if not rows:
+        return
+    if what.table is HOLDINGS:
+        write_copies(unit, rows, number, columns)
+        return
+    written = [{**_values(row, _names(what)), "load": number} for row in rows]
+    unit.execute(insert_or_write_over(what.table, unit.dialect, [*_names(what, columns), "load"]), written)
+
+
+def write_copies(
+    unit: Unit,
+    rows: Sequence[Holding],
+    number: int,
+    columns: Collection[str] | None = None,
+    titles: Mapping[str, Title] = NO_TITLES,
+) -> None:
+    """Write copies as `write`, with their shelving keys, their titles and the search words of these.
+
+    `titles` are facts from MARC records, by number. Rows sorted by `bib_id` make each title once.
+    """
+    what = KINDS["holdings"]
+    names = _names(what)
+    written = with_keys({**_values(row, names), "load": number} for row in rows)
+    changed = [*_names(what, columns), "load"]
+    changed += ["shelving_key"] if "call_number" in changed else []
+    before = _titles_of(unit, [(row.agency, row.barcode) for row in rows])
+    write_over(unit.connection, what.table, written, changed)
+    catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
+
+
+def settle_copies(unit: Unit) -> None:
+    """Bring the search index and the planner's statistics up to date after the last chunk of a load of copies."""
+    catalogue.settle(unit.connection)
+
+
+def _titles_of(unit: Unit, copies: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the titles that these copies have in the database: a file may give a copy to another title."""
+    found = unit.execute(
+        select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
+            HOLDINGS.c.barcode.in_([barcode for _, barcode in copies])
+        )
+    )
+    asked = set(copies)
+    return {row.bib_id for row in found if (row.agency, row.barcode) in asked}
+
+
+def write_patrons(
+    unit: Unit,
+    rows: Sequence[Borrower],
+    number: int,
+    present: Mapping[str, str],
+    now: datetime,
+    by: Actor,
+    columns: Collection[str] | None = None,
+) -> None:
+    """Write patrons as `write`, and replace their former cards in the same unit of work.
+
+    A card is replaced first, so that facts of its owner missing from the file are kept under the new number.
+    """
+    cards = {row.barcode for row in rows}
+    former_cards.reinstate(unit, cards)
+    former_cards.replace_cards(unit, {former: card for former, card in present.items() if card in cards}, now, by)
+    write(unit, "patrons", rows, number, columns)
+
+
+def spare(unit: Unit, cards: Collection[str], number: int) -> None:
+    """Keep these patrons as loaded before, although the file has no usable row for them."""
+    unit.execute(update(PATRONS).where(PATRONS.c.barcode.in_(cards)).values(load=number))
+
+
+def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
+    """Make the import current, as of `now`. After a full one, delete the rows that it did not name; return their number."""
+    what, name = KINDS[kind], f"load {kind}"
+    if full and what.table is PATRONS:
+        former_cards.forget_former_cards_of(unit, number)
+    gone = _delete_unnamed(unit, what.table, number) if full else 0
+    count = unit.execute(select(func.count()).select_from(what.table)).scalar_one()
+    values = {"cursor": str(number), "count": count, "last_run": now}
+    unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
+    return gone
+
+
+def _delete_unnamed(unit: Unit, table: Table, number: int) -> int:
+    if table is not HOLDINGS:
+        return unit.execute(delete(table).where(table.c.load < number)).rowcount
+    gone = 0
+    while some := remove_unnamed(unit, number):
+        gone += some
+    return gone
+
+
+def remove_unnamed(unit: Unit, number: int, agency: str = "") -> int:
+    """Delete copies last named by an import before this number, of at most CHUNK titles and this library; return how many."""
+    unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
+    bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
+    gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
+    catalogue.refresh(unit.connection, bibs)
+    return gone
+
+
+def withdraw(unit: Unit, what: Withdrawals, number: int) -> int:
+    """Delete the copies that a file says are gone, unless this import has named them; return how many."""
+    named = unit.execute(
+        select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
+            HOLDINGS.c.load < number,
+            or_(
+                HOLDINGS.c.bib_id.in_([bib for _, bib in what.titles]),
+                HOLDINGS.c.barcode.in_([barcode for _, barcode in what.copies]),
+            ),
+        )
+    )
+    gone = [row for row in named if what.covers(row.agency, row.barcode, row.bib_id)]
+    for row in gone:
+        unit.execute(delete(HOLDINGS).where(HOLDINGS.c.agency == row.agency, HOLDINGS.c.barcode == row.barcode))
+    catalogue.refresh(unit.connection, {row.bib_id for row in gone})
+    return len(gone)
+
+
+def loaded_at(unit: Unit, kind: str) -> datetime | None:
+    """Return the time at which the current import of this kind was finished; None if there is none."""
+    found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
+    return found["last_run"] if found else None
+
+
+_LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
+
+
+def _names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
+    """Return the fields of a record of this kind, or those of them that a file has."""
+    return [field.name for field in fields(what.record) if columns is None or field.name in columns]
+
+
+def _values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
+    values = dict(zip(names, attrgetter(*names)(row), strict=True))
+    if isinstance(row, Holding):
+        return values
+    return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
+
+
+def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
+    """Replace the closed days of the libraries that occur in `days`."""
+    agencies = sorted({agency for agency, _, _ in days})
+    unit.execute(delete(CLOSURES).where(CLOSURES.c.agency.in_(agencies)))
+    if days:
+        unit.execute(CLOSURES.insert(), [{"agency": a, "day": day, "reason": why} for a, day, why in days])
+
+
+def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
+    """Insert requests that were open when the gateway was introduced, except existing ones; return the number of new ones."""
+    fresh = [r for r in requests if unit.request(r.id) is None]
+    for request in fresh:
+        lending = request.side is Side.LENDING
+        unit.open(
+            replace(
+                request,
+                patron=former_cards.present_card(unit, request.patron) or request.patron,
+                item_agency=agency if lending and request.item_barcode else request.item_agency,
+                wire_agency=request.wire_agency if lending else agency,
+            ),
+            now,
+            by,
+        )
+    return len(fresh)

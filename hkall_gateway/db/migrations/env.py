@@ -1,0 +1,10 @@
+"""alembic runs this; the connection is the caller's (schema.py)."""
+
+from alembic import context
+
+from hkall_gateway.db.tables import METADATA
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=METADATA, transactional_ddl=True, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,435 @@
+"""The outbox of a unit of work: put, claim, sent, failed, dead. The rows of one key (request and recipient) leave in order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, true, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
+from hkall_gateway.db.engine.locks import try_channels
+from hkall_gateway.db.partner_circuit import circuit_of
+from hkall_gateway.db.queries.outbox_queries import DUE, DUE_LINES, NEXT, STALLED, UNDER_WAY, Room
+from hkall_gateway.db.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
+from hkall_gateway.rules.circuit import CircuitState
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
+
+SET_ASIDE_S: Final = 60
+"""Seconds for which a row that cannot be read does not use up room of its channel. A gateway of a newer version may read it."""
+UNREADABLE: Final = "this version of the program cannot read it"
+STALLED_S: Final = 300
+"""Seconds after which a due message that does not leave, on a channel without answers, is a fault: some polls and one try."""
+
+WAITING: Final = (OutboxState.WAITING, OutboxState.UNSURE)
+Payload = PartnerMessage | PatronNotice | LocalMessage
+UNSETTLED: Final = (*WAITING, OutboxState.DEAD)
+SETTLED: Final = frozenset(OutboxState) - frozenset(UNSETTLED)
+_INDEXED: Final = {**dict.fromkeys(WAITING, IS_WAITING), OutboxState.DEAD: IS_DEAD}
+"""The partial indexes that find unsettled rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One message to send. `attempts` counts tries, including the present one once claimed.
+
+    `line` is what it travels on: the one to its partner, or the one for all letters. `request` is what it is about; where that
+    is none, by what it is kept in order.
+    """
+
+    id: int
+    kind: OutboxKind
+    send: Notification | LocalSend
+    recipient: str
+    line: str
+    request: str
+    payload: Payload
+    corr: str
+    state: OutboxState
+    made_at: datetime
+    next_at: datetime
+    attempts: int
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to send a row. `kind` and `problem` as in the desk's DeliveryResult."""
+
+    at: datetime
+    kind: DeliveryKind
+    problem: str
+    detail: str
+
+
+class NewerRow(Exception):
+    """A row that cannot be read: a newer version wrote an unknown kind of message or field, or the row is spoilt."""
+
+
+def _always(_link: CircuitState, _under_way: int) -> int:
+    return 1_000_000
+
+
+class Outbox:
+    """Reads and writes the outbox inside a unit of work."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def put(self, send: Notification | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
+        """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
+        kind, recipient, request = _way(payload)
+        _PUT.append(
+            self._connection,
+            kind=kind.value,
+            send=send.value,
+            recipient=recipient,
+            request=request,
+            payload=to_json(payload),
+            corr=corr,
+            state=OutboxState.WAITING.value,
+            made_at=now,
+            next_at=now,
+        )
+
+    def claim(
+        self, now: datetime, instance: str, lease_s: int, limit: int, room: Room = _always, in_hand: Collection[int] = ()
+    ) -> tuple[OutboxRow, ...]:
+        """Claim the oldest unsent rows that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
+
+        Channels that have waited longest go first. Of each channel at most `room(link, under_way)` rows are taken; `under_way`
+        is the number in delivery on it by all gateways together. A row with an expired lease belonged to a gateway that died;
+        it is claimed again, marked as possibly delivered, unless this gateway still has it `in_hand`. Rows that only a newer
+        version of the program can read, or none, are set aside for SET_ASIDE_S seconds: the others of their channel go on.
+        """
+        taken: list[tuple[OutboxRow, str]] = []
+        for line, most in self._rooms(room, now):
+            if len(taken) < limit:
+                found = self._due(line, now, min(most, limit - len(taken)))
+                taken += [(row, before) for row, before in found if row.id not in in_hand]
+        if not taken:
+            return ()
+        self.interrupted([row.id for row, before in taken if before], now)
+        until = now + timedelta(seconds=lease_s)
+        _LEASE.write_all(self._connection, [{"number": row.id, "who": instance, "until": until} for row, _ in taken])
+        return tuple(row for row, _ in taken)
+
+    def _due(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
+        """Return the due rows of a channel, each with the gateway that had claimed it; set those aside that cannot be read."""
+        while True:
+            found = DUE.rows(self._connection, of=line, now=now, most=most)
+            read = [(_understood(row), row["claimed_by"]) for row in found]
+            unreadable = [row["id"] for row, (understood, _) in zip(found, read, strict=True) if understood is None]
+            if not unreadable:
+                return [(row, before) for row, before in read if row]
+            import structlog  # here: commands import this module and seldom log
+
+            structlog.get_logger().warning("outbox.unreadable", channel=line, rows=unreadable)
+            later = {"next_at": now + timedelta(seconds=SET_ASIDE_S), "last_error": UNREADABLE}
+            self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(unreadable)).values(**later))
+
+    def bring_forward(self, now: datetime) -> None:
+        """Make all waiting rows due now: the clock was set back, and they wait for a time that it showed before."""
+        early = (OUTBOX.c.state.in_(WAITING), OUTBOX.c.lease_until.is_(None), OUTBOX.c.next_at > now)
+        self._connection.execute(update(OUTBOX).where(*early).values(next_at=now))
+
+    def under_way(self, now: datetime) -> Mapping[str, int]:
+        """Return the number of rows of each channel that any gateway has leased now."""
+        return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
+
+    def stalled(self, now: datetime) -> frozenset[str]:
+        """Return the channels that do not move although nothing is known against them: an error of ours, not of the partner."""
+        since = now - timedelta(seconds=STALLED_S)
+        return frozenset(line for (line,) in STALLED.cells(self._connection, since=since))
+
+    def held_by(self, instance: str) -> int:
+        """Return the number of rows that a gateway has claimed."""
+        held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
+        return int(self._connection.execute(held).scalar_one())
+
+    def _rooms(self, room: Room, now: datetime) -> list[tuple[str, int]]:
+        """Return the channels with due rows and room, and the room of each, without those that another gateway is claiming
+        from.
+
+        The rows in delivery are counted again under the lock of a channel, because only then no other gateway adds to them.
+        """
+        links = [circuit_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
+        found = self._with_room(links, room, now)
+        if not found or self._connection.dialect.name == "sqlite":
+            return found
+        ours = try_channels(self._connection, [line for line, _ in found])
+        return self._with_room([link for link in links if link.agency in ours], room, now)
+
+    def _with_room(self, links: Iterable[CircuitState], room: Room, now: datetime) -> list[tuple[str, int]]:
+        under_way = self.under_way(now)
+        rooms = ((link.agency, room(link, under_way.get(link.agency, 0))) for link in links)
+        return [(line, most) for line, most in rooms if most > 0]
+
+    def sent(self, row: int, now: datetime) -> None:
+        """Mark a row as sent; the next row of its key may leave."""
+        self._settle(row, state=OutboxState.SENT, sent_at=now, last_error="")
+
+    def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
+        """Record a failed try; the next is at `next_at`.
+
+        `unsure`: it may have arrived, and stays so until the recipient answers.
+
+        Not `counted`: the channel was at fault, and the try does not count as an attempt of the row.
+        """
+        state = {"state": OutboxState.UNSURE} if unsure else {}
+        self._settle(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
+
+    def dead(self, row: int, error: str) -> None:
+        """Give up a row after too many tries; staff must look. Later rows of its key wait."""
+        self._settle(row, state=OutboxState.DEAD, last_error=error[:500])
+
+    def dropped(self, row: int, error: str) -> None:
+        """Drop a row after too many tries, because its purpose was met in another way."""
+        self._settle(row, state=OutboxState.DROPPED, last_error=error[:500])
+
+    def tried(self, row: int, attempt: Attempt) -> None:
+        """Record the result of one try."""
+        values = {
+            "at": attempt.at,
+            "kind": attempt.kind.value,
+            "problem": attempt.problem[:200],
+            "detail": attempt.detail[:500],
+        }
+        _TRIED.append(self._connection, row=row, **values)
+
+    def attempts(self, row: int) -> tuple[Attempt, ...]:
+        """Return the results of all tries of a row, oldest first."""
+        a = ATTEMPTS.c
+        question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
+        found = map(tuple, self._connection.execute(question))
+        return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in found)
+
+    # ---- immediate delivery to the local system
+
+    def claim_inline(self, row: int, until: datetime) -> None:
+        """Claim the row for an immediate delivery by the caller.
+
+        Without a result by `until`, the courier retries it as possibly delivered.
+        """
+        self._settle(row, 0, state=OutboxState.UNSURE, next_at=until)
+
+    def release_inline(self, row: int, now: datetime, *, unsure: bool) -> bool:
+        """Leave the row to the courier after an immediate delivery failed; `unsure`: it may have arrived.
+
+        False if it is settled already.
+        """
+        found = self.row_state(row)
+        if found is None or found[0] not in WAITING:
+            return False
+        self._settle(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
+        return True
+
+    def forget(self, row: int) -> None:
+        """Delete a row that is unsettled and was never tried by the courier; settle one that was."""
+        if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, OUTBOX.c.id == row)).rowcount == 0:
+            self._settle(row, 0, state=OutboxState.DONE)
+
+    def defer(self, row: int, until: datetime, now: datetime) -> bool:
+        """Retry the row no earlier than `until`. False if it is settled, or being delivered now."""
+        return self._by_hand(row, now, next_at=until)
+
+    # ---- what a person says
+
+    def retry(self, row: int, now: datetime) -> bool:
+        """Retry at once on behalf of staff, with a fresh count.
+
+        False if there is no such unsettled row, or it is in delivery.
+        """
+        state = case((OUTBOX.c.state == OutboxState.DEAD, self._revived(row)), else_=OUTBOX.c.state)
+        return self._by_hand(row, now, state=state, next_at=now, attempts=0)
+
+    def close(self, row: int, state: OutboxState, reason: str, now: datetime) -> bool:
+        """Settle a row on behalf of staff: `done` or `dropped`. False if it is settled already, or in delivery."""
+        return self._by_hand(row, now, state=state, last_error=reason[:500])
+
+    def _by_hand(self, row: int, now: datetime, **values: Any) -> bool:
+        """Change an unsettled row; False if it is settled, or in delivery."""
+        self._take_back(row, now)
+        free = (OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
+        return self._connection.execute(update(OUTBOX).where(*free).values(**values)).rowcount == 1
+
+    def _take_back(self, row: int, now: datetime) -> None:
+        """Release a row with an expired lease: its gateway is gone, and may have sent it."""
+        gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
+        self.interrupted(self._connection.execute(gone).scalars().all(), now)
+
+    def _revived(self, row: int) -> OutboxState:
+        return (
+            OutboxState.UNSURE if any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row)) else OutboxState.WAITING
+        )
+
+    def give_back(self, rows: Sequence[int]) -> None:
+        """Release claimed rows at once, as if they had not been claimed."""
+        if rows:
+            self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
+
+    def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
+        """Release the rows that `instance` had claimed before it died, except those it has `in_hand`."""
+        lost = (OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
+        self.interrupted(self._connection.execute(select(OUTBOX.c.id).where(*lost)).scalars().all(), now)
+
+    def interrupted(self, rows: Sequence[int], now: datetime) -> None:
+        """Release rows of a gateway that ended during delivery, as unsure: it is unknown whether they were sent."""
+        for row in sorted(rows):
+            self._settle(row, 0, state=OutboxState.UNSURE)
+            self.tried(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
+
+    def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
+        """Move unsettled letters to the card that replaced a patron's card, and unsent partner messages of these requests too.
+
+        Messages that may have reached a partner already are repeated unchanged.
+        """
+        for state in (IS_WAITING, IS_DEAD):
+            letters = and_(OUTBOX.c.kind == OutboxKind.MAIL, OUTBOX.c.recipient == former)
+            untold = and_(
+                OUTBOX.c.kind == OutboxKind.NCIP, OUTBOX.c.state == OutboxState.WAITING, OUTBOX.c.request.in_(requests)
+            )
+            for found in self._connection.execute(select(OUTBOX).where(state, or_(letters, untold))).mappings().all():
+                row = _understood(found)
+                if row and row.payload.patron == former:
+                    values = {"payload": to_json(replace(row.payload, patron=present))}
+                    values |= {"recipient": present} if row.kind is OutboxKind.MAIL else {}
+                    self._connection.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(values))
+
+    # ---- queries
+
+    def row(self, number: int) -> OutboxRow | None:
+        """Return one row in any state. Raises NewerRow if it cannot be read."""
+        found = _ROW.first(self._connection, number=number)
+        return _row(found) if found else None
+
+    def row_state(self, number: int) -> tuple[OutboxState, int] | None:
+        """Return the state of one row and its number of tries; None for an unknown row."""
+        return next(((OutboxState(state), attempts) for state, attempts in _STATE.cells(self._connection, number=number)), None)
+
+    def rows(
+        self,
+        *,
+        partner: str = "",
+        request: str = "",
+        error: str = "",
+        states: Sequence[OutboxState] = UNSETTLED,
+        after: int = 0,
+        most: int | None = None,
+    ) -> tuple[OutboxRow, ...]:
+        """Return rows in these states, oldest first; of one partner, of one request, or with this text in the last error.
+
+        At most `most` rows with a number above `after`; those that cannot be read are left out.
+        """
+        # Not plain `id`: the database would scan the whole table in its order.
+        number = OUTBOX.c.id + 0
+        wanted: list[Any] = [OUTBOX.c.state.in_(states)]
+        wanted += [OUTBOX.c.recipient == partner] if partner else []
+        wanted += [OUTBOX.c.request == request] if request else []
+        wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
+        wanted += [number > after] if after else []
+        apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
+        asked = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
+        found = (self._connection.execute(question).mappings() for question in asked)
+        read = (_understood(r, claimed=0) for each in found for r in each)
+        return tuple(sorted((row for row in read if row), key=lambda row: row.id))[:most]
+
+    def unreadable(self) -> tuple[tuple[int, str], ...]:
+        """Return the number and the channel of each waiting row that cannot be read."""
+        question = select(OUTBOX).where(IS_WAITING).order_by(OUTBOX.c.id)
+        return tuple((r["id"], r["line"]) for r in self._connection.execute(question).mappings() if not _understood(r))
+
+    def set_aside(self) -> Mapping[str, int]:
+        """Return the number of rows of each channel that `claim` could not read."""
+        line = OUTBOX.c.line
+        counted = select(line, func.count()).where(IS_WAITING, OUTBOX.c.last_error == UNREADABLE).group_by(line)
+        return dict(map(tuple, self._connection.execute(counted)))
+
+    def request_of(self, number: int) -> str:
+        """Return the request that a row is about, also of one that cannot be read; "" for none."""
+        return str(self._connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == number)).scalar() or "")
+
+    def next_due(self) -> datetime | None:
+        """Return the time of the courier's next work: when the first row of a key is due and its channel does not rest."""
+        found = NEXT.cells(self._connection)
+        return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
+
+    def depths(self) -> tuple[tuple[str, OutboxState, int, datetime], ...]:
+        """Return (recipient, state, count, oldest) of all unsettled rows; letters are counted under "mail"."""
+        line, state = OUTBOX.c.line, OUTBOX.c.state
+        counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
+        found = [map(tuple, self._connection.execute(counted.where(those))) for those in (IS_WAITING, IS_DEAD)]
+        return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)
+
+    def _settle(self, row: int, made: int = 1, **values: Any) -> None:
+        _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
+
+
+def _way(payload: Payload) -> tuple[OutboxKind, str, str]:
+    """Return the kind, the recipient and the ordering key of a message."""
+    if isinstance(payload, LocalMessage):
+        return OutboxKind.ILS, ILS_RECIPIENT, payload.ordering_key
+    if isinstance(payload, PatronNotice):
+        return OutboxKind.MAIL, payload.patron, payload.request
+    return OutboxKind.NCIP, payload.partner, payload.request
+
+
+def _understood(found: Any, claimed: int = 1) -> OutboxRow | None:
+    """Return the row, as a claimed one by default; None if it cannot be read."""
+    try:
+        return _row(found, claimed)
+    except NewerRow:
+        return None
+
+
+_AS_IT_IS: Final = ("id", "recipient", "line", "request", "corr", "made_at", "next_at", "last_error")
+
+
+def _row(found: Any, claimed: int = 0) -> OutboxRow:
+    kept = {name: found[name] for name in _AS_IT_IS}
+    state = OutboxState.UNSURE if claimed and found["claimed_by"] else OutboxState(found["state"])
+    send, payload = _payload_of(found)
+    if isinstance(payload, LocalMessage) and payload.request:  # its lane is of a copy
+        kept["request"] = payload.request
+    return OutboxRow(
+        **kept, kind=OutboxKind(found["kind"]), send=send, payload=payload, state=state, attempts=found["attempts"] + claimed
+    )
+
+
+def _payload_of(found: Any) -> tuple[Notification | LocalSend, Payload]:
+    """Return the kind of message and its payload. Raises NewerRow."""
+    try:
+        kind = LocalSend if found["kind"] == OutboxKind.ILS else Notification
+        return kind(found["send"]), from_json(found["payload"])
+    except (KeyError, TypeError, ValueError):
+        raise NewerRow(
+            f"row {found['id']} of the outbox is spoilt, or was written by a newer version of this program"
+        ) from None
+
+
+_TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")
+_THIS = OUTBOX.c.id == bindparam("number")
+_NEVER_TRIED = and_(OUTBOX.c.state.in_(WAITING), OUTBOX.c.attempts == 0, OUTBOX.c.lease_until.is_(None))
+
+
+@cache
+def _settling(columns: tuple[str, ...]) -> CompiledStatement:
+    """Return a statement that releases a row after `made` tries and sets these columns."""
+    values: dict[str, Any] = {name: bindparam(name, type_=OUTBOX.c[name].type) for name in columns}
+    freed = {"attempts": OUTBOX.c.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}
+    return CompiledStatement(update(OUTBOX).where(_THIS).values(**values, **freed))
+
+
+_ROW = CompiledStatement(select(OUTBOX).where(_THIS))
+_STATE = CompiledStatement(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
+_PUT = insert_row(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
+
+_UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)
+_LEASE = CompiledStatement(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))

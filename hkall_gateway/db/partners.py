@@ -1,0 +1,154 @@
+"""The record of partners as lenders and borrowers: books sent each way, share of refusals, state of the channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from statistics import fmean
+
+from sqlalchemy import and_, bindparam, case, func, or_, select
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.dates.calendar import after, civil
+from hkall_gateway.rules.lenders import Record
+from hkall_gateway.rules.stored_words import CandidateOutcome
+from hkall_gateway.rules.vocabulary import Position, Side
+
+BALANCE_DAYS, DECLINES_DAYS = 30, 7
+DOWN_TOO_LONG = timedelta(hours=4)
+"""A partner with a channel that is down for longer is not asked for a book: its answer would come too late."""
+
+P = Position
+R, C = REQUESTS.c, CANDIDATES.c
+CAME = (P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED)
+UNDECIDED = (P.NEW, P.REQUESTED, P.CANCELLING, P.CANCELLED)
+WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReplies:
+    """A partner's recent answers: of `asked` requests it `declined` some and `filled` others.
+
+    `open` are requests that it may still answer, or no longer needs to.
+    """
+
+    asked: int = 0
+    declined: int = 0
+    filled: int = 0
+    open: int = 0
+
+    @property
+    def decline_rate(self) -> float:
+        """The share of refusals, 0 to 1."""
+        return self.declined / self.asked if self.asked else 0.0
+
+    @property
+    def fill_rate(self) -> float | None:
+        """The share of requests filled among those decided (no answer in time counts as decided), 0 to 1; None if there are
+        none.
+        """
+        decided = self.asked - self.open
+        return self.filled / decided if decided else None
+
+
+def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
+    """Return the records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
+
+    Not `weighed`: without balance and refusals, which need a count over a month of requests.
+    """
+    today = civil(now)
+    lent, borrowed = (balance(unit, side, now) if weighed else {} for side in (Side.BORROWING, Side.LENDING))
+    said = answers(unit, now) if weighed else {}
+    return {
+        agency: Record(
+            closures=_closed_soon(unit, agency, today),
+            lent=lent.get(agency, 0),
+            borrowed=borrowed.get(agency, 0),
+            declines=said.get(agency, RequestReplies()).decline_rate,
+            down=_down_too_long(unit.circuits.one(agency), now),
+        )
+        for agency in agencies
+    }
+
+
+def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
+    """Count the books that each partner sent us (BORROWING) or we sent it (LENDING): asked in the last 30 days, or open."""
+    since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
+    for question in _BALANCE[side]:
+        for row in question.rows(unit.connection, since=since):
+            found[row["partner"]] = found.get(row["partner"], 0) + row["books"]
+    return found
+
+
+def answers(unit: Unit, now: datetime) -> Mapping[str, RequestReplies]:
+    """Return each partner's answers to the requests of the last 7 days."""
+    rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
+    return {row["agency"]: RequestReplies(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
+
+
+def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
+    """Return the mean number of days from request to our shelf, by partner, over the requests of the last 30 days.
+
+    Orphan copies are left out: they may have been sent for another request.
+    """
+    took: dict[str, list[int]] = {}
+    for row in _ARRIVALS.rows(unit.connection, since=now - timedelta(days=BALANCE_DAYS)):
+        took.setdefault(row["partner"], []).append((row["received_on"] - civil(row["placed_at"])).days)
+    return {agency: fmean(days) for agency, days in took.items()}
+
+
+def _closed_soon(unit: Unit, agency: str, today: date) -> frozenset[date]:
+    """Return those of today and tomorrow on which the library is closed; the choice of a lender looks no further."""
+    rows = _CLOSED.rows(unit.connection, agency=agency, today=today, tomorrow=after(today, 1))
+    return frozenset(row["day"] for row in rows)
+
+
+def _down_too_long(link: CircuitState, now: datetime) -> bool:
+    return link.state == DOWN and link.down_since is not None and now - link.down_since >= DOWN_TOO_LONG
+
+
+_SINCE = bindparam("since", type_=R.placed_at.type)
+
+
+def _books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, CompiledStatement]:
+    """Return two statements that count books by partner: recent ones, and older ones that are still out."""
+    went = or_(*(R.position == position for position in moved))
+    one_side = select(R.partner, func.count().label("books")).where(R.side == side, went).group_by(R.partner)
+    return CompiledStatement(one_side.where(R.placed_at >= _SINCE)), CompiledStatement(
+        one_side.where(IS_OPEN, R.placed_at < _SINCE)
+    )
+
+
+_NO = case((or_(C.outcome.startswith(CandidateOutcome.DECLINED), C.outcome.startswith(CandidateOutcome.REFUSED)), 1), else_=0)
+_BALANCE = {Side.BORROWING: _books(Side.BORROWING, CAME), Side.LENDING: _books(Side.LENDING, WENT)}
+_LAST = C.wire_id == R.wire_id
+_CAME = case((and_(_LAST, or_(*(R.position == position for position in CAME))), 1), else_=0)
+_OPEN = case((and_(_LAST, or_(*(R.position == position for position in UNDECIDED))), 1), else_=0)
+_ARRIVALS = CompiledStatement(
+    select(R.partner, R.placed_at, R.received_on).where(
+        R.placed_at >= _SINCE, R.side == Side.BORROWING, R.received_on.is_not(None), R.unwanted.is_(False)
+    )
+)
+_ANSWERS = CompiledStatement(
+    select(
+        C.agency,
+        func.count().label("asked"),
+        func.sum(_NO).label("declined"),
+        func.sum(_CAME).label("filled"),
+        func.sum(_OPEN).label("open"),
+    )
+    .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
+    # Not plain `wire_id != ''`: the database would scan all candidates ever asked, instead of the latest.
+    .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
+    .group_by(C.agency)
+)
+_CLOSED = CompiledStatement(
+    select(CLOSURES.c.day).where(
+        CLOSURES.c.agency == bindparam("agency"),
+        or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow")),
+    )
+)

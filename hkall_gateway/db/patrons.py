@@ -1,0 +1,152 @@
+"""Patron data, of one patron or of many at once: the patron's row, requests and loans, charges."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
+
+from hkall_gateway.db.engine.among import AMONG, ONE, VALUES, Of
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
+from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """One charge. `cents` is negative for money that we owe the patron; `due` is the date from which an overdue fine counts."""
+
+    id: int
+    request: str
+    patron: str
+    kind: str
+    cents: int
+    paid_cents: int
+    waived_cents: int
+    currency: str
+    at: datetime
+    reason: str
+    due: date | None
+
+    @property
+    def left_cents(self) -> int:
+        return self.cents - self.paid_cents - self.waived_cents
+
+
+@dataclass(slots=True)
+class CardRecord:
+    """All data of one card. `borrower` is None for an unknown card; lines and charges are oldest first."""
+
+    borrower: Borrower | None = None
+    lines: list[RequestEntry] = field(default_factory=list)
+    charges: list[Charged] = field(default_factory=list)
+
+
+def borrower(connection: Connection, card: str) -> Borrower | None:
+    """Return the patron with this card number."""
+    return next(map(borrower_of, _PATRON.cells(connection, card=card)), None)
+
+
+def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
+    """Return patrons with all these words in one of their names, in the order of the names; at most `most`.
+
+    It reads through the table of patrons: some sixty thousand rows of one library.
+    """
+    parts = words.split()
+    if not parts:
+        return ()
+    names = (PATRONS.c.name, PATRONS.c.name_zh)
+    like = or_(*(and_(*(name.icontains(part, autoescape=True) for part in parts)) for name in names))
+    columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
+    rows = connection.execute(select(*columns).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
+    return tuple(map(borrower_of, map(list, rows)))
+
+
+def lines(connection: Connection, card: str) -> tuple[RequestEntry, ...]:
+    """Return a patron's requests and loans that have not ended, oldest first."""
+    return tuple(map(_line, _LINES.cells(connection, card=card)))
+
+
+def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
+    """Return all charges of a patron, oldest first."""
+    return tuple(map(_charge, _CHARGES.cells(connection, card=card)))
+
+
+def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
+    """Return all data of these cards, by three queries."""
+    how = ONE if len(cards) == 1 else connection.dialect.name
+    many, given = _MANY[how], VALUES[how](cards)
+    found = {card: CardRecord(None, [], []) for card in cards}
+    people, lines_, charges_ = (one.ask(connection, cards=given) for one in (many.patrons, many.lines, many.charges))
+    for cells in people():
+        found[cells[0]].borrower = borrower_of(cells)
+    for cells in lines_():
+        found[cells.pop()].lines.append(_line(cells))
+    for cells in charges_():
+        found[cells[_CARD]].charges.append(_charge(cells))
+    return found
+
+
+# ---- statements
+
+_BORROWER: Final = tuple(f.name for f in fields(Borrower))
+_HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
+POSITIONS: Final = {position.value: position for position in Position}
+"""Positions by the text in the column."""
+_POSITION: Final = [f.name for f in fields(RequestEntry)].index("position")
+_CARD: Final = [f.name for f in fields(Charged)].index("patron")
+
+# A card is blocked by its library, as last loaded, or by a terminal here.
+_BLOCKED_HERE: Final = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
+_BLOCKED: Final = or_(PATRONS.c.blocked, _BLOCKED_HERE).label("blocked")
+
+
+def patrons_of(of: Of) -> CompiledStatement:
+    """Return a query for patrons by a condition on their card. Its columns are those that `borrower_of` reads."""
+    columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
+    return CompiledStatement(select(*columns).where(of(PATRONS.c.barcode)))
+
+
+def _lines_of(of: Of, *also: ColumnElement[Any]) -> CompiledStatement:
+    columns = (REQUESTS.c[f.name] for f in fields(RequestEntry))
+    asked = select(*columns, *also).where(of(REQUESTS.c.patron), IS_OPEN)
+    return CompiledStatement(asked.order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+
+
+def _charges_of(of: Of) -> CompiledStatement:
+    return CompiledStatement(select(*(FINES.c[f.name] for f in fields(Charged))).where(of(FINES.c.patron)).order_by(FINES.c.id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Many:
+    patrons: CompiledStatement
+    lines: CompiledStatement
+    charges: CompiledStatement
+
+
+def _many(of: Of) -> _Many:
+    return _Many(patrons_of(of), _lines_of(of, REQUESTS.c.patron), _charges_of(of))
+
+
+_CARD_IS: Final = AMONG[ONE]("card")
+_PATRON, _LINES, _CHARGES = patrons_of(_CARD_IS), _lines_of(_CARD_IS), _charges_of(_CARD_IS)
+_MANY: Final = {how: _many(among("cards")) for how, among in AMONG.items()}
+
+
+def borrower_of(cells: list[Any]) -> Borrower:
+    """Make a patron of its cells, in the order of the fields; the card comes first."""
+    for place in _HUSHED:
+        cells[place] = Sensitive(cells[place])
+    return Borrower(*cells)
+
+
+def _line(cells: list[Any]) -> RequestEntry:
+    cells[_POSITION] = POSITIONS[cells[_POSITION]]
+    return RequestEntry(*cells)
+
+
+def _charge(cells: Sequence[Any]) -> Charged:
+    return Charged(*cells)

@@ -1,0 +1,200 @@
+"""Marks of erased patrons: a restored backup is compared with them, so that no erased patron comes back.
+
+A mark is a hash of a card number, under a salt common to the marks of one database. Under a key of the site it is a keyed
+digest, which costs microseconds: without the key nobody can compute it. Without a key it is a slow hash (scrypt, about ten
+milliseconds), because an attacker with the marks could try all card numbers of a known form. Releases up to 0.2.0 made slow
+marks under a key too; they stay valid. Marks are stored in the table `erased` and in a file outside the database: a restore of
+an older backup loses the first, and a lost disk the second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from functools import partial
+from hashlib import blake2b, scrypt
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+
+from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.privacy.archive import sync_folder
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import ERASED
+from hkall_gateway.db.unit import Unit
+
+COST: Final = 2**12
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One erased card. `key` is the fingerprint of the site's key, after KEYED for a keyed digest, "" for none.
+
+    `at` is the time of its last erasure.
+    """
+
+    mark: str
+    salt: str
+    key: str
+    at: datetime
+
+
+class OtherKey(Exception):
+    """Marks were made under a key that is not the present one."""
+
+
+KEYED: Final = "keyed-"
+"""Precedes the fingerprint of the key in a mark that is a keyed digest."""
+
+Watch = Callable[[int, int], None]
+"""Called with the number of cards that were compared, and of all, while the comparison takes long."""
+
+CHUNK: Final = 256
+
+
+def unwatched(_done: int, _all: int) -> None:
+    """Show no progress."""
+
+
+def mark_of(card: str, salt: str, key: bytes) -> str:
+    """Return the keyed digest of a card, or its slow hash where there is no key."""
+    return keyed_mark_of(card, salt, key) if key else slow_mark_of(card, salt, key)
+
+
+def keyed_mark_of(card: str, salt: str, key: bytes) -> str:
+    """Return the digest of a card under a key of the site."""
+    short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+    return blake2b(f"{salt}\0{card}".encode(), key=short, digest_size=16, person=b"hkall-erased").hexdigest()
+
+
+def slow_mark_of(card: str, salt: str, key: bytes) -> str:
+    """Return the slow hash of a card; takes about ten milliseconds."""
+    seasoned = blake2b(salt.encode(), key=key[:64]).digest()
+    return scrypt(card.encode(), salt=seasoned, n=COST, r=8, p=1, dklen=16).hex()
+
+
+def fingerprint(key: bytes) -> str:
+    """Return a short hash that tells one key from another; "" for no key."""
+    return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
+
+
+def _kind(key: bytes) -> str:
+    """Return what is stored as `Mark.key` of the marks that are made under this key."""
+    return KEYED + fingerprint(key) if key else ""
+
+
+def made(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
+    """Make marks of these cards, under the salt of the known ones."""
+    kind = _kind(key)
+    salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
+    return tuple(Mark(mark_of(card, salt, key), salt, kind, now) for card in cards)
+
+
+def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched) -> Iterator[tuple[str, Mark]]:
+    """Yield those of these cards that have a mark. Slow hashes are computed on all processors, and `watch` is told how far.
+
+    Raises OtherKey if a mark was made under a key that is not the present one.
+    """
+    ways = {"": partial(slow_mark_of, key=b"")}
+    if key:
+        ways |= {fingerprint(key): partial(slow_mark_of, key=key), _kind(key): partial(keyed_mark_of, key=key)}
+    if any(mark.key not in ways for mark in marks):
+        raise OtherKey("erased patrons are marked under another key than the present one ([privacy] erased_key_env)")
+    by_mark = {mark.mark: mark for mark in marks}
+    made_as = sorted({(mark.salt, mark.key) for mark in marks})
+
+    def found(card: str) -> list[Mark]:
+        mine = (by_mark.get(ways[kind](card, salt)) for salt, kind in made_as)
+        return [mark for mark in mine if mark is not None]
+
+    distinct = list(dict.fromkeys(cards)) if marks else []
+    is_slow = any(not kind.startswith(KEYED) for _salt, kind in made_as)
+    for card, mine in _in_parallel(found, distinct, watch) if is_slow else ((card, found(card)) for card in distinct):
+        yield from ((card, mark) for mark in mine)
+
+
+def _in_parallel(find: Callable[[str], list[Mark]], cards: Sequence[str], watch: Watch) -> Iterator[tuple[str, list[Mark]]]:
+    """Yield each card with its marks, in order. scrypt gives up the interpreter's lock, so threads use all processors."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for start in range(0, len(cards), CHUNK):
+            watch(start, len(cards))
+            chunk = cards[start : start + CHUNK]
+            yield from zip(chunk, pool.map(find, chunk), strict=True)
+    watch(len(cards), len(cards))
+
+
+def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
+    """Return every mark once, with its latest time, oldest first."""
+    found: dict[str, Mark] = {}
+    for mark in sorted((mark for marks in lists for mark in marks), key=lambda mark: mark.at):
+        found[mark.mark] = mark
+    return tuple(sorted(found.values(), key=lambda mark: (mark.at, mark.mark)))
+
+
+# ---- in the database
+
+
+def kept(unit: Queries) -> tuple[Mark, ...]:
+    """Return the marks in the database, oldest first."""
+    asked = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
+    return tuple(Mark(**row) for row in unit.execute(asked).mappings())
+
+
+def keep(unit: Unit, marks: Iterable[Mark]) -> None:
+    """Write these marks into the database."""
+    rows = [asdict(mark) for mark in merged(kept(unit), marks)]
+    if rows:
+        unit.execute(insert_or_write_over(ERASED, unit.dialect, rows[0]), rows)
+
+
+# ---- in a file
+
+
+def read(path: Path) -> tuple[Mark, ...]:
+    """Return the marks of a file; none if there is no file. Raises OSError, ValueError for a file in another format."""
+    if not path.exists():
+        return ()
+    return tuple(_mark(line, path) for line in path.read_text(encoding="utf-8").splitlines() if line)
+
+
+def add(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """Add marks to a file, and return all its marks once they are on disk. Raises OSError, ValueError."""
+    with _alone(path):
+        found = merged(read(path), marks)
+        if not found:
+            return ()
+        new = path.with_name(path.name + ".new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(mark) | {"at": mark.at.isoformat()}) + "\n" for mark in found)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        sync_folder(path.parent)
+    return found
+
+
+def _mark(line: str, path: Path) -> Mark:
+    try:
+        row = json.loads(line)
+        return Mark(row["mark"], row["salt"], row["key"], datetime.fromisoformat(row["at"]))
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: is no list of erased marks") from None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time add to a file; the lock is on its folder, since the file itself is replaced."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -1,0 +1,331 @@
+"""Erases one person from the tables and from an archive, except from open cases.
+
+Open cases keep their rows unchanged: a request that has not ended or is held by money, a claim or a message; an unsent message;
+a quarantined document that waits for a decision; a card that a terminal blocked. As long as such a row remains, the patron's
+row does too: the pickup letter needs an address, and the fine a name. All other rows lose the person. The facts stay: library,
+title, dates, positions, rules and amounts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Table, delete, select, update
+
+from hkall_gateway.db.changed_fields import BLANK
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.outbox import UNSETTLED
+from hkall_gateway.db.privacy import archive, erased, persons, retention
+from hkall_gateway.db.privacy.erased import Mark
+from hkall_gateway.db.privacy.persons import Person, Row
+from hkall_gateway.db.tables import (
+    ATTEMPTS,
+    CARD_BLOCKS,
+    CARD_LOCKS,
+    FINES,
+    FORMER_CARDS,
+    INBOX,
+    JOURNAL,
+    METADATA,
+    OUTBOX,
+    PATRON_NUMBERS,
+    PATRONS,
+    PAYMENTS,
+    QUARANTINE,
+    REQUESTS,
+    WEB_SCANS,
+    WEB_SESSIONS,
+)
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.stored_words import QuarantineState
+from hkall_gateway.rules.vocabulary import Actor, Request
+
+ERASE: Final = "ERASE_PATRON"
+
+
+@dataclass(frozen=True, slots=True)
+class RemainingRow:
+    """One row that still names the person: its kind, its number, the reason, and the event that ends it."""
+
+    what: str
+    which: str
+    why: str
+    then: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureResult:
+    """The result of an erasure: how many requests were anonymised and other rows changed, and the rows that still name the
+    person.
+    """
+
+    requests: int
+    rows: int
+    stays: tuple[RemainingRow, ...]
+
+    def and_then(self, more: ErasureResult) -> ErasureResult:
+        """Add the result of another erasure of the same person."""
+        return ErasureResult(
+            self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays))
+        )
+
+
+Found = tuple[str, Row]
+"""The name of a table, and a row of it."""
+
+
+# ---- in the tables
+
+
+def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
+    """Return every row that names the person, except the rows in `but`. Reads whole tables and does not write."""
+    known = {(name, persons.key_of(_TABLES[name], row)) for name, row in but}
+    mentioned = persons.mentioning(unit, who)
+    return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
+
+
+def forget(
+    unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
+) -> ErasureResult:
+    """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
+
+    A row that has changed since it was found is judged in its present state. Until the end of the transaction no other gateway
+    decides about the cards, and no row moves to an archive; so an archive that is read afterwards has all rows that will move
+    there.
+    """
+    unit.lock([retention.MOVING, *(LockSet(card, whole=True) for card in sorted(who.cards))])
+    theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
+    held = retention.held(unit, theirs)
+    ended = [request for request in theirs if request.id not in held]
+    if ended:
+        retention.anonymise(unit, ended)
+    erasure = Erasure(unit, who, [*_requests(theirs, held)])
+    count = 0
+    for table, row in _in_order(_as_they_are(unit, found)):
+        if persons.names(table, row, who) and not _is_part(unit, table, row, held):
+            why = _WAYS.get(table.name, _scrub)(erasure, table, row)
+            erasure.stays.extend([why] if why else [])
+            count += not why
+    erased.keep(unit, marks)
+    _note(unit, {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}, now, by)
+    return ErasureResult(len(ended), count, tuple(erasure.stays))
+
+
+_ALL: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One erasure under way: the person, and the reasons found so far why rows stay."""
+
+    unit: Unit
+    who: Person
+    stays: list[RemainingRow]
+
+
+Erase = Callable[[Erasure, Table, Row], RemainingRow | None]
+"""Removes the person from one row, or returns why the row stays."""
+
+
+def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[RemainingRow]:
+    for request in theirs:
+        if request.id in held:
+            yield RemainingRow("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
+
+
+def _as_they_are(unit: Unit, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
+    for name, row in found:
+        table = _TABLES[name]
+        now = unit.execute(select(table).where(*persons.this(table, row))).mappings().first()
+        if now is not None:
+            yield table, dict(now)
+
+
+_TABLES: Final = {table.name: table for table in METADATA.sorted_tables}
+
+
+def _in_order(rows: Iterator[tuple[Table, Row]]) -> list[tuple[Table, Row]]:
+    """Sort the patron's row and the former cards last: whether they can go depends on the rows that stay."""
+    return sorted(rows, key=lambda one: one[0] in (PATRONS, FORMER_CARDS))
+
+
+def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> bool:
+    """Return whether a row belongs to a request that stays, and therefore stays too."""
+    if table is REQUESTS:
+        return row["id"] in held
+    if table is ATTEMPTS:
+        told = unit.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == row["row"])).scalar()
+        return told in held
+    if table is INBOX:
+        return any(f'"{number}"' in row["outcome"] for number in held)
+    return row.get("request", "") in held
+
+
+def _patron(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if erasure.stays:
+        return RemainingRow("patron", "", "open matters need name and address", "patron erase, once it is settled")
+    _gone(erasure, table, row)
+    return None
+
+
+def _former(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if not {row["card"], row["present"]} & set(erasure.who.cards):
+        _scrub(erasure, table, row)
+        return None
+    if erasure.stays:
+        return RemainingRow("former_card", "", "open matters are found by it too", "patron erase, once it is settled")
+    _gone(erasure, table, row)
+    return None
+
+
+def _message(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["state"] in UNSETTLED:
+        return RemainingRow("message", str(row["id"]), f"{row['state']}: it is not sent yet", f"outbox show {row['id']}")
+    erasure.unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
+    _gone(erasure, table, row)
+    return None
+
+
+def _quarantined(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["state"] == QuarantineState.KEPT:
+        return RemainingRow("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
+    _gone(erasure, table, row)
+    return None
+
+
+def _block(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["card"] in erasure.who.cards:
+        return RemainingRow("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
+    _scrub(erasure, table, row)
+    return None
+
+
+def _gone(erasure: Erasure, table: Table, row: Row) -> None:
+    erasure.unit.execute(delete(table).where(*persons.this(table, row)))
+
+
+def _scrub(erasure: Erasure, table: Table, row: Row) -> None:
+    """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
+    if any(erasure.who.is_in(row[column.name], column.name) for column in table.primary_key):
+        _gone(erasure, table, row)
+        return
+    named = [c.name for c in persons.personal(table) if c.computed is None and erasure.who.is_in(row[c.name], c.name)]
+    new = {name: erasure.who.out_of(row[name], name) for name in named}
+    erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**new))
+
+
+def _blanked(erasure: Erasure, table: Table, row: Row) -> None:
+    """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
+    blank = _BLANK[table.name]
+    if row["patron"] in erasure.who.cards:
+        erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**blank))
+        row = {**row, **blank}
+    if persons.names(table, row, erasure.who):
+        _scrub(erasure, table, row)
+
+
+def _fine(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    if row["patron"] in erasure.who.cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
+        return RemainingRow("fine", str(row["id"]), "money is open", "fines list")
+    _scrub(erasure, table, row)
+    return None
+
+
+_BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
+_WAYS: Final[Mapping[str, Erase]] = {
+    PATRONS.name: _patron,
+    FORMER_CARDS.name: _former,
+    OUTBOX.name: _message,
+    QUARANTINE.name: _quarantined,
+    CARD_BLOCKS.name: _block,
+    CARD_LOCKS.name: _gone,
+    PAYMENTS.name: _blanked,
+    FINES.name: _fine,
+    JOURNAL.name: _blanked,
+    INBOX.name: _gone,
+    WEB_SESSIONS.name: _gone,
+    WEB_SCANS.name: _gone,
+    PATRON_NUMBERS.name: _gone,
+}
+"""The function for the rows of a table; `_scrub` for all other tables."""
+
+
+def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: Actor) -> None:
+    """Write the actor and the reason of an erasure into the journal, but not the person."""
+    unit.note(BLANK, ERASE, facts, now, by)
+
+
+# ---- in an archive
+
+
+def forget_in_archive(path: Path, who: Person) -> int:
+    """Anonymise the person's records in an archive; return their number. Raises NotAnArchive, OSError."""
+    return archive.rewrite(path, lambda record: _forgotten(record, who))
+
+
+def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
+    """Anonymise for each (card, time of erasure) the records that ended before that, in one pass; return their number.
+
+    Raises NotAnArchive, OSError.
+    """
+    in_time = sorted(erasures, key=lambda erasure: erasure[1])
+    times = [at for _card, at in in_time]
+
+    @cache
+    def erased_from(place: int) -> Person:
+        return Person(tuple(card for card, _at in in_time[place:]))
+
+    def change(record: Row) -> Row:
+        later = bisect_right(times, _ended(record))
+        return _forgotten(record, erased_from(later)) if later < len(times) else record
+
+    return archive.rewrite(path, change) if times else 0
+
+
+def in_archive(path: Path, who: Person) -> list[Row]:
+    """Return the records of an archive that name the person. Raises NotAnArchive, OSError."""
+    return [record for record in archive.records(path) if _without(record, who) != record]
+
+
+def cards_in_archive(path: Path) -> Iterator[str]:
+    """Yield the card numbers in an archive. Raises NotAnArchive, OSError."""
+    for record in archive.records(path):
+        for table, row in _rows_of(record):
+            yield from (row[column.name] for column in persons.card_columns(table) if row.get(column.name))
+
+
+def _rows_of(record: Row) -> Iterator[tuple[Table, Row]]:
+    """Yield a record's own row, and all rows that belong to it."""
+    if JOURNAL.name not in record:
+        yield JOURNAL, record
+        return
+    yield REQUESTS, record
+    yield from ((part, row) for part in retention.PARTS for row in record[part.name])
+
+
+def _forgotten(record: Row, who: Person) -> Row:
+    theirs = record["patron"] in who.cards
+    return _without(retention.anonymous(record) if theirs else record, who)
+
+
+def _without(record: Row, who: Person) -> Row:
+    """Return the record, or the line of the journal, without the person."""
+    if JOURNAL.name not in record:
+        return _row_without(JOURNAL, record, who)
+    parts = {part.name: [_row_without(part, row, who) for row in record[part.name]] for part in retention.PARTS}
+    return {**_row_without(REQUESTS, record, who), **parts}
+
+
+def _row_without(table: Table, row: Row, who: Person) -> Row:
+    named = [c.name for c in persons.personal(table) if who.is_in(row.get(c.name), c.name)]
+    return {**row, **{name: who.out_of(row[name], name) for name in named}}
+
+
+def _ended(record: Row) -> datetime:
+    return datetime.fromisoformat(record.get("moved_at") or record["at"])

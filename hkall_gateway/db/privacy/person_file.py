@@ -1,0 +1,172 @@
+"""All that is known of one person, in the tables and the archives: exported, or forgotten (Hong Kong's PDPO: access, erasure).
+
+The command line and the console use the same functions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hkall_gateway.db.privacy import erased, forgetting, persons, retention
+from hkall_gateway.db.privacy.archive import NotAnArchive
+from hkall_gateway.db.privacy.erased import Mark
+from hkall_gateway.db.privacy.forgetting import ErasureResult, Found, RemainingRow
+from hkall_gateway.db.privacy.persons import DOT, Person, Row
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor
+
+
+class NotDone(Exception):
+    """An export or erasure that did not take place; the text names the reason. `wrong`: the arguments were wrong."""
+
+    def __init__(self, words: str, *, wrong: bool = False) -> None:
+        super().__init__(words)
+        self.wrong = wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where a site keeps records: its database and its archives.
+
+    `run(work, *args)` does `work(unit, *args)` in a transaction, `read` the same for work that only reads. `archive_file` is
+    the policy's; `erased_file` has the marks of the erased, under `erased_key`, None where they are kept in the database alone.
+    """
+
+    read: Callable[..., Any]
+    run: Callable[..., Any]
+    archive_file: str
+    erased_file: Path | None = None
+    erased_key: bytes = b""
+
+    def archives(self, further: Sequence[Path] = ()) -> list[Path]:
+        """Return every archive that the policy, the database or the caller names; the policy's only once it was written."""
+        found = [Path(name) for name in self.read(retention.archives)]
+        found += [Path(self.archive_file)] if self.archive_file and Path(self.archive_file).exists() else []
+        return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The counts of an erasure: rows of tables, records of the archives found here, and the archives that are elsewhere."""
+
+    who: Person
+    tables: ErasureResult
+    archived: Counter[Path]
+    missing: tuple[Path, ...]
+
+    @property
+    def stays(self) -> tuple[RemainingRow, ...]:
+        """Return what still names the person, with what ends it."""
+        away = "it is not here", "run this again with --archive FILE where it is"
+        return (*self.tables.stays, *(RemainingRow("archive", str(file), *away) for file in self.missing))
+
+
+def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
+    """Return the person with these cards. NotDone for an empty one (an unset shell variable), which unnamed rows have."""
+    if not all(one.strip() for one in (card, *former)):
+        raise NotDone("a card number is empty", wrong=True)
+    found: Person = site.read(persons.person, card, former)
+    return found
+
+
+def export(site: Records, card: str, now: datetime, former: Sequence[str] = (), further: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return everything that any table or archive has about the person with this card. Raises NotDone."""
+    who, files = named(site, card, former), site.archives(further)
+    _require_known(site, (card, *former), files)
+    here = [file for file in files if file.exists()]
+    records = {str(file): _reading(partial(forgetting.in_archive, file, who)) for file in here}
+    missing = [str(file) for file in files if not file.exists()]
+    return {
+        "cards": who.cards,
+        "exported_at": now,
+        "tables": site.read(_rows, who),
+        "archives": records,
+        "not_read": missing,
+    }
+
+
+def _rows(unit: Unit, who: Person) -> dict[str, list[Row]]:
+    """Return rows by table; a hash of a PIN is a secret, not a fact."""
+    found: dict[str, list[Row]] = {}
+    for table, row in persons.about(unit, who):
+        hidden = {"pin_hash": DOT} if row.get("pin_hash") else {}
+        found.setdefault(table.name, []).append(row | hidden)
+    return found
+
+
+def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence[Path] = ()) -> tuple[Person, Sequence[Found]]:
+    """Return the person with this card, and the rows to be forgotten. Raises NotDone."""
+    who = named(site, card, former)
+    for one in who.cards:
+        partner = site.read(Unit.partner_with_card, one)
+        if partner is not None:
+            raise NotDone(f"{one} stands for {partner.agency} at our counter and for no person")
+    _require_known(site, (card, *former), site.archives(further))
+    return who, site.read(forgetting.find, who)
+
+
+def erase(
+    site: Records, who: Person, found: Sequence[Found], reason: str, now: datetime, by: Actor, further: Sequence[Path] = ()
+) -> Erasure:
+    """Erase a person from the tables and archives; open requests stay. Raises NotDone."""
+    marks = _marked(site, who, now)
+    archived = _from_archives(site, further, who)  # first, while a second try would still know the names
+    done = _from_tables(site, who, found, marks, reason, now, by)
+    archived += _from_archives(site, further, who)  # and what a purge has moved meanwhile
+    return Erasure(who, done, archived, tuple(file for file in site.archives(further) if not file.exists()))
+
+
+def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -> None:
+    """Raise NotDone for a card that is in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
+    here = [file for file in files if file.exists()]
+    unknown = [card for card in cards if not site.read(persons.is_known, card)]
+    for file in here if unknown else ():
+        there = _reading(partial(_among, unknown, file))
+        unknown = [card for card in unknown if card not in there]
+    if unknown:
+        away = "".join(f"; {file} is not here and was not read" for file in files if file not in here)
+        raise NotDone(f"{', '.join(unknown)}: no table and no archive knows this card; nothing was done{away}")
+
+
+def _among(cards: Sequence[str], file: Path) -> set[str]:
+    return set(cards).intersection(forgetting.cards_in_archive(file))
+
+
+def _marked(site: Records, who: Person, now: datetime) -> Sequence[Mark]:
+    """Write the marks of the person's cards before the erasure, so that no restore after a crash brings the person back."""
+    known = site.read(erased.kept)
+    if site.erased_file is None:
+        return erased.made(who.cards, known, site.erased_key, now)
+    try:
+        known = erased.merged(known, erased.read(site.erased_file))
+        return erased.add(site.erased_file, [*known, *erased.made(who.cards, known, site.erased_key, now)])
+    except (OSError, ValueError) as error:
+        raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
+
+
+def _from_tables(
+    site: Records, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
+) -> ErasureResult:
+    """Forget the rows that were found, and those that were written after that query and before the cards were locked."""
+    done: ErasureResult = site.run(forgetting.forget, who, found, marks, reason, now, by)
+    late = site.read(forgetting.find, who, found)
+    return done.and_then(site.run(forgetting.forget, who, late, (), reason, now, by)) if late else done
+
+
+def _from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:
+    """How many records of each archive forgot the person, of those that are here."""
+    files = [file for file in site.archives(further) if file.exists()]
+    return Counter({file: _reading(partial(forgetting.forget_in_archive, file, who)) for file in files})
+
+
+def _reading(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except (NotAnArchive, OSError) as error:
+        raise NotDone(str(error)) from None

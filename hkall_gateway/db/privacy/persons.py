@@ -1,0 +1,252 @@
+"""Finds one person in every table: by card number, and by names and addresses that are unique to the person.
+
+The search goes over METADATA, so that a table added by a later revision is searched without a change here. A column of card
+numbers is compared whole ("1234-5" is another card than "1234"), and any other text word by word. NOT_A_PERSON lists the
+columns in which a value that looks like a card number or a name is something else, such as a copy's barcode or a title.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
+
+from hkall_gateway.db.loads.former_cards import cards_of
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.stored_words import OutboxKind
+
+Row = dict[str, Any]
+EVERY: Final = "every column"
+DOT: Final = "•"
+
+# fmt: off
+NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
+    "api_tokens":      ("name", "token_hash", "role"),
+    "archives":        (EVERY,),
+    "closures":        (EVERY,),
+    "erased":          (EVERY,),
+    "holdings":        (EVERY,),
+    "instances":       (EVERY,),
+    "jobs":            (EVERY,),
+    "links":           (EVERY,),
+    "patrons":         ("category", "study_mode", "language", "pin_hash"),
+    "requests":        ("id", "side", "position", "stage", "kind", "partner", "wire_agency", "wire_id", "item_agency",
+                        "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "renewal_sync",
+                        "skipped", "reopened_from"),
+    "candidates":      ("request", "agency", "barcode", "local_bib_id", "wire_id"),
+    "journal":         ("request", "channel", "message", "event", "source", "target", "rule", "outcome"),
+    "outbox":          ("kind", "send", "request", "state", "claimed_by"),
+    "attempts":        ("kind",),
+    "inbox":           ("agency", "digest"),
+    "patron_numbers":  ("number",),
+    "quarantine":      ("agency", "digest", "service", "state"),
+    "notices":         ("request", "kind", "about", "state"),
+    "fines":           ("request", "kind", "currency"),
+    "payments":        ("currency",),
+    "item_properties": ("agency", "barcode"),
+    "set_aside":       ("round", "request"),
+    "titles":          (EVERY,),
+    "web_scans":       ("token_hash",),
+    "web_sessions":    ("token_hash", "kind", "role", "source", "csrf", "credential"),
+}
+# fmt: on
+
+NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
+"""Keys inside a JSON text with values that never name a person."""
+
+_CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipient)s?$")
+"""Matches names of columns, and of keys inside a JSON text, that contain card numbers."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """The card numbers of one person, and the names and addresses that no other patron has.
+
+    `shared` are names or addresses that another patron has too, alone or within a longer one: a text with one of them may be
+    about that patron.
+    """
+
+    cards: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return self.cards + self.words
+
+    @cached_property
+    def _spot(self) -> re.Pattern[str]:
+        longest_first = sorted(map(re.escape, self.marks), key=len, reverse=True)
+        return re.compile(rf"(?<![0-9A-Za-z])(?:{'|'.join(longest_first)})(?![0-9A-Za-z])", re.IGNORECASE)
+
+    def is_in(self, value: object, name: str = "") -> bool:
+        """Return whether a cell of the column with this name ("" for any text) names this person."""
+        return isinstance(value, str) and self.out_of(value, name) != value
+
+    def out_of(self, value: str, name: str) -> str:
+        """Return the value of the column or JSON key with this name without this person; a card number is compared whole."""
+        if _CARDS.search(name):
+            return "" if value in self.marks else value
+        return self.without(value)
+
+    def without(self, text: str) -> str:
+        """Return the text without this person: "" if no other text remains, else a dot in each place. JSON stays JSON."""
+        if not self._spot.search(text):
+            return text
+        whole = _parsed(text)
+        if whole is None:
+            return self._plain(text)
+        rest = self.inside(whole)
+        return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
+
+    def inside(self, value: Any, name: str = "") -> Any:
+        """Return a JSON value, under the key with this name, without this person; keys of NOT_IN_JSON keep their values."""
+        if isinstance(value, dict):
+            return {key: one if key in NOT_IN_JSON else self.inside(one, key) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.inside(one, name) for one in value]
+        return self.out_of(value, name) if isinstance(value, str) else value
+
+    def _plain(self, text: str) -> str:
+        return "" if self._spot.fullmatch(text) else self._spot.sub(DOT, text)
+
+
+def _parsed(text: str) -> Any:
+    """Return the JSON object or list in a text, else None."""
+    if text[:1] not in "{[":
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+# ---- the person
+
+
+def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
+    """Return the person with this card, with all cards that it replaced or was replaced by, and with these `former` ones."""
+    cards = tuple(dict.fromkeys(each for one in (card, *former) for each in (one, *cards_of(unit, one))))
+    p = PATRONS.c
+    found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
+    words = tuple(dict.fromkeys(word for row in found for word in row if word))
+    shared = tuple(word for word in words if _others(unit, word, cards))
+    return Person(cards, tuple(word for word in words if word not in shared), shared)
+
+
+def _others(unit: Queries, word: str, cards: Sequence[str]) -> bool:
+    """Return whether a word occurs in the name or the address of another patron: "李明" is in "李明德"."""
+    p, one = PATRONS.c, Person((word,))
+    columns = (p.name, p.name_zh, p.email)
+    alike = or_(*(column.icontains(word, autoescape=True) for column in columns))
+    rows = unit.execute(select(*columns).where(alike, p.barcode.not_in(cards)))
+    return any(one.is_in(value) for row in rows for value in row)
+
+
+def cards(unit: Queries) -> Iterator[str]:
+    """Yield every card number in any table."""
+    patiently(unit)
+    for column in _card_columns():
+        yield from unit.execute(select(column).where(column != "").distinct()).scalars()
+
+
+def is_known(unit: Queries, card: str) -> bool:
+    """Return whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
+    patiently(unit)
+    for column in _card_columns():
+        of_patrons = [OUTBOX.c.kind == OutboxKind.MAIL] if column.table is OUTBOX else []
+        if unit.execute(select(column).where(column == card, *of_patrons).limit(1)).first():
+            return True
+    return False
+
+
+def _card_columns() -> list[Column[Any]]:
+    return [column for table in METADATA.sorted_tables for column in card_columns(table)]
+
+
+# ---- the search
+
+
+def personal(table: Table) -> list[Column[Any]]:
+    """Return the columns of a table that may name a person."""
+    things = NOT_A_PERSON.get(table.name, ())
+    return [] if EVERY in things else [c for c in table.c if _is_text(c) and c.name not in things]
+
+
+def card_columns(table: Table) -> list[Column[Any]]:
+    """Return those of the personal columns that contain card numbers."""
+    return [column for column in personal(table) if _CARDS.search(column.name)]
+
+
+def _is_text(column: Column[Any]) -> bool:
+    return isinstance(column.type, String | Text) and not isinstance(column.type, UtcDateTime)
+
+
+def mentioning(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
+    """Yield every row of every table that names this person."""
+    patiently(unit)
+    for table in METADATA.sorted_tables:
+        columns = personal(table)
+        if columns:
+            asked = select(table).where(_may_name(columns, who)).order_by(*table.primary_key)
+            rows = [dict(row) for row in unit.execute(asked).mappings()]
+            yield from ((table, row) for row in rows if names(table, row, who))
+
+
+def about(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
+    """Yield the same, and every row that belongs to a request of this person."""
+    theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
+    seen = set()
+    for table, row in mentioning(unit, who):
+        seen.add((table.name, key_of(table, row)))
+        yield table, row
+    for table in METADATA.sorted_tables:
+        belongs = _belongs(table, theirs)
+        if belongs is not None:
+            rows = [dict(row) for row in unit.execute(select(table).where(belongs).order_by(*table.primary_key)).mappings()]
+            yield from ((table, row) for row in rows if (table.name, key_of(table, row)) not in seen)
+
+
+def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
+    """Return whether this row names the person. A patron's row is only about that patron, even if its texts name another."""
+    if table is PATRONS:
+        return row["barcode"] in who.cards
+    return any(who.is_in(row[column.name], column.name) for column in personal(table))
+
+
+def key_of(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the values of the row's primary key."""
+    return tuple(row[column.name] for column in table.primary_key)
+
+
+def this(table: Table, row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """Return the condition that finds this row."""
+    return [column == row[column.name] for column in table.primary_key]
+
+
+def patiently(unit: Queries) -> None:
+    """Lift PostgreSQL's statement timeout in this transaction, because the search reads whole tables."""
+    if unit.dialect == "postgresql":
+        unit.execute(text("SET LOCAL statement_timeout = 0"))
+
+
+def _may_name(columns: Sequence[Column[Any]], who: Person) -> ColumnElement[bool]:
+    """Return a condition that excludes most rows in the database: a mark occurs in a text of the row, even within a word."""
+    texts: list[ColumnElement[Any]] = [func.coalesce(column, "") for column in columns]
+    whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
+    return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))
+
+
+def _belongs(table: Table, theirs: Any) -> ColumnElement[bool] | None:
+    if "request" in table.c:
+        return table.c.request.in_(theirs)
+    if table.name == "attempts":
+        return table.c.row.in_(select(OUTBOX.c.id).where(OUTBOX.c.request.in_(theirs)))
+    return None

@@ -1,0 +1,220 @@
+"""Retention of ended records: requests anonymised, requests moved to the archive, sent messages deleted.
+
+Every query takes at most `limit` rows by an index on ended records, and begins where the last one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, literal, or_, select, tuple_, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.outbox import UNSETTLED
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import (
+    ARCHIVES,
+    ATTEMPTS,
+    CANDIDATES,
+    FINES,
+    HAS_PATRON,
+    INBOX,
+    IS_CLOSED,
+    IS_OPEN,
+    IS_PERSONAL,
+    JOURNAL,
+    NAMES_ALONE,
+    NOTICES,
+    OUTBOX,
+    PAYMENTS,
+    REQUESTS,
+    STANDS_ALONE,
+    Condition,
+)
+from hkall_gateway.db.unit import NO_PERSON, Unit
+from hkall_gateway.rules.vocabulary import Request
+
+R = REQUESTS.c
+Place = tuple[datetime, str]
+"""The end of a batch: (moved_at, number) of its last request."""
+
+NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
+    JOURNAL: {"patron": "", "detail": ""},
+    CANDIDATES: {"skip": ""},
+    NOTICES: {"patron": "", "error": ""},
+    FINES: {"patron": ""},
+}
+"""Columns of other tables that identify the patron of a request, with their anonymised values; the messages are deleted."""
+
+NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
+"""The columns of a payment that identify the patron, with their anonymised values."""
+
+MOVING: Final = LockSet(document=("", "archives"))
+"""Held while rows move to an archive and while a person is erased, so that none of that person's rows moves unseen."""
+
+PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
+"""Tables with rows that belong to a request, and are archived and deleted with it."""
+
+# A book claimed to be returned that never came, open money, and messages that are not sent or settled.
+_UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FINES.c.waived_cents)
+_UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
+_CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
+_HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD))
+_HOLDS: Final[Mapping[str, Any]] = {
+    "it has not ended": IS_OPEN,
+    "money is open": exists().where(_UNPAID),
+    "the patron claims to have returned it": _CLAIMED,
+    "a message about it is not sent yet": exists().where(_UNTOLD),
+}
+
+
+def closed(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+    """Return requests that ended before that instant and are not held, oldest first, after `after`."""
+    return unit.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+
+
+def personal(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+    """Return those of them that still have their patron."""
+    return unit.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+
+
+def counts(unit: Unit, before: datetime) -> dict[str, int]:
+    """Count the requests that ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
+
+    def count(*where: Condition) -> int:
+        return int(unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one())
+
+    old = R.moved_at < before
+    return {
+        "personal": count(IS_PERSONAL, old, ~_HELD),
+        "closed": count(IS_CLOSED, old, ~_HELD),
+        "held": count(IS_CLOSED, old, _HELD),
+    }
+
+
+def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
+    """Remove the borrower. Library, dates, title, positions and rule numbers stay; the messages are deleted."""
+    ids = [request.id for request in requests]
+    unit.forget_people(ids)
+    for part, blank in NO_PERSON_IN.items():
+        unit.execute(update(part).where(part.c.request.in_(ids)).values(**blank))
+    delete_messages(unit, OUTBOX.c.request.in_(ids))
+
+
+def anonymous(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of the archive as `anonymise` would have left it, also a line of the journal without a request."""
+    if PARTS[0].name not in record:
+        return {**record, **NO_PERSON_IN[JOURNAL]}
+    parts = {part.name: [{**row, **blank} for row in record[part.name]] for part, blank in NO_PERSON_IN.items()}
+    return {**record, **NO_PERSON, **parts, OUTBOX.name: []}
+
+
+def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
+    """Return those of these requests that have to keep their patron, with the reason as text for staff."""
+    ids = [request.id for request in requests]
+    found: dict[str, str] = {}
+    for why, condition in _HOLDS.items():
+        asked = select(R.id).where(R.id.in_(ids), condition)
+        found = dict.fromkeys(unit.execute(asked).scalars(), why) | found
+    return found
+
+
+def note_archive(unit: Unit, path: str, now: datetime) -> None:
+    """Record that this file contains requests, so that an erasure searches it too."""
+    values = {"path": path, "written_at": now}
+    unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
+
+
+def archives(unit: Queries) -> tuple[str, ...]:
+    """Return every file into which requests were moved."""
+    return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
+
+
+def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """Return each request with all its rows, for the archive: its own columns, and a list of rows for each of PARTS."""
+    ids = [request.id for request in requests]
+    found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
+    for part in PARTS:
+        for whole in found.values():
+            whole[part.name] = []
+        for row in unit.execute(select(part).where(part.c.request.in_(ids)).order_by(*part.primary_key)).mappings():
+            found[row["request"]][part.name].append(dict(row))
+    return [found[number] for number in ids]
+
+
+def remove(unit: Unit, requests: Sequence[Request]) -> None:
+    """Delete requests with all rows that belong to them."""
+    ids = [request.id for request in requests]
+    delete_messages(unit, OUTBOX.c.request.in_(ids))
+    for part in PARTS:
+        unit.execute(delete(part).where(part.c.request.in_(ids)))
+    unit.erase(ids)
+
+
+def anonymise_lines(unit: Unit, before: datetime, limit: int) -> int:
+    """Remove the patron from refusals without a request; the rule stays. Returns their number."""
+    old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
+    return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(_numbers(unit, old))).values(patron="", detail="")).rowcount
+
+
+def lines(unit: Unit, before: datetime, limit: int) -> list[dict[str, Any]]:
+    """Return the oldest lines of the journal that belong to no request."""
+    old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
+    return [dict(row) for row in unit.execute(old).mappings()]
+
+
+def remove_lines(unit: Unit, found: Sequence[dict[str, Any]]) -> None:
+    """Delete these lines."""
+    unit.execute(delete(JOURNAL).where(JOURNAL.c.id.in_([line["id"] for line in found])))
+
+
+def anonymise_payments(unit: Unit, before: datetime, limit: int) -> int:
+    """Remove patron, transaction number and outcome from payments before that instant. Returns their number."""
+    old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
+    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(**NO_PAYER)).rowcount
+
+
+def forget_outcomes(unit: Unit, before: datetime, limit: int) -> int:
+    """Delete outcomes of documents that came before that instant, even within their window. Returns their number."""
+    old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
+    return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
+
+
+def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
+    """Delete settled messages made before that instant, among the next `limit` after row `after`.
+
+    Returns (the row after which the next batch begins, None at the end; the number deleted). Rows are as old as their numbers
+    are low.
+    """
+    rows = _NEXT_MESSAGES.cells(unit.connection, after=after, most=limit)
+    old = [(number, state) for number, made_at, state in rows if made_at < before]
+    told = [number for number, state in old if state not in UNSETTLED]
+    if told:
+        delete_messages(unit, OUTBOX.c.id.in_(told))
+    return (old[-1][0] if len(old) == limit else None), len(told)
+
+
+_O = OUTBOX.c
+_NEXT_MESSAGES = CompiledStatement(
+    select(_O.id, _O.made_at, _O.state).where(_O.id > bindparam("after")).order_by(_O.id).limit(bindparam("most"))
+)
+
+
+def _over(before: datetime, after: Place | None) -> list[Any]:
+    # With the column's type: PostgreSQL would compare a plain instant with its text.
+    begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
+    return [R.moved_at < before, *begun, ~_HELD]
+
+
+def _numbers(unit: Unit, question: Any) -> list[int]:
+    return list(unit.execute(question).scalars())
+
+
+def delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
+    """Delete messages, with the results of their tries."""
+    unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row.in_(select(OUTBOX.c.id).where(which))))
+    unit.execute(delete(OUTBOX).where(which))

@@ -1,0 +1,99 @@
+"""The quarantine of partner messages that match no request: stored without secrets, once per document, for staff to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.tables import QUARANTINE
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.stored_words import QuarantineState
+
+Q = QUARANTINE.c
+MOST: Final = 1_000
+"""Limit of unjudged documents of one partner; more of them add no information."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedDocument:
+    """One document. `why` is the reason of the refusal, `times` the number of arrivals."""
+
+    id: int
+    agency: str
+    digest: str
+    service: str
+    document: str
+    why: str
+    state: QuarantineState
+    times: int
+    first_at: datetime
+    last_at: datetime
+    settled_by: str = ""
+    reason: str = ""
+
+
+_COLUMNS = tuple(Q[field.name] for field in fields(QuarantinedDocument))
+
+
+def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
+    """Store a document, or count one more arrival; False if this partner has too many unjudged ones."""
+    again = update(QUARANTINE).where(Q.agency == agency, Q.digest == digest)
+    if unit.execute(again.values(times=Q.times + 1, last_at=now, state=QuarantineState.KEPT, why=why)).rowcount:
+        return True
+    waiting = select(func.count()).select_from(QUARANTINE).where(Q.agency == agency, Q.state == QuarantineState.KEPT)
+    if unit.execute(waiting).scalar_one() >= MOST:
+        return False
+    values = {"agency": agency, "digest": digest, "service": service, "document": document, "why": why}
+    unit.execute(insert(QUARANTINE).values(**values, state=QuarantineState.KEPT, times=1, first_at=now, last_at=now))
+    return True
+
+
+def listed(
+    unit: Unit, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None
+) -> tuple[QuarantinedDocument, ...]:
+    """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones.
+
+    At most `most` documents with a number above `after`.
+    """
+    where = [Q.id > after, *([Q.agency == agency] if agency else []), *([] if settled else [Q.state == QuarantineState.KEPT])]
+    found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id).limit(most)).mappings()
+    return tuple(map(_kept, found))
+
+
+def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
+    """Return (partner, count, oldest) of the unjudged documents."""
+    counted = (Q.agency, func.count().label("count"), func.min(Q.first_at).label("oldest"))
+    found = unit.execute(
+        select(*counted).where(Q.state == QuarantineState.KEPT).group_by(Q.agency).order_by(Q.agency)
+    ).mappings()
+    return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
+
+
+def one(unit: Unit, number: int) -> QuarantinedDocument | None:
+    """Return the document with this number."""
+    row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
+    return _kept(row) if row else None
+
+
+def _kept(row: Mapping[Any, Any]) -> QuarantinedDocument:
+    return QuarantinedDocument(**{**row, "state": QuarantineState(row["state"])})
+
+
+def settle(unit: Unit, number: int, state: QuarantineState, who: str, reason: str) -> bool:
+    """Record the judgement of a document: replayed or dropped. False if it is not waiting for one."""
+    waits = update(QUARANTINE).where(Q.id == number, Q.state == QuarantineState.KEPT)
+    return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
+
+
+def forget(unit: Unit, before: datetime, limit: int) -> int:
+    """Delete up to `limit` documents that last came before that instant; return their number."""
+    return _FORGET.change(unit.connection, before=before, most=limit)
+
+
+_OLD = select(Q.id).where(Q.last_at < bindparam("before")).order_by(Q.last_at).limit(bindparam("most"))
+_FORGET = CompiledStatement(delete(QUARANTINE).where(Q.id.in_(_OLD)))

@@ -1,0 +1,135 @@
+"""The lists of the command line: each is a query on open work, with the conditions of the work lists where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, func, or_, select
+
+from hkall_gateway.db.queries import work_lists
+from hkall_gateway.db.queries.queries import Batch, Queries
+from hkall_gateway.db.tables import CLOSURES, FINES, IS_OPEN, IS_UNDELIVERABLE, IS_UNPAID, JOBS, NOTICES, REQUESTS, Condition
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.stored_words import NoticeState, RenewalSync
+from hkall_gateway.rules.vocabulary import Position, Request
+
+P = Position
+R = REQUESTS.c
+MOST = 10_000
+
+
+def pull_list(unit: Queries) -> tuple[Request, ...]:
+    """Return our copies that partners wait for, oldest first; it can be repeated at any time."""
+    return _open(unit, *work_lists.PULL)
+
+
+def expected(unit: Queries) -> tuple[Request, ...]:
+    """Return the books on their way to our counter: from lenders, and our own copies coming home."""
+    return _open(unit, *work_lists.EXPECTED)
+
+
+def expired_pickups(unit: Queries) -> tuple[Request, ...]:
+    """Return the books to take off the hold shelf, which were not collected in time (R15)."""
+    return _open(unit, *work_lists.EXPIRED)
+
+
+def overdues(unit: Queries, today: date) -> tuple[Request, ...]:
+    """Return loans past their due date."""
+    return _open(unit, *work_lists.overdue(today))
+
+
+def recalls(unit: Queries) -> tuple[Request, ...]:
+    """Return open requests with a recall."""
+    return _open(unit, *work_lists.RECALLS)
+
+
+def ended_with(unit: Queries, partner: str, since: datetime) -> tuple[Request, ...]:
+    """Return the ended requests placed since then, between a partner and us."""
+    wanted = (R.placed_at >= since, R.partner == partner, R.position.in_(sorted(FINAL)))
+    return unit.batch(*wanted, order=(R.placed_at, R.id), limit=MOST)
+
+
+def renewals(unit: Queries) -> tuple[Request, ...]:
+    """Return loans with a renewal pending at the lender, or denied by it (R28)."""
+    return _open(unit, R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED)))
+
+
+def lender_dates(unit: Queries) -> tuple[Request, ...]:
+    """Return loans that run past the date on which their lender expects the book (R19, R32)."""
+    return _open(unit, R.position == P.ON_LOAN, R.due > R.lender_due)
+
+
+def stalled(unit: Queries, since: Mapping[Position, datetime], due_before: date, after: str, most: int) -> tuple[Request, ...]:
+    """Return stalled requests by number, after `after`: in a position since before the instant given for it, or lent by us and
+    due before `due_before`.
+    """
+    instants = {f"since_{position.value}": instant for position, instant in since.items()}
+    return unit.asked(_stalled(tuple(since)), most, due_before=due_before, after=after, **instants)
+
+
+@cache
+def _stalled(positions: tuple[Position, ...]) -> Batch:
+    still = [and_(R.position == p, R.moved_at < bindparam(f"since_{p.value}")) for p in positions]
+    kept = and_(R.position == P.AT_BORROWER, R.lender_due < bindparam("due_before"))
+    # Not plain `id > …`: the database would scan all requests, instead of those that are open.
+    return Batch(IS_OPEN, or_(*still, kept), R.id + "" > bindparam("after"), order=(R.id + "",))
+
+
+def flagged(unit: Queries) -> tuple[Request, ...]:
+    """Return the requests that staff should look at, for the reason in `flags`: work of a channel that was down, a book in the
+    drop.
+    """
+    return _open(unit, *work_lists.FLAGGED)
+
+
+def stuck(unit: Queries, at: work_lists.Moment) -> tuple[Request, ...]:
+    """Return the requests that do not move on by themselves, longest in their position first."""
+    return unit.batch(work_lists.stuck(unit, at), order=(R.moved_at, R.id), limit=MOST)
+
+
+def notices(
+    unit: Queries, states: Sequence[NoticeState], after: int = 0, most: int | None = None
+) -> tuple[dict[str, Any], ...]:
+    """Return letters in these states, oldest first; never an address. At most `most`, with a number above `after`."""
+    wanted: list[Any] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
+    wanted += [IS_UNDELIVERABLE] if set(states) == {NoticeState.UNDELIVERABLE} else []
+    return _rows(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
+
+
+def undelivered(unit: Queries) -> int:
+    """Return the number of letters that could not be delivered."""
+    return int(unit.execute(select(func.count()).select_from(NOTICES).where(IS_UNDELIVERABLE)).scalar_one())
+
+
+def charges(unit: Queries, card: str = "") -> tuple[dict[str, Any], ...]:
+    """Return the unpaid charges, of all patrons or of one."""
+    left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
+    question = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
+    return _rows(unit, question.where(FINES.c.patron == card) if card else question)
+
+
+def closures(unit: Queries, since: date) -> tuple[dict[str, Any], ...]:
+    """Return the closed days of every library from that day on."""
+    return _rows(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
+
+
+def last_closure(unit: Queries, agency: str) -> date | None:
+    """Return the last day in a library's calendar of closures; None if it has none."""
+    found: date | None = unit.execute(select(func.max(CLOSURES.c.day)).where(CLOSURES.c.agency == agency)).scalar()
+    return found
+
+
+def jobs(unit: Queries) -> tuple[dict[str, Any], ...]:
+    """Return the last runs of rounds and imports."""
+    return _rows(unit, select(JOBS).order_by(JOBS.c.name))
+
+
+def _open(unit: Queries, *where: Condition) -> tuple[Request, ...]:
+    return unit.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
+
+
+def _rows(unit: Queries, question: Select[Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(row) for row in unit.execute(question).mappings())

@@ -1,0 +1,156 @@
+"""The history of one request: its journal, and the documents and letters about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import or_, select
+
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import ATTEMPTS, INBOX, JOURNAL, NOTICES, OUTBOX, QUARANTINE
+from hkall_gateway.rules.vocabulary import Candidate, Request
+
+MOST: Final = 1_000
+"""The longest journal of one request that is shown; the newest lines."""
+NCIP: Final = "ncip"
+"""The channel of the journal's lines about documents of partners and discovery systems."""
+COURIER: Final = "courier"
+"""The channel of the journal's lines about deliveries."""
+
+J = JOURNAL.c
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One line of the journal: the actor, its channel and message, the change, and the rule. `detail` is JSON."""
+
+    id: int
+    at: datetime
+    who: str
+    channel: str
+    message: str
+    corr: str
+    event: str
+    source: str
+    target: str
+    rule: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try to send a message: its result, the partner's problem, and its words."""
+
+    at: datetime
+    kind: str
+    problem: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answered document as long as a repetition gets the same answer; `outcome` is the answer as a JSON record."""
+
+    agency: str
+    outcome: str
+    made_at: datetime
+    keep_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedDocument:
+    """A document in the quarantine, which is stored without secrets."""
+
+    id: int
+    agency: str
+    service: str
+    document: str
+    why: str
+    state: str
+    times: int
+    last_at: datetime
+    settled_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRow:
+    """One letter to the patron, and its state: queued, sent, undeliverable, not_needed or dropped."""
+
+    id: int
+    kind: str
+    about: str
+    state: str
+    made_at: datetime
+    sent_at: datetime | None
+    error: str
+
+
+def journal(unit: Queries, request: str) -> tuple[JournalRow, ...]:
+    """Return the newest MOST lines about a request, oldest first."""
+    newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
+    return tuple(JournalRow(*cells) for cells in reversed(_found(unit, newest).all()))
+
+
+def changes_since(unit: Queries, request: str, seen: int) -> tuple[JournalRow, ...]:
+    """Return what changed a request after the line `seen`, oldest first; without refusals, and without notes of the courier."""
+    moved = or_(J.channel != COURIER, J.source != J.target)
+    newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
+    return tuple(JournalRow(*cells) for cells in _found(unit, newer.order_by(J.id)))
+
+
+def sent_at(unit: Queries, request: str) -> Mapping[int, datetime]:
+    """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
+    asked = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
+    return dict(_found(unit, asked).all())
+
+
+def tries(unit: Queries, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
+    """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
+    asked = select(ATTEMPTS.c.row, *_columns(ATTEMPTS, Try)).where(ATTEMPTS.c.row.in_(messages)).order_by(ATTEMPTS.c.id)
+    found: dict[int, tuple[Try, ...]] = {}
+    for number, *cells in _found(unit, asked):
+        found[number] = (*found.get(number, ()), Try(*cells))
+    return found
+
+
+def answered(unit: Queries, request: str, lines: Sequence[JournalRow]) -> Mapping[tuple[str, datetime], KeptAnswer]:
+    """Return the answers that are still kept for documents of these lines, by (agency, instant).
+
+    A document and its lines in the journal are written by one unit of work, at one instant.
+    """
+    instants = {line.at for line in lines if line.channel == NCIP}
+    if not instants:
+        return {}
+    asked = select(*_columns(INBOX, KeptAnswer)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
+    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in _found(unit, asked))}
+
+
+def unplaced(unit: Queries, request: Request, candidates: Sequence[Candidate]) -> tuple[UnmatchedDocument, ...]:
+    """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
+    agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
+    words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
+    words |= {one.their_number.partition(":")[2] for one in candidates}
+    q = QUARANTINE.c
+    names = [q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
+    asked = select(*_columns(QUARANTINE, UnmatchedDocument)).where(q.agency.in_(sorted(agencies)), or_(*names)).order_by(q.id)
+    return tuple(UnmatchedDocument(*cells) for cells in _found(unit, asked))
+
+
+def notices(unit: Queries, request: str) -> tuple[NoticeRow, ...]:
+    """Return the letters about a request, oldest first; never an address."""
+    asked = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
+    return tuple(NoticeRow(*cells) for cells in _found(unit, asked))
+
+
+def _columns(table: Any, record: Any) -> Any:
+    return [table.c[field.name] for field in fields(record)]
+
+
+def _found(unit: Queries, question: Any) -> Any:
+    """Return the rows; the number of their columns is known to the caller only."""
+    return unit.execute(question)

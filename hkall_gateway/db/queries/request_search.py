@@ -1,0 +1,99 @@
+"""Finds requests by their number, a barcode, a card, or words of the title."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import Any, Final
+
+from sqlalchemy import and_, func, select
+
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.request_rows import request_of, requests
+from hkall_gateway.db.tables import (
+    CANDIDATES,
+    HAS_PATRON,
+    IS_CLOSED,
+    IS_CLOSED_OF,
+    IS_OPEN,
+    IS_USED,
+    LINKS,
+    REQUESTS,
+    Condition,
+)
+from hkall_gateway.rules.vocabulary import Request
+
+R, C = REQUESTS.c, CANDIDATES.c
+
+MOST: Final = 100
+"""The most requests that a search returns."""
+LATEST: Final = 20_000
+"""So many of the requests that ended last are searched by title, and every open one."""
+SHORTEST: Final = 2
+"""The shortest words of a title, in characters."""
+
+
+class FoundBy(StrEnum):
+    """The fact by which a request was found: its number, its copy's barcode, the patron's card, or words of the title."""
+
+    NUMBER = auto()
+    BARCODE = auto()
+    CARD = auto()
+    TITLE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One request that was found, and by what."""
+
+    request: Request
+    by: FoundBy
+
+
+def search(unit: Queries, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
+    """Search requests by number, barcode, card and title, in this order, and return up to `most` of them.
+
+    A request is in the result once. The matches of each kind are sorted, newest first.
+
+    `cards` are all cards of the person whose card `words` may be, `agency` is our library.
+    """
+    words, most = words.strip(), min(most, MOST)
+    if not words:
+        return ()
+    found: dict[str, Match] = {}
+    for by, condition in _conditions(words, cards, agency):
+        if len(found) < most:
+            wanted = requests(condition).order_by(R.moved_at.desc(), R.id.desc()).limit(most)
+            for request in map(request_of, unit.execute(wanted)):
+                found.setdefault(request.id, Match(request, by))
+    return tuple(found.values())[:most]
+
+
+def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[FoundBy, Any]]:
+    used = select(LINKS.c.agency).where(IS_USED)
+    theirs = C.their_number.in_(select(LINKS.c.agency + f":{words}").where(IS_USED))
+    asked = (select(C.request).where(those) for those in (C.wire_id == words, C.their_number == words, theirs))
+    known = (and_(R.wire_id == words, R.wire_agency.in_(those)) for those in (used, (agency,)))
+    number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in asked), *known)
+    person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
+    found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
+    return [*found, (FoundBy.TITLE, _titled(words))] if len(words) >= SHORTEST else found
+
+
+def _any_of(*conditions: Condition) -> Any:
+    """Return the condition of requests that fulfil one of these, each of which is found by an index of its own."""
+    first, *others = (select(R.id).where(condition) for condition in conditions)
+    return R.id.in_(first.union(*others))
+
+
+def _titled(words: str) -> Any:
+    """Return the SQL condition for these words in a title, ignoring case. It covers open requests and the LATEST ended ones."""
+    latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
+    ended = select(latest.c.id).where(_has(latest.c.title, words))
+    still = select(R.id).where(IS_OPEN, _has(R.title, words))
+    return R.id.in_(still.union(ended))
+
+
+def _has(title: Any, words: str) -> Any:
+    return func.lower(title).contains(words.lower(), autoescape=True)

@@ -1,0 +1,278 @@
+"""Statistics of requests over a period: fill rate, turnaround, refusals, declines, and who lends to whom. No person is in them.
+
+The source is what the database still has. Two steps of retention take away from it: an anonymised request has lost its
+patron, thus the category, and the reason of a decline; an archived one is gone whole, with its refusals. `Statistics` says how
+many requests are anonymised, and from which day on there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, Final
+
+from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
+
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
+from hkall_gateway.rules.vocabulary import Position, Side
+
+P = Position
+R, J, C = REQUESTS.c, JOURNAL.c, CANDIDATES.c
+
+_LENT: Final = sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED})
+_DECLINED: Final = "declined"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The days of the library from `first` to `last`, both included."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> int:
+        return (self.last - self.first).days + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Requests placed in a month ("2017-03"), by side, partner and patron category ("" where it is not known any more).
+
+    A request is filled when its book is on our hold shelf, or has left our shelf; unfilled when no lender sent it, or we
+    declined; cancelled when its patron or the borrower did not want it any more. Still open are the rest.
+    """
+
+    month: str
+    side: str
+    partner: str
+    category: str
+    requests: int
+    filled: int
+    unfilled: int
+    cancelled: int
+
+    @property
+    def still_open(self) -> int:
+        return self.requests - self.filled - self.unfilled - self.cancelled
+
+    @property
+    def fill_rate(self) -> float | None:
+        """Return the share of filled requests among those with an outcome, without cancelled ones; None if there are none."""
+        decided = self.filled + self.unfilled
+        return self.filled / decided if decided else None
+
+
+@dataclass(frozen=True, slots=True)
+class Turnaround:
+    """Books that came to our hold shelf `days` days of the calendar after their requests were placed."""
+
+    month: str
+    partner: str
+    category: str
+    days: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """Refusals by a rule: of patrons, terminals and partners; `partner` and `category` where the journal names them."""
+
+    month: str
+    rule: str
+    reason: str
+    partner: str
+    category: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineCount:
+    """Libraries that did not supply a copy, ourselves included: why, as one of the page's reasons or of the gateway's."""
+
+    month: str
+    lender: str
+    borrower: str
+    reason: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairCount:
+    """Requests from a lender's shelves to a borrower's pickup place."""
+
+    lender: str
+    borrower: str
+    place: str
+    requests: int
+    filled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """All figures of a period. `since` is the first day with a request in the database; before it there are no figures."""
+
+    period: Period
+    counts: tuple[Count, ...]
+    turnarounds: tuple[Turnaround, ...]
+    refusals: tuple[RefusalCount, ...]
+    declines: tuple[DeclineCount, ...]
+    pairs: tuple[PairCount, ...]
+    anonymised: int
+    since: date | None
+
+
+def statistics(unit: Queries, period: Period, agency: str) -> Statistics:
+    """Return all figures of a period for the library `agency`, by seven statements that group rows in the database."""
+    first: Any = unit.execute(select(func.min(R.placed_at))).scalar()
+    return Statistics(
+        period=period,
+        counts=_rows(unit, Count, _counts(unit.dialect, period)),
+        turnarounds=_rows(unit, Turnaround, _turnarounds(unit.dialect, period)),
+        refusals=_rows(unit, RefusalCount, _refusals(unit.dialect, period)),
+        declines=_declines(unit, period, agency),
+        pairs=_rows(unit, PairCount, _pairs(period, agency)),
+        anonymised=unit.execute(select(func.count()).where(_placed(period), R.anonymised)).scalar_one(),
+        since=calendar.civil(first) if first else None,
+    )
+
+
+# ---- figures of figures
+
+
+def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
+    """Return the sums of counts by these fields of `month`, `side`, `partner` and `category`; the others are "" then."""
+    sums: dict[tuple[str, ...], Count] = {}
+    for one in counts:
+        key = tuple(getattr(one, name) for name in by)
+        so_far = sums.get(key) or Count(
+            **{"month": "", "side": "", "partner": "", "category": "", **_ZERO, **dict(zip(by, key, strict=True))}
+        )
+        sums[key] = replace(so_far, **{name: getattr(so_far, name) + getattr(one, name) for name in _ZERO})
+    return tuple(sums[key] for key in sorted(sums))
+
+
+def days_within(turnarounds: Iterable[Turnaround], share: float) -> int | None:
+    """Return the days within which this share (0 to 1) of the books came; 0.5 is the median. None if none came."""
+    found = sorted((one.days, one.requests) for one in turnarounds)
+    wanted, seen = share * sum(number for _, number in found), 0
+    for days, number in found:
+        seen += number
+        if seen >= wanted:
+            return days
+    return None
+
+
+_ZERO: Final = {"requests": 0, "filled": 0, "unfilled": 0, "cancelled": 0}
+
+
+# ---- queries
+
+# Hong Kong has had no summer time since 1979, and SQLite knows no zones. Constants, not parameters: PostgreSQL would not see
+# that a parameter in GROUP BY has the value of the one in SELECT.
+_MONTHS: Final[Mapping[str, str]] = {
+    "sqlite": "strftime('%Y-%m', {instant}, '+8 hours')",
+    "postgresql": "to_char({instant}::timestamptz AT TIME ZONE 'Asia/Hong_Kong', 'YYYY-MM')",
+}
+_DAYS: Final[Mapping[str, str]] = {
+    "sqlite": "CAST(julianday(requests.received_on) - julianday(date(requests.placed_at, '+8 hours')) AS INTEGER)",
+    "postgresql": "requests.received_on - (requests.placed_at::timestamptz AT TIME ZONE 'Asia/Hong_Kong')::date",
+}
+
+
+def _month(dialect: str, instant: str) -> Any:
+    return literal_column(_MONTHS[dialect].format(instant=instant))
+
+
+def _placed(period: Period) -> Any:
+    return _within(R.placed_at, period)
+
+
+def _within(instant: Any, period: Period) -> Any:
+    return and_(instant >= calendar.start_of(period.first), instant < calendar.start_of(calendar.after(period.last, 1)))
+
+
+_CATEGORY: Final = func.coalesce(PATRONS.c.category, literal_column("''"))
+_WITH_PATRON: Final = REQUESTS.outerjoin(PATRONS, and_(PATRONS.c.barcode == R.patron, R.patron != ""))
+_BORROWED = R.side == Side.BORROWING
+_CANCELLED: Final = or_(R.position.in_((P.CANCELLED, P.WITHDRAWN)), R.unwanted)
+_FILLED: Final = and_(
+    ~_CANCELLED, or_(and_(_BORROWED, R.received_on.is_not(None)), and_(R.side == Side.LENDING, R.position.in_(_LENT)))
+)
+_ENDED_WITHOUT: Final = and_(_BORROWED, R.position == P.CLOSED, R.received_on.is_(None))
+_UNFILLED: Final = and_(~_CANCELLED, or_(R.position.in_((P.UNFILLED, P.DECLINED)), _ENDED_WITHOUT))
+
+
+def _number(condition: Any) -> Any:
+    return func.count().filter(condition)
+
+
+def _counts(dialect: str, period: Period) -> Select[Any]:
+    by = (_month(dialect, "requests.placed_at"), R.side, R.partner, _CATEGORY)
+    sums = (func.count(), _number(_FILLED), _number(_UNFILLED), _number(_CANCELLED))
+    return select(*by, *sums).select_from(_WITH_PATRON).where(_placed(period)).group_by(*by).order_by(*by)
+
+
+def _turnarounds(dialect: str, period: Period) -> Select[Any]:
+    by: Any = (_month(dialect, "requests.placed_at"), R.partner, _CATEGORY, literal_column(_DAYS[dialect]))
+    came = (_BORROWED, R.received_on.is_not(None), _placed(period))
+    return select(*by, func.count()).select_from(_WITH_PATRON).where(*came).group_by(*by).order_by(*by)
+
+
+def _refusals(dialect: str, period: Period) -> Select[Any]:
+    partner = func.coalesce(R.partner, literal_column("''"))
+    by: Any = (_month(dialect, "journal.at"), J.rule, J.outcome, partner, _CATEGORY)
+    joined = JOURNAL.outerjoin(REQUESTS, and_(R.id == J.request, J.request != ""))
+    joined = joined.outerjoin(PATRONS, and_(PATRONS.c.barcode == J.patron, J.patron != ""))
+    refused = (IS_REFUSED, _within(J.at, period))
+    return select(*by, func.count()).select_from(joined).where(*refused).group_by(*by).order_by(*by)
+
+
+def _declines(unit: Queries, period: Period, agency: str) -> tuple[DeclineCount, ...]:
+    """Return the declines of lenders, and our own; reasons in other words count as "other"."""
+    month = _month(unit.dialect, "requests.placed_at")
+    asked = REQUESTS.join(CANDIDATES, C.request == R.id)
+    theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(asked)
+    theirs = theirs.where(_placed(period), C.outcome != "").group_by(month, C.agency, C.outcome)
+    ours = select(month, literal(agency), R.partner, R.reason, func.count()).where(_placed(period), R.position == P.DECLINED)
+    ours = ours.group_by(month, R.partner, R.reason)
+    sums: dict[tuple[str, str, str, str], int] = {}
+    questions: Any = ((theirs, _their_reason), (ours, _our_reason))
+    for question, reason_of in questions:
+        found: Any = unit.execute(question)
+        for when, lender, borrower, said, times in found:
+            if reason := reason_of(said):
+                key = (when, lender, borrower, reason)
+                sums[key] = sums.get(key, 0) + times
+    return tuple(DeclineCount(*key, sums[key]) for key in sorted(sums))
+
+
+def _their_reason(outcome: str) -> str:
+    """Return why a lender that was asked did not supply; "" for one that did, or whose answer is not known."""
+    kind, _, reason = outcome.partition(": ")
+    if kind in {_DECLINED, "refused"}:
+        return reason if reason in LENDER_REASONS else OTHER
+    return kind if kind in LENDER_REASONS else ""
+
+
+def _our_reason(reason: str) -> str:
+    return reason if reason in LENDER_REASONS else OTHER
+
+
+def _pairs(period: Period, agency: str) -> Select[Any]:
+    by = (R.side, R.partner, R.pickup_location)
+    sums = select(*by, func.count().label("number"), _number(_FILLED).label("filled")).where(_placed(period)).group_by(*by)
+    found = sums.subquery()
+    lender: Any = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN partner ELSE NULL END")
+    borrower: Any = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN NULL ELSE partner END")
+    us = literal(agency)
+    columns = (func.coalesce(lender, us), func.coalesce(borrower, us), found.c.pickup_location, found.c.number, found.c.filled)
+    return select(*columns).select_from(found).order_by(found.c.side, found.c.partner, found.c.pickup_location)
+
+
+def _rows(unit: Queries, record: Callable[..., Any], question: Select[Any]) -> tuple[Any, ...]:
+    return tuple(record(*cells) for cells in unit.execute(question))

@@ -1,0 +1,319 @@
+"""The work lists of the counter: one condition a list, its pages, and the counts of all lists.
+
+The command line and the staff console use the same conditions, so that a list has the same requests in both. Every page is
+found by keyset: it begins after the last row of the page before, by the value of the sort key and the request's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, case, collate, func, literal, or_, select, text, tuple_, union
+
+from hkall_gateway.db.queries.queries import Queries, partner_of
+from hkall_gateway.db.request_rows import REQUESTED, request_of
+from hkall_gateway.db.tables import HOLDINGS, IS_DEAD, IS_FLAGGED, IS_OPEN, IS_WAITING, LINKS, OUTBOX, REQUESTS, SET_ASIDE
+from hkall_gateway.rules.dates import calendar, stall_limits
+from hkall_gateway.rules.settings import Waits
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+P = Position
+R, H = REQUESTS.c, HOLDINGS.c
+Condition = ColumnElement[bool]
+
+MOST: Final = 200
+"""The longest page."""
+
+
+class ListName(StrEnum):
+    """The lists, named as in the addresses of the console."""
+
+    PULL = "pull"
+    EXPECTED = "expected"
+    SHELF = "shelf"
+    EXPIRED = "expired"
+    TO_RETURN = "to-return"
+    ON_LOAN = "on-loan"
+    OVERDUE = "overdue"
+    RECALLS = "recalls"
+    LENDING = "lending"
+    STUCK = "stuck"
+    FLAGGED = "flagged"
+
+
+class SortKey(StrEnum):
+    """The orders of a list: longest in its position first, by call number, by title, by the date until which it may stay."""
+
+    DAYS = "days"
+    CALL_NUMBER = "call-number"
+    TITLE = "title"
+    DUE = "due"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The facts that lists depend on: the instant, and the site's limits of stalled requests."""
+
+    now: datetime
+    waits: Waits
+
+    @property
+    def today(self) -> date:
+        return calendar.civil(self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class PageOrder:
+    """A page's order, and where it begins: after `after`, the `next` of the page before; "" is the beginning."""
+
+    key: SortKey = SortKey.DAYS
+    reverse: bool = False
+    after: str = ""
+    most: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Limits a list to a partner, a pickup place, or a material of the copies; "" is all."""
+
+    partner: str = ""
+    pickup: str = ""
+    material: str = ""
+
+
+FIRST: Final = PageOrder()
+ALL: Final = Only()
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """One request of a list, with facts of its copy; `days` is the number of days in its position.
+
+    `set_aside`: the round that could not process it and the error; `fault`: why its partner refuses messages about it. Both
+    are set in the list of stuck requests alone.
+    """
+
+    request: Request
+    days: int
+    call_number: str = ""
+    author: str = ""
+    material: str = ""
+    set_aside: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """The rows of a page, and where the next one begins; "" if this is the last."""
+
+    rows: tuple[ListRow, ...]
+    next: str = ""
+
+
+# ---- conditions
+
+PULL: Final = (R.position == P.PAGED, R.side == Side.LENDING)
+EXPECTED: Final = ((R.position == P.IN_TRANSIT) | ((R.position == P.RETURN_TRANSIT) & (R.side == Side.LENDING)),)
+SHELF: Final = (R.position == P.RECEIVED,)
+EXPIRED: Final = (R.position == P.RECEIVED, R.expired_pickup.is_(True))
+TO_RETURN: Final = (R.position == P.TO_RETURN,)
+ON_LOAN: Final = (R.position == P.ON_LOAN,)
+RECALLS: Final = (R.recalled_on.is_not(None),)
+LENDING: Final = (R.position.in_(sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT})), R.side == Side.LENDING)
+FLAGGED: Final = (IS_FLAGGED, R.id > "")  # SQLite takes the index of flagged requests for a condition on its column
+
+_FIXED: Final[Mapping[ListName, tuple[Any, ...]]] = {
+    ListName.PULL: PULL,
+    ListName.EXPECTED: EXPECTED,
+    ListName.SHELF: SHELF,
+    ListName.EXPIRED: EXPIRED,
+    ListName.TO_RETURN: TO_RETURN,
+    ListName.ON_LOAN: ON_LOAN,
+    ListName.RECALLS: RECALLS,
+    ListName.LENDING: LENDING,
+    ListName.FLAGGED: FLAGGED,
+}
+
+
+def overdue(today: date) -> tuple[Condition, ...]:
+    """Return the condition of loans past their due date."""
+    return (R.position == P.ON_LOAN, R.due < today)
+
+
+_REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the condition of ix_links_used
+
+
+def stuck(unit: Queries, at: Moment) -> Condition:
+    """Return the condition of requests that do not move on by themselves.
+
+    They stand still for too long, a round could not process them, or their partner refuses what it should be told of them.
+    """
+    still = (select(R.id).where(IS_OPEN, there) for there in _stand_still(at, _courier_days(unit)))
+    untold = (
+        select(OUTBOX.c.request).join(LINKS, LINKS.c.agency == OUTBOX.c.line).where(_REFUSES_US, unsettled)
+        for unsettled in (IS_WAITING, IS_DEAD)
+    )
+    return R.id.in_(union(select(SET_ASIDE.c.request), *still, *untold))
+
+
+def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[Condition]:
+    """Yield the conditions of `stall_limits.stands_still`, each of which the index of positions and instants answers."""
+    for position in stall_limits.KEYS:
+        if position in stall_limits.ON_A_WAY:
+            for days in sorted({0, *courier_days.values()}):
+                yield _on_a_way(position, at, days, courier_days)
+        else:
+            yield and_(R.position == position, R.moved_at < at.now - stall_limits.limit(position, 0, at.waits))
+    due_before = at.today - calendar.DAY * at.waits.lender_overdue_days
+    yield and_(R.side == Side.LENDING, R.position == P.AT_BORROWER, R.lender_due < due_before)
+
+
+def _on_a_way(position: Position, at: Moment, days: int, courier_days: Mapping[str, int]) -> Condition:
+    """Return the condition for partners with so many days of courier; a partner without a row has none."""
+    named = sorted(agency for agency, own in courier_days.items() if own == days)
+    others = sorted(agency for agency, own in courier_days.items() if own != days)
+    theirs = R.partner.in_(named) if days else R.partner.not_in(others)
+    return and_(R.position == position, theirs, R.moved_at < at.now - stall_limits.limit(position, days, at.waits))
+
+
+def _courier_days(unit: Queries) -> Mapping[str, int]:
+    """Return the days of courier of each partner with something on its way."""
+    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(stall_limits.ON_A_WAY)))
+    entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
+    return {partner.agency: partner.courier_days for partner in map(partner_of, entries) if partner}
+
+
+def conditions(unit: Queries, name: ListName, at: Moment) -> tuple[Any, ...]:
+    """Return the conditions of a list, all of which its requests fulfil."""
+    if name is ListName.STUCK:
+        return (stuck(unit, at),)
+    return (IS_OPEN, *(overdue(at.today) if name is ListName.OVERDUE else _FIXED[name]))
+
+
+# ---- pages
+
+
+def page(unit: Queries, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
+    """Return a page of a list: at most `order.most` rows and MOST."""
+    most = max(1, min(order.most, MOST))
+    wanted = _page(unit, (*conditions(unit, name, at), *_only(only)), order, most + 1)
+    found = unit.execute(wanted).all()
+    rows = tuple(_row(cells, at) for cells in found[:most])
+    if name is ListName.STUCK:
+        rows = _with_causes(unit, rows)
+    return ListPage(rows, _place(order.key, found[most - 1]) if len(found) > most else "")
+
+
+def counts(unit: Queries, at: Moment) -> Mapping[ListName, int]:
+    """Return the number of requests in each list, by one statement."""
+    open_lists = [name for name in ListName if name is not ListName.STUCK]
+    columns = [func.count().filter(and_(*conditions(unit, name, at)[1:])).label(name.name) for name in open_lists]
+    stuck_ones = select(func.count()).select_from(REQUESTS).where(stuck(unit, at)).correlate(None).scalar_subquery()
+    question = select(*columns, stuck_ones.label(ListName.STUCK.name)).select_from(REQUESTS).where(IS_OPEN)
+    row = unit.execute(question).mappings().one()
+    return {name: int(row[name.name]) for name in ListName}
+
+
+_ITS_COPY: Final = and_(H.agency == R.item_agency, H.barcode == R.item_barcode)
+_COPIES: Final = REQUESTS.outerjoin(HOLDINGS, _ITS_COPY)
+_LAST: Final = "\U0010ffff"
+"""Sorts after every call number: copies without one come last."""
+_NEVER: Final = date.max
+
+
+def _page(unit: Queries, where: tuple[Any, ...], order: PageOrder, most: int) -> Select[Any]:
+    """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
+    key = _key(order.key, unit.dialect)
+    place = _after(unit, order, key)
+    after_place = () if place is None else (_after_place(key, place, order.reverse),)
+    numbers = select(R.id.label("number"), key.label("key")).select_from(_COPIES).where(*where, *after_place)
+    found = numbers.order_by(*_directed(key, R.id, reverse=order.reverse)).limit(most).subquery()
+    columns = (*REQUESTED, found.c.key, H.call_number, H.author, H.material)
+    joined = found.join(REQUESTS, R.id == found.c.number).outerjoin(HOLDINGS, _ITS_COPY)
+    return select(*columns).select_from(joined).order_by(*_directed(found.c.key, found.c.number, reverse=order.reverse))
+
+
+def _key(key: SortKey, dialect: str) -> ColumnElement[Any]:
+    if key is SortKey.CALL_NUMBER:
+        return func.coalesce(func.nullif(H.shelving_key, ""), _LAST)
+    if key is SortKey.TITLE:
+        return collate(func.lower(R.title), "BINARY" if dialect == "sqlite" else "C")
+    if key is SortKey.DUE:
+        until = case((R.position == P.RECEIVED, R.pickup_last), (R.side == Side.LENDING, R.lender_due), else_=R.due)
+        return func.coalesce(until, literal(_NEVER, R.due.type))
+    return R.moved_at
+
+
+def _directed(*columns: ColumnElement[Any], reverse: bool) -> list[ColumnElement[Any]]:
+    return [column.desc() if reverse else column for column in columns]
+
+
+def _after_place(key: ColumnElement[Any], place: tuple[Any, str], reverse: bool) -> Condition:
+    mine, theirs = tuple_(key, R.id), tuple_(literal(place[0], key.type), literal(place[1], R.id.type))
+    return mine < theirs if reverse else mine > theirs
+
+
+def _only(only: Only) -> tuple[Condition, ...]:
+    wanted = ((R.partner, only.partner), (R.pickup_location, only.pickup), (H.material, only.material))
+    return tuple(column == value for column, value in wanted if value)
+
+
+# ---- places: an instant or a date and the number; no title or call number, since a place becomes part of an address
+
+
+def _place(key: SortKey, row: Any) -> str:
+    shown = row.key.isoformat() if key in {SortKey.DAYS, SortKey.DUE} else ""
+    return f"{shown}~{row.id}"
+
+
+def _after(unit: Queries, order: PageOrder, key: ColumnElement[Any]) -> tuple[Any, str] | None:
+    """Return the value of the sort key and the number after which a page begins; None at the beginning, or if unreadable."""
+    shown, _, number = order.after.partition("~")
+    if not number:
+        return None
+    try:
+        if order.key is SortKey.DAYS:
+            instant = datetime.fromisoformat(shown)
+            return (instant, number) if instant.tzinfo else None
+        if order.key is SortKey.DUE:
+            return date.fromisoformat(shown), number
+    except ValueError:
+        return None
+    found = unit.execute(select(key).select_from(_COPIES).where(R.id == number)).first()
+    return (found[0], number) if found else None
+
+
+# ---- rows
+
+
+def _row(cells: Any, at: Moment) -> ListRow:
+    request = request_of(cells[: len(REQUESTED)])
+    return ListRow(request, days_there(request, at.now), cells.call_number or "", cells.author or "", cells.material or "")
+
+
+def days_there(request: Request, now: datetime) -> int:
+    """Return the days of the library since a request came to its position."""
+    return (calendar.civil(now) - calendar.civil(request.moved_at)).days if request.moved_at else 0
+
+
+def _with_causes(unit: Queries, rows: tuple[ListRow, ...]) -> tuple[ListRow, ...]:
+    numbers = [row.request.id for row in rows]
+    aside, faults = set_aside(unit, numbers), untold(unit, numbers)
+    return tuple(replace(row, set_aside=aside.get(row.request.id, ""), fault=faults.get(row.request.id, "")) for row in rows)
+
+
+def set_aside(unit: Queries, requests: Collection[str]) -> Mapping[str, str]:
+    """Return which round could not process these requests, and the error, by request."""
+    asked = select(SET_ASIDE).where(SET_ASIDE.c.request.in_(requests)).order_by(SET_ASIDE.c.at)
+    return {row["request"]: f"{row['round']}: {row['error']}" for row in unit.execute(asked).mappings()}
+
+
+def untold(unit: Queries, requests: Collection[str]) -> Mapping[str, str]:
+    """Return why partners refuse what they should be told of these requests, by request."""
+    joined = select(OUTBOX.c.request, LINKS.c.fault).join(LINKS, LINKS.c.agency == OUTBOX.c.line)
+    asked = joined.where(OUTBOX.c.request.in_(requests), _REFUSES_US, or_(IS_WAITING, IS_DEAD))
+    return {row.request: row.fault for row in unit.execute(asked)}

@@ -1,0 +1,87 @@
+"""The database schema: alembic revisions, forward only. `serve` refuses to start on another revision.
+
+A revision only adds: during a rolling upgrade, gateways of the version before work on the new schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine
+
+from hkall_gateway.db import shelving_keys
+from hkall_gateway.db.loads import catalogue
+from hkall_gateway.db.tables import METADATA
+
+_HERE = Path(__file__).parent / "migrations"
+_UPGRADE = 4_255_111_001  # any number that is not used for another lock
+
+
+def bring_to(connection: Connection, revision: str) -> None:
+    """Create or upgrade the tables inside the caller's transaction, to a revision or to "head"."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+@contextmanager
+def remaking(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction in which tables are created or filled anew; an exception rolls it back, if the database can.
+
+    Statements have no time limit, because an index on many rows takes long; the time limit for locks still applies.
+    """
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE})")
+        yield connection
+        connection.exec_driver_sql("COMMIT")
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to `revisions.head()`; of two upgrades at once the second waits and finds it done."""
+    with remaking(engine) as connection:
+        bring_to(connection, "head")
+    with engine.connect() as connection:
+        _fill(connection, shelving_keys.fill, shelving_keys.START)
+        if not catalogue.is_filled(connection):
+            _fill(connection, catalogue.fill, "")
+            catalogue.settle(connection)
+
+
+def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place: Any) -> None:
+    """Fill columns that an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
+    # A transaction of SQLite that reads first cannot write once another process has written.
+    begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
+    while place is not None:
+        connection.exec_driver_sql(begin)
+        place = fill(connection, place)
+        connection.exec_driver_sql("COMMIT")
+
+
+def drift(engine: Engine) -> list[Any]:
+    """Return the changes that alembic would make to turn the database into tables.py; empty if they agree."""
+    with engine.connect() as connection:
+        options = {"include_name": _is_ours}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
+
+
+def _is_ours(name: str | None, _kind: str, _parents: Any) -> bool:
+    """Return False for the parts of the search index, which alembic cannot compare."""
+    return not (name or "").startswith(("title_words", "ix_titles_words"))
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,85 @@
+"""The search index: words of titles, as an FTS5 table in SQLite and as a tsvector in PostgreSQL.
+
+Both have four fields, and places in them, so that phrases are found. BARRIER keeps a phrase within one text.
+
+PostgreSQL reads all titles of each word of a phrase before it compares places, and characters and syllables are in very many
+titles. So its vectors have each pair of neighbouring words as a word too, and a phrase asks for its pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from hkall_gateway.db.search.folding import joined_words
+
+BARRIER: Final = "\ue000"
+"""A word that no query contains, between two texts of a field."""
+WEIGHTS: Final[Mapping[str, str]] = {"title": "A", "author": "B", "isbn": "C", "call": "D"}
+"""The fields, with PostgreSQL's letter for each."""
+MOST_TEXTS: Final = 20
+"""Texts of one field that are indexed: a set of encyclopaedias may have hundreds of call numbers."""
+_MOST_PLACES: Final = 16_000
+"""PostgreSQL counts places up to 16,383."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedWords:
+    """The words of one title by field, with one blank between two words."""
+
+    title: str
+    author: str
+    isbn: str
+    call: str
+
+
+def field_words(texts: Iterable[str]) -> str:
+    """Return the words of a field's texts, each text once."""
+    made = dict.fromkeys(joined_words(one) for one in texts if one)
+    return f" {BARRIER} ".join(list(filter(None, made))[:MOST_TEXTS])
+
+
+def as_vector(indexed: IndexedWords) -> str:
+    """Return the tsvector of PostgreSQL in its text form."""
+    places: dict[str, list[str]] = {}
+    place = 0
+    for field, weight in WEIGHTS.items():
+        before = ""
+        for word in getattr(indexed, field).split():
+            place += 1
+            if word != BARRIER and place < _MOST_PLACES:
+                places.setdefault(word, []).append(f"{place}{weight}")
+                if before not in ("", BARRIER):
+                    places.setdefault(f"{before} {word}", []).append(f"{place - 1}{weight}")
+            before = word
+        place += 1
+    return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
+
+
+def in_pairs(phrase: Sequence[str]) -> list[str]:
+    """Return the words of a vector that mean a phrase: the pairs of its words, or its only word."""
+    return [f"{first} {second}" for first, second in pairwise(phrase)] or list(phrase)
+
+
+def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:
+    """Write the words of titles, by `bib_id`, into SQLite's index; PostgreSQL has them in the titles' rows."""
+    if connection.dialect.name == "sqlite":
+        rows = [(bib_id, one.title, one.author, one.isbn, one.call) for bib_id, one in titles]
+        connection.exec_driver_sql(_REPLACE, rows)
+
+
+def delete_words(connection: Connection, numbers: Sequence[int]) -> None:
+    """Delete the words of titles, by their numbers, from SQLite's index."""
+    if numbers and connection.dialect.name == "sqlite":
+        connection.execute(_DELETE, [{"id": number} for number in numbers])
+
+
+_REPLACE = (
+    "INSERT OR REPLACE INTO title_words (rowid, title, author, isbn, call) "
+    "VALUES ((SELECT id FROM titles WHERE bib_id = ?), ?, ?, ?, ?)"
+)
+_DELETE = text("DELETE FROM title_words WHERE rowid = :id")

@@ -1,0 +1,227 @@
+"""Finds titles: the same ones on both databases up to MOST hits, in one order.
+
+A page's own connection runs this, never the reactor's: a word that many titles have takes tens of milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, Integer, Select, bindparam, exists, select, text
+from sqlalchemy.sql.elements import ColumnElement
+
+from hkall_gateway.db.engine.among import AMONG, VALUES
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.connect import read_as_memory
+from hkall_gateway.db.search.index import WEIGHTS, in_pairs
+from hkall_gateway.db.search.query import BadQuery, SearchField, TitleQuery, parse
+from hkall_gateway.db.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
+
+MOST: Final = 300
+"""Hits that are ranked and counted: a reader who has more narrows the search."""
+MOST_BEGINNING: Final = 100
+"""Titles that begin with the query, of more than MOST hits, that come before others; of titles and linked titles each."""
+PAGE: Final = 20
+BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
+"""Fields whose query may be the beginning of a title."""
+
+H, R, T = HOLDINGS.c, REQUESTS.c, TITLES.c
+Cells = list[Any]
+Keys = list[str]
+"""Of a title: its sort key, its author's, the `bib_id`, the linked title's sort key. Lists sort faster than objects do."""
+IsAvailable = Callable[[str, str, str, bool], bool]
+"""Whether a copy that no request of ours holds is available, by its library, status, material and whether it may be lent."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTitle:
+    """One title of a page of results; `agencies` are the libraries that have a copy available, in order."""
+
+    bib_id: str
+    title: str
+    author: str
+    linked_title: str
+    linked_author: str
+    isbns: str
+    language: str
+    published: str
+    agencies: tuple[str, ...] = ()
+
+    @property
+    def libraries(self) -> int:
+        """Return the number of libraries that have a copy available."""
+        return len(self.agencies)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTitles:
+    """One page of results. `count` is the number of hits, at most MOST; `more`: there are more than these."""
+
+    titles: tuple[FoundTitle, ...]
+    count: int
+    more: bool
+    page: int
+    pages: int
+
+
+def search(
+    connection: Connection,
+    typed: str,
+    is_available: IsAvailable,
+    field: SearchField = SearchField.ANY,
+    *,
+    available: bool = False,
+    page: int = 1,
+) -> FoundTitles | BadQuery:
+    """Return a page of the titles that have all words of a query, or why the query is refused.
+
+    The order is: the exact title, titles that begin with the query, then by title, author and number. `available`: only titles
+    of which a library has a copy available. `page` counts from 1; the first one exists always.
+    """
+    query = parse(typed, field)
+    if isinstance(query, BadQuery):
+        return query
+    if not 1 <= page <= MOST // PAGE:
+        return BadQuery.NO_SUCH_PAGE
+    found = hits(connection, query)
+    rows = _available(connection, found.rows, is_available) if available else found.rows
+    pages = max(1, -(-len(rows) // PAGE))
+    if page > pages:
+        return BadQuery.NO_SUCH_PAGE
+    shown = [bib for _, _, bib, _ in _in_order(rows, query)[(page - 1) * PAGE : page * PAGE]]
+    return FoundTitles(_titles(connection, shown, is_available), len(rows), found.more, page, pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The keys of at most MOST titles, and whether there are more."""
+
+    rows: list[Keys]
+    more: bool = False
+
+
+def hits(connection: Connection, query: TitleQuery) -> Hits:
+    """Return at most MOST titles that match, in no order. If more match, those that begin with the query are among them."""
+    matching = _matching(connection, query)
+    if len(matching) <= MOST:
+        return Hits(matching)
+    begin = _beginning(connection, query.key) if query.field in BY_TITLE else []
+    found = {keys[2]: keys for keys in (*begin, *matching)}
+    return Hits(list(found.values())[:MOST], more=True)
+
+
+def _beginning(connection: Connection, key: str) -> list[Keys]:
+    """Return the first titles that are the query or begin with its words, in the order of the keys.
+
+    Keys have letters, digits and blanks, of which only the blank comes before "!".
+    """
+    asked = [statement.ask(connection, key=key, end=f"{key}!", most=MOST_BEGINNING) for statement in _BEGINNING]
+    return [keys for answer in asked for keys in answer()]
+
+
+def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
+    """Return the exact titles, those that begin with the query, and the others, each of them by its keys."""
+    ordered = sorted(hits)
+    if not query.key or query.field not in BY_TITLE:
+        return ordered
+    exact, beginning, others = list[Keys](), list[Keys](), list[Keys]()
+    key, begins = query.key, f"{query.key} "
+    for keys in ordered:
+        title, _, _, linked = keys
+        if key in (title, linked):
+            exact.append(keys)
+        elif title.startswith(begins) or linked.startswith(begins):
+            beginning.append(keys)
+        else:
+            others.append(keys)
+    return exact + beginning + others
+
+
+def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
+    copies = _ask(_COPIES, connection, [bib for _, _, bib, _ in rows])
+    libraries = _libraries(copies(), is_available)
+    return [keys for keys in rows if keys[2] in libraries]
+
+
+def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
+    if not bibs:
+        return ()
+    shown, copies = _ask(_SHOWN, connection, bibs), _ask(_COPIES, connection, bibs)
+    libraries = _libraries(copies(), is_available)
+    found = {cells[0]: cells for cells in shown()}
+    return tuple(FoundTitle(*[*found[bib], tuple(sorted(libraries.get(bib, ())))]) for bib in bibs)
+
+
+def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
+    """Return the libraries that have a copy available, by title."""
+    found: dict[str, set[str]] = {}
+    for bib, agency, *facts in copies:
+        if is_available(agency, *facts):
+            found.setdefault(bib, set()).add(agency)
+    return found
+
+
+def _ask(
+    statements: Mapping[str, CompiledStatement], connection: Connection, bibs: Collection[str]
+) -> Callable[[], list[Cells]]:
+    how = connection.dialect.name
+    return statements[how].ask(connection, bibs=VALUES[how](bibs))
+
+
+# ---- the two databases
+
+
+def _matching(connection: Connection, query: TitleQuery) -> list[Keys]:
+    """Return the keys of at most one more than MOST titles."""
+    if connection.dialect.name != "sqlite":
+        return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}).all()]
+    read_as_memory(connection)
+    found = connection.execute(_SQLITE, {"query": fts5(query), "most": MOST + 1}).scalar_one()
+    keys: list[Keys] = orjson.loads(found)
+    return keys
+
+
+def fts5(query: TitleQuery) -> str:
+    """Return the query in the language of FTS5. Words have only letters and digits, so none can be an operator."""
+    phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in dict.fromkeys(query.phrases))
+    return phrases if query.field is SearchField.ANY else f"{{{query.field}}} : ({phrases})"
+
+
+def tsquery(query: TitleQuery) -> str:
+    """Return the query in the text form of PostgreSQL's tsquery."""
+    weight = f":{WEIGHTS[query.field]}" if query.field is not SearchField.ANY else ""
+    return " & ".join(
+        "(" + " <-> ".join(f"'{word}'{weight}" for word in in_pairs(phrase)) + ")" for phrase in dict.fromkeys(query.phrases)
+    )
+
+
+_KEYS: Final = (T.title_key, T.author_key, T.bib_id, T.linked_key)
+# One row: the driver gives up the interpreter's lock for each, and other readers' threads would take it 300 times.
+_SQLITE = text(
+    "SELECT json_group_array(json_array(title_key, author_key, bib_id, linked_key)) FROM titles WHERE id IN "
+    "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
+)
+_POSTGRESQL = text(
+    "SELECT title_key, author_key, bib_id, linked_key FROM titles WHERE words @@ CAST(:query AS tsquery) LIMIT :most"
+)
+
+
+def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledStatement:
+    begins = select(*_KEYS).where(key >= bindparam("key"), key < bindparam("end"), *where)
+    return CompiledStatement(begins.order_by(key, T.author_key, T.bib_id).limit(bindparam("most", type_=Integer)))
+
+
+_BEGINNING: Final = (_begins(T.title_key), _begins(T.linked_key, T.linked_key != ""))
+
+
+def _of_titles(statement: Select[Any], bib_id: ColumnElement[str]) -> Mapping[str, CompiledStatement]:
+    """Return the query for some titles, by kind of database."""
+    return {how: CompiledStatement(statement.where(among("bibs")(bib_id))) for how, among in AMONG.items()}
+
+
+_SHOWN: Final = _of_titles(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)
+_HELD: Final = exists().where(R.item_barcode == H.barcode, R.item_agency == H.agency, IS_IN_HAND)
+_COPIES: Final = _of_titles(select(H.bib_id, H.agency, H.status, H.material, H.lendable).where(~_HELD), H.bib_id)

@@ -1,0 +1,127 @@
+"""Sessions of browsers, tokens of patrons for the API, and browsers that have logged in before: their owner and their end.
+
+Only the hash of a token is stored. Each ends with the PIN or password that began it: `credential` is a digest of its hash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+
+from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.tables import PATRONS, WEB_SCANS, WEB_SESSIONS
+from hkall_gateway.db.unit import Unit
+
+S = WEB_SESSIONS.c
+
+STAFF: Final = "staff"
+PATRON: Final = "patron"
+PATRON_API: Final = "patron_api"
+BROWSER: Final = "browser"
+"""The kinds: sessions of staff and patrons in a browser, a patron's token for the API, and a browser whose login succeeded."""
+LONGEST: Final = timedelta(hours=12)
+"""From the login to the end of a session, used or not."""
+API_LONGEST: Final = timedelta(hours=1)
+"""From the login to the end of a patron's token for the API."""
+BROWSER_LONGEST: Final = timedelta(days=90)
+"""From the last login to the end of the browser's exemption."""
+MOST_BROWSERS: Final = 20
+"""Browsers of one person that are remembered; the oldest is forgotten for one more."""
+IDLE: Final = {
+    STAFF: timedelta(minutes=60),
+    PATRON: timedelta(minutes=20),
+    PATRON_API: API_LONGEST,
+    BROWSER: BROWSER_LONGEST,
+}
+"""From the last request to the end of a session, by its kind."""
+SEEN_EVERY: Final = timedelta(minutes=1)
+"""A request writes `seen_at` only if it is this old, so that reading a page costs a write once a minute at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSession:
+    """One row. `login` names a member of staff, `patron` is a patron's card; one of them is "".
+
+    `role` is that of staff, `source` the way of the login: local, pin or oidc. `csrf` is the secret of the session's forms.
+    `credential` is the digest of the hash of the PIN or password, "" where none of ours was compared.
+    """
+
+    token_hash: str
+    kind: str
+    login: str
+    patron: str
+    name: str
+    role: str
+    source: str
+    csrf: str
+    created_at: datetime
+    seen_at: datetime
+    ends_at: datetime
+    credential: str = ""
+
+    def ended(self, now: datetime) -> bool:
+        """Return whether the session is over: too long without a request, or at its absolute end."""
+        return now >= self.ends_at or now >= self.seen_at + IDLE[self.kind]
+
+
+_COLUMNS = tuple(S[name] for name in WebSession.__slots__)
+_ONE = CompiledStatement(
+    select(PATRONS.c.pin_hash, *_COLUMNS)
+    .select_from(WEB_SESSIONS.outerjoin(PATRONS, PATRONS.c.barcode == S.patron))
+    .where(S.token_hash == bindparam("token"))
+)
+
+
+def find(unit: Queries, token_hash: str) -> WebSession | None:
+    """Return the session of a token, ended or not; None also where the patron has another PIN than at the login."""
+    for pin_hash, *cells in _ONE.cells(unit.connection, token=token_hash):
+        found = WebSession(*cells)
+        return None if pin_hash is not None and found.credential not in ("", digest(pin_hash)) else found
+    return None
+
+
+def digest(secret_hash: str) -> str:
+    """Return the `credential` of a stored hash, "" for none. A salted hash has as many possible values as its salt."""
+    return sha256(secret_hash.encode()).hexdigest() if secret_hash else ""
+
+
+def remember_browser(unit: Unit, browser: WebSession, before: str) -> None:
+    """Store a browser in place of the one of the token `before`; forget the oldest ones of its owner beyond MOST_BROWSERS."""
+    own = (S.kind == BROWSER) & (S.login == browser.login) & (S.patron == browser.patron)
+    kept = select(S.token_hash).where(own).order_by(S.created_at.desc(), S.token_hash).limit(MOST_BROWSERS - 1)
+    newest = [token for (token,) in unit.execute(kept)]
+    _delete(unit, ((S.token_hash == before) & (S.kind == BROWSER)) | (own & S.token_hash.not_in(newest)))
+    unit.execute(insert(WEB_SESSIONS).values(**asdict(browser)))
+
+
+def begin(unit: Unit, session: WebSession, now: datetime, before: str = "") -> None:
+    """Store a new session, delete the one of the token `before`, and those that have reached their absolute end."""
+    _delete(unit, (S.token_hash == before) | (S.ends_at <= now))
+    unit.execute(insert(WEB_SESSIONS).values(**asdict(session)))
+
+
+def seen(unit: Unit, token_hash: str, now: datetime) -> None:
+    """Record that a session was used now."""
+    unit.execute(update(WEB_SESSIONS).where(S.token_hash == token_hash, S.seen_at < now).values(seen_at=now))
+
+
+def end(unit: Unit, token_hash: str) -> None:
+    """Delete a session. Safe to call again."""
+    _delete(unit, S.token_hash == token_hash)
+
+
+def end_of_patron(unit: Unit, card: str) -> None:
+    """Delete the sessions, tokens and browsers of a patron's card."""
+    _delete(unit, S.patron == card)
+
+
+def _delete(unit: Unit, which: ColumnElement[bool]) -> None:
+    """Delete sessions with their scans."""
+    of_these = WEB_SCANS.c.token_hash.in_(select(S.token_hash).where(which))
+    unit.execute(delete(WEB_SCANS).where(of_these))
+    unit.execute(delete(WEB_SESSIONS).where(which))

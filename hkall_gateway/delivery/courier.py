@@ -1,0 +1,277 @@
+"""The courier: takes due rows from the outbox, sends them by kind, and records the results. At least once, in order.
+
+A row is claimed only when it may be sent at once: it is the first of its ordering key, the circuit breaker of its recipient
+allows a call, and fewer deliveries than the partner's limit are under way to it from all gateways together. All other rows
+stay in the database, where any gateway may take them later.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import structlog
+from tenacity import RetryCallState, Retrying, wait_exponential
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
+from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.observability.log_context import log_context
+from hkall_gateway.observability.trace_context import trace_id
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind
+
+LOG = structlog.get_logger()
+
+LEASE_S = 600
+BATCH = 64
+LOOK_S = 1.0
+"""Seconds between two polls of the outbox without a nudge."""
+APART_S = 0.05
+"""Seconds between two polls after nudges, so that rows of many commits are claimed together."""
+
+
+Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelTerms:
+    """Limits agreed with one recipient: simultaneous deliveries, and tries of one message (0 = the default)."""
+
+    in_flight: int = 4
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When to try again: exponential from `first_wait_s` to `longest_wait_s`, at most `attempts` tries.
+
+    `draw` is a random number in [0, 1): the wait is between half and the whole of the exponential one, so that partners that
+    fail together are not retried together. The result is written into the row, so that a restart keeps it.
+    """
+
+    attempts: int
+    first_wait_s: float
+    longest_wait_s: float
+    draw: Callable[[], float]
+
+    def next_try(self, made: int, now: datetime, retry_after_s: int = 0, attempts: int = 0) -> datetime | None:
+        """The instant of the next try after `made` tries; None when that was the last one, of `attempts` where given."""
+        if made >= (attempts or self.attempts):
+            return None
+        wait_s = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(_after(made))
+        return now + timedelta(seconds=max(wait_s * (0.5 + self.draw() / 2), retry_after_s))
+
+
+@cache
+def _after(made: int) -> RetryCallState:
+    """tenacity's wait objects are pure functions of this state."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = made
+    return state
+
+
+_WHOM = {OutboxKind.MAIL: "patron", OutboxKind.ILS: "line"}
+"""The log field that names a row's recipient, by the row's kind; the field of all other kinds is `partner`."""
+
+
+class Courier:
+    """Polls the outbox every second, and soon after a nudge.
+
+    `carriers` maps a row's kind to its carrier; `terms` returns the limits of a partner, or of "mail" for all mail.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        circulation: Circulation,
+        carriers: Mapping[OutboxKind, Carrier],
+        schedule: Schedule,
+        clock: Clock,
+        now: Callable[[], datetime],
+        instance: str,
+        terms: Callable[[str], ChannelTerms],
+        circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
+    ) -> None:
+        self._store, self._circulation, self._carriers, self._schedule = store, circulation, carriers, schedule
+        self._clock, self._now, self._instance, self._terms, self._circuit_settings = (
+            clock,
+            now,
+            instance,
+            terms,
+            circuit_settings,
+        )
+        self._under_way: dict[Deferred[None], int] = {}
+        self._running = self._looking = self._again = self._unsure = False
+        self._looked_s = self._timer_s = 0.0
+        self._timer: ScheduledCall | None = None
+        self._look_under_way: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        """Releases the rows that this gateway had claimed when it died, then starts polling."""
+        await self._store.run(_release, self._instance, self._now(), ())
+        self._running = True
+        self._look_now()
+
+    async def stop(self) -> None:
+        """Claims no more rows; waits for the deliveries under way."""
+        self._running = False
+        cancel(self._timer)
+        if self._look_under_way is not None:
+            await self._look_under_way
+        for waiting in list(self._under_way):
+            await waiting
+
+    def nudge(self) -> None:
+        """Polls the outbox, now or a moment after the last poll: a row was just added to it."""
+        self._again = True
+        if self._running and not self._looking:
+            self._look_at(self._looked_s + APART_S)
+
+    def _look_at(self, second: float) -> None:
+        """Schedules the next poll at that second of the clock, unless an earlier one is scheduled."""
+        wait_s = second - self._clock.seconds()
+        if wait_s <= 0:
+            self._look_now()
+        elif self._timer is None or not self._timer.active():
+            self._timer, self._timer_s = self._clock.callLater(wait_s, self._look_now), second
+        elif second < self._timer_s:
+            self._timer.reset(wait_s)
+            self._timer_s = second
+
+    def _look_now(self) -> None:
+        if self._running and not self._looking:
+            self._looking = True
+            # Not in the log context of the caller that nudged.
+            self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._look()))
+
+    async def _look(self) -> None:
+        try:
+            while rows := await self._claimed():
+                if not self._running:
+                    return await self._store.run(_give_back, [row.id for row in rows])
+                for row in rows:
+                    self._send_off(row)  # the next row of its ordering key may be due once this one is delivered
+        except Unavailable:  # the store has said why
+            self._unsure = True
+        except Exception:
+            self._unsure = True
+            LOG.exception("courier.look_failed")
+        finally:
+            self._looking, self._looked_s = False, self._clock.seconds()
+            if self._running:
+                self._look_at(self._looked_s + (APART_S if self._again else LOOK_S))
+
+    async def _claimed(self) -> tuple[OutboxRow, ...]:
+        """Claims and returns the rows that may be sent now; none while stopping.
+
+        First releases rows still claimed in our name after a failed claim or result, except those under way.
+        """
+        self._again = False
+        if self._unsure:
+            await self._store.run(_release, self._instance, self._now(), tuple(self._under_way.values()))
+            self._unsure = False
+        return await self._store.run(self.claim) if self._running else ()
+
+    def _send_off(self, row: OutboxRow) -> None:
+        done = ensureDeferred(self.deliver(row))
+        self._under_way[done] = row.id
+        done.addBoth(self._delivered, done)
+
+    def _delivered(self, result: Any, done: Deferred[None]) -> None:
+        del self._under_way[done]
+        self._again = True
+        if result is not None:  # its row is released at the next poll, and does not stay claimed until its lease ends
+            self._unsure = True
+            LOG.error("courier.bug", trace=result.getTraceback())
+        self._look_now()
+
+    def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
+        """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""
+        now, links = self._now(), dict[str, CircuitState]()
+
+        def room(link: CircuitState, under_way: int) -> int:
+            links[link.agency] = link
+            return circuit.room(link, self._terms(link.agency).in_flight, under_way, now)
+
+        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
+        until = now + timedelta(seconds=self._circuit_settings.probe_s)
+        lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
+        unit.outbox.give_back([r.id for r in rows if r.line in lost])
+        return tuple(r for r in rows if r.line not in lost)
+
+    async def deliver(self, row: OutboxRow) -> None:
+        """Makes one delivery and applies its result by the desk. Also used by the simulation and by scenarios."""
+        whom = {_WHOM.get(row.kind, "partner"): row.recipient}
+        with log_context(corr_id=row.corr, trace_id=trace_id(row.corr), request_id=row.request, **whom):
+            answer = await self._carry(row)
+            retry_at = None
+            if answer.kind not in SETTLING:
+                attempts = self._terms(row.line).attempts
+                retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s, attempts)
+            await self._settle(row, answer, retry_at)
+            _log(row, answer, retry_at)
+
+    async def _settle(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
+        """Records the result.
+
+        While the database is unreachable the result stays in memory: the row is ours until its lease ends.
+        """
+        while True:
+            try:
+                await self._circulation.execute(Delivered(row, answer, retry_at, self._circuit_settings))
+                return
+            except Unavailable:
+                if not self._running:
+                    raise
+            await pause(self._clock, 1)
+
+    async def _carry(self, row: OutboxRow) -> DeliveryResult:
+        try:
+            return await self._carriers[row.kind](row)
+        except Unavailable as away:
+            return DeliveryResult(DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
+        except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
+            LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
+            return DeliveryResult(DeliveryKind.UNKNOWN, detail="a bug; see the log")
+
+
+def _give_back(unit: Unit, rows: Sequence[int]) -> None:
+    unit.outbox.give_back(rows)
+
+
+def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -> None:
+    unit.outbox.release(instance, now, in_hand)
+
+
+def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
+    """Another gateway on this database may have begun the trial since our poll; then the trial is its own."""
+    return unit.circuits.take_trial(line, now, until)
+
+
+def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
+    facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
+    if answer.kind is DeliveryKind.NOT_NEEDED:
+        LOG.info("courier.not_needed", **facts, why=answer.detail)
+    elif answer.kind is DeliveryKind.UNDELIVERABLE:
+        LOG.warning("courier.sent", **facts, problem=answer.problem, why=answer.detail)
+    elif answer.kind in SETTLING:
+        LOG.info("courier.sent", **facts, problem=answer.problem)
+    elif answer.kind is DeliveryKind.FAULT:  # a person must correct the secret, the agency, the version or the service
+        LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)
+    elif retry_at is not None:
+        LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=retry_at.isoformat())
+    else:
+        LOG.error("courier.dead", **facts, why=answer.detail or answer.problem)

@@ -1,0 +1,168 @@
+"""A letter as text and HTML, in the patron's language. Pure: the same letter and the same facts give the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hkall_gateway.delivery.headers import POLICY, one_line
+from hkall_gateway.delivery.message_id import message_id
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lender_reasons import reason_cause, reason_sentence
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import LETTERS
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Partner, Sensitive
+
+LANGUAGES = (ENGLISH, CHINESE)
+
+NO_TITLE: Mapping[str, str] = {"en": "(without a title)", "zh-Hant": "（沒有書名）"}
+
+_WEEKDAYS_ZH = "一二三四五六日"
+_TEXT = Environment(
+    loader=PackageLoader("hkall_gateway.delivery"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=False,  # noqa: S701  # plain text; the HTML part escapes
+)
+_TEXT.globals["filled"] = filled
+_HTML = Environment(
+    loader=PackageLoader("hkall_gateway.delivery"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The sender of letters: its names for people, and the languages that it writes, the usual one first.
+
+    `places`: the names of the pickup locations, by code; `lenders_zh`: Chinese names of other libraries, by agency. A name
+    without a Chinese form is written as in English. `key` signs the Message-IDs. `record_url` is the address of the patron's
+    circulation record; "" where the gateway has no pages.
+    """
+
+    address: str
+    library: str
+    places: Mapping[str, str] = field(default_factory=dict)
+    library_zh: str = ""
+    places_zh: Mapping[str, str] = field(default_factory=dict)
+    languages: tuple[str, ...] = LANGUAGES
+    key: Sensitive = NOTHING
+    record_url: str = ""
+    lenders_zh: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, language: str) -> str:
+        """The library's name in that language."""
+        return (self.library_zh if language == CHINESE else "") or self.library
+
+    def place(self, code: str, language: str) -> str:
+        """The name of a pickup location in that language; its code where it has no name."""
+        found = self.places_zh.get(code) if language == CHINESE else None
+        return found or self.places.get(code, code)
+
+    def lender(self, partner: Partner | None, language: str) -> str:
+        """The name of a library that lends, in that language; "" without one."""
+        if partner is None:
+            return ""
+        return (self.lenders_zh.get(partner.agency, "") if language == CHINESE else "") or partner.name
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of a letter at the instant it leaves, `at`, beside those it was queued with.
+
+    `last_day` is the last day to collect (R14). `day_cents` is the fine of a late day from now on, in cents of Hong Kong
+    dollars, 0 = none (R40, R41); `from_tomorrow`: today has another rate.
+    """
+
+    at: datetime
+    due: date | None = None
+    last_day: date | None = None
+    day_cents: int = 0
+    from_tomorrow: bool = False
+    author: str = ""
+    volume: str = ""
+    lender: Partner | None = None
+    barcode: str = ""
+
+
+def in_words(day: date | None, language: str) -> str:
+    """A date in words: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
+    if day is None:
+        return ""
+    if language == CHINESE:
+        return f"{day.year}年{day.month}月{day.day}日（星期{_WEEKDAYS_ZH[day.weekday()]}）"
+    return f"{day:%A} {day.day} {day:%B} {day.year}"
+
+
+def language_of(borrower: Borrower, sender: Sender) -> str:
+    """The patron's language, if the library writes it, else the library's usual one."""
+    return borrower.language if borrower.language in sender.languages else sender.languages[0]
+
+
+def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
+    """The message to send, with LF at the ends of lines. Each text from a catalogue or a patron file becomes one line."""
+    language = language_of(borrower, sender)
+    words = _words(letter, borrower, sender, facts, language)
+    book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
+    template = _TEXT.get_template(f"{LETTERS[Notification(letter.send)].template}.{language}.txt")
+    subject, _, rest = template.render({**words, "book": "\n".join(book)}).partition("\n")
+    text = rest.strip("\n")
+    message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), sender.named(language))
+    message.set_content(f"{text}\n")
+    paragraphs = [paragraph.split("\n") for paragraph in text.split("\n\n")]
+    of_html = {"paragraphs": paragraphs, "language": language, "subject": str(message["Subject"]), "book": book}
+    of_html["record_url"] = sender.record_url
+    message.add_alternative(_HTML.get_template("letter.html").render(of_html), subtype="html")
+    message["Content-Language"] = language  # last: a new body takes the fields about the old one away
+    return message
+
+
+def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str) -> dict[str, object]:
+    """The variables of the templates; texts are one line each."""
+    due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
+    texts = {
+        "name": name_zh or borrower.name.reveal(),
+        "title": one_line(letter.title) or NO_TITLE[language],
+        "author": facts.author,
+        "volume": facts.volume,
+        "lender": sender.lender(facts.lender, language),
+        "barcode": facts.barcode,
+        "library": sender.named(language),
+        "place": sender.place(letter.pickup_location, language),
+        "rate": f"HK${facts.day_cents / 100:.2f}" if facts.day_cents else "",
+        "last_day": in_words(facts.last_day, language),
+        "due": in_words(due, language),
+        "old_due": in_words(letter.old_due, language),
+        "reason": reason_cause(letter.reason, language),
+        "our_sentence": reason_sentence(letter.reason, sender.lender(facts.lender, language), language),
+        "record_url": sender.record_url,
+    }
+    late = due is not None and due < calendar.civil(facts.at)
+    claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}
+    return {**{name: one_line(text) for name, text in texts.items()}, **claims}
+
+
+def _headers(
+    letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str
+) -> EmailMessage:
+    """The header fields by RFC 5322, and by RFC 3834: written by a program, not to be answered by one."""
+    message = EmailMessage(policy=POLICY)
+    domain = sender.address.partition("@")[2]
+    message["Date"] = format_datetime(facts.at.astimezone(calendar.HONG_KONG))
+    message["From"] = f"{one_line(library)} <{sender.address}>"
+    message["To"] = borrower.email.reveal()
+    message["Subject"] = subject
+    message["Message-ID"] = message_id(letter.notice, letter.send, letter.request, sender.key, domain)
+    message["Auto-Submitted"] = "auto-generated"
+    return message

@@ -1,0 +1,165 @@
+"""Live status of copies: partners are asked in the background when a title is opened; answers are kept for a minute.
+
+A page gets the known answers and never waits. Each partner gets one question at a time, at most MOST_A_MINUTE, and none while
+its channel is down. Failures of these questions are counted here and not on the channel: a visitor of a public page must not be
+able to stop the courier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import structlog
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.net.limits.rate_limiter import RateLimiter
+from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_reply, circuit, room
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+
+LOG = structlog.get_logger()
+
+KEPT: Final = timedelta(minutes=1)
+"""A partner is asked about the same title again after this time."""
+SHOWN: Final = timedelta(minutes=10)
+"""An older status is shown while the partner is asked anew, but not one of this age."""
+MOST_A_MINUTE: Final = 30
+"""Titles about which one partner is asked within a minute."""
+MOST_WAITING: Final = 10
+"""Titles about which one partner is still to be asked; for one more, the page shows what was loaded."""
+ROOM: Final = 10_000
+"""Answers that are kept."""
+
+AskStatuses = Callable[[Partner, str, Sequence[Holding]], Awaitable[Mapping[str, str] | None]]
+"""(partner, title, its copies) -> barcode -> status, in the partner's words; None without a usable answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The statuses of a partner's copies of a title as it gave them at `at`, and the time of the last question."""
+
+    asked_at: datetime
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    at: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Channel:
+    """The questions to one partner: the title that it is asked about now, and those that wait, in order."""
+
+    circuit: CircuitState
+    title: str = ""
+    waiting: dict[str, Sequence[Holding]] = field(default_factory=dict)
+
+
+class LiveStatus:
+    """Asks partners about their copies, and keeps their answers.
+
+    `ask` puts a question; `in_reactor` calls a function in the reactor's thread, from any thread, where all but `__call__`
+    runs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ask: AskStatuses,
+        settings: CircuitSettings,
+        now: Callable[[], datetime],
+        in_reactor: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._store, self._ask, self._settings, self._now, self._in_reactor = store, ask, settings, now, in_reactor
+        self._answers: dict[tuple[str, str], _Answer] = {}
+        self._channels: dict[str, _Channel] = {}
+        self._rate, self._stopped = RateLimiter(), False
+
+    def __call__(self, bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
+        """Return the known statuses of these copies of a title; begin to ask libraries for missing and old answers."""
+        by_library = {agency: tuple(theirs) for agency, theirs in groupby(sorted(copies, key=_AGENCY), _AGENCY)}
+        wanted = {agency: theirs for agency, theirs in by_library.items() if self._is_due(agency, bib_id)}
+        if wanted:
+            self._in_reactor(partial(self._want, bib_id, wanted))
+        # In this order: an answer that comes in between is shown, or the page asks once more.
+        asking = any(self._is_due(agency, bib_id) for agency in wanted)
+        said = {copy.key: status for copy in copies if (status := self._status(copy.key, bib_id))}
+        return LiveStatuses(said, asking)
+
+    def stop(self) -> None:
+        """Ask no more questions."""
+        self._stopped = True
+
+    def _is_due(self, agency: str, bib_id: str) -> bool:
+        answer = self._answers.get((agency, bib_id))
+        return answer is None or self._now() - answer.asked_at >= KEPT
+
+    def _status(self, item: ItemKey, bib_id: str) -> CopyStatus | None:
+        answer = self._answers.get((item.agency, bib_id))
+        if answer is None or answer.at is None or self._now() - answer.at >= SHOWN:
+            return None
+        status = answer.statuses.get(item.barcode)
+        return CopyStatus(status, answer.at) if status else None
+
+    def _want(self, bib_id: str, wanted: Mapping[str, Sequence[Holding]]) -> None:
+        for agency, copies in wanted.items():
+            channel = self._channels.setdefault(agency, _Channel(CircuitState(agency)))
+            is_known = bib_id == channel.title or bib_id in channel.waiting or not self._is_due(agency, bib_id)
+            if self._stopped or is_known or len(channel.waiting) >= MOST_WAITING:
+                continue
+            channel.waiting[bib_id] = copies
+            if not channel.title:
+                Deferred.fromCoroutine(self._ask_all(channel))
+
+    async def _ask_all(self, channel: _Channel) -> None:
+        """Ask a partner one question after another until none waits."""
+        while channel.waiting and not self._stopped:
+            channel.title = next(iter(channel.waiting))
+            copies = channel.waiting.pop(channel.title)
+            try:
+                statuses = await self._asked(channel, copies)
+            except Unavailable:  # the store has said why
+                statuses = None
+            except Exception:
+                LOG.exception("live_status.failed", partner=channel.circuit.agency)
+                statuses = None
+            self._keep((channel.circuit.agency, channel.title), statuses)
+        channel.title = ""
+
+    async def _asked(self, channel: _Channel, copies: Sequence[Holding]) -> Mapping[str, str] | None:
+        agency = channel.circuit.agency
+        partner, state = await self._store.read(_directory, agency)
+        now = self._now()
+        if partner is None or not partner.url or not partner.can_lookup_items or circuit(state, now) != "closed":
+            return None
+        if not room(channel.circuit, 1, 0, now) or not self._rate.admits(agency, MOST_A_MINUTE, now):
+            return None
+        statuses = await self._ask(partner, channel.title, copies)
+        if statuses is None:
+            channel.circuit = after_failure(channel.circuit, self._settings, self._now())
+        else:
+            channel.circuit = after_reply(channel.circuit, self._now())
+        return statuses
+
+    def _keep(self, key: tuple[str, str], statuses: Mapping[str, str] | None) -> None:
+        now, before = self._now(), self._answers.pop(key, None)
+        if statuses is not None:
+            self._answers[key] = _Answer(now, statuses, now)
+        else:
+            self._answers[key] = _Answer(now, before.statuses, before.at) if before else _Answer(now)
+        if len(self._answers) > ROOM:
+            del self._answers[next(iter(self._answers))]
+
+
+_AGENCY: Final = attrgetter("agency")
+
+
+def _directory(unit: Unit, agency: str) -> tuple[Partner | None, CircuitState]:
+    """The directory entry of a library, and the state of its channel."""
+    return unit.partner(agency), unit.circuits.one(agency)

@@ -1,0 +1,239 @@
+"""Sends letters: one message per SMTP conversation, with its result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from email.message import EmailMessage
+from io import BytesIO
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
+from twisted.python.failure import Failure
+
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db import notices
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery.letters import Facts, Sender, compose
+from hkall_gateway.rules import overdue_fine, policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.messages import letters
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Partner, Request, Sensitive
+
+LOG = structlog.get_logger()
+
+TIMEOUT_S = 30
+_ADDRESS = re.compile(r"(?!.*=\?)[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
+"""No blanks, no control characters, no syntax of a comment, a list or an encoded word."""
+_SHOWN_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
+_plain: Any = SMTPSenderFactory  # twisted.mail has no types
+_extended: Any = ESMTPSenderFactory
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The server that takes our mail. `password` is used where there is a `login`; `starttls` insists on encryption."""
+
+    host: str
+    port: int
+    login: str = ""
+    password: Sensitive = NOTHING
+    starttls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class _Whole(BytesIO):
+    """A file that is read in one piece.
+
+    Twisted's client doubles the dot at the head of a line piece by piece, and would miss one at the head of a piece.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002  # as much as there is, whatever is asked for
+        return super().read()
+
+
+def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[Any]]:
+    """A function that hands one message to the mail server.
+
+    Its Deferred fails with SMTPDeliveryError if the server refused, with ConnectionError if the conversation broke before the
+    message's first byte, and with another SMTPClientError if the message may have arrived.
+    """
+
+    def post(message: EmailMessage, sender: str) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        factory = sender_factory(server, sender, str(message["To"]), message.as_bytes(), done)
+        reactor.connectTCP(server.host, server.port, factory, timeout=TIMEOUT_S)
+        return done.addErrback(_broken, factory.file)
+
+    return post
+
+
+def _broken(failure: Failure, body: BytesIO) -> Failure:
+    error = failure.value
+    if isinstance(error, SMTPClientError) and not isinstance(error, SMTPDeliveryError) and not body.tell():
+        raise ConnectionError(str(error)) from error
+    return failure
+
+
+def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:
+    """The client of one SMTP conversation. `body` has LF at the ends of its lines; Twisted's client writes CRLF for each."""
+    envelope = (sender.encode(), [to.encode()], _Whole(body), done)
+    if not server.login and not server.starttls:
+        return _plain(*envelope, retries=0, timeout=TIMEOUT_S)
+    return _extended(
+        server.login.encode() or None,
+        server.password.reveal().encode() or None,
+        *envelope,
+        retries=0,
+        timeout=TIMEOUT_S,
+        requireAuthentication=bool(server.login),
+        requireTransportSecurity=server.starttls,
+        hostname=server.host,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The rows that a letter reads when it leaves; `left` are the kinds of letters about this request that have left."""
+
+    borrower: Borrower | None
+    request: Request | None
+    left: frozenset[str]
+    closed: calendar.Closures
+    copy: Holding | None
+    lender: Partner | None
+
+
+class Mailer:
+    """Carries letters. The address is looked up now; the days to collect count from today, unless more were given (R14).
+
+    `server` is the mail server's name for people.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        post: Callable[[EmailMessage, str], Any],
+        sender: Sender,
+        library: Callable[[], Library],
+        now: Callable[[], datetime],
+        server: str = "the mail server",
+    ) -> None:
+        self._store, self._post, self._sender, self._library, self._now = store, post, sender, library, now
+        self._server = server
+
+    async def deliver(self, row: OutboxRow) -> DeliveryResult:
+        """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
+        letter = row.payload
+        assert isinstance(letter, PatronNotice)
+        found = await self._store.read(_look_up, letter, self._library().agency)
+        if found.request is None or not letters.reason_stands(letter, found.request, found.left):
+            # A letter that may have arrived counts as sent, so that its correction is sent too.
+            return DeliveryResult(
+                DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED,
+                detail=_request_state(found.request),
+            )
+        if found.borrower is None or not is_address(found.borrower.email.reveal()):
+            return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no address")
+        now, last = self._now(), self._last_day(found)
+        try:
+            message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._library(), now))
+        except Exception as error:
+            LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
+            return DeliveryResult(
+                DeliveryKind.UNDELIVERABLE, detail=f"it cannot be composed: {type(error).__name__}; see the log"
+            )
+        return await self._send(message, calendar.civil(now), last)
+
+    def _last_day(self, found: _Found) -> date:
+        today, given = calendar.civil(self._now()), found.request.pickup_last if found.request else None
+        return max(policy.pickup_last(today, self._library().policy, found.closed), given or date.min)
+
+    async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
+        try:
+            await self._post(message, self._sender.address)
+        except SMTPDeliveryError as error:
+            return DeliveryResult(_refused(error.code), detail=self._told(f"smtp {error.code}", error.resp, message))
+        except SMTPClientError as error:
+            return DeliveryResult(
+                DeliveryKind.UNKNOWN, detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message)
+            )
+        except (OSError, ConnectError) as error:
+            return DeliveryResult(
+                DeliveryKind.UNREACHABLE, detail=self._told(f"smtp {type(error).__name__}", str(error), message)
+            )
+        return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
+
+    def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
+        """The error, its server and the server's words, without the patron's address, which must not reach the log."""
+        words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        user = str(message["To"]).partition("@")[0]
+        shown = _SHOWN_ADDRESS.sub("…", words)
+        shown = re.sub(rf"(?<!\w){re.escape(user)}(?!\w)", "…", shown, flags=re.IGNORECASE)
+        return f"{what} from {self._server}: {' '.join(shown.split())}"[:300]
+
+
+def is_address(text: str) -> bool:
+    """Whether a text can stand after "To:" at all; only the mail server knows whether the mailbox exists (R42)."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def _refused(code: int) -> DeliveryKind:
+    """Classify an SMTP error: 5xx is final for this address; 4xx may be retried."""
+    return DeliveryKind.UNDELIVERABLE if code >= 500 else DeliveryKind.LATER
+
+
+def _request_state(request: Request | None) -> str:
+    """The reason for which a letter is not needed, for staff."""
+    if request is None:
+        return "the request is not here any more"
+    due = f", due on {request.due}" if request.due else ""
+    return f"it holds no more: the request is {request.position}{due}"
+
+
+def _look_up(unit: Unit, letter: PatronNotice, agency: str) -> _Found:
+    request = unit.request(letter.request)
+    card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
+    return _Found(
+        unit.patron(card),
+        request,
+        notices.left(unit, letter.request),
+        unit.closed_days(agency),
+        _copy(unit, request) if request else None,
+        unit.partner(letter.lender or (request.partner if request else "")),
+    )
+
+
+def _copy(unit: Unit, request: Request) -> Holding | None:
+    """The copy that the request has, else any copy of the title: its author is the same."""
+    found = unit.holding(request.item) if request.item else None
+    return found or next(iter(unit.copies(request.bib_id)), None)
+
+
+def _facts(found: _Found, request: Request, last: date, library: Library, now: datetime) -> Facts:
+    today = calendar.civil(now)
+    tomorrow = calendar.after(max(today, request.due or today), 1)
+    cents, today_cents = (overdue_fine.rate_for(request, day, library.policy) for day in (tomorrow, today))
+    return Facts(
+        at=now,
+        due=request.due,
+        last_day=last,
+        day_cents=cents,
+        from_tomorrow=cents != today_cents,
+        author=found.copy.author if found.copy else "",
+        volume=request.volume,
+        lender=found.lender,
+        barcode=request.item_barcode,
+    )

@@ -1,0 +1,157 @@
+"""Patrons as Alma writes them (user XML, version 2), one file or several in a zip, as the rows that patrons.csv would have.
+
+Source: the schema of Alma's user object; what follows it in the field is in any order, with or without a namespace. A patron's
+barcode is the active identifier of type BARCODE, else the primary id; inactive ones are former cards. Alma does not say how
+many books a patron has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Final
+from zipfile import BadZipFile, ZipFile, is_zipfile
+
+from lxml import etree
+
+from hkall_gateway.ils.columns import BadFile, Row
+
+User = etree._Element
+
+_DAY: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(Z|[+-]\d{2}:\d{2})?")
+_CHINESE: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
+
+
+def is_alma(path: Path) -> bool:
+    """Whether a file is XML or a zip file; no CSV file starts like either."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" or is_zipfile(path)
+    except OSError:
+        return False
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """One row a user, by the columns of patrons.csv. Raises BadFile for a file that is not XML, or not of users."""
+    if not is_zipfile(path):
+        with path.open("rb") as file:
+            yield from _users(str(path), file)
+        return
+    try:
+        with ZipFile(path) as archive:
+            for name in _members(path, archive):
+                with archive.open(name) as member:
+                    yield from _users(f"{path}/{name}", member)
+    except BadZipFile as bad:
+        raise BadFile([f"{path}: {bad}"]) from None
+
+
+def _members(path: Path, archive: ZipFile) -> list[str]:
+    found = sorted(name for name in archive.namelist() if name.lower().endswith(".xml"))
+    if not found:
+        raise BadFile([f"{path}: there is no XML file in it"])
+    return found
+
+
+def _users(name: str, file: IO[bytes]) -> Iterator[Row]:
+    """Each user element is freed once it is read, so that a whole university fits in memory."""
+    events = etree.iterparse(file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        for number, (event, element) in enumerate(events):
+            if number == 0 and _local(element) not in {"users", "user"}:
+                raise BadFile([f"{name}:{element.sourceline}: {_local(element)}: not Alma's user XML"])
+            if event == "end" and _local(element) == "user":
+                yield f"{name}:{element.sourceline}", {column: read(element) for column, read in COLUMNS.items()}
+                element.clear()
+    except etree.XMLSyntaxError as bad:
+        raise BadFile([f"{name}:{bad.lineno}: {bad.msg}"]) from None
+
+
+# ---- one user
+
+
+def _barcode(user: User) -> str:
+    return next(_barcodes(user, active=True), _text(user, "primary_id"))
+
+
+def _former_barcodes(user: User) -> str:
+    present = _barcode(user)
+    return ";".join(value for value in _barcodes(user, active=False) if value != present)
+
+
+def _barcodes(user: User, *, active: bool) -> Iterator[str]:
+    """The identifiers of type BARCODE that have a value, the active or the inactive ones."""
+    for one in _each(user, "user_identifier"):
+        is_active = _text(one, "status").upper() in {"", "ACTIVE"}
+        if is_active is active and _text(one, "id_type").upper() == "BARCODE" and _text(one, "value"):
+            yield _text(one, "value")
+
+
+def _name(user: User) -> str:
+    parts = (_text(user, part) for part in ("first_name", "middle_name", "last_name"))
+    return _text(user, "full_name") or " ".join(part for part in parts if part)
+
+
+def _name_zh(user: User) -> str:
+    """The preferred name where it is a Chinese one; the family's comes first."""
+    name = _text(user, "pref_last_name") + _text(user, "pref_first_name")
+    return name if _CHINESE.search(name) else ""
+
+
+def _study_mode(user: User) -> str:
+    """The statistical category of a type with STUDY in its name."""
+    for statistic in _each(user, "user_statistic"):
+        if "STUDY" in _text(statistic, "category_type").upper():
+            return _text(statistic, "statistic_category")
+    return ""
+
+
+def _expires(user: User) -> str:
+    """The day alone: Alma writes a time zone behind it."""
+    found = _text(user, "expiry_date")
+    day = _DAY.fullmatch(found)
+    return day[1] if day else found
+
+
+def _email(user: User) -> str:
+    found = list(_each(user, "email"))
+    chosen = next((one for one in found if one.get("preferred") == "true"), found[0] if found else user)
+    return _text(chosen, "email_address")
+
+
+def _blocked(user: User) -> str:
+    blocks = (_text(block, "block_status").upper() for block in _each(user, "user_block"))
+    return "yes" if _text(user, "status").upper() == "INACTIVE" or "ACTIVE" in blocks else "no"
+
+
+# fmt: off
+COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
+    "barcode":        _barcode,
+    "name":           _name,
+    "name_zh":        _name_zh,
+    "category":       lambda user: _text(user, "user_group"),
+    "study_mode":     _study_mode,
+    "expires":        _expires,
+    "email":          _email,
+    "language":       lambda user: _text(user, "preferred_language"),
+    "blocked":        _blocked,
+    "former_barcode": _former_barcodes,
+}
+# fmt: on
+"""Column of patrons.csv -> path in the user element."""
+
+
+def _each(user: User, name: str) -> Iterator[User]:
+    """Every element of this name, however deep."""
+    return user.iter(f"{{*}}{name}")
+
+
+def _text(element: User, name: str) -> str:
+    """The text of a child; "" where there is none."""
+    found = element.find(f"{{*}}{name}")
+    return (found.text or "").strip() if found is not None else ""
+
+
+def _local(element: User) -> str:
+    return etree.QName(element).localname

@@ -1,0 +1,182 @@
+"""The health of the library's own system: a circuit breaker in memory, with metrics, and a log line at each change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
+
+LOG = structlog.get_logger()
+
+CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
+"""After three failures in a row, trials included, the system is down; it is tried every five seconds."""
+
+Trial = Callable[[], Coroutine[Any, Any, None]]
+"""Sends the system a harmless query, and reports the result to its health. Never raises."""
+
+
+class Timer(Protocol):
+    """The part of a reactor that has `callLater`."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
+
+
+@dataclass(slots=True)
+class _Health:
+    """The state of one system, shared by all ways to it. `suspect`: a call failed, and no trial has found out why yet."""
+
+    state: CircuitState
+    timer: Timer | None
+    channels: list[str]
+    logins: dict[str, tuple[CircuitState, object]] = field(default_factory=dict)
+    suspect: bool = False
+    trial: Trial | None = None
+    due: ScheduledCall | None = None
+
+
+class CircuitBreaker:
+    """Circuit breaker for the library's own system: whether it may be called now, and since when it has not answered.
+
+    `channel` names the caller in the metrics: "connector" or "relay". `now` returns the aware UTC instant. With a `timer`, a
+    system that did not answer is tried at once in the background, by the trial given with the failure, and no call waits for it
+    meanwhile; without a timer the next call is the trial. `same_as` is the breaker of another way to the same system: both have
+    one state.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        now: Callable[[], datetime],
+        metrics: Metrics | None = None,
+        settings: CircuitSettings = CIRCUIT_SETTINGS,
+        timer: Timer | None = None,
+        same_as: CircuitBreaker | None = None,
+    ) -> None:
+        self._channel, self._now, self._settings = channel, now, settings
+        self._metrics = metrics or Metrics()
+        self._health: _Health = same_as._health if same_as is not None else _Health(CircuitState(channel), timer, [])
+        self._health.channels.append(channel)
+
+    @property
+    def up(self) -> bool:
+        return self._health.state.state != DOWN
+
+    @property
+    def down_since(self) -> datetime | None:
+        return self._health.state.down_since
+
+    def may_ask(self) -> bool:
+        """Whether a call may be made now."""
+        if self._health.timer is not None:
+            return self.up and not self._health.suspect
+        if self.up:
+            return True
+        now = self._now()
+        if not circuit.room(self._health.state, 1, 0, now):
+            return False
+        self._health.state = replace(self._health.state, rests_until=now + timedelta(seconds=self._settings.probe_s))
+        return True
+
+    def record_reply(self, question: str, took_s: float) -> None:
+        """Records a reply of any content."""
+        self._count(question, "ok")
+        self._metrics.ils_latency.labels(self._channel).observe(took_s)
+        if not self.up:
+            LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
+        self._health.state, self._health.suspect = circuit.after_reply(self._health.state, self._now()), False
+        self._tell()
+
+    def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
+        """Records a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
+        self._count(question, "unreachable")
+        LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
+        if not grave:
+            return
+        was_up, before = self.up, self._health.state
+        self._health.state = circuit.after_failure(before, self._settings, self._now())
+        self._health.suspect = True
+        if was_up and not self.up:
+            LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
+        self._tell()
+        self._health.trial = trial or self._health.trial
+        self._try_in(0 if self.up else self._settings.probe_s)
+
+    def hung_up(self, question: str, trial: Trial | None = None) -> None:
+        """Records that the system closed a connection after one message, and starts a trial at once.
+
+        That counts as this message's fault until a trial shows otherwise: a server that disconnects over a field that it does
+        not accept still works for all other messages.
+        """
+        self._count(question, "hung_up")
+        LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
+        self._health.trial = trial or self._health.trial
+        self._try_in(0)
+
+    def record_skipped(self, question: str) -> None:
+        """Counts a call that was not made because the system is down."""
+        self._count(question, "resting")
+
+    # ---- logins: each has its own state; one that is refused does not affect the others
+
+    def may_log_in(self, name: str, proof: object) -> bool:
+        """Whether a login may be tried now: not while it rests since it was refused with this very `proof`."""
+        link, refused = self._health.logins.get(name, (None, None))
+        return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
+
+    def login_refused(self, name: str, proof: object, why: str) -> None:
+        """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
+        before, refused = self._health.logins.get(name, (None, None))
+        known = before if before is not None and refused == proof else CircuitState(name)
+        link = circuit.after_rejection(known, self._settings, self._now(), why)
+        self._health.logins[name] = link, proof
+        again = link.rests_until.isoformat() if link.rests_until else ""
+        LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)
+        self._metrics.ils_login_refused.labels(self._channel, name).set(1)
+
+    def login_taken(self, name: str) -> None:
+        """Records an accepted login."""
+        if self._health.logins.pop(name, None) is not None:
+            LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
+        self._metrics.ils_login_refused.labels(self._channel, name).set(0)
+
+    # ---- in the background
+
+    def stop(self) -> None:
+        """Stops the trials."""
+        self._health.timer = None
+        cancel(self._health.due)
+
+    def _try_in(self, seconds: float) -> None:
+        health = self._health
+        if health.timer is not None and health.trial is not None and health.due is None:
+            health.due = health.timer.callLater(seconds, self._begin_trial)
+
+    def _begin_trial(self) -> None:
+        assert self._health.trial is not None  # it was set with the timer
+        Deferred.fromCoroutine(self._health.trial()).addBoth(self._tried)
+
+    def _tried(self, result: object) -> None:
+        self._health.due = None
+        if isinstance(result, Failure):
+            LOG.error("ils.trial_failed", channel="ils", asked_by=self._channel, trace=result.getTraceback())
+        if not self.up:
+            self._try_in(self._settings.probe_s)
+        elif self._health.state.failures:
+            self._try_in(1)
+
+    def _count(self, question: str, outcome: str) -> None:
+        self._metrics.ils_calls.labels(self._channel, question, outcome).inc()
+
+    def _tell(self) -> None:
+        for channel in self._health.channels:
+            self._metrics.ils_up.labels(channel).set(float(self.up))

@@ -1,0 +1,282 @@
+"""Reads a library's export files into records: patrons, holdings, closures, partners, and requests open at go-live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.ils import alma
+from hkall_gateway.ils.columns import (
+    TRUE,
+    BadFile,
+    Column,
+    Row,
+    cards,
+    count,
+    csv_rows,
+    day,
+    keep_records,
+    language,
+    last_day,
+    placed_records,
+    position,
+    records,
+    secret,
+    side,
+    text,
+    yes,
+    yes_by_default,
+)
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
+from hkall_gateway.rules.plain_text import fault_of_text
+from hkall_gateway.rules.replaced_cards import PatronRow
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
+
+__all__ = ["BadFile"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Export(Generic[R]):
+    """The records read from a file, and the names of its columns."""
+
+    rows: tuple[R, ...]
+    columns: frozenset[str]
+
+
+NEEDED, OPTIONAL = True, False
+
+# fmt: off
+PATRONS: tuple[Column, ...] = (
+    Column("barcode",        text,     NEEDED,   "the number of the card"),
+    Column("name",           secret,   OPTIONAL, "as in letters"),
+    Column("name_zh",        secret,   OPTIONAL, "the Chinese name, for letters in Chinese"),
+    Column("category",       text,     NEEDED,   "a `key` or an `ils_groups` of the policy; others may not borrow"),
+    Column("study_mode",     text,     OPTIONAL, "a word of the policy's `[study_modes]`"),
+    Column("expires",        last_day, OPTIONAL, "the last day of the card"),
+    Column("email",          secret,   OPTIONAL, "where letters go; without it none are sent"),
+    Column("language",       language, OPTIONAL, "of letters"),
+    Column("blocked",        yes,      OPTIONAL, "the library's own system refuses loans"),
+    Column("local_loans",    count,    OPTIONAL, "books on loan from the library itself, for the shared quota"),
+    Column("total_quota",    count,    OPTIONAL, "the shared quota of this person, if the policy takes it from here"),
+    Column("pin_hash",       secret,   OPTIONAL, "Argon2id, as `hash-secret` prints it; without it the PIN is unknown"),
+    Column("former_barcode", cards,    OPTIONAL, "[cards that this one replaces](loading.md#a-card-is-replaced)"),
+)
+
+HOLDINGS: tuple[Column, ...] = (
+    Column("agency",       text,           NEEDED,   "the library that owns the copy: yours or a partner's `agency`"),
+    Column("bib_id",       text,           NEEDED,   "the title in the union catalogue, the same at all libraries"),
+    Column("isbn",         text,           OPTIONAL, "ISBN-10 or ISBN-13"),
+    Column("title",        text,           NEEDED,   ""),
+    Column("author",       text,           OPTIONAL, ""),
+    Column("volume",       text,           OPTIONAL, "of a work in several volumes; a request names one"),
+    Column("barcode",      text,           NEEDED,   "the number on the copy, unique within its library"),
+    Column("call_number",  text,           OPTIONAL, "as on the shelf; slips and work lists are sorted by it"),
+    Column("status",       text,           NEEDED,   "availability, in your system's word, or `AVAILABLE`"),
+    Column("lendable",     yes_by_default, OPTIONAL, "other libraries may borrow it"),
+    Column("material",     text,           OPTIONAL, "its type, `book` if empty; the policy says which are lent"),
+    Column("local_bib_id", text,           OPTIONAL, "the title in its owner's system"),
+)
+
+DELETED = Column("deleted", yes, OPTIONAL, "the copy is gone; such a row needs only `agency` and `barcode`")
+"""In holdings.csv: the copy is gone, and its row needs only agency and barcode."""
+
+CLOSURES: tuple[Column, ...] = (
+    Column("agency", text, NEEDED,   "the library that is closed"),
+    Column("from",   day,  NEEDED,   "the first closed day"),
+    Column("to",     day,  NEEDED,   "the last one"),
+    Column("reason", text, OPTIONAL, "for staff"),
+)
+
+PARTNERS: tuple[Column, ...] = (
+    Column("agency",             text,  NEEDED,   "its NCIP AgencyId"),
+    Column("name",               text,  NEEDED,   "for staff and letters"),
+    Column("url",                text,  NEEDED,   "its NCIP responder"),
+    Column("dialect",            text,  OPTIONAL, "a row of [config.md](config.md); `direct` if empty"),
+    Column("secret_env",         text,  OPTIONAL, "not kept: the proof of a partner is in the configuration"),
+    Column("priority",           count, OPTIONAL, "lender order, 0 first; 50 if empty"),
+    Column("institutional_card", text,  OPTIONAL, "the card to which our terminals lend it books"),
+    Column("timezone",           text,  OPTIONAL, "not kept"),
+)
+
+REQUESTS: tuple[Column, ...] = (
+    Column("side",           side,     NEEDED,   "whether we borrow or lend the book"),
+    Column("request_id",     text,     NEEDED,   "the number under which both libraries know it"),
+    Column("partner",        text,     NEEDED,   "the other library"),
+    Column("patron",         text,     OPTIONAL, "the card; needed where we borrow"),
+    Column("barcode",        text,     OPTIONAL, "of the copy; needed once there is one"),
+    Column("title",          text,     NEEDED,   ""),
+    Column("bib_id",         text,     NEEDED,   ""),
+    Column("position",       position, NEEDED,   "where it is now, by [lifecycle.md](lifecycle.md)"),
+    Column("placed",         day,      NEEDED,   "when it was requested"),
+    Column("received",       day,      OPTIONAL, "when it came to the counter"),
+    Column("first_checkout", day,      OPTIONAL, "when it was lent; needed on loan"),
+    Column("due",            day,      OPTIONAL, "needed on loan"),
+    Column("lender_due",     day,      OPTIONAL, "the lender's own date"),
+    Column("renewals",       count,    OPTIONAL, "number of renewals so far"),
+    Column("recalled",       day,      OPTIONAL, "when the lender recalled it"),
+)
+# fmt: on
+
+MOST_CLOSED_DAYS = 400
+BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}
+"""Positions of requests that we borrow by; return transit and closed are the same on both sides."""
+
+
+def read_patrons(path: Path) -> tuple[Borrower, ...]:
+    """patrons.csv, or Alma's user XML, plain or in a zip file. Raises BadFile."""
+    return tuple(row.borrower for row in read_patron_rows(path).rows)
+
+
+def read_patron_rows(path: Path) -> Export[PatronRow]:
+    """The same, with former cards and places. Raises BadFile."""
+    columns, rows = _with_columns(_patron_rows(path))
+    placed = placed_records(rows, PATRONS, _patron, ("barcode",))
+    return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
+
+
+def _patron(row: dict[str, Any]) -> tuple[Borrower, tuple[str, ...]]:
+    former = row.pop("former_barcode")
+    return Borrower(**row), former
+
+
+def _patron_rows(path: Path) -> Iterable[Row]:
+    return alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS)
+
+
+def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
+    """The columns that a file has, which each of its rows names, and its rows."""
+    coming = iter(rows)
+    first = list(islice(coming, 1))
+    return frozenset(chain.from_iterable(texts for _, texts in first)), chain(first, coming)
+
+
+def read_holdings(path: Path) -> tuple[Holding, ...]:
+    """holdings.csv. Raises BadFile."""
+    staged = StagedCopies()
+    read_holdings_file(path, staged)
+    return tuple(copy for _, copy in staged)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingsFile:
+    """The names of the columns of holdings.csv, and the (agency, barcode) of deleted copies.
+
+    `mistakes` are those of rows that were left out, a line each.
+    """
+
+    columns: frozenset[str]
+    deleted: frozenset[tuple[str, str]] = frozenset()
+    mistakes: tuple[str, ...] = ()
+
+
+def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
+    """Read holdings.csv; `staged` gets its copies. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
+    columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
+    deleted: set[tuple[str, str]] = set()
+    mistakes: list[str] = []
+    keep_records(_but_deleted(rows, deleted), (*HOLDINGS, DELETED), _copy, ("agency", "barcode"), staged.add, mistakes)
+    if mistakes and not skip:
+        raise BadFile(mistakes)
+    return HoldingsFile(columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
+
+
+def _copy(row: dict[str, Any]) -> Holding:
+    del row[DELETED.name]
+    return Holding(**{**row, "material": row["material"] or "book"})
+
+
+def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator[Row]:
+    """Yield the rows of copies that exist; the keys of the others go into `deleted`."""
+    for where, row in rows:
+        word = row.get(DELETED.name, "")
+        if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # else it is a row with a mistake
+            deleted.add((row.get("agency", ""), row.get("barcode", "")))
+        else:
+            yield where, row
+
+
+def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
+    """closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
+    spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _span)
+    days = ((s["agency"], calendar.after(s["from"], n), s["reason"]) for s in spans for n in range(_length(s)))
+    return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
+
+
+def _span(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["to"] < row["from"]:
+        yield f"to: {row['to']} is before {row['from']}"
+    elif _length(row) > MOST_CLOSED_DAYS:
+        yield f"to: {row['to']} is more than a year later"
+
+
+def _length(span: Mapping[str, Any]) -> int:
+    """How many days from the first to the last, both included."""
+    return int((span["to"] - span["from"]).days) + 1
+
+
+def read_partners(path: Path) -> tuple[Partner, ...]:
+    """partners.csv. Its secret_env and timezone are for the configuration; the directory does not keep them. Raises BadFile."""
+
+    def make(row: dict[str, Any]) -> Partner:
+        priority = 50 if row["priority"] is None else row["priority"]
+        card, dialect = row["institutional_card"], row["dialect"] or "direct"
+        return Partner(row["agency"], row["name"], row["url"], dialect, priority, card)
+
+    return records(csv_rows(path, PARTNERS), PARTNERS, make, ("agency",))
+
+
+def read_requests(path: Path) -> tuple[Request, ...]:
+    """Read requests.csv: the requests open when the gateway took over. Raises BadFile."""
+    return records(csv_rows(path, REQUESTS), REQUESTS, _opening, ("request_id",), _stands)
+
+
+def _stands(row: Mapping[str, Any]) -> Iterator[str]:
+    """The contradictions between a row's position and its other values."""
+    position, lending = row["position"], row["side"] is Side.LENDING
+    if position not in (LENDING if lending else BORROWING):
+        yield f"position: {position} is none of a request where we {row['side']}"
+    if not lending and not row["patron"]:
+        yield "patron: is empty"
+    if position in HOLDS_ITEM and not row["barcode"]:
+        yield f"barcode: is empty, and a request that is {position} has a copy"
+    if position is Position.ON_LOAN:
+        yield from (f"{name}: is empty, and the book is on loan" for name in ("first_checkout", "due") if row[name] is None)
+    if row["due"] and row["first_checkout"] and row["due"] < row["first_checkout"]:
+        yield f"due: {row['due']} is before {row['first_checkout']}"
+
+
+def _opening(row: dict[str, Any]) -> Request:
+    lending = row["side"] is Side.LENDING
+    placed = calendar.start_of(row["placed"])
+    loan = (row["due"] - row["first_checkout"]).days if row["due"] and row["first_checkout"] else 0
+    return Request(
+        id=row["request_id"],
+        side=row["side"],
+        position=row["position"],
+        title=row["title"],
+        bib_id=row["bib_id"],
+        patron="" if lending else row["patron"],
+        partner=row["partner"],
+        wire_agency=row["partner"] if lending else "",
+        wire_id=row["request_id"],
+        item_agency=("" if lending else row["partner"]) if row["barcode"] else "",
+        item_barcode=row["barcode"],
+        placed_at=placed,
+        moved_at=placed,
+        received_on=row["received"],
+        first_checkout=row["first_checkout"],
+        loan_days=loan,
+        due=row["due"],
+        lender_due=row["lender_due"],
+        renewals=row["renewals"] or 0,
+        recalled_on=row["recalled"],
+        used=row["first_checkout"] is not None,
+    )

@@ -1,0 +1,71 @@
+"""Helpers of the connectors to a live system: its facts override those of the loaded file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
+
+FOLLOW = "follow"
+"""The value of `answered_card` by which another card in the answer is the borrower's present one."""
+MOST_COPIES = 20
+"""Limit of copies looked up for one title; a title with more is not scarce."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFacts:
+    """A live system's facts about a borrower; None and "" where it gives none.
+
+    `card` is the card in its answer, which may differ from the one asked about; `former` are cards of earlier days.
+    """
+
+    blocked: bool
+    local_loans: int | None = None
+    total_quota: int | None = None
+    name: Sensitive = NOTHING
+    email: Sensitive = NOTHING
+    category: str = ""
+    expires: date | None = None
+    language: str = ""
+    card: str = ""
+    former: tuple[str, ...] = ()
+
+
+async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
+    """The borrower with the live system's facts; missing ones stay as loaded.
+
+    Blocks, counts and the last day of the card are the system's; the rest of the loaded file (category, study mode, language,
+    address) is the library's own choice, and wins.
+    """
+    present = told.card or card
+    loaded = await store.read_inline(_patron, card) or (await store.read_inline(_patron, present) if present != card else None)
+    known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
+    borrower = replace(
+        known,
+        barcode=present,
+        name=known.name or told.name,
+        email=known.email or told.email,
+        category=known.category or told.category,
+        expires=told.expires or known.expires,
+        blocked=told.blocked,
+        local_loans=known.local_loans if told.local_loans is None else told.local_loans,
+        total_quota=known.total_quota if told.total_quota is None else told.total_quota,
+    )
+    return BorrowerFacts(borrower, source, as_of, former=told.former)
+
+
+async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
+    """Our own copies of a title, as they were loaded."""
+    return (await store.read(_copies, bib_id, agency))[:MOST_COPIES]
+
+
+def _patron(unit: Unit, card: str) -> Borrower | None:
+    return unit.patron(card)
+
+
+def _copies(unit: Unit, bib_id: str, agency: str) -> tuple[Holding, ...]:
+    return unit.copies(bib_id, agency)

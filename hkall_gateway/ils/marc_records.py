@@ -1,0 +1,242 @@
+"""The records of MARC21 and MARCXML files, plain or compressed with gzip, one by one; a broken one does not hide the next.
+
+A load reads a third of a record's fields. The others are not decoded, and what is wrong in them does no harm; pymarc's own
+reader decodes all of them. pymarc converts MARC-8.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator, Set
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+from lxml import etree
+
+from hkall_gateway.ils.columns import BadFile
+
+SUFFIXES: Final = frozenset({".mrc", ".marc", ".xml"})
+
+_BLOCK: Final = 1 << 20
+_LONGEST: Final = 10_000_000
+"""Bytes of one record. The format allows 99,999; some systems write larger ones with a false length."""
+_END, _END_OF_FIELD, _SUBFIELD, _ESCAPE, _BOM = b"\x1d", b"\x1e", b"\x1f", b"\x1b", b"\xef\xbb\xbf"
+_BETWEEN: Final = b"\r\n\0 \x1a"
+_LEADER, _ENTRY, _SCHEME = 24, 12, 9
+"""Lengths of a leader and of an entry of the directory; the place in the leader that says UTF-8 (a) or MARC-8 (blank)."""
+_DELETED: Final = "     d".ljust(_LEADER)
+"""The leader of a record that OAI-PMH calls deleted."""
+_DIRECTORY: Final = re.compile(rb"(?:[0-9A-Za-z]{3}\d{9})*")
+
+DataField: TypeAlias = list[tuple[str, str]]
+"""The subfields of a field: code and text."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarcRecord:
+    """A record: `control` fields by tag (00X), `data` fields by tag, each in their order.
+
+    `identifier` is that of its OAI-PMH header, "" = it has none; a record that the header calls deleted has no fields.
+    """
+
+    leader: str
+    control: dict[str, list[str]]
+    data: dict[str, list[DataField]]
+    identifier: str = ""
+
+
+class BadRecord(Exception):
+    """A record that cannot be read; the text names its fault."""
+
+
+def is_marc(path: Path) -> bool:
+    """Return whether a file's name says that it is MARC21 or MARCXML."""
+    return _kind(path) in SUFFIXES
+
+
+def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
+    """Yield the records of a file, in their order, with their fields of these tags; a BadRecord in place of a broken one.
+
+    Raises BadFile where the rest cannot be read.
+    """
+    try:
+        with _opened(path) as file:
+            yield from (_xml_records if _kind(path) == ".xml" else _marc21_records)(path, file, tags)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadFile([f"{path}: {error}"]) from None
+    except OSError as error:
+        raise BadFile([f"{path}: {error.strerror}"]) from None
+
+
+def _kind(path: Path) -> str:
+    """Return the last suffix of a file's name but .gz."""
+    return (path.with_suffix("") if _is_compressed(path) else path).suffix.lower()
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path) if _is_compressed(path) else path.open("rb")
+
+
+# ---- MARC21
+
+
+def _marc21_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
+    """Split at the record terminators, not by the lengths, so that a false length hides no record."""
+    wanted = frozenset(tag.encode() for tag in tags)
+    for chunk in _chunks(path, file):
+        try:
+            yield _record(chunk, wanted)
+        except BadRecord as bad:
+            yield bad
+
+
+def _chunks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    rest = file.read(len(_BOM)).removeprefix(_BOM)
+    while block := file.read(_BLOCK):
+        *whole, rest = (rest + block).split(_END)
+        yield from (chunk.lstrip(_BETWEEN) + _END for chunk in whole)
+        if len(rest) > _LONGEST:
+            raise BadFile([f"{path}: {len(rest)} bytes without the end of a record: not MARC21"])
+    if rest.strip(_BETWEEN):
+        raise BadFile([f"{path}: the last record has no end: the file is cut off"])
+
+
+def _record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
+    """Return a record with the fields that are wanted. Raises BadRecord."""
+    length, base = chunk[:5], chunk[12:17]
+    if not (length.isdigit() and base.isdigit() and int(base) > _LEADER and chunk[:_LEADER].isascii()):
+        raise BadRecord("its leader is not that of MARC21")
+    if len(chunk) < int(length):
+        raise BadRecord(f"it has {len(chunk)} bytes, but {int(length)} by its leader: it is cut off")
+    directory, data = chunk[_LEADER : int(base) - 1], chunk[int(base) - 1 :]
+    if not _DIRECTORY.fullmatch(directory) or data[:1] != _END_OF_FIELD:
+        raise BadRecord("its directory is not that of MARC21")
+    texts = [(tag.decode(), text) for tag, text in _texts(directory, data, wanted)]
+    decode = _decoder(chunk[_SCHEME : _SCHEME + 1], b"".join([text for _, text in texts]))
+    found = MarcRecord(chunk[:_LEADER].decode(), {}, {})
+    for tag, text in texts:
+        try:
+            _add(found, tag, text, decode)
+        except UnicodeDecodeError as error:
+            scheme = "UTF-8" if decode is bytes.decode else "MARC-8"
+            raise BadRecord(f"field {tag} is not {scheme}, as the leader says: {error.object[:60]!r}") from None
+    return found
+
+
+def _texts(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the tags and the bytes of these fields. Raises BadRecord where one does not end as its entry says."""
+    for at in range(0, len(directory), _ENTRY):
+        if (tag := directory[at : at + 3]) in wanted:
+            start = int(directory[at + 7 : at + _ENTRY]) + 1
+            end = start + int(directory[at + 3 : at + 7]) - 1
+            if data[end : end + 1] != _END_OF_FIELD:
+                raise BadRecord(f"field {tag.decode()} does not end where the directory says")
+            yield tag, data[start:end]
+
+
+def _decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
+    """Return the decoder of a record's texts by its leader's `scheme`; UTF-8 is recognised even if the leader names MARC-8."""
+    if scheme == b"a" or (text.isascii() and _ESCAPE not in text):
+        return bytes.decode
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return _from_marc8
+    return _from_marc8 if _ESCAPE in text else bytes.decode
+
+
+def _from_marc8(text: bytes) -> str:
+    """Convert a text. Raises UnicodeDecodeError also for characters that pymarc reports on standard error, as blanks."""
+    from pymarc.marc8 import marc8_to_unicode
+
+    if text.isascii() and _ESCAPE not in text:
+        return text.decode()
+    with redirect_stderr(StringIO()) as reported:
+        made = marc8_to_unicode(text)
+    if reported.getvalue():
+        raise UnicodeDecodeError("MARC-8", text, 0, len(text), reported.getvalue())
+    return made
+
+
+def _add(record: MarcRecord, tag: str, text: bytes, decode: Callable[[bytes], str]) -> None:
+    """Add a field. Raises UnicodeDecodeError."""
+    if _is_control(tag):
+        record.control.setdefault(tag, []).append(decode(text))
+        return
+    parts = [(chr(part[0]), decode(part[1:])) for part in text.split(_SUBFIELD)[1:] if part]
+    record.data.setdefault(tag, []).append(parts)
+
+
+def _is_control(tag: str) -> bool:
+    return tag.startswith("00")
+
+
+# ---- MARCXML
+
+
+def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
+    """Each record is freed once it is read, so that a large file is never in memory as a whole."""
+    ends = etree.iterparse(file, tag="{*}record", resolve_entities=False, no_network=True, load_dtd=False)
+    count = 0
+    try:
+        for _, element in ends:
+            header = element.find("{*}header")  # of OAI-PMH, around MARC's own record, which has come before
+            if header is None:
+                count += 1
+                yield _xml_record(element, tags)
+            elif header.get("status") == "deleted":
+                count += 1
+                yield MarcRecord(_DELETED, {}, {}, _identifier(header))
+            _free(element)
+        if not count and (root := _local(ends.root)) != "collection":
+            raise BadFile([f"{path}: {root}: not MARCXML"])
+    except etree.XMLSyntaxError as error:
+        raise BadFile([f"{path}: after record {count}: {error.msg}"]) from None
+
+
+def _identifier_around(element: Any) -> str:
+    """Return the identifier in the OAI-PMH header of the record that MARC's own is in; "" if there is none."""
+    around = next(element.iterancestors("{*}record"), None)
+    header = None if around is None else around.find("{*}header")
+    return "" if header is None else _identifier(header)
+
+
+def _identifier(header: Any) -> str:
+    return str(header.findtext("{*}identifier", "")).strip()
+
+
+def _local(element: Any) -> str:
+    return etree.QName(element).localname
+
+
+def _free(element: Any) -> None:
+    """Free a record that has been read, and all elements before it."""
+    element.clear()
+    while element.getprevious() is not None:
+        del element.getparent()[0]
+
+
+def _xml_record(element: Any, tags: Set[str]) -> MarcRecord | BadRecord:
+    """Return a record with the fields of these tags, or a BadRecord that names its fault."""
+    leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
+    found = MarcRecord(leader.ljust(_LEADER), {}, {}, _identifier_around(element))
+    for child in element.iterchildren("{*}controlfield", "{*}datafield"):
+        if (tag := child.get("tag")) not in tags:
+            continue
+        if _is_control(tag):
+            found.control.setdefault(tag, []).append(child.text or "")
+            continue
+        parts = [(one.get("code") or "", one.text or "") for one in child.iterchildren("{*}subfield")]
+        if not all(code for code, _ in parts):
+            return BadRecord(f"a subfield of field {tag} has no code")
+        found.data.setdefault(tag, []).append(parts)
+    return found

@@ -1,0 +1,244 @@
+"""The library's own system over NCIP: LookupUser about a borrower and a PIN, LookupItem about copies that were loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TooLate
+
+from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
+from hkall_gateway.ils.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
+from hkall_gateway.ncip.tables.notifications import item_id, user_id
+from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.net.limits.time_budget import left_s
+from hkall_gateway.rules.dates.calendar import HONG_KONG, civil
+from hkall_gateway.rules.plain_text import whole_number
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
+
+NO_SUCH_ITEM: Final = ("unknown item",)
+"""The Problems of an item look-up that count as an answer; every other Problem, also of a user look-up, does not."""
+
+STOPS: Final = frozenset({"block check out", "block checkout", "block request item", "trap for lost card"})
+"""The blocks that keep a patron from borrowing; others (renewals, holds, messages) do not. Source: NCIP, BlockOrTrapType."""
+LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
+"""Statuses of a privilege that is not in force; FOLIO, mod-rs and XC each have their own word for "yes"."""
+NO_CATEGORY: Final = frozenset({"status", "library"})
+"""Privileges that are no patron's category, in the convention of FOLIO: its key in the type, its value in the status."""
+UNKNOWN_CARD: Final = "0"
+"""A card that no user has, to ask whether the responder is back."""
+ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Id", "User Privilege")
+"""The user elements asked for. FOLIO (mod-ncip) leaves out the UserId of its answer where it is not asked for."""
+
+
+class Ncip:
+    """Queries one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
+
+    def __init__(self, tools: ConnectorTools) -> None:
+        self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
+        borrower_facts = tools.settings
+        self._there = Partner(
+            agency=str(borrower_facts.get("agency") or tools.agency),
+            name="",
+            url=str(borrower_facts["url"]),
+            dialect=str(borrower_facts.get("ncip_dialect", "direct")),
+            timeout_s=max(1, round(borrower_facts.get("timeout_s", 3))),
+        )
+        self._follows = borrower_facts.get("answered_card", FOLLOW) == FOLLOW
+        self._ways = _ways(borrower_facts)
+        looks = {Verb.COPIES} if self._ways.looks_up_items else set()
+        tells = {Verb.LOANS} if self._ways.tells_loans else set()
+        self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks, *tells})
+        secrets = {self._there.agency: self._outside.password.reveal()}
+        self._client = NcipClient(self._outside.post, tools.agency, secrets)
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        """The borrower from the LookupUserResponse; None for an unknown user."""
+        now = self._outside.now()
+        wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
+        asked = {"UserId": user_id(self._there.agency, card), **wanted}
+        reply = await self._said("LookupUser", asked, self._ways.unknown_user)
+        if reply is None:
+            return BorrowerFacts(None, "ncip", now)
+        theirs = borrower_facts(reply, now, tells_loans=self._ways.tells_loans)
+        return await over_loaded(self._store, card, theirs if self._follows else replace(theirs, card=""), "ncip", now)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """Whether the responder knows the user by card and PIN."""
+        ways, code = self._ways, _input(self._ways.pin_input_type, pin.reveal())
+        who: Fields = {"UserId": user_id(self._there.agency, card), "AuthenticationInput": [code]}
+        if not ways.pin_with_user_id:
+            who = {"AuthenticationInput": [_input(ways.card_input_type, card), code]}
+        no = (*ways.unknown_user, *ways.wrong_pin)
+        reply = await self._said("LookupUser", {**who, "UserElementType": ["User Id"]}, no)
+        return reply is not None and reply.has("UserId")
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        """The borrower's loans as the LookupUserResponse lists them."""
+        asked: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
+        reply = await self._said("LookupUser", asked, self._ways.unknown_user)
+        return tuple(_loan(one) for one in reply.each("LoanedItem")) if reply else ()
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Our copies as they are now, up to the first available one."""
+        seen: list[Holding] = []
+        for copy in await copies_at_home(self._store, bib_id, self._agency):
+            key = ItemKey(self._there.agency, copy.barcode)
+            fields: Fields = {"ItemId": item_id(key), "ItemElementType": ["Circulation Status"]}
+            reply = await self._said("LookupItem", fields, NO_SUCH_ITEM)
+            if reply is not None:
+                seen.append(replace(copy, status=reply.text("ItemOptionalFields/CirculationStatus") or copy.status))
+            if seen and circulation_status(seen[-1].status) == ON_SHELF:
+                break
+        return tuple(seen)
+
+    async def _said(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
+        """The reply; None for a Problem that is among `no`, by its type or by words of its detail or value.
+
+        Raises Unreachable for any other, and where none came.
+        """
+        health = self._outside.health
+        if not health.may_ask():
+            health.record_skipped(service)
+            raise Unreachable("it is down")
+        return await self._asked(service, fields, no)
+
+    async def _try_again(self) -> None:
+        """Look up a card that no user has, to learn whether the responder is back, and tell its health. Never raises."""
+        with suppress(Unreachable):
+            await self._asked("LookupUser", {"UserId": user_id(self._there.agency, UNKNOWN_CARD)}, self._ways.unknown_user)
+
+    async def _asked(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
+        health, began = self._outside.health, self._outside.now()
+        reply = await self._in_time(service, fields)
+        problems = reply.each("Problem") if reply else []
+        other = sorted(one.text("ProblemType") for one in problems if not _is(one, no))
+        if reply is None or other:
+            why = ", ".join(other) if reply else "no reply"
+            health.record_failure(service, why, trial=self._try_again)
+            raise Unreachable(why)
+        health.record_reply(service, (self._outside.now() - began).total_seconds())
+        return None if reply.has("Problem") else reply
+
+    async def _in_time(self, service: str, fields: Fields) -> NcipMessage | None:
+        """The reply within the rest of the time budget; None without a reply. Raises Unreachable if no time is left."""
+        clock, whole_s = self._outside.clock, float(self._there.timeout_s)
+        if clock is None:
+            return await self._client.ask(service, fields, self._there)
+        allowed_s = left_s(clock.seconds(), whole_s)
+        if allowed_s <= 0:
+            raise Unreachable("no time is left for this message")
+        asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
+        asking.addTimeout(allowed_s, cast(Any, clock))
+        try:
+            return await asking
+        except TooLate:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The responder's conventions: the keys of [ils] of these names."""
+
+    card_input_type: str = "Barcode Id"
+    pin_input_type: str = "PIN"
+    pin_with_user_id: bool = False
+    unknown_user: tuple[str, ...] = ("Unknown User",)
+    wrong_pin: tuple[str, ...] = ("User Authentication Failed", "Non-Unique User")
+    tells_loans: bool = True
+    looks_up_items: bool = True
+
+
+def _ways(settings: Mapping[str, Any]) -> _Ways:
+    return _Ways(**{field.name: settings[field.name] for field in fields(_Ways) if field.name in settings})
+
+
+def _is(problem: NcipMessage, no: Collection[str]) -> bool:
+    """Whether a Problem is among these, by its type or by words of its detail or value."""
+    kind, *borrower_facts = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
+    return any(words.casefold() == kind or any(words.casefold() in text for text in borrower_facts) for words in no)
+
+
+def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:
+    """The facts about a borrower in a LookupUserResponse.
+
+    An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.
+    """
+    person = reply.each("UserOptionalFields")
+    numbers = map(whole_number, reply.texts("LoanedItemsCount/LoanedItemCountValue"))
+    counted = [number for number in numbers if number is not None]
+    return LiveFacts(
+        blocked=any(_blocked(one, now) for one in person),
+        local_loans=sum(counted) if counted else len(reply.each("LoanedItem")) or (0 if tells_loans else None),
+        name=Sensitive(next((_name(one) for one in person), "")),
+        email=Sensitive(next((_address(one) for one in person), "")),
+        category=next((found for one in person for found in _categories(one)), ""),
+        expires=_last_day(person),
+        card=_card(reply),
+        former=tuple(text for one in person for text in one.texts("PreviousUserId/UserIdentifierValue") if text),
+    )
+
+
+def _loan(item: NcipMessage) -> LocalLoan:
+    due = instant(item.text("DateDue"), HONG_KONG) if item.text("DateDue") else None
+    title = item.text("Title") or item.text("BibliographicDescription/Title")
+    return LocalLoan(item.text("ItemId/ItemIdentifierValue"), title, civil(due) if due else None)
+
+
+def _card(reply: NcipMessage) -> str:
+    """The barcode from the reply's UserId; "" where its type names another kind of number."""
+    users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
+    return next((one.text("UserIdentifierValue") for one in users), "")
+
+
+def _blocked(person: NcipMessage, now: datetime) -> bool:
+    in_force = [one for one in person.each("BlockOrTrap") if not _over(one.text("ValidToDate"), now)]
+    stopped = {one.text("BlockOrTrapType").casefold() for one in in_force} & STOPS
+    statuses = {text.casefold() for text in person.texts("UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")}
+    return bool(stopped or statuses & LAPSED)
+
+
+def _over(until: str, now: datetime) -> bool:
+    when = instant(until, HONG_KONG) if until else None
+    return when is not None and when < now
+
+
+def _categories(person: NcipMessage) -> list[str]:
+    """The patron's category in either convention: the value of PROFILE, or the name of a privilege."""
+    rows = [
+        (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
+        for one in person.each("UserPrivilege")
+    ]
+    keyed = [value for key, value in rows if key.casefold() == "profile" and value]
+    return keyed or [key for key, _ in rows if key and key.casefold() not in NO_CATEGORY | {"profile"}]
+
+
+def _last_day(people: Collection[NcipMessage]) -> date | None:
+    until = [instant(text, HONG_KONG) for person in people for text in person.texts("UserPrivilege/ValidToDate")]
+    return max((civil(when) for when in until if when), default=None)
+
+
+def _name(person: NcipMessage) -> str:
+    one = "NameInformation/PersonalNameInformation"
+    parts = [person.text(f"{one}/StructuredPersonalUserName/{part}") for part in ("GivenName", "Surname")]
+    return person.text(f"{one}/UnstructuredPersonalUserName") or " ".join(filter(None, parts))
+
+
+def _address(person: NcipMessage) -> str:
+    found = (
+        one.text("ElectronicAddress/ElectronicAddressData")
+        for one in person.each("UserAddressInformation")
+        if "mail" in one.text("ElectronicAddress/ElectronicAddressType").casefold()
+    )
+    return next((text for text in found if "@" in text), "")
+
+
+def _input(kind: str, text: str) -> Fields:
+    return {"AuthenticationInputData": text, "AuthenticationDataFormatType": "text", "AuthenticationInputType": kind}

@@ -1,0 +1,168 @@
+"""The library's own system over SIP2: we are one more terminal of it, with a few connections kept open."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any, Final, cast
+
+from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import TimeoutError as TooLate
+
+from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
+from hkall_gateway.ils.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.net.limits.time_budget import left_s
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.plain_text import whole_number
+from hkall_gateway.rules.vendor_words.availability import UNDEFINED
+from hkall_gateway.rules.vocabulary import Holding, Sensitive
+from hkall_gateway.sip2.codec.dialects import Sip2Dialect
+from hkall_gateway.sip2.codec.fields import date18
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
+from hkall_gateway.sip2.handlers.items import ON_SHELF
+from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
+from hkall_gateway.sip2.upstream.client import Ask, ReactorClock, written
+
+MOST_WAITING: Final = 64
+"""Queries that may wait for a free connection; further ones fail at once as Unreachable."""
+
+LONGEST_WAIT_S: Final = 60.0
+"""Longest wait of a query for a free connection if it belongs to no terminal's message."""
+
+MOST_LOANS: Final = 30
+"""Loans of one borrower that are looked up."""
+CHARGED_ITEMS: Final = "  Y       "
+"""The summary that asks for the charged items. Source: SIP2 2.00, summary."""
+
+CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
+"""Positions of the patron status. Source: SIP2 2.00, patron status."""
+
+STATUS: Final[Mapping[str, str]] = {
+    **{code: name.title() for name, code in ON_SHELF.items()},
+    "01": UNDEFINED,  # other
+    "05": "On Loan",  # charged, and not to be recalled yet
+}
+"""NCIP's CirculationStatus by SIP2's number of it. Source: SIP2 2.00, circulation status."""
+AVAILABLE: Final = "03"
+
+
+class Sip2:
+    """Asks 63 about a borrower, a PIN and loans, 17 about each loan and about each copy of a title that was loaded as ours."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS})
+
+    def __init__(self, tools: ConnectorTools) -> None:
+        outside = tools.abroad()
+        self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
+        self._follows = tools.settings.get("answered_card", FOLLOW) == FOLLOW
+        self._institution = str(tools.settings.get("institution") or tools.agency)
+        self._ask: Ask = ConnectionPool(outside.line, int(tools.settings.get("connections", 1)), outside.clock)
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        """The borrower from the 64 reply; None for a card that it calls invalid (BL is N)."""
+        now = self._now()
+        reply = await self._said("63", now, {"AA": card})
+        if reply.get("BL") == "N":
+            return BorrowerFacts(None, "sip2", now)
+        answered = reply.get("AA").strip() if self._follows else ""
+        return await over_loaded(self._store, card, replace(borrower_facts(reply), card=answered), "sip2", now)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """True only where CQ is Y and BL is not N."""
+        reply = await self._said("63", self._now(), {"AA": card, "AD": pin.reveal()})
+        return reply.get("CQ") == "Y" and reply.get("BL") != "N"
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Our copies as they are now, up to the first available one."""
+        seen: list[Holding] = []
+        for copy in await copies_at_home(self._store, bib_id, self._agency):
+            reply = await self._said("17", self._now(), {"AB": copy.barcode})
+            code = reply.get("circulation_status")
+            seen.append(replace(copy, status=STATUS.get(code, f"SIP2 {code}")))
+            if code == AVAILABLE:
+                break
+        return tuple(seen)
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        """The borrower's loans by AU of the 64 reply, at most MOST_LOANS; title and due date by an 18 reply for each."""
+        reply = await self._said("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
+        found: list[LocalLoan] = []
+        for barcode in reply.all("AU")[:MOST_LOANS]:
+            item = await self._said("17", self._now(), {"AB": barcode})
+            found.append(LocalLoan(barcode, item.get("AJ").strip(), _day(item.get("AH"))))
+        return tuple(found)
+
+    async def _said(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Sip2Message:
+        common = {"transaction_date": date18(now, HONG_KONG), "AO": self._institution}
+        body = written(Sip2Message(code, {**common, **fields, "AC": ""}), self._dialect)
+        return read(await self._ask(body), self._dialect)
+
+
+class ConnectionPool:
+    """A pool of connections to one system: each query takes the last one used, so that few are kept open."""
+
+    def __init__(self, connect: Callable[[], Ask], most: int, clock: ReactorClock | None = None) -> None:
+        self._free: deque[Ask] = deque(connect() for _ in range(most))
+        self._clock = clock
+        self._permits = DeferredSemaphore(most)
+
+    async def __call__(self, body: bytes) -> bytes:
+        if len(self._permits.waiting) >= MOST_WAITING:
+            raise Unreachable("too many questions wait for it")
+        await self._free_connection()
+        connection = self._free.pop()
+        try:
+            return await connection(body)
+        finally:
+            self._free.append(connection)
+            self._permits.release()
+
+    async def _free_connection(self) -> None:
+        """Wait for a free connection within the message's time budget. Raises Unreachable."""
+        waiting = self._permits.acquire()
+        if self._clock is not None and not waiting.called:
+            waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(Any, self._clock))
+        try:
+            await waiting
+        except TooLate:
+            raise Unreachable("no connection was free in time") from None
+
+
+def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
+    """Decode a reply; an unreadable one raises Unreachable, like a missing one."""
+    try:
+        return decode(body, dialect)
+    except BadMessage as bad:
+        raise Unreachable(f"its reply cannot be used: {bad}") from None
+
+
+def borrower_facts(reply: Sip2Message) -> LiveFacts:
+    """The facts about a borrower in a 64 reply.
+
+    A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the
+    reply gives no limit then, the limit is the current count.
+    """
+    status = reply.get("patron_status").ljust(14)
+    loans, full = whole_number(reply.get("charged_items_count").strip()), status[TOO_MANY] == "Y"
+    limit = whole_number(reply.get("CB").strip())
+    return LiveFacts(
+        blocked=status[CARD_LOST] == "Y" or (status[CHARGE_DENIED] == "Y" and not full),
+        local_loans=loans,
+        total_quota=loans if full and limit is None else limit,
+        name=Sensitive(reply.get("AE")),
+        email=Sensitive(reply.get("BE")),
+        category=reply.get("PC").strip(),
+        expires=_day(reply.get("PA")),
+        language=ZH if reply.get("language") in CHINESE else EN,
+    )
+
+
+def _day(text: str) -> date | None:
+    """The leading YYYYMMDD, as Koha and Evergreen write it; None for any other text."""
+    try:
+        return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None
+    except ValueError:
+        return None

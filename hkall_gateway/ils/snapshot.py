@@ -1,0 +1,35 @@
+"""The local library system from its last export: patrons and holdings that `load` read."""
+
+from __future__ import annotations
+
+from hkall_gateway.circulation.ports import BorrowerFacts, Verb
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+
+
+class Snapshot:
+    """Answers from the loaded files. It is always reachable, and as old as the last load."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOADED})
+
+    def __init__(self, tools: ConnectorTools) -> None:
+        self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        return BorrowerFacts(await self._store.read_inline(_patron, card), "snapshot")
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        known = await self._store.read_inline(_patron, card)
+        return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        return await self._store.read(_copies, bib_id, self._agency)
+
+
+def _patron(unit: Unit, card: str) -> Borrower | None:
+    return unit.patron(card)
+
+
+def _copies(unit: Unit, bib_id: str, agency: str) -> tuple[Holding, ...]:
+    return unit.copies(bib_id, agency)

@@ -1,0 +1,249 @@
+"""HTTP by twisted.web with limits: connections, time of a request, size of its body, and unread replies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.server import Request, Site
+
+from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.net.limits.accept_filter import Refusals
+from hkall_gateway.net.limits.body_budget import BodyBudget
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot
+
+IDLE_S: Final = 60.0
+MOST_PIPELINED: Final = 16
+"""Pipelined requests that are answered together; after them the connection is closed."""
+DRAINED: Final = 16
+"""A body of up to so many times the limit is read to its end and dropped, so that the client can read the 413."""
+BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+NO_ROOM: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_HOST: Final = re.compile(
+    rb"(?=.{0,255}\Z)(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{0,63})(?::[0-9]{0,5})?", re.DOTALL
+)
+"""A name of labels that DNS can have, or an address, and a port. Source: RFC 9110, 7.2; RFC 1035, 2.3.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of one protocol's connections: their number, the bytes of unfinished bodies, and the seconds of one request."""
+
+    connections: ConnectionLimit
+    bodies: BodyBudget
+    refusals: Refusals
+    max_body_bytes: int
+    idle_s: float = IDLE_S
+
+    def enter(self, address: str, transport: Any) -> ConnectionSlot | None:
+        """Returns a seat for one more connection; None if there is no room, which is counted."""
+
+        def close() -> None:
+            self.refusals.note("evicted", address)
+            transport.abortConnection()
+
+        seat = self.connections.enter(address, close)
+        if seat is None:
+            self.refusals.note("full", address)
+        return seat
+
+
+class BoundedRequest(Request):
+    """A request that counts its body while it arrives, and keeps it only up to the limit."""
+
+    channel: Any
+    content: Any
+    received, hung_up, gone = 0, False, False
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
+        self.content = BytesIO()
+        if not self._is_well_formed():
+            self.hang_up(BAD_REQUEST)
+        elif length is not None and length > DRAINED * self._most_bytes:
+            self._endless()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        self.received += len(data)
+        if self.hung_up:
+            return
+        if self.received > DRAINED * self._most_bytes:
+            self._endless()
+        elif self.too_long:
+            self._drop_body()
+        else:
+            self.content.write(data)
+            self._bounds.bodies.reserve(self, self.received, self._give_up)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        self._bounds.bodies.release(self)
+        if not self.hung_up:
+            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]  # twisted.web has no types
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        self.gone = True
+        self._drop_body()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the body exceeds the limit."""
+        return self.received > self._most_bytes
+
+    @property
+    def client_address(self) -> str:
+        return str(getattr(self.getClientAddress(), "host", ""))  # type: ignore[no-untyped-call]
+
+    def hang_up(self, status: bytes) -> None:
+        """Answers with this status and closes the connection; data that still arrives is dropped."""
+        if not self.hung_up:
+            self.hung_up = True
+            self._drop_body()
+            self.channel.transport.write(status)
+            self.channel.loseConnection()
+
+    def _is_well_formed(self) -> bool:
+        """Whether there is one valid Host, which HTTP/1.0 may leave out, and one way to tell the end of the body.
+
+        Source: RFC 9112, 3.2 and 6.1. Twisted refuses a Content-Length beside `chunked` itself.
+        """
+        hosts: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"host", [])
+        codings: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"transfer-encoding", [])
+        if len(codings) > 1 or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            return False
+        return bool(hosts) or self.channel._version != b"HTTP/1.1"  # the request's own version is set after its body
+
+    def _endless(self) -> None:
+        self.channel.site.too_long(self)
+        self.hang_up(TOO_LONG)
+
+    def _give_up(self) -> None:
+        self._bounds.refusals.note("bodies", self.client_address, f"{self.received} bytes of an unfinished body")
+        self.hang_up(NO_ROOM)
+
+    def _drop_body(self) -> None:
+        self._bounds.bodies.release(self)
+        self.content = BytesIO()
+
+    @property
+    def _bounds(self) -> Bounds:
+        found: Bounds = self.channel.site.bounds
+        return found
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._bounds.max_body_bytes
+
+
+class BoundedChannel(http.HTTPChannel):
+    """One connection. `seat` is its place among all, None for one that was refused."""
+
+    transport: Any
+    site: Any
+    persistent: Any
+    seat: ConnectionSlot | None = None
+    _begun = _choked = _reading = False
+    _finished = 0
+    _closing: ScheduledCall | None = None
+
+    # ---- opening and closing
+
+    def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+        super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self.seat = self.site.enter(self)
+        if self.seat is None:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        cancel(self._closing)
+        if self.seat is not None:
+            self.site.leave(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def loseConnection(self) -> Any:  # noqa: N802
+        """Closes; aborts the connection after `abortTimeout` seconds if the client does not read the data already written."""
+        if self._closing is None and self.abortTimeout is not None:
+            self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
+        return super().loseConnection()  # type: ignore[no-untyped-call]
+
+    # ---- time: the idle timer ends when a request begins; then one time limit covers the whole request
+
+    def resetTimeout(self) -> None:  # noqa: N802
+        if not self._begun:
+            self._begun = True
+            super().resetTimeout()  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        self._begun = False
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    # ---- work: a client that does not read its replies is read no further, and pipelined requests are limited
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self.seat is None:  # refused; the request may have come in the same packet as a balancer's header
+            return
+        outermost, self._reading = not self._reading, True
+        if outermost:
+            self._finished = 0
+        try:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+        finally:
+            self._reading = not outermost
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        self._finished += self._reading
+        if self._finished > MOST_PIPELINED:
+            self.persistent = False
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if self._choked:
+            self.pauseProducing()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._choked = True
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+
+class BoundedSite(Site):
+    """A site that counts its connections."""
+
+    noisy = False
+    protocol: Any = BoundedChannel
+
+    def __init__(self, root: Any, bounds: Bounds, reactor: Any, request: type[BoundedRequest] = BoundedRequest) -> None:
+        self.bounds, self.reactor = bounds, reactor
+        super().__init__(  # type: ignore[no-untyped-call]  # twisted.web has no types
+            root, requestFactory=request, timeout=bounds.idle_s, reactor=reactor, parsePOSTFormSubmission=False
+        )
+
+    def enter(self, channel: Any) -> ConnectionSlot | None:
+        """Returns a seat for this connection, None if there is no room."""
+        address = str(getattr(channel.transport.getPeer(), "host", ""))
+        return self.bounds.enter(address, channel.transport)
+
+    def leave(self, channel: Any) -> None:
+        """Frees the seat of this connection."""
+        channel.seat.leave()
+
+    def too_long(self, request: Any) -> None:
+        """Called when the body of a request exceeds the limit."""
+
+    # ---- Twisted's access log is not kept
+
+    def log(self, request: Any) -> None:
+        """Writes no access log."""
+
+    def startFactory(self) -> None:  # noqa: N802
+        """Without an access log there is no file to open and no clock to keep."""
+
+    def stopFactory(self) -> None:  # noqa: N802
+        """Without an access log there is no file to close."""

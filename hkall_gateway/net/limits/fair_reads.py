@@ -1,0 +1,90 @@
+"""Limits the processor time of connections that are not authenticated, and of those that use too much."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from hkall_gateway.circulation.ports import Clock, ScheduledCall
+
+SHARE: Final = 0.2
+"""Share of the CPU time that all unauthenticated connections together may use. With the rest idle, the kernel's scheduler
+still treats the process as interactive and runs it at once on a busy machine."""
+HEAVY_S: Final = 0.005
+"""Seconds from which a read, with all replies to its data, counts as heavy."""
+DEBT: Final = 20.0
+"""After a heavy read its row counts as unauthenticated for so many times the length of the read."""
+MOST_ROWS: Final = 1000
+
+
+class ReadingConnection(Protocol):
+    """A connection; `startReading` makes the reactor watch its socket again."""
+
+    def startReading(self) -> object: ...  # noqa: N802  # Twisted's own name
+
+
+class FairReads:
+    """Decides which connection may read now.
+
+    Authenticated connections always may. The others take turns, in the order of their arrival, one read each; after a read
+    that took a millisecond all of them pause for four. `clock` has Twisted's `seconds` and `callLater`; `spent` returns the
+    CPU seconds of this thread so far, since wall time depends on the machine's other load.
+    """
+
+    def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
+        self._clock, self.spent = clock, spent
+        self._waiting: OrderedDict[ReadingConnection, None] = OrderedDict()
+        self._next: ReadingConnection | None = None
+        self._free_s = 0.0
+        self._timer: ScheduledCall | None = None
+        self._debts: dict[str, float] = {}
+
+    def trusts(self, row: str) -> bool:
+        """Whether connections of this row are read without waiting; "" is an unauthenticated one."""
+        return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
+
+    def admits(self, connection: ReadingConnection, *, trusted: bool) -> bool:
+        """Whether this connection may read now. If not, it must stop reading; it is started again at its turn."""
+        if trusted:
+            self.forget(connection)  # it may have been queued before it was trusted
+            return True
+        if connection is self._next:
+            self._next = None
+            return True
+        if self._next is None and not self._waiting and self._clock.seconds() >= self._free_s:
+            return True
+        self._waiting.setdefault(connection)
+        self._call_next()
+        return False
+
+    def forget(self, connection: ReadingConnection) -> None:
+        """Removes this connection from the queue: it has stopped reading, or reads without waiting."""
+        self._waiting.pop(connection, None)
+        if connection is self._next:
+            self._next = None
+            self._call_next()
+
+    def used(self, row: str, took_s: float, *, trusted: bool) -> None:
+        """Records the duration of a read."""
+        if took_s > HEAVY_S and row:
+            self._owe(row, took_s)
+        if not trusted:
+            self._free_s = max(self._clock.seconds(), self._free_s) + took_s * (1 / SHARE - 1)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._waiting and self._next is None and self._timer is None:
+            self._timer = self._clock.callLater(max(0.0, self._free_s - self._clock.seconds()), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiting and self._next is None:
+            self._next, _ = self._waiting.popitem(last=False)
+            self._next.startReading()
+
+    def _owe(self, row: str, took_s: float) -> None:
+        now_s = self._clock.seconds()
+        if len(self._debts) >= MOST_ROWS:
+            self._debts = {one: until for one, until in self._debts.items() if until > now_s}
+        self._debts[row] = max(self._debts.get(row, 0.0), now_s) + DEBT * took_s

@@ -1,0 +1,193 @@
+"""Verifies secrets without blocking the reactor, and limits guesses."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Final, Protocol, TypeVar
+
+from argon2.exceptions import VerificationError
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.net.hashes import HASHER, is_hash
+
+T = TypeVar("T")
+
+DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+"""The hash of no secret, as slow to compare as those of `hash_secret`: an unknown name takes as long as a known one."""
+
+
+class InThread(Protocol):
+    """Runs slow work away from the reactor: `deferToThreadPool` with a small pool of its own."""
+
+    def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]: ...
+
+
+def same(a: str, b: str) -> bool:
+    """Whether two plain secrets are equal, in constant time."""
+    return hmac.compare_digest(_bytes(a), _bytes(b))
+
+
+def tell_nobody(_subject: str, _seconds: float) -> None:
+    """Do nothing: the default `told` of WrongPins."""
+
+
+class WrongPins:
+    """Counts recent wrong secrets per subject.
+
+    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. `told` is called
+    with each subject that becomes locked, and the seconds to the end of the lock. At most `room` subjects are remembered;
+    beyond that, the subject with the oldest last wrong secret is forgotten.
+    """
+
+    __slots__ = ("_attempts", "_room", "_seconds", "_told", "_window_s", "_wrong")
+
+    def __init__(
+        self,
+        attempts: int,
+        window_s: float,
+        seconds: Callable[[], float],
+        told: Callable[[str, float], None] = tell_nobody,
+        room: int = 10_000,
+    ) -> None:
+        self._attempts = attempts
+        self._window_s = window_s
+        self._seconds = seconds
+        self._told = told
+        self._room = room
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def shut(self, subject: str, pending: int = 0) -> bool:
+        """Whether no further secret is checked; `pending` are guesses without a result so far."""
+        return len(self._lately(subject)) + pending >= self._attempts
+
+    def count(self, subject: str) -> None:
+        """Counts one more wrong secret for `subject`."""
+        times = self._lately(subject)
+        times.append(self._seconds())
+        self._wrong[subject] = times
+        self._wrong.move_to_end(subject)
+        if len(self._wrong) > self._room:
+            self._wrong.popitem(last=False)
+        if len(times) >= self._attempts:
+            self._told(subject, times[0] + self._window_s - self._seconds())
+
+    def forget(self, subject: str) -> None:
+        """Resets the count after the right secret."""
+        self._wrong.pop(subject, None)
+
+    def _lately(self, subject: str) -> deque[float]:
+        times = self._wrong.get(subject, deque())
+        while times and times[0] <= self._seconds() - self._window_s:
+            times.popleft()
+        return times
+
+
+class Secrets:
+    """Verifies Argon2id hashes, and remembers correct secrets for a while.
+
+    It stores BLAKE2b(subject, stored hash, secret) under `key`, up to 64 random bytes of this process: useless to a thief, and
+    invalid once the hash changes. Wrong secrets are never stored in any form. `kept_s` is the life of an entry in seconds of
+    `seconds()`, `room` the number of entries. Used on the reactor's thread only.
+    """
+
+    def __init__(
+        self,
+        in_thread: InThread,
+        seconds: Callable[[], float],
+        key: bytes,
+        wrong: WrongPins,
+        kept_s: float = 900.0,
+        room: int = 10_000,
+    ) -> None:
+        if not key:
+            raise ValueError("Secrets: the key is empty")
+        self._in_thread = in_thread
+        self._seconds = seconds
+        self._key = key
+        self._wrong = wrong
+        self._kept_s = kept_s
+        self._room = room
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._asked: dict[str, dict[bytes, list[Deferred[bool]]]] = {}
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:
+        """Whether `secret` matches the hash `stored`.
+
+        `subject` names the account with its kind ("patron P1", "terminal counter-1"). An empty secret means "not given": it is
+        wrong, but does not count as a guess. A subject with too many wrong guesses is refused even with the right secret.
+        """
+        asked = self._asked.get(subject, {})
+        digest = self._digest(subject, stored, secret)
+        if not secret or (digest not in asked and self._wrong.shut(subject, pending=len(asked))):
+            return False
+        if self._remembered(digest):
+            self._wrong.forget(subject)
+            return True
+        if digest in asked:
+            return await self._joined(asked[digest])
+        return await self._looked_at(subject, stored, secret, digest)
+
+    async def compare(self, stored: str, secret: str) -> bool:
+        """Return whether a secret is that of a hash, without counting it. An empty `stored` takes as long, and fits none."""
+        return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
+
+    async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
+        # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
+        answer: Deferred[bool] = Deferred()
+        waiting.append(answer)
+        return await answer
+
+    async def _looked_at(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
+        waiting = self._asked.setdefault(subject, {}).setdefault(digest, [])
+        right = False
+        try:
+            right = await self._in_thread(matches, stored, secret)
+            self._note(subject, digest, right)
+        finally:
+            self._answered(subject, digest)
+            for joined in waiting:
+                joined.callback(right)
+        return right
+
+    def _note(self, subject: str, digest: bytes, right: bool) -> None:
+        if not right:
+            self._wrong.count(subject)
+            return
+        self._wrong.forget(subject)
+        self._right[digest] = self._seconds() + self._kept_s
+        if len(self._right) > self._room:
+            self._right.popitem(last=False)
+
+    def _answered(self, subject: str, digest: bytes) -> None:
+        del self._asked[subject][digest]
+        if not self._asked[subject]:
+            del self._asked[subject]
+
+    def _remembered(self, digest: bytes) -> bool:
+        until = self._right.get(digest, 0.0)
+        if until > self._seconds():
+            return True
+        self._right.pop(digest, None)
+        return False
+
+    def _digest(self, subject: str, stored: str, secret: str) -> bytes:
+        parts = [_bytes(part) for part in (subject, stored, secret)]
+        # The lengths go in front, so that no two triples make the same bytes.
+        text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return blake2b(text, key=self._key, digest_size=32).digest()
+
+
+def matches(stored: str, secret: str) -> bool:
+    """Return whether a secret is that of an Argon2id hash. Slow: never on the reactor."""
+    try:
+        return is_hash(stored) and HASHER.verify(stored, _bytes(secret))
+    except (VerificationError, ValueError):
+        return False
+
+
+def _bytes(text: str) -> bytes:
+    # A terminal may send bytes that are not valid characters (surrogates here); they are compared, not refused.
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,162 @@
+"""TLS on our own ports: modern parameters, certificates reloaded while a port is open, the PROXY header before the handshake.
+
+Source: Mozilla's server side TLS guidelines, "intermediate": TLS 1.2 with ECDHE and an AEAD cipher, TLS 1.3.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolNegotiationFactory
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.net.endpoints import server_endpoint
+
+KIND: Final = "ssl:"
+CIPHERS: Final = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""The ciphers of TLS 1.2; those of TLS 1.3 are all modern."""
+CURVE: Final = ec.SECP256R1()
+"""Every client supports it. OpenSSL's default list has curves that the guidelines exclude, and its binding accepts only one."""
+HANDSHAKE_S: Final = 10.0
+"""Seconds that a client has for the handshake."""
+OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """The server certificate of `port`, and the authorities of client certificates. `read` makes the context from the files."""
+
+    def __init__(self, read: Callable[[], SSL.Context], port: str = "") -> None:
+        self._read, self.port = read, port
+        self._context = read()
+
+    def renew(self) -> None:
+        """Reads the files again. Open connections keep their certificate; if the files are invalid, the old one stays in use.
+
+        Raises OSError, ValueError or OpenSSL's errors for files that cannot be used.
+        """
+        self._context = self._read()
+
+    def serverConnectionForTLS(self, _protocol: Any) -> SSL.Connection:  # noqa: N802  # Twisted's own name
+        """The TLS of one new connection."""
+        return SSL.Connection(self._context, None)
+
+
+class _Handshake(BufferingTLSTransport):
+    """The TLS of one connection, which is closed when its handshake takes too long."""
+
+    factory: Any
+    _timeout: ScheduledCall | None = None
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own names
+        self._timeout = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]  # it has no types
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        cancel(self._timeout)
+        super().connectionLost(reason)
+
+    def _look(self) -> None:
+        if self.getHandle().get_peer_finished() is None:  # type: ignore[no-untyped-call]
+            self.abortConnection()  # type: ignore[no-untyped-call]
+
+
+class TlsEndpoint:
+    """An `ssl:` port. `around` wraps the factory below TLS: a balancer's header is sent in the clear, before the handshake."""
+
+    def __init__(
+        self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[Any], Any] = lambda factory: factory
+    ) -> None:
+        self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
+
+    def listen(self, factory: Any) -> Any:
+        """Returns a Deferred of the listening port."""
+        shown: Any = self.certificates  # to mypy a zope interface is a class
+        made: Any = TLSMemoryBIOFactory(shown, False, factory, self._reactor)
+        made.protocol, made.reactor = _Handshake, self._reactor
+        return self._plain.listen(self._around(made))
+
+
+def tls_entrance(
+    reactor: Any,
+    text: str,
+    *,
+    shared: bool = False,
+    authorities: Path | None = None,
+    around: Callable[[Any], Any] = lambda factory: factory,
+) -> TlsEndpoint:
+    """The server endpoint of an `ssl:` description. Raises OSError, ValueError and OpenSSL's errors for unusable files.
+
+    With `authorities` clients are asked for a certificate that one of them has signed. A client without one is admitted all
+    the same, and must authenticate by other means.
+    """
+    port, named = arguments(text)
+    plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
+    shown = Certificates(lambda: server_context(named, authorities), port)
+    return TlsEndpoint(server_endpoint(reactor, plain, shared=shared), shown, reactor, around)
+
+
+def arguments(text: str) -> tuple[str, Mapping[str, str]]:
+    """Port and named arguments of `ssl:6443:privateKey=key.pem:…`, as Twisted's endpoint strings write them."""
+    _kind, *parts = re.split(r"(?<!\\):", text)
+    pairs = [part.partition("=") for part in parts]
+    named = {key: re.sub(r"\\(.)", r"\1", value) for key, equals, value in pairs if equals}
+    port = next((key for key, equals, _ in pairs if not equals), named.get("port", ""))
+    return port, named
+
+
+def server_context(named: Mapping[str, str], authorities: Path | None = None) -> SSL.Context:
+    """The context of a port with these arguments: privateKey, certKey (with the chain behind it), extraCertChain."""
+    key = named.get("privateKey", "server.pem")
+    Path(key).read_bytes()  # OpenSSL does not say which file cannot be read
+    made = SSL.Context(SSL.TLS_SERVER_METHOD)
+    made.set_min_proto_version(SSL.TLS1_2_VERSION)
+    made.set_options(OPTIONS)
+    made.set_session_id(secrets.token_hex(7).encode())
+    made.set_tmp_ecdh(CURVE)
+    made.use_privatekey_file(key)
+    own, *chain = _certificates(named.get("certKey", key))
+    made.use_certificate(own)
+    for one in (*chain, *_certificates(named.get("extraCertChain", ""))):
+        made.add_extra_chain_cert(one)
+    made.check_privatekey()
+    if authorities is not None:
+        made.load_verify_locations(str(authorities))
+        made.set_verify(SSL.VERIFY_PEER, lambda _line, _shown, _error, _depth, ok: bool(ok))
+    made.set_alpn_select_callback(_spoken)
+    made.set_cipher_list(CIPHERS)  # last: it opens a test connection, after which the context is fixed
+    return made
+
+
+def _certificates(file: str) -> Sequence[Certificate]:
+    return load_pem_x509_certificates(Path(file).read_bytes()) if file else ()
+
+
+def _spoken(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
+    """The protocol for a client that offers some (ALPN). A client that offers none of ours is served all the same."""
+    factory = line.get_app_data().factory.wrappedFactory
+    ours: Any = IProtocolNegotiationFactory(factory, None)
+    known = ours.acceptableProtocols() if ours else ()
+    return next((name for name in known if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
+def _quoted(value: str) -> str:
+    return re.sub(r"([:=\\])", r"\\\1", value)
+
+
+ERRORS: Final = (OSError, ValueError, SSL.Error, crypto.Error)
+"""Exceptions raised for unusable files."""

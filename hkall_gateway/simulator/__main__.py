@@ -1,0 +1,85 @@
+"""`python -m hkall_gateway.simulator run|demo`: the commands behind `make run` and `make demo`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import react
+
+from hkall_gateway.app import process
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.demo_ports import Ports, why_not
+from hkall_gateway.simulator.demo_script import play
+from hkall_gateway.simulator.demo_site import DemoPeers
+
+FOLDER = Path("var/demo")
+SHIPS_AFTER_S = 5.0
+
+
+@click.group()
+def main() -> None:
+    """Runs the demo world on this machine."""
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+@click.option("--shift", type=int, default=0, show_default=True, help="Add this to every port.")
+def run(folder: Path, shift: int) -> None:
+    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves.
+
+    Its addresses are printed once it runs.
+    """
+    try:
+        ports = Ports().shifted(shift)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if why := why_not(ports):
+        raise click.ClickException(why)
+    os.environ.update(demo_setup.environment(ports))
+    click.echo(f"writing the configuration and filling the database in {folder} …")
+    path = demo_setup.write_config(folder, ports, pages=True)
+    demo_setup.fill_database(path, environ=os.environ)
+    demo_setup.fill_catalogue(path, environ=os.environ)
+    known = demo_setup.write_environment(path, ports)
+    raise SystemExit(
+        process.serve(
+            path,
+            beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S),
+            started=lambda: click.echo(_addresses(ports, known)),
+        )
+    )
+
+
+def _addresses(ports: Ports, known: Path) -> str:
+    """Where the demo is, for people: addresses to click, and who may log in."""
+    here = "http://127.0.0.1"
+    logins = " or ".join(row["login"] for row in demo_setup.STAFF)
+    rows = (
+        ("patrons' pages", f"{here}:{ports.web}/", "patron P0001, PIN 1234"),
+        ("staff console", f"{here}:{ports.web}/staff/", f"login {logins}, password {demo_setup.PASSWORD}"),
+        ("help", f"{here}:{ports.web}/help", "the rules, in English and Chinese"),
+        ("health", f"{here}:{ports.ops}/readyz", ""),
+        ("metrics", f"{here}:{ports.ops}/metrics", ""),
+        ("NCIP", f"{here}:{ports.ncip}/ncip", f"client {demo_setup.DISCOVERY}, secret {demo_setup.PASSWORD}"),
+        ("SIP2", f"127.0.0.1:{ports.sip2}", f"terminal counter-1, password {demo_setup.PASSWORD}"),
+    )
+    table = "\n".join(f"  {name:<15}{address:<33}{about}".rstrip() for name, address, about in rows)
+    return f"\nThe gateway runs; Ctrl-C ends it.\n\n{table}\n\n  in another shell: . {known}\n"
+
+
+@main.command()
+def demo() -> None:
+    """Plays one borrowed book from the request to the end, with every line on the wire."""
+    react(lambda reactor: _played(reactor))
+
+
+def _played(reactor: Any) -> Deferred[None]:
+    return ensureDeferred(play(reactor))
+
+
+if __name__ == "__main__":
+    main()

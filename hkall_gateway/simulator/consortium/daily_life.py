@@ -1,0 +1,176 @@
+"""The days of a simulated consortium: readers request, collect and return; nightly rounds, network cuts and chance events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, time, timedelta
+from itertools import count
+from typing import Final
+
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ncip.tables.problems import TRY_LATER
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
+from hkall_gateway.simulator.consortium.actors import SOON, SimulatedCopy
+from hkall_gateway.simulator.consortium.gateways import Consortium
+from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS
+from hkall_gateway.simulator.consortium.staff import FUMBLED, Staff
+from hkall_gateway.simulator.scenario.world import World
+
+P = Position
+OUTAGES: Final = 0.06
+"""The chance that a library loses its network on a given day, for hours or days."""
+ISOLATIONS, CLOCK_STEPS = 0.15, 0.1
+"""The chances that one of a library's gateways loses its database on a given day, and that a clock is set wrong."""
+ROUNDS_AT: Final = (0, 1, 5)
+"""Hours of the day at which the rounds are looked for: a clock may be wrong at midnight."""
+REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
+"""Chances that a request is cancelled, has a last day, or is not collected, and that a reader keeps the book too long."""
+READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
+
+
+class People(Staff):
+    """Readers and staff of all libraries. `requests_a_day` is the number of requests a library and day."""
+
+    def __init__(self, consortium: Consortium, books: list[SimulatedCopy], requests_a_day: int) -> None:
+        super().__init__(consortium, books)
+        self._requests_a_day = requests_a_day
+        self._titles = {agency: _elsewhere(agency, books) for agency in consortium.worlds}
+        self._numbers, self._known = count(1), dict[str, dict[ItemKey, str]]()
+        self.asked = self.placed = 0
+        self.behaviours: Counter[str] = Counter()
+
+    # ---- the day
+
+    def live(self, day: datetime) -> None:
+        """Plays all actions of the day that begins at `day` in Hong Kong."""
+        for agency in self.all.worlds:
+            self._night(agency, day)
+            if self.all.trouble.loss and self.happens(OUTAGES):
+                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._dig(agency))  # type: ignore[misc]
+            if self.all.trouble.loss and self.happens(ISOLATIONS):
+                self._at(day, self.draw.uniform(8, 20), lambda agency=agency: self._isolate(agency))  # type: ignore[misc]
+            if self.all.trouble.loss and self.happens(CLOCK_STEPS):
+                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_clock(agency))  # type: ignore[misc]
+            for hour in (10, 15):
+                self._at(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now
+            self._at(day, 17, lambda agency=agency: self._behave(agency))  # type: ignore[misc]
+            for _ in range(self._requests_a_day if self.busy else 0):
+                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self.wanted(agency))  # type: ignore[misc]
+
+    def _at(self, day: datetime, hour: float, what: Callable[[], None]) -> None:
+        self.all.at(day + timedelta(hours=hour), what)
+
+    def _night(self, agency: str, day: datetime) -> None:
+        for hour in ROUNDS_AT:
+            self._at(day, hour, lambda: self.again(lambda: self._rounds(agency)))
+        self._at(day, 13, lambda: self._silence(agency))
+        self._at(day, 3, lambda: self._refresh(agency))
+
+    def _dig(self, agency: str) -> None:
+        self.all.cut_off(agency, timedelta(hours=self.draw.uniform(1, 150)))
+
+    def _isolate(self, agency: str) -> None:
+        self.all.isolate(agency, timedelta(hours=self.draw.uniform(0.1, 8)))
+
+    def _set_clock(self, agency: str) -> None:
+        """Sets a gateway's clock wrong for some hours."""
+        self.all.set_clock(agency, timedelta(minutes=self.draw.choice((-50, -5, 5, 50))))
+        self.all.after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
+
+    def _silence(self, agency: str) -> None:
+        self.all.do(agency, lambda world: world.round("silence"))
+
+    def _rounds(self, agency: str) -> bool:
+        return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
+
+    def _refresh(self, agency: str) -> None:
+        """Loads the availability of the other libraries' books, as each night."""
+        states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
+        known = self._known.setdefault(agency, {})
+        changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
+        if self.all.do(agency, lambda world: world.store.now(_set, changed)):
+            known.update(changed)
+
+    def _behave(self, agency: str) -> None:
+        """Plays the chance events of readers and staff on the open requests."""
+        if not self.all.up(agency):
+            return
+        for request in self.ask(agency, lambda unit: unit.open_list()):
+            for behaviour in BEHAVIOURS:
+                if (
+                    request.position in behaviour.where
+                    and self.happens(behaviour.chance)
+                    and behaviour.act(self, agency, request)
+                ):
+                    self.behaviours[behaviour.name] += 1
+
+    # ---- readers
+
+    def wanted(self, agency: str) -> None:
+        """Places a reader's request for a title that another library has; some readers ask far more often than others."""
+        patrons = self.all.worlds[agency].start.patrons
+        reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
+        title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
+        self.asked += 1
+        said = f"RequestItem user={reader} bib={title} request={number}{self._deadline()}"
+        self.again(lambda: self._tell(agency, said))
+        if self.happens(REGRETS):
+            cancel = f"CancelRequestItem user={reader} request={number}"
+            self.later(self.draw.uniform(0, 2.5), lambda: self.again(lambda: self._tell(agency, cancel)))
+
+    def _deadline(self) -> str:
+        if not self.happens(DEADLINES):
+            return ""
+        last = calendar.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
+        return f" NeedBeforeDate={calendar.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
+
+    def _tell(self, agency: str, said: str) -> bool:
+        reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
+        if reply is not None and reply.service == "RequestItemResponse" and not reply.has("Problem"):
+            self.placed += 1
+        return reply is not None and reply.text("Problem/ProblemType") != TRY_LATER
+
+    def waits(self, agency: str, request: Request) -> None:
+        """Schedules the reader's visit in the next days, or none."""
+        if not self.happens(NO_SHOWS):
+            self.later(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
+
+    def _collect_if_there(self, agency: str, number: str) -> None:
+        request = self.request(agency, number)
+        if request and request.position is P.RECEIVED and request.item and self.books[request.item].holder == agency:
+            self._collect(agency, request, self.books[request.item])
+
+    def _collect(self, agency: str, request: Request, book: SimulatedCopy) -> None:
+        """Lets a reader collect a waiting book, and bring it back some days later."""
+        lent = self.check_out(agency, request.patron, book)
+        if not lent or (self.happens(FUMBLED) and self.check_in(agency, book, undo=True)):
+            self.all.after(SOON, lambda: self._collect_if_there(agency, request.id))
+            return
+        book.place, book.since = "reader", self.all.now
+        days = self.draw.uniform(*(TOO_LONG_DAYS if self.happens(LATECOMERS) else READING_DAYS)) if self.busy else 1
+        self.later(days, lambda: self.bring_back(agency, book))
+
+    def bring_back(self, agency: str, book: SimulatedCopy) -> None:
+        """Returns the book at the counter that lent it, unless it was moved meanwhile."""
+        if book.place == "reader" and book.holder == agency:
+            self.take_in(agency, book)
+
+
+def _elsewhere(agency: str, books: list[SimulatedCopy]) -> list[str]:
+    """The titles that other libraries have and this one lacks."""
+    return sorted({b.bib_id for b in books} - {b.bib_id for b in books if b.item.agency == agency})
+
+
+def _set(unit: Unit, statuses: list[tuple[ItemKey, str]]) -> bool:
+    for item, status in statuses:
+        unit.set_status(item, status)
+    return True
+
+
+def midnight(world: World, days: int) -> datetime:
+    """The beginning of the day in Hong Kong that is `days` after the world's first."""
+    first = world.start.time.astimezone(calendar.HONG_KONG).date() + timedelta(days=days)
+    return datetime.combine(first, time(), calendar.HONG_KONG)

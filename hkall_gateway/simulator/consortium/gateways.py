@@ -1,0 +1,329 @@
+"""Several whole gateways in one process, which send real NCIP to each other over faulty connections, die and restart.
+
+They share one clock, which moves from event to event. Every random value comes from one seeded generator, so that the same
+seed gives the same journals.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from itertools import count
+from random import Random
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy import func, select
+
+from hkall_gateway.app.heartbeat import after_step_back
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.group import no_hook
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.tables import JOURNAL
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
+from hkall_gateway.rules.circuit import CircuitSettings
+from hkall_gateway.simulator.consortium.document_faults import Later, LossyChannel
+from hkall_gateway.simulator.consortium.machine_faults import CUT_OFF, DISK_ERRORS, LATE, TwoWayStore, disk_error
+from hkall_gateway.simulator.consortium.machine_faults import LATEST_S as LATEST_COMMAND_S
+from hkall_gateway.simulator.consortium.network_faults import FaultSource
+from hkall_gateway.simulator.databases import DatabaseFactory, Memory
+from hkall_gateway.simulator.scenario.world import Died, World
+from hkall_gateway.simulator.scenario.world_file import Start, secret_of
+
+T = TypeVar("T")
+
+XML: Final = 'application/xml; charset="utf-8"'
+COMMITS_OF_A_LIFE: Final = 150
+LONGEST_DOWN_S: Final = 3600
+PROBE_S: Final = 3600
+SOON: Final = timedelta(minutes=1)
+
+
+ChannelMaker = Callable[[Post, FaultSource, Later], LossyChannel]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One journal entry of a commit at one library. `refused`: its command had been answered "try again" before."""
+
+    agency: str
+    move: JournalEntry
+    refused: bool = False
+
+
+def _nobody(_moved: Sequence[Moved]) -> None:
+    """Ignores the steps."""
+
+
+class Consortium:
+    """The gateways of `starts`, by agency.
+
+    `loss` is the share of documents that meet a fault; with `crash`, gateways die. Their databases live on `ground`, by
+    default in memory. `watch` is called after every step with the requests that moved in it; a step is one event with all
+    deliveries that follow.
+    """
+
+    def __init__(
+        self,
+        starts: Sequence[Start],
+        draw: Random,
+        loss: float,
+        *,
+        crash: bool,
+        channel: ChannelMaker = LossyChannel,
+        ground: DatabaseFactory | None = None,
+    ) -> None:
+        self.draw, self._crash = draw, crash
+        self._ground = ground or Memory()
+        self.watch: Callable[[Sequence[Moved]], None] = _nobody
+        self.now = starts[0].time
+        self._events: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._moved: list[Moved] = []
+        self._stirred: set[str] = set()
+        self._down_until: dict[str, datetime] = {}
+        self._cut_until: dict[str, datetime] = {}
+        self._alarm: dict[str, datetime] = {}
+        self._isolated_until: dict[str, datetime] = {}
+        self._ahead: dict[str, timedelta] = {}
+        self._unsure: set[str] = set()
+        self.deaths: Counter[str] = Counter()
+        self.disk_errors: Counter[str] = Counter()
+        self.trouble = FaultSource(loss, draw)
+        self.channel = channel(self._reach, self.trouble, self._arrive_later)
+        self.worlds = {start.agency: self._world(start) for start in starts}
+
+    def _world(self, start: Start) -> World:
+        def listen(moves: Sequence[JournalEntry]) -> None:
+            self._moved.extend(Moved(start.agency, move) for move in moves)
+            self._stirred.add(start.agency)
+
+        def secret(agency: str) -> str:
+            return secret_of("+".join(sorted((agency, start.agency)))) if agency not in start.clients else secret_of(agency)
+
+        async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
+            if self._cut_until.get(start.agency, self.now) > self.now:
+                raise NotSent("no line out of the house")
+            return await self.channel(url, body, timeout_s)
+
+        world = World(
+            start,
+            self._ground.fresh(),
+            post=post,
+            secret=secret,
+            listen=listen,
+            circuit_settings=CircuitSettings(probe_s=PROBE_S),
+            make_store=partial(self._store, start.agency),
+        )
+        world.on_commit = lambda: self._commit(world)
+        self._live_on(world)
+        return world
+
+    # ---- faults of machines
+
+    def isolate(self, agency: str, how_long: timedelta) -> None:
+        """Cuts one of a library's two gateways off from their database: half of the commands wait there."""
+        self.trouble.met["cut_off_from_database"] += 1
+        self._isolated_until[agency] = self.now + how_long
+
+    def set_clock(self, agency: str, ahead: timedelta) -> None:
+        """Sets the clock of a library's gateway ahead of the true time, or back; without a difference it is right again."""
+        back = ahead < self._ahead.get(agency, timedelta())
+        self.trouble.met["clock_step"] += 1
+        self._ahead[agency] = ahead
+        self._set_clock(self.now)
+        if back:
+            self.do(agency, lambda world: world.store.now(after_step_back, world.now))
+        self._stirred.add(agency)
+
+    def _store(self, agency: str, *parts: Any) -> TwoWayStore:
+        store = TwoWayStore(*parts)
+        store.waits = lambda: self._waits(agency)
+        return store
+
+    def _waits(self, agency: str) -> bool:
+        """Draws whether a command waits at the gateway that is paused or cut off, until some time later."""
+        isolated = self._isolated_until.get(agency, self.now) > self.now
+        if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
+            return False
+        self.trouble.met["late_command"] += 1
+        self.after(timedelta(seconds=self.draw.uniform(10, LATEST_COMMAND_S)), lambda: self.let_go(agency))
+        return True
+
+    def let_go(self, agency: str) -> None:
+        """Lets the commands run that waited. All were answered "try again"."""
+        known = len(self._moved)
+        self.do(agency, _let_go)
+        self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
+
+    def _commit(self, world: World) -> None:
+        if self._crash and self.draw.random() < DISK_ERRORS:
+            self.trouble.met["disk_error"] += 1
+            self.disk_errors[world.start.agency] += 1
+            raise disk_error(world.engine)
+
+    # ---- time
+
+    def at(self, when: datetime, what: Callable[[], None]) -> None:
+        """Schedules an action for an instant, or for now if that is past."""
+        heapq.heappush(self._events, (max(when, self.now), next(self._numbers), what))
+
+    def after(self, how_long: timedelta, what: Callable[[], None]) -> None:
+        """Schedules an action after a while."""
+        self.at(self.now + how_long, what)
+
+    def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Runs every event before `end`, or until `stop` returns True."""
+        while self._events and self._events[0][0] < end and not stop():
+            when, _, what = heapq.heappop(self._events)
+            self._set_clock(when)
+            what()
+            self._deliver()
+            moved, self._moved = self._moved, []
+            self.watch(moved)
+        self._set_clock(max(self.now, end) if not stop() else self.now)
+
+    def cut_off(self, agency: str, how_long: timedelta) -> None:
+        """Cuts a library's network: no message comes in or goes out, while its readers and staff continue to work."""
+        self._cut_until[agency] = self.now + how_long
+
+    def heal(self) -> None:
+        """Ends all faults: from now on no message is lost and no gateway dies."""
+        self.trouble.loss, self._crash = 0.0, False
+        self._cut_until.clear()
+        self._isolated_until.clear()
+        for agency in [agency for agency, ahead in self._ahead.items() if ahead]:
+            self.set_clock(agency, timedelta())
+        for world in self.worlds.values():
+            world.crash(0)
+
+    def _set_clock(self, now: datetime) -> None:
+        self.now = now
+        for agency, world in self.worlds.items():
+            world.now = now + self._ahead.get(agency, timedelta())
+
+    # ---- crashes and restarts
+
+    def up(self, agency: str) -> bool:
+        """Whether the gateway of a library runs at this moment."""
+        return self._down_until.get(agency, self.now) <= self.now
+
+    def do(self, agency: str, what: Callable[[World], T]) -> T | None:
+        """Performs an action at a gateway; None if it is down or dies, or its disk refuses: the caller must try again."""
+        if not self.up(agency):
+            return None
+        try:
+            return what(self.worlds[agency])
+        except Died:
+            self._die(agency)
+            return None
+        except Unavailable:
+            self._unsure.add(agency)
+            self.after(SOON, lambda: self._stirred.add(agency))
+            return None
+
+    def _die(self, agency: str) -> None:
+        """Restarts a gateway that died: at once, or after a random time."""
+        self.deaths[agency] += 1
+        world = self.worlds[agency]
+        world.on_commit = no_hook
+        world.restart()
+        world.on_commit = lambda: self._commit(world)
+        self._live_on(world)
+        if self.draw.random() * 2 > 1:
+            self._down_until[agency] = self.now + timedelta(seconds=self.draw.randrange(60, LONGEST_DOWN_S))
+            self.at(self._down_until[agency], lambda: self._stirred.add(agency))
+        self._stirred.add(agency)
+
+    def _live_on(self, world: World) -> None:
+        world.crash(self.draw.randrange(1, 2 * COMMITS_OF_A_LIFE) if self._crash else 0)
+
+    # ---- documents
+
+    async def _reach(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
+        """Returns the reply of the partner's gateway. It may be down, or die before its reply is sent."""
+        agency = url.removeprefix("http://").partition("/")[0]
+        if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
+            raise NotSent(f"{agency} is down")
+        try:
+            return HttpReply(200, XML, self.worlds[agency].ncip("", body), 0)
+        except Died:
+            self._die(agency)
+            raise NoReply(f"{agency} died") from None
+
+    def _arrive_later(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
+        def arrive() -> None:
+            try:
+                finished(what())
+            except (NotSent, NoReply):
+                return  # it is lost for good, and the sender gets no error
+
+        self.after(timedelta(seconds=seconds), arrive)
+
+    def _deliver(self) -> None:
+        """Delivers all due messages, with those that follow from them; then sets the next alarm of each courier."""
+        while self._stirred:
+            agency = min(self._stirred)
+            self._stirred.discard(agency)
+            due = self.do(agency, self._pump)
+            if due is not None:
+                self._set_alarm(agency, due - self._ahead.get(agency, timedelta()))
+
+    def _pump(self, world: World) -> datetime | None:
+        if world.start.agency in self._unsure:
+            world.release()
+            self._unsure.discard(world.start.agency)
+        return world.pump()
+
+    def _set_alarm(self, agency: str, due: datetime) -> None:
+        if self.now < self._alarm.get(agency, self.now) <= due:
+            return
+        self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
+        self.at(due, lambda: self._stirred.add(agency))
+
+    # ---- observations
+
+    def outbox(self) -> list[tuple[str, OutboxRow]]:
+        """All undelivered messages, with the library that sends them."""
+        return [(agency, row) for agency, world in self.worlds.items() for row in world.outbox()]
+
+    def events(self) -> Counter[str]:
+        """How often each event has happened to a request, in all journals together."""
+        found: Counter[str] = Counter()
+        for world in self.worlds.values():
+            found.update(finished(world.store.read(_events)))
+        return found
+
+    def fingerprint(self) -> str:
+        """A hash of all journals, to the byte."""
+        digest = sha256()
+        for agency, world in self.worlds.items():
+            for row in finished(world.store.read(_journal)):
+                digest.update(f"{agency} {row!r}\n".encode())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        for world in self.worlds.values():
+            world.close()
+        self._ground.close()
+
+
+def _let_go(world: World) -> None:
+    cast(TwoWayStore, world.store).let_go()
+
+
+def _events(unit: Unit) -> dict[str, int]:
+    ok = JOURNAL.c.outcome == "ok"
+    happened = select(JOURNAL.c.event, func.count().label("times")).where(ok).group_by(JOURNAL.c.event)
+    return {row["event"]: row["times"] for row in unit.execute(happened).mappings()}
+
+
+def _journal(unit: Unit) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in unit.execute(select(JOURNAL).order_by(JOURNAL.c.id))]

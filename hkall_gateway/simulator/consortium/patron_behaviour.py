@@ -1,0 +1,134 @@
+"""Chance events by readers and staff of a simulated consortium: renew, recall, lose, claim, cancel.
+
+One row per event: its chance a day for each open request in one of its positions, and the function that performs it (True: it
+was done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.simulator.consortium.actors import BLANK, SimulatedCopy
+from hkall_gateway.simulator.consortium.staff import Staff
+
+P = Position
+FOUND: Final = 0.4
+"""The chance that a lost book is found."""
+
+Act = Callable[[Staff, str, Request], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One chance event."""
+
+    name: str
+    chance: float
+    where: frozenset[Position]
+    act: Act
+
+
+# ---- readers
+
+
+def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader renews the loan at a terminal."""
+    item = request.item.barcode if request.item else ""
+    return staff.sip2(agency, f"29NN{{now}}{BLANK}AO{agency}|AA{request.patron}|AB{item}|AC|")
+
+
+def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader renews the loan in the discovery system."""
+    assert request.item is not None
+    said = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
+    reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
+    return reply is not None and not reply.has("Problem")
+
+
+def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader leaves the book at the counter of its owner library."""
+    book = _with_its_reader(staff, agency, request)
+    if book is None:
+        return False
+    staff.take_in(book.item.agency, book)
+    return True
+
+
+def claim(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader claims to have returned the book, and finds it later."""
+    return _with_its_reader(staff, agency, request) is not None and staff.command(agency, "claim", request)
+
+
+def damage(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader damages the book."""
+    return _with_its_reader(staff, agency, request) is not None and staff.command(agency, "damaged", request)
+
+
+def lose(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader has lost the book: it is found some days later, or the two libraries settle the loss between them."""
+    book = _with_its_reader(staff, agency, request)
+    if book is None or not staff.command(agency, "lost", request):
+        return False
+    book.place = "lost"
+    what = _find if staff.happens(FOUND) else _settle
+    staff.later(staff.draw.uniform(1, 6), lambda: what(staff, agency, request, book))
+    return True
+
+
+def _find(staff: Staff, agency: str, _request: Request, book: SimulatedCopy) -> None:
+    staff.take_in(agency, book)
+
+
+def _settle(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
+    """Staff of the two libraries agree by telephone, and each records the result."""
+    owner = request.partner
+    lent = staff.ask(owner, lambda unit: unit.request_lent(agency, request.wire_id))
+    assert lent is not None
+    staff.again(lambda: staff.command(agency, "settle", request, "paid for"))
+    staff.again(lambda: staff.command(owner, "lost", lent, "the borrower says so"))
+    staff.later(1, lambda: staff.again(lambda: staff.command(owner, "settle", lent, "paid for")))
+
+
+# ---- staff
+
+
+def cancel(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader cancels the request at the counter."""
+    return staff.command(agency, "cancel", request, "not needed")
+
+
+def recall(staff: Staff, agency: str, request: Request) -> bool:
+    """The owner recalls the book for a reader of its own."""
+    return request.side is Side.LENDING and request.recalled_on is None and staff.command(agency, "recall", request)
+
+
+def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
+    """The owner cancels the recall."""
+    return request.side is Side.LENDING and request.recalled_on is not None and staff.command(agency, "cancel_recall", request)
+
+
+def _with_its_reader(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
+    """The book of a loan, if a reader of this library really has it: it may be home already, and lent to another library."""
+    book = staff.books[request.item] if request.item else None
+    return book if book and (book.place, book.holder) == ("reader", agency) else None
+
+
+_LENT = frozenset({P.SHIPPED, P.AT_BORROWER})
+_LOAN = frozenset({P.ON_LOAN})
+
+# fmt: off
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
+              Behaviour("renew_at_the_counter", 0.15, _LOAN,                   renew_at_the_counter),
+    Behaviour("renew_at_home",        0.15, _LOAN,                   renew_at_home),
+    Behaviour("bring_to_its_owner",   0.02, _LOAN,                   bring_to_its_owner),
+    Behaviour("claim",                0.02, _LOAN,                   claim),
+    Behaviour("damage",               0.02, _LOAN,                   damage),
+    Behaviour("lose",                 0.02, _LOAN,                   lose),
+    Behaviour("cancel",               0.03, frozenset({P.REQUESTED}), cancel),
+    Behaviour("recall",               0.04, _LENT,                   recall),
+    Behaviour("cancel_recall",        0.20, _LENT,                   cancel_recall),
+)
+# fmt: on

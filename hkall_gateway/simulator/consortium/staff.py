@@ -1,0 +1,162 @@
+"""The staff of a simulated consortium: circulation desks, stacks, bags on the road.
+
+A book is a physical thing: it stays where a person put it, even if a gateway says otherwise. Staff follow the answers of their
+own gateway; when it is down or does not reply they try again later.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.db import quarantine
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.db.requests_by_partner_id import STRAY
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
+from hkall_gateway.simulator.consortium.actors import SOON, STAFF, Actors, SimulatedCopy
+from hkall_gateway.simulator.consortium.gateways import Consortium
+
+P = Position
+PATIENT_DAYS: Final = 6
+STRAYS_WAIT: Final = timedelta(days=20)
+REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
+NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
+"""Chances that a paged copy is not sent, that its pull slip is lost for days, that it is found unfit after it was lent, and
+that a terminal cannot finish its operation."""
+
+
+class Staff(Actors):
+    """Staff members: they scan, pull, pack and send books home."""
+
+    def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
+        super().__init__(consortium, books)
+        self._forgotten: dict[tuple[str, str], datetime] = {}
+
+    def waits(self, agency: str, request: Request) -> None:
+        """Called when a book is on the hold shelf for its reader; a subclass lets the reader collect it."""
+
+    # ---- a counter
+
+    def take_in(self, agency: str, book: SimulatedCopy) -> None:
+        """Scans a book, and puts it where the gateway's reply sends it."""
+        book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
+        if self.check_in(agency, book):
+            self._put(agency, book)
+        # A refused book lies on the desk; `work` looks through those again, since its request may be moved on meanwhile.
+
+    def _put(self, agency: str, book: SimulatedCopy) -> None:
+        held = self.holding(agency, book)
+        if book.item.agency == agency:
+            book.place = "shelf" if held is None or held.position is P.PAGED else "desk"
+        elif held is None:
+            return
+        elif held.position is P.RECEIVED:
+            self.waits(agency, held)
+        elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT} and not self._fumbled(agency, book, held):
+            self._send_home(agency, book, held)
+
+    def _fumbled(self, agency: str, book: SimulatedCopy, held: Request) -> bool:
+        """Cancels the check-in at the terminal: the book lies on the desk, on loan as before."""
+        return held.used and self.happens(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
+
+    def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
+        if held is not None and held.position is P.TO_RETURN and not self.command(agency, "dispatch", held):
+            return
+        self._bag(book, book.item.agency)
+
+    def _bag(self, book: SimulatedCopy, to: str) -> None:
+        """Puts a book into the courier's bag; the other library opens it one or two days later."""
+        book.place, book.holder, book.since = "bag", to, self.all.now
+        self.later(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
+
+    # ---- twice a day
+
+    def work(self, agency: str) -> None:
+        """Works through the pull list, the books on the desk, uncollected books, and dead messages."""
+        if not self.all.up(agency):
+            self.all.after(SOON, lambda: self.work(agency))
+            return
+        for request in self.listed(agency, P.PAGED):
+            self._pull(agency, request)
+        for request in self.listed(agency, P.IN_TRANSIT):
+            self._give_up(agency, request)
+        for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
+            self._look_at(agency, book)
+        for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
+            self.all.do(agency, lambda w, r=row.id: w.store.now(dead_letters.retry, r, STAFF, w.now))  # type: ignore[misc]
+        for kept in self.ask(agency, quarantine.listed):
+            if kept.why == Reason.CONTRADICTS_US:
+                self._judge(agency, kept)
+
+    def _judge(self, agency: str, kept: QuarantinedDocument) -> None:
+        """Looks where the book of a held document is, and believes its owner if the owner has it."""
+        named = decode(kept.document.encode())
+        book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
+        if book.item.agency == kept.agency == book.holder:
+            again = (kept.agency, kept.digest, kept.document)
+            if self.all.do(agency, lambda world: finished(heard_again(world.services, *again))) is None:
+                return  # the gateway died: the document is replayed at the next look
+        judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
+        self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
+
+    def _give_up(self, agency: str, request: Request) -> None:
+        """Ends by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
+        if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
+            command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
+            self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
+
+    def _pull(self, agency: str, request: Request) -> None:
+        assert request.item is not None
+        if self._forgotten.get((agency, request.id), self.all.now) > self.all.now:
+            return
+        book = self.books[request.item]
+        if book.place != "shelf" or self.happens(NOT_FOUND):
+            self.command(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
+        elif self.happens(FORGOTTEN):  # the pull slip was lost
+            self._forgotten[agency, request.id] = self.all.now + timedelta(days=self.draw.uniform(1, 12))
+        elif self.check_out(agency, f"{request.partner}-INST", book) and not self._unfit(agency, request):
+            self._bag(book, request.partner)
+
+    def _unfit(self, agency: str, request: Request) -> bool:
+        """Declines a request by chance because its copy is damaged; True if the gateway took it."""
+        return self.happens(UNFIT) and self.command(agency, "decline", request, "damaged")
+
+    def _look_at(self, agency: str, book: SimulatedCopy) -> None:
+        """Handles a book on the desk: scan it again, send it home unused, or treat it as unknown."""
+        held, days = self.holding(agency, book), self._days(book)
+        if book.item.agency == agency or (held is None and days < 1):
+            self.take_in(agency, book)
+        elif held is None:
+            self._nobody_knows_it(agency, book, days)
+        elif held.position in {P.IN_TRANSIT, P.ON_LOAN}:
+            self.take_in(agency, book)
+        elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT}:
+            self._send_home(agency, book, held)
+        elif self._unwanted(held, days) and self.command(agency, "return_unused", held):
+            self._send_home(agency, book, self.holding(agency, book))
+
+    def _unwanted(self, held: Request, days: int) -> bool:
+        return held.position is P.RECEIVED and (held.expired_pickup or (not self.busy and days > 1))
+
+    def _nobody_knows_it(self, agency: str, book: SimulatedCopy, days: int) -> None:
+        """Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home."""
+        asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
+        waiting = [r for r in asked if self._is_for(agency, r, book)]
+        if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
+            self._put(agency, book)
+        elif days >= PATIENT_DAYS:
+            self._bag(book, book.item.agency)
+
+    def _is_for(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
+        listed = self.ask(agency, lambda unit: unit.candidates(request.id))
+        return any((c.agency, c.barcode) == tuple(book.item) and c.wire_id for c in listed)
+
+    def _days(self, book: SimulatedCopy) -> int:
+        return (self.all.now - book.since).days if book.since else 0

@@ -1,0 +1,178 @@
+"""`make demo`: one borrowed book, from the request to the end, narrated step by step with the lines on the wire."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet.task import deferLater
+
+from hkall_gateway.app import logs
+from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.clock import now
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.demo_site import DemoPeers, start_gateway
+from hkall_gateway.simulator.partner import PartnerLibrary, short
+from hkall_gateway.simulator.terminal import SocketTerminal, call
+
+PORTS = demo_setup.Ports(16001, 18080, 18081, 12525, {"CUHK": 19101, "HKUST": 19102, "LU": 19103})
+CARD, BIB, COPY, REQUEST = "P0001", "b9001", "C09001", "demo-1"
+TIMEOUT_S = 10
+LAST_DAY = ("The last day to collect it", "最後領取日期")
+
+
+class DemoPrinter:
+    """Prints the demo's steps."""
+
+    def chapter(self, text: str) -> None:
+        click.echo(f"\n{click.style('●', fg='green')} {text}")
+
+    def wire(self, direction: str, line: str) -> None:
+        click.echo(f"    {direction} {line}")
+
+    def fact(self, text: str) -> None:
+        click.echo(f"    {text}")
+
+
+class Demo:
+    """The demo's clock, people and gateway. Time is moved by hand, so that a loan of days takes seconds."""
+
+    def __init__(self, reactor: Any, folder: Path) -> None:
+        self._reactor, self._ahead = reactor, timedelta()
+        self.printer = DemoPrinter()
+        self.path = demo_setup.write_config(folder, PORTS)
+        self.peers = DemoPeers(reactor, PORTS, self.now)
+
+    def now(self) -> datetime:
+        return now() + self._ahead
+
+    def days_pass(self, days: int) -> None:
+        self._ahead += timedelta(days=days)
+        self.printer.chapter(f"{days} days later: {calendar.civil(self.now()):%A %d %B %Y}")
+
+    async def until(self, happened: Any, what: str) -> Any:
+        """Waits until `happened()` is true, and returns its value."""
+        for _ in range(TIMEOUT_S * 20):
+            if found := happened():
+                return found
+            await deferLater(self._reactor, 0.05, lambda: None)
+        raise TimeoutError(f"{what} did not happen within {TIMEOUT_S} s")
+
+    # ---- actions of people
+
+    async def discovery(self, service: str, *words: str) -> NcipMessage:
+        self.printer.wire("NCIP >", f"{service} {' '.join(words)}")
+        reply = await self.peers.discovery.say(service, *words)
+        self.printer.wire("NCIP <", short(reply))
+        return reply
+
+    async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
+        """Waits for the next document of this service that a partner received."""
+        found: NcipMessage = await self.until(
+            lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
+        )
+        self.printer.wire(f"NCIP > {partner.agency}", short(found))
+        return found
+
+
+async def play(reactor: Any) -> None:
+    """Plays the whole demo; raises if a step has another result than the script says."""
+    with tempfile.TemporaryDirectory() as folder:
+        demo = Demo(reactor, Path(folder))
+        logs.configure((Path(folder) / "log.jsonl").open("ab"), demo.now, "info", b"demo")
+        demo_setup.fill_database(demo.path, environ=demo_setup.environment(PORTS))
+        await demo.peers.start()
+        gateway = await start_gateway(demo.path, PORTS, reactor, demo.now)
+        try:
+            await _live(demo, gateway, await call(reactor, PORTS.sip2, demo.printer.wire))
+        finally:
+            await gateway.stop()
+            await demo.peers.stop()
+
+
+async def _live(demo: Demo, gateway: Daemon, counter: SocketTerminal) -> None:
+    cuhk = demo.peers.partners["CUHK"]
+    await _request(demo, counter)
+    asked = await demo.heard(cuhk, "RequestItem", 0)
+    number = asked.text("RequestId/RequestIdentifierValue")
+    await _arrival(demo, counter, cuhk, number)
+    await _loan(demo, counter, cuhk)
+    await _way_home(demo, counter, cuhk, number)
+    await _journal(demo, gateway)
+
+
+async def _request(demo: Demo, counter: SocketTerminal) -> None:
+    demo.printer.chapter("The counter logs in, and the patron asks for a book that only CUHK has")
+    _expect(await counter.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|"), "941")
+    _expect(await counter.ask("9900802.00"), "98Y")
+    reply = await demo.discovery(
+        "RequestItem", f"user={CARD}", f"bib={BIB}", f"request={REQUEST}", f"pickup={demo_setup.LOCATION}"
+    )
+    _expect(reply.text("RequestId/RequestIdentifierValue"), REQUEST)
+
+
+async def _arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
+    demo.printer.chapter("CUHK ships its copy; our counter receives it, and the patron gets a letter")
+    seen = len(cuhk.seen)
+    demo.printer.wire("NCIP < CUHK", short(await cuhk.ship(number, COPY)))
+    _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
+    await demo.heard(cuhk, "ItemReceived", seen)
+    letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
+    demo.printer.fact(f"letter: {letter['Subject']}")
+    lines = letter.get_body(("plain",)).get_content().splitlines()
+    demo.printer.fact(f"        {next(line for line in lines if any(words in line for words in LAST_DAY))}")
+
+
+async def _loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) -> None:
+    demo.printer.chapter("The patron borrows it at the counter")
+    seen = len(cuhk.seen)
+    _expect(await counter.ask(_line("11NN{t}{blank}AOHKU|AA{card}|AB{copy}|AC|", demo)), "121")
+    await demo.heard(cuhk, "ItemCheckedOut", seen)
+    _expect(await counter.ask(_line("63001{t}  Y       AOHKU|AA{card}|AC|", demo)), "64")
+    demo.days_pass(9)
+    demo.printer.chapter("It may be renewed now: the discovery system asks, and CUHK is told")
+    seen = len(cuhk.seen)
+    await demo.discovery("RenewItem", f"user={CARD}", f"item=CUHK:{COPY}")
+    await demo.heard(cuhk, "ItemRenewed", seen)
+
+
+async def _way_home(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
+    demo.days_pass(5)
+    demo.printer.chapter("The patron returns it at the counter; it goes home, and CUHK has it again")
+    seen = len(cuhk.seen)
+    _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
+    await demo.heard(cuhk, "ItemShipped", seen)
+    demo.printer.wire("NCIP < CUHK", short(await cuhk.receive(number, COPY)))
+    counter.hang_up()
+
+
+async def _journal(demo: Demo, gateway: Daemon) -> None:
+    demo.printer.chapter("What stands in the journal")
+    lines = await gateway.store.read(Unit.history, COPY)
+    for line in lines:
+        rule = f" ({line['rule']})" if line["rule"] else ""
+        at = line["at"].astimezone(calendar.HONG_KONG)
+        demo.printer.fact(
+            f"{at:%Y-%m-%d %H:%M} {line['event']:<10} {line['source']:>14} -> {line['target']:<14} {line['who']}{rule}"
+        )
+    if lines[-1]["target"] != "CLOSED":
+        raise AssertionError(f"the demo ends {lines[-1]['target']}")
+    click.echo("\nThe request is closed; nothing waits in the outbox.")
+
+
+def _line(pattern: str, demo: Demo) -> str:
+    """Fills in a SIP2 line's pattern with the present time, card and copy."""
+    local = demo.now().astimezone(calendar.HONG_KONG)
+    stamp = f"{local:%Y%m%d}    {local:%H%M%S}"
+    return pattern.format(t=stamp, blank=" " * 18, card=CARD, copy=COPY, place=demo_setup.LOCATION)
+
+
+def _expect(answer: str, start: str) -> None:
+    if not answer.startswith(start):
+        raise AssertionError(f"expected {start}…, got {answer}")

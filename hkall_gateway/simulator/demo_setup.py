@@ -1,0 +1,240 @@
+"""Writes a configured gateway into a folder: the demo's, and that of the tests with real sockets."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway
+from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db import schema
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.engine.private_files import private
+from hkall_gateway.db.loads import loading
+from hkall_gateway.ils import exports
+from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.rules.settings import ROLES, Retention
+from hkall_gateway.rules.vocabulary import Holding
+from hkall_gateway.simulator import demo_titles
+from hkall_gateway.simulator.demo_ports import Ports as Ports
+
+PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
+LOCATION = "HKU-MAIN-LENDING"
+DISCOVERY = "HKU-DISCOVERY"
+TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
+DECISIONS: Mapping[str, Mapping[str, object]] = {
+    "counter": {"offline": False},
+    "selfcheck": {"offline": False, "takes_money": False},
+    "bookdrop": {},
+}
+"""Keys of a terminal that a site has to decide, by its role."""
+DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
+
+STAFF: Sequence[Mapping[str, str]] = (
+    {"login": "lending-1", "name": "Lending Services", "role": "clerk"},
+    {"login": "head", "name": "Head of Lending Services", "role": "supervisor"},
+)
+"""Accounts of the demo's staff console; their password is PASSWORD."""
+
+Keys = Mapping[str, Mapping[str, object]]
+
+NAMES = {
+    "CUHK": "The Chinese University of Hong Kong Library",
+    "HKUST": "The Hong Kong University of Science and Technology Library",
+    "LU": "Lingnan University Library",
+}
+NAMES_ZH = {"CUHK": "香港中文大學圖書館", "HKUST": "香港科技大學圖書館", "LU": "嶺南大學圖書館"}
+
+
+def secret_variable(agency: str) -> str:
+    """The environment variable that holds an agency's secret."""
+    return "HKALL_SECRET_" + agency.replace("-", "_")
+
+
+def environment(ports: Ports) -> dict[str, str]:
+    """The environment variables that the configuration names, with their values."""
+    return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
+
+
+def write_environment(config: Path, ports: Ports) -> Path:
+    """Writes a shell file beside the configuration: the way to the command, its configuration, the secrets, the password."""
+    variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
+    path = config.with_name("environment")
+    private(path)
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n')
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def write_config(
+    folder: Path,
+    ports: Ports,
+    policy: str | None = None,
+    courier: Mapping[str, int] | None = None,
+    keys: Keys | None = None,
+    callers: Mapping[str, object] | None = None,
+    *,
+    pages: bool = False,
+) -> Path:
+    """Writes gateway.toml and policy.toml in `folder`; returns the path of the first.
+
+    The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
+    further ones, by their table's name; `callers` are keys of each terminal and of the discovery system. `pages`: with [web].
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
+    path = folder / "gateway.toml"
+    private(path)
+    fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
+    more = dict(keys or {})
+    web = more.pop("web", {})
+    tables = [_with(fixed, more)]
+    tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
+    tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
+    tables += [_client(callers or {})]
+    tables += [_web(ports, web)] if pages else []
+    tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
+    path.touch(0o640)  # hashes of passwords are in it
+    path.write_text("\n".join(tables), encoding="utf-8")
+    return path
+
+
+def fill_database(
+    path: Path,
+    environ: Mapping[str, str],
+    patrons: Path = DEMO_FILES / "patrons.csv",
+    holdings: Path = DEMO_FILES / "holdings.csv",
+) -> None:
+    """Upgrades the database of a configuration to the present revision and fills it from two files."""
+    with _opened(path, environ) as store:
+        _load(store, "patrons", exports.read_patrons(patrons))
+        _load(store, "holdings", exports.read_holdings(holdings))
+
+
+def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Holding] = ()) -> None:
+    """Adds these copies, or the invented ones of the demo, with their titles, so that a search finds something."""
+    titles = {title.bib_id: title for title in demo_titles.titles()}
+    rows = copies or tuple(demo_titles.copies())
+    with _opened(path, environ) as store:
+        number = store.now(loading.begin, "holdings")
+        for start in range(0, len(rows), loading.CHUNK):
+            store.now(loading.write_copies, rows[start : start + loading.CHUNK], number, None, titles)
+        store.now(loading.finish, "holdings", number, False, now())
+
+
+@contextmanager
+def _opened(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
+    """The store of a configuration, its database at the present revision."""
+    config = gateway.load(path, environ)
+    engine = open_engine(config.database.url)
+    schema.upgrade(engine)
+    store = Immediate(engine, make_unit(library_of(config)))
+    yield store
+    store.close()
+    engine.dispose()
+
+
+def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
+    number = store.now(loading.begin, kind)
+    for start in range(0, len(rows), loading.CHUNK):
+        store.now(loading.write, kind, rows[start : start + loading.CHUNK], number)
+    store.now(loading.finish, kind, number, False, now())
+
+
+_FIXED = """\
+[library]
+agency = "HKU"
+name = "The University of Hong Kong Libraries"
+name_zh = "香港大學圖書館"
+name_order = "surname_first"
+pickup_locations = ["{location}"]
+place_names = {{ {location} = "the Lending Services counter of the Main Library" }}
+place_names_zh = {{ {location} = "總館借還服務櫃檯" }}
+
+[database]
+url = "sqlite:///hkall.db"
+
+[policy]
+file = "policy.toml"
+
+[ncip]
+listen = ["tcp:{ncip}:interface=127.0.0.1"]
+
+[ops]
+listen = ["tcp:{ops}:interface=127.0.0.1"]
+
+[smtp]
+host = "127.0.0.1"
+port = {smtp}
+from = "lending@lib.example.hk"
+
+[ils]
+connector = "snapshot"
+
+[sip2]
+listen = ["tcp:{sip2}:interface=127.0.0.1"]
+"""
+
+
+def _with(text: str, keys: Keys) -> str:
+    """Adds keys at the head of their tables; an existing key is replaced, a missing table added."""
+    for name, values in keys.items():
+        head, _, rest = text.partition(f"[{name}]\n")
+        own, _, others = rest.partition("\n\n")
+        kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
+        text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
+    return text
+
+
+def decided_policy() -> str:
+    """Returns a policy file with every decision that a site has to make, as published."""
+    decided = [row for row in ROLES if row.role in TERMINALS.values()]
+    roles = [_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
+    return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])
+
+
+def _terminal(login: str, role: str, more: Mapping[str, object]) -> str:
+    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": _password_hash(), **DECISIONS[role]}
+    return _table("[[sip2.terminals]]", **{**own, **more})
+
+
+@cache
+def _password_hash() -> str:
+    return hash_secret(PASSWORD)
+
+
+def _partner(agency: str, port: int, rank: int) -> str:
+    return _table(
+        "[[partners]]",
+        agency=agency,
+        name=NAMES.get(agency, agency),
+        name_zh=NAMES_ZH.get(agency, ""),
+        url=f"http://127.0.0.1:{port}/ncip",
+        secret_env=secret_variable(agency),
+        institutional_card=f"{agency}-INST",
+        priority=rank * 10,
+    )
+
+
+def _web(ports: Ports, more: Mapping[str, object]) -> str:
+    accounts = [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
+    address = f"127.0.0.1:{ports.web}"
+    listen = [f"tcp:{ports.web}:interface=127.0.0.1"]
+    names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
+    return "\n".join([_table("[web]", listen=listen, public_url=f"http://{address}", **names, **more), *accounts])
+
+
+def _client(more: Mapping[str, object]) -> str:
+    return _table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **more)
+
+
+def _table(head: str, **values: object) -> str:
+    return "\n".join([head, *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]) + "\n"

@@ -1,0 +1,295 @@
+"""A simulated library system with readers and books, reached by SIP2. Its own rules are as simple as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TwistedProtocol
+
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
+from hkall_gateway.sip2.codec.fields import date18
+from hkall_gateway.sip2.codec.lines import Sip2Message, Value, body_of, decode
+from hkall_gateway.sip2.codec.messages import SHAPES
+from hkall_gateway.sip2.codec.session import Close, Refuse, SendBytes, Session
+from hkall_gateway.sip2.relay import FLAGS
+from hkall_gateway.sip2.upstream.client import NOBODY, Login, Unanswered, written
+
+LOAN_DAYS: Final = 30
+READ: Final[Mapping[str, Callable[[str], object]]] = {
+    "name": str,
+    "pin": str,
+    "blocked": lambda text: text == "yes",
+    "loans": int,
+    "limit": int,
+    "former": str,
+}
+"""The parser of each fact of a reader in a scenario."""
+STATES: Final = ("here", "away", "silent", "mute", "refusing")
+"""Its states: it answers; its address has no listener; it listens and never answers; it performs requests and never answers;
+it refuses every login."""
+
+
+@dataclass(slots=True)
+class IlsPatron:
+    """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have.
+
+    A request about a `former` card returns the reader with the present one.
+    """
+
+    card: str
+    name: str = ""
+    pin: str = "1234"
+    blocked: bool = False
+    loans: int = 0
+    limit: int = 60
+    former: str = ""
+
+
+@dataclass(slots=True)
+class IlsBook:
+    """One of its books; `reader` is the card to which it is lent."""
+
+    barcode: str
+    title: str = ""
+    reader: str = ""
+    bib_id: str = ""
+
+
+@dataclass(slots=True)
+class SimulatedIls:
+    """The system.
+
+    `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` are its next replies; `loses` are
+    the codes of messages that it executes once more without a reply.
+    """
+
+    agency: str
+    now: Callable[[], datetime]
+    readers: dict[str, IlsPatron] = field(default_factory=dict)
+    books: dict[str, IlsBook] = field(default_factory=dict)
+    logins: Mapping[str, str] = field(default_factory=dict)
+    state: str = "here"
+    heard: list[str] = field(default_factory=list)
+    paid: list[str] = field(default_factory=list)
+    documents: list[bytes] = field(default_factory=list)
+    loses: list[str] = field(default_factory=list)
+
+    def answer(self, asked: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
+        """Returns the reply to a message, without sequence number and checksum."""
+        self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
+        said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
+        said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **REPLIES[asked.code](self, asked)}
+        shape = SHAPES[SHAPES[asked.code].reply]
+        known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
+        return Sip2Message(shape.code, {name: value for name, value in said.items() if name in known})
+
+    def loans_of(self, card: str) -> list[IlsBook]:
+        """Its own books that a reader has."""
+        return [book for book in self.books.values() if book.reader == card]
+
+    def due(self) -> str:
+        """The due date of a loan made today, in its own format."""
+        return f"{(self.now() + timedelta(days=LOAN_DAYS)).astimezone(HONG_KONG):%d/%m/%Y}"
+
+    def become(self, state: str) -> None:
+        """Changes its state to one of STATES. Raises ValueError for another."""
+        if state not in STATES:
+            raise ValueError(f"the local system is {', '.join(STATES)}, not {state!r}")
+        self.state = state
+
+    def learn(self, card: str, facts: Mapping[str, str]) -> None:
+        """Sets facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
+        reader = self.readers.setdefault(card, IlsPatron(card))
+        for name, text in facts.items():
+            if name not in READ:
+                raise ValueError(f"a reader has {', '.join(READ)}, not {name!r}")
+            setattr(reader, name, READ[name](text))
+        self.readers.pop(reader.former, None)
+
+    def takes(self, login: Login) -> bool:
+        """Whether a terminal with this login may send requests; a terminal without a login may."""
+        known = not self.logins or self.logins.get(login.name) == login.password.reveal()
+        return not login.name or (known and self.state != "refusing")
+
+    def reader(self, card: str) -> IlsPatron | None:
+        """Returns the reader that has, or had, this card; None if there is none."""
+        was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
+        return self.readers.get(card, was)
+
+    # ---- its actions
+
+    def _login(self, asked: Sip2Message) -> dict[str, Value]:
+        return {"ok": "1" if self.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"}
+
+    def _status(self, _asked: Sip2Message) -> dict[str, Value]:
+        timeouts = {"timeout_period": "100", "retries_allowed": "3"}
+        offers = dict.fromkeys(FLAGS, "Y")
+        return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **offers, **timeouts}
+
+    def _patron(self, asked: Sip2Message) -> dict[str, Value]:
+        reader = self.reader(asked.get("AA"))
+        if reader is None:
+            return {"patron_status": "YYYY", "language": "001", "AE": "", "BL": "N", "CQ": "N", "AF": ("No such reader",)}
+        loans, right = self.loans_of(reader.card), reader.pin == asked.get("AD")
+        full = reader.loans + len(loans) >= reader.limit
+        said: dict[str, Value] = {
+            "patron_status": ("Y" if reader.blocked or full else " ") + "    " + ("Y" if full else " "),
+            "language": "001",
+            "AA": reader.card,
+            "charged_items_count": f"{reader.loans + len(loans)}",
+            "AE": reader.name,
+            "BL": "Y",
+            "CQ": "Y" if right else "N",
+            "CB": f"{reader.limit:04}",
+            "BV": "3.50",
+        }
+        if asked.get("summary")[2:3] == "Y":
+            said["AU"] = tuple(book.barcode for book in loans)
+        return said
+
+    def _item(self, asked: Sip2Message) -> dict[str, Value]:
+        book = self.books.get(asked.get("AB"))
+        if book is None:
+            return {"circulation_status": "01", "fee_type": "01", "AJ": ""}
+        return {"circulation_status": "04" if book.reader else "03", "fee_type": "01", "AJ": book.title}
+
+    def _lend(self, asked: Sip2Message) -> dict[str, Value]:
+        reader, book = self.readers.get(asked.get("AA")), self.books.get(asked.get("AB"))
+        if reader is None or book is None or reader.blocked or book.reader not in ("", reader.card):
+            return {"ok": "0", "AJ": book.title if book else "", "AF": ("Not lent",)}
+        had, book.reader = book.reader == reader.card, reader.card
+        return {"ok": "1", "renewal_ok": "Y" if had else "N", "desensitize": "Y", "AJ": book.title, "AH": self.due()}
+
+    def _take_back(self, asked: Sip2Message) -> dict[str, Value]:
+        book = self.books.get(asked.get("AB"))
+        if book is None:
+            return {"ok": "0", "alert": "Y", "AQ": "", "AF": ("No such book",)}
+        card, book.reader = book.reader, ""
+        return {"ok": "1", "resensitize": "Y", "AQ": "MAIN", "AJ": book.title, "AA": card}
+
+    def _renew(self, asked: Sip2Message) -> dict[str, Value]:
+        book = self.books.get(asked.get("AB"))
+        mine = book is not None and book.reader == asked.get("AA")
+        said: dict[str, Value] = {"ok": "1" if mine else "0", "renewal_ok": "Y" if mine else "N"}
+        return {**said, "AJ": book.title if book else "", "AH": self.due()}
+
+    def _renew_all(self, asked: Sip2Message) -> dict[str, Value]:
+        mine = tuple(book.barcode for book in self.loans_of(asked.get("AA")))
+        return {"ok": "1", "renewed_count": f"{len(mine)}", "unrenewed_count": "0", "BM": mine}
+
+    def _block(self, asked: Sip2Message) -> dict[str, Value]:
+        if reader := self.readers.get(asked.get("AA")):
+            reader.blocked = asked.code == "01"
+        return self._patron(asked)
+
+    def _pay(self, asked: Sip2Message) -> dict[str, Value]:
+        self.paid.append(asked.get("BV"))
+        return {"payment_accepted": "Y", "BK": asked.get("BK")}
+
+    def _hold(self, asked: Sip2Message) -> dict[str, Value]:
+        return {"ok": "1" if asked.get("AB") in self.books else "0", "AF": ("On our own list",)}
+
+    def _properties(self, asked: Sip2Message) -> dict[str, Value]:
+        return {"item_properties_ok": "1", "CH": asked.get("CH")}
+
+    def _end(self, _asked: Sip2Message) -> dict[str, Value]:
+        return {"end_session": "Y"}
+
+
+# fmt: off
+REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Value]]]] = {
+    "01": SimulatedIls._block,
+    "09": SimulatedIls._take_back,
+    "11": SimulatedIls._lend,
+    "15": SimulatedIls._hold,
+    "17": SimulatedIls._item,
+    "19": SimulatedIls._properties,
+    "23": SimulatedIls._patron,
+    "25": SimulatedIls._block,
+    "29": SimulatedIls._renew,
+    "35": SimulatedIls._end,
+    "37": SimulatedIls._pay,
+    "63": SimulatedIls._patron,
+    "65": SimulatedIls._renew_all,
+    "93": SimulatedIls._login,
+    "99": SimulatedIls._status,
+}
+"""The handler of each message."""
+# fmt: on
+
+
+class DirectConnection:
+    """A connection to a simulated system without a socket; time stands still while it answers."""
+
+    dialect = DIALECTS["standard"]
+
+    def __init__(self, system: SimulatedIls, health: CircuitBreaker, login: Login = NOBODY) -> None:
+        self._system, self._health, self.login = system, health, login
+
+    @property
+    def up(self) -> bool:
+        return self._health.up
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
+
+    async def __call__(self, body: bytes) -> bytes:
+        question = body[:2].decode()
+        if not self._health.may_ask() or self.refused:
+            raise Unreachable("it is down")
+        here = self._system.state in ("here", "refusing") and question not in self._system.loses
+        if here and not self._system.takes(self.login):
+            self._health.login_refused(self.login.name, self.login, "the login was refused")
+            raise Unreachable("the login was refused")
+        if not here:
+            if question in self._system.loses:
+                self._system.loses.remove(question)
+                self._system.answer(decode(body, self.dialect), self.dialect)
+            elif self._system.state == "mute":
+                self._system.answer(decode(body, self.dialect), self.dialect)
+            self._health.record_failure(question, self._system.state)
+            raise Unreachable("away") if self._system.state == "away" else Unanswered(self._system.state)
+        self._health.login_taken(self.login.name)
+        self._health.record_reply(question, 0)
+        return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
+
+    def close(self) -> None:
+        """Does no work: there is no connection to close."""
+
+
+class IlsServer(TwistedProtocol):
+    """The same system on a real socket."""
+
+    def __init__(self, system: SimulatedIls) -> None:
+        self._system, self._session = system, Session(DIALECTS["standard"])
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
+        for event in self._session.receive(data):
+            if isinstance(event, Close | Refuse) or self._system.state == "silent":
+                continue
+            said = event.data if isinstance(event, SendBytes) else self._reply(event)
+            if self._system.state != "mute" or said.startswith(b"94"):
+                self._write(said)
+
+    def _reply(self, asked: Sip2Message) -> bytes:
+        said = self._system.answer(asked, self._session.dialect)
+        return self._session.reply(asked, said.code, said.fields)
+
+    def _write(self, data: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(data)
+
+
+def listening(system: SimulatedIls) -> Any:
+    """Returns the factory of its SIP2 server."""
+    factory: Any = Factory.forProtocol(lambda: IlsServer(system))
+    return factory

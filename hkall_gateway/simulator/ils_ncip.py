@@ -1,0 +1,106 @@
+"""The NCIP responder of the simulated library system: its readers, and the locations of its books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.web import resource
+
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
+from hkall_gateway.simulator.ils import IlsPatron, SimulatedIls
+
+URL: Final = "http://ils.test/ncip"
+
+
+class IlsResponder:
+    """Replies to documents that are posted to the system. Without a `secret` no caller is refused."""
+
+    def __init__(self, system: SimulatedIls, secret: str = "") -> None:
+        self._system, self._secret = system, secret
+
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
+        """Takes the place of an HTTP client's post."""
+        if self._system.state != "here":
+            raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
+        return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))
+
+    def answer(self, asked: NcipMessage) -> bytes:
+        """Returns the reply to a document."""
+        self._system.heard.append(f"{asked.service} {asked.text('UserId/UserIdentifierValue') or asked.text('ItemId')}".strip())
+        if self._system.documents:
+            return self._system.documents.pop(0)
+        shown = asked.text("InitiationHeader/FromAgencyAuthentication")
+        if self._secret and shown != self._secret:
+            said: Fields = _problem("Agency Authentication Failed")
+        else:
+            said = SERVICES.get(asked.service, _unsupported)(self._system, asked)
+        return documents.encode(NcipMessage(SHAPES[asked.service].reply, said), DIALECTS["direct"])
+
+
+class ResponderPage(resource.Resource):
+    """The same responder on a real socket: `server.Site(ResponderPage(responder))`."""
+
+    isLeaf = True  # noqa: N815  # Twisted's own name
+
+    def __init__(self, responder: IlsResponder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._responder = responder
+
+    def render_POST(self, request: Any) -> bytes:  # noqa: N802
+        request.setHeader(b"content-type", b'application/xml; charset="utf-8"')
+        return self._responder.answer(documents.decode(request.content.read()))
+
+
+def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
+    shown = {
+        one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in asked.each("AuthenticationInput")
+    }
+    card = asked.text("UserId/UserIdentifierValue") or shown.get("Barcode Id", "")
+    reader = system.reader(card)
+    if reader is None:
+        return _problem("Unknown User")
+    if "PIN" in shown and shown["PIN"] != reader.pin:
+        return _problem("User Authentication Failed")
+    loans = system.loans_of(reader.card)
+    listed: list[Any] = [{"ItemId": _item(system, book.barcode), "Title": book.title} for book in loans]
+    count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
+    return {
+        "UserId": {"AgencyId": system.agency, "UserIdentifierValue": reader.card},
+        **({"LoanedItemsCount": [count], "LoanedItem": listed} if asked.has("LoanedItemsDesired") else {}),
+        "UserOptionalFields": _person(system, reader),
+    }
+
+
+def _person(system: SimulatedIls, reader: IlsPatron) -> Fields:
+    blocks: list[Any] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
+    return {
+        "NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": reader.name or reader.card}},
+        **({"BlockOrTrap": blocks} if blocks else {}),
+    }
+
+
+def _copy(system: SimulatedIls, asked: NcipMessage) -> Fields:
+    book = system.books.get(asked.text("ItemId/ItemIdentifierValue"))
+    if book is None:
+        return _problem("Unknown Item")
+    status = "On Loan" if book.reader else "Available On Shelf"
+    return {"ItemId": _item(system, book.barcode), "ItemOptionalFields": {"CirculationStatus": status}}
+
+
+def _item(system: SimulatedIls, barcode: str) -> Fields:
+    return {"AgencyId": system.agency, "ItemIdentifierValue": barcode}
+
+
+def _unsupported(_system: SimulatedIls, _asked: NcipMessage) -> Fields:
+    return _problem("Unsupported Service")
+
+
+def _problem(kind: str) -> Fields:
+    return {"Problem": [{"ProblemType": kind}]}
+
+
+SERVICES: Final[Mapping[str, Callable[[SimulatedIls, NcipMessage], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}

@@ -1,0 +1,153 @@
+"""A simulated partner library on a real socket: it replies to our documents, and ships and receives on its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from twisted.internet.defer import ensureDeferred
+from twisted.web import resource, server
+from twisted.web.server import NOT_DONE_YET
+
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import Holding
+from hkall_gateway.simulator.scenario.scripted_partner import MANNERS, PartnerBehaviour, reply
+
+LOG = structlog.get_logger()
+
+WAY_HOME_DAYS = 50
+ACCEPT = MANNERS["ok"]
+XML = b'application/xml; charset="utf-8"'
+
+
+@dataclass(slots=True)
+class PartnerLibrary:
+    """One library: `agency`, which uses the gateway at `gateway_url` with its `secret`.
+
+    `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that ships
+    only on command. `shelf` holds its copies, for LookupItemSet; `script` holds the manners of its next replies; `seen` holds
+    every document with its instant. `waits_s`: the seconds before each reply. `watch(direction, message)` is called with each
+    document, "<" for received, ">" for sent.
+    """
+
+    agency: str
+    us: str
+    gateway_url: str
+    secret: str
+    post: Callable[[str, bytes, float], Any]
+    later: Callable[..., Any]
+    now: Callable[[], datetime]
+    ships_after_s: float | None = None
+    waits_s: float = 0.0
+    shelf: tuple[Holding, ...] = ()
+    script: deque[PartnerBehaviour] = field(default_factory=deque)
+    seen: list[NcipMessage] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    watch: Callable[[str, NcipMessage], object] = lambda _direction, _message: None
+
+    def site(self) -> Any:
+        """Returns the site that listens at the partner's address."""
+        found: Any = server.Site
+        return found(_Responder(self))
+
+    def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
+        """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
+        how = self.script.popleft() if self.script else ACCEPT
+        message = documents.decode(body)
+        self.watch("<", message)
+        if how.taken:
+            self.seen.append(message)
+            self.bodies.append(body)
+            self._act_on(message)
+        return how, reply(message, self.agency, how.problem, how.words, self.shelf)
+
+    async def say(self, service: str, *words: str) -> NcipMessage:
+        """Sends a document in shorthand to the gateway, and returns its reply."""
+        message = written(service, words, self.agency, self.us, self.secret, self.now())
+        self.watch(">", message)
+        posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
+        answer = documents.decode(posted.body)
+        self.watch("<", answer)
+        return answer
+
+    async def ship(self, request: str, item: str) -> NcipMessage:
+        """Sends ItemShipped for the copy, under the borrower's RequestId."""
+        due = calendar.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
+        return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
+
+    async def receive(self, request: str, item: str) -> NcipMessage:
+        """Sends ItemReceived: the copy is back at its owner."""
+        return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
+
+    def _act_on(self, message: NcipMessage) -> None:
+        if self.ships_after_s is None:
+            return
+        request, item = message.text("RequestId/RequestIdentifierValue"), message.text("ItemId/ItemIdentifierValue")
+        act = {"RequestItem": self.ship, "ItemShipped": self.receive}.get(message.service)
+        if act is not None:
+            self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
+
+    async def _try(self, act: Any, request: str, item: str) -> None:
+        if act == self.ship and self._withdrawn(request):
+            return
+        try:
+            await act(request, item)
+        except Exception:
+            LOG.exception("lab.partner_failed", agency=self.agency)
+
+    def _withdrawn(self, request: str) -> bool:
+        """Whether the borrower has cancelled a request."""
+        told = [message for message in self.seen if message.service == "CancelRequestItem"]
+        return any(message.text("RequestId/RequestIdentifierValue") == request for message in told)
+
+
+def short(message: NcipMessage) -> str:
+    """A document as one line: its service and its request, copy and due date, or its Problem."""
+    problem = message.text("Problem/ProblemType")
+    if problem:
+        return f"{message.service}: {problem} ({message.text('Problem/ProblemDetail')})"
+    parts = [
+        message.text("RequestId/RequestIdentifierValue"),
+        "/".join(filter(None, [message.text("ItemId/AgencyId"), message.text("ItemId/ItemIdentifierValue")])),
+        message.text("DateDue") or message.text("ItemOptionalFields/DateDue"),
+    ]
+    return " ".join([message.service, *filter(None, parts)])
+
+
+class _Responder(resource.Resource):
+    """The partner's NCIP responder; a scripted manner may break the connection or reply 503 instead."""
+
+    isLeaf = True  # noqa: N815  # Twisted's own name
+
+    def __init__(self, library: PartnerLibrary) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._library = library
+
+    def render_POST(self, request: Any) -> Any:  # noqa: N802
+        how, answer = self._library.treat(request.content.read())
+        if how.kind in {"cut", "silence"}:
+            request.transport.loseConnection()
+            return NOT_DONE_YET
+        failed = how.kind in {"503", "504"}
+        request.setResponseCode(int(how.kind) if failed else 200)
+        request.setHeader(b"content-type", b"text/plain" if failed else XML)
+        body = b"come back later" if failed else how.document or answer
+        if not self._library.waits_s:
+            return body
+        self._library.later(self._library.waits_s, _finish, request, body)
+        return NOT_DONE_YET
+
+
+def _finish(request: Any, body: bytes) -> None:
+    """Ends a reply, unless the asker has gone."""
+    if request.channel is not None:
+        request.write(body)
+        request.finish()

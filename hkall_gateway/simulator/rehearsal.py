@@ -1,0 +1,109 @@
+"""One configured partner, simulated on this machine beside a real gateway, with a mailbox: a rehearsal before going live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from twisted.internet.endpoints import TCP4ServerEndpoint
+
+from hkall_gateway.clock import now
+from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.net.tls import arguments, tls_entrance
+from hkall_gateway.simulator.mailbox import Mailbox
+from hkall_gateway.simulator.partner import PartnerLibrary, short
+
+_server: Any = TCP4ServerEndpoint  # it has no types
+LOOPBACK: Final = "127.0.0.1"
+USUAL_PORTS: Final = {"http": 80, "https": 443}
+
+
+class NotHere(Exception):
+    """The configuration names another machine, or nothing, where the rehearsal needs an address of this machine."""
+
+
+class Rehearsal:
+    """The partner `agency`, listening at the `url` of its row, and a mailbox at the address of [smtp].
+
+    It ships each requested copy after `ships_after_s` seconds, and receives what comes back. `say` gets each document and
+    letter as a line. `shown` are the files of its certificate and of the key, for a url with https. Raises NotHere unless
+    both addresses are of this machine, so that it never stands in for a real library.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        agency: str,
+        environ: Mapping[str, str],
+        reactor: Any,
+        ships_after_s: float,
+        say: Callable[[str], object],
+        shown: tuple[Path, Path] | None = None,
+    ) -> None:
+        row = _row(config, agency)
+        self._reactor, self._agency, self._say = reactor, agency, say
+        self.port = _port(row, secure=shown is not None)
+        self._shown = shown
+        self.mail_port = config.smtp.port if config.smtp and _is_here(config.smtp.host) else None
+        secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
+        shipping = (reactor.callLater, now, ships_after_s)
+        us, url = config.library.agency, _ours(config)
+        self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._document)
+
+    async def start(self) -> None:
+        """Starts listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
+        await self._entrance().listen(self._partner.site())
+        if self.mail_port is not None:
+            await _server(self._reactor, self.mail_port, interface=LOOPBACK).listen(Mailbox(self._letter))
+
+    def _entrance(self) -> Any:
+        if self._shown is None:
+            return _server(self._reactor, self.port, interface=LOOPBACK)
+        certificate, key = (str(file).replace(":", r"\:") for file in self._shown)
+        return tls_entrance(self._reactor, f"ssl:{self.port}:interface={LOOPBACK}:certKey={certificate}:privateKey={key}")
+
+    def _document(self, direction: str, message: NcipMessage) -> None:
+        self._say(f"{self._agency} {direction} {short(message)}")
+
+    def _letter(self, message: EmailMessage) -> None:
+        self._say(f"mail < {message['To']}: {message['Subject']}")
+
+
+def _row(config: GatewayConfig, agency: str) -> PartnerConfig:
+    found = next((row for row in config.partners if row.agency == agency), None)
+    if found is None:
+        known = ", ".join(row.agency for row in config.partners) or "none"
+        raise NotHere(f"{agency}: is no partner of the configuration; there are: {known}")
+    return found
+
+
+def _port(row: PartnerConfig, *, secure: bool) -> int:
+    """The port of a partner's url, which must begin with https: if the partner shows a certificate, else with http:."""
+    url = urlsplit(row.url)
+    if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
+        raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")
+    if secure != (url.scheme == "https"):
+        wanted = "give the certificate of that name by --certificate" if not secure else "a certificate is for https: only"
+        raise NotHere(f"{row.agency}: url is {row.url}: {wanted}")
+    return url.port or USUAL_PORTS[url.scheme]
+
+
+def _ours(config: GatewayConfig) -> str:
+    """The address at which the partner finds us."""
+    plain = next((text for text in config.ncip.listen if text.startswith("tcp:")), None)
+    if plain is None:
+        raise NotHere("ncip.listen: for a rehearsal it needs an endpoint without TLS, like tcp:8080:interface=127.0.0.1")
+    return f"http://{LOOPBACK}:{arguments(plain)[0]}/ncip"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

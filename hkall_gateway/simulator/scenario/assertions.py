@@ -1,0 +1,124 @@
+"""Assertions of a scenario: replies, documents that reached a partner, notices to patrons, positions of requests."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.shorthand import differences, fits, pair
+from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine
+from hkall_gateway.simulator.scenario.steps import ScenarioRun
+
+
+class Difference(Exception):
+    """A scenario and the gateway disagree; the text gives the place, the expected value and the actual one."""
+
+    def __init__(self, where: str, text: str, expected: str, got: str) -> None:
+        super().__init__(f"{where}: {text}\n  expected  {expected}\n  got       {got}")
+        self.where, self.expected, self.got = where, expected, got
+
+
+def hear(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Returns the last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
+    named = line.get("terminal") or line.get("agency")
+    speaker = f"{line.verb} {named}" if named else stage.speaker
+    reply = stage.replies.get(speaker, "")
+    if isinstance(reply, NcipMessage):
+        _hear_document(line, reply)
+    elif not fits(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
+        raise _differ(line, line.get("said"), reply or "no reply")
+
+
+def _hear_document(line: ScenarioLine, reply: NcipMessage) -> None:
+    """Checks a reply: `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain."""
+    problem = reply.text("Problem/ProblemType")
+    kind, _, rest = line.get("said").partition(" ")
+    if kind == "Problem":
+        wanted, _, detail = rest.partition(" / ")
+        if not problem or not fits(problem, wanted) or not fits(reply.text("Problem/ProblemDetail"), f"*{detail}*"):
+            raise _differ(line, line.get("said"), _sketch(reply))
+        return
+    if kind != "ok":
+        raise BadLine(line.where, f"a reply is `ok …` or `Problem …`, not {kind!r}")
+    if problem or (others := differences(reply, shlex.split(rest))):
+        raise _differ(line, line.get("said"), _sketch(reply) if problem else f"ok {' '.join(others)}")
+
+
+def _sketch(reply: NcipMessage) -> str:
+    problem = reply.text("Problem/ProblemType")
+    return f"Problem {problem} / {reply.text('Problem/ProblemDetail')}" if problem else f"ok ({reply.service})"
+
+
+def expect(stage: ScenarioRun, line: ScenarioLine) -> None:
+    world, agency, service = stage.world(line), line.get("agency"), line.get("service")
+    message = world.peers.arrived(agency)
+    if message is None:
+        raise _differ(line, f"{agency} {service}", f"nothing for {agency}")
+    if message.service != service:
+        raise _differ(line, f"{agency} {service}", f"{agency} {message.service}")
+    if others := differences(message, shlex.split(line.get("words"))):
+        raise _differ(line, line.get("words").strip(), " ".join(others))
+
+
+def ils_heard(stage: ScenarioRun, line: ScenarioLine) -> None:
+    heard, wanted = stage.world(line).ils.heard, line.get("heard")
+    got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
+    if not fits(got, wanted):
+        raise _differ(line, wanted, got)
+
+
+def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
+    if line.get("service"):
+        expect(stage, line)
+        return
+    rows = stage.gateway(line).outbox()
+    if len(rows) != int(line.get("count") or 0):
+        listed = "; ".join(f"{row.recipient} {row.send} ({row.state}: {row.last_error})" for row in rows)
+        raise _differ(line, line.get("count") or "nothing", f"{len(rows)}: {listed}")
+
+
+def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
+    letters, patron = stage.world(line).letters, line.get("patron")
+    if line.get("state"):
+        stage.world(line).mail_away = line.get("state") == "away"
+        return
+    if not patron:
+        if letters:
+            raise _differ(line, "nothing", "; ".join(f"{one.patron}: {one.subject}" for one in letters))
+        return
+    letter = next((one for one in letters if one.patron == patron), None)
+    if letter is None:
+        raise _differ(line, f"a letter to {patron}", "no letter")
+    letters.remove(letter)
+    whole = " ".join(f"{letter.subject} {letter.text}".split())
+    if not fits(whole, f"*{line.get('text')}*"):
+        raise _differ(line, line.get("text"), whole)
+
+
+def state(stage: ScenarioRun, line: ScenarioLine) -> None:
+    try:
+        request = stage.gateway(line).request(line.get("request"))
+    except KeyError:
+        if line.get("position") != "none":
+            raise _differ(line, line.get("position"), "no such request") from None
+        return
+    wanted = [("position", line.get("position")), *map(pair, shlex.split(line.get("words")))]
+    got = [(name, _fact(getattr(request, name, "no such fact"))) for name, _ in wanted]
+    if any(value != found for (_, value), (_, found) in zip(wanted, got, strict=True)):
+        raise _differ(line, _listed(wanted), _listed(got))
+
+
+def _fact(value: object) -> str:
+    """A value as a scenario writes it: dates in ISO form, booleans as yes and no, a missing value as none."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None or value == "" else str(value)
+
+
+def _listed(facts: Iterable[tuple[str, str]]) -> str:
+    return " ".join(value if name == "position" else f"{name}={value}" for name, value in facts)
+
+
+def _differ(line: ScenarioLine, expected: str, got: str) -> Difference:
+    return Difference(line.where, line.text, expected, got)

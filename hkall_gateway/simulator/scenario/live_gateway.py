@@ -1,0 +1,171 @@
+"""Plays a scenario against a running gateway: terminals and partners use real connections, its database is queried.
+
+Such a gateway has its own time, partners and notices: lines that need others are refused before any message is sent. Its
+courier works by itself, so that an assertion about its state may need a moment to become true.
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.net.socket_lines import SocketLines
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.simulator.scenario import assertions, steps
+from hkall_gateway.simulator.scenario.assertions import Difference
+from hkall_gateway.simulator.scenario.runner import Played
+from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine, read_scenario
+from hkall_gateway.simulator.scenario.sip2_in_memory import Seal
+from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioRun
+
+
+@dataclass(slots=True)
+class LiveTerminal:
+    """One terminal on its connection."""
+
+    wire: SocketLines
+    seal: Seal
+
+    def ask(self, said: str) -> str:
+        """Returns the reply to a line, both without their ends. OSError if none comes, ValueError for a wrong checksum."""
+        return self.seal.opened(self.wire.ask(self.seal.sealed(said)))
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAddress:
+    """How to reach a running gateway.
+
+    `call` opens a socket to its terminals' port, `post` returns the reply to a document; `password` is every terminal's,
+    `secrets` are those between each agency and us; `encodings` of its terminals by login; `request` and `outbox` query its
+    database; `pause` waits a moment, `tries` times at most until an assertion holds.
+    """
+
+    agency: str
+    call: Callable[[], socket.socket]
+    post: Callable[[bytes], bytes]
+    password: str
+    encodings: Mapping[str, str]
+    secrets: Mapping[str, str]
+    dialects: Mapping[str, str]
+    request: Callable[[str], Request | None]
+    outbox: Callable[[], Sequence[OutboxRow]]
+    now: Callable[[], datetime]
+    pause: Callable[[], None]
+    tries: int = 20
+
+
+class Live:
+    """The running gateway as a scenario's lines use it; the methods are World's."""
+
+    def __init__(self, way: GatewayAddress) -> None:
+        self.way = way
+        self._callers: dict[str, LiveTerminal] = {}
+
+    def sip2(self, terminal: str, line: str) -> str:
+        caller = self._callers.get(terminal) or self._log_in(terminal)
+        return caller.ask(line)
+
+    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
+        return self.way.post(document)
+
+    def tell(self, agency: str, said: str) -> NcipMessage:
+        service, *words = shlex.split(said)
+        message = written(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
+        dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
+        return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
+
+    def request(self, number: str) -> Request:
+        found = self.way.request(number)
+        if found is None:
+            raise KeyError(number)
+        return found
+
+    def outbox(self) -> Sequence[OutboxRow]:
+        return self.way.outbox()
+
+    def close(self) -> None:
+        """Closes every terminal's connection."""
+        for caller in self._callers.values():
+            caller.wire.socket.close()
+
+    def _log_in(self, terminal: str) -> LiveTerminal:
+        if terminal not in self.way.encodings:
+            raise ValueError(f"there is no terminal {terminal!r}")
+        caller = LiveTerminal(SocketLines(self.way.call()), Seal(self.way.encodings[terminal]))
+        self._callers[terminal] = caller
+        if not caller.ask(f"9300CN{terminal}|CO{self.way.password}|").startswith("941"):
+            raise ValueError(f"{terminal} could not log in")
+        return caller
+
+
+def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Played:
+    """Plays one file against the gateway at the end of `way`; returns the result."""
+    live = Live(way)
+    stage = ScenarioRun(path.parent, None, {}, command_line, made=live)
+    try:
+        lines = read_scenario(path)
+        _refuse_what_needs_a_world(path, lines)
+        for line in lines:
+            _play(stage, line, way)
+    except (Difference, BadLine) as failure:
+        return Played(path, str(failure))
+    finally:
+        live.close()
+    return Played(path, "")
+
+
+def _refuse_what_needs_a_world(path: Path, lines: Sequence[ScenarioLine]) -> None:
+    others = [line for line in lines if line.verb not in VERBS or line.get("service")]
+    if others:
+        listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
+        raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
+
+
+def _play(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
+    heard = line.verb == "<" or line.get("way") == "<"
+    try:
+        if line.verb in _LATER:
+            _patiently(stage, line, way)
+        else:
+            (assertions.hear if heard else VERBS[line.verb])(stage, line)
+    except (ValueError, OSError) as error:
+        raise BadLine(line.where, str(error)) from error
+
+
+def _patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
+    """Retries an assertion that may become true a moment later."""
+    for _ in range(way.tries):
+        try:
+            return VERBS[line.verb](stage, line)
+        except Difference:
+            way.pause()
+    return VERBS[line.verb](stage, line)
+
+
+def _is_loaded(_stage: ScenarioRun, _line: ScenarioLine) -> None:
+    """Does no work: the data that the file expects is already in the gateway's own database."""
+
+
+# fmt: off
+VERBS: Final[Mapping[str, Callable[[ScenarioRun, ScenarioLine], None]]] = {
+    "world":  _is_loaded,
+    "sip2":   steps.speak_sip2,
+    "ncip":   steps.speak_ncip,
+    "cli":    steps.command,
+    "<":      assertions.hear,
+    "outbox": assertions.outbox,
+    "state":  assertions.state,
+}
+# fmt: on
+
+_LATER: Final = frozenset({"outbox", "state"})

@@ -1,0 +1,129 @@
+"""Plays scenario files: each line is a step or an assertion, and the first difference is reported.
+
+The grammar is GRAMMAR of scenario_lines.py; documents are in the shorthand of ncip/shorthand.py. After every step the
+courier delivers the due messages. A message to a partner or a patron that no line expects is a difference at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+
+from hkall_gateway.circulation import rounds
+from hkall_gateway.simulator.scenario import assertions, steps
+from hkall_gateway.simulator.scenario.assertions import Difference
+from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine, read_scenario
+from hkall_gateway.simulator.scenario.steps import CommandLine, Round, ScenarioRun
+from hkall_gateway.simulator.scenario.world import Died, World
+from hkall_gateway.simulator.scenario.world_file import WorldError
+
+__all__ = ["ROUNDS", "BadLine", "CommandLine", "Difference", "Played", "Round", "play", "replay"]
+
+
+def _round(name: str) -> Round:
+    def do(world: World) -> None:
+        world.round(name)
+
+    return do
+
+
+ROUNDS: Final[dict[str, Round]] = {name: _round(name) for name in rounds.ROUNDS}
+"""The rounds that depend on time alone, by name; each is run as the nightly job would run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The result of one file. `failure` is "" where it agreed with the gateway."""
+
+    path: Path
+    failure: str
+
+
+def play(
+    path: Path,
+    engine: Engine | None = None,
+    rounds: Mapping[str, Round] = ROUNDS,
+    command_line: CommandLine | None = None,
+) -> World:
+    """Plays one file in memory, or in the empty database of `engine`; returns the world as it is at the end.
+
+    `command_line(world, words)` runs one command and returns its output. Raises Difference or BadLine.
+    """
+    stage = ScenarioRun(path.parent, engine, rounds, command_line)
+    try:
+        return _to_the_end(stage, path)
+    except (Difference, BadLine):
+        if isinstance(stage.made, World):
+            stage.made.close()  # also of a gateway that died in the middle of a commit
+        raise
+
+
+def _to_the_end(stage: ScenarioRun, path: Path) -> World:
+    lines = read_scenario(path)
+    for line in lines:
+        _play(stage, line)
+    world = stage.world(lines[-1])
+    leftovers = [*world.peers.unasked(), *(f"mail {letter.patron}" for letter in world.letters), *world.peers.unplayed()]
+    if leftovers or stage.dead:
+        got = "the gateway is down" if stage.dead else "; ".join(leftovers)
+        raise Difference(f"{path}:end", "nothing else was sent", "nothing", got)
+    return world
+
+
+def replay(
+    paths: Iterable[Path],
+    open_engine: Callable[[], Engine | None] = lambda: None,
+    rounds: Mapping[str, Round] = ROUNDS,
+    command_line: CommandLine | None = None,
+) -> Iterator[Played]:
+    """Plays files one after another, each in a world and a database of its own; yields the results."""
+    for path in paths:
+        try:
+            play(path, open_engine(), rounds, command_line).close()
+        except (Difference, BadLine) as failure:
+            yield Played(path, str(failure))
+        else:
+            yield Played(path, "")
+
+
+def _play(stage: ScenarioRun, line: ScenarioLine) -> None:
+    heard = line.verb == "<" or line.get("way") == "<" or bool(line.get("heard"))
+    if stage.dead and not heard and line.verb != "restart":
+        raise BadLine(line.where, "the gateway is down; `restart` it first")
+    try:
+        (assertions.ils_heard if line.get("heard") else assertions.hear if heard else VERBS[line.verb])(stage, line)
+        if line.verb in _STIRRING and not heard:
+            stage.world(line).pump()
+    except Died:
+        stage.dead = True
+    except (WorldError, ValueError, OSError) as error:
+        raise BadLine(line.where, str(error)) from error
+
+
+# fmt: off
+VERBS: Final[Mapping[str, Callable[[ScenarioRun, ScenarioLine], None]]] = {
+    "world":   steps.set_up,
+    "time":    steps.move_time,
+    "wait":    steps.wait,
+    "round":   steps.do_round,
+    "crash":   steps.crash,
+    "restart": steps.restart,
+    "sip2":    steps.speak_sip2,
+    "ncip":    steps.speak_ncip,
+    "cli":     steps.command,
+    "<":       assertions.hear,
+    "partner": steps.instruct,
+    "ils":     steps.change_ils,
+    "expect":  assertions.expect,
+    "outbox":  assertions.outbox,
+    "mail":    assertions.mail,
+    "state":   assertions.state,
+}
+# fmt: on
+
+_STIRRING: Final = frozenset({"sip2", "ncip", "cli", "wait", "time", "round", "restart"})
+"""Verbs after which the courier delivers."""

@@ -1,0 +1,197 @@
+"""Partner libraries controlled by a script: they accept our documents, reply as told, and record the documents."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.shorthand import said
+from hkall_gateway.ncip.tables.notifications import item_id
+from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.simulator.scenario.scenario_lines import duration
+
+_BUSY: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
+_TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerBehaviour:
+    """How a partner treats a document.
+
+    `taken`: it has read it, so that it takes effect there; `words`: the fields of its reply; `wait_s`: the Retry-After of its
+    reply; `document`: its whole reply, as it stands in a file.
+    """
+
+    kind: str
+    taken: bool
+    problem: str = ""
+    words: tuple[str, ...] = ()
+    wait_s: int = 0
+    document: bytes = b""
+
+
+OK: Final = PartnerBehaviour("ok", taken=True)
+
+MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
+    "ok": OK,
+    "503": PartnerBehaviour("503", taken=False),
+    "504": PartnerBehaviour("504", taken=True),  # the proxy in front of the partner has not waited for its reply
+    "nonsense": PartnerBehaviour("nonsense", taken=True),  # it has read the document, and its reply is unreadable
+    "cut": PartnerBehaviour("cut", taken=True),  # the connection breaks after the document and before its reply
+    "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, no reply ever comes
+    "away": PartnerBehaviour("away", taken=False),  # the address has no listener: no byte is sent
+}
+
+
+def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
+    """Parses a partner's manner and its count: `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` …
+
+    `folio/request-item.xml` is a reply as it stands in a file of `folder`. Raises ValueError for other words.
+    """
+    found = _TIMES.fullmatch(text)
+    name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
+    if name.startswith("Problem "):
+        return PartnerBehaviour("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
+    if name.startswith("ok "):
+        return PartnerBehaviour("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
+    if name.endswith(".xml"):
+        return PartnerBehaviour("document", taken=True, document=(folder / name).read_bytes()), times
+    if waiting := _BUSY.fullmatch(name):
+        return replace(MANNERS["503"], wait_s=int(duration(waiting[1]).total_seconds())), times
+    if name not in MANNERS:
+        known = ", ".join(MANNERS)
+        raise ValueError(f"a partner answers {known}, 503 after TIME, ok key=value …, Problem TYPE or FILE.xml, not {name!r}")
+    return MANNERS[name], times
+
+
+class Peers:
+    """All partner libraries at once, found by their address.
+
+    `bodies` is every document that any of them took, as it was on the wire. A partner without a script accepts every document
+    with the `secret` of its agency; for another secret it returns the Problem that a real partner gives. It answers
+    LookupItemSet from its `holdings`; `shelves` overrides the status of single copies.
+    """
+
+    def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str], holdings: Sequence[Holding] = ()) -> None:
+        self._urls, self._secret, self._holdings = urls, secret, holdings
+        self.shelves: dict[ItemKey, str] = {}
+        self._script: defaultdict[str, deque[PartnerBehaviour]] = defaultdict(deque)
+        self._arrived: defaultdict[str, deque[NcipMessage]] = defaultdict(deque)
+        self.bodies: list[bytes] = []
+
+    def script(self, agency: str, manner: PartnerBehaviour, times: int = 1) -> None:
+        """Sets the manner of the next `times` documents; after them the partner accepts again."""
+        self._script[agency].extend([manner] * times)
+
+    def arrived(self, agency: str) -> NcipMessage | None:
+        """Removes and returns the oldest document that this partner took and no line has asked for; None when there is none."""
+        return self._arrived[agency].popleft() if self._arrived[agency] else None
+
+    def unasked(self) -> list[str]:
+        """Lists the documents that arrived and that no line asked for, as "AGENCY Service"."""
+        return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
+
+    def unplayed(self) -> list[str]:
+        """Lists scripted manners that no document met, as "AGENCY answers …"."""
+        return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
+
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
+        """Takes the place of an HTTP client's post."""
+        agency = self._urls[url]
+        how = self._script[agency].popleft() if self._script[agency] else OK
+        message = documents.decode(body)
+        if how.taken:
+            self.bodies.append(body)
+            self._arrived[agency].append(message)
+        match how.kind:
+            case "503" | "504":
+                return HttpReply(int(how.kind), "text/plain", b"come back later", how.wait_s)
+            case "document":
+                return HttpReply(200, 'application/xml; charset="utf-8"', how.document, 0)
+            case "nonsense":
+                return HttpReply(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
+            case "cut" | "silence":
+                raise NoReply(how.kind)
+            case "away":
+                raise NotSent(how.kind)
+        problem = how.problem or self._stranger(agency, message)
+        return HttpReply(
+            200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words, self._shelf(agency)), 0
+        )
+
+    def _shelf(self, agency: str) -> tuple[Holding, ...]:
+        theirs = (copy for copy in self._holdings if copy.agency == agency)
+        return tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
+
+    def _stranger(self, agency: str, message: NcipMessage) -> str:
+        shown = message.text("InitiationHeader/FromAgencyAuthentication")
+        return "" if shown == self._secret(agency) else "Agency Authentication Failed"
+
+
+ABOUT_VERSIONS: Final = "LookupVersion"
+
+
+def reply(
+    message: NcipMessage, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()
+) -> bytes:
+    """A partner's reply: the fields that it shares with the request, and `words` in shorthand, or a Problem of this type.
+
+    `shelf` holds its copies, for LookupItemSet. A reply that is Pending has no further fields.
+    """
+    if message.service == ABOUT_VERSIONS:
+        return documents.encode(
+            NcipMessage(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
+        )
+    service = SHAPES[message.service].reply
+    fields: dict[str, Any] = {
+        "ResponseHeader": {
+            "FromAgencyId": {"AgencyId": agency},
+            "ToAgencyId": {"AgencyId": message.text("InitiationHeader/FromAgencyId/AgencyId")},
+        }
+    }
+    if problem:
+        fields["Problem"] = [{"ProblemType": problem, "ProblemDetail": f"{agency} says no"}]
+    elif "Pending=yes" in words:
+        fields["Pending"] = {}
+    else:
+        fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
+        fields |= _LOOKS.get(message.service, _nothing)(message, shelf)
+        fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
+    return documents.encode(NcipMessage(service, fields), DIALECTS["direct"])
+
+
+def _titles(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
+    """The copies of a title, given by the partner's own number or by the catalogue's."""
+    number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
+    copies = [_copy(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
+    found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}
+    return {"BibInformation": [found if copies else {"Problem": [{"ProblemType": "Unknown Item"}]}]}
+
+
+def _one_copy(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
+    wanted = message.text("ItemId/ItemIdentifierValue")
+    return next((_copy(copy) for copy in shelf if copy.barcode == wanted), {})
+
+
+def _copy(copy: Holding) -> Fields:
+    return {"ItemId": item_id(copy.key), "ItemOptionalFields": {"CirculationStatus": copy.status}}
+
+
+def _nothing(_message: NcipMessage, _shelf: Sequence[Holding]) -> Fields:
+    return {}
+
+
+_LOOKS: Final[Mapping[str, Callable[[NcipMessage, Sequence[Holding]], Fields]]] = {
+    "LookupItemSet": _titles,
+    "LookupItem": _one_copy,
+}

@@ -1,0 +1,343 @@
+"""One whole gateway in one process, without a socket or a thread: real desk, store, codecs, handlers, courier and notices.
+
+    world = World.open(Path("fixtures/worlds/consortium.toml"))
+    world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YUY…"
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b1 request=d-1")                   -> the reply as a Message
+    world.pump()                                                                             delivers all that is due
+    world.request("R1").position
+
+The clock stands still until it is moved (`go_to`, `wait`); requests are named R1, R2 … after the highest of the world file.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from itertools import count
+from pathlib import Path
+from typing import ClassVar, Final
+
+from sqlalchemy import Connection, Engine
+from twisted.internet.task import Clock
+from twisted.mail.smtp import SMTPDeliveryError
+
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ils.local_system import OfflineRules
+from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
+from hkall_gateway.circulation.ports import LocalIls
+from hkall_gateway.circulation.rounds import Rounds
+from hkall_gateway.db.engine.group import no_hook
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.tables import create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery import courier
+from hkall_gateway.delivery.courier import Carrier, Courier, Schedule
+from hkall_gateway.delivery.letters import Sender
+from hkall_gateway.delivery.smtp import Mailer
+from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.manual import Manual
+from hkall_gateway.ils.ncip import Ncip
+from hkall_gateway.ils.sip2 import Sip2
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import Connector, ConnectorServices, ConnectorTools
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.http_post import Post
+from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.rules.circuit import CircuitSettings
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.stored_words import OutboxKind
+from hkall_gateway.rules.vocabulary import Request, Sensitive
+from hkall_gateway.simulator.databases import DatabaseFactory, Memory
+from hkall_gateway.simulator.ils import DirectConnection, SimulatedIls
+from hkall_gateway.simulator.ils_ncip import URL, IlsResponder
+from hkall_gateway.simulator.scenario.load_world import begin, load
+from hkall_gateway.simulator.scenario.ncip_in_memory import Documents
+from hkall_gateway.simulator.scenario.scripted_partner import Peers
+from hkall_gateway.simulator.scenario.sip2_in_memory import InMemoryTerminals
+from hkall_gateway.simulator.scenario.world_file import Start, cheap_hash, read_world, secret_of
+from hkall_gateway.sip2.queued_messages import QueuedMessages
+from hkall_gateway.sip2.upstream.last_known import LastKnown
+
+INSTANCE: Final = "lab"
+ANSWER_S: Final = 8.0
+"""Seconds within which a message is answered; the clock of its deadline stands still here."""
+BOUNCES: Final = "@bounces.test"
+"""The mail server refuses every address of this domain as unknown."""
+LETTER_KEY: Final = Sensitive("lab")
+CONNECTORS: Final[Mapping[str, Connector]] = {
+    "manual": Manual,
+    "ncip": Ncip,
+    "sip2": Sip2,
+    "snapshot": Snapshot,
+}
+
+
+class Died(BaseException):
+    """The process ended here, as by kill -9: no `except Exception` may catch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedLetter:
+    """A notice in a patron's mailbox; `number` is its Message-ID."""
+
+    patron: str
+    subject: str
+    text: str
+    number: str = ""
+
+
+def _nobody(_moves: Sequence[JournalEntry]) -> None:
+    """Ignores the moves."""
+
+
+class World:
+    """A gateway, its patrons, partners and terminals, and the time of day.
+
+    Its partners are `peers`, unless `post` is given; `secret` returns the secret agreed with an agency; `listen` is called
+    after each commit with its moves.
+    """
+
+    ground: ClassVar[DatabaseFactory] = Memory()
+    """The databases of worlds that are given none."""
+
+    def __init__(
+        self,
+        start: Start,
+        engine: Engine | None = None,
+        post: Post | None = None,
+        secret: Callable[[str], str] = secret_of,
+        listen: Callable[[Sequence[JournalEntry]], None] = _nobody,
+        circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
+        make_store: Callable[..., Immediate] = Immediate,
+    ) -> None:
+        self._make_store = make_store
+        self.start, self.secret, self._listen, self._circuit_settings = start, secret, listen, circuit_settings
+        self.now = start.time
+        self.letters: deque[ReceivedLetter] = deque()
+        self.mail_away = False
+        self.replies: list[bytes] = []
+        self.on_commit: Callable[[], None] = no_hook
+        self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
+        self.post = post or self.peers.post
+        self.ils = SimulatedIls(
+            start.ils.institution or start.agency,
+            lambda: self.now,
+            {one.card: replace(one) for one in start.readers},
+            {one.barcode: replace(one) for one in start.books},
+        )
+        self._alone = engine is None
+        self.engine = engine or World.ground.fresh()
+        self._numbers = count(_highest(start.requests) + 1)
+        self._commits_left = 0
+        if not self._alone:
+            create_all(self.engine)
+        with self.engine.connect() as connection:
+            load(connection, start)
+        self._boot()
+        self.store.now(begin, start)
+
+    @classmethod
+    def open(cls, path: Path, engine: Engine | None = None) -> World:
+        """Opens the world of a file, on the common ground or in the (empty) database of `engine`."""
+        return cls(read_world(path), engine)
+
+    # ---- messages to the gateway
+
+    def sip2(self, terminal: str, line: str) -> str:
+        """The reply to a terminal's line, both without sequence number, checksum and terminator; "" if none came.
+
+        The terminal logs in before its first line. A line that ends in `AY` and a digit has that sequence number.
+        """
+        return self.terminals.ask(terminal, line)
+
+    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
+        """Returns the reply to a document, both as bytes; it comes from this machine."""
+        reply = self._documents.answer(document)
+        self.replies.append(reply)
+        return reply
+
+    @property
+    def services(self) -> NcipServices:
+        """The services that an NCIP server needs to answer for this world."""
+        return self._documents.services
+
+    def tell(self, agency: str, said: str) -> NcipMessage:
+        """Returns the reply to a document in shorthand, `RequestItem user=UG1 bib=b1`; see ncip/shorthand.py."""
+        service, *words = shlex.split(said)
+        secret = secret_of(agency)
+        message = written(service, words, agency, self.start.agency, secret, self.now)
+        return documents.decode(self.ncip(agency, documents.encode(message, DIALECTS[self._dialect(agency)])))
+
+    def _dialect(self, agency: str) -> str:
+        return next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
+
+    # ---- time and crashes
+
+    def go_to(self, when: datetime) -> None:
+        """Moves the time to `when`; messages that become due on the way are delivered at their own instant."""
+        if when < self.now:
+            raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
+        while (due := self.next_due()) is not None and due <= when:
+            self.now = max(due, self.now)
+            self.pump()
+        self.now = when
+
+    def wait(self, how_long: timedelta) -> None:
+        """Moves the time forward."""
+        self.go_to(self.now + how_long)
+
+    def pump(self) -> datetime | None:
+        """Delivers all due messages, with those that follow from them; returns the instant of the next one."""
+        while (due := self.next_due()) is not None and due <= self.now:
+            rows = self.store.now(self.courier.claim)
+            for row in rows:
+                finished(self.courier.deliver(row))
+            if not rows:
+                break
+        return due
+
+    def crash(self, commits: int = 1) -> None:
+        """Makes the process die at the `commits`-th commit from now, before any of it is on disk."""
+        self._commits_left = commits
+
+    def restart(self) -> None:
+        """Starts a new gateway on the same database; clients must connect again."""
+        self.store.close()
+        self._commits_left = 0
+        self._boot()
+        self.store.now(_release, self.now)
+
+    def close(self) -> None:
+        """Releases the database; one that was made for this world is gone then."""
+        self.store.close()
+        if self._alone:
+            self.engine.dispose()
+
+    def round(self, name: str) -> int:
+        """Runs one round now, due or not; returns its count. KeyError for an unknown name."""
+        return finished(self.rounds.do(name))
+
+    # ---- observations
+
+    def request(self, number: str) -> Request:
+        """Returns a request as it is now; KeyError if there is none of this number."""
+        found = finished(self.store.read(Unit.request, number))
+        if found is None:
+            raise KeyError(number)
+        return found
+
+    def outbox(self) -> Sequence[OutboxRow]:
+        """Unsent messages, waiting or dead, oldest first."""
+        return finished(self.store.read(_unsettled))
+
+    def next_due(self) -> datetime | None:
+        """The instant of the courier's next work; None when no message waits."""
+        return finished(self.store.read(_next_due))
+
+    # ---- private
+
+    def _boot(self) -> None:
+        self.store = self._make_store(self.engine, self._unit, self._before_commit)
+        library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
+        told = self.start.ils
+        known = LastKnown(lambda: told.keep_s if told.fallback == "allow" else 0)
+        terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
+        self.circulation = Circulation(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
+        relay = CircuitBreaker("relay", lambda: self.now)
+        upstream, timeout = self._upstream(relay), Timeout(Clock(), ANSWER_S)
+        last = known if told.is_living else None
+        self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, upstream, last, timeout)
+        self._documents = Documents(self.start, self.circulation, self.store, self.post, lambda: self.now, self.secret, timeout)
+        sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
+        mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
+        carriers: dict[OutboxKind, Carrier] = {
+            OutboxKind.NCIP: self._documents.carry,
+            OutboxKind.MAIL: mailer.deliver,
+            OutboxKind.ILS: self._retelling(relay),
+        }
+        schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
+        self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
+        here = (Clock(), lambda: self.now, INSTANCE)
+        self.courier = Courier(
+            self.store,
+            self.circulation,
+            carriers,
+            schedule,
+            *here,
+            lambda _line: courier.ChannelTerms(1),
+            self._circuit_settings,
+        )
+
+    def _connector(self) -> LocalIls:
+        health = CircuitBreaker("connector", lambda: self.now)
+        told = self.start.ils
+        out = ConnectorServices(
+            lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
+        )
+        more = {"url": URL, "institution": told.institution, **told.more}
+        return CONNECTORS[told.connector](ConnectorTools(self.store, self.start.agency, _right_pin, more, out))
+
+    def _retelling(self, health: CircuitBreaker) -> QueuedMessages:
+        institution = self.start.ils.institution or self.start.agency
+        return QueuedMessages(DirectConnection(self.ils, health), institution, lambda: self.now, HONG_KONG)
+
+    def _upstream(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
+        return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
+
+    def release(self) -> None:
+        """Release the rows that the courier had claimed when the database refused to record their results."""
+        self.store.now(_release, self.now)
+
+    def _before_commit(self) -> None:
+        self.on_commit()
+        if self._commits_left:
+            self._commits_left -= 1
+            if not self._commits_left:
+                raise Died
+
+    async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
+        body = message.get_body(("plain",))
+        text = body.get_content() if body else ""
+        if self.mail_away:
+            raise ConnectionRefusedError
+        if str(message["To"]).endswith(BOUNCES):
+            raise SMTPDeliveryError(550, b"nobody here has that name")
+        readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
+        to, subject, number = (str(message[name]) for name in ("To", "Subject", "Message-ID"))
+        self.letters.append(ReceivedLetter(readers[to], subject, text, number))
+
+
+def _highest(requests: Sequence[Request]) -> int:
+    found = (re.fullmatch(r"R([0-9]+)", request.id) for request in requests)
+    return max((int(number[1]) for number in found if number), default=0)
+
+
+async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    return stored.reveal() == cheap_hash(pin.reveal())
+
+
+def _next_due(unit: Unit) -> datetime | None:
+    return unit.outbox.next_due()
+
+
+def _release(unit: Unit, now: datetime) -> None:
+    unit.outbox.release(INSTANCE, now)
+
+
+def _unsettled(unit: Unit) -> tuple[OutboxRow, ...]:
+    return unit.outbox.rows()

@@ -1,0 +1,334 @@
+"""A world file: the libraries, people, books and requests at the start of a scenario, read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from hkall_gateway.config import policy
+from hkall_gateway.config.ils import IlsConfig as IlsTable
+from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.systems import with_defaults
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import (
+    Borrower,
+    Candidate,
+    Charges,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    Sensitive,
+    Side,
+)
+from hkall_gateway.simulator.ils import IlsBook, IlsPatron
+
+Table = dict[str, Any]
+T = TypeVar("T")
+
+TABLES: Final = frozenset({"library", "policy", "ils"})
+# fmt: off
+LISTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "partners":  ("agency",),
+    "clients":   ("agency",),
+    "terminals": ("login",),
+    "patrons":   ("barcode",),
+    "holdings":  ("agency", "barcode"),
+    "closures":  ("agency", "from"),
+    "requests":  ("id",),
+    "readers":   ("card",),
+    "books":     ("barcode",),
+}
+# fmt: on
+"""The lists of a world, and the keys that identify a row in each."""
+SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
+
+
+class WorldError(Exception):
+    """A world file that cannot be used; the text names the file, the line of the row and the key."""
+
+
+class WorldRow(Table):
+    """One row of a list of a world file; `at` is the file and the line where it begins."""
+
+    def __init__(self, cells: Table, at: str) -> None:
+        super().__init__(cells)
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class WorldTerminal:
+    """A terminal of this world; it logs in with its own name as password."""
+
+    login: str
+    role: str = "counter"
+    location: str = "HKU-MAIN-LENDING"
+    dialect: str = "standard"
+    language: str = "en"
+    takes_money: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorldIls:
+    """The connection to the library's own system in this world, in the words of the configuration's [ils]."""
+
+    connector: str = "snapshot"
+    fallback: Literal["allow", "refuse"] = "allow"
+    keep_s: float = 900.0
+    pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
+    relay: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Its other keys, for the connector."""
+    institution: str = ""
+
+    @property
+    def is_living(self) -> bool:
+        """Whether answers come from a live system, which may be unreachable."""
+        return self.relay or self.connector not in ("snapshot", "manual")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The data with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
+
+    `client_keys` are the values in which a client's row differs from the default, in the names of `Caller`, by agency;
+    `numbered_in_ext` are the partners with the RequestId in the Ext of each reply.
+
+    `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
+    """
+
+    time: datetime
+    agency: str
+    name: str
+    pickup_locations: tuple[str, ...]
+    policy: Policy
+    partners: tuple[Partner, ...]
+    clients: tuple[str, ...]
+    terminals: tuple[WorldTerminal, ...]
+    patrons: tuple[Borrower, ...]
+    holdings: tuple[Holding, ...]
+    closures: tuple[tuple[str, date, str], ...]
+    requests: tuple[Request, ...]
+    candidates: tuple[Candidate, ...]
+    ils: WorldIls = WorldIls()
+    readers: tuple[IlsPatron, ...] = ()
+    books: tuple[IlsBook, ...] = ()
+    numbered_in_ext: frozenset[str] = frozenset()
+    client_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def secret_of(agency: str) -> str:
+    """The FromAgencyAuthentication of an agency in every world."""
+    return f"{agency.lower()}-secret"
+
+
+def cheap_hash(pin: str) -> str:
+    """Returns a fast hash of a PIN, for tests only."""
+    return blake2b(pin.encode(), digest_size=8).hexdigest()
+
+
+def read_world(path: Path) -> Start:
+    """Returns the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
+    world = _tables(path)
+    try:
+        return _start(world, path)
+    except ConfigErrors as error:
+        raise WorldError("\n".join(f"{path.name}: policy.{key}: {what}" for key, what in error.errors)) from error
+    except (TypeError, ValueError, KeyError) as error:
+        raise WorldError(f"{path.name}: {error}") from error
+
+
+def _tables(path: Path) -> Table:
+    try:
+        text = path.read_text("utf-8")
+        world = tomllib.loads(text)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise WorldError(f"{path.name}: {error}") from error
+    if unknown := world.keys() - TABLES - LISTS.keys() - {"time", "based_on"}:
+        raise WorldError(f"{path.name}: {', '.join(sorted(unknown))}: not a table of a world")
+    for kind in LISTS.keys() & world.keys():
+        world[kind] = _located(path, text, kind, world[kind])
+        _refuse_twice(kind, world[kind])
+    based_on = world.pop("based_on", None)
+    return _merged(_tables(path.parent / based_on), world) if based_on else world
+
+
+def _located(path: Path, text: str, kind: str, rows: list[Table]) -> list[WorldRow]:
+    """The rows with the lines of their `[[kind]]`; rows that are written in another way have only the file's name."""
+    lines = [
+        f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
+    ]
+    return [WorldRow(row, at) for row, at in zip(rows, chain(lines, repeat(path.name)), strict=False)]
+
+
+def _refuse_twice(kind: str, rows: list[WorldRow]) -> None:
+    """Raises WorldError if two rows of one file have the same identity."""
+    seen: dict[tuple[str, ...], WorldRow] = {}
+    for row in rows:
+        first = seen.setdefault(_identity(kind, row), row)
+        if first is not row:
+            name = ", ".join(f"{key} = {row.get(key)!r}" for key in LISTS[kind])
+            raise WorldError(f"{row.at}: {kind}: {name} stands already at {first.at}: write one row")
+
+
+def _identity(kind: str, row: Table) -> tuple[str, ...]:
+    return tuple(str(row.get(key)) for key in LISTS[kind])
+
+
+def _merged(base: Table, world: Table) -> Table:
+    """Merges tables key by key, and lists row by row; rows that the base does not have are added to it."""
+    joined = dict(base)
+    for key, value in world.items():
+        if key in LISTS:
+            joined[key] = _merged_rows(key, base.get(key, []), value)
+        else:
+            joined[key] = {**base.get(key, {}), **value} if key in TABLES else value
+    return joined
+
+
+def _merged_rows(kind: str, base: list[WorldRow], rows: list[WorldRow]) -> list[WorldRow]:
+    joined = {_identity(kind, row): row for row in base}
+    for row in rows:
+        name = _identity(kind, row)
+        joined[name] = WorldRow({**joined.get(name, {}), **row}, row.at)
+    return list(joined.values())
+
+
+def _start(world: Table, path: Path) -> Start:
+    world, library = _with_systems(world), world["library"]
+    agency = library["agency"]
+    holdings = _rows(world, "holdings", _holding)
+    titles = {h.key: h for h in holdings}
+    requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
+    return Start(
+        time=world["time"].astimezone(UTC),
+        agency=agency,
+        name=library["name"],
+        pickup_locations=tuple(library["pickup_locations"]),
+        policy=policy.changed(world.get("policy", {}), path),
+        partners=_rows(world, "partners", _partner),
+        clients=_rows(world, "clients", lambda row: str(row["agency"])),
+        terminals=_rows(world, "terminals", lambda row: WorldTerminal(**row)),
+        patrons=_rows(world, "patrons", _patron),
+        holdings=holdings,
+        closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
+        requests=tuple(request for request, _ in requests),
+        candidates=tuple(candidate for _, asked in requests for candidate in asked),
+        ils=_ils(world.get("ils", {})),
+        readers=_rows(world, "readers", lambda row: IlsPatron(**row)),
+        books=_rows(world, "books", lambda row: IlsBook(**row)),
+        numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
+        client_keys={row["agency"]: _client_keys(row) for row in world.get("clients", ())},
+    )
+
+
+def _with_systems(world: Table) -> Table:
+    """Adds to each row that names a system the system's keys, beneath its own; a row of a list keeps its place."""
+    whole = with_defaults(world)
+    for kind in LISTS.keys() & world.keys():
+        whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
+    return whole
+
+
+def _client_keys(row: Table) -> Table:
+    """A client's row as fields of `Caller`; the configuration calls `labels` request_status."""
+    keys = {key: value for key, value in row.items() if key not in ("agency", "request_status")}
+    return keys | {"labels": row.get("request_status") == "label"}
+
+
+def _rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:
+    made = []
+    for row in world.get(name, []):
+        try:
+            made.append(make(dict(row)))
+        except (TypeError, ValueError, KeyError) as error:
+            raise WorldError(f"{row.at}: {name}: {error}") from error
+    return tuple(made)
+
+
+def _partner(row: Table) -> Partner:
+    row.setdefault("url", f"http://{row['agency'].lower()}.test/ncip")
+    row.setdefault("name", row["agency"])
+    row["charges"] = Charges(**row.get("charges", {}))
+    row["problems"] = tuple(row.get("problems", {}).items())
+    of_the_caller = {"system", "request_id_in_ext"}
+    values: Table = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k not in of_the_caller}
+    return Partner(**values)
+
+
+def _ils(row: Table) -> WorldIls:
+    known = {field.name for field in fields(WorldIls)}
+    if strange := row.keys() - known - IlsTable.model_fields.keys():
+        raise ValueError(f"ils: no key {', '.join(sorted(strange))}")
+    more = {key: value for key, value in row.items() if key not in known}
+    return WorldIls(**{key: value for key, value in row.items() if key in known}, more=more)
+
+
+def _patron(row: Table) -> Borrower:
+    row.setdefault("name", f"Reader {row['barcode']}")
+    row.setdefault("email", f"{row['barcode'].lower()}@connect.test")
+    row["pin_hash"] = cheap_hash(row.pop("pin", "1234"))
+    values: Table = {key: Sensitive(value) if key in SECRET_FIELDS else value for key, value in row.items()}
+    return Borrower(**values)
+
+
+def _holding(row: Table) -> Holding:
+    return Holding(**row)
+
+
+def _closed(row: Table) -> list[tuple[str, date, str]]:
+    first, last = row["from"], row.get("to", row["from"])
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    return [(row["agency"], day, row.get("reason", "")) for day in days]
+
+
+def _request(row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]) -> tuple[Request, tuple[Candidate, ...]]:
+    """A request and the lenders that were, or may be, asked for it. `item` and `others` are written AGENCY:BARCODE."""
+    side = Side(row.pop("side", "borrow"))
+    others = [_item(text) for text in row.pop("others", [])]
+    asked = _item(row.pop("copy", row.get("item", "")))
+    item = _item(row.pop("item", ""))
+    known = holdings.get(asked)
+    defaults: Table = {"title": known.title if known else "", "bib_id": known.bib_id if known else ""}
+    if side is Side.BORROWING:
+        defaults |= {"pickup_location": place, "partner": asked.agency, "wire_agency": agency, "attempt": 1}
+        defaults["wire_id"] = f"{row['id']}-1"
+    else:
+        defaults |= {"wire_agency": row.get("partner", ""), "wire_id": f"w-{row['id']}"}
+    place_of = {"item_agency": item.agency, "item_barcode": item.barcode}
+    kept = {key: _utc(value) for key, value in {**defaults, **row, **place_of}.items()}
+    request = Request(**kept | {"side": side, "position": Position(row["position"])})
+    return request, _candidates(request, [asked, *others], holdings) if side is Side.BORROWING else ()
+
+
+def _candidates(request: Request, copies: list[ItemKey], holdings: Mapping[ItemKey, Holding]) -> tuple[Candidate, ...]:
+    """The list of lenders with which a request was placed: the first copy is the one that is requested."""
+    return tuple(
+        Candidate(
+            request.id,
+            rank,
+            copy.agency,
+            copy.barcode,
+            holdings[copy].local_bib_id if copy in holdings else "",
+            wire_id=request.wire_id if rank == 1 else "",
+        )
+        for rank, copy in enumerate(copies, start=1)
+        if copy.barcode
+    )
+
+
+def _item(text: str) -> ItemKey:
+    agency, _, barcode = text.partition(":")
+    return ItemKey(agency, barcode)
+
+
+def _utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -1,0 +1,205 @@
+"""Gauges are read from the database, and committed steps, letters and refusals are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import Gauge
+
+from hkall_gateway.app.counting import count, counted
+from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db import nightly
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_rejection
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.vocabulary import Actor, Position
+from tests.circulation.conftest import DeskWorld
+from tests.metrics import page, value
+
+if TYPE_CHECKING:
+    from hkall_gateway.app.gauges import Rows
+
+P = Position
+BY = Actor("t", "sip2")
+
+
+@pytest.fixture
+def library() -> Iterator[DeskWorld]:
+    made = DeskWorld()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gauges(library: DeskWorld) -> Gauges:
+    return Gauges("HKU", lambda: library.now)
+
+
+def look(library: DeskWorld, gauges: Gauges) -> dict[str, Rows]:
+    return dict(library.store.now(gauges.read))
+
+
+def test_open_requests_are_told_by_side_partner_and_position(library: DeskWorld, gauges: Gauges) -> None:
+    library.wish()
+    library.lent_out(item_barcode="B1", wire_id="w1")
+    library.lent_out(item_barcode="B2", wire_id="w2")
+    library.given(P.CLOSED)
+    library.borrow_from_us("lend", "c-1")
+
+    assert look(library, gauges)["open_by_position"] == {
+        ("borrow", "CUHK", "REQUESTED"): 1,
+        ("borrow", "CUHK", "ON_LOAN"): 2,
+        ("lend", "CUHK", "PAGED"): 1,
+    }
+
+
+def test_gauges_are_zero_where_nothing_was_counted(library: DeskWorld) -> None:
+    quiet = Gauges("HKU", lambda: library.now, lambda: ["CUHK", "LU"], lambda: {"database": 0})
+    told = look(library, quiet)
+    assert {*told} == {*GAUGES}
+    assert told.pop("partner_up") == {("CUHK",): 1, ("LU",): 1}
+    for name, series in told.items():
+        assert series, name
+        assert {*series.values()} == {0}, name
+    assert {who for (who,) in told["dead_letters"]} == {"CUHK", "LU"}
+    assert {place for _, who, place in told["open_by_position"] if who == "LU"} >= {"REQUESTED", "ON_LOAN", "PAGED", "SHIPPED"}
+    assert {job for (job,) in told["timer_lag_seconds"]} >= {"overdue"}
+
+
+def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: DeskWorld, gauges: Gauges) -> None:
+    library.wish()
+    library.now += timedelta(minutes=20)
+
+    told = look(library, gauges)
+    assert (told["outbox_depth"], told["outbox_oldest_seconds"]) == ({("CUHK",): 1}, {("CUHK",): 1200.0})
+    assert told["dead_letters"] == {}
+
+
+def test_a_line_is_up_trying_or_resting(library: DeskWorld, gauges: Gauges) -> None:
+    library.wish()
+    assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
+    link = CircuitState("CUHK")
+    for _ in range(CircuitSettings().failures):
+        link = after_failure(link, CircuitSettings(), library.now)
+    library.store.now(lambda unit: unit.circuits.keep(link))
+    assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({("CUHK",): 0}, {("CUHK",): 2})
+    library.now += timedelta(hours=1)
+    assert look(library, gauges)["circuit_state"] == {("CUHK",): 1}
+
+
+def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_coming(library: DeskWorld, gauges: Gauges) -> None:
+    library.round("overdue")
+    library.close_on("HKU", "2017-03-11")
+    library.go_to("2017-03-02 00:10")
+
+    told = look(library, gauges)
+    assert {job: lag for job, lag in told["timer_lag_seconds"].items() if lag} == {("overdue",): 600}
+    assert told["closure_calendar_left_seconds"] == {(): 9 * 86400}
+    assert told["ils_snapshot_age_seconds"] == {(): 0}
+
+
+def test_the_month_is_counted_once_in_some_minutes(library: DeskWorld, gauges: Gauges) -> None:
+    library.given(P.CLOSED, used=True, placed_at=library.now, returned_on=date(2017, 3, 1))
+    first = look(library, gauges)["lend_borrow_balance"]
+    library.given(P.CLOSED, used=True, placed_at=library.now, wire_id="w2", item_barcode="C2")
+    soon = look(library, gauges)["lend_borrow_balance"]
+    library.now += SELDOM
+    later = look(library, gauges)["lend_borrow_balance"]
+
+    assert (first, soon, later) == ({("CUHK",): -1}, {("CUHK",): -1}, {("CUHK",): -2})
+
+
+def test_what_was_read_of_the_database_is_on_the_page(library: DeskWorld, gauges: Gauges) -> None:
+    metrics = Metrics()
+    metrics.registry.register(gauges)
+    library.wish()
+    gauges.rows = library.store.now(gauges.read)
+    shown = page(metrics)
+    assert 'hkall_open_by_position{partner="CUHK",position="REQUESTED",side="borrow"} 1.0\n' in shown
+    assert "hkall_fill_rate 0.0\n" in shown
+    assert set(gauges.rows) == set(GAUGES)
+
+
+def test_a_second_metric_of_the_same_name_is_refused(gauges: Gauges) -> None:
+    metrics = Metrics()
+    metrics.registry.register(gauges)
+    with pytest.raises(ValueError, match="hkall_dead_letters"):
+        Gauge("dead_letters", "Another one.", namespace="hkall", registry=metrics.registry)
+
+
+def move(event: str, source: str, target: str, outcome: str = "ok") -> JournalEntry:
+    return JournalEntry("R1", event, source, target, "", outcome, "CUHK", "", BY)
+
+
+def test_a_request_is_counted_once_when_it_ends() -> None:
+    metrics = Metrics()
+    count(metrics, [move("SHIP", "REQUESTED", "IN_TRANSIT"), move("HOME", "RETURN_TRANSIT", "CLOSED")])
+    count(metrics, [move("LATE", "CLOSED", "CLOSED"), move("REFUSED", "CLOSED", "CLOSED", "late")])
+    count(metrics, [move("WITHDRAW", "PAGED", "WITHDRAWN")])
+
+    assert value(metrics, "requests_total", "borrow", "CUHK", "CLOSED") == 1
+    assert value(metrics, "requests_total", "lend", "CUHK", "WITHDRAWN") == 1
+    assert value(metrics, "transitions_total", "REQUESTED", "IN_TRANSIT") == 1
+
+
+def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: DeskWorld, gauges: Gauges) -> None:
+    away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
+    refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
+    for link in (away, refusing):
+        library.store.now(lambda unit, link=link: unit.circuits.keep(link))
+
+    told = look(library, gauges)
+    assert told["partner_fault"] == {("CUHK",): 1, ("HKUST",): 0}
+    assert told["partner_up"] == {("CUHK",): 0, ("HKUST",): 0}
+
+
+def test_how_long_it_stood_and_who_declined_is_counted(library: DeskWorld) -> None:
+    metrics = Metrics()
+    heard: list[JournalEntry] = []
+    library.listen = heard.extend
+    library.wish()
+    library.now += timedelta(hours=30)
+    library.say("request_cancelled", library.request(), reason="ask us again in May")
+    library.say("request_cancelled", library.request(), reason="not_on_shelf")
+    count(metrics, heard)
+
+    assert value(metrics, "decline_total", "CUHK", "other") == 1
+    assert value(metrics, "decline_total", "HKUST", "not_on_shelf") == 1
+    assert value(metrics, "age_seconds", "REQUESTED") == 1
+    assert value(metrics, "requests_total", "borrow", "HKUST", "UNFILLED") == 1
+
+
+def test_a_letter_is_counted_by_what_became_of_it() -> None:
+    metrics = Metrics()
+
+    async def bounce(_row: Any) -> DeliveryResult:
+        return DeliveryResult(DeliveryKind.UNDELIVERABLE)
+
+    class Row:
+        send = Notification.LETTER_PICKUP
+
+    row: Any = Row()
+    answer: Any = counted(metrics, bounce)(row)
+    assert finished(answer).kind == "undeliverable"
+    assert value(metrics, "notices_total", "letter_pickup", "undeliverable") == 1
+
+
+def test_the_last_nights_are_told_and_zero_where_there_was_none(library: DeskWorld, gauges: Gauges) -> None:
+    never = {("backup",): 0, ("doctor",): 0, ("load holdings",): 0, ("load patrons",): 0}
+    shown = look(library, gauges)
+    assert (shown["nightly_last_success_timestamp_seconds"], shown["doctor_failed_checks"]) == (never, {(): 0})
+
+    library.store.now(nightly.record, nightly.BACKUP, library.now)
+    library.store.now(nightly.record, nightly.DOCTOR, library.now, 3)
+
+    shown = look(library, gauges)
+    today = library.now.timestamp()
+    assert shown["nightly_last_success_timestamp_seconds"] == {**never, ("backup",): today, ("doctor",): today}
+    assert shown["doctor_failed_checks"] == {(): 3}

@@ -1,0 +1,380 @@
+"""A desk without doors: the real store, rules and desk, four lenders, three readers, and a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.commands import (
+    BorrowFromUs,
+    CheckIn,
+    CheckOut,
+    ItemCheckedIn,
+    ItemCheckedOut,
+    ItemRecalled,
+    ItemReceived,
+    ItemRenewed,
+    ItemShipped,
+    PartnerNotice,
+    Place,
+    RecallCancelled,
+    Renew,
+    RequestCancelled,
+    RequestTitle,
+)
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.messages.staff_commands import Act, Pay
+from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.rounds import ROUNDS, Rounds
+from hkall_gateway.db import rounds
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.rounds import RoundState
+from hkall_gateway.db.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.rules.circuit import CircuitSettings
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Candidate,
+    Charges,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    Sensitive,
+    Side,
+)
+from tests import databases
+from tests.readers import CATEGORY, with_readers
+
+PUBLISHED = Policy()
+PLACE = "HKU-MAIN-LENDING"
+COUNTER = Place("counter", PLACE)
+TERMINAL = Actor("counter-1", "sip2", "09")
+CLERK = Actor("mei", "cli", "request")
+WORLD = Actor("world", "world")
+
+CHARGES = Charges(processing_cents=10_000, replacement_cents=30_000, damage_cents=5_000, refund_if_found_days=30)
+PARTNERS = (
+    Partner("CUHK", "Chinese University", priority=10, institutional_card="CUHK-INST", charges=CHARGES),
+    Partner("HKUST", "University of Science and Technology", priority=20),
+    Partner("POLYU", "Polytechnic University", priority=30),
+)
+PATRONS_ROWS = (
+    {"barcode": "UG1", "name": "Chan", "category": CATEGORY.key, "local_loans": 0, "total_quota": 60, "language": "en"},
+    {"barcode": "UG2", "name": "Wong", "category": CATEGORY.key, "local_loans": 0, "total_quota": 60, "language": "en"},
+    {"barcode": "PG1", "name": "Lee", "category": "postgraduates", "local_loans": 0, "total_quota": 120, "language": "en"},
+)
+COPIES = (
+    Holding("CUHK", "C1", "dune", "Dune"),
+    Holding("HKUST", "S1", "dune", "Dune"),
+    Holding("POLYU", "P1", "solaris", "Solaris"),
+    Holding("HKU", "K9", "lend", "Love in a Fallen City"),
+)
+
+
+def hkt(text: str) -> datetime:
+    """An instant of Hong Kong in UTC: `2017-03-06 10:00`."""
+    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
+
+
+NEWS_KINDS: dict[str, Any] = {
+    "shipped": ItemShipped,
+    "received": ItemReceived,
+    "request_cancelled": RequestCancelled,
+    "checked_out": ItemCheckedOut,
+    "checked_in": ItemCheckedIn,
+    "renewed": ItemRenewed,
+    "recalled": ItemRecalled,
+    "recall_cancelled": RecallCancelled,
+}
+"""The notices of partners by a short name."""
+
+
+def sent_as(kind: Any, notice: PartnerNotice) -> Any:
+    """Return the command of this kind with the fields of a notice."""
+    return kind(**{field.name: getattr(notice, field.name) for field in fields(notice)})
+
+
+class DeskWorld:
+    """One desk and its database. `now` may be moved; whatever is asked is answered at once."""
+
+    def __init__(
+        self, policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS, engine: Engine | None = None
+    ) -> None:
+        self.now = hkt("2017-03-01 10:00")
+        self.library = Library("HKU", "HKU Libraries", with_readers(policy), (PLACE,))
+        self.engine = engine or databases.empty()
+        if engine is not None:
+            create_all(engine)
+        self._numbers = count(1)
+        self.listen: Callable[[Sequence[JournalEntry]], None] = lambda _moves: None
+        self.store = Immediate(self.engine, self._unit)
+        with self.engine.connect() as connection:
+            connection.execute(insert(PATRONS), list(PATRONS_ROWS))
+            connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
+        self.store.now(Unit.write_partners, partners)
+        ils = Snapshot(ConnectorTools(self.store, "HKU", _never))
+        self.circulation = Circulation(self.store, ils, lambda: self.library, lambda: self.now)
+        self.rounds = self.gateway("here")
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.library.silent, lambda moves: self.listen(moves))
+
+    def close(self) -> None:
+        self.store.close()
+        self.engine.dispose()
+
+    # ---- doing
+
+    def ask(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        """What the desk answers."""
+        return finished(asked)
+
+    def go_to(self, text: str) -> None:
+        self.now = hkt(text)
+
+    def clock(self, text: str) -> datetime:
+        """An instant of Hong Kong."""
+        return hkt(text)
+
+    def gateway(self, name: str, batch: int = 200) -> Rounds:
+        """The rounds of a gateway of this name on the same database."""
+        return Rounds(self.store, lambda: self.library, lambda: self.now, NoTimer(), name, batch)
+
+    def accept(self, number: str) -> None:
+        """The lender that is asked has said that it will send it."""
+        self.store.now(lambda unit: unit.mark(unit.candidates(number)[0], outcome="accepted"))
+
+    def round(self, name: str) -> int:
+        return finished(self.rounds.do(name))
+
+    def given(self, position: Position, **facts: Any) -> Request:
+        """A request of UG1 for Dune, copy CUHK:C1, that stands there."""
+        copy: dict[str, Any]
+        lent = facts.get("side") is Side.LENDING
+        made = Request("", Side.BORROWING, position, "Dune", "dune", partner="CUHK", pickup_location=PLACE)
+        if lent:
+            copy = {"item_agency": "HKU", "item_barcode": "K9", "wire_agency": "CUHK", "wire_id": "c-1"}
+        else:
+            copy = {"patron": "UG1", "wire_agency": "HKU", "wire_id": "R1-1", "attempt": 1}
+            before = position in {Position.NEW, Position.REQUESTED, Position.CANCELLING}
+            copy |= {} if before else {"item_agency": "CUHK", "item_barcode": "C1"}
+        request = replace(made, **{**copy, **facts})
+        return self.store.now(_open, request, self.now)
+
+    def lent_out(self, on: str = "2017-03-01", days: int = 15, **facts: Any) -> Request:
+        """A loan of UG1 that began on that day."""
+        first = date.fromisoformat(on)
+        dates = {"first_checkout": first, "loan_days": days, "due": first + timedelta(days=days), "used": True}
+        return self.given(Position.ON_LOAN, **{**dates, **facts})
+
+    def wish(self, patron: str = "UG1", bib: str = "dune", number: str = "d-1", **more: Any) -> Any:
+        return self.ask(self.circulation.execute(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
+
+    def heard(self, **facts: Any) -> PartnerNotice:
+        """What CUHK says of its copy C1, unless told otherwise."""
+        agency = facts.get("partner", "CUHK")
+        said = {"by": Actor(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
+        return PartnerNotice(**{**said, **facts})
+
+    def check_in(self, barcode: str = "C1", **more: Any) -> Any:
+        return self.ask(self.circulation.execute(CheckIn(TERMINAL, COUNTER, barcode, **more)))
+
+    def check_out(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
+        return self.ask(self.circulation.execute(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
+
+    def renew(self, card: str = "UG1", barcode: str = "C1", inbox: InboxKey | None = None, **more: Any) -> Any:
+        return self.ask(self.circulation.execute(Renew(TERMINAL, card, barcode, **more), inbox=inbox))
+
+    def act(self, name: str, request: str = "R1", **more: Any) -> Any:
+        return self.ask(self.circulation.execute(Act(CLERK, request, **more, action=name)))
+
+    def close_on(self, agency: str, *days: str) -> None:
+        rows = [{"agency": agency, "day": date.fromisoformat(day), "reason": ""} for day in days]
+        self.store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
+
+    def pay(self, cents: int, card: str = "UG1") -> Any:
+        return self.ask(self.circulation.execute(Pay(TERMINAL, card, cents)))
+
+    def say(self, name: str, request: Request, **more: Any) -> Any:
+        """What the partner of a request says of it: a method of the desk."""
+        wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
+        due = self.today() + timedelta(days=30)
+        ask = PartnerNotice(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
+        return self.ask(self.circulation.execute(sent_as(NEWS_KINDS[name], ask)))
+
+    def borrow_from_us(self, bib: str, number: str) -> Any:
+        """CUHK asks for a title of ours."""
+        by = Actor("CUHK", "ncip", "RequestItem")
+        return self.ask(self.circulation.execute(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
+
+    def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
+        """The courier has brought the newest message of this kind where it belongs."""
+        row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
+        return self.ask(self.circulation.execute(Delivered(row, answer, None, CircuitSettings())))
+
+    def add_copies(self, copies: Sequence[Holding]) -> None:
+        self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))
+
+    def set_patron(self, card: str, **values: Any) -> None:
+        self.store.now(lambda unit: unit.execute(update(PATRONS).where(PATRONS.c.barcode == card).values(**values)))
+
+    # ---- looking
+
+    def today(self) -> date:
+        return civil(self.now)
+
+    def count(self) -> int:
+        """How many requests there are."""
+        return len(self.rows(REQUESTS))
+
+    def requests(self) -> list[Request]:
+        """All of them, in the order of their birth."""
+        born = [line["request"] for line in self.journal() if line["event"] == "OPEN"]
+        return [self.request(number) for number in born]
+
+    def rounds_by_name(self) -> tuple[str, ...]:
+        return tuple(ROUNDS)
+
+    def status(self, item: ItemKey) -> str:
+        """The circulation status of a copy, as the catalogue knows it."""
+        found = self.store.now(Unit.holding, item)
+        assert found is not None
+        return found.status
+
+    def request(self, number: str = "R1") -> Request:
+        found = self.store.now(Unit.request, number)
+        assert found is not None
+        return found
+
+    def told(self) -> list[str]:
+        """Everything that was put into the outbox: `CUHK ask_lender`, `UG1 letter_pickup`."""
+        return [f"{row['recipient']} {row['send']}" for row in self.rows(OUTBOX)]
+
+    def letters(self, send: Notification) -> int:
+        """How many letters of a kind there are."""
+        return sum(row["kind"] == send.value for row in self.rows(NOTICES))
+
+    def letter(self, send: Notification) -> PatronNotice:
+        """The newest letter of a kind."""
+        rows = [row for row in self.rows(OUTBOX) if row["send"] == send.value]
+        found = from_json(rows[-1]["payload"])
+        assert isinstance(found, PatronNotice)
+        return found
+
+    def message(self) -> PartnerMessage:
+        """What was put into the outbox last, for a partner."""
+        found = from_json(self.rows(OUTBOX)[-1]["payload"])
+        assert isinstance(found, PartnerMessage)
+        return found
+
+    def owed(self, card: str = "UG1") -> int:
+        return self.store.now(Unit.owed_cents, card)
+
+    def fines(self) -> list[tuple[str, int]]:
+        return [(row["kind"], row["cents"]) for row in self.rows(FINES)]
+
+    def job(self, name: str) -> RoundState:
+        """How a round stands."""
+        return next(job for job in self.store.now(rounds.jobs) if job.name == name)
+
+    def journal(self) -> list[Mapping[str, Any]]:
+        return self.rows(JOURNAL)
+
+    def rows(self, table: Any) -> list[Mapping[str, Any]]:
+        key = table.c.id if "id" in table.c else next(iter(table.c))
+        return self.store.now(lambda unit: [dict(row) for row in unit.execute(select(table).order_by(key)).mappings()])
+
+
+class NoTimer:
+    """A clock whose calls the test makes itself."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[..., Any]] = []
+
+    def ring(self) -> None:
+        """A minute is over."""
+        waiting, self.waiting = self.waiting, []
+        for call in waiting:
+            call()
+
+    def callLater(self, _delay: float, call: Callable[..., Any], /) -> Any:  # noqa: N802  # Twisted's own name
+        self.waiting.append(call)
+        return self
+
+    def seconds(self) -> float:
+        return 0.0
+
+    def active(self) -> bool:
+        return bool(self.waiting)
+
+    def cancel(self) -> None:
+        self.waiting.clear()
+
+
+async def _never(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False
+
+
+def _row(copy: Holding) -> dict[str, Any]:
+    return {field.name: getattr(copy, field.name) for field in fields(copy)}
+
+
+def _open(unit: Unit, request: Request, now: datetime) -> Request:
+    born = unit.open(request, now, WORLD)
+    if born.side is Side.BORROWING and born.wire_id:
+        asked = Candidate(born.id, 1, born.partner, "C1" if born.partner == "CUHK" else "", wire_id=born.wire_id)
+        unit.save_candidates([asked, Candidate(born.id, 2, "HKUST", "S1")])
+    return born
+
+
+@pytest.fixture
+def library() -> Iterator[DeskWorld]:
+    made = DeskWorld()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def library_on_each(engine: Engine) -> Iterator[DeskWorld]:
+    """A library on SQLite, then on PostgreSQL."""
+    made = DeskWorld(engine=engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def timer() -> NoTimer:
+    return NoTimer()
+
+
+@pytest.fixture
+def make_library() -> Iterator[Callable[..., DeskWorld]]:
+    """Libraries with a policy or partners of their own."""
+    made: list[DeskWorld] = []
+
+    def make(policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS) -> DeskWorld:
+        made.append(DeskWorld(policy, partners))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,559 @@
+"""What staff do by hand: each deed where it is possible, again as a success, elsewhere a no; all with actor and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.circulation.messages.commands import ItemReceived, RequestTitle
+from hkall_gateway.circulation.messages.results import CheckedIn, Done, Requested
+from hkall_gateway.circulation.messages.staff_commands import Reopen
+from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
+from hkall_gateway.rules.lifecycle import FINAL, Notification
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Policy, Return
+from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Side
+from tests.circulation.conftest import sent_as
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
+CLERK = Actor("mei", "cli", "request")
+BY_HAND = Policy(return_=Return(announce="on_dispatch"))
+LENT = {"side": Side.LENDING, "lender_due": date(2017, 4, 15)}
+ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used": True}
+
+
+# ---- every deed, as a table
+
+
+@pytest.mark.parametrize("name", STAFF_ACTIONS)
+def test_a_deed_about_nothing_is_refused(library: DeskWorld, name: str) -> None:
+    assert library.act(name, "R404", reason="x").why is Reason.UNKNOWN_REQUEST
+    assert library.act(name, "", barcode="C404", reason="x").why is Reason.UNKNOWN_ITEM
+
+
+@pytest.mark.parametrize("name", [name for name, row in STAFF_ACTIONS.items() if row.needs_reason])
+def test_a_deed_that_needs_a_reason_is_refused_without_one(library: DeskWorld, name: str) -> None:
+    before = library.lent_out()
+
+    assert library.act(name, reason=" ", on=date(2017, 4, 1), position=P.CLOSED).why is Reason.REASON_NEEDED
+    assert library.request() == before
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("position", sorted(FINAL))
+@pytest.mark.parametrize("name", [name for name in STAFF_ACTIONS if name != "force"])
+def test_no_deed_but_force_leaves_a_final_position(library: DeskWorld, name: str, position: Position, side: Side) -> None:
+    before = library.given(position, side=side)
+
+    library.act(name, reason="x", on=date(2017, 4, 1))
+
+    assert library.request() == before
+
+
+DONE: list[tuple[str, Position, dict[str, Any], dict[str, Any], Position]] = [
+    # deed            from              facts                       what is said              to
+    ("receive", P.IN_TRANSIT, {}, {}, P.RECEIVED),
+    ("receive", P.IN_TRANSIT, {"unwanted": True}, {}, P.TO_RETURN),
+    ("receive", P.RETURN_TRANSIT, LENT, {}, P.CLOSED),
+    ("receive", P.PAGED, LENT, {"reason": "it had left without a word"}, P.CLOSED),
+    ("print", P.PAGED, LENT, {}, P.PAGED),
+    ("return", P.ON_LOAN, ON_LOAN, {}, P.RETURN_TRANSIT),
+    ("return_unused", P.RECEIVED, {}, {}, P.RETURN_TRANSIT),
+    ("dispatch", P.TO_RETURN, {}, {}, P.RETURN_TRANSIT),
+    ("cancel", P.REQUESTED, {}, {}, P.CANCELLING),
+    ("decline", P.PAGED, LENT, {"reason": "not_on_shelf"}, P.DECLINED),
+    ("decline", P.SHIPPED, LENT, {"reason": "it never left"}, P.DECLINED),
+    ("ship", P.PAGED, LENT, {}, P.SHIPPED),
+    ("settle", P.ON_LOAN, {**ON_LOAN, "lost_on": date(2017, 3, 1)}, {"reason": "paid"}, P.CLOSED),
+    ("settle", P.AT_BORROWER, {**LENT, "claimed_on": date(2017, 3, 1)}, {"reason": "on our shelf"}, P.CLOSED),
+    ("force", P.ON_LOAN, ON_LOAN, {"reason": "stuck", "position": P.CLOSED}, P.CLOSED),
+]
+
+
+@pytest.mark.parametrize(("name", "position", "facts", "said", "after"), DONE)
+def test_a_deed_moves_a_request(
+    library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any], after: Position
+) -> None:
+    library.given(position, **facts)
+
+    library.act(name, **said)
+
+    assert library.request().position is after
+    assert library.journal()[-1]["who"] == "mei"
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "facts", "said"),
+    [
+        ("return", P.ON_LOAN, ON_LOAN, {}),
+        ("return_unused", P.RECEIVED, {}, {}),
+        ("dispatch", P.TO_RETURN, {}, {}),
+        ("cancel", P.REQUESTED, {}, {}),
+        ("decline", P.PAGED, LENT, {"reason": "not_suitable"}),
+        ("ship", P.PAGED, LENT, {}),
+        ("print", P.PAGED, LENT, {}),
+        ("lost", P.ON_LOAN, ON_LOAN, {}),
+        ("lost", P.AT_BORROWER, LENT, {}),
+        ("damaged", P.ON_LOAN, ON_LOAN, {}),
+        ("claim", P.ON_LOAN, ON_LOAN, {}),
+        ("claim", P.SHIPPED, LENT, {}),
+        ("settle", P.ON_LOAN, {**ON_LOAN, "lost_on": date(2017, 3, 1)}, {"reason": "paid"}),
+        ("force", P.ON_LOAN, ON_LOAN, {"reason": "stuck", "position": P.CLOSED}),
+    ],
+)
+def test_a_deed_done_again_is_a_success_that_changes_nothing(
+    library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any]
+) -> None:
+    library.given(position, **facts)
+    library.act(name, **said)
+    before = (library.request(), library.told(), library.fines())
+
+    answer = library.act(name, **said)
+
+    assert isinstance(answer, Done)
+    assert answer.again
+    assert (library.request(), library.told(), library.fines()) == before
+
+
+ELSEWHERE = [
+    ("receive", P.ON_LOAN, ON_LOAN),
+    ("substitute", P.SHIPPED, LENT),
+    ("print", P.SHIPPED, LENT),
+    ("return", P.RECEIVED, {}),
+    ("return", P.TO_RETURN, {}),  # from the hold shelf, it was never lent
+    ("return_unused", P.ON_LOAN, ON_LOAN),
+    ("dispatch", P.ON_LOAN, ON_LOAN),
+    ("cancel", P.IN_TRANSIT, {}),
+    ("decline", P.AT_BORROWER, LENT),
+    ("ship", P.AT_BORROWER, LENT),
+    ("lost", P.RECEIVED, {}),
+    ("damaged", P.AT_BORROWER, LENT),
+    ("claim", P.TO_RETURN, {}),
+    ("settle", P.ON_LOAN, ON_LOAN),
+    ("extend", P.IN_TRANSIT, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "position", "facts"), ELSEWHERE)
+def test_a_deed_that_is_not_possible_here_is_refused(
+    library: DeskWorld, name: str, position: Position, facts: dict[str, Any]
+) -> None:
+    before = library.given(position, **facts)
+
+    answer = library.act(name, reason="x", on=date(2017, 4, 1))
+
+    assert answer.why in {Reason.WRONG_POSITION, Reason.TOO_LATE_TO_CANCEL}
+    assert library.request() == before
+
+
+def test_the_reason_of_a_deed_stands_in_the_journal(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+
+    library.act("cancel", reason="asked by telephone")
+
+    line = library.journal()[-1]
+    assert (line["who"], line["channel"], line["event"], "asked by telephone" in line["detail"]) == (
+        "mei",
+        "cli",
+        "CANCEL",
+        True,
+    )
+
+
+# ---- receive what nobody announced
+
+
+def test_r13_a_copy_that_nobody_announced_is_received_and_its_lender_told(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+
+    answer = library.act("receive", barcode="C1")
+
+    assert isinstance(answer, CheckedIn)
+    assert (library.request().item, library.request().unannounced) == (C1, True)
+    assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
+
+
+def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+    library.go_to("2017-03-06 10:00")
+    library.round("silence")
+    before = len(library.told())
+
+    library.act("receive", barcode="C1", agency="CUHK")
+
+    assert (library.request().partner, library.request().wire_id) == ("CUHK", "R1-1")
+    assert library.told()[before:] == ["HKUST cancel_at_lender", "CUHK tell_lender_received", "UG1 letter_pickup"]
+
+
+def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(library: DeskWorld) -> None:
+    library.given(P.CANCELLING)
+
+    answer = library.act("receive", barcode="C1")
+
+    assert (answer.what, library.request().position) == ("unwanted", P.TO_RETURN)
+    assert library.letters(Notification.LETTER_PICKUP) == 0
+
+
+def test_a_copy_of_a_library_that_was_not_asked_is_not_received(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+
+    assert library.act("receive", barcode="P1", agency="POLYU").why is Reason.AGENCY_NOT_OWNER
+
+
+def test_a_copy_that_another_request_holds_is_not_received(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+    library.given(P.IN_TRANSIT, wire_id="x")
+
+    assert library.act("receive", barcode="C1").why is Reason.UNKNOWN_ITEM
+
+
+# ---- return, back-dated
+
+
+def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-17 09:00")
+
+    library.act("return", on=date(2017, 3, 16), reason="in the book drop overnight")
+
+    assert (library.request().returned_on, library.owed()) == (date(2017, 3, 16), 0)
+
+
+@pytest.mark.parametrize(
+    ("on", "reason", "why"),
+    [
+        (date(2017, 3, 16), "", Reason.REASON_NEEDED),
+        (date(2017, 3, 18), "x", Reason.WRONG_DATE),
+        (date(2017, 2, 28), "x", Reason.WRONG_DATE),
+    ],
+)
+def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reason(
+    library: DeskWorld, on: date, reason: str, why: Reason
+) -> None:
+    library.lent_out()
+    library.go_to("2017-03-17 09:00")
+
+    assert library.act("return", on=on, reason=reason).why is why
+    assert library.request().position is P.ON_LOAN
+
+
+def test_r16_where_the_way_home_is_told_by_hand_a_return_waits_for_its_dispatch(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(BY_HAND)
+    library.lent_out()
+
+    library.act("return")
+    assert library.request().position is P.TO_RETURN
+    library.act("dispatch")
+    assert library.request().position is P.RETURN_TRANSIT
+
+
+# ---- lost, damaged, claimed
+
+
+def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_that_day(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-18 10:00")
+
+    answer = library.act("lost", reason="left on a bus")
+
+    assert library.fines() == [("overdue", 400), ("replacement", 30_000), ("processing", 10_000)]
+    assert (answer.cents, library.request().lost_on) == (40_400, date(2017, 3, 18))
+
+
+def test_r45_a_price_that_the_owner_has_named_goes_before_its_price_list(library: DeskWorld) -> None:
+    library.lent_out()
+
+    library.act("lost", cents=55_000)
+
+    assert library.fines() == [("replacement", 55_000), ("processing", 10_000)]
+
+
+def test_r41_a_lost_book_costs_no_further_days(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-18 10:00")
+    library.act("lost", cents=0)
+    library.go_to("2017-04-18 10:00")
+    library.check_in()
+
+    assert [fine for fine in library.fines() if fine[0] == "overdue"] == [("overdue", 400)]
+
+
+def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: DeskWorld) -> None:
+    library.given(P.RETURN_TRANSIT, **ON_LOAN)
+
+    assert library.act("lost").cents == 0
+    assert "does not answer for it" in library.act("lost", cents=40_000).note
+    assert library.fines() == []
+
+
+def test_r45_a_book_of_an_owner_that_nobody_knows_is_flagged(library: DeskWorld) -> None:
+    library.lent_out(partner="GONE")
+
+    library.act("lost")
+
+    assert (library.fines(), library.request().flags) == ([], "owner_unknown no_price:lost")
+
+
+UNLISTED = (Partner("CUHK", "Chinese University", charges=Charges(processing_cents=10_000)),)
+
+
+@pytest.mark.parametrize(
+    ("deed", "flag", "kind", "at_once"),
+    [("lost", "no_price:lost", "replacement", [("processing", 10_000)]), ("damaged", "no_price:damaged", "damage", [])],
+)
+def test_r45_a_price_that_nobody_knows_is_said_flagged_and_charged_later_once(
+    make_library: Callable[..., DeskWorld], deed: str, flag: str, kind: str, at_once: list[tuple[str, int]]
+) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+
+    first, again = library.act(deed), library.act(deed)
+
+    assert "no price is known" in first.note
+    assert (again.again, again.note, library.fines(), library.request().flags) == (True, first.note, at_once, flag)
+
+    priced, twice = library.act(deed, cents=40_000), library.act(deed, cents=50_000)
+
+    assert (priced.cents, priced.note, library.request().flags) == (40_000, "", "")
+    assert (twice.again, twice.cents, library.fines()) == (True, 0, [*at_once, (kind, 40_000)])
+    assert "nothing more is charged" in twice.note
+
+
+def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+    library.act("lost")
+    library.act("seen", reason="asked its owner")
+
+    assert library.act("lost", cents=40_000).cents == 40_000
+
+
+def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+
+    answer = library.act("damaged", cents=0)
+
+    assert (answer.note, library.fines(), library.request().flags) == ("", [], "")
+
+
+def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+    library.act("lost")
+
+    library.check_in()
+
+    assert library.request().flags == ""
+
+
+@pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT])
+@pytest.mark.parametrize(("used", "owed"), [(True, 5_000), (False, 0)])
+def test_r44_damage_is_declared_until_the_book_is_home_and_paid_by_who_had_it(
+    library: DeskWorld, position: Position, used: bool, owed: int
+) -> None:
+    library.given(position, **{**ON_LOAN, "used": used})
+
+    assert library.act("damaged", reason="coffee").cents == owed
+    assert (library.owed(), library.request().damaged, library.request().position) == (owed, True, position)
+
+
+@pytest.mark.parametrize(("on", "owed"), [("2017-04-17", 10_000), ("2017-04-18", 40_000)])
+def test_r45_a_book_found_within_its_owners_days_is_not_to_be_paid(library: DeskWorld, on: str, owed: int) -> None:
+    library.lent_out(on="2017-03-18", days=60)
+    library.go_to("2017-03-18 10:00")
+    library.act("lost")
+    library.go_to(f"{on} 10:00")
+
+    library.check_in()
+
+    assert (library.owed(), library.request().lost_on) == (owed, None)
+
+
+def test_r45_what_was_paid_for_a_book_that_is_found_is_owed_back(library: DeskWorld) -> None:
+    library.lent_out()
+    library.act("lost")
+    library.pay(40_000)
+
+    library.check_in()
+
+    assert (library.owed(), library.fines()[-1]) == (-30_000, ("refund", -30_000))
+
+
+def test_r45_a_damaged_book_costs_what_its_owner_charges(library: DeskWorld) -> None:
+    library.lent_out()
+
+    assert library.act("damaged", reason="coffee").cents == 5_000
+    assert (library.fines(), library.request().damaged) == ([("damage", 5_000)], True)
+
+
+def test_r45_each_owner_has_prices_of_its_own(make_library: Callable[..., DeskWorld]) -> None:
+    dear = Partner("CUHK", "Chinese University", charges=Charges(replacement_cents=50_000))
+    library = make_library(partners=(dear,))
+    library.lent_out()
+
+    library.act("lost")
+
+    assert library.fines() == [("replacement", 50_000)]
+
+
+def test_r41_a_claim_stops_the_fine_on_the_day_that_is_claimed(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-25 10:00")
+    library.act("claim", on=date(2017, 3, 18), reason="says so")
+    library.go_to("2017-04-10 10:00")
+
+    assert library.check_in().fine_cents == 400
+    assert library.request().claimed_on is None
+
+
+def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_claim(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-25 10:00")
+    library.act("claim", on=date(2017, 3, 18))
+
+    library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard())))
+
+    assert (library.request().position, library.owed()) == (P.CLOSED, 400)
+
+
+def test_a_lost_copy_of_ours_is_lost_in_the_catalogue(library: DeskWorld) -> None:
+    library.given(P.AT_BORROWER, **LENT)
+
+    library.act("lost")
+
+    assert library.status(K9) == "Lost"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("not_on_shelf", "Missing"), ("checked_out_locally", "On Loan"), ("not_suitable", "Available On Shelf")],
+)
+def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: str, status: str) -> None:
+    library.given(P.PAGED, **LENT)
+
+    library.act("decline", reason=reason)
+
+    assert (library.status(K9), library.message().reason) == (status, reason)
+
+
+# ---- place, reopen, extend, force
+
+
+def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
+    library.wish()
+
+    answer = library.ask(library.circulation.execute(RequestTitle(CLERK, "UG1", "dune", staff=True)))
+
+    assert answer == Requested("R2", "UG1", "", "", "dune")
+
+
+def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: DeskWorld) -> None:
+    before = library.given(P.UNFILLED)
+
+    library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason="a copy came back")))
+
+    assert (library.request("R2").position, library.request("R2").reopened_from) == (P.REQUESTED, "R1")
+    assert library.request("R1") == before
+
+
+@pytest.mark.parametrize(
+    ("position", "facts", "reason", "why"),
+    [
+        (P.REQUESTED, {}, "x", Reason.WRONG_POSITION),
+        (P.CLOSED, LENT, "x", Reason.WRONG_POSITION),
+        (P.UNFILLED, {}, "", Reason.REASON_NEEDED),
+        (P.UNFILLED, {"patron": "NOBODY"}, "x", Reason.UNKNOWN_BORROWER),
+    ],
+)
+def test_what_cannot_be_reopened(
+    library: DeskWorld, position: Position, facts: dict[str, Any], reason: str, why: Reason
+) -> None:
+    library.given(position, **facts)
+
+    assert library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason=reason))).why is why
+
+
+def test_r14_staff_may_give_more_days_to_collect(library: DeskWorld) -> None:
+    library.given(P.RECEIVED, pickup_last=date(2017, 3, 1), expired_pickup=True)
+
+    library.act("extend", on=date(2017, 3, 20), reason="typhoon")
+
+    assert (library.request().pickup_last, library.request().expired_pickup) == (date(2017, 3, 20), False)
+
+
+def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-20 10:00")
+
+    library.act("extend", on=date(2017, 4, 1), reason="closed for a typhoon")
+
+    assert (library.request().due, library.request().renewals, library.owed()) == (date(2017, 4, 1), 0, 0)
+
+
+@pytest.mark.parametrize("on", [None, date(2017, 3, 15), date(2017, 2, 1)])
+def test_more_time_is_never_less(library: DeskWorld, on: date | None) -> None:
+    library.lent_out()
+
+    assert library.act("extend", on=on, reason="x").why is Reason.WRONG_DATE
+
+
+def test_r11_a_lender_may_be_given_more_time(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+    library.go_to("2017-03-06 10:00")
+
+    library.act("extend", reason="they telephoned")
+
+    assert library.round("silence") == 0
+
+
+def test_force_tells_nobody_and_is_marked_in_the_journal(library: DeskWorld) -> None:
+    library.given(P.CLOSED, **ON_LOAN)
+
+    library.act("force", position=P.ON_LOAN, reason="closed by mistake")
+
+    assert (library.request().position, library.told()) == (P.ON_LOAN, [])
+    assert [library.journal()[-1][key] for key in ("event", "who", "source", "target")] == ["FORCE", "mei", "CLOSED", "ON_LOAN"]
+
+
+@pytest.mark.parametrize(
+    ("position", "facts", "to"),
+    [(P.ON_LOAN, ON_LOAN, P.SHIPPED), (P.AT_BORROWER, LENT, P.ON_LOAN), (P.ON_LOAN, ON_LOAN, None)],
+)
+def test_force_keeps_to_the_requests_own_side(
+    library: DeskWorld, position: Position, facts: dict[str, Any], to: Position | None
+) -> None:
+    library.given(position, **facts)
+
+    assert library.act("force", position=to, reason="x").why is Reason.WRONG_POSITION
+
+
+def test_force_does_not_give_one_copy_to_two_requests(library: DeskWorld) -> None:
+    ended = library.given(P.CLOSED)
+    library.lent_out(wire_id="w-2")
+
+    assert library.act("force", ended.id, position=P.ON_LOAN, reason="x").why is Reason.WRONG_POSITION
+
+
+def test_a_barcode_of_two_libraries_needs_the_library(library: DeskWorld) -> None:
+    library.lent_out()
+    library.lent_out(item_agency="POLYU", partner="POLYU", wire_id="w-2")
+
+    assert library.act("lost", "", barcode="C1").why is Reason.AMBIGUOUS_ITEM
+    assert library.act("lost", "", barcode="C1", agency="POLYU").request == "R2"
+
+
+def test_a_deed_is_about_the_copy_that_is_named(library: DeskWorld) -> None:
+    loan = library.lent_out()
+
+    answer = library.act("damaged", "", barcode="C1")
+
+    assert answer == replace(answer, request=loan.id, item=C1, title="Dune")

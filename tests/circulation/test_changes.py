@@ -1,0 +1,65 @@
+"""Two people at one request: the second one hears what has changed, and nothing is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import DeliveryResult, Done, Requested
+from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
+from hkall_gateway.circulation.staff import console
+from hkall_gateway.circulation.staff.changes import Changed
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.vocabulary import Position
+from tests.circulation.conftest import CLERK, DeskWorld
+
+P = Position
+
+
+@pytest.fixture
+def desk(library_on_each: DeskWorld) -> DeskWorld:
+    return library_on_each
+
+
+def seen(desk: DeskWorld) -> int:
+    """The newest line of the journal on the page of R1."""
+    page = finished(desk.store.read(in_context, console.request_page, desk.library, desk.now, "R1", StaffRole.SUPERVISOR))
+    return int(page.events[-1].line.id)
+
+
+def test_a_command_on_what_was_seen_is_run(desk: DeskWorld) -> None:
+    desk.wish()
+    done = desk.ask(desk.circulation.execute(Act(CLERK, "R1", reason="no longer wanted", action="cancel"), since=seen(desk)))
+    assert isinstance(done, Done)
+    assert desk.request().position is P.CANCELLING
+
+
+def test_the_second_of_two_hears_what_the_first_did(desk: DeskWorld) -> None:
+    desk.given(P.RECEIVED)
+    both = seen(desk)
+    desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="lend"), since=both))
+    second = desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=both))
+    assert isinstance(second, Changed)
+    assert [(line.event, line.who, line.target) for line in second.lines] == [("CHECK_OUT", "mei", "ON_LOAN")]
+    assert desk.request().position is P.ON_LOAN
+
+
+def test_a_refusal_and_a_delivered_letter_change_nothing(desk: DeskWorld) -> None:
+    desk.given(P.IN_TRANSIT)
+    desk.check_in()
+    before = seen(desk)
+    desk.act("ship")
+    desk.delivered(Notification.LETTER_PICKUP, DeliveryResult(DeliveryKind.ACCEPTED))
+    assert seen(desk) > before
+    assert isinstance(desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=before)), Done)
+
+
+def test_an_ended_request_is_placed_again_once(desk: DeskWorld) -> None:
+    desk.given(P.IN_TRANSIT)
+    desk.store.now(lambda unit: unit.force(unit.request("R1"), P.CLOSED, desk.now, CLERK, "test"))
+    command, before = Reopen(CLERK, "R1", reason="found again"), seen(desk)
+    assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Requested)
+    assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Changed)

@@ -1,0 +1,290 @@
+"""Who is asked for a book: by priority, record and calendar; afresh before each attempt; and as staff will have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.circulation.common import choosing
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import Answered, Done, Refused
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.staff import actions
+from hkall_gateway.db import partners
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.tables import CLOSURES, HOLDINGS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.circuit import DOWN
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
+from hkall_gateway.simulator.scenario.world import World
+
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+STAFF = Actor("wong", "cli", "request")
+DAY = date(2017, 3, 1)
+LENDERS = ("CUHK", "HKUST", "POLYU", "LU")
+DECLINE = "ItemRequestCancelled request=HKU:R1-1 item=C1 user=HKU-INST"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Dune stands at CUHK (C1), HKUST (S1) and LU (L1), asked in this order."""
+    made = World.open(WORLDS / "consortium.toml")
+    put(made, "LU", "L1")
+    yield made
+    made.close()
+
+
+def put(world: World, agency: str, barcode: str, bib: str = "b-dune") -> None:
+    copy = {"agency": agency, "barcode": barcode, "bib_id": bib, "title": "Dune", "material": "book"}
+    world.store.now(lambda unit: unit.execute(insert(HOLDINGS), copy | {"status": "Available On Shelf", "lendable": True}))
+
+
+def close(world: World, *agencies: str, day: date = DAY) -> None:
+    world.store.now(lambda unit: unit.execute(insert(CLOSURES), [{"agency": a, "day": day, "reason": ""} for a in agencies]))
+
+
+def wish(world: World) -> Request:
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    world.pump()
+    return world.request("R1")
+
+
+def decline(world: World, agency: str = "CUHK") -> Request:
+    now = world.request("R1")
+    world.tell(agency, DECLINE.replace("R1-1", now.wire_id))
+    world.pump()
+    return world.request("R1")
+
+
+def skips(world: World) -> dict[str, str]:
+    return {c.agency: c.skip for c in world.store.now(lambda unit: unit.candidates("R1"))}
+
+
+# ---- the list
+
+
+def test_a_library_that_is_closed_today_is_passed_over_with_the_reason(world: World) -> None:
+    close(world, "CUHK")
+
+    assert wish(world).partner == "HKUST"
+    assert skips(world)["CUHK"] == "closed 2017-03-01"
+
+
+def test_on_a_public_holiday_the_wish_waits_at_the_first_library(world: World) -> None:
+    close(world, "CUHK", "HKUST", "POLYU", "LU")
+
+    assert wish(world).partner == "CUHK"
+
+
+def test_a_library_whose_line_is_down_for_too_long_is_passed_over(world: World) -> None:
+    def fall(unit: Unit) -> None:
+        since = world.now - partners.DOWN_TOO_LONG
+        unit.circuits.keep(replace(unit.circuits.one("CUHK"), state=DOWN, down_since=since))
+
+    world.store.now(fall)
+
+    assert wish(world).partner == "HKUST"
+    assert skips(world)["CUHK"] == "cannot be reached"
+
+
+def equal(world: World) -> None:
+    """All libraries have the same priority."""
+    world.store.now(lambda unit: unit.write_partners([replace(p, priority=10) for p in unit.partners(LENDERS).values()]))
+
+
+def lent(world: World, agency: str, count: int, side: Side = Side.BORROWING) -> None:
+    position = Position.CLOSED
+    for n in range(count):
+        row = Request(f"X{side}{agency}{n}", side, position, "An older book", f"b{n}", partner=agency)
+        world.store.now(Unit.open, row, world.now, Actor("world", "world"))
+
+
+def test_among_equals_who_lent_us_least_for_what_it_borrowed_is_asked_first(world: World) -> None:
+    equal(world)
+    lent(world, "CUHK", 5)
+    lent(world, "HKUST", 4)
+    lent(world, "LU", 3)
+
+    assert wish(world).partner == "LU"
+
+
+def test_what_a_library_borrowed_from_us_weighs_against_what_it_lent(world: World) -> None:
+    equal(world)
+    lent(world, "CUHK", 5)
+    lent(world, "CUHK", 4, Side.LENDING)
+    lent(world, "HKUST", 4)
+    lent(world, "LU", 3)
+
+    records = world.store.now(partners.records, world.now, LENDERS)
+
+    assert (records["CUHK"].lent, records["CUHK"].borrowed) == (5, 4)
+
+
+def test_a_refusal_lowers_a_librarys_record(world: World) -> None:
+    wish(world)
+    decline(world)
+
+    records = world.store.now(partners.records, world.now, LENDERS)
+
+    assert (records["CUHK"].declines, records["HKUST"].declines) == (1.0, 0.0)
+
+
+# ---- the next attempt
+
+
+def test_a_copy_that_has_gone_meanwhile_is_passed_over_with_the_reason(world: World) -> None:
+    wish(world)
+    world.store.now(Unit.set_status, ItemKey("HKUST", "S1"), "On Loan")
+
+    assert decline(world).partner == "LU"
+    assert skips(world)["HKUST"] == "status On Loan"
+
+
+def test_another_copy_of_the_same_library_takes_the_place_of_one_that_has_gone(world: World) -> None:
+    put(world, "HKUST", "S2")
+    wish(world)
+    world.store.now(Unit.set_status, ItemKey("HKUST", "S1"), "On Loan")
+
+    decline(world)
+
+    asked = world.store.now(lambda unit: unit.request_asked("R1-2"))
+    assert asked is not None
+    assert (asked[1].agency, asked[1].barcode) == ("HKUST", "S2")
+
+
+def test_a_library_closed_today_is_asked_last_and_not_never(world: World) -> None:
+    wish(world)
+    close(world, "HKUST")
+
+    assert decline(world).partner == "LU"
+    assert decline(world, "LU").partner == "HKUST"
+
+
+def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
+    put(world, "CUHK", "C9")
+    wish(world)
+
+    partners_asked = [decline(world).partner, decline(world, "HKUST").partner, decline(world, "LU").position]
+
+    assert partners_asked == ["HKUST", "LU", Position.UNFILLED]
+
+
+def look_for(world: World, agency: str) -> tuple[str, ...]:
+    told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
+    found: tuple[str, ...] = world.store.now(in_context, choosing.addressed, world.circulation.library, world.now, told)[2]
+    return found
+
+
+@pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])
+def test_r7_holdings_that_were_loaded_a_moment_ago_are_as_good_as_a_look(world: World, seconds: int, looked: bool) -> None:
+    world.store.now(Unit.write_partners, [replace(partner, can_lookup_items=True) for partner in world.start.partners])
+    assert look_for(world, "CUHK")
+
+    world.store.now(loading.finish, "holdings", 1, False, world.now - timedelta(seconds=seconds))
+
+    assert bool(look_for(world, "CUHK")) is looked
+
+
+def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> None:
+    assert look_for(world, "CUHK") == ()
+
+
+# ---- staff
+
+
+def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Answered:
+    deed = StaffCommand(STAFF, "R1", barcode, agency, reason)
+    outcome: Answered = world.store.now(in_context, actions.act, world.circulation.library, world.now, deed, what)
+    world.pump()
+    return outcome
+
+
+def journal(world: World) -> list[str]:
+    return [str(line["event"]) for line in world.store.now(lambda unit: unit.history("R1"))]
+
+
+def test_a_pinned_wish_is_asked_of_nobody_else(world: World) -> None:
+    wish(world)
+
+    assert isinstance(choose(world, "pin", "CUHK"), Done)
+
+    assert decline(world).position is Position.UNFILLED
+    assert "PINNED" in journal(world)
+
+
+def test_a_skipped_library_is_not_asked(world: World) -> None:
+    wish(world)
+    choose(world, "skip", "HKUST")
+
+    assert decline(world).partner == "LU"
+
+
+def test_skipping_the_lender_asked_withdraws_the_wish_there_and_asks_the_next(world: World) -> None:
+    wish(world)
+    world.peers.arrived("CUHK")
+
+    choose(world, "skip", "CUHK")
+
+    assert world.request("R1").partner == "HKUST"
+    assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
+
+
+def test_an_inserted_copy_is_asked_for_next(world: World) -> None:
+    put(world, "POLYU", "P1")
+    wish(world)
+
+    choose(world, "insert", "LU", barcode="L1")
+
+    assert decline(world).partner == "LU"
+
+
+@pytest.mark.parametrize(
+    ("what", "agency", "barcode", "why"),
+    [
+        ("insert", "POLYU", "P7", Reason.UNKNOWN_ITEM),  # another title
+        ("insert", "POLYU", "P404", Reason.UNKNOWN_ITEM),
+        ("insert", "CUHK", "C1", Reason.DUPLICATE_REQUEST),  # it is asked already
+        ("pin", "POLYU", "", Reason.UNKNOWN_ITEM),  # it is not on the list
+        ("skip", "POLYU", "", Reason.UNKNOWN_ITEM),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_and_changes_nothing(
+    world: World, what: str, agency: str, barcode: str, why: Reason
+) -> None:
+    put(world, "POLYU", "P7", "b-other")
+    wish(world)
+    before = skips(world)
+
+    no = choose(world, what, agency, barcode)
+
+    assert isinstance(no, Refused)
+    assert (no.why, skips(world)) == (why, before)
+
+
+@pytest.mark.parametrize("what", ["pin", "skip", "insert"])
+def test_once_a_lender_has_shipped_nothing_is_chosen_any_more(world: World, what: str) -> None:
+    wish(world)
+    world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
+
+    no = choose(world, what, "LU", barcode="L1")
+
+    assert isinstance(no, Refused)
+    assert no.why is Reason.WRONG_POSITION
+
+
+def test_every_place_in_the_list_has_its_reason(world: World) -> None:
+    close(world, "LU", day=date(2017, 3, 2))
+    wish(world)
+
+    reasons = {c.agency: c.reason for c in world.store.now(lambda unit: unit.candidates("R1"))}
+
+    assert reasons["CUHK"] == "priority 10, balance 0.00, declines 0%"
+    assert reasons["LU"] == "priority 40, closed tomorrow, balance 0.00, declines 0%"

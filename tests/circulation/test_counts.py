@@ -1,0 +1,51 @@
+"""When a book has waited too long on the hold shelf, and when the calendar is asked about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any, cast
+
+import pytest
+
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.counts import waited_too_long
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+HOUSE = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN",))
+ARRIVED, LAST = date(2017, 3, 1), date(2017, 3, 6)
+
+
+class Calendar:
+    """A unit of work that counts who asks it for closed days."""
+
+    def __init__(self, *closed: date) -> None:
+        self.asked, self._closed = 0, frozenset(closed)
+
+    def closed_days(self, _agency: str) -> frozenset[date]:
+        self.asked += 1
+        return self._closed
+
+
+@pytest.mark.parametrize(
+    ("day", "closed", "facts", "late", "asked"),
+    [
+        (6, (), {}, False, 0),
+        (7, (), {}, True, 1),
+        (7, (LAST,), {}, False, 1),  # a closed last day gives another one
+        (7, (LAST,), {"pickup_last": LAST}, True, 0),  # a letter has named the day
+        (2, (), {"expired_pickup": True}, True, 0),
+        (9, (), {"position": Position.ON_LOAN}, False, 0),
+    ],
+)
+def test_the_calendar_is_asked_only_where_it_matters(
+    day: int, closed: tuple[date, ...], facts: dict[str, Any], late: bool, asked: int
+) -> None:
+    book = Request(id="R1", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", received_on=ARRIVED)
+    unit = Calendar(*closed)
+    now = datetime(2017, 3, day, 4, tzinfo=UTC)
+    assert waited_too_long(Context(cast(Unit, unit), HOUSE, now), replace(book, **facts)) is late
+    assert unit.asked == asked

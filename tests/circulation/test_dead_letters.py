@@ -1,0 +1,188 @@
+"""What could not be told: when it moves a request on by itself, and what done, drop and retry make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.messages.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.tables import NOTICES
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Position
+from hkall_gateway.simulator.scenario.scripted_partner import manner
+from hkall_gateway.simulator.scenario.world import World
+
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+STAFF = Actor("wong", "cli", "outbox")
+WISH = "RequestItem user=UG1 bib=b-dune request=d-1"
+CANCEL = "CancelRequestItem user=UG1 request=d-1"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World.open(WORLDS / "consortium.toml")
+    yield made
+    made.close()
+
+
+def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
+    """The first thing to tell CUHK becomes a dead letter, as `how` says."""
+    world.peers.script("CUHK", *manner(f"{how} x12"))
+    world.tell("HKU-DISCOVERY", said)
+    world.pump()
+    world.wait(timedelta(days=3))
+    return next(row for row in world.outbox() if row.state == "dead")
+
+
+def say(world: World, what: str, row: int, reason: str = "by telephone") -> Outcome:
+    work = getattr(dead_letters, what)
+    done: Outcome = world.store.now(lambda unit: work(Context(unit, world.circulation.library, world.now), row, reason, STAFF))
+    world.pump()
+    return done
+
+
+def state_of(world: World, row: int) -> str:
+    found = world.store.now(lambda unit: unit.outbox.row(row))
+    return found.state if found else "none"
+
+
+def journal(world: World) -> list[str]:
+    return [str(line["event"]) for line in world.store.now(lambda unit: unit.history("R1"))]
+
+
+def test_a_wish_that_was_told_by_hand_waits_for_its_lender(world: World) -> None:
+    row = give_up(world, "silence")
+
+    assert isinstance(say(world, "done", row.id), Noted)
+
+    request = world.request("R1")
+    assert (request.position, request.partner, request.attempt) == (Position.REQUESTED, "CUHK", 1)
+    assert state_of(world, row.id) == "done"
+    assert "OUTBOX_DONE" in journal(world)
+
+
+def test_a_wish_that_a_gateway_had_in_hand_when_it_died_may_have_arrived_when_it_is_dropped(world: World) -> None:
+    world.tell("HKU-DISCOVERY", WISH)
+    (row,) = world.store.now(lambda unit: unit.outbox.claim(world.now, "gone", 600, 10))
+
+    assert isinstance(say(world, "drop", row.id), Refused)  # it may be alive and sending
+    world.now += timedelta(seconds=601)
+    assert isinstance(say(world, "drop", row.id), Noted)
+
+    assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
+
+
+def test_a_dropped_wish_that_may_have_arrived_is_withdrawn_before_the_next_lender_is_asked(world: World) -> None:
+    row = give_up(world, "silence")
+
+    say(world, "drop", row.id)
+
+    assert world.request("R1").partner == "HKUST"
+    assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
+
+
+def test_the_reason_and_the_person_stand_in_the_journal(world: World) -> None:
+    row = give_up(world, "silence")
+
+    say(world, "drop", row.id, "the librarian of CUHK says no")
+
+    line = next(x for x in world.store.now(lambda unit: unit.history("R1")) if x["event"] == "OUTBOX_DROPPED")
+    assert line["who"] == "wong"
+    assert "the librarian of CUHK says no" in line["detail"]
+
+
+@pytest.mark.parametrize("what", ["done", "drop"])
+def test_without_a_reason_nothing_is_settled(world: World, what: str) -> None:
+    row = give_up(world, "silence")
+
+    no = say(world, what, row.id, "  ")
+
+    assert isinstance(no, Refused)
+    assert no.why is Reason.REASON_NEEDED
+    assert state_of(world, row.id) == "dead"
+
+
+@pytest.mark.parametrize("what", ["done", "drop"])
+def test_what_is_settled_is_not_settled_twice(world: World, what: str) -> None:
+    row = give_up(world, "silence")
+    say(world, "done", row.id)
+
+    assert isinstance(say(world, what, row.id), Refused)
+    assert isinstance(say(world, what, 4711), Refused)
+
+
+@pytest.mark.parametrize("what", ["done", "drop"])
+def test_a_withdrawal_that_could_not_be_told_is_settled_by_hand(world: World, what: str) -> None:
+    world.tell("HKU-DISCOVERY", WISH)
+    world.pump()
+    row = give_up(world, "silence", CANCEL)
+    assert world.request("R1").position is Position.CANCELLING
+
+    say(world, what, row.id)
+
+    assert world.request("R1").position is Position.CANCELLED
+
+
+def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
+    row = give_up(world, "silence")
+
+    world.store.now(lambda unit: dead_letters.retry(unit, row.id, STAFF, world.now))
+    world.pump()
+
+    assert world.peers.unasked() == ["CUHK RequestItem"]
+    assert world.outbox() == ()
+    assert "OUTBOX_RETRIED" in journal(world)
+
+
+def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(world: World) -> None:
+    world.peers.script("CUHK", *manner("Problem Temporary Processing Failure x12"))
+    world.tell("HKU-DISCOVERY", WISH)
+    world.wait(timedelta(days=3))
+
+    assert world.request("R1").partner == "HKUST"
+    assert state_of(world, 1) == "dropped"
+    assert isinstance(world.store.now(lambda unit: dead_letters.retry(unit, 1, STAFF, world.now)), Refused)
+
+
+@pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
+def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notification) -> None:
+    def queued(unit: Unit) -> None:
+        notice = {"id": 1, "request": "R1", "kind": send.value, "patron": "UG1", "state": "queued", "made_at": world.now}
+        unit.execute(insert(NOTICES).values(notice))
+        unit.outbox.put(send, PatronNotice(send.value, "R1", "UG1", "Dune", world.now, notice=1), "", world.now)
+
+    world.store.now(queued)
+    say(world, "drop", 1)
+
+    assert [row["state"] for row in world.store.now(cli_lists.notices, ("queued", "dropped"))] == ["dropped"]
+    assert not world.letters
+
+
+def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
+    row = give_up(world, "silence")
+
+    tries = world.store.now(lambda unit: unit.outbox.attempts(row.id))
+
+    assert [one.kind for one in tries] == ["unknown"] * 12
+    assert all(earlier.at < later.at for earlier, later in pairwise(tries))
+
+
+def test_what_it_would_do_is_said_before_it_is_done(world: World) -> None:
+    row = give_up(world, "silence")
+
+    would = world.store.now(lambda unit: dead_letters.effects(unit, row))
+
+    assert would["may_have_arrived"] is True
+    assert would["if_dropped"] == "the next lender is asked"

@@ -1,0 +1,164 @@
+"""Whether what a document was answered still stands, for each kind of outcome that the inbox keeps."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.circulation import messages
+from hkall_gateway.circulation.common import effects
+from hkall_gateway.circulation.common.effects import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
+from hkall_gateway.circulation.messages.partner_commands import Changed, StatusSet
+from hkall_gateway.circulation.messages.results import (
+    Cancelled,
+    CheckedIn,
+    CheckedOut,
+    Done,
+    Noted,
+    Paged,
+    Recalled,
+    Refused,
+    Renewed,
+    Requested,
+)
+from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.messages.json_records import _NAMES
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
+
+P = Position
+NOON = datetime(2017, 3, 9, 4, tzinfo=UTC)
+DUE, LATER = date(2017, 3, 24), date(2017, 4, 8)
+C1 = ItemKey("CUHK", "C1")
+LOAN = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b1", item_agency="CUHK", item_barcode="C1", due=DUE, renewals=1)
+LENT = Request("R1", Side.LENDING, P.SHIPPED, "Dune", "b1", item_agency="HKU", item_barcode="K9", lender_due=DUE, renewals=1)
+PLACED = Requested("R1", "P1", "D", "", "b1")
+WITHDRAWN = Cancelled("R1", "P1", "D", "")
+PAGED = Paged("R1", "CUHK", "c-1", C1, "Dune")
+RENEWED = Renewed("R1", C1, "P1", "Dune", DUE, 1)
+OUT = CheckedOut("R1", C1, "P1", "Dune", DUE)
+WIRE: dict[str, Any] = {"wire_agency": "HKU", "wire_id": "R1-1"}
+SENT = Noted("R1", "HKU", "R1-1", C1, position=P.IN_TRANSIT)
+RECALLED = Recalled("R1", C1, DUE, position=P.ON_LOAN, recalled=True)
+NOT_RECALLED = replace(RECALLED, recalled=False)
+CLAIMED = Done("R1", C1, P.ON_LOAN, mark="claimed_on")
+CHANGED = Changed("R1", "D", "d-1", "P1", C1, "A")
+
+
+def at(position: Position, **facts: Any) -> Request:
+    return replace(LOAN, position=position, **facts)
+
+
+def came(what: str) -> CheckedIn:
+    return CheckedIn("R1", C1, "Dune", what)
+
+
+# fmt: off
+ROWS: tuple[tuple[object, Request, bool], ...] = (
+    (PLACED,           at(P.REQUESTED),                          True),
+    (PLACED,           at(P.NEW),                                True),
+    (PLACED,           at(P.ON_LOAN),                            True),
+    (PLACED,           at(P.CANCELLING),                         False),
+    (PLACED,           at(P.CANCELLED),                          False),
+    (PLACED,           at(P.UNFILLED),                           False),
+    (PLACED,           at(P.IN_TRANSIT, unwanted=True),          False),
+    (WITHDRAWN,        at(P.CANCELLING),                         True),
+    (WITHDRAWN,        at(P.CANCELLED),                          True),
+    (WITHDRAWN,        at(P.IN_TRANSIT, unwanted=True),          True),
+    (WITHDRAWN,        at(P.REQUESTED),                          False),
+    (PAGED,            replace(LENT, position=P.PAGED),          True),
+    (PAGED,            replace(LENT, position=P.CLOSED),         True),
+    (PAGED,            replace(LENT, position=P.DECLINED),       False),
+    (PAGED,            replace(LENT, position=P.WITHDRAWN),      False),
+    (RENEWED,          LOAN,                                     True),
+    (RENEWED,          replace(LOAN, due=LATER),                 False),
+    (RENEWED,          replace(LOAN, renewals=2),                False),
+    (RENEWED,          replace(LOAN, recalled_on=DUE),           False),
+    (RENEWED,          replace(LOAN, lost_on=DUE),               False),
+    (RENEWED,          replace(LOAN, claimed_on=DUE),            False),
+    (RENEWED,          at(P.RETURN_TRANSIT),                     False),
+    (RENEWED,          at(P.ON_LOAN, renewed_at=NOON, moved_at=NOON),                       True),
+    (RENEWED,          at(P.ON_LOAN, renewed_at=NOON, moved_at=NOON + timedelta(hours=1)),  False),
+    (RENEWED,          LENT,                                     True),
+    (RENEWED,          replace(LENT, lender_due=LATER),          False),
+    (OUT,              LOAN,                                     True),
+    (OUT,              replace(LOAN, due=LATER),                 False),
+    (OUT,              replace(LOAN, recalled_on=DUE),           False),
+    (OUT,              at(P.RECEIVED),                           False),
+    (OUT,              replace(LENT, position=P.AT_BORROWER),    True),
+    (came("received"), at(P.RECEIVED),                           True),
+    (came("received"), LOAN,                                     False),
+    (came("returned"), at(P.RETURN_TRANSIT),                     True),
+    (came("returned"), at(P.CLOSED),                             True),
+    (came("returned"), LOAN,                                     False),
+    (came("again"),    at(P.RECEIVED),                           False),
+    (came("uncollected"), at(P.RETURN_TRANSIT),                  True),
+    (came("uncollected"), LOAN,                                  False),
+    (replace(OUT, undone=True), at(P.RECEIVED),                  True),
+    (replace(OUT, undone=True), LOAN,                            False),
+    (Noted("R1"),      at(P.CANCELLED),                          True),
+    (SENT,             at(P.IN_TRANSIT, **WIRE),                 True),
+    (SENT,             at(P.CLOSED, **WIRE),                     True),
+    (SENT,             at(P.REQUESTED, **WIRE),                  False),
+    (SENT,             at(P.IN_TRANSIT, wire_agency="HKU", wire_id="R1-2"),              False),
+    (SENT,             at(P.IN_TRANSIT, **WIRE, item_barcode="C2"), False),
+    (RECALLED,         replace(LOAN, recalled_on=DUE),           True),
+    (RECALLED,         LOAN,                                     False),
+    (RECALLED,         replace(LOAN, recalled_on=DUE, due=LATER), False),
+    (RECALLED,         at(P.RETURN_TRANSIT, recalled_on=DUE),    False),
+    (NOT_RECALLED,     LOAN,                                     True),
+    (NOT_RECALLED,     replace(LOAN, recalled_on=DUE),           False),
+    (CLAIMED,          replace(LOAN, claimed_on=DUE),            True),
+    (CLAIMED,          LOAN,                                     False),
+    (replace(CLAIMED, mark=""), LOAN,                            True),
+    (CHANGED,          at(P.REQUESTED, pickup_location="A"),     True),
+    (CHANGED,          at(P.REQUESTED, pickup_location="B"),     False),
+    (CHANGED,          at(P.REQUESTED, pickup_location="A", need_before=DUE), False),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("outcome", "request_now", "still"), ROWS, ids=lambda value: type(value).__name__)
+def test_an_outcome_stands_while_nothing_else_has_happened(outcome: object, request_now: Request, still: bool) -> None:
+    assert OF_A_REQUEST[type(outcome)](outcome, request_now) is still
+
+
+def test_a_status_stands_until_another_is_set() -> None:
+    copy = Holding("CUHK", "C1", "b1", "Dune", status="Available On Shelf")
+    assert status_stands(StatusSet(C1, status="Available On Shelf"), copy)
+    assert not status_stands(StatusSet(C1, status="Lost"), copy)
+
+
+def test_of_renewing_all_each_renewal_is_judged_but_those_that_the_lender_has_not_granted() -> None:
+    asked = replace(RENEWED, pending=True)
+    assert effects.parts(AllRenewed((RENEWED, asked), ())) == (RENEWED,)
+
+
+def outcome_types() -> set[type]:
+    """Every record of the desk's messages that can be stored, and so kept for a repeated document, but a refusal."""
+    folder = Path(messages.__path__[0])
+    modules = [import_module(f"{messages.__name__}.{file.stem}") for file in folder.glob("[a-z]*.py")]
+    kinds = {kind for module in modules for kind in vars(module).values() if is_dataclass(kind) and isinstance(kind, type)}
+    return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(messages.__name__)} - {Refused}
+
+
+def test_every_outcome_that_may_be_kept_has_one_judgement() -> None:
+    judged = [*OF_A_REQUEST, *NEVER_UNDONE, StatusSet, AllRenewed]
+    assert sorted(kind.__name__ for kind in judged) == sorted(kind.__name__ for kind in outcome_types())
+
+
+def test_every_judgement_of_a_request_has_a_row_that_stands_and_one_that_does_not() -> None:
+    assert {(type(outcome), still) for outcome, _, still in ROWS} == {
+        (kind, still) for kind in OF_A_REQUEST for still in (True, False)
+    }
+    assert OF_A_REQUEST.keys() >= WITH_THE_COPY
+
+
+def test_every_kind_of_check_in_leaves_the_copy_somewhere() -> None:
+    assert all(TAKEN_IN.values())
+    assert {P.CLOSED} == frozenset.union(*TAKEN_IN.values()) & FINAL

@@ -1,0 +1,397 @@
+"""Money at the desk: assessed, shown, paid once, waived with a reason, and a standing that may bar (R2, R40, R41, R45)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.messages.results import Paid, Refused, Waived
+from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
+from hkall_gateway.db.loads.former_cards import replace_cards
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Block, Policy, Renewal
+from hkall_gateway.rules.vocabulary import Actor, Position
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+Make = Callable[..., "DeskWorld"]
+BOX = Actor("kiosk-1", "sip2", "37")
+CLERK = Actor("mei", "cli", "waive")
+
+
+def late(library: DeskWorld, number: int, days: int) -> None:
+    """A loan that came back `days` late, and costs HK$2 a day."""
+    copy = f"C{number}"
+    library.go_to("2017-03-01 10:00")
+    library.lent_out(item_barcode=copy, wire_id=copy)
+    library.go_to(f"2017-03-{16 + days} 10:00")
+    library.check_in(copy)
+
+
+def pay(library: DeskWorld, cents: int, transaction: str = "", **more: Any) -> Any:
+    return library.ask(
+        library.circulation.execute(Pay(**{"by": BOX, "card": "UG1", "cents": cents, "transaction_id": transaction, **more}))
+    )
+
+
+def waive(library: DeskWorld, fine: int, reason: str = "ill", cents: int | None = None) -> Any:
+    return library.ask(library.circulation.execute(Waive(CLERK, fine, reason, cents)))
+
+
+def see(library: DeskWorld, card: str = "UG1") -> Any:
+    return library.ask(library.circulation.execute(SeePatron(CLERK, card)))
+
+
+def left(library: DeskWorld) -> list[int]:
+    return [one.left_cents for one in library.store.now(Unit.charges, "UG1")]
+
+
+# ---- assessed
+
+
+@pytest.mark.parametrize(
+    ("text", "cents"),
+    [
+        ("2017-03-16 23:59:59", 0),
+        ("2017-03-17 00:00:01", 200),
+        ("2017-03-19 10:00:00", 600),
+    ],
+)
+def test_r40_two_dollars_a_civil_day_in_hong_kong(library: DeskWorld, text: str, cents: int) -> None:
+    library.lent_out()
+    library.go_to(text)
+
+    assert library.check_in().fine_cents == cents
+    assert library.owed() == cents
+
+
+def test_r40_three_books_three_days_late_cost_eighteen_dollars(library: DeskWorld) -> None:
+    for number in range(3):
+        late(library, number, 3)
+
+    assert library.owed() == 1800
+
+
+def test_r41_a_recalled_book_costs_four_dollars_a_day(library: DeskWorld) -> None:
+    library.lent_out(recalled_on=date(2017, 3, 4))
+    library.go_to("2017-03-19 10:00")
+
+    assert library.check_in().fine_cents == 1200
+
+
+def test_r40_renewed_by_staff_when_overdue_the_days_until_then_are_charged(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-20 10:00")
+
+    answer = library.renew("", staff=True)
+
+    assert (answer.fine_cents, answer.due) == (800, date(2017, 4, 4))
+    assert library.fines() == [("overdue", 800)]
+
+
+def test_r40_after_such_a_renewal_only_the_days_after_the_new_date_are_added(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-20 10:00")
+    library.renew("", staff=True)
+    library.go_to("2017-04-06 10:00")
+    library.check_in()
+
+    assert library.fines() == [("overdue", 800), ("overdue", 400)]
+
+
+def test_r40_a_renewal_in_time_costs_nothing(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-16 10:00")
+
+    assert library.renew().fine_cents == 0
+    assert library.fines() == []
+
+
+def test_a_return_that_was_undone_is_not_charged_twice(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-18 10:00")
+    library.check_in()
+    library.check_in(undo=True)
+    library.go_to("2017-03-19 10:00")
+    library.check_in()
+
+    assert library.fines() == [("overdue", 400), ("overdue", 200)]
+
+
+def test_every_charge_stands_in_the_journal(library: DeskWorld) -> None:
+    late(library, 1, 2)
+
+    assert [(line["event"], line["rule"]) for line in library.journal() if line["event"] == "CHARGE"] == [("CHARGE", "R40")]
+
+
+# ---- shown
+
+
+def test_a_patrons_record_shows_what_is_owed_and_for_which_book(library: DeskWorld) -> None:
+    late(library, 1, 2)
+
+    seen = see(library)
+
+    assert seen.owed_cents == 400
+    assert [(one.request, one.kind, one.title, one.left_cents) for one in seen.charges] == [("R1", "overdue", "Dune", 400)]
+
+
+def test_what_is_paid_is_not_shown_any_more(library: DeskWorld) -> None:
+    late(library, 1, 2)
+    pay(library, 400)
+
+    assert (see(library).owed_cents, see(library).charges) == (0, ())
+
+
+def test_a_loan_shows_what_it_costs_up_to_today_and_not_what_was_charged(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-18 10:00")
+    assert see(library).lines[0].fine_cents == 400
+    library.act("lost", cents=0)
+
+    assert see(library).lines[0].fine_cents == 0
+
+
+# ---- paid
+
+
+def test_r40_a_payment_settles_the_oldest_charge_first(library: DeskWorld) -> None:
+    for number, days in enumerate([1, 2, 3]):
+        late(library, number, days)
+
+    answer = pay(library, 400)
+
+    assert answer == Paid("UG1", 400, 800)
+    assert left(library) == [0, 200, 600]
+
+
+def test_a_payment_may_be_for_one_charge(library: DeskWorld) -> None:
+    late(library, 1, 2)
+    late(library, 2, 3)
+
+    pay(library, 500, fine=2)
+
+    assert left(library) == [400, 100]
+
+
+def test_the_same_transaction_of_the_same_device_is_taken_once(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    late(library, 1, 3)
+    first = pay(library, 200, "BK1")
+
+    again = pay(library, 200, "BK1")
+
+    assert again == replace(first, again=True)
+    assert library.owed() == 400
+
+
+def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(library: DeskWorld) -> None:
+    late(library, 1, 3)
+    pay(library, 200, "BK1")
+
+    assert pay(library, 400, "BK1").why is Reason.TRANSACTION_REUSED
+    assert library.owed() == 400
+
+
+def test_two_devices_may_use_the_same_number(library: DeskWorld) -> None:
+    late(library, 1, 3)
+    pay(library, 200, "BK1")
+
+    pay(library, 200, "BK1", by=Actor("kiosk-2", "sip2", "37"))
+
+    assert library.owed() == 200
+
+
+def test_payments_without_a_number_are_all_taken(library: DeskWorld) -> None:
+    late(library, 1, 3)
+    pay(library, 200)
+    pay(library, 200)
+
+    assert library.owed() == 200
+
+
+def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(library: DeskWorld) -> None:
+    late(library, 1, 3)
+    pay(library, 200, "BK1")
+    library.store.now(replace_cards, {"UG1": "UG1-NEW"}, library.now, CLERK)
+
+    assert pay(library, 200, "BK1").again
+    assert pay(library, 200, "BK2").why is Reason.CARD_REPLACED
+    assert pay(library, 400, "BK3", card="UG1-NEW").cents == 400
+
+
+@pytest.mark.parametrize("cents", [0, -1, 601, 1_000_000])
+def test_more_than_is_owed_is_not_taken_nor_is_nothing(library: DeskWorld, cents: int) -> None:
+    late(library, 1, 3)
+
+    answer = pay(library, cents, "BK1")
+
+    assert (answer.why, answer.detail) == (Reason.NOT_OWED, {"owed": "6.00"})
+    assert library.owed() == 600
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [({"fine": 99}, Reason.UNKNOWN_FINE), ({"currency": "USD"}, Reason.NOT_SUPPORTED), ({"card": "UG2"}, Reason.NOT_OWED)],
+)
+def test_a_payment_that_does_not_fit_is_refused(library: DeskWorld, more: dict[str, Any], why: Reason) -> None:
+    late(library, 1, 3)
+
+    assert pay(library, 200, **more).why is why
+
+
+def test_nobody_pays_another_patrons_charge(library: DeskWorld) -> None:
+    late(library, 1, 3)
+
+    assert pay(library, 200, card="UG2", fine=1).why is Reason.UNKNOWN_FINE
+
+
+@given(sums=st.lists(st.integers(-100, 900), max_size=6))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_paid_nothing_is_paid_twice_and_nobody_owes_less_than_nothing(make_library: Make, sums: list[int]) -> None:
+    library = make_library()
+    late(library, 1, 3)
+    late(library, 2, 1)
+
+    taken = [answer.cents for number, cents in enumerate(sums) if isinstance(answer := pay(library, cents, f"{number}"), Paid)]
+
+    assert library.owed() == 800 - sum(taken) >= 0
+    assert all(cents >= 0 for cents in left(library))
+
+
+# ---- waived
+
+
+def test_a_charge_is_waived_with_a_reason_that_stands_in_the_journal(library: DeskWorld) -> None:
+    late(library, 1, 3)
+
+    assert waive(library, 1) == Waived(1, 600, 0)
+    line = library.journal()[-1]
+    assert (line["event"], line["who"], '"because":"ill"' in line["detail"]) == ("WAIVE", "mei", True)
+
+
+def test_a_part_of_a_charge_may_be_waived(library: DeskWorld) -> None:
+    late(library, 1, 3)
+
+    assert waive(library, 1, cents=250) == Waived(1, 250, 350)
+
+
+def test_what_was_waived_is_a_success_again(library: DeskWorld) -> None:
+    late(library, 1, 3)
+    waive(library, 1)
+
+    assert waive(library, 1) == Waived(1, 0, 0, again=True)
+
+
+@pytest.mark.parametrize(
+    ("fine", "reason", "cents", "why"),
+    [(99, "ill", None, Reason.UNKNOWN_FINE), (1, " ", None, Reason.REASON_NEEDED), (1, "ill", 601, Reason.NOT_OWED)],
+)
+def test_what_cannot_be_waived(library: DeskWorld, fine: int, reason: str, cents: int | None, why: Reason) -> None:
+    late(library, 1, 3)
+
+    assert waive(library, fine, reason, cents).why is why
+    assert library.owed() == 600
+
+
+# ---- R2: our own thresholds
+
+
+DEBT, RECALLED, LONG = (
+    Policy(block=block) for block in (Block(max_debt_cents=400), Block(on_overdue_recall=True), Block(max_long_overdue=0))
+)
+
+
+def in_debt(library: DeskWorld) -> None:
+    late(library, 7, 3)
+
+
+def keeping_a_recalled_book(library: DeskWorld) -> None:
+    library.lent_out(item_barcode="C7", recalled_on=date(2017, 3, 4))
+    library.go_to("2017-03-17 10:00")
+
+
+def keeping_a_book_for_long(library: DeskWorld) -> None:
+    library.lent_out(on="2017-01-30", item_barcode="C7")
+    library.go_to("2017-03-16 10:00")
+
+
+BARRED = pytest.mark.parametrize(
+    ("policy", "prepare"),
+    [(DEBT, in_debt), (RECALLED, keeping_a_recalled_book), (LONG, keeping_a_book_for_long)],
+    ids=["debt", "overdue recall", "long overdue"],
+)
+
+
+@BARRED
+def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
+    library = make_library(policy)
+    prepare(library)
+
+    assert library.wish(bib="solaris").why is Reason.PATRON_BLOCKED
+
+
+@BARRED
+def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
+    library = make_library(policy)
+    prepare(library)
+    library.given(P.RECEIVED, pickup_last=date(2017, 4, 1))
+
+    assert library.check_out().why is Reason.PATRON_BLOCKED
+
+
+@BARRED
+def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
+    library = make_library(policy)
+    prepare(library)
+
+    assert (see(library).valid, see(library).refusal.why) == (False, Reason.PATRON_BLOCKED)
+    assert see(library, "UG2").valid
+
+
+@pytest.mark.parametrize("prepare", [in_debt, keeping_a_recalled_book, keeping_a_book_for_long])
+def test_r2_without_thresholds_nobody_is_barred(library: DeskWorld, prepare: Callable[[DeskWorld], None]) -> None:
+    prepare(library)
+
+    assert see(library).valid
+
+
+def test_r2_at_the_threshold_nobody_is_barred(make_library: Make) -> None:
+    library = make_library(DEBT)
+    late(library, 1, 2)
+
+    assert see(library).valid
+
+
+def test_r2_a_lost_book_is_not_kept_for_long(make_library: Make) -> None:
+    library = make_library(LONG)
+    keeping_a_book_for_long(library)
+    library.act("lost", cents=0)
+
+    assert see(library).valid
+
+
+def test_r29_who_renews_an_overdue_loan_where_the_policy_lets_them_pays_for_the_days(make_library: Make) -> None:
+    library = make_library(Policy(renewal=Renewal(overdue="allow")))
+    library.lent_out()
+    library.go_to("2017-03-18 10:00")
+
+    assert library.renew().fine_cents == 400
+
+
+def test_an_overdue_renewal_that_is_refused_costs_nothing(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-18 10:00")
+
+    assert isinstance(library.renew(), Refused)
+    assert library.fines() == []

@@ -1,0 +1,79 @@
+"""The same document again: its outcome while the window is open, a new wish afterwards, a refusal never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.common.idempotency import once
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import Outcome, Refused, Renewed
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import ItemKey
+
+LIBRARY = Library("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))
+KEY = InboxKey("HKU-DISCOVERY", "d1", keep_s=900)
+RENEWED = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", None, 1)
+WINDOW = timedelta(seconds=KEY.keep_s)
+
+
+class Wish:
+    """Work that counts how often it was done."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._outcomes = list(outcomes)
+        self.done = 0
+
+    def __call__(self, _context: Context) -> Outcome:
+        self.done += 1
+        return self._outcomes.pop(0)
+
+
+@pytest.fixture
+def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Outcome]:
+    """One document arrives at an instant."""
+    return lambda wish, when, key: store.now(in_context, once, LIBRARY, when, key, wish)
+
+
+Ask = Callable[[Wish, datetime, InboxKey], Outcome]
+
+
+def test_within_the_window_the_same_document_gets_the_same_outcome(ask: Ask, now: datetime) -> None:
+    wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
+    outcomes = [ask(wish, now, KEY), ask(wish, now + WINDOW, KEY)]
+    assert (outcomes, wish.done) == ([RENEWED, RENEWED], 1)
+
+
+def test_after_the_window_the_same_document_is_a_new_wish(ask: Ask, now: datetime) -> None:
+    wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
+    ask(wish, now, KEY)
+    assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Reason.RENEWAL_TOO_SOON)
+
+
+def test_a_new_wish_has_a_window_of_its_own(ask: Ask, now: datetime) -> None:
+    later = now + WINDOW + timedelta(seconds=1)
+    wish = Wish(RENEWED, RENEWED)
+    for when in (now, later, later + WINDOW):
+        ask(wish, when, KEY)
+    assert wish.done == 2
+
+
+def test_a_window_that_is_over_leaves_the_others_open(ask: Ask, now: datetime) -> None:
+    long = InboxKey("HKU-DISCOVERY", "d2", keep_s=86_400)
+    short_wish, long_wish = Wish(RENEWED, RENEWED), Wish(RENEWED)
+    ask(short_wish, now, KEY)
+    ask(long_wish, now, long)
+    ask(short_wish, now + timedelta(hours=1), KEY)
+    ask(long_wish, now + timedelta(hours=1), long)
+    assert (short_wish.done, long_wish.done) == (2, 1)
+
+
+def test_a_refusal_is_decided_again(ask: Ask, now: datetime) -> None:
+    wish = Wish(Refused(Reason.RENEWAL_TOO_SOON), RENEWED)
+    assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(Reason.RENEWAL_TOO_SOON), RENEWED]

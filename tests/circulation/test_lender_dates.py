@@ -1,0 +1,139 @@
+"""A lender that expects its book earlier than the patron returns it: the loan stays, and the lender is asked or told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.commands import ItemShipped
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.staff.closure_changes import move
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position
+from tests.circulation.conftest import sent_as
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
+TOLD = (Partner("CUHK", "Chinese University"),)
+YES, NO = (
+    DeliveryResult(DeliveryKind.ACCEPTED),
+    DeliveryResult(DeliveryKind.REFUSED, "Renewal Not Allowed - Item Has Outstanding Requests"),
+)
+CLERK = Actor("mei", "cli", "extend")
+
+
+def lent_past(make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date) -> DeskWorld:
+    """Dune is lent on 7 March, until the 22nd; its lender expects it on `lender_due`."""
+    made = make_library(partners=partners)
+    made.given(P.RECEIVED, lender_due=lender_due)
+    made.go_to("2017-03-07 10:00")
+    made.check_out()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("partners", "lender_due", "told"),
+    [
+        (ASKED, date(2017, 3, 21), ["CUHK tell_lender_on_loan", "CUHK ask_lender_later_date"]),
+        (ASKED, date(2017, 3, 22), ["CUHK tell_lender_on_loan"]),
+        (TOLD, date(2017, 3, 21), ["CUHK tell_lender_on_loan"]),
+    ],
+)
+def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_is_earlier(
+    make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date, told: list[str]
+) -> None:
+    library = lent_past(make_library, partners, lender_due)
+
+    assert library.told() == told
+    assert library.message().due == library.request().due == date(2017, 3, 22)
+
+
+@pytest.mark.parametrize(
+    ("answer", "lender_due", "flags"),
+    [
+        (YES, 22, ""),
+        (DeliveryResult(DeliveryKind.ALREADY), 22, ""),
+        (replace(YES, due=date(2017, 3, 20)), 20, ""),
+        (replace(YES, due=date(2017, 3, 30)), 30, ""),
+        (replace(YES, due=date(2017, 3, 8)), 10, ""),
+        (replace(YES, pending=True), 10, ""),
+        (replace(YES, untold=True), 10, ""),
+        (NO, 10, "refused:ask_lender_later_date"),
+    ],
+)
+def test_r19_whatever_the_lender_answers_the_loan_stays_as_it_is(
+    make_library: Callable[..., DeskWorld], answer: DeliveryResult, lender_due: int, flags: str
+) -> None:
+    library = lent_past(make_library, ASKED, date(2017, 3, 10))
+    before = library.request()
+
+    library.delivered(Notification.ASK_LENDER_LATER_DATE, answer)
+
+    assert library.request() == replace(before, lender_due=date(2017, 3, lender_due), flags=flags)
+
+
+def by_staff(library: DeskWorld) -> None:
+    library.act("extend", on=date(2017, 3, 25), reason="illness")
+
+
+def by_a_closure(library: DeskWorld) -> None:
+    library.close_on("HKU", "2017-03-16", "2017-03-17")
+    library.store.now(in_context, move, library.library, library.now, StaffCommand(CLERK, reason="typhoon"), "", 10)
+
+
+def by_a_late_shipment(library: DeskWorld) -> None:
+    library.ask(
+        library.circulation.execute(
+            sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1", due=date(2017, 3, 10)))
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("happens", "lender_due"),
+    [(by_staff, date(2017, 3, 20)), (by_a_closure, date(2017, 3, 17)), (by_a_late_shipment, None)],
+)
+def test_r32_the_lender_is_asked_whatever_brings_the_two_dates_apart(
+    make_library: Callable[..., DeskWorld], happens: Callable[[DeskWorld], None], lender_due: date | None
+) -> None:
+    library = make_library(partners=ASKED)
+    library.lent_out(lender_due=lender_due)
+
+    happens(library)
+
+    assert library.told() == ["CUHK ask_lender_later_date"]
+    assert library.message().due == library.request().due
+
+
+def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(partners=ASKED)
+    library.lent_out(lender_due=date(2017, 3, 16), recalled_on=date(2017, 3, 2))
+
+    by_staff(library)
+
+    assert library.told() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "lender_due"), [(YES, 29), (replace(YES, due=date(2017, 3, 31)), 31), (replace(YES, untold=True), 20)]
+)
+def test_a_lender_that_takes_the_news_of_a_renewal_expects_the_book_then(
+    library: DeskWorld, answer: DeliveryResult, lender_due: int
+) -> None:
+    library.lent_out(lender_due=date(2017, 3, 20))
+    library.go_to("2017-03-14 10:00")
+    library.renew()
+
+    library.delivered(Notification.TELL_LENDER_RENEWED, answer)
+
+    assert library.request().lender_due == date(2017, 3, lender_due)

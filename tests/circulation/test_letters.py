@@ -1,0 +1,72 @@
+"""What became of a letter, written down at the desk: not needed any more, or come back for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hkall_gateway.circulation.messages.commands import ItemRecalled
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.partners import deliveries
+from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.db import notices
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
+from hkall_gateway.rules.vocabulary import Actor, Position
+from tests.circulation.conftest import sent_as
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+ALIAS = Actor("hkall", "cli", "bounce")
+STATES = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
+
+
+def register(library: DeskWorld) -> list[tuple[str, str]]:
+    """(state, error) of every letter."""
+    return [(row["state"], row["error"]) for row in library.store.now(lambda unit: cli_lists.notices(unit, STATES))]
+
+
+def recalled(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-10 10:00")
+    library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
+
+
+def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register(library: DeskWorld) -> None:
+    recalled(library)
+    (row,) = library.store.now(lambda unit: unit.outbox.rows())
+
+    library.ask(
+        library.circulation.execute(
+            Delivered(row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, CIRCUIT_SETTINGS)
+        )
+    )
+
+    assert library.store.now(lambda unit: unit.outbox.rows()) == ()
+    assert register(library) == [("not_needed", "it holds no more")]
+    assert library.store.now(lambda unit: notices.left(unit, "R1")) == frozenset()
+
+
+def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
+    recalled(library)
+    (row,) = library.store.now(lambda unit: unit.outbox.rows())
+    library.ask(library.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS)))
+    assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
+    before = library.request()
+
+    first, again = (library.store.now(deliveries.bounced, 1, "5.1.1", ALIAS, library.now) for _ in range(2))
+
+    assert (first, again) == (True, False)
+    assert register(library) == [("undeliverable", "bounced 5.1.1")]
+    assert library.request() == before
+    assert before.position is Position.ON_LOAN
+    history = library.store.now(lambda unit: unit.history("R1"))
+    assert [line["event"] for line in history].count("LETTER_BOUNCED") == 1
+
+
+@pytest.mark.parametrize("number", [0, 2, 10**9 - 1])
+def test_a_letter_that_nobody_knows_cannot_come_back(library: DeskWorld, number: int) -> None:
+    recalled(library)
+    assert not library.store.now(deliveries.bounced, number, "5.1.1", ALIAS, library.now)

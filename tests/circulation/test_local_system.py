@@ -1,0 +1,318 @@
+"""The local system as the desk sees it: who stands in for it while it is away, and what is never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, insert
+
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
+from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.db import cards
+from hkall_gateway.db.engine.compiled import flush
+from hkall_gateway.db.engine.connect import Limits, open_engine
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.loads import former_cards
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import StaffFlag
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Request, Sensitive, Side
+from tests import databases
+
+BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
+ALL = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+
+
+async def plain(card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    return stored == pin
+
+
+@dataclass
+class System:
+    """A living system; everybody's PIN is 1234, and everybody has three books."""
+
+    supports: frozenset[Verb] = ALL
+    away: bool = False
+    now: datetime = BEGIN
+    asked: list[str] = field(default_factory=list)
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        self._answer(card)
+        return BorrowerFacts(Borrower(card, NOTHING, "living", local_loans=3), "sip2", self.now)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        self._answer(card)
+        return pin == Sensitive("1234")
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        self._answer(bib_id)
+        return (Holding("HKU", "B1", bib_id, "Dune"),)
+
+    def _answer(self, what: str) -> None:
+        if self.away:
+            raise Unreachable
+        self.asked.append(what)
+
+
+@pytest.fixture
+def system() -> System:
+    return System()
+
+
+@pytest.fixture
+def store() -> Iterator[Immediate]:
+    engine = databases.MEMORY.fresh()
+    with engine.connect() as connection:
+        connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "loaded", "pin_hash": "5678"})
+    opened = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    yield opened
+    opened.close()
+
+
+HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+
+
+def local(store: Immediate, system: System, **terms: object) -> LocalSystem:
+    return LocalSystem(store, system, lambda: HKU, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
+
+
+def test_its_own_answer_is_told_without_a_flag(store: Immediate, system: System) -> None:
+    facts = finished(local(store, system).borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.category, facts.flag, facts.reachable) == ("living", "", True)
+
+
+def test_a_card_that_a_terminal_blocked_is_blocked_whoever_says_otherwise(store: Immediate, system: System) -> None:
+    store.now(_block)
+    facts = finished(local(store, system).borrower("P1"))
+    assert facts.borrower is not None
+    assert facts.borrower.blocked
+
+
+@pytest.mark.parametrize(
+    ("minutes", "category"),
+    [(14, "living"), (15, "loaded")],
+)
+def test_away_its_own_word_holds_for_a_quarter_of_an_hour(
+    store: Immediate, system: System, minutes: int, category: str
+) -> None:
+    asked = local(store, system)
+    finished(asked.borrower("P1"))
+    system.away, system.now = True, BEGIN + timedelta(minutes=minutes)
+    facts = finished(asked.borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.category, facts.flag, facts.reachable) == (category, StaffFlag.ILS_AWAY, True)
+
+
+def test_a_card_that_it_did_not_know_a_moment_ago_is_not_taken_from_the_file(store: Immediate, system: System) -> None:
+    class Strict(System):
+        async def borrower(self, card: str) -> BorrowerFacts:
+            self._answer(card)
+            return BorrowerFacts(None, "sip2", self.now)
+
+    strict = Strict()
+    asked = local(store, strict)
+    finished(asked.borrower("P1"))
+    strict.away = True
+    assert finished(asked.borrower("P1")).borrower is None
+
+
+def test_who_is_in_no_file_is_not_unknown_but_cannot_be_told(store: Immediate, system: System) -> None:
+    system.away = True
+    facts = finished(local(store, system).borrower("P9"))
+    assert (facts.borrower, facts.reachable) == (None, False)
+
+
+def test_a_library_that_wants_it_so_decides_nothing_while_it_is_away(store: Immediate, system: System) -> None:
+    asked = local(store, system, fallback="refuse")
+    finished(asked.borrower("P1"))
+    system.away = True
+    assert not finished(asked.borrower("P1")).reachable
+
+
+def test_the_oldest_answer_is_forgotten_first(store: Immediate, system: System) -> None:
+    asked = local(store, system)
+    for number in range(MOST_KEPT + 1):
+        finished(asked.borrower(f"X{number}"))
+    system.away = True
+    assert not finished(asked.borrower("X0")).reachable
+    assert finished(asked.borrower("X1")).reachable
+
+
+# ---- the PIN
+
+
+@pytest.mark.parametrize(("pin", "right"), [("1234", True), ("9999", False)])
+def test_a_pin_is_checked_by_the_living_system(store: Immediate, system: System, pin: str, right: bool) -> None:
+    assert finished(local(store, system).pin_ok("P1", Sensitive(pin))) is right
+
+
+@pytest.mark.parametrize(
+    ("terms", "pin", "right"),
+    [
+        ({}, "1234", None),
+        ({"pin": "unchecked"}, "1234", None),  # it could be checked, only not now
+        ({"pin": "loaded"}, "5678", True),
+        ({"pin": "loaded"}, "1234", False),
+        ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
+    ],
+)
+def test_away_a_pin_is_right_wrong_or_nobody_can_tell(
+    store: Immediate, system: System, terms: dict[str, str], pin: str, right: bool | None
+) -> None:
+    system.away = True
+    assert finished(local(store, system, **terms).pin_ok("P1", Sensitive(pin))) is right
+
+
+@pytest.mark.parametrize(
+    ("terms", "pin", "right"),
+    [
+        ({}, "5678", False),
+        ({"pin": "unchecked"}, "0000", True),
+        ({"pin": "loaded"}, "5678", True),
+        ({"pin": "loaded"}, "1", False),
+    ],
+)
+def test_where_it_cannot_check_a_pin_the_configuration_says_what_counts(
+    store: Immediate, terms: dict[str, str], pin: str, right: bool
+) -> None:
+    asked = local(store, System(supports=frozenset({Verb.BORROWER})), **terms)
+    assert finished(asked.pin_ok("P1", Sensitive(pin))) is right
+
+
+def test_nobody_without_a_loaded_hash_has_the_right_pin(store: Immediate) -> None:
+    asked = local(store, System(supports=frozenset({Verb.BORROWER})), pin="loaded")
+    assert finished(asked.pin_ok("P9", Sensitive(""))) is False
+
+
+# ---- the shelves
+
+
+def test_shelves_that_cannot_be_seen_are_not_empty(store: Immediate, system: System) -> None:
+    asked = local(store, system)
+    assert [copy.barcode for copy in finished(asked.at_home("b1")) or ()] == ["B1"]
+    system.away = True
+    assert finished(asked.at_home("b1")) is None
+
+
+def _block(unit: Unit) -> None:
+    cards.block(unit, "P1", "found in the street", BEGIN, Actor("counter-1", "sip2"), retained=True)
+
+
+# ---- another card than the one asked about
+
+
+@dataclass
+class Renumbering(System):
+    """A system in which some readers have another card now, and tell of former ones."""
+
+    present: dict[str, str] = field(default_factory=dict)
+    former: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    strangers: frozenset[str] = frozenset()
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        self._answer(card)
+        now = self.present.get(card, card)
+        known = None if card in self.strangers else Borrower(now, NOTHING, "living", local_loans=3)
+        return BorrowerFacts(known, "sip2", self.now, former=self.former.get(now, ()))
+
+
+def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
+    """What the desk hears of a card, once everything is followed."""
+    one = local(store, system)
+    facts = finished(one.borrower(card))
+    finished(one.follow(card, facts))
+    return facts
+
+
+def wish_of(store: Immediate, card: str) -> str:
+    """A request of this card; its number."""
+    wish = Request("", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card)
+    return store.now(Unit.open, wish, BEGIN, Actor("test", "world")).id
+
+
+def patron_of(store: Immediate, number: str) -> str:
+    request = store.now(Unit.request, number)
+    assert request is not None
+    return request.patron
+
+
+def test_what_is_kept_under_the_card_asked_about_follows_to_the_one_answered(store: Immediate) -> None:
+    number = wish_of(store, "P1")
+    facts = asked(store, Renumbering(present={"P1": "P2"}), "P1")
+    assert facts.borrower is not None
+    assert (facts.borrower.barcode, patron_of(store, number)) == ("P2", "P2")
+    assert store.now(former_cards.card_now, "P1") == "P2"
+
+
+def test_a_number_under_which_nothing_is_kept_is_no_former_card(store: Immediate) -> None:
+    asked(store, Renumbering(present={"student-77": "P1"}), "student-77")
+    assert store.now(former_cards.cards_of, "P1") == ("P1",)
+
+
+@pytest.mark.parametrize(
+    ("system", "follows"),
+    [
+        (Renumbering(former={"P2": ("P1",)}, strangers=frozenset({"P1"})), True),
+        (Renumbering(former={"P2": ("P1",)}, present={"P1": "P2"}), True),
+        (Renumbering(former={"P2": ("P1",)}), False),
+    ],
+    ids=["nobody has it any more", "it is answered by the new one", "it was issued to somebody else"],
+)
+def test_a_former_card_that_the_system_tells_of_is_followed_unless_it_is_in_use_again(
+    store: Immediate, system: System, follows: bool
+) -> None:
+    number = wish_of(store, "P1")
+    asked(store, system, "P2")
+    assert patron_of(store, number) == ("P2" if follows else "P1")
+
+
+def test_a_replaced_card_that_the_system_does_not_know_is_said_to_be_replaced(store: Immediate) -> None:
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli"))
+    facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
+    assert (facts.replaced, facts.stranger) == (True, Reason.CARD_REPLACED)
+    assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Reason.UNKNOWN_BORROWER
+
+
+def test_a_card_that_a_file_says_was_replaced_is_nobody_s_though_the_system_still_knows_it(store: Immediate) -> None:
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli", "load"))
+    assert asked(store, Renumbering(), "P1").stranger is Reason.CARD_REPLACED
+    assert asked(store, Renumbering(present={"P1": "P2"}), "P1").borrower is not None
+
+
+def test_a_card_that_the_system_had_replaced_and_issues_again_is_the_new_reader_s(store: Immediate) -> None:
+    wish_of(store, "P7")
+    asked(store, Renumbering(present={"P7": "P8"}), "P7")
+    assert store.now(former_cards.card_now, "P7") == "P8"
+    assert asked(store, Renumbering(), "P7").borrower is not None
+    assert store.now(former_cards.card_now, "P7") == "P7"
+
+
+@pytest.mark.parametrize("held", ["P1", "P2", "P3"])
+def test_a_card_is_followed_only_when_no_other_gateway_decides_about_either(postgres_engine: Engine, held: str) -> None:
+    """The other gateway decides about one of the cards until it commits; in this test it never does."""
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    number = wish_of(store, "P1")
+    with engine.connect() as other:
+        other.exec_driver_sql("BEGIN")
+        Unit(other, str).lock([LockSet(held)])
+        flush(other)
+        if held == "P3":
+            asked(store, Renumbering(present={"P1": "P2"}), "P1")
+        else:
+            with pytest.raises(Unavailable):
+                asked(store, Renumbering(present={"P1": "P2"}), "P1")
+        other.exec_driver_sql("ROLLBACK")
+
+    assert patron_of(store, number) == ("P2" if held == "P3" else "P1")
+    store.close()
+    engine.dispose()

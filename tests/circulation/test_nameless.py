@@ -1,0 +1,79 @@
+"""A lender's news without a RequestId: its copy says which request it is about, and where none does it is about none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.circulation.messages.commands import ItemShipped, PartnerNotice, RequestCancelled
+from hkall_gateway.circulation.messages.results import Noted, Refused
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
+from hkall_gateway.simulator.scenario.scripted_partner import manner
+from hkall_gateway.simulator.scenario.world import World
+from tests.circulation.conftest import sent_as
+
+P = Position
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+C1, S1 = ItemKey("CUHK", "C1"), ItemKey("HKUST", "S1")
+
+
+@pytest.fixture
+def world() -> World:
+    """R1 is asked of CUHK, for C1; HKUST's S1 stands next in its list."""
+    made = World.open(WORLDS / "consortium.toml")
+    made.peers.script("CUHK", manner("ok")[0])
+    made.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    made.pump()
+    return made
+
+
+def told(partner: str, message: str, item: ItemKey | None) -> PartnerNotice:
+    return PartnerNotice(Actor(partner, "ncip", message), partner, "", "", item, at=datetime(2017, 3, 2, tzinfo=UTC))
+
+
+def shipped(world: World, partner: str, item: ItemKey | None) -> object:
+    return finished(world.circulation.execute(sent_as(ItemShipped, told(partner, "ItemShipped", item))))
+
+
+def declined(world: World, partner: str, item: ItemKey | None) -> object:
+    return finished(world.circulation.execute(sent_as(RequestCancelled, told(partner, "ItemRequestCancelled", item))))
+
+
+def standing(world: World) -> tuple[Position, str, str, str]:
+    request = world.request("R1")
+    return request.position, request.partner, request.item_barcode, request.flags
+
+
+@pytest.mark.parametrize("tell", [shipped, declined])
+@pytest.mark.parametrize("item", [None, S1, ItemKey("HKUST", "other")], ids=["no copy", "next copy", "another copy"])
+def test_a_library_that_was_not_asked_yet_tells_of_no_request(world: World, tell: object, item: ItemKey | None) -> None:
+    before = standing(world)
+
+    answer = tell(world, "HKUST", item)  # type: ignore[operator]
+
+    assert isinstance(answer, Refused)
+    assert answer.why is Reason.UNKNOWN_REQUEST
+    assert standing(world) == before
+
+
+def test_the_copy_that_was_asked_for_is_shipped(world: World) -> None:
+    assert isinstance(shipped(world, "CUHK", C1), Noted)
+    assert standing(world)[:3] == (P.IN_TRANSIT, "CUHK", "C1")
+
+
+def test_the_copy_that_was_asked_for_is_declined_and_the_next_lender_asked(world: World) -> None:
+    assert isinstance(declined(world, "CUHK", C1), Noted)
+    assert standing(world)[:2] == (P.REQUESTED, "HKUST")
+
+
+def test_a_former_lender_ships_and_the_present_one_is_told_to_stop(world: World) -> None:
+    declined(world, "CUHK", C1)
+
+    assert isinstance(shipped(world, "CUHK", C1), Noted)
+
+    assert standing(world)[:3] == (P.IN_TRANSIT, "CUHK", "C1")
+    assert (world.request("R1").wire_agency, world.request("R1").wire_id) == ("HKU", "R1-1")

@@ -1,0 +1,68 @@
+"""The library's own loans are asked once a minute for each borrower, and forgotten at the logout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from hkall_gateway.circulation.ils.own_loans import ROOM, OwnLoans
+from hkall_gateway.circulation.ports import LocalLoan
+from hkall_gateway.db.engine.immediate import finished
+
+BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
+
+
+@dataclass
+class System:
+    """A local system that counts its questions, and a clock that is set by hand."""
+
+    away: bool = False
+    now: datetime = BEGIN
+    asked: list[str] = field(default_factory=list)
+
+    async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        self.asked.append(card)
+        return None if self.away else (LocalLoan(f"B{len(self.asked)}"),)
+
+    def open(self) -> OwnLoans:
+        return OwnLoans(self.loans, lambda: self.now)
+
+
+def test_a_borrowers_loans_are_asked_once_a_minute() -> None:
+    system = System()
+    own = system.open()
+    assert finished(own.of("P1")) == finished(own.of("P1")) == (LocalLoan("B1"),)
+    assert finished(own.of("P2")) == (LocalLoan("B2"),)
+    system.now += timedelta(seconds=59)
+    assert finished(own.of("P1")) == (LocalLoan("B1"),)
+    system.now += timedelta(seconds=1)
+    assert finished(own.of("P1")) == (LocalLoan("B3"),)
+    assert system.asked == ["P1", "P2", "P1"]
+
+
+def test_they_are_asked_anew_after_they_were_forgotten() -> None:
+    system = System()
+    own = system.open()
+    finished(own.of("P1"))
+    own.forget("P1")
+    own.forget("NOBODY")
+    assert finished(own.of("P1")) == (LocalLoan("B2"),)
+
+
+def test_a_system_that_is_away_is_asked_each_time() -> None:
+    system = System(away=True)
+    own = system.open()
+    assert finished(own.of("P1")) is None
+    system.away = False
+    assert finished(own.of("P1")) == (LocalLoan("B2"),)
+
+
+def test_no_more_borrowers_are_kept_than_there_is_room_for() -> None:
+    system = System()
+    own = system.open()
+    for number in range(ROOM + 1):
+        finished(own.of(f"P{number}"))
+    finished(own.of(f"P{ROOM}"))
+    assert len(system.asked) == ROOM + 1
+    finished(own.of("P0"))
+    assert len(system.asked) == ROOM + 2

@@ -1,0 +1,149 @@
+"""What staff may do with a request: the table agrees with the commands themselves, in every position."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.staff import permitted
+from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
+from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
+from hkall_gateway.cli.staff import request_actions
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+
+P = Position
+HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+CLERK = Actor("mei", "web", "request")
+BOTH_SIDES = {P.RETURN_TRANSIT, P.CLOSED}
+PLACES = [
+    (side, position)
+    for position in Position
+    for side in Side
+    if position in BOTH_SIDES or (position in LENDING) is (side is Side.LENDING)
+]
+OF_POSITION = {Reason.WRONG_POSITION, Reason.TOO_LATE_TO_CANCEL}
+
+
+def a_request(side: Side, position: Position, **facts: Any) -> Request:
+    known: dict[str, Any] = {
+        "patron": "" if side is Side.LENDING else "P1",
+        "partner": "CUHK",
+        "wire_agency": "HKU",
+        "wire_id": "w-1",
+        "item_agency": "CUHK",
+        "item_barcode": "C1",
+        "lost_on": date(2017, 2, 20),
+        "recalled_on": date(2017, 2, 20),
+        "flags": "drop",
+        "due": date(2017, 3, 9),
+        "lender_due": date(2017, 3, 12),
+        "pickup_last": date(2017, 3, 9),
+        "used": True,
+        **facts,
+    }
+    return replace(Request("", side, position, "Dune", "b1"), **known)
+
+
+def names(found: tuple[permitted.Action, ...]) -> set[str]:
+    return {action.name for action in found if action.allowed}
+
+
+def test_every_command_of_staff_has_a_row() -> None:
+    assert [row.name for row in ACTIONS] == list(dict.fromkeys(row.name for row in ACTIONS))
+    assert {row.name for row in ACTIONS} == {*STAFF_ACTIONS, REOPEN}
+
+
+def test_a_form_asks_for_what_the_command_line_takes() -> None:
+    takes = {row.command: row.takes for row in request_actions.COMMANDS}
+    for row in ACTIONS:
+        assert takes.get(row.name, row.takes) == row.takes
+    assert {row.name for row in ACTIONS if row.takes == ("lender",)} == {row.command for row in request_actions.CHOICES}
+
+
+def test_a_command_is_refused_for_its_position_where_the_table_says_so(store: Immediate, now: datetime) -> None:
+    for number, (row, (side, position)) in enumerate(itertools.product(ACTIONS, PLACES)):
+        request = a_request(side, position, item_barcode=f"C{number}", wire_id=f"w-{number}")
+        _check(store, now, row, store.now(Unit.open, request, now, Actor("test", "world")))
+
+
+def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: Request) -> None:
+    day = date(2017, 3, 20) if row.name in {"extend", "overseas", "recall"} else None
+    command = StaffCommand(CLERK, request.id, agency="CUHK", reason="because", on=day, position=P.CLOSED)
+    (action,) = [one for one in actions(request, StaffRole.SYSADMIN) if one.name == row.name]
+
+    if row.name == REOPEN:
+        said: Any = store.now(in_context, reopen, HKU, now, command, BorrowerFacts(None, "loaded"))
+    else:
+        said = store.now(in_context, act, HKU, now, command, row.name)
+
+    where = f"{row.name}: {request.side} {request.position}"
+    if action.allowed:
+        assert not (isinstance(said, Refused) and said.why in OF_POSITION), where
+    else:
+        assert action.hindrance is DenialReason.POSITION, where
+        assert isinstance(said, Refused) or store.now(Unit.request, request.id) == request, where
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "position", "without", "hindrance"),
+    [
+        ("seen", Side.BORROWING, P.ON_LOAN, {"flags": ""}, DenialReason.NO_FLAG),
+        ("cancel_recall", Side.LENDING, P.AT_BORROWER, {"recalled_on": None}, DenialReason.NO_RECALL),
+        ("settle", Side.BORROWING, P.ON_LOAN, {"lost_on": None}, DenialReason.NOT_MISSING),
+        (REOPEN, Side.BORROWING, P.UNFILLED, {"patron": ""}, DenialReason.NO_PATRON),
+    ],
+)
+def test_a_command_says_which_fact_it_lacks(
+    name: str, side: Side, position: Position, without: dict[str, Any], hindrance: DenialReason
+) -> None:
+    def of(request: Request) -> DenialReason | None:
+        return next(action.hindrance for action in actions(request, StaffRole.SUPERVISOR) if action.name == name)
+
+    assert of(a_request(side, position)) is None
+    assert of(a_request(side, position, **without)) is hindrance
+
+
+def test_each_role_may_do_what_the_one_before_may_and_more() -> None:
+    loan = a_request(Side.BORROWING, P.ON_LOAN)
+    allowed = [names(actions(loan, role)) for role in StaffRole]
+    assert allowed[0] == set()
+    assert allowed[0] < allowed[1] < allowed[2] <= allowed[3]
+    assert allowed[1] == {"return", "renew", "lost", "damaged", "claim", "seen"}
+    assert allowed[2] - allowed[1] == {"settle", "overseas", "extend", "force"}
+
+
+def test_a_role_is_the_first_hindrance() -> None:
+    ended = a_request(Side.BORROWING, P.CLOSED)
+    assert {action.hindrance for action in actions(ended, StaffRole.VIEWER)} == {DenialReason.ROLE}
+
+
+def test_the_actions_of_a_list_are_those_of_all_its_rows() -> None:
+    shelf, loan = a_request(Side.BORROWING, P.RECEIVED), a_request(Side.BORROWING, P.ON_LOAN)
+    assert names(allowed_for_all((shelf, loan), StaffRole.CLERK)) == {"seen"}
+    assert {"lend", "return_unused"} <= names(allowed_for_all((shelf, shelf), StaffRole.CLERK))
+    assert allowed_for_all((), StaffRole.SYSADMIN) == ()
+
+
+def test_a_refused_command_names_whether_it_needs_a_reason() -> None:
+    found = {action.name: action.needs_reason for action in actions(a_request(Side.BORROWING, P.NEW), StaffRole.VIEWER)}
+    assert found == {**{name: row.needs_reason for name, row in STAFF_ACTIONS.items()}, REOPEN: True}
+
+
+def test_an_ended_request_allows_only_what_looks_back() -> None:
+    for position in FINAL - LENDING:
+        assert names(actions(a_request(Side.BORROWING, position), StaffRole.SYSADMIN)) == {"seen", REOPEN, "force"}

@@ -1,0 +1,173 @@
+"""Two wishes of one reader race for the fifteenth place (R20): two threads, then two processes, on one SQLite file.
+
+How we know that they interleaved: both start from a barrier, and whoever comes first into its transaction waits, before it
+commits, until the other one has begun to ask. Each notes by the machine's clock, which both share, when it asked and when it
+had decided; `overlapped` counts the rounds in which the loser had asked before the winner's decision was on disk, and that is
+every one. A gateway that counted in one transaction and wrote in another would let both in.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from queue import Queue
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import Connection
+
+from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.tables import create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Request, Sensitive, Side
+from tests.readers import CATEGORY, POLICY
+
+ROUNDS = 15
+PATIENCE_S = 20
+NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
+HOUSE = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
+WORLD = Actor("world", "world")
+READER = Borrower("UG0", Sensitive("Chan"), CATEGORY.key, total_quota=60)
+LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))
+TITLES = ("left", "right")
+
+
+class Turn(NamedTuple):
+    """What one side of a round was answered, and when it had asked and was about to commit, in nanoseconds."""
+
+    number: int
+    side: int
+    won: str
+    why: str
+    asked_ns: int
+    decided_ns: int
+
+
+def card(number: int) -> str:
+    return f"UG{number}"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database in a file, where each of some readers has fourteen of fifteen books."""
+    url = f"sqlite:///{tmp_path / 'race.db'}"
+    engine = open_engine(url)
+    create_all(engine)
+    with closing(opened(url, "world")) as store:
+        store.now(Unit.write_partners, [Partner("CUHK", "Chinese University")])
+        store.now(loading.write, "holdings", [Holding("CUHK", title, title, title) for title in TITLES], 1)
+        store.now(fill)
+    engine.dispose()
+    return url
+
+
+def fill(unit: Unit) -> None:
+    for number in range(ROUNDS):
+        for book in range(14):
+            unit.open(replace(LOAN, patron=card(number), item_agency="CUHK", item_barcode=f"C{number}-{book}"), NOW, WORLD)
+
+
+def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None) -> Immediate:
+    """A store with a connection of its own, as each gateway has; its requests are numbered by its name."""
+    numbers = count(1)
+
+    def make_unit(connection: Connection) -> Unit:
+        return Unit(connection, lambda: f"{name}-{next(numbers)}")
+
+    return Immediate(open_engine(url), make_unit, before_commit)
+
+
+def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) -> None:
+    """One racer: in every round it asks for its own title for the same reader. `begun[round][side]` is set when it asks."""
+    now_in, decided = [0], [0]
+
+    def wait_for_the_other() -> None:
+        if not begun[now_in[0]][1 - side].wait(PATIENCE_S):
+            raise AssertionError("the other one never asked")
+        decided[0] = time.monotonic_ns()
+
+    with closing(opened(url, TITLES[side], wait_for_the_other)) as store:
+        for number in range(ROUNDS):
+            now_in[0] = number
+            start.wait(PATIENCE_S)
+            asked = time.monotonic_ns()
+            begun[number][side].set()
+            answers.put(Turn(number, side, *outcome(store, number, side), asked, decided[0]))
+
+
+def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
+    ask = RequestTitle(Actor(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
+    facts = BorrowerFacts(replace(READER, barcode=card(number)), "test")
+    match store.now(in_context, borrowing.request_title, HOUSE, NOW, ask, facts):
+        case Requested():
+            return "won", ""
+        case Refused(why):
+            return "lost", why.value
+    raise AssertionError("neither yes nor no")
+
+
+def overlapped(turns: list[Turn]) -> int:
+    """In how many rounds the loser had asked before the winner's place was on disk."""
+    winner = {turn.number: turn for turn in turns if turn.won == "won"}
+    return sum(turn.asked_ns < winner[turn.number].decided_ns for turn in turns if turn.won == "lost")
+
+
+def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: Callable[[int], Any], queue: Any) -> list[Turn]:
+    begun = [[event(), event()] for _ in range(ROUNDS)]
+    start = barrier(2)
+    racers = [racer(target=partial(race, url, side, begun, start, queue)) for side in (0, 1)]
+    for one in racers:
+        one.start()
+    answers = [queue.get(timeout=PATIENCE_S) for _ in range(2 * ROUNDS)]
+    for one in racers:
+        one.join(PATIENCE_S)
+    return answers
+
+
+def assert_one_wins_every_round(url: str, turns: list[Turn]) -> None:
+    """Exactly one wins in every round, the other is told why and was truly in between, and the database says the same."""
+    by_round = [sorted((turn.won, turn.why) for turn in turns if turn.number == number) for number in range(ROUNDS)]
+    assert by_round == [[("lost", Reason.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
+    assert overlapped(turns) == ROUNDS
+    with closing(opened(url, "judge")) as store:
+        assert [len(store.now(Unit.open_requests, card(number))) for number in range(ROUNDS)] == [15] * ROUNDS
+
+
+def test_r20_of_two_threads_one_gets_the_last_place_every_time(url: str) -> None:
+    answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
+
+    assert_one_wins_every_round(url, answers)
+
+
+def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> None:
+    forking = multiprocessing.get_context("fork")  # the children run this file's functions as they are
+
+    answers = run(url, partial(forking.Process, daemon=True), forking.Event, forking.Barrier, forking.Queue())
+
+    assert_one_wins_every_round(url, answers)
+
+
+def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge is worth something: where the places are counted too early, both win and it says so."""
+    monkeypatch.setattr(Unit, "quota_used", lambda *_: 14)
+    answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
+
+    with pytest.raises(AssertionError):
+        assert_one_wins_every_round(url, answers)

@@ -1,0 +1,159 @@
+"""Two libraries that see a request differently: the table of what mends it, and that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.partners import reconciling
+from hkall_gateway.circulation.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.vocabulary import Actor, Position, Side
+from hkall_gateway.simulator.scenario.world import World
+
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+STAFF = Actor("wong", "cli", "reconcile")
+P = Position
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """R1 is asked of CUHK under HKU:R1-1."""
+    made = World.open(WORLDS / "asked.toml")
+    yield made
+    made.close()
+
+
+def theirs(position: str, barcode: str = "C1") -> dict[str, PartnerState]:
+    return {"HKU:R1-1": PartnerState("HKU:R1-1", (position,), barcode)} if position else {}
+
+
+def compared(world: World, said: dict[str, PartnerState]) -> tuple[PositionPair, ...]:
+    return world.store.now(reconciling.compare, "CUHK", said)
+
+
+def mend(world: World, position: str, reason: str = "their list of today") -> Outcome:
+    said = theirs(position)
+    (pair,) = compared(world, said)
+    line = said.get(pair.wire_id, PartnerState(pair.wire_id, ()))
+    done: Outcome = world.store.now(
+        in_context, reconciling.apply, world.circulation.library, world.now, pair, line, reason, STAFF
+    )
+    world.pump()
+    return done
+
+
+def number_it(world: World, number: str) -> None:
+    """The lender has given R1 a number of its own."""
+
+    def mark(unit: Unit) -> None:
+        asked = unit.request_asked("R1-1")
+        assert asked is not None
+        unit.mark(asked[1], their_number=number)
+
+    world.store.now(mark)
+
+
+def test_a_list_may_name_a_request_by_the_lenders_own_number(world: World) -> None:
+    number_it(world, "CUHK:77")
+    own = {name: PartnerState(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
+    said = world.store.now(reconciling.under_our_numbers, "CUHK", own, "HKU")
+
+    assert {*said} == {"HKU:R1-1", "CUHK:78"}
+    assert [(pair.request, pair.mend) for pair in compared(world, said)] == [("R1", "take it as shipped"), ("", "")]
+
+
+def test_a_lender_is_asked_by_its_own_number_where_it_has_one(world: World) -> None:
+    assert world.store.now(reconciling.their_number, world.request("R1")) == ""
+    number_it(world, "CUHK:77")
+    assert world.store.now(reconciling.their_number, world.request("R1")) == "CUHK:77"
+
+
+# ---- the table
+
+
+def test_no_pair_stands_twice() -> None:
+    assert len(MENDS) == len(_BORROWED) + len(_LENT)
+
+
+def test_every_mend_is_one_that_can_be_done_and_each_is_used() -> None:
+    assert set(MENDS.values()) - {AGREED} == HOW.keys()
+
+
+@pytest.mark.parametrize("side", Side)
+def test_every_open_position_that_a_partner_knows_of_has_a_row(side: Side) -> None:
+    ours = {position for s, position, _ in MENDS if s is side}
+    mine = LENDING if side is Side.LENDING else set(P) - LENDING | {P.RETURN_TRANSIT}
+    assert ours - FINAL == mine - FINAL - {P.NEW}
+
+
+def test_the_other_part_has_positions_of_the_other_side() -> None:
+    for side, _, said in MENDS:
+        there = LENDING if side is Side.BORROWING else set(P) - LENDING | {P.RETURN_TRANSIT}
+        assert said == "" or P(said) in there
+
+
+# ---- what differs
+
+
+def test_who_agrees_is_not_listed(world: World) -> None:
+    assert compared(world, theirs("PAGED")) == ()
+
+
+def test_what_the_partner_does_not_know_is_listed(world: World) -> None:
+    (pair,) = compared(world, {})
+    assert (pair.request, pair.ours, pair.theirs, pair.mend) == ("R1", "REQUESTED", "unknown", "ask again")
+
+
+def test_what_only_the_partner_has_open_is_listed_and_mends_nothing_by_itself(world: World) -> None:
+    found = compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("SHIPPED",))})
+    assert [(pair.wire_id, pair.ours, pair.mend) for pair in found] == [("HKU:R9-1", "unknown", "")]
+
+
+def test_what_has_ended_there_and_is_unknown_here_is_no_difference(world: World) -> None:
+    assert compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("CLOSED",))}) == ()
+
+
+# ---- what mends it
+
+
+def test_a_shipment_that_we_missed_is_taken_from_the_list(world: World) -> None:
+    assert isinstance(mend(world, "SHIPPED"), Noted)
+    request = world.request("R1")
+    assert (request.position, request.item_barcode) == (P.IN_TRANSIT, "C1")
+
+
+def test_a_refusal_that_we_missed_sends_the_wish_to_the_next_lender(world: World) -> None:
+    mend(world, "DECLINED")
+    assert world.request("R1").partner == "HKUST"
+
+
+def test_a_wish_that_never_arrived_is_told_again(world: World) -> None:
+    mend(world, "")
+    assert world.peers.unasked() == ["CUHK RequestItem"]
+
+
+def test_the_reason_stands_in_the_journal(world: World) -> None:
+    mend(world, "SHIPPED", "their list of 3 May")
+    lines = [line for line in world.store.now(lambda unit: unit.history("R1")) if line["event"] == "RECONCILED"]
+    assert len(lines) == 1
+    assert "their list of 3 May" in lines[0]["detail"]
+
+
+def test_nothing_is_mended_without_a_reason(world: World) -> None:
+    assert isinstance(mend(world, "SHIPPED", " "), Refused)
+    assert world.request("R1").position is P.REQUESTED
+
+
+def test_what_moved_meanwhile_is_left_alone(world: World) -> None:
+    (pair,) = compared(world, theirs("DECLINED"))
+    world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
+    line = theirs("DECLINED")["HKU:R1-1"]
+    no = world.store.now(in_context, reconciling.apply, world.circulation.library, world.now, pair, line, "old list", STAFF)
+    assert isinstance(no, Refused)
+    assert world.request("R1").position is P.IN_TRANSIT

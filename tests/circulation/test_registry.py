@@ -1,0 +1,41 @@
+"""The registry: every command and query has a row, and the fields that a step may change are those of a request."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from hkall_gateway import circulation as desk
+from hkall_gateway.circulation.command import Command, Query
+from hkall_gateway.circulation.registry import HANDLERS
+from hkall_gateway.rules.vocabulary import Request, RequestChange
+
+for module in pkgutil.walk_packages(desk.__path__, f"{desk.__name__}."):
+    importlib.import_module(module.name)
+
+
+def leaves(kind: type[Any]) -> Iterator[type[Any]]:
+    """The classes below this one that have no class below them."""
+    for one in kind.__subclasses__():
+        yield from leaves(one) if one.__subclasses__() else (one,)
+
+
+def test_each_command_and_query_has_a_row() -> None:
+    executed = {one for kind in (Command, Query) for one in leaves(kind) if one.__module__.startswith(desk.__name__)}
+    assert len(executed) > 40
+    assert {one.__name__ for one in executed} == {one.__name__ for one in HANDLERS}
+
+
+def test_a_query_only_reads() -> None:
+    assert {one.__name__ for one, row in HANDLERS.items() if row.reads_only} == {one.__name__ for one in leaves(Query)}
+
+
+def test_a_step_may_change_each_field_of_a_request_but_its_number_side_and_position() -> None:
+    unchanged = {"id", "side", "position"}
+    types = {
+        name: kind for name, kind in get_type_hints(Request).items() if name in {f.name for f in fields(Request)} - unchanged
+    }
+    assert get_type_hints(RequestChange) == types

@@ -1,0 +1,293 @@
+"""Renewals in which the lender has the last word: asked first, or told and refusing (R28)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
+from hkall_gateway.circulation.messages.results import CheckedOut, DeliveryResult, Refused, Renewed
+from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Notices, Policy, Renewal
+from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
+from tests.circulation.conftest import sent_as
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
+YES, NO = (
+    DeliveryResult(DeliveryKind.ACCEPTED),
+    DeliveryResult(DeliveryKind.REFUSED, "Renewal Not Allowed - Item Has Outstanding Requests"),
+)
+NO_MORE = DeliveryResult(DeliveryKind.REFUSED, "Maximum Renewals Exceeded")
+REVERT = Renewal(on_lender_refusal="revert")
+CLERK = Actor("mei", "cli", "outbox")
+
+
+@pytest.fixture
+def asking(make_library: Callable[..., DeskWorld]) -> DeskWorld:
+    """A lender that wants to be asked; UG1's loan is due on 16 March, and may be renewed today until the 29th."""
+    made = make_library(partners=ASKED)
+    made.lent_out(lender_due=date(2017, 3, 20))
+    made.go_to("2017-03-14 10:00")
+    return made
+
+
+@pytest.fixture
+def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
+    """A library that takes a renewal back when the lender refuses it."""
+    return make_library(Policy(renewal=REVERT))
+
+
+def told(library: DeskWorld, answer: DeliveryResult) -> Request:
+    """The lender's answer to what was told last."""
+    (row,) = library.store.now(lambda unit: unit.outbox.rows())
+    library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
+    return library.request()
+
+
+def renewed(library: DeskWorld, **more: Any) -> Renewed:
+    done = library.renew(**more)
+    assert isinstance(done, Renewed)
+    return done
+
+
+# ---- asked first
+
+
+def test_the_patron_hears_at_once_that_the_lender_is_asked(asking: DeskWorld) -> None:
+    done = renewed(asking)
+
+    assert (done.pending, done.due, done.renewals) == (True, date(2017, 3, 16), 0)
+    assert asking.told() == ["CUHK ask_lender_to_renew"]
+
+
+def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(asking: DeskWorld) -> None:
+    renewed(asking)
+
+    assert asking.message().due == date(2017, 3, 29)
+
+
+ANSWERS = [
+    # the lender's answer                                 due, lender_due, renewals, sync
+    (YES, (29, 29, 1, "none")),
+    (replace(YES, due=date(2017, 3, 31)), (29, 31, 1, "none")),
+    (replace(YES, due=date(2017, 3, 25)), (25, 25, 1, "none")),
+    (replace(YES, due=date(2017, 3, 16)), (16, 20, 0, "denied")),
+    (replace(YES, due=date(2017, 3, 10)), (16, 20, 0, "denied")),
+    (replace(YES, pending=True), (16, 20, 0, "pending")),
+    (DeliveryResult(DeliveryKind.ALREADY), (29, 29, 1, "none")),
+    (NO, (16, 20, 0, "denied")),
+]
+
+
+@pytest.mark.parametrize(("answer", "stands"), ANSWERS)
+def test_the_lenders_answer_counts(asking: DeskWorld, answer: DeliveryResult, stands: tuple[int, int, int, str]) -> None:
+    renewed(asking)
+
+    after = told(asking, answer)
+
+    due, lender_due = after.due, after.lender_due
+    assert due is not None
+    assert lender_due is not None
+    assert (due.day, lender_due.day, after.renewals, after.renewal_sync) == stands
+
+
+def test_asked_again_meanwhile_the_lender_is_not_asked_twice(asking: DeskWorld) -> None:
+    first = renewed(asking)
+
+    assert renewed(asking) == first
+    assert asking.told() == ["CUHK ask_lender_to_renew"]
+
+
+def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking: DeskWorld) -> None:
+    key = InboxKey("D", "digest", 900)
+    assert renewed(asking, inbox=key).pending
+
+    told(asking, YES)
+
+    assert renewed(asking, inbox=key).due == date(2017, 3, 29)
+
+
+def test_a_checkout_that_means_a_renewal_is_none_until_the_lender_has_answered(asking: DeskWorld) -> None:
+    done = asking.check_out(renewal_allowed=True)
+
+    assert isinstance(done, CheckedOut)
+    assert (done.renewed, done.due) == (False, date(2017, 3, 16))
+
+
+def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking: DeskWorld) -> None:
+    renewed(asking)
+    told(asking, NO)
+
+    no = asking.renew()
+    again = asking.renew(staff=True)
+
+    assert isinstance(no, Refused)
+    assert no.why is Reason.RENEWAL_DENIED
+    assert again.pending
+
+
+def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: DeskWorld) -> None:
+    renewed(asking)
+    asking.ask(asking.circulation.execute(sent_as(ItemRecalled, asking.heard())))
+
+    after = told_first(asking, YES)
+
+    assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "none")
+
+
+def test_an_answer_after_the_return_changes_nothing(asking: DeskWorld) -> None:
+    renewed(asking)
+    asking.check_in()
+    before = asking.request()
+
+    assert told_first(asking, YES) == before
+
+
+def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
+    """The lender's answer to the first that waits."""
+    row = library.store.now(lambda unit: unit.outbox.rows())[0]
+    library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
+    return library.request()
+
+
+def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: DeskWorld) -> None:
+    asking.go_to("2017-03-17 10:00")
+    renewed(asking, staff=True, fee_acknowledged=True)
+    asking.go_to("2017-03-20 10:00")
+
+    told(asking, replace(YES, due=date(2017, 4, 20)))
+
+    assert asking.fines() == [("overdue", 200)]
+
+
+@pytest.mark.parametrize(("what", "stands"), [("done", (29, "none")), ("drop", (16, "denied"))])
+def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld, what: str, stands: tuple[int, str]) -> None:
+    renewed(asking)
+    asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
+
+    asking.store.now(in_context, getattr(dead_letters, what), asking.library, asking.now, 1, "by telephone", CLERK)
+
+    found = asking.request()
+    assert found.due is not None
+    assert (found.due.day, found.renewal_sync) == stands
+
+
+# ---- told, and refusing
+
+
+def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorld) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+
+    after = told(taking_back, NO_MORE)
+
+    assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "denied")
+    assert after.reason == NO_MORE.problem
+
+
+def test_no_patron_is_late_because_a_lender_answered_late(taking_back: DeskWorld) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+    taking_back.go_to("2017-03-21 10:00")
+
+    assert told(taking_back, NO_MORE).due == date(2017, 3, 21)
+
+
+def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: DeskWorld) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+    taking_back.go_to("2017-03-27 10:00")
+    renewed(taking_back)
+    before = taking_back.request()
+
+    assert told_first(taking_back, NO_MORE) == before
+
+
+def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking_back: DeskWorld) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+    taking_back.ask(taking_back.circulation.execute(sent_as(ItemRecalled, taking_back.heard())))
+    told_first(taking_back, NO_MORE)
+
+    taking_back.ask(taking_back.circulation.execute(sent_as(RecallCancelled, taking_back.heard())))
+
+    assert taking_back.request().due == date(2017, 3, 16)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
+    make_library: Callable[..., DeskWorld], wanted: bool
+) -> None:
+    library = make_library(Policy(notices=Notices(renewal_denied=wanted), renewal=REVERT))
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    told(library, NO_MORE)
+
+    assert library.letters(Notification.LETTER_RENEWAL_DENIED) == int(wanted)
+
+
+def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    after = told(library, NO_MORE)
+
+    assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 29), 1, "none")
+    assert after.flags == "refused:tell_lender_renewed"
+    assert library.letters(Notification.LETTER_RENEWAL_DENIED) == 0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        NO,
+        DeliveryResult(DeliveryKind.REFUSED, "Item Not Renewable", "the item is recalled by another user"),
+        DeliveryResult(DeliveryKind.REFUSED, "Recalled"),
+    ],
+)
+@pytest.mark.parametrize("policy", [Policy(), Policy(renewal=REVERT)])
+def test_r28_a_refusal_because_of_a_recall_is_a_recall(
+    make_library: Callable[..., DeskWorld], refusal: DeliveryResult, policy: Policy
+) -> None:
+    library = make_library(policy)
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    after = told(library, refusal)
+
+    assert (after.due, after.recalled_on, after.due_before_recall) == (date(2017, 3, 21), date(2017, 3, 14), date(2017, 3, 29))
+    assert (after.renewals, after.flags) == (1, "")
+    assert (library.letters(Notification.LETTER_RECALLED), library.letters(Notification.LETTER_RENEWAL_DENIED)) == (1, 0)
+
+
+def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+    library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
+    before = library.request()
+
+    assert told_first(library, NO) == before
+    assert library.letters(Notification.LETTER_RECALLED) == 1

@@ -1,0 +1,460 @@
+"""What is over is forgotten: on the day, never while something is open about it, and never lost on the way to the archive."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.commands import ItemReceived, ItemShipped
+from hkall_gateway.circulation.rounds import LEASE_S, RoundTakenOver, begin, one_batch
+from hkall_gateway.db import fines, inbox
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.outbox import Attempt
+from hkall_gateway.db.tables import (
+    ATTEMPTS,
+    CANDIDATES,
+    FINES,
+    INBOX,
+    JOURNAL,
+    METADATA,
+    NOTICES,
+    OUTBOX,
+    PATRONS,
+    PAYMENTS,
+    REQUESTS,
+)
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Retention
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
+from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
+from tests.circulation import conftest
+from tests.circulation.conftest import sent_as
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+CLERK = Actor("mei", "cli", "test")
+LAST_SECOND, MIDNIGHT = "2017-03-30 23:59:59", "2017-03-31 00:00:00"
+
+
+def keeping(library: DeskWorld, **terms: Any) -> None:
+    """The policy's section [retention]."""
+    policy = replace(library.library.policy, retention=Retention(**{"anonymise_days": 0, "messages_days": 0, **terms}))
+    library.library = replace(library.library, policy=policy)
+
+
+def ended(library: DeskWorld, at: str = "2017-03-01 23:59:59", position: Position = P.CLOSED, **facts: Any) -> Request:
+    """A request of UG1 that came to its end at that instant."""
+    when = library.clock(at)
+    return library.given(position, moved_at=when, placed_at=when, returned_on=date(2017, 3, 1), **facts)
+
+
+def numbers(library: DeskWorld) -> list[str]:
+    return sorted(row["id"] for row in library.rows(REQUESTS))
+
+
+def archived(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "old.jsonl.gz"
+
+
+# ---- the day
+
+
+@pytest.mark.parametrize(("when", "count"), [(LAST_SECOND, 0), (MIDNIGHT, 1)])
+def test_thirty_days_after_its_last_day_a_request_forgets_its_patron(library_on_each: DeskWorld, when: str, count: int) -> None:
+    library = library_on_each
+    ended(library)
+    keeping(library, anonymise_days=30)
+    library.go_to(when)
+
+    assert library.round("purge") == count
+    assert library.request().anonymised is (count == 1)
+
+
+@pytest.mark.parametrize(("when", "count"), [(LAST_SECOND, 0), (MIDNIGHT, 1)])
+def test_thirty_days_after_its_last_day_a_request_goes_to_the_archive(
+    library_on_each: DeskWorld, when: str, count: int, file: Path
+) -> None:
+    library = library_on_each
+    ended(library)
+    library.store.now(lambda unit: unit.execute(delete(JOURNAL).where(JOURNAL.c.request == "")))
+    keeping(library, archive_days=30, archive_file=str(file))
+    library.go_to(when)
+
+    assert library.round("purge") == count
+    assert len(archived(file)) == count
+    assert library.count() == 1 - count
+
+
+@pytest.mark.parametrize(("when", "count"), [("2017-08-27 23:59:59", 0), ("2017-08-28 00:00:00", 1)])
+def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(library: DeskWorld, when: str, count: int) -> None:
+    ended(library)
+    library.go_to(when)
+    library.round("purge")
+
+    assert library.request().anonymised is (count == 1)
+
+
+def test_with_0_days_nothing_is_ever_forgotten(library: DeskWorld) -> None:
+    ended(library)
+    keeping(library, anonymise_days=0)
+    library.go_to("2067-03-01 10:00")
+
+    assert library.round("purge") == 0
+    assert library.request().patron == "UG1"
+
+
+@pytest.mark.parametrize("position", sorted(set(Position) - FINAL))
+def test_what_is_not_over_is_never_touched(library: DeskWorld, position: Position, file: Path) -> None:
+    request = library.given(position, moved_at=library.clock("2010-01-01 10:00"))
+    keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
+    library.go_to("2017-06-01 10:00")
+    library.round("purge")
+
+    assert library.request() == request
+
+
+# ---- what holds it
+
+
+def owe(cents: int) -> Callable[[DeskWorld, Request], None]:
+    return lambda library, request: _charge(library, request, cents)
+
+
+def _charge(library: DeskWorld, request: Request, cents: int) -> None:
+    library.store.now(fines.charge, request, "overdue", cents, "R40", library.now, CLERK)
+
+
+def claim(library: DeskWorld, _request: Request) -> None:
+    library.store.now(
+        lambda unit: unit.amend(unit.request("R1"), library.now, CLERK, claimed_on=library.today(), returned_on=None)
+    )
+
+
+def message(state: str) -> Callable[[DeskWorld, Request], None]:
+    def put(library: DeskWorld, request: Request) -> None:
+        now = library.now
+        row = {"kind": "ncip", "send": "ask_lender", "request": request.id, "recipient": "CUHK"}
+        library.store.now(lambda unit: unit.execute(insert(OUTBOX), row | {"state": state, "made_at": now, "next_at": now}))
+
+    return put
+
+
+# fmt: off
+HOLDS: dict[str, Callable[[DeskWorld, Request], None]] = {
+    "an unpaid fine":             owe(200),
+    "money that we owe":          owe(-200),
+    "a claim that is not settled": claim,
+    "a message that waits":       message("waiting"),
+    "a message that may have arrived": message("unsure"),
+    "a dead letter":              message("dead"),
+}
+FREES: dict[str, Callable[[DeskWorld, Request], None]] = {
+    "nothing":                lambda _library, _request: None,
+    "a message that was told": message("sent"),
+    "a message told by hand": message("done"),
+    "a message dropped":      message("dropped"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS.keys())
+def test_it_is_kept_by(library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path) -> None:
+    library = library_on_each
+    hold(library, ended(library))
+    keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
+    library.go_to("2018-03-01 10:00")
+    library.round("purge")
+
+    assert (library.request().patron, library.request().anonymised) == ("UG1", False)
+    assert [line["id"] for line in archived(file) if "position" in line] == []
+
+
+@pytest.mark.parametrize("free", FREES.values(), ids=FREES.keys())
+def test_it_is_not_kept_by(library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path) -> None:
+    free(library, ended(library))
+    keeping(library, archive_days=1, archive_file=str(file))
+    library.go_to("2018-03-01 10:00")
+    library.round("purge")
+
+    assert library.count() == 0
+
+
+def test_when_the_fine_is_paid_the_request_is_free(library: DeskWorld) -> None:
+    _charge(library, ended(library), 200)
+    keeping(library, anonymise_days=1)
+    library.pay(200)
+    library.go_to("2018-03-01 10:00")
+    library.round("purge")
+
+    assert library.request().anonymised
+    assert [row["patron"] for row in library.rows(FINES)] == [""]
+    assert library.owed() == 0
+
+
+# ---- what stays, what goes
+
+
+def test_the_statistics_of_an_anonymous_request_stay(library: DeskWorld) -> None:
+    before = ended(library)
+    library.store.now(Unit.note, before, "RENEWED", {"because": "asked by telephone"}, library.now, CLERK, "R29")
+    keeping(library, anonymise_days=1)
+    library.go_to("2018-03-01 10:00")
+    library.round("purge")
+
+    after = library.request()
+    assert after == replace(before, patron="", anonymised=True)
+    lines = [line for line in library.journal() if line["request"] == "R1"]
+    assert [(line["event"], line["rule"], line["patron"], line["detail"]) for line in lines] == [
+        ("OPEN", "", "", ""),
+        ("RENEWED", "R29", "", ""),
+    ]
+
+
+def test_a_refusal_without_a_request_forgets_who_was_refused(library: DeskWorld) -> None:
+    no = Refusal(Reason.QUOTA_HKALL, {"limit": 15})
+    for _ in range(3):
+        library.store.now(lambda unit: unit.refuse(no, library.now, CLERK, patron="UG1"))
+    keeping(library, anonymise_days=30)
+    library.rounds = library.gateway("here", batch=2)
+    library.go_to(MIDNIGHT)
+
+    assert library.round("purge") == 3
+    assert {(line["rule"], line["patron"], line["detail"]) for line in library.journal()} == {("R20", "", "")}
+
+
+def test_two_payments_with_one_number_are_both_forgotten(library: DeskWorld) -> None:
+    for card in ("UG1", "UG2"):
+        library.store.now(fines.keep_payment, card, "T-1", 200, "paid", library.now, CLERK)
+    keeping(library, anonymise_days=30)
+    library.go_to(MIDNIGHT)
+
+    assert library.round("purge") == 2
+    assert [(row["patron"], row["transaction_id"], row["cents"]) for row in library.rows(PAYMENTS)] == [("", "", 200)] * 2
+
+
+def test_outcomes_of_documents_go_with_the_people_in_them_also_within_their_window(library: DeskWorld) -> None:
+    until = library.now + timedelta(days=60)
+    library.store.now(inbox.claim, "D", "old", until, library.now)
+    keeping(library, anonymise_days=30)
+    library.go_to(MIDNIGHT)
+    library.store.now(inbox.claim, "D", "new", until, library.now)
+    library.round("purge")
+
+    assert [row["digest"] for row in library.rows(INBOX)] == ["new"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 200])
+def test_messages_that_were_told_go_after_their_days_and_those_not_told_stay(library: DeskWorld, batch: int) -> None:
+    request = library.given(P.ON_LOAN)
+    states = ("sent", "dead", "sent", "waiting", "done", "dropped")
+    for state in states:
+        message(state)(library, request)
+    library.store.now(lambda unit: unit.outbox.tried(1, Attempt(library.now, DeliveryKind.ACCEPTED, "", "")))
+    keeping(library, messages_days=30)
+    library.rounds = library.gateway("here", batch)
+    library.go_to(MIDNIGHT)
+    message("sent")(library, request)
+
+    assert library.round("purge") == 4
+    assert [row["state"] for row in library.rows(OUTBOX)] == ["dead", "waiting", "sent"]
+    assert library.rows(ATTEMPTS) == []
+
+
+# ---- nothing is left in the file
+
+
+PERSONAL = ("7770001234", "Cheung Suk Ling", "suk.ling@example.hk")
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[DeskWorld]:
+    made = conftest.DeskWorld(engine=open_engine(f"sqlite:///{tmp_path / 'hkall.db'}"))
+    yield made
+    made.close()
+
+
+def _whole_life(library: DeskWorld) -> None:
+    """A book borrowed, kept too long, paid for, and home; a refusal, and letters."""
+    card, name, email = PERSONAL
+    row = {"barcode": card, "name": name, "email": email, "category": "undergraduates", "local_loans": 0, "total_quota": 60}
+    library.store.now(lambda unit: unit.execute(insert(PATRONS), row))
+    library.wish(card)
+    library.wish(card)
+    library.wish(card, bib="no such title", number="d-2")
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
+    library.check_in()
+    library.check_out(card)
+    library.go_to("2017-03-20 10:00")
+    library.round("overdue")
+    library.check_in()
+    library.pay(library.owed(card), card)
+    library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard(wire_agency="HKU", wire_id="R1-1"))))
+    assert library.request().position is P.CLOSED
+    for message_row in library.rows(OUTBOX):
+        library.store.now(lambda unit, number=message_row["id"]: unit.outbox.sent(number, library.now))
+    library.store.now(lambda unit: unit.notice_state(1, NoticeState.UNDELIVERABLE, f"no such mailbox: {email}", library.now))
+
+
+def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_disk: DeskWorld, tmp_path: Path) -> None:
+    _whole_life(on_disk)
+    assert all(text.encode() in _bytes(on_disk, tmp_path) for text in PERSONAL)
+    keeping(on_disk, anonymise_days=1)
+    on_disk.go_to("2017-03-22 10:00")
+    on_disk.round("purge")
+    on_disk.store.now(lambda unit: unit.execute(delete(PATRONS).where(PATRONS.c.barcode == PERSONAL[0])))  # the next full load
+
+    left = [text for text in PERSONAL if text.encode() in _bytes(on_disk, tmp_path)]
+
+    assert left == []
+    assert on_disk.count() == 1
+
+
+def _bytes(library: DeskWorld, folder: Path) -> bytes:
+    """The whole database, with what its log still holds."""
+    library.engine.dispose()
+    with library.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return b"".join(path.read_bytes() for path in folder.glob("hkall.db*"))
+
+
+@pytest.mark.parametrize("table", METADATA.sorted_tables, ids=lambda table: table.name)
+def test_no_table_names_the_patron_any_more(on_disk: DeskWorld, table: Any) -> None:
+    _whole_life(on_disk)
+    keeping(on_disk, anonymise_days=1)
+    on_disk.go_to("2017-03-22 10:00")
+    on_disk.round("purge")
+
+    assert table is PATRONS or not any(text in str(dict(row)) for row in on_disk.rows(table) for text in PERSONAL)
+
+
+# ---- the archive
+
+
+def test_an_archived_request_has_all_that_belonged_to_it_and_nothing_of_it_stays(on_disk: DeskWorld, file: Path) -> None:
+    _whole_life(on_disk)
+    keeping(on_disk, archive_days=1, archive_file=str(file))
+    on_disk.go_to("2017-03-22 10:00")
+    on_disk.round("purge")
+
+    whole, *lines = archived(file)
+    assert (whole["id"], whole["position"], whole["title"], whole["partner"]) == ("R1", "CLOSED", "Dune", "CUHK")
+    assert [line["event"] for line in whole["journal"]][:2] == ["OPEN", "ASK"]
+    assert {name: bool(whole[name]) for name in ("candidates", "notices", "fines", "outbox")} == dict.fromkeys(
+        ("candidates", "notices", "fines", "outbox"), True
+    )
+    assert {line["event"] for line in lines} == {"REFUSED"}
+    for table in (REQUESTS, JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX, ATTEMPTS):
+        assert on_disk.rows(table) == []
+
+
+def test_a_policy_without_a_file_archives_nothing(library: DeskWorld) -> None:
+    ended(library)
+    keeping(library, archive_days=1)
+    library.go_to("2018-03-01 10:00")
+
+    assert library.round("purge") == 0
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+def _die() -> None:
+    raise Died
+
+
+def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on_disk: DeskWorld, file: Path) -> None:
+    for number in range(3):
+        ended(on_disk, item_barcode=f"C{number}")
+    keeping(on_disk, archive_days=1, archive_file=str(file))
+    on_disk.go_to("2018-03-01 10:00")
+    job = on_disk.store.now(begin, "purge", "here", on_disk.now, True)
+    dying = Immediate(on_disk.engine, lambda connection: Unit(connection, str), before_commit=_die)
+    after = on_disk.store.now(in_context, one_batch, on_disk.library, on_disk.now, job, "here", 2)[0]
+    while after is not None and not after.cursor.startswith("archive"):
+        after = on_disk.store.now(in_context, one_batch, on_disk.library, on_disk.now, after, "here", 2)[0]
+    with pytest.raises(Died):
+        dying.now(in_context, one_batch, on_disk.library, on_disk.now, after, "here", 2)
+    dying.close()
+
+    assert numbers(on_disk) == ["R1", "R2", "R3"]
+    on_disk.go_to("2018-03-01 11:00")
+    on_disk.round("purge")
+
+    assert numbers(on_disk) == []
+    assert Counter(line["id"] for line in archived(file) if "journal" in line) == {"R1": 2, "R2": 2, "R3": 1}
+
+
+def test_a_gateway_that_lost_the_round_deletes_nothing(library: DeskWorld, file: Path) -> None:
+    ended(library)
+    keeping(library, archive_days=1, archive_file=str(file))
+    library.go_to("2018-03-01 10:00")
+    slow = library.store.now(begin, "purge", "gateway-1", library.now, True)
+    assert slow is not None
+    library.now += timedelta(seconds=LEASE_S + 1)
+    assert library.store.now(begin, "purge", "gateway-2", library.now, True) is not None
+
+    with pytest.raises(RoundTakenOver):
+        library.store.now(in_context, one_batch, library.library, library.now, replace(slow, cursor="archive "), "gateway-1", 2)
+
+    assert numbers(library) == ["R1"]
+
+
+# ---- any number, any batch
+
+
+AGES = st.integers(28, 32)
+WISHES = st.lists(st.tuples(AGES, st.booleans(), st.sampled_from(list(Side))), max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(requests_a_day=WISHES, batch=st.integers(1, 4))
+def test_whatever_there_is_exactly_what_is_over_and_free_goes(
+    tmp_path_factory: pytest.TempPathFactory, requests_a_day: list[tuple[int, bool, Side]], batch: int
+) -> None:
+    library, path = conftest.DeskWorld(), tmp_path_factory.mktemp("purge") / "old.jsonl.gz"
+    library.go_to("2017-06-01 10:00")
+    gone: list[str] = []
+    kept: list[str] = []
+    for number, (age, unpaid, side) in enumerate(requests_a_day):
+        request = library.given(P.CLOSED, side=side, moved_at=_ago(library.now, age), item_barcode=f"C{number}")
+        if unpaid:
+            _charge(library, request, 200)
+        (kept if unpaid or age < 30 else gone).append(request.id)
+    keeping(library, anonymise_days=30, archive_days=30, archive_file=str(path))
+    library.rounds = library.gateway("here", batch)
+    library.round("purge")
+
+    assert numbers(library) == sorted(kept)
+    assert sorted(line["id"] for line in archived(path)) == sorted(gone)
+    assert {line["patron"] for line in archived(path)} <= {""}
+    library.close()
+
+
+def _ago(now: datetime, days: int) -> datetime:
+    return now - timedelta(days=days)

@@ -1,0 +1,458 @@
+"""What time alone does: on the right day, once, in batches, by one gateway only, and after three days without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.commands import ItemShipped
+from hkall_gateway.circulation.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
+from hkall_gateway.db import inbox
+from hkall_gateway.db import rounds as store_rounds
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.tables import INBOX
+from hkall_gateway.rules.dates.timetable import EVERY
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.settings import Notices, Policy
+from hkall_gateway.rules.vocabulary import Position
+from tests.circulation.conftest import sent_as
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld, NoTimer
+
+P = Position
+BEFORE_MIDNIGHT, MIDNIGHT = "23:59:59", "00:00:00"
+
+
+# ---- R14, R15: not collected
+
+
+def on_the_shelf(library: DeskWorld, last: str = "2017-03-11", **facts: Any) -> None:
+    library.given(P.RECEIVED, received_on=date(2017, 3, 6), pickup_last=date.fromisoformat(last), **facts)
+
+
+def test_r14_on_the_fifth_day_nothing_expires(library: DeskWorld) -> None:
+    on_the_shelf(library)
+    library.go_to(f"2017-03-11 {BEFORE_MIDNIGHT}")
+
+    assert library.round("pickup_expiry") == 0
+    assert not library.request().expired_pickup
+
+
+def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(library: DeskWorld) -> None:
+    on_the_shelf(library)
+    library.go_to(f"2017-03-12 {MIDNIGHT}")
+
+    assert library.round("pickup_expiry") == 1
+    assert (library.request().position, library.request().expired_pickup) == (P.RECEIVED, True)
+    assert library.told() == []
+
+
+def test_r14_what_is_expired_does_not_expire_again(library: DeskWorld) -> None:
+    on_the_shelf(library)
+    library.go_to(f"2017-03-12 {MIDNIGHT}")
+    library.round("pickup_expiry")
+
+    assert library.round("pickup_expiry") == 0
+
+
+# ---- R39: overdue
+
+
+def test_r39_on_the_due_date_there_is_no_letter(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to(f"2017-03-16 {BEFORE_MIDNIGHT}")
+
+    assert library.round("overdue") == 0
+
+
+def test_r39_at_midnight_after_the_due_date_there_is_one_letter(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+    library.round("overdue")
+    library.go_to(f"2017-03-18 {MIDNIGHT}")
+    library.round("overdue")
+
+    assert library.told() == ["UG1 letter_overdue"]
+    assert library.request().overdue_notice_for == date(2017, 3, 16)
+
+
+def test_r39_a_recalled_loan_gets_its_letter_too(library: DeskWorld) -> None:
+    library.lent_out(recalled_on=date(2017, 3, 5))
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+
+    assert library.round("overdue") == 1
+
+
+def test_r39_a_renewal_makes_another_letter_possible(library: DeskWorld) -> None:
+    library.lent_out()
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+    library.round("overdue")
+    library.renew("", staff=True)  # due on 1 April
+    library.go_to(f"2017-04-02 {MIDNIGHT}")
+    library.round("overdue")
+
+    assert library.letters(Notification.LETTER_OVERDUE) == 2
+
+
+@pytest.mark.parametrize("facts", [{"lost_on": date(2017, 3, 10)}, {"claimed_on": date(2017, 3, 10)}])
+def test_a_lost_book_and_a_claimed_one_get_no_letter(library: DeskWorld, facts: dict[str, Any]) -> None:
+    library.lent_out(**facts)
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+
+    assert library.round("overdue") == 0
+
+
+def test_the_policy_may_send_no_overdue_letters(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(Policy(notices=Notices(overdue=False)))
+    library.lent_out()
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+
+    assert library.round("overdue") == 1
+    assert library.told() == []
+
+
+# ---- R11: silent lenders
+
+
+def asked_on(library: DeskWorld, text: str, **facts: Any) -> None:
+    library.go_to(text)
+    library.given(P.REQUESTED, **facts)
+
+
+def test_r11_a_lender_that_is_silent_for_two_working_days_is_passed_over(library: DeskWorld) -> None:
+    asked_on(library, "2017-03-01 10:00")  # Wednesday
+    library.go_to(f"2017-03-03 {BEFORE_MIDNIGHT}")
+    assert library.round("silence") == 0
+    library.go_to(f"2017-03-04 {MIDNIGHT}")
+    assert library.round("silence") == 1
+
+    assert (library.request().partner, library.request().attempt) == ("HKUST", 2)
+    assert library.told() == ["CUHK cancel_at_lender", "HKUST ask_lender"]
+
+
+def test_r11_its_weekend_and_its_holidays_do_not_count(library: DeskWorld) -> None:
+    asked_on(library, "2017-03-03 10:00")  # Friday
+    library.close_on("CUHK", "2017-03-07")
+    library.go_to("2017-03-08 10:00")
+    assert library.round("silence") == 0
+    library.go_to("2017-03-09 10:00")
+    assert library.round("silence") == 1
+
+
+def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: DeskWorld) -> None:
+    asked_on(library, "2017-03-01 10:00")
+    library.accept("R1")
+    library.go_to("2017-03-08 10:00")
+    assert library.round("silence") == 0
+    library.go_to("2017-03-09 10:00")
+    assert library.round("silence") == 1
+
+
+def test_r38_at_the_end_of_the_list_the_silent_lender_is_told_and_the_patron_gets_one_letter(library: DeskWorld) -> None:
+    asked_on(library, "2017-03-01 10:00")
+    library.go_to("2017-03-04 10:00")
+    library.round("silence")
+    library.go_to("2017-03-10 10:00")
+    library.round("silence")
+    library.round("silence")
+
+    assert (library.request().position, library.request().reason) == (P.UNFILLED, "silence")
+    assert library.told()[2:] == ["HKUST cancel_at_lender", "UG1 letter_unfilled"]
+
+
+def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(library: DeskWorld) -> None:
+    asked_on(library, "2017-03-01 10:00")
+    library.go_to("2017-03-04 10:00")
+    library.round("silence")
+    library.go_to("2017-03-10 10:00")
+    library.round("silence")
+
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
+
+    assert (library.request("R2").kind, library.request("R2").position) == ("stray", P.IN_TRANSIT)
+
+
+def test_r34_a_cancellation_that_nobody_confirms_is_settled(library: DeskWorld) -> None:
+    library.given(P.CANCELLING)
+    library.go_to("2017-03-04 10:00")
+
+    assert library.round("silence") == 1
+    assert library.request().position is P.CANCELLED
+
+
+# ---- not needed any more
+
+
+@pytest.mark.parametrize(("position", "after"), [(P.NEW, P.CANCELLED), (P.REQUESTED, P.CANCELLING)])
+def test_a_wish_is_cancelled_on_the_day_after_it_was_needed(library: DeskWorld, position: Position, after: Position) -> None:
+    library.given(position, need_before=date(2017, 3, 10))
+    library.go_to(f"2017-03-10 {BEFORE_MIDNIGHT}")
+    assert library.round("not_needed_after") == 0
+    library.go_to(f"2017-03-11 {MIDNIGHT}")
+    assert library.round("not_needed_after") == 1
+
+    assert library.request().position is after
+
+
+def test_the_day_until_which_a_wish_is_needed_comes_with_it(library: DeskWorld) -> None:
+    library.wish(need_before=date(2017, 3, 10))
+
+    assert library.request().need_before == date(2017, 3, 10)
+
+
+def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: DeskWorld) -> None:
+    library.given(P.IN_TRANSIT, need_before=date(2017, 3, 10))
+    library.go_to("2017-03-11 10:00")
+
+    assert library.round("not_needed_after") == 0
+
+
+# ---- the inbox
+
+
+def test_documents_whose_window_is_over_are_forgotten(library: DeskWorld) -> None:
+    for number, hours in enumerate([1, 1, 2, 3]):
+        until = library.now + timedelta(hours=hours)
+        library.store.now(inbox.claim, "D", f"{number}", until, library.now)
+    library.now += timedelta(hours=2)
+    library.rounds = library.gateway("here", batch=1)
+
+    assert library.round("inbox_cleanup") == 2
+    assert [row["digest"] for row in library.rows(INBOX)] == ["2", "3"]
+
+
+# ---- batches, and who does them
+
+
+def many_loans(library: DeskWorld, count: int) -> None:
+    for number in range(count):
+        on = "2017-03-01" if number % 2 else "2017-02-28"
+        library.lent_out(on=on, item_barcode=f"C{number}", wire_id=f"w-{number}")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
+def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: DeskWorld, batch: int) -> None:
+    library = library_on_each
+    many_loans(library, 7)
+    library.go_to("2017-03-17 00:00")
+    library.rounds = library.gateway("here", batch)
+
+    assert library.round("overdue") == 7
+    assert library.letters(Notification.LETTER_OVERDUE) == 7
+
+
+def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_is_over(library: DeskWorld) -> None:
+    many_loans(library, 5)
+    library.go_to("2017-03-17 00:00")
+    job = library.store.now(begin, "overdue", "gateway-1", library.now, True)
+    assert job is not None
+    library.store.now(in_context, one_batch, library.library, library.now, job, "gateway-1", 2)
+
+    other = library.gateway("gateway-2", batch=2)
+    assert finished(other.do("overdue", due_only=True)) == 0
+    library.now += timedelta(seconds=LEASE_S + 1)
+    finished(other.run_due())
+
+    assert library.letters(Notification.LETTER_OVERDUE) == 5
+    assert library.job("overdue").count == 5
+
+
+def test_of_two_gateways_one_does_a_round(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+
+    first = library.store.now(begin, "overdue", "gateway-1", library.now, True)
+    second = library.store.now(begin, "overdue", "gateway-2", library.now, True)
+
+    assert (first is not None, second) == (True, None)
+
+
+def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    slow = library.store.now(begin, "overdue", "gateway-1", library.now, True)
+    library.now += timedelta(seconds=LEASE_S + 1)
+    library.store.now(begin, "overdue", "gateway-2", library.now, True)
+
+    with pytest.raises(RoundTakenOver):
+        library.store.now(in_context, one_batch, library.library, library.now, slow, "gateway-1", 2)
+
+    assert library.told() == []
+
+
+class HalfSeconds:
+    """A clock on which every look takes half a second; the test makes the calls itself."""
+
+    def __init__(self) -> None:
+        self.now, self.waiting = 0.0, list[tuple[float, Callable[..., Any]]]()
+
+    def seconds(self) -> float:
+        self.now += 0.5
+        return self.now
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any:  # noqa: N802  # Twisted's own name
+        self.waiting.append((delay, call))
+
+
+def test_a_round_rests_after_each_batch_for_as_long_as_it_took(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    clock = HalfSeconds()
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, clock, "here", batch=2)
+
+    going = ensureDeferred(rounds.do("overdue"))
+    assert len(library.told()) == 2
+    ((delay, call),) = clock.waiting
+    assert delay == 0.5
+
+    call()
+    assert finished(going) == 3
+    assert len(library.told()) == 3
+
+
+def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: DeskWorld) -> None:
+    library.go_to("2017-03-17 09:00")
+    finished(library.rounds.run_due())
+
+    assert library.job("overdue").last_run == library.now
+    library.go_to(f"2017-03-17 {BEFORE_MIDNIGHT}")
+    assert not library.job("overdue").free(library.now)
+    library.go_to(f"2017-03-18 {MIDNIGHT}")
+    assert library.job("overdue").free(library.now)
+    library.go_to("2017-03-18 00:01")
+    assert library.job("overdue").lag_s(library.now) == 60
+
+
+def test_after_three_days_without_a_gateway_every_letter_is_written_once(library: DeskWorld) -> None:
+    library.lent_out()
+    finished(library.rounds.run_due())
+    library.go_to("2017-03-20 08:00")
+
+    finished(library.gateway("here").run_due())
+    finished(library.gateway("here").run_due())
+
+    assert library.told() == ["UG1 letter_overdue"]
+
+
+def test_a_gateway_looks_when_it_starts_and_every_minute_after(library: DeskWorld, timer: NoTimer) -> None:
+    library.lent_out()
+    library.go_to("2017-03-16 23:59:30")
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, timer, "here")
+    rounds.start()
+    assert library.told() == []
+
+    library.go_to("2017-03-17 00:00:30")
+    timer.ring()
+
+    assert library.told() == ["UG1 letter_overdue"]
+    finished(rounds.stop())
+    assert timer.waiting == []
+
+
+def test_round_that_was_interrupted_goes_on_at_once_after_the_restart(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    clock = HalfSeconds()
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, clock, "here", batch=2)
+    running = ensureDeferred(rounds.run_due())
+    ensureDeferred(rounds.stop())
+    clock.waiting.pop()[1]()
+    finished(running)
+    assert len(library.told()) == 2
+
+    library.go_to("2017-03-17 00:01")
+    finished(library.gateway("here").run_due())
+
+    assert len(library.told()) == 3
+
+
+def test_stop_leaves_the_remaining_rounds_unclaimed(library: DeskWorld) -> None:
+    many_loans(library, 3)
+    library.go_to("2017-03-17 00:00")
+    clock = HalfSeconds()
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, clock, "here", batch=2)
+    running = ensureDeferred(rounds.run_due())
+    ensureDeferred(rounds.stop())
+    clock.waiting.pop()[1]()
+    finished(running)
+
+    later = list(ROUNDS)[list(ROUNDS).index("overdue") + 1 :]
+    assert later
+    claimed = {job.name for job in library.store.now(store_rounds.jobs) if job.claimed_by}
+    assert claimed == {"overdue"}
+    finished(library.gateway("other").run_due())
+    assert all(library.job(name).last_run == library.now for name in later)
+
+
+def test_a_round_that_fails_does_not_stop_the_others(library: DeskWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    library.lent_out()
+    library.go_to("2017-03-17 00:00")
+
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store_rounds, "pickups_over", broken)
+    finished(library.rounds.run_due())
+
+    assert library.told() == ["UG1 letter_overdue"]
+    assert library.job("pickup_expiry").last_run is None
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_every_round_of_an_empty_library_ends_at_once(library_on_each: DeskWorld, name: str) -> None:
+    library = library_on_each
+    assert library.round(name) == 0
+    assert library.job(name).last_run == library.now
+
+
+def test_the_rounds_are_named_like_their_functions() -> None:
+    assert all(work.__name__ == name for name, work in ROUNDS.items())
+    assert tuple(ROUNDS) == tuple(EVERY)
+
+
+# ---- the clock is set
+
+
+def test_a_clock_that_was_ahead_costs_no_letter_and_sends_none_twice(library_on_each: DeskWorld) -> None:
+    """Ahead by two days, the rounds of those days ran; set right, they run again on their days."""
+    library = library_on_each
+    library.lent_out()  # due on 16 March
+    library.go_to(f"2017-03-18 {MIDNIGHT}")
+    finished(library.rounds.run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 1
+    library.go_to("2017-03-16 09:00")
+    library.lent_out(item_barcode="C2", wire_id="w-2")
+    finished(library.rounds.run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 1
+    library.go_to(f"2017-03-17 {MIDNIGHT}")
+    finished(library.rounds.run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 2
+
+
+def test_a_round_that_a_dead_gateway_holds_by_a_clock_that_was_ahead_is_taken_over(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    library.lent_out()
+    library.go_to("2017-03-18 00:00")
+    assert library.store.now(begin, "overdue", "dead", library.now, True) is not None
+    library.go_to("2017-03-17 00:00")
+    finished(library.gateway("here").run_due())
+    assert library.letters(Notification.LETTER_OVERDUE) == 1
+
+
+def test_two_gateways_whose_clocks_differ_by_minutes_run_a_round_once_a_day(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    library.go_to("2017-03-17 00:02")
+    finished(library.gateway("fast").run_due())
+    last = library.job("overdue").last_run
+    library.go_to("2017-03-16 23:58")
+    finished(library.gateway("slow").run_due())
+    library.go_to("2017-03-17 00:01")
+    finished(library.gateway("slow").run_due())
+    assert library.job("overdue").last_run == last

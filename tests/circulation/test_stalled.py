@@ -1,0 +1,55 @@
+"""What stands still is written down once, and again when it stands still in another place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hkall_gateway.circulation.common.stalled import NOTED
+from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.rules.vocabulary import Position
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+
+
+def _notes(library: DeskWorld) -> int:
+    lines = library.store.now(Queries.history, library.request().id)
+    return sum(line["event"] == NOTED for line in lines)
+
+
+def _later(library: DeskWorld, days: int) -> None:
+    library.now += timedelta(days=days)
+
+
+def test_a_request_that_stands_for_long_is_noted_once(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    library.given(P.RECEIVED)
+    _later(library, 12)
+
+    assert [library.round("stuck"), library.round("stuck")] == [1, 0]
+    assert _notes(library) == 1
+
+
+def test_one_that_moved_on_and_stands_again_is_noted_again(library: DeskWorld) -> None:
+    library.given(P.IN_TRANSIT)
+    _later(library, 6)
+    library.round("stuck")
+    _later(library, 1)
+    library.check_in()
+    _later(library, 12)
+
+    assert library.round("stuck") == 1
+    assert _notes(library) == 2
+
+
+@pytest.mark.parametrize("position", [P.RECEIVED, P.TO_RETURN])
+def test_one_that_has_not_stood_long_is_left_alone(library: DeskWorld, position: Position) -> None:
+    library.given(position)
+    _later(library, 2)
+
+    assert library.round("stuck") == 0

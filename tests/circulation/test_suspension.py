@@ -1,0 +1,95 @@
+"""A lender says no while requests are suspended (R1): the request waits, or ends where the policy says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from hkall_gateway.circulation.messages.commands import ItemShipped, RequestCancelled
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Position
+from tests.circulation.conftest import PUBLISHED, DeskWorld, sent_as
+
+P = Position
+END = replace(PUBLISHED, declined_while_suspended="end")
+
+
+def declined(made: DeskWorld) -> Position:
+    """A request of the last open day, whose lender declines in the suspension's first second."""
+    made.go_to("2017-06-05 23:59")
+    made.wish()
+    made.go_to("2017-06-06 00:00")
+    made.ask(made.circulation.execute(sent_as(RequestCancelled, made.heard(wire_agency="HKU", wire_id="R1-1"))))
+    return made.request().position
+
+
+@pytest.mark.parametrize(("policy", "position"), [(PUBLISHED, P.NEW), (END, P.UNFILLED)])
+def test_r1_the_request_waits_or_ends_as_the_policy_says(
+    make_library: Callable[..., DeskWorld], policy: Policy, position: Position
+) -> None:
+    assert declined(make_library(policy)) is position
+
+
+def test_r1_nothing_wakes_it_before_the_last_second_and_the_first_round_after_it_does(library: DeskWorld) -> None:
+    declined(library)
+    for instant, position in (("2017-07-17 23:59", P.NEW), ("2017-07-18 00:00", P.REQUESTED)):
+        library.go_to(instant)
+        library.round("postponed")
+        assert library.request().position is position
+
+
+def test_r1_what_waited_and_finds_no_lender_any_more_ends_with_the_letter(library: DeskWorld) -> None:
+    declined(library)
+    library.go_to("2017-07-18 00:00")
+    for lender in library.store.now(lambda unit: unit.candidates("R1")):
+        library.store.now(lambda unit, one=lender: unit.mark(one, skip="by staff: closed for good"))
+
+    assert library.round("postponed") == 1
+    assert library.request().position is P.UNFILLED
+
+
+def test_r1_a_silent_lender_keeps_its_chance_while_nobody_else_could_be_asked(library: DeskWorld) -> None:
+    library.go_to("2017-06-05 10:00")
+    library.wish()
+    library.go_to("2017-06-20 10:00")
+    library.round("silence")
+    assert library.request().partner == "CUHK"
+
+    library.go_to("2017-07-18 10:00")
+    library.round("silence")
+    assert (library.request().position, library.request().partner) == (P.REQUESTED, "HKUST")
+
+
+def test_r1_a_lender_that_staff_pass_over_meanwhile_is_told_to_stop(library: DeskWorld) -> None:
+    library.go_to("2017-06-05 10:00")
+    library.wish()
+    library.go_to("2017-06-06 10:00")
+    library.act("skip", agency="CUHK", reason="their van is broken")
+
+    assert library.request().position is P.NEW
+    assert [row.send.name for row in library.store.now(lambda unit: unit.outbox.rows())] == ["ASK_LENDER", "CANCEL_AT_LENDER"]
+
+
+# ---- one copy, two requests
+
+
+def rivals(library: DeskWorld, *, accepted: bool) -> None:
+    """CUHK is asked for its one copy for UG1 (R1) and for UG2 (R2)."""
+    library.wish()
+    library.wish("UG2", number="d-2")
+    second = library.request("R2")
+    asked = next(c for c in library.store.now(lambda unit: unit.candidates("R2")) if c.agency == "CUHK")
+    library.store.now(lambda unit: unit.mark(asked, wire_id="R2-9", outcome="accepted" if accepted else ""))
+    library.store.now(lambda unit: unit.amend(second, library.now, library.heard().by, partner="CUHK", wire_id="R2-9"))
+    library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
+
+
+@pytest.mark.parametrize(("accepted", "position"), [(True, P.UNFILLED), (False, P.REQUESTED)])
+def test_only_a_request_that_the_lender_has_accepted_goes_on_when_its_copy_goes_to_another(
+    library: DeskWorld, accepted: bool, position: Position
+) -> None:
+    rivals(library, accepted=accepted)
+
+    assert library.request("R2").position is position

@@ -1,0 +1,117 @@
+"""A recall that is taken back while nobody knows whether its letter arrived: the patron hears that it is over."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+
+import pytest
+from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
+
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
+from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery.courier import LEASE_S
+from hkall_gateway.delivery.letters import Sender
+from hkall_gateway.delivery.smtp import Mailer
+from tests.circulation.conftest import CLERK, DeskWorld, sent_as
+
+UNKNOWN = SMTPConnectError(-1, b"gone")  # type: ignore[no-untyped-call]  # twisted.mail has no types
+BUSY = SMTPDeliveryError(450, b"busy")
+
+
+class Post:
+    """A mail server that fails as told, one answer a letter, then takes what comes."""
+
+    def __init__(self, library: DeskWorld) -> None:
+        self.library, self.fails, self.taken = library, list[Exception](), list[str]()
+        self.mailer = Mailer(
+            library.store, self._post, Sender("lending@lib.hk", "HKU"), lambda: library.library, lambda: library.now
+        )
+
+    async def _post(self, message: EmailMessage, _sender: str) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+        self.taken.append(str(message["Subject"]))
+
+    def round(self, *, again: bool = True) -> None:
+        """Deliver all that may leave; what fails is tried `again` at once, or is dead."""
+        while rows := self.library.store.now(self._claim):
+            for row in rows:
+                answer = self.library.ask(self.mailer.deliver(row))
+                retry_at = self.library.now if again else None
+                self.library.ask(self.library.circulation.execute(Delivered(row, answer, retry_at, CIRCUIT_SETTINGS)))
+                if answer.kind in {"unknown", "later"}:
+                    return
+
+    def _claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
+        return unit.outbox.claim(self.library.now, "here", LEASE_S, 1)
+
+
+@pytest.fixture
+def post(library: DeskWorld) -> Post:
+    library.set_patron("UG1", email="ug1@connect.test")
+    library.lent_out(days=30)
+    library.go_to("2017-03-11 10:00")
+    library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
+    return Post(library)
+
+
+def take_back(library: DeskWorld) -> None:
+    library.ask(library.circulation.execute(sent_as(RecallCancelled, library.heard())))
+
+
+def drop(library: DeskWorld) -> None:
+    library.store.now(in_context, dead_letters.drop, library.library, library.now, 1, "the server was replaced", CLERK)
+
+
+def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: DeskWorld, post: Post) -> None:
+    post.fails = [UNKNOWN]
+    post.round()
+    take_back(library)
+
+    post.round()
+
+    assert post.taken == ["No longer recalled: Dune"]
+
+
+def test_r26_a_letter_that_certainly_did_not_arrive_is_withdrawn_and_so_is_the_one_after_it(
+    library: DeskWorld, post: Post
+) -> None:
+    post.fails = [BUSY]
+    post.round()
+    take_back(library)
+
+    post.round()
+
+    assert (post.taken, library.store.now(lambda unit: unit.outbox.rows())) == ([], ())
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_r26_a_letter_that_may_have_arrived_and_that_staff_drop_is_taken_back_too(
+    library: DeskWorld, post: Post, moment: str
+) -> None:
+    post.fails = [UNKNOWN]
+    post.round(again=False)
+    if moment == "before":
+        take_back(library)
+    drop(library)
+    if moment == "after":
+        take_back(library)
+
+    post.round()
+
+    assert post.taken == ["No longer recalled: Dune"]
+
+
+def test_r26_a_letter_that_did_not_arrive_and_that_staff_drop_needs_no_second_one(library: DeskWorld, post: Post) -> None:
+    post.fails = [BUSY]
+    post.round(again=False)
+    take_back(library)
+    drop(library)
+
+    post.round()
+
+    assert post.taken == []

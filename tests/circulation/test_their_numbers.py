@@ -1,0 +1,144 @@
+"""A lender that numbers our requests itself: its news is understood under its number, ours, or before its answer came."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.circulation.common.their_numbers import as_ours
+from hkall_gateway.circulation.messages.commands import BorrowFromUs, ItemShipped, PartnerNotice
+from hkall_gateway.circulation.messages.partner_commands import RequestSeen, SeeRequest
+from hkall_gateway.circulation.messages.results import Noted, Paged, Refused
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
+from hkall_gateway.simulator.scenario.scripted_partner import manner
+from hkall_gateway.simulator.scenario.world import World
+from tests.circulation.conftest import sent_as
+
+P = Position
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
+CUHK = Actor("CUHK", "ncip", "ItemShipped")
+
+
+@pytest.fixture
+def world() -> World:
+    return World.open(WORLDS / "consortium.toml")
+
+
+def place(world: World, answer: str = "ok request=CUHK:77") -> None:
+    """R1 is asked of CUHK, which answers so; with "" nothing is delivered yet."""
+    if answer:
+        world.peers.script("CUHK", manner(answer)[0])
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    if answer:
+        world.pump()
+
+
+def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) -> object:
+    return finished(
+        world.circulation.execute(
+            sent_as(ItemShipped, PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC)))
+        )
+    )
+
+
+@pytest.mark.parametrize("agency", ["CUHK", ""])
+@pytest.mark.parametrize("item", [C1, ItemKey("HKU", "C1"), None], ids=["its copy", "a copy without an agency", "no copy"])
+def test_a_shipment_under_the_lenders_number_is_that_of_our_request(world: World, agency: str, item: ItemKey | None) -> None:
+    place(world)
+
+    answer = shipped(world, agency, "77", item)
+
+    assert isinstance(answer, Noted)
+    assert (world.request("R1").position, world.request("R1").item) == (P.IN_TRANSIT, C1)
+
+
+@pytest.mark.parametrize("item", [C1, None], ids=["its copy", "no copy"])
+def test_our_number_under_the_lenders_agency_is_ours(world: World, item: ItemKey | None) -> None:
+    place(world, "ok request=CUHK:R1-1")
+
+    assert isinstance(shipped(world, "CUHK", "R1-1", item), Noted)
+    assert world.request("R1").position is P.IN_TRANSIT
+
+
+def test_our_number_for_another_lender_is_not_taken_for_this_ones(world: World) -> None:
+    place(world)
+    told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
+    assert world.store.now(as_ours, told, "HKU") == told
+
+
+@pytest.mark.parametrize("agency", ["cuhk", "CUHK", ""])
+def test_the_agency_of_its_number_is_written_in_any_case(world: World, agency: str) -> None:
+    place(world, f"ok request={agency}:77")
+
+    assert isinstance(shipped(world, "CUHK", "77", None), Noted)
+
+
+def test_of_two_requests_with_one_number_the_copy_says_which(world: World) -> None:
+    world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
+    for bib in ("b-dune", "b-dream"):
+        world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
+        world.pump()
+
+    assert isinstance(shipped(world, "CUHK", "77", C1), Noted)
+
+    assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.REQUESTED]
+
+
+def test_of_two_requests_with_one_number_the_open_one_is_meant(world: World) -> None:
+    world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
+    for bib in ("b-dune", "b-dream"):
+        world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
+        world.pump()
+    world.tell("HKU-DISCOVERY", "CancelRequestItem user=UG1 request=b-dream")
+    world.pump()
+
+    assert isinstance(shipped(world, "CUHK", "77", None), Noted)
+
+    assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.CANCELLED]
+
+
+def test_news_may_overtake_the_answer_that_has_the_number(world: World) -> None:
+    place(world, answer="")
+
+    assert isinstance(shipped(world, "CUHK", "77"), Noted)
+    assert world.request("R1").position is P.IN_TRANSIT
+
+
+def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
+    place(world)
+    assert isinstance(shipped(world, "CUHK", "78", None), Refused)
+
+
+def test_another_librarys_number_of_the_same_value_is_another(world: World) -> None:
+    place(world)
+    told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
+    assert world.store.now(as_ours, told, "HKU") == told
+
+
+def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
+    place(world)
+    ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
+    assert isinstance(finished(world.circulation.execute(ask)), Paged)
+    told = PartnerNotice(CUHK, "CUHK", "CUHK", "77", K9)
+
+    assert world.store.now(as_ours, told, "HKU") == told
+    assert world.store.now(as_ours, replace(told, item=C1), "HKU").wire_id == "R1-1"
+
+
+def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> None:
+    place(world)
+
+    def seen(partner: str) -> object:
+        return finished(
+            world.circulation.execute(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
+        )
+
+    found = seen("CUHK")
+    assert isinstance(found, RequestSeen)
+    assert found.request == "R1"
+    assert isinstance(seen("LU"), Refused)

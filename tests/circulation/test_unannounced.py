@@ -1,0 +1,179 @@
+"""A copy at our counter that nobody announced: received where exactly one request waits for it, put aside everywhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hkall_gateway.circulation.messages.commands import CheckIn, FindCopySystem, Place
+from hkall_gateway.circulation.messages.results import CheckedIn, CopySystem, Refused
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
+
+if TYPE_CHECKING:
+    from tests.circulation.conftest import DeskWorld
+
+P = Position
+
+
+def test_the_copy_that_was_asked_for_is_received_and_its_lender_and_the_reader_are_told(library_on_each: DeskWorld) -> None:
+    library = library_on_each
+    library.given(P.REQUESTED)
+
+    answer = library.check_in("C1")
+
+    assert isinstance(answer, CheckedIn)
+    assert (answer.what, answer.held_for) == ("received", "UG1")
+    assert (library.request().position, library.request().unannounced) == (P.RECEIVED, True)
+    assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
+
+
+def test_scanned_again_nobody_is_told_twice(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+    library.check_in("C1")
+
+    assert library.check_in("C1").what == "again"
+    assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
+
+
+def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: DeskWorld) -> None:
+    library.wish()
+    asked = library.request()
+    library.say("request_cancelled", asked)
+    assert library.request().partner == "HKUST"
+
+    library.check_in("C1")
+
+    assert (library.request().position, library.request().partner) == (P.RECEIVED, "CUHK")
+    assert library.told()[2:] == ["HKUST cancel_at_lender", "CUHK tell_lender_received", "UG1 letter_pickup"]
+
+
+def test_another_copy_of_the_title_from_the_library_that_was_asked_is_received(library: DeskWorld) -> None:
+    library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
+    library.given(P.REQUESTED)
+
+    library.check_in("C2")
+
+    assert library.request().item == ItemKey("CUHK", "C2")
+
+
+@pytest.mark.parametrize(
+    ("volume", "wanted", "received"),
+    [("v.1", "v.1", True), ("v.2", "v.1", False), ("v.2", "", True)],
+)
+def test_r8_another_volume_than_the_wanted_one_is_not_received(
+    library: DeskWorld, volume: str, wanted: str, received: bool
+) -> None:
+    library.add_copies([Holding("CUHK", "C2", "dune", "Dune", volume=volume)])
+    library.given(P.REQUESTED, volume=wanted)
+
+    assert isinstance(library.check_in("C2"), CheckedIn) is received
+
+
+@pytest.mark.parametrize(("barcode", "owner"), [("S1", "HKUST"), ("P1", "POLYU"), ("NOBODYS", "")])
+def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: DeskWorld, barcode: str, owner: str) -> None:
+    library.given(P.REQUESTED)
+
+    answer = library.check_in(barcode)
+
+    assert isinstance(answer, Refused)
+    assert answer.why is (Reason.BELONGS_ELSEWHERE if owner else Reason.UNKNOWN_ITEM)
+    assert (answer.detail, answer.item) == ({"owner": owner} if owner else {}, ItemKey(owner, barcode))
+    assert library.request().position is P.REQUESTED
+
+
+@pytest.mark.parametrize("position", sorted(FINAL - LENDING | {P.CLOSED}))
+def test_a_copy_whose_request_has_ended_says_whose_it_is(library: DeskWorld, position: Position) -> None:
+    library.given(position, item_agency="CUHK", item_barcode="X9")
+
+    answer = library.check_in("X9")
+
+    assert (answer.why, answer.item, answer.title) == (Reason.BELONGS_ELSEWHERE, ItemKey("CUHK", "X9"), "Dune")
+    assert library.journal()[-1]["request"] == "R1"
+
+
+def test_a_copy_that_two_partners_may_own_names_both(library: DeskWorld) -> None:
+    library.add_copies([Holding("HKUST", "P1", "emma", "Emma")])
+
+    answer = library.check_in("P1")
+
+    assert (answer.detail, answer.item) == ({"owner": "HKUST / POLYU"}, ItemKey("", "P1"))
+
+
+def test_our_own_copy_is_never_said_to_belong_elsewhere(library: DeskWorld) -> None:
+    library.add_copies([Holding("CUHK", "K9", "emma", "Emma")])
+
+    assert library.check_in("K9").why is Reason.UNKNOWN_ITEM
+
+
+def test_between_two_requests_for_one_copy_nobody_guesses(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+    library.given(P.REQUESTED, patron="UG2", wire_id="other-1")
+
+    answer = library.check_in("C1")
+
+    assert isinstance(answer, Refused)
+    assert answer.why is Reason.AMBIGUOUS_ITEM
+    assert [r.position for r in library.requests()] == [P.REQUESTED, P.REQUESTED]
+    assert library.journal()[-1]["outcome"] == Reason.AMBIGUOUS_ITEM
+
+
+def test_staff_who_name_the_request_receive_what_nobody_guesses(library: DeskWorld) -> None:
+    library.given(P.REQUESTED)
+    library.given(P.REQUESTED, patron="UG2", wire_id="other-1")
+
+    library.act("receive", "R2", barcode="C1", agency="CUHK")
+
+    assert [r.position for r in library.requests()] == [P.REQUESTED, P.RECEIVED]
+
+
+def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: DeskWorld) -> None:
+    library.add_copies([Holding("HKU", "C1", "ours", "A book of our own")])
+    library.given(P.REQUESTED)
+
+    answer = library.check_in("C1")
+
+    assert isinstance(answer, Refused)
+    assert answer.why is Reason.AMBIGUOUS_ITEM
+
+
+def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: DeskWorld) -> None:
+    answer = library.check_in("K9")
+
+    assert isinstance(answer, Refused)
+    assert answer.why is Reason.UNKNOWN_ITEM
+
+
+@pytest.mark.parametrize("role", ["bookdrop", "selfcheck"])
+def test_r16_r17_only_the_counter_takes_it_in(library: DeskWorld, role: str) -> None:
+    library.given(P.REQUESTED)
+
+    answer = library.ask(library.circulation.execute(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
+
+    assert isinstance(answer, Refused)
+    assert library.request().position is P.REQUESTED
+
+
+def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(library: DeskWorld) -> None:
+    library.given(P.CANCELLING)
+
+    assert library.check_in("C1").what == "unwanted"
+    assert library.told() == ["CUHK tell_lender_received"]
+    assert library.request().unannounced
+
+
+@pytest.mark.parametrize(
+    ("barcode", "arriving", "system"),
+    [
+        ("S1", True, CopySystem.NOT_FOR_CARD),
+        ("S1", False, CopySystem.THEIRS),
+        ("K9", True, CopySystem.THEIRS),
+        ("NOBODYS", True, CopySystem.THEIRS),
+    ],
+)
+def test_a_scan_of_a_partners_copy_is_ours_unless_the_local_system_has_the_barcode(
+    library: DeskWorld, barcode: str, arriving: bool, system: CopySystem
+) -> None:
+    assert library.ask(library.circulation.execute(FindCopySystem(barcode, arriving=arriving))) is system

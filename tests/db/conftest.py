@@ -1,0 +1,86 @@
+"""What the store's tests share: people, requests at any position, and plain questions to the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Table, event, select
+
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+
+COPIES = "CUHK"
+
+
+@pytest.fixture
+def by() -> Actor:
+    return Actor("counter-1", "sip2", "11", "c-1")
+
+
+@pytest.fixture
+def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
+    """A request that stands at a position already, with the facts that such a request has; `copy` is its barcode."""
+
+    def put(position: Position, copy: str = "", side: Side = Side.BORROWING, **facts: Any) -> Request:
+        known: dict[str, Any] = {
+            "patron": "P1" if side is Side.BORROWING else "",
+            "partner": COPIES,
+            "wire_agency": "HKU",
+            "wire_id": "w-1",
+            "item_agency": COPIES if copy else "",
+            "item_barcode": copy,
+            "received_on": date(2017, 3, 1),
+            "due": date(2017, 3, 16),
+            "recalled_on": date(2017, 3, 2),
+            **facts,
+        }
+        wanted = replace(Request("", side, position, "Dune", "b1"), **known)
+        return store.now(Unit.open, wanted, now, Actor("test", "world"))
+
+    return put
+
+
+@pytest.fixture
+def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
+    """Every row of a table, in the order of its key."""
+
+    def ask(unit: Unit, table: Table) -> list[dict[str, Any]]:
+        return [dict(row) for row in unit.execute(select(table).order_by(*table.primary_key)).mappings()]
+
+    return lambda table: store.now(ask, table)
+
+
+@pytest.fixture
+def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
+    """How the database answers a question of `work(unit, *args)`, the first if not another, in its own words.
+
+    Tables in tests are too small for PostgreSQL to bother with an index; it is told not to read whole tables if it can
+    do without.
+    """
+
+    def explain(work: Callable[..., Any], *args: Any, question: int = 0) -> str:
+        asked: list[tuple[str, Any]] = []
+
+        def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
+            is_work = statement.startswith(("SELECT", "WITH")) and "pg_current_xact_id" not in statement
+            asked.extend([(statement, parameters)] if is_work else [])
+
+        event.listen(engine, "before_cursor_execute", listen)
+        store.now(work, *args)
+        event.remove(engine, "before_cursor_execute", listen)
+        return store.now(_explained, *asked[question])
+
+    return explain
+
+
+def _explained(unit: Unit, statement: str, parameters: Any) -> str:
+    connection = unit.execute(select(1)).connection
+    if unit.dialect == "postgresql":
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    word = "EXPLAIN" if unit.dialect == "postgresql" else "EXPLAIN QUERY PLAN"
+    return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {statement}", parameters))

@@ -1,0 +1,63 @@
+"""Tokens of programs, and the numbers of patrons in addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hkall_gateway.db import api_tokens, patron_numbers
+from hkall_gateway.db.api_tokens import ApiToken, hash_of
+from hkall_gateway.db.engine.immediate import Immediate
+
+NOW = datetime(2017, 3, 14, 2, 0, tzinfo=UTC)
+
+
+def token(name: str) -> ApiToken:
+    return ApiToken(name, hash_of(f"secret of {name}"), "clerk", "amy", NOW)
+
+
+def test_a_token_is_found_by_the_hash_of_its_secret_alone(store: Immediate) -> None:
+    assert store.now(api_tokens.make, token("vufind"))
+    assert store.now(api_tokens.find, hash_of("secret of vufind")) == token("vufind")
+    assert store.now(api_tokens.find, "secret of vufind") is None
+
+
+def test_a_name_is_used_once_also_after_its_token_was_revoked(store: Immediate) -> None:
+    store.now(api_tokens.make, token("vufind"))
+    assert store.now(api_tokens.revoke, "vufind", NOW)
+    assert not store.now(api_tokens.make, replace(token("vufind"), token_hash="other"))
+
+
+def test_a_revoked_token_is_out_of_force_and_is_revoked_once(store: Immediate) -> None:
+    store.now(api_tokens.make, token("vufind"))
+    assert store.now(api_tokens.revoke, "vufind", NOW)
+    assert not store.now(api_tokens.revoke, "vufind", NOW)
+    (found,) = store.now(api_tokens.listed)
+    assert not found.in_force(NOW)
+
+
+def test_a_token_with_an_end_is_in_force_before_it() -> None:
+    lasting = replace(token("vufind"), ends_at=NOW + timedelta(days=1))
+    assert lasting.in_force(NOW)
+    assert not lasting.in_force(NOW + timedelta(days=1))
+
+
+def test_a_use_is_recorded(store: Immediate) -> None:
+    store.now(api_tokens.make, token("vufind"))
+    store.now(api_tokens.used, "vufind", NOW)
+    (found,) = store.now(api_tokens.listed)
+    assert found.used_at == NOW
+
+
+def test_a_card_keeps_its_number_which_does_not_contain_it(store: Immediate) -> None:
+    number = store.now(patron_numbers.number_of, "P0001", NOW)
+    assert store.now(patron_numbers.number_of, "P0001", NOW) == number
+    assert store.now(patron_numbers.number_of, "P0002", NOW) != number
+    assert store.now(patron_numbers.card_of, number) == "P0001"
+    assert "P0001" not in number.upper()
+
+
+def test_a_number_is_forgotten_thirty_days_after_its_last_search(store: Immediate) -> None:
+    number = store.now(patron_numbers.number_of, "P0001", NOW)
+    store.now(patron_numbers.number_of, "P0002", NOW + timedelta(days=31))
+    assert store.now(patron_numbers.card_of, number) == ""

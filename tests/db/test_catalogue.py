@@ -1,0 +1,155 @@
+"""Titles behind the copies: made by a load, kept in line with it, and filled in for databases of an earlier release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, delete, select, text, update
+
+from hkall_gateway.db import schema
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import catalogue, loading
+from hkall_gateway.db.search.searching import PAGE, FoundTitles, search
+from hkall_gateway.db.tables import TITLES
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Holding, Title
+
+DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert, Frank", "0-441-01359-7", call_number="PS3558 .E63")
+MARC = Title("b9", "Hong lou meng", "Cao, Xueqin", ("9787020002207",), "chi", "Beijing : Ren min, 1982", "紅樓夢", "曹雪芹")
+
+
+def _load(store: Immediate, rows: Sequence[Holding], *titles: Title, full: bool = False) -> None:
+    number = store.now(loading.begin, "holdings")
+    store.now(loading.write_copies, rows, number, None, {title.bib_id: title for title in titles})
+    store.now(loading.finish, "holdings", number, full)
+
+
+def _titles(store: Immediate) -> dict[str, dict[str, Any]]:
+    found = store.now(lambda unit: unit.execute(select(TITLES)).mappings().all())
+    return {row["bib_id"]: dict(row) for row in found}
+
+
+def found(store: Immediate, typed: str) -> list[str]:
+    result = store.now(lambda unit: search(unit.connection, typed, lambda *_facts: True))
+    assert isinstance(result, FoundTitles)
+    return [title.bib_id for title in result.titles]
+
+
+def test_a_loaded_copy_has_a_title_that_is_found(store: Immediate) -> None:
+    _load(store, [DUNE])
+    row = _titles(store)["b1"]
+    assert (row["title"], row["author"], row["isbns"]) == ("Dune", "Herbert, Frank", "9780441013593")
+    assert [found(store, typed) for typed in ("dune", "herbert", "0441013597", "PS3558.E63")] == [["b1"]] * 4
+
+
+def test_copies_of_several_libraries_are_one_title(store: Immediate) -> None:
+    _load(store, [DUNE, replace(DUNE, agency="LU", barcode="L1", isbn="9780340960196", call_number="F HER")])
+    row = _titles(store)["b1"]
+    assert row["isbns"] == "9780441013593 9780340960196"
+    assert found(store, "F HER") == found(store, "9780340960196") == ["b1"]
+
+
+def test_a_corrected_title_is_found_by_its_new_words_alone(store: Immediate) -> None:
+    _load(store, [DUNE])
+    _load(store, [replace(DUNE, title="Children of Dune")])
+    assert found(store, "children") == ["b1"]
+    _load(store, [DUNE])
+    assert found(store, "children") == []
+
+
+def test_an_unchanged_title_is_not_written_again(store: Immediate) -> None:
+    _load(store, [DUNE])
+    store.now(lambda unit: unit.execute(update(TITLES).values(published="a mark")))
+    _load(store, [DUNE])
+    assert _titles(store)["b1"]["published"] == "a mark"
+
+
+def test_a_copy_that_moves_to_another_title_leaves_the_first(store: Immediate) -> None:
+    _load(store, [DUNE])
+    _load(store, [replace(DUNE, bib_id="b2")])
+    assert list(_titles(store)) == ["b2"]
+    assert found(store, "dune") == ["b2"]
+
+
+def test_a_title_without_copies_is_not_found_after_a_full_load(store: Immediate) -> None:
+    _load(store, [DUNE, replace(DUNE, barcode="C2", bib_id="b2", title="Emma", call_number="")])
+    _load(store, [DUNE], full=True)
+    assert list(_titles(store)) == ["b1"]
+    assert found(store, "emma") == []
+
+
+def test_a_full_load_drops_the_call_number_of_a_copy_that_vanishes(store: Immediate) -> None:
+    _load(store, [DUNE, replace(DUNE, agency="LU", barcode="L1", call_number="F HER")])
+    _load(store, [DUNE], full=True)
+    assert found(store, "F HER") == []
+
+
+def test_facts_of_a_marc_record_are_kept_by_a_load_of_copies(store: Immediate) -> None:
+    copy = replace(DUNE, bib_id="b9", title=MARC.title, author=MARC.author, isbn=MARC.isbns[0])
+    _load(store, [copy], MARC)
+    _load(store, [replace(copy, status="On Loan", call_number="PL2727")])
+    row = _titles(store)["b9"]
+    assert (row["linked_title"], row["language"], row["published"]) == ("紅樓夢", "chi", MARC.published)
+    assert found(store, "红楼梦") == found(store, "PL2727") == ["b9"]
+
+
+def test_titles_of_an_earlier_release_are_filled_in(store: Immediate) -> None:
+    copies = [replace(DUNE, barcode=f"C{n}", bib_id=f"b{n}", title=f"Dune {n}") for n in range(5)]
+    _load(store, copies)
+    before = _titles(store)
+    store.now(_empty)
+    assert not store.now(lambda unit: catalogue.is_filled(unit.connection))
+
+    place: str | None = ""
+    while place is not None:
+        after = place
+        place = store.now(lambda unit, after=after: catalogue.fill(unit.connection, after, 2))
+
+    assert store.now(lambda unit: catalogue.is_filled(unit.connection))
+    strip = {"id": 0, "words": ""}
+    assert [row | strip for row in _titles(store).values()] == [row | strip for row in before.values()]
+    assert found(store, "dune 3") == ["b3"]
+
+
+def test_an_upgrade_fills_in_titles(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'old.db'}")
+    schema.upgrade(engine)
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    _load(store, [DUNE])
+    store.now(_empty)
+    schema.upgrade(engine)
+    assert found(store, "dune") == ["b1"]
+    store.close()
+    engine.dispose()
+
+
+def test_other_rules_of_words_make_every_title_again(store: Immediate) -> None:
+    _load(store, [DUNE])
+    assert store.now(lambda unit: catalogue.is_filled(unit.connection))
+    store.now(lambda unit: unit.execute(update(TITLES).values(digest="0")))
+    assert not store.now(lambda unit: catalogue.is_filled(unit.connection))
+
+
+def _empty(unit: Unit) -> None:
+    unit.execute(delete(TITLES))
+    if unit.dialect == "sqlite":
+        unit.execute(text("DELETE FROM title_words"))
+
+
+def test_after_a_load_postgresql_knows_at_once_which_words_are_common(postgres_engine: Engine) -> None:
+    store = Immediate(postgres_engine, lambda connection: Unit(connection, lambda: "R1"))
+    _load(store, [replace(DUNE, bib_id=f"b{n}", barcode=f"C{n}", title=f"Common {n}") for n in range(200)])
+    query = "EXPLAIN SELECT id FROM titles WHERE words @@ CAST('common' AS tsquery)"
+
+    def planned() -> str:
+        return "\n".join(store.now(lambda unit: unit.connection.exec_driver_sql(query).scalars().all()))
+
+    assert "rows=200 " not in planned()
+    store.now(loading.settle_copies)
+    assert "rows=200 " in planned()
+    assert len(found(store, "common")) == PAGE
+    store.close()

@@ -1,0 +1,113 @@
+"""CompiledStatement statements: the same types, the same errors and the same listeners as SQLAlchemy's own way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, bindparam, event, insert, select, update
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row, update_by_key
+from hkall_gateway.db.tables import INBOX, PATRONS, REQUESTS
+from hkall_gateway.rules.lifecycle import Stage
+from hkall_gateway.rules.vocabulary import Position, Side
+
+HONG_KONG = timezone(timedelta(hours=8))
+BY_SIDE = select(REQUESTS).where(REQUESTS.c.side == Side.BORROWING, REQUESTS.c.due > bindparam("after"))
+ADD = insert_row(REQUESTS, "id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
+MOVE = update_by_key(REQUESTS, ("id", "position"), ("position", "due"))
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as opened:
+        yield opened
+
+
+def _request(now: datetime, **values: Any) -> dict[str, Any]:
+    known = {"id": "R1", "side": Side.BORROWING, "position": Position.ON_LOAN, "stage": Stage.IN_HAND}
+    facts = {"due": date(2017, 3, 16), "unwanted": True, "renewals": 2, "title": "100 % 'Dune' 沙丘"}
+    return {**known, "placed_at": now, "moved_at": now, **facts, **values}
+
+
+def test_rows_are_what_sqlalchemy_makes_of_them(connection: Connection, now: datetime) -> None:
+    connection.execute(insert(REQUESTS), _request(now))
+    usual = connection.execute(BY_SIDE, {"after": date(2017, 3, 1)}).mappings().all()
+    assert CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1)) == [dict(row) for row in usual]
+
+
+def test_what_was_added_is_read_back_with_its_types(connection: Connection, now: datetime) -> None:
+    assert ADD.change(connection, **_request(now.astimezone(HONG_KONG))) == 1
+    found = connection.execute(select(REQUESTS)).mappings().one()
+    expected = _request(now) | {"side": "borrow", "position": "ON_LOAN", "stage": "in_hand"}
+    assert {name: found[name] for name in expected} == expected
+    assert found["unwanted"] is True
+    assert found["moved_at"].utcoffset() == timedelta(0)
+
+
+def test_a_row_changes_only_if_it_stands_where_it_was(connection: Connection, now: datetime) -> None:
+    ADD.change(connection, **_request(now))
+    there = {"was_id": "R1", "new_position": Position.TO_RETURN, "new_due": None}
+    assert MOVE.change(connection, was_position=Position.RECEIVED, **there) == 0
+    assert MOVE.change(connection, was_position=Position.ON_LOAN, **there) == 1
+    assert connection.execute(select(REQUESTS.c.position, REQUESTS.c.due)).all() == [("TO_RETURN", None)]
+
+
+def test_a_change_shows_the_rows_that_it_made(connection: Connection, now: datetime) -> None:
+    ADD.change(connection, **_request(now))
+    change = update(REQUESTS).where(REQUESTS.c.id == bindparam("number")).values(unwanted=False)
+    made = CompiledStatement(change.returning(REQUESTS.c.id, REQUESTS.c.unwanted, REQUESTS.c.moved_at))
+    assert made.rows(connection, number="R1") == [{"id": "R1", "unwanted": False, "moved_at": now}]
+    assert made.rows(connection, number="R2") == []
+
+
+def test_the_first_row_is_none_where_there_is_none(connection: Connection) -> None:
+    assert CompiledStatement(BY_SIDE).first(connection, after=date(2017, 3, 1)) is None
+
+
+def test_what_the_database_refuses_is_the_usual_error_and_shows_no_value(connection: Connection) -> None:
+    add = insert_row(PATRONS, "barcode", "email")
+    add.change(connection, barcode="P1", email="chan@hku.test")
+    with pytest.raises(IntegrityError) as refused:
+        add.change(connection, barcode="P1", email="chan@hku.test")
+    assert "chan@hku.test" not in str(refused.value)
+
+
+def test_a_naive_instant_is_refused_as_usual(connection: Connection, now: datetime) -> None:
+    with pytest.raises(StatementError, match="naive"):
+        insert_row(INBOX, "agency", "digest", "made_at", "keep_until").change(
+            connection, agency="CUHK", digest="d", made_at=now, keep_until=now.replace(tzinfo=None)
+        )
+
+
+def test_a_value_that_is_missing_is_an_error(connection: Connection) -> None:
+    with pytest.raises(StatementError, match="after"):
+        CompiledStatement(BY_SIDE).rows(connection)
+
+
+def test_whoever_listens_to_statements_hears_them(engine: Engine, connection: Connection) -> None:
+    heard: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_rest: heard.append(statement))
+    CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1))
+    assert [statement.split()[0] for statement in heard] == ["SELECT"]
+
+
+def test_what_was_appended_is_changed_by_the_next_change_of_its_table(connection: Connection, now: datetime) -> None:
+    connection.exec_driver_sql("BEGIN")
+    ADD.append(connection, **_request(now))
+    ADD.append(connection, **_request(now, id="R2"))
+    MOVE.write(connection, was_id="R1", was_position=Position.ON_LOAN, new_position=Position.TO_RETURN, new_due=None)
+    found = connection.execute(select(REQUESTS.c.id, REQUESTS.c.position).order_by(REQUESTS.c.id)).all()
+    assert found == [("R1", "TO_RETURN"), ("R2", "ON_LOAN")]
+    connection.exec_driver_sql("ROLLBACK")
+
+
+def test_what_was_appended_is_part_of_any_commit(engine: Engine, now: datetime) -> None:
+    with engine.connect() as one, engine.connect() as other:
+        one.exec_driver_sql("BEGIN")
+        ADD.append(one, **_request(now))
+        one.exec_driver_sql("COMMIT")
+        assert other.execute(select(REQUESTS.c.id)).scalars().all() == ["R1"]

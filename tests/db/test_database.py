@@ -1,0 +1,274 @@
+"""The one writer: one durable commit for all that wait, nobody answered before it, everybody told when it fails.
+
+The reactor here is a queue that the test drains itself. The first job of a test holds the writer until all others wait,
+so that they are one group for certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from queue import Queue
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, insert, select, text
+from sqlalchemy.exc import IntegrityError
+from twisted.internet.defer import CancelledError, Deferred
+
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.tables import INBOX
+from hkall_gateway.db.unit import Unit
+from tests import turns
+
+PATIENCE_S = 20.0
+TERMINAL: ContextVar[str] = ContextVar("terminal", default="nobody")
+DAY = datetime(2017, 3, 1, tzinfo=UTC)
+NAMES = [f"n{number:02}" for number in range(12)]
+
+
+class Reactor:
+    """callFromThread as a queue: what the threads hand over runs when the test takes it."""
+
+    def __init__(self) -> None:
+        self._pending: Queue[Callable[[], None]] = Queue()
+
+    def call(self, turn: Callable[[], None]) -> None:
+        self._pending.put(turn)
+
+    def turn(self) -> None:
+        self._pending.get(timeout=PATIENCE_S)()
+
+    def until(self, waiters: list[Deferred[Any]]) -> list[Any]:
+        """Take turns until every waiter has fired; results and errors, in the order of the waiters."""
+        return turns.told(waiters, self.turn)
+
+
+class Gate:
+    """Work that holds the writer until the test opens the gate."""
+
+    def __init__(self, database: Database) -> None:
+        self._inside, self._open = Event(), Event()
+        self.waiter = database.run(self._hold)
+        assert self._inside.wait(PATIENCE_S)
+
+    def _hold(self, _unit: Unit) -> None:
+        self._inside.set()
+        assert self._open.wait(PATIENCE_S)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
+
+
+@pytest.fixture
+def database(shared_engine: Engine, make_unit: Callable[[Connection], Unit], reactor: Reactor) -> Iterator[Database]:
+    database = Database(shared_engine, make_unit, reactor.call)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def commits(shared_engine: Engine) -> list[str]:
+    """Every COMMIT that is said from here on."""
+    said: list[str] = []
+
+    def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement == "COMMIT":
+            said.append(statement)
+
+    event.listen(shared_engine, "before_cursor_execute", listen)
+    return said
+
+
+@pytest.fixture
+def promises(shared_engine: Engine) -> Iterator[None]:
+    """A table whose rows are checked when the transaction commits: a real failing COMMIT."""
+    with shared_engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE kept (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql("CREATE TABLE promised (id INTEGER REFERENCES kept (id) DEFERRABLE INITIALLY DEFERRED)")
+        yield
+        connection.exec_driver_sql("DROP TABLE promised")
+        connection.exec_driver_sql("DROP TABLE kept")
+
+
+def _write(unit: Unit, name: str) -> str:
+    unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
+    return name
+
+
+def _write_badly(unit: Unit, name: str) -> str:
+    _write(unit, name)
+    raise ZeroDivisionError(name)
+
+
+def _promise(unit: Unit, name: str) -> str:
+    unit.execute(_PROMISE)
+    return _write(unit, name)
+
+
+def _names(connection: Connection) -> list[str]:
+    return list(connection.execute(select(INBOX.c.digest).order_by(INBOX.c.digest)).scalars())
+
+
+def _kept(engine: Engine) -> list[str]:
+    """What another connection sees."""
+    with engine.connect() as other:
+        return _names(other)
+
+
+# ---- groups
+
+
+def test_what_waits_is_one_commit(database: Database, reactor: Reactor, commits: list[str], shared_engine: Engine) -> None:
+    gate = Gate(database)
+    waiters = [database.run(_write, name) for name in NAMES]
+    gate.open()
+    assert reactor.until([gate.waiter, *waiters])[1:] == NAMES
+    assert len(commits) == 2
+    assert _kept(shared_engine) == NAMES
+
+
+def test_a_batch_of_one_is_one_commit_each(
+    shared_engine: Engine, make_unit: Callable[[Connection], Unit], reactor: Reactor, commits: list[str]
+) -> None:
+    database = Database(shared_engine, make_unit, reactor.call, batch=1)
+    waiters = [database.run(_write, name) for name in NAMES]
+    reactor.until(waiters)
+    database.close()
+    assert len(commits) == len(NAMES)
+
+
+def test_a_unit_that_raises_is_rolled_back_alone(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+    gate = Gate(database)
+    good, bad, also_good = database.run(_write, "a"), database.run(_write_badly, "b"), database.run(_write, "c")
+    gate.open()
+    outcomes = reactor.until([good, bad, also_good])
+    assert (outcomes[0], outcomes[2]) == ("a", "c")
+    assert isinstance(outcomes[1], ZeroDivisionError)
+    assert _kept(shared_engine) == ["a", "c"]
+
+
+def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
+    database: Database, reactor: Reactor, shared_engine: Engine
+) -> None:
+    def swallow(unit: Unit) -> None:
+        with pytest.raises(IntegrityError):
+            unit.execute(insert(INBOX).values(agency="CUHK", digest="a", made_at=DAY, keep_until=None))
+
+    gate = Gate(database)
+    waiters: list[Deferred[Any]] = [database.run(_write, "a"), database.run(swallow), database.run(_write, "c")]
+    gate.open()
+    outcomes = reactor.until(waiters)
+    assert (outcomes[0], outcomes[2]) == ("a", "c")
+    assert _kept(shared_engine) == ["a", "c"]
+
+
+@pytest.mark.usefixtures("promises")
+def test_a_commit_that_one_unit_makes_fail_is_repeated_without_it(
+    database: Database, reactor: Reactor, shared_engine: Engine
+) -> None:
+    gate = Gate(database)
+    waiters = [database.run(_write, "a"), database.run(_promise, "b"), database.run(_write, "c")]
+    gate.open()
+    outcomes = reactor.until(waiters)
+    assert (outcomes[0], type(outcomes[1]), outcomes[2]) == ("a", IntegrityError, "c")
+    assert _kept(shared_engine) == ["a", "c"]
+
+
+@pytest.mark.usefixtures("promises")
+def test_after_a_failing_commit_the_writer_goes_on(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+    reactor.until([database.run(_promise, "a")])
+    assert reactor.until([database.run(_write, "b")]) == ["b"]
+    assert _kept(shared_engine) == ["b"]
+
+
+def test_a_database_that_cannot_begin_fails_every_waiter(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+    def refuse(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("BEGIN"):
+            raise OSError("no space left on device")
+
+    gate = Gate(database)
+    waiters = [database.run(_write, name) for name in NAMES]
+    event.listen(shared_engine, "before_cursor_execute", refuse)
+    gate.open()
+    assert [type(outcome) for outcome in reactor.until(waiters)] == [OSError] * len(NAMES)
+    event.remove(shared_engine, "before_cursor_execute", refuse)
+    assert _kept(shared_engine) == []
+
+
+# ---- answers
+
+
+def test_nobody_is_answered_before_the_durable_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+    seen_inside: list[list[str]] = []
+
+    def write_and_look(unit: Unit, name: str) -> None:
+        _write(unit, name)
+        seen_inside.append(_kept(shared_engine))
+
+    waiter = database.run(write_and_look, "a")
+    seen_when_answered: list[list[str]] = []
+    waiter.addCallback(lambda _: seen_when_answered.append(_kept(shared_engine)))
+    reactor.until([waiter])
+    assert (seen_inside, seen_when_answered) == ([[]], [["a"]])
+
+
+def test_work_and_answers_keep_the_order_of_the_questions(database: Database, reactor: Reactor) -> None:
+    done: list[str] = []
+    answered: list[str] = []
+
+    def write_down(_unit: Unit, name: str) -> str:
+        done.append(name)
+        return name
+
+    gate = Gate(database)
+    waiters = [database.run(write_down, name) for name in NAMES]
+    for waiter in waiters:
+        waiter.addCallback(answered.append)
+    gate.open()
+    reactor.until(waiters)
+    assert done == answered == NAMES
+
+
+def test_a_waiter_that_gave_up_is_not_answered_and_its_work_is_kept(
+    database: Database, reactor: Reactor, shared_engine: Engine
+) -> None:
+    gate = Gate(database)
+    given_up, other = database.run(_write, "a"), database.run(_write, "b")
+    given_up.cancel()
+    gate.open()
+    outcomes = reactor.until([given_up, other])
+    assert isinstance(outcomes[0], CancelledError)
+    assert _kept(shared_engine) == ["a", "b"]
+
+
+def test_a_listener_with_a_bug_costs_nobody_an_answer(shared_engine: Engine, reactor: Reactor) -> None:
+    class Loud(Unit):
+        def committed(self) -> None:
+            raise ZeroDivisionError("the listener")
+
+    database = Database(shared_engine, lambda connection: Loud(connection, str), reactor.call)
+    waiters = [database.run(_write, name) for name in NAMES]
+    database.close()
+    while not all(waiter.called for waiter in waiters):
+        with pytest.raises(ZeroDivisionError):
+            reactor.turn()
+    assert reactor.until(waiters) == NAMES
+
+
+def test_the_context_of_the_question_reaches_the_work(database: Database, reactor: Reactor) -> None:
+    token = TERMINAL.set("counter-1")
+    asked = [database.run(lambda _unit: TERMINAL.get()), database.read(lambda _unit: TERMINAL.get())]
+    TERMINAL.reset(token)
+    later = database.run(lambda _unit: TERMINAL.get())
+    assert reactor.until([*asked, later]) == ["counter-1", "counter-1", "nobody"]
+
+
+_PROMISE = text("INSERT INTO promised (id) VALUES (1)")

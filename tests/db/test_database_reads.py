@@ -1,0 +1,119 @@
+"""Questions that decide nothing: they see what is committed, leave nothing, and do not wait for the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import datetime
+from pathlib import Path
+from queue import Queue
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, select
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.schema import upgrade
+from hkall_gateway.db.tables import INBOX
+from hkall_gateway.db.unit import Unit
+
+PATIENCE_S = 20.0
+Answered = Callable[[Deferred[Any]], Any]
+
+
+@pytest.fixture
+def turns() -> Queue[Callable[[], None]]:
+    return Queue()
+
+
+@pytest.fixture
+def database(
+    shared_engine: Engine, make_unit: Callable[[Connection], Unit], turns: Queue[Callable[[], None]]
+) -> Iterator[Database]:
+    database = Database(shared_engine, make_unit, turns.put)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def answered(turns: Queue[Callable[[], None]]) -> Answered:
+    """What a waiter gets: a result or an error, in the reactor's turn."""
+
+    def wait(waiter: Deferred[Any]) -> Any:
+        while not waiter.called:
+            turns.get(timeout=PATIENCE_S)()
+        found: list[Any] = []
+        waiter.addCallbacks(found.append, lambda failure: found.append(failure.value))
+        return found[0]
+
+    return wait
+
+
+def _digests(unit: Unit) -> list[str]:
+    return list(unit.execute(select(INBOX.c.digest).order_by(INBOX.c.digest)).scalars())
+
+
+def _write(unit: Unit, digest: str, now: datetime) -> None:
+    unit.execute(insert(INBOX).values(agency="CUHK", digest=digest, made_at=now, keep_until=now))
+
+
+def test_a_question_sees_what_is_committed(database: Database, answered: Answered, now: datetime) -> None:
+    answered(database.run(_write, "a", now))
+    assert answered(database.read(_digests)) == ["a"]
+
+
+def test_a_question_leaves_nothing(database: Database, answered: Answered, now: datetime) -> None:
+    answered(database.read(_write, "b", now))
+    assert answered(database.run(_digests)) == []
+
+
+def test_a_question_that_raises_fails_alone(database: Database, answered: Answered) -> None:
+    waiters = [database.read(lambda _unit: 1), database.read(lambda _unit: 1 // 0), database.read(lambda _unit: 3)]
+    outcomes = [answered(waiter) for waiter in waiters]
+    assert (outcomes[0], type(outcomes[1]), outcomes[2]) == (1, ZeroDivisionError, 3)
+
+
+@pytest.mark.parametrize("read", [Database.read, Database.read_inline])
+def test_a_question_does_not_wait_for_the_writer(
+    database: Database, answered: Answered, read: Callable[..., Deferred[str]]
+) -> None:
+    inside, go_on = Event(), Event()
+
+    def hold(_unit: Unit) -> None:
+        inside.set()
+        assert go_on.wait(PATIENCE_S)
+
+    writing = database.run(hold)
+    assert inside.wait(PATIENCE_S)
+    assert answered(read(database, lambda _unit: "answered")) == "answered"
+    go_on.set()
+    answered(writing)
+
+
+def test_a_lookup_is_answered_while_the_writer_waits_for_another_process(
+    tmp_path: Path, make_unit: Callable[[Connection], Unit], answered: Answered, turns: Queue[Callable[[], None]], now: datetime
+) -> None:
+    file, writer_begins = tmp_path / "two_processes.db", Event()
+    engine = open_engine(f"sqlite:///{file}")
+    upgrade(engine)
+    database = Database(engine, make_unit, turns.put, watch=lambda lane, _units: _entered(writer_begins, lane))
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = database.run(_write, "a", now)
+        assert writer_begins.wait(PATIENCE_S)
+        assert (answered(database.read_inline(_digests)), writing.called) == ([], False)
+        other.execute("COMMIT")
+    answered(writing)
+    assert answered(database.read_inline(_digests)) == ["a"]
+    database.close()
+    engine.dispose()
+
+
+def _entered(writer_begins: Event, lane: str) -> AbstractContextManager[None]:
+    if lane == "writer":
+        writer_begins.set()
+    return nullcontext()

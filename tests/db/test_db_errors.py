@@ -1,0 +1,279 @@
+"""A server that restarts, a connection that breaks, another gateway in the way: tried again where that is safe, else refused.
+
+PostgreSQL's own sessions are ended from another one; what cannot be timed so is raised where the driver would raise it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from queue import Queue
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine, event, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.db.engine.connect import Limits, open_engine
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.db_errors import STATES, DbErrorClass, Unavailable, classify
+from hkall_gateway.db.engine.group import TRIES
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import INBOX, PATRONS
+from hkall_gateway.db.unit import Unit
+from tests import turns
+
+PATIENCE_S = 20.0
+DAY = datetime(2017, 3, 1, tzinfo=UTC)
+MakeUnit = Callable[[Connection], Unit]
+SHORT = Limits(lock_s=0.05)
+
+
+class Site:
+    """A gateway's database, the sessions of others beside it, and the reactor's turns, which the test takes."""
+
+    def __init__(self, engine: Engine, others: Engine, make_unit: MakeUnit) -> None:
+        self.engine, self._others = engine, others
+        self._pending: Queue[Callable[[], None]] = Queue()
+        self.draws: list[float] = []
+        self.database = Database(engine, make_unit, self._pending.put, draw=self._draw)
+
+    def _draw(self) -> float:
+        self.draws.append(0.0)
+        return 0.0
+
+    def all(self, *waiters: Deferred[Any]) -> list[Any]:
+        return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
+
+    def run(self, *work: Any, **how: Any) -> Any:
+        return self.all(self.database.run(*work, **how))[0]
+
+    def backend(self) -> int:
+        found: int = self.run(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar())
+        return found
+
+    def end_session(self, backend: int) -> None:
+        with self._others.connect() as other:
+            other.exec_driver_sql(f"SELECT pg_terminate_backend({backend}, 5000)")
+
+    def kept(self) -> list[str]:
+        with self._others.connect() as other:
+            return list(other.execute(select(INBOX.c.digest).order_by(INBOX.c.digest)).scalars())
+
+
+@pytest.fixture
+def site(postgres_engine: Engine, make_unit: MakeUnit) -> Iterator[Site]:
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), SHORT)
+    made = Site(engine, postgres_engine, make_unit)
+    yield made
+    made.database.close()
+    engine.dispose()
+
+
+def write(unit: Unit, name: str) -> str:
+    unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
+    return name
+
+
+def at(site: Site, word: str, work: Callable[[], None]) -> None:
+    """Do `work` once, just before the gateway's session says `word`."""
+
+    def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement == word:
+            event.remove(site.engine, "before_cursor_execute", listen)
+            work()
+
+    event.listen(site.engine, "before_cursor_execute", listen)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_TIMEOUT])
+def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: int) -> None:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = code
+    with open_engine("sqlite://").connect() as connection:
+        assert classify(connection, error) is DbErrorClass.BUSY
+
+
+# ---- the connection
+
+
+def test_a_group_whose_connection_broke_while_nothing_was_committed_is_done_on_a_new_one(site: Site) -> None:
+    site.end_session(site.backend())
+    assert (site.run(write, "a"), site.kept()) == ("a", ["a"])
+
+
+def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its_answer(site: Site) -> None:
+    backend, tries = site.backend(), iter((True, False))
+
+    def break_and_write(unit: Unit) -> str:
+        if next(tries):
+            site.end_session(backend)
+        return write(unit, "b")
+
+    both = site.database.run(write, "a"), site.database.run(break_and_write)
+    assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
+
+
+def test_after_a_commit_of_unknown_outcome_what_may_be_done_twice_is_done_again(site: Site) -> None:
+    backend = site.backend()
+    at(site, "COMMIT", lambda: site.end_session(backend))
+    assert (site.run(write, "a", repeatable=True), site.kept()) == ("a", ["a"])
+
+
+def test_a_question_whose_connection_broke_is_asked_on_a_new_one(site: Site) -> None:
+    (backend,) = site.all(site.database.read(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar()))
+    site.end_session(backend)
+    assert site.all(site.database.read(Unit.partners, ("CUHK",))) == [{}]
+
+
+def away(*_: object) -> None:
+    raise psycopg.OperationalError("connection refused")
+
+
+def test_while_the_server_is_away_everybody_is_refused_at_once_and_afterwards_served(site: Site) -> None:
+    backend = site.backend()
+    event.listen(site.engine, "do_connect", away)
+    site.end_session(backend)
+    assert isinstance(site.run(write, "a"), Unavailable)
+    refused = site.database.run(write, "b")
+    assert refused.called  # without a turn of the reactor: it waited for nothing
+    assert [type(told) for told in site.all(refused)] == [Unavailable]
+    event.remove(site.engine, "do_connect", away)
+    told: list[Any] = []
+    while not told or isinstance(told[-1], Unavailable):
+        told.append(site.run(write, "c"))
+    assert (told[-1], site.kept()) == ("c", ["c"])
+
+
+def test_a_gateway_that_stops_while_the_server_is_away_does_not_wait_for_it(site: Site) -> None:
+    backend = site.backend()
+    event.listen(site.engine, "do_connect", away)
+    site.end_session(backend)
+    assert isinstance(site.run(write, "a"), Unavailable)
+    site.database.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        site.database.run(write, "b")
+
+
+def test_a_command_beside_the_daemon_gets_over_a_broken_connection_too(site: Site, make_unit: MakeUnit) -> None:
+    store = Immediate(site.engine, make_unit)
+    site.end_session(store.now(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar()))
+    assert store.now(write, "a") == "a"
+    store.close()
+
+
+# ---- another gateway in the way
+
+
+class Holder:
+    """Another session that keeps a patron's row locked until it is told to let go."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.connect()
+        self._connection.execute(insert(PATRONS).values(barcode="P1"))
+        self._connection.exec_driver_sql("BEGIN")
+        self._connection.execute(select(PATRONS.c.barcode).with_for_update())
+
+    def let_go(self) -> None:
+        self._connection.exec_driver_sql("ROLLBACK")
+        self._connection.close()
+
+
+def touch(unit: Unit, tried: Callable[[], object]) -> str:
+    tried()
+    unit.execute(update(PATRONS).values(name="x"))
+    return "touched"
+
+
+def test_a_unit_that_waited_too_long_for_a_lock_is_tried_again_and_the_others_are_answered(
+    site: Site, postgres_engine: Engine
+) -> None:
+    holder = Holder(postgres_engine)
+    tries = iter((lambda: None, lambda: None, holder.let_go))
+    held, other = site.database.run(touch, lambda: next(tries)()), site.database.run(write, "a")
+    assert site.all(held, other) == ["touched", "a"]
+    assert site.draws  # it paused for a drawn time in between
+
+
+def test_a_unit_that_always_finds_it_locked_is_told_to_try_again_after_a_few_tries(site: Site, postgres_engine: Engine) -> None:
+    holder, tries = Holder(postgres_engine), []
+    told = site.run(touch, lambda: tries.append(1))
+    holder.let_go()
+    assert isinstance(told, Unavailable)
+    assert (str(told), len(tries)) == ("LockNotAvailable 55P03", TRIES)
+
+
+def test_a_statement_that_takes_too_long_is_refused_politely_and_the_others_are_answered(
+    postgres_engine: Engine, make_unit: MakeUnit
+) -> None:
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(statement_s=0.1))
+    site = Site(engine, postgres_engine, make_unit)
+    slow = site.database.run(lambda unit: unit.execute(text("SELECT pg_sleep(20)")).scalar())
+    told = site.all(slow, site.database.run(write, "a"))
+    site.database.close()
+    engine.dispose()
+    assert isinstance(told[0], Unavailable)
+    assert (str(told[0]), told[1], site.kept()) == ("QueryCanceled 57014", "a", ["a"])
+
+
+def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it_may(
+    postgres_engine: Engine, make_unit: MakeUnit
+) -> None:
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(idle_s=0.2))
+    site = Site(engine, postgres_engine, make_unit)
+    Holder(postgres_engine).let_go()
+    has_it, go_on, tries = Event(), Event(), iter((True, False))
+
+    def stand_still(unit: Unit) -> str:
+        touched = touch(unit, lambda: None)
+        if next(tries):
+            has_it.set()
+            go_on.wait(PATIENCE_S)
+        return touched
+
+    still = site.database.run(stand_still)
+    assert has_it.wait(PATIENCE_S)
+    with postgres_engine.connect() as other:  # it waits until the server has ended the other session
+        assert other.execute(update(PATRONS).values(name="y")).rowcount == 1
+    go_on.set()
+    assert site.all(still) == ["touched"]  # on a new connection, once more
+    site.database.close()
+    engine.dispose()
+
+
+def test_a_row_that_another_gateway_made_first_is_seen_by_the_second_try(site: Site, postgres_engine: Engine) -> None:
+    def write_or_find(unit: Unit) -> str:
+        if unit.execute(select(INBOX.c.digest)).first():
+            return "found"
+        with postgres_engine.connect() as other:  # just now, at another gateway
+            other.execute(insert(INBOX).values(agency="CUHK", digest="a", made_at=DAY, keep_until=DAY))
+        return write(unit, "a")
+
+    assert site.run(write_or_find) == "found"
+
+
+def test_a_row_that_is_always_there_already_stays_a_bug(site: Site) -> None:
+    site.run(write, "a")
+    assert isinstance(site.run(write, "a"), IntegrityError)
+
+
+# ---- the table
+
+
+@pytest.mark.parametrize(("state", "fault"), [*STATES.items(), ("22003", DbErrorClass.BUG), ("57P01", DbErrorClass.LOST)])
+def test_every_state_of_the_table_means_what_it_says(site: Site, state: str, fault: DbErrorClass) -> None:
+    error = psycopg.errors.lookup(state)() if len(state) == 5 else psycopg.DatabaseError()
+    error.sqlstate = error.sqlstate or f"{state}000"
+    with site.engine.connect() as connection:
+        assert classify(connection, error) is fault
+
+
+def test_every_state_is_one_of_postgresqls_or_a_class_of_them() -> None:
+    known = {name for name in dir(psycopg.errors) if isinstance(getattr(psycopg.errors, name), type)}
+    states = {getattr(psycopg.errors, name).sqlstate for name in known if hasattr(getattr(psycopg.errors, name), "sqlstate")}
+    assert {state for state in STATES if len(state) == 5} <= states
+    assert {state for state in STATES if len(state) == 2} <= {str(state)[:2] for state in states}

@@ -1,0 +1,246 @@
+"""A unit of work begins before its deadline or never, on both databases, whoever takes it: the writer or the timer.
+
+The clock of the deadlines is a number that the test moves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from queue import Queue
+from threading import Event
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, select
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.db.engine.compiled import flush
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.deadline import Deadline, Expired, current, until, without
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.tables import INBOX
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import LostRace
+from tests import turns
+
+PATIENCE_S: Final = 20.0
+DAY: Final = datetime(2017, 3, 1, tzinfo=UTC)
+ITEM: Final = LockSet(item=("", "C1"))
+
+
+def write(unit: Unit, name: str) -> str:
+    unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
+    return name
+
+
+class Site:
+    """A gateway's database. `now_s` is the time of its deadlines."""
+
+    def __init__(self, engine: Engine, make_unit: Callable[[Connection], Unit]) -> None:
+        self.engine, self.now_s = engine, 1000.0
+        self._pending: Queue[Callable[[], None]] = Queue()
+        self.database = Database(engine, make_unit, self._pending.put, draw=lambda: 0.0, seconds=lambda: self.now_s)
+
+    def deadline(self, seconds: float = 8.0) -> Deadline:
+        return Deadline(lambda: self.now_s, self.now_s + seconds)
+
+    def told(self, *waiters: Deferred[Any]) -> list[Any]:
+        return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
+
+    def hold(self) -> tuple[Deferred[None], Event]:
+        """Keep the writer busy until the event is set."""
+        inside, let_go = Event(), Event()
+
+        def held(_unit: Unit) -> None:
+            inside.set()
+            assert let_go.wait(PATIENCE_S)
+
+        waiter = self.database.run(held)
+        assert inside.wait(PATIENCE_S)
+        return waiter, let_go
+
+    def kept(self) -> set[str]:
+        """Return the effects that another connection sees."""
+        with self.engine.connect() as other:
+            return set(other.execute(select(INBOX.c.digest)).scalars())
+
+
+@pytest.fixture
+def site(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Site]:
+    made = Site(shared_engine, make_unit)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def postgres_site(postgres_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Site]:
+    made = Site(postgres_engine, make_unit)
+    yield made
+    made.database.close()
+
+
+def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site) -> None:
+    holder, let_go = site.hold()
+    late = site.database.run(write, "late", locks=ITEM, deadline=site.deadline(8))
+    later = site.database.run(write, "in time", deadline=site.deadline(20))
+    without_one = site.database.run(write, "without")
+    site.now_s += 8
+    let_go.set()
+    _, no, *yes = site.told(holder, late, later, without_one)
+    assert isinstance(no, Expired)
+    assert yes == ["in time", "without"]
+    assert site.kept() == {"in time", "without"}
+
+
+def test_unit_never_runs_when_its_caller_has_gone(site: Site) -> None:
+    deadline = site.deadline()
+    holder, let_go = site.hold()
+    waiter = site.database.run(write, "gone", deadline=deadline)
+    assert deadline.drop("gone")
+    let_go.set()
+    _, no = site.told(holder, waiter)
+    assert isinstance(no, Expired)
+    assert (site.kept(), deadline.why) == (set(), "gone")
+
+
+def test_timer_cannot_take_a_unit_that_has_begun(site: Site) -> None:
+    deadline, taken = site.deadline(), list[bool]()
+
+    def work(unit: Unit) -> str:
+        site.now_s += 60
+        taken.append(deadline.drop("late"))
+        return write(unit, "begun")
+
+    assert site.told(site.database.run(work, deadline=deadline)) == ["begun"]
+    assert (taken, deadline.drop("late"), site.kept()) == ([False], False, {"begun"})
+
+
+def test_unit_is_taken_by_the_writer_or_by_the_timer_and_never_by_both(site: Site) -> None:
+    for turn in range(100):
+        deadline, taken = site.deadline(), list[bool]()
+        timer = threading.Thread(target=lambda d=deadline, t=taken: t.append(d.drop("late")))
+        waiter = site.database.run(write, f"u{turn}", deadline=deadline)
+        if turn % 2:
+            time.sleep(turn / 100_000)
+        timer.start()
+        (answer,) = site.told(waiter)
+        timer.join()
+        assert taken == [isinstance(answer, Expired)]
+        assert (f"u{turn}" in site.kept()) is not taken[0]
+
+
+def test_unit_is_not_run_again_after_its_deadline(site: Site) -> None:
+    runs: list[int] = []
+
+    def conflict(unit: Unit) -> str:
+        runs.append(1)
+        write(unit, "again")
+        site.now_s += 9
+        raise LostRace("another gateway was first")
+
+    deadline = site.deadline(8)
+    (no,) = site.told(site.database.run(conflict, deadline=deadline))
+    assert isinstance(no, Expired)
+    assert (len(runs), site.kept(), deadline.why) == (1, set(), "late")
+
+
+def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Site) -> None:
+    """It runs twice at once and would run a third time; the second run tells the timer to ring."""
+    deadline, taken = site.deadline(), list[bool]()
+
+    def conflict(unit: Unit) -> str:
+        write(unit, "again")
+        taken.append(deadline.drop("late"))
+        raise LostRace("another gateway was first")
+
+    (no,) = site.told(site.database.run(conflict, deadline=deadline))
+    assert isinstance(no, Expired)
+    assert (taken, deadline.drop("late"), site.kept()) == ([False], True, set())
+
+
+def test_neighbour_of_a_bad_unit_keeps_its_deadline(site: Site) -> None:
+    def raise_late(_unit: Unit) -> None:
+        site.now_s += 9
+        raise ZeroDivisionError
+
+    holder, let_go = site.hold()
+    bad = site.database.run(raise_late)
+    good = site.database.run(write, "good", deadline=site.deadline(20))
+    late = site.database.run(write, "late", deadline=site.deadline(8))
+    let_go.set()
+    _, raised, kept, no = site.told(holder, bad, good, late)
+    assert (type(raised), kept, type(no)) == (ZeroDivisionError, "good", Expired)
+    assert site.kept() == {"good"}
+
+
+def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(postgres_site: Site) -> None:
+    site = postgres_site
+    with site.engine.connect() as other:
+        other.exec_driver_sql("BEGIN")
+        Unit(other, str).lock([ITEM])
+        flush(other)
+        waiter = site.database.run(write, "waits", locks=ITEM, deadline=site.deadline(8))
+        _until_it_waits_for_a_lock(site)
+        site.now_s += 8
+        other.exec_driver_sql("ROLLBACK")
+    (no,) = site.told(waiter)
+    assert isinstance(no, Expired)
+    assert site.kept() == set()
+
+
+def test_unit_never_runs_when_only_the_databases_clock_has_passed_its_deadline(postgres_site: Site) -> None:
+    """As in a machine that was paused as a whole: its own clock has stood still."""
+    site = postgres_site
+    assert site.told(site.database.run(write, "measures", deadline=site.deadline())) == ["measures"]
+    with site.engine.connect() as other:
+        other.exec_driver_sql("BEGIN")
+        Unit(other, str).lock([ITEM])
+        flush(other)
+        paused = site.database.run(write, "paused", locks=ITEM, deadline=site.deadline(0.5))
+        other.exec_driver_sql("SELECT pg_sleep(0.6)")
+        other.exec_driver_sql("ROLLBACK")
+    (no,) = site.told(paused)
+    assert isinstance(no, Expired)
+    assert site.told(site.database.run(write, "next", locks=ITEM, deadline=site.deadline())) == ["next"]
+    assert site.kept() == {"measures", "next"}
+
+
+def _until_it_waits_for_a_lock(site: Site) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with site.engine.connect() as other:
+        for _ in range(2000):
+            if other.exec_driver_sql(waiting).scalar_one():
+                return
+            time.sleep(0.005)
+    raise AssertionError("nobody waits")
+
+
+# ---- work of several units
+
+
+def test_work_without_a_deadline_is_not_dropped_once_it_has_begun(site: Site) -> None:
+    deadline = site.deadline()
+    with until(deadline):
+        with without():
+            site.now_s += 9
+            assert not deadline.drop("late")
+            assert site.told(site.database.run(write, "bulk", deadline=current())) == ["bulk"]
+        assert current() is deadline
+    assert deadline.drop("late")
+
+
+def test_work_without_a_deadline_does_not_begin_after_the_deadline_of_its_command(site: Site) -> None:
+    deadline = site.deadline()
+    site.now_s += 9
+    with until(deadline), pytest.raises(Expired), without():
+        raise AssertionError("it began")
+
+
+def test_read_has_no_deadline(site: Site) -> None:
+    deadline = site.deadline()
+    site.now_s += 9
+    with until(deadline):
+        assert site.told(site.database.read(lambda _unit: "read")) == ["read"]

@@ -1,0 +1,267 @@
+"""A card is replaced: everything that is kept of its owner is found under the new number, and nothing collides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, Table, update
+
+from hkall_gateway.db import cards, fines
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.loads import former_cards, loading
+from hkall_gateway.db.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import letter
+from hkall_gateway.rules.messages.outbox_messages import partner_message
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.replaced_cards import PatronRow
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Refusal, Request, Sensitive, Side
+from tests.db.test_database import Reactor
+
+P = Position
+Standing = Callable[..., Request]
+Rows = Callable[[Table], list[dict[str, Any]]]
+P1 = Borrower("P1", Sensitive("Chan"), "undergraduates", pin_hash=Sensitive("h"))
+
+
+@pytest.fixture
+def replaced(store: Immediate, now: datetime, by: Actor) -> Callable[[str, str], None]:
+    """One card is replaced by another."""
+    return lambda former, present: store.now(former_cards.replace_card, former, present, now, by)
+
+
+def load(store: Immediate, now: datetime, by: Actor, *people: PatronRow, full: bool = False) -> int:
+    """As the command does: judged, written, finished; how many patrons vanished."""
+    judged = store.now(former_cards.judge, people)
+    rows = [one.borrower for one in people if one.where not in judged.refused]
+    number = store.now(loading.begin, "patrons")
+    store.now(loading.write_patrons, rows, number, judged.present, now, by)
+    store.now(loading.spare, [one.card for one in people if one.where in judged.refused], number)
+    return store.now(loading.finish, "patrons", number, full, now)
+
+
+def row(card: str, *former: str, line: int = 2) -> PatronRow:
+    return PatronRow(f"p.csv:{line}", replace(P1, barcode=card), former)
+
+
+def patrons_of(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["patron"] for row in rows]
+
+
+# ---- what moves
+
+
+@pytest.mark.parametrize("position", [P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.CLOSED, P.CANCELLED])
+def test_requests_follow_wherever_they_stand(store: Immediate, standing: Standing, replaced: Any, position: Position) -> None:
+    kept, others = standing(position, "C1"), standing(position, "C2", patron="P9")
+    replaced("P1", "P2")
+    after = store.now(Unit.request, kept.id)
+    assert after is not None
+    assert after == replace(kept, patron="P2")
+    assert store.now(Unit.request, others.id) == others
+
+
+def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor) -> None:
+    request = standing(P.ON_LOAN, "C1")
+    store.now(fines.charge, request, "overdue", 400, "R40", now, by)
+    store.now(fines.keep_payment, "P1", "t-1", 200, "paid", now, by)
+    replaced("P1", "P2")
+    assert store.now(Unit.owed_cents, "P2") == 400
+    assert store.now(fines.payment_known, "P2", by.who, "t-1") == (200, "paid")
+    assert store.now(fines.payment_known, "P1", by.who, "t-1") is None
+
+
+def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
+    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor
+) -> None:
+    for card, number, cents in (("P1", "t-1", 100), ("P2", "t-1", 200), ("P1", "t-2", 300), ("P1", "", 400), ("P2", "", 500)):
+        store.now(fines.keep_payment, card, number, cents, "paid", now, by)
+    replaced("P1", "P2")
+    kept = {(one["cents"], one["patron"]) for one in rows(PAYMENTS)}
+    assert kept == {(100, "P1"), (200, "P2"), (300, "P2"), (400, "P2"), (500, "P2")}
+
+
+@pytest.mark.parametrize("blocked", [("P1",), ("P1", "P2"), ("P2",), ()])
+def test_a_block_follows_and_is_one(
+    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor, blocked: tuple[str, ...]
+) -> None:
+    for card in blocked:
+        store.now(lambda unit, card=card: cards.block(unit, card, "lost", now, by, retained=False))
+    replaced("P1", "P2")
+    assert [one["card"] for one in rows(CARD_BLOCKS)] == (["P2"] if blocked else [])
+
+
+def test_letters_that_wait_go_to_the_new_card_and_those_that_left_stay(
+    store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
+) -> None:
+    request = standing(P.RECEIVED, "C1")
+    store.now(lambda unit: unit.enqueue(Notification.LETTER_PICKUP, request, now, Actor("t", "test")))
+    store.now(
+        lambda unit: unit.outbox.put(
+            Notification.LETTER_OVERDUE, letter(Notification.LETTER_OVERDUE, request, request, now, 7), "", now
+        )
+    )
+    for number, state in ((1, "unsure"), (2, "sent")):
+        store.now(lambda unit, n=number, s=state: unit.execute(update(OUTBOX).where(OUTBOX.c.id == n).values(state=s)))
+    replaced("P1", "P2")
+    found = [store.now(lambda unit, n=number: unit.outbox.row(n)) for number in (1, 2)]
+    assert [(one.recipient, one.payload.patron) for one in found if one] == [("P2", "P2"), ("P1", "P1")]
+    assert patrons_of(rows(NOTICES)) == ["P2"]
+
+
+@pytest.mark.parametrize(("state", "named"), [("waiting", "P2"), ("unsure", "P1"), ("dead", "P1"), ("sent", "P1")])
+def test_a_partner_that_may_have_been_told_of_the_former_card_is_told_the_same_again(
+    store: Immediate, standing: Standing, replaced: Any, now: datetime, state: str, named: str
+) -> None:
+    request = standing(P.REQUESTED)
+    store.now(
+        lambda unit: unit.outbox.put(Notification.ASK_LENDER, partner_message(Notification.ASK_LENDER, request, now), "", now)
+    )
+    store.now(lambda unit: unit.execute(update(OUTBOX).values(state=state)))
+    replaced("P1", "P2")
+    found = store.now(lambda unit: unit.outbox.row(1))
+    assert found is not None
+    assert (found.recipient, found.payload.patron) == ("CUHK", named)
+
+
+def test_what_a_newer_version_wrote_is_left_alone(
+    store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
+) -> None:
+    request = standing(P.RECEIVED, "C1")
+    store.now(
+        lambda unit: unit.outbox.put(
+            Notification.LETTER_PICKUP, letter(Notification.LETTER_PICKUP, request, request, now, 7), "", now
+        )
+    )
+    store.now(lambda unit: unit.execute(update(OUTBOX).values(send="letter_of_tomorrow")))
+    replaced("P1", "P2")
+    assert [one["recipient"] for one in rows(OUTBOX)] == ["P1"]
+
+
+@pytest.mark.parametrize("loaded", [("P1",), ("P1", "P2")])
+def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
+    store: Immediate, now: datetime, by: Actor, loaded: tuple[str, ...]
+) -> None:
+    store.now(loading.write, "patrons", [replace(P1, barcode=card, category=card) for card in loaded], 1)
+    store.now(former_cards.follow_card, "P1", "P2", now, by)
+    found = store.now(Unit.patron, "P2")
+    assert found is not None
+    assert (found.category, store.now(Unit.patron, "P1") is None) == (loaded[-1], loaded == ("P1",))
+
+
+def test_the_history_is_found_by_every_card(
+    store: Immediate, standing: Standing, replaced: Any, now: datetime, by: Actor
+) -> None:
+    standing(P.RECEIVED, "C1")
+    store.now(lambda unit: unit.refuse(Refusal(Reason.UNKNOWN_TITLE), now, by, patron="P1"))
+    replaced("P1", "P2")
+    replaced("P2", "P3")
+    told = [[line["event"] for line in store.now(former_cards.history, card)] for card in ("P1", "P2", "P3")]
+    assert told[0] == told[1] == told[2] == ["OPEN", "REFUSED", "AMEND", "REPLACE_CARD", "AMEND", "REPLACE_CARD"]
+    assert store.now(former_cards.cards_of, "P1") == ("P3", "P1", "P2")
+
+
+def test_it_is_one_unit_among_others_of_a_running_gateway(
+    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, by: Actor
+) -> None:
+    reactor, world = Reactor(), Actor("test", "world")
+    database = Database(shared_engine, make_unit, reactor.call)
+    requests_a_day = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
+    opened = reactor.until([database.run(Unit.open, wish, now, world) for wish in requests_a_day])
+    work: list[Any] = []
+    for number, request in enumerate(opened):
+        former = request.patron
+        locks = LockSet(former, whole=True)
+        work += [database.run(former_cards.replace_card, former, f"Q{number}", now, by, locks=locks)]
+        work += [database.run(Unit.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world)]
+    assert not [one for one in reactor.until(work) if isinstance(one, Exception)]
+    kept = reactor.until([database.read(Unit.open_requests, f"Q{number}") for number in range(6)])
+    database.close()
+    assert [len(requests) for requests in kept] == [2] * 6
+
+
+# ---- which card it is now
+
+
+def test_a_chain_of_cards_leads_to_the_last(store: Immediate, replaced: Any, rows: Rows) -> None:
+    for former, present in (("A", "B"), ("B", "C"), ("C", "D")):
+        replaced(former, present)
+    assert [store.now(former_cards.card_now, card) for card in "ABCDX"] == ["D", "D", "D", "D", "X"]
+
+
+def test_a_card_that_comes_back_reinstate(store: Immediate, standing: Standing, replaced: Any, rows: Rows) -> None:
+    standing(P.RECEIVED, "C1", patron="A")
+    replaced("A", "B")
+    replaced("B", "A")
+    assert [(one["card"], one["present"]) for one in rows(FORMER_CARDS)] == [("B", "A")]
+    assert patrons_of(rows(REQUESTS)) == ["A"]
+
+
+# ---- a file
+
+
+def test_a_file_replaces_a_card_and_says_the_same_when_it_comes_again(
+    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
+) -> None:
+    store.now(loading.write, "patrons", [P1], 1)
+    standing(P.RECEIVED, "C1")
+    assert load(store, now, by, row("P2", "P1"), full=True) == 0
+    assert [one["barcode"] for one in rows(PATRONS)] == ["P2"]
+    assert store.now(former_cards.judge, [row("P2", "P1")]).present == {}
+    journal = len(store.now(former_cards.history, "P2"))
+    load(store, now, by, row("P2", "P1"), full=True)
+    assert len(store.now(former_cards.history, "P2")) == journal
+    assert patrons_of(rows(REQUESTS)) == ["P2"]
+
+
+def test_what_came_under_the_former_card_since_is_moved_by_the_next_load(
+    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
+) -> None:
+    load(store, now, by, row("P2", "P1"))
+    standing(P.RECEIVED, "C1")
+    load(store, now, by, row("P2", "P1"))
+    assert patrons_of(rows(REQUESTS)) == ["P2"]
+
+
+def test_a_card_that_is_issued_to_somebody_else_is_theirs(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+    load(store, now, by, row("P2", "P1"))
+    load(store, now, by, row("P1"))
+    assert rows(FORMER_CARDS) == []
+    assert store.now(former_cards.card_now, "P1") == "P1"
+
+
+def test_a_replaced_card_does_not_count_as_vanished(store: Immediate, now: datetime, by: Actor) -> None:
+    people = [replace(P1, barcode=f"P{n}") for n in range(4)]
+    store.now(loading.write, "patrons", people, 1)
+    coming = [replace(P1, barcode=f"Q{n}") for n in range(4)]
+    report = store.now(loading.compare, "patrons", coming, {f"P{n}": f"Q{n}" for n in range(4)})
+    assert (report.new, report.changed, report.vanishing, report.replaced) == (0, 4, 0, 4)
+    assert not report.too_many_vanish(full=True)
+
+
+def test_a_refused_row_leaves_its_patron_as_loaded_before(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+    store.now(loading.write, "patrons", [replace(P1, barcode=card) for card in ("A", "B", "C")], 1)
+    assert load(store, now, by, row("B", "A"), row("A", line=3), full=True) == 1
+    assert [one["barcode"] for one in rows(PATRONS)] == ["A", "B"]
+
+
+def test_former_cards_go_with_their_patron(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+    load(store, now, by, row("P2", "P1"), row("Q", line=3), full=True)
+    load(store, now, by, row("Q", line=3), full=True)
+    assert rows(FORMER_CARDS) == []
+
+
+def test_requests_of_the_day_of_going_live_name_the_present_card(store: Immediate, now: datetime, by: Actor) -> None:
+    load(store, now, by, row("P2", "P1"))
+    old = Request("OLD-1", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron="P1", placed_at=now - timedelta(days=3))
+    store.now(loading.write_opening, [old], "HKU", now, Actor("load", "import"))
+    found = store.now(Unit.request, "OLD-1")
+    assert found is not None
+    assert found.patron == "P2"

@@ -1,0 +1,213 @@
+"""Two gateways on one PostgreSQL: neither stops the other, and together they decide once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from queue import Queue
+from threading import Barrier
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import OperationalError
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.circulation.retention import STAGES
+from hkall_gateway.db import inbox
+from hkall_gateway.db.engine.compiled import discard, flush
+from hkall_gateway.db.engine.connect import Limits, open_engine
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.privacy import forgetting
+from hkall_gateway.db.privacy.persons import Person
+from hkall_gateway.db.tables import LINKS, PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.settings import Retention
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
+
+PATIENCE_S = 20.0
+CARDS = [f"P{n:02}" for n in range(40)]
+Pair = tuple[Database, Database]
+Turns = Queue[Callable[[], None]]
+
+
+@pytest.fixture
+def turns() -> Turns:
+    """Stands for the reactor of both: what their threads hand over waits until the test takes it."""
+    return Queue()
+
+
+@pytest.fixture
+def pair(postgres_engine: Engine, turns: Turns) -> Iterator[Pair]:
+    """Two gateways, each with its own connections."""
+    url = postgres_engine.url.render_as_string(hide_password=False)
+    engines = open_engine(url), open_engine(url)
+    one, other = (_gateway(engine, name, turns) for engine, name in zip(engines, "AB", strict=True))
+    yield one, other
+    for database, engine in zip((one, other), engines, strict=True):
+        database.close()
+        engine.dispose()
+
+
+def _gateway(engine: Engine, name: str, turns: Turns) -> Database:
+    numbers = iter(range(1000))
+    return Database(engine, lambda connection: Unit(connection, lambda: f"{name}{next(numbers)}"), turns.put)
+
+
+def _outcomes(turns: Turns, waiters: list[Deferred[Any]]) -> list[Any]:
+    """Values and errors, in the order of the waiters."""
+    while not all(waiter.called for waiter in waiters):
+        turns.get(timeout=PATIENCE_S)()
+    told: list[Any] = []
+    for waiter in waiters:
+        waiter.addBoth(told.append)
+    return told
+
+
+@contextmanager
+def _at_the_same_time(pair: Pair) -> Iterator[None]:
+    """Both writers are held: what is asked meanwhile is one group each, and both groups begin together."""
+    inside, go = Barrier(3, timeout=PATIENCE_S), Barrier(3, timeout=PATIENCE_S)
+    for database in pair:
+        database.run(lambda _unit: (inside.wait(), go.wait()))
+    inside.wait()
+    yield
+    go.wait()
+
+
+def _lend_one_more(unit: Unit, card: str) -> str:
+    unit.execute(update(PATRONS).where(PATRONS.c.barcode == card).values(local_loans=PATRONS.c.local_loans + 1))
+    return card
+
+
+def test_groups_that_want_the_same_patrons_in_another_order_do_not_block_each_other(
+    pair: Pair, turns: Turns, postgres_engine: Engine
+) -> None:
+    with postgres_engine.connect() as connection:
+        connection.execute(insert(PATRONS), [{"barcode": card, "local_loans": 0} for card in CARDS])
+    backwards = CARDS[::-1]
+    with _at_the_same_time(pair):
+        waiters = [pair[0].run(_lend_one_more, card, locks=LockSet(patron=card)) for card in CARDS]
+        waiters += [pair[1].run(_lend_one_more, card, locks=LockSet(patron=card)) for card in backwards]
+    assert _outcomes(turns, waiters) == [*CARDS, *backwards]
+    with postgres_engine.connect() as connection:
+        assert set(connection.execute(select(PATRONS.c.local_loans)).scalars()) == {2}
+
+
+def _request_if_first(unit: Unit, card: str, now: datetime, by: Actor) -> str:
+    """A quota of one: the decision counts, and then writes."""
+    if unit.quota_used(card, TAKES_QUOTA):
+        return "quota"
+    return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
+
+
+def test_a_quota_holds_when_two_gateways_decide_at_once(
+    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: Actor
+) -> None:
+    with postgres_engine.connect() as connection:
+        connection.execute(insert(PATRONS), [{"barcode": card} for card in CARDS])
+    with _at_the_same_time(pair):
+        asked = [
+            [database.run(_request_if_first, card, now, by, locks=LockSet(patron=card)) for database in pair] for card in CARDS
+        ]
+    answers = [_outcomes(turns, both) for both in asked]
+    assert [answer.count("quota") for answer in answers] == [1] * len(CARDS)
+
+
+def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns, now: datetime) -> None:
+    def answer(unit: Unit, gateway: str) -> str:
+        kept = inbox.claim(unit, "CUHK", "same", now + timedelta(days=30), now)
+        if kept is None:
+            inbox.keep(unit, "CUHK", "same", gateway)
+        return kept or gateway
+
+    with _at_the_same_time(pair):
+        waiters = [database.run(answer, name) for database, name in zip(pair, "AB", strict=True)]
+    first, second = _outcomes(turns, waiters)
+    assert first == second
+
+
+def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_other(pair: Pair, turns: Turns) -> None:
+    names = ("The library", "The library, renamed")
+    for database, name in zip(pair, names, strict=True):
+        _outcomes(turns, [database.run(Unit.write_partners, [Partner("CUHK", name)])])
+    (directory,) = _outcomes(turns, [pair[0].read(Unit.partner, "CUHK")])
+    assert directory.name == "The library, renamed"
+
+
+def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
+    pair: Pair, turns: Turns, postgres_engine: Engine
+) -> None:
+    """The others hold the rows of its partners at any moment; in its order and theirs they would meet half-way."""
+    directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
+    _outcomes(turns, [pair[0].run(Unit.write_partners, directory)])
+    with postgres_engine.connect() as busy:
+        busy.exec_driver_sql("BEGIN")
+        busy.execute(select(LINKS.c.agency).with_for_update())
+        assert _outcomes(turns, [pair[1].run(Unit.write_partners, directory)]) == [None]
+        busy.exec_driver_sql("ROLLBACK")
+
+
+def _request_if_known(unit: Unit, card: str, now: datetime, by: Actor) -> str:
+    if unit.patron(card) is None:
+        return "unknown"
+    return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
+
+
+def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_none(
+    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: Actor
+) -> None:
+    with postgres_engine.connect() as connection:
+        connection.execute(insert(PATRONS), [{"barcode": card, "name": f"Cheung {card}"} for card in CARDS])
+    people = [Person((card,), (f"Cheung {card}",)) for card in CARDS]
+    found = _outcomes(turns, [pair[0].read(forgetting.find, who) for who in people])
+    with _at_the_same_time(pair):
+        erased = [
+            pair[0].run(forgetting.forget, who, rows, (), "asked", now, by) for who, rows in zip(people, found, strict=True)
+        ]
+        placed = [pair[1].run(_request_if_known, card, now, by, locks=LockSet(card)) for card in CARDS]
+    done, numbers = _outcomes(turns, erased), _outcomes(turns, placed)
+
+    left = _outcomes(turns, [pair[0].read(Unit.patron, card) for card in CARDS])
+    for one, number, patron in zip(done, numbers, left, strict=True):
+        assert (number == "unknown") == (patron is None), (number, one)
+        assert [stay.which for stay in one.stays] == ([] if number == "unknown" else [number, ""])
+
+
+def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: Actor) -> None:
+    """What another gateway would decide about the card, or move to an archive, waits."""
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
+    with engine.connect() as erasing, engine.connect() as other:
+        erasing.exec_driver_sql("BEGIN")
+        forgetting.forget(Unit(erasing, str), Person(("P1", "P2")), [], (), "asked", now, by)
+        for work in (
+            lambda unit: unit.lock([LockSet("P1")]),
+            lambda unit: unit.lock([LockSet("P2", whole=True)]),
+            lambda unit: _purge(unit, "archive", now),
+            lambda unit: _purge(unit, "archive_lines", now),
+        ):
+            assert _waits(other, work)
+        assert not _waits(other, lambda unit: unit.lock([LockSet("P3")]))
+    engine.dispose()
+
+
+def _purge(unit: Unit, stage: str, now: datetime) -> None:
+    STAGES[stage](unit, Retention(archive_days=1, archive_file="/nowhere"), now, "", 1)
+
+
+def _waits(connection: Connection, work: Callable[[Unit], object]) -> bool:
+    connection.exec_driver_sql("BEGIN")
+    try:
+        work(Unit(connection, str))
+        flush(connection)
+    except OperationalError as error:
+        if "lock timeout" not in str(error):
+            raise
+        return True
+    finally:
+        discard(connection)
+        connection.exec_driver_sql("ROLLBACK")
+    return False

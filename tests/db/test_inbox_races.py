@@ -1,0 +1,87 @@
+"""The same document many times at once, in one gateway and in two: one outcome, the others wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
+from queue import Queue
+from threading import Event
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.db import inbox
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.unit import Unit
+
+PATIENCE_S = 20.0
+Turns = Queue[Callable[[], None]]
+MakeUnit = Callable[[Connection], Unit]
+
+
+class Answers:
+    """Answers a document once; every answer that is worked out has a number of its own."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now, self._numbers = now, count(1)
+        self.claimed, self.go_on = Event(), Event()
+
+    def answer(self, unit: Unit) -> str:
+        kept = inbox.claim(unit, "CUHK", "same", self._now + timedelta(days=30), self._now)
+        if kept is not None:
+            return kept
+        self.claimed.set()
+        assert self.go_on.wait(PATIENCE_S)
+        outcome = f"outcome {next(self._numbers)}"
+        inbox.keep(unit, "CUHK", "same", outcome)
+        return outcome
+
+
+def _outcomes(waiters: list[Deferred[str]], turns: Turns) -> list[Any]:
+    while not all(waiter.called for waiter in waiters):
+        turns.get(timeout=PATIENCE_S)()
+    found: list[Any] = []
+    for waiter in waiters:
+        waiter.addBoth(found.append)
+    return found
+
+
+def test_five_identical_documents_at_once_have_one_outcome(shared_engine: Engine, make_unit: MakeUnit, now: datetime) -> None:
+    turns: Turns = Queue()
+    database, answers = Database(shared_engine, make_unit, turns.put), Answers(now)
+    waiters = [database.run(answers.answer)]
+    assert answers.claimed.wait(PATIENCE_S)
+    waiters += [database.run(answers.answer) for _ in range(4)]
+    answers.go_on.set()
+    outcomes = _outcomes(waiters, turns)
+    database.close()
+    assert outcomes == ["outcome 1"] * 5
+
+
+def test_a_second_gateway_waits_for_the_outcome_of_the_first(
+    postgres_engine: Engine, make_unit: MakeUnit, now: datetime
+) -> None:
+    turns: Turns = Queue()
+    first, second = (Database(postgres_engine, make_unit, turns.put) for _ in range(2))
+    answers = Answers(now)
+    waiters = [first.run(answers.answer)]
+    assert answers.claimed.wait(PATIENCE_S)
+    waiters += [second.run(answers.answer) for _ in range(4)]
+    _wait_until_somebody_waits(postgres_engine)
+    answers.go_on.set()
+    outcomes = _outcomes(waiters, turns)
+    first.close()
+    second.close()
+    assert outcomes == ["outcome 1"] * 5
+
+
+def _wait_until_somebody_waits(engine: Engine) -> None:
+    """Until PostgreSQL says that a session waits for another one's row: the race is a real one."""
+    with engine.connect() as connection:
+        for _ in range(10_000):
+            waiting = connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one()
+            if waiting:
+                return
+    raise AssertionError("the second gateway did not wait for the first")

@@ -1,0 +1,90 @@
+"""The gateways on one database: each is seen, one that falls silent is gone, and what it had in hand is free for the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from hkall_gateway.db import instances, rounds
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.instances import FORGOTTEN, GONE_S, Instance
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+
+LEASE_S = 600
+
+
+def _gateway(name: str, seen_at: datetime) -> Instance:
+    return Instance(name, "host", 7, "1.0", seen_at, seen_at)
+
+
+def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
+    """A message in its hands."""
+    message = PartnerMessage(Notification.ASK_LENDER.value, request, "CUHK", "HKU", "w-1", now)
+    store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", now))
+    assert store.now(lambda unit: unit.outbox.claim(now, name, LEASE_S, 1))
+
+
+def _states(store: Immediate, now: datetime) -> dict[str, str]:
+    return {one.name: one.state(now) for one in store.now(instances.everyone)}
+
+
+def _free(store: Immediate, now: datetime) -> list[str]:
+    return [row.request for row in store.now(lambda unit: unit.outbox.claim(now, "heir", LEASE_S, 10))]
+
+
+@pytest.mark.parametrize(("silent_s", "state"), [(0, "up"), (GONE_S, "up"), (GONE_S + 1, "gone")])
+def test_a_gateway_that_falls_silent_is_gone_after_a_minute(store: Immediate, now: datetime, silent_s: int, state: str) -> None:
+    store.now(instances.here, _gateway("a", now))
+    assert _states(store, now + timedelta(seconds=silent_s)) == {"a": state}
+
+
+def test_one_that_says_good_bye_has_left_and_one_that_comes_back_is_up(store: Immediate, now: datetime) -> None:
+    store.now(instances.here, replace(_gateway("a", now), left_at=now))
+    assert _states(store, now) == {"a": "left"}
+    store.now(instances.here, _gateway("a", now))
+    assert _states(store, now) == {"a": "up"}
+
+
+def test_what_a_gone_gateway_had_in_hand_is_free_long_before_its_lease_runs_out(store: Immediate, now: datetime) -> None:
+    later = now + timedelta(seconds=GONE_S + 1)
+    for name, seen_at, request in (("gone", now, "R1"), ("alive", later, "R2")):
+        store.now(instances.here, _gateway(name, seen_at))
+        _holds(store, name, now, request)
+    assert _free(store, later) == []
+    assert store.now(instances.hand_on, later) == 1
+    assert _free(store, later) == ["R1"]
+
+
+def test_the_rounds_of_a_gone_gateway_are_free_too(store: Immediate, now: datetime) -> None:
+    later = now + timedelta(seconds=GONE_S + 1)
+    store.now(instances.here, _gateway("gone", now))
+    assert store.now(rounds.claim, "overdue", "gone", now, LEASE_S)
+    assert store.now(rounds.claim, "overdue", "heir", later, LEASE_S) is None
+    store.now(instances.hand_on, later)
+    assert store.now(rounds.claim, "overdue", "heir", later, LEASE_S)
+
+
+def test_what_a_gateway_that_left_in_order_had_is_free_at_once(store: Immediate, now: datetime) -> None:
+    store.now(instances.here, replace(_gateway("left", now), left_at=now))
+    _holds(store, "left", now, "R1")
+    assert store.now(instances.hand_on, now) == 1
+
+
+def test_a_gateway_that_is_not_there_for_a_month_is_forgotten(store: Immediate, now: datetime) -> None:
+    store.now(instances.here, _gateway("old", now - FORGOTTEN - timedelta(seconds=1)))
+    store.now(instances.here, _gateway("a", now))
+    store.now(instances.hand_on, now)
+    assert _states(store, now) == {"a": "up"}
+
+
+def test_the_same_name_is_one_row(store: Immediate, now: datetime) -> None:
+    for pid in (1, 2):
+        store.now(instances.here, replace(_gateway("a", now), pid=pid))
+    assert [one.pid for one in store.now(instances.everyone)] == [2]
+
+
+def test_a_name_that_nobody_has_is_nobody(store: Immediate) -> None:
+    assert store.now(lambda unit: instances.named(unit, "a")) is None

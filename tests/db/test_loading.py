@@ -1,0 +1,299 @@
+"""Loading: what a file changes, what vanishes and when, and what is left of a load that died."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select, update
+
+from hkall_gateway.db import shelving_keys
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, Withdrawals
+from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.db.tables import HOLDINGS, JOBS, PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.shelving import shelving_key
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
+
+CHAN = Borrower(
+    barcode="P1",
+    name=Sensitive("Chan Tai Man"),
+    category="ug",
+    name_zh=Sensitive("陳大文"),
+    study_mode="full-time",
+    expires=date(2017, 8, 31),
+    email=Sensitive("chan@hku.test"),
+    language="zh-Hant",
+    blocked=True,
+    local_loans=None,
+    total_quota=40,
+    pin_hash=Sensitive("$argon2id$1"),
+)
+DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert", "978", "v.1", "PS1", "On Loan", False, "dvd", "lb1")
+
+
+def _patrons(*cards: str) -> list[Borrower]:
+    return [replace(CHAN, barcode=card) for card in cards]
+
+
+def _many(count: int) -> list[Borrower]:
+    return _patrons(*(f"P{n:05d}" for n in range(count)))
+
+
+def _load(store: Immediate, rows: Sequence[Any], *, full: bool = False, kind: str = "patrons") -> int:
+    """As the command does: number, chunks, the end; how many vanished."""
+    number = store.now(loading.begin, kind)
+    for start in range(0, len(rows), CHUNK):
+        store.now(loading.write, kind, rows[start : start + CHUNK], number)
+    return store.now(loading.finish, kind, number, full)
+
+
+def _cards(store: Immediate) -> list[str]:
+    return store.now(lambda unit: list(unit.execute(select(PATRONS.c.barcode).order_by(PATRONS.c.barcode)).scalars()))
+
+
+def _current(store: Immediate, kind: str = "patrons") -> tuple[str, int] | None:
+    """(number, rows) of the import that is current."""
+    asked = select(JOBS.c.cursor, JOBS.c.count).where(JOBS.c.name == f"load {kind}")
+    found = store.now(lambda unit: unit.execute(asked).first())
+    return (found[0], found[1]) if found else None
+
+
+# ---- what is written
+
+
+def test_a_patron_comes_back_with_every_field(store: Immediate) -> None:
+    _load(store, [CHAN])
+    assert store.now(Unit.patron, "P1") == CHAN
+
+
+def test_a_copy_comes_back_with_every_field(store: Immediate) -> None:
+    _load(store, [DUNE], kind="holdings")
+    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) == DUNE
+
+
+def test_a_known_patron_is_written_over_as_a_whole(store: Immediate) -> None:
+    _load(store, [CHAN])
+    bare = Borrower("P1", Sensitive("Chan"), "staff")
+    _load(store, [bare])
+    assert store.now(Unit.patron, "P1") == bare
+
+
+def test_the_same_barcode_of_two_libraries_is_two_copies(store: Immediate) -> None:
+    other = replace(DUNE, agency="PolyU", title="Emma")
+    _load(store, [DUNE, other], kind="holdings")
+    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) == DUNE
+    assert store.now(Unit.holding, ItemKey("PolyU", "C1")) == other
+
+
+def test_of_a_patron_named_twice_the_last_line_counts(store: Immediate) -> None:
+    _load(store, [CHAN, replace(CHAN, category="staff")])
+    loaded = store.now(Unit.patron, "P1")
+    assert loaded is not None
+    assert loaded.category == "staff"
+
+
+def test_an_empty_file_loads_nothing(store: Immediate) -> None:
+    _load(store, _patrons("P1"))
+    assert _load(store, []) == 0
+    assert _cards(store) == ["P1"]
+
+
+# ---- what vanishes
+
+
+def test_what_a_delta_does_not_name_stays(store: Immediate) -> None:
+    _load(store, _patrons("P1", "P2"))
+    assert _load(store, _patrons("P2", "P3")) == 0
+    assert _cards(store) == ["P1", "P2", "P3"]
+
+
+def test_what_a_full_file_does_not_name_vanishes(store: Immediate) -> None:
+    _load(store, _patrons("P1", "P2"))
+    assert _load(store, _patrons("P2", "P3"), full=True) == 1
+    assert _cards(store) == ["P2", "P3"]
+
+
+def test_a_full_file_lets_vanish_what_deltas_brought_before_it(store: Immediate) -> None:
+    _load(store, _patrons("P1"), full=True)
+    _load(store, _patrons("P2"))
+    _load(store, _patrons("P3"))
+    assert _load(store, _patrons("P1"), full=True) == 2
+    assert _cards(store) == ["P1"]
+
+
+def test_a_full_file_of_patrons_leaves_the_copies_alone(store: Immediate) -> None:
+    _load(store, [DUNE], kind="holdings")
+    _load(store, _patrons("P1"), full=True)
+    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) == DUNE
+
+
+def test_until_the_end_of_a_full_load_the_old_patrons_are_there(store: Immediate) -> None:
+    _load(store, _patrons("P1", "P2"), full=True)
+    number = store.now(loading.begin, "patrons")
+    store.now(loading.write, "patrons", _patrons("P3"), number)
+    assert _cards(store) == ["P1", "P2", "P3"]
+    assert _current(store) == ("1", 2)
+
+
+def test_the_end_makes_the_import_current_and_counts_its_rows(store: Immediate) -> None:
+    _load(store, _patrons("P1", "P2"), full=True)
+    _load(store, _patrons("P2", "P3"), full=True)
+    assert _current(store) == ("2", 2)
+    assert _current(store, "holdings") is None
+
+
+# ---- a load that died
+
+
+class _Death(BaseException):
+    """The end of the process."""
+
+
+def _dying_at(engine: Engine, commit: int) -> Immediate:
+    """A command whose process ends when it is about to commit for that time."""
+    left = iter(range(1, commit))
+
+    def before_commit() -> None:
+        if next(left, None) is None:
+            raise _Death
+
+    return Immediate(engine, lambda connection: Unit(connection, str), before_commit)
+
+
+def test_a_load_that_dies_has_written_whole_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
+    _load(store, _patrons("Q1"), full=True)
+    command = _dying_at(engine, 4)  # the number, two chunks, and then
+    with pytest.raises(_Death):
+        _load(command, _many(3 * CHUNK), full=True)
+    command.close()
+    assert len(_cards(store)) == 1 + 2 * CHUNK
+    assert _current(store) == ("1", 1)
+
+
+def test_what_only_a_dead_load_named_vanishes_with_the_next_full_file(store: Immediate) -> None:
+    _load(store, _patrons("P1"), full=True)
+    dead = store.now(loading.begin, "patrons")
+    store.now(loading.write, "patrons", _patrons("P2"), dead)
+    assert store.now(loading.begin, "patrons") == dead + 1
+    assert _load(store, _patrons("P1", "P3"), full=True) == 1
+    assert _cards(store) == ["P1", "P3"]
+
+
+def test_a_load_may_be_given_again(store: Immediate) -> None:
+    _load(store, _many(CHUNK + 1), full=True)
+    report = store.now(loading.compare, "patrons", _many(CHUNK + 1))
+    assert _load(store, _many(CHUNK + 1), full=True) == 0
+    assert report == LoadReport(before=CHUNK + 1, new=0, changed=0, same=CHUNK + 1, vanishing=0)
+
+
+# ---- what it would change
+
+
+def test_the_report_counts_new_changed_same_and_vanishing_rows(store: Immediate) -> None:
+    _load(store, _patrons("P1", "P2", "P3", "P4"))
+    coming = [*_patrons("P1", "P5", "P6"), replace(CHAN, barcode="P2", email=Sensitive("new@hku.test"))]
+    assert store.now(loading.compare, "patrons", coming) == LoadReport(before=4, new=2, changed=1, same=1, vanishing=2)
+
+
+def test_the_report_knows_copies_by_library_and_barcode(store: Immediate) -> None:
+    _load(store, [DUNE], kind="holdings")
+    coming = staged(replace(DUNE, agency="PolyU"), replace(DUNE, status="Available On Shelf"))
+    assert store.now(loading.compare_copies, coming) == LoadReport(before=1, new=1, changed=1, same=0, vanishing=0)
+
+
+def test_the_report_says_what_each_library_loses(store: Immediate) -> None:
+    copies = [replace(DUNE, barcode=f"B{n}", agency=agency) for n in range(3) for agency in ("CUHK", "LU")]
+    _load(store, copies, kind="holdings")
+    gone = Withdrawals(copies=frozenset({("CUHK", "B0"), ("CUHK", "B1"), ("LU", "none")}))
+    coming = staged(copies[2], copies[4])  # B1 and B2 of CUHK
+    report = store.now(loading.compare_copies, coming, None, gone)
+    assert report == LoadReport(6, 0, 0, 2, 4, 0, 1, (Loss("CUHK", 3, 1, 1), Loss("LU", 3, 3, 0)))
+    assert store.now(loading.compare_copies, coming, {"title"}, gone, "CUHK").losses == (Loss("CUHK", 3, 1, 1),)
+
+
+def staged(*copies: Holding) -> StagedCopies:
+    made = StagedCopies()
+    for number, copy in enumerate(copies, 2):
+        made.add(f"holdings.csv:{number}", (copy.agency, copy.barcode), copy)
+    return made
+
+
+def test_the_report_changes_nothing(store: Immediate) -> None:
+    _load(store, _patrons("P1"))
+    store.now(loading.compare, "patrons", _patrons("P2"))
+    assert _cards(store) == ["P1"]
+    assert _current(store) == ("1", 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "vanishing", "too_many"),
+    [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
+)
+def test_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
+    report = LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
+    assert report.too_many_vanish(full=True) is too_many
+    assert not report.too_many_vanish(full=False)
+
+
+def test_what_a_file_withdraws_counts_without_a_full_load_too() -> None:
+    report = LoadReport(10, new=0, changed=0, same=7, vanishing=3, withdrawn=3)
+    assert report.too_many_vanish(full=False)
+
+
+@pytest.mark.parametrize(("before", "lost", "too_many"), [(100, 20, False), (100, 21, True), (12, 10, False), (12, 11, True)])
+def test_one_library_may_not_lose_a_fifth_of_its_copies(before: int, lost: int, too_many: bool) -> None:
+    report = LoadReport(100_000, 0, 0, 100_000 - lost, lost, losses=(Loss("LU", before, lost, 0),))
+    assert report.too_many_vanish(full=True) is too_many
+    assert not report.too_many_vanish(full=False)
+
+
+def test_every_row_of_a_file_of_many_chunks_is_written_once(store: Immediate) -> None:
+    _load(store, _many(2 * CHUNK + 1))
+    assert store.now(lambda unit: unit.execute(select(func.count()).select_from(PATRONS)).scalar()) == 2 * CHUNK + 1
+
+
+# ---- the order on the shelf
+
+
+def _keys(store: Immediate) -> dict[str, str]:
+    asked = select(HOLDINGS.c.barcode, HOLDINGS.c.shelving_key)
+    return {barcode: key for barcode, key in store.now(lambda unit: unit.execute(asked).all())}  # noqa: C416
+
+
+def test_a_loaded_copy_has_the_sort_key_of_its_call_number(store: Immediate) -> None:
+    _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
+    assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
+    _load(store, [replace(DUNE, call_number="QA9 .B3")], kind="holdings")
+    assert _keys(store) == {"C1": shelving_key("QA9 .B3")}
+
+
+def test_a_file_without_call_numbers_leaves_number_and_key(store: Immediate) -> None:
+    _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
+    store.now(loading.write, "holdings", [replace(DUNE, call_number="", title="Dune!")], 2, {"agency", "barcode", "title"})
+    assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
+
+
+def _fill(unit: Unit, place: shelving_keys.Place) -> shelving_keys.Place | None:
+    return shelving_keys.fill(unit.connection, place, 2)
+
+
+def test_missing_keys_are_filled_in_batch_by_batch(store: Immediate) -> None:
+    copies = [replace(DUNE, barcode=f"C{n}", call_number=f"QA{n} .B3" if n else "") for n in range(6)]
+    _load(store, copies, kind="holdings")
+    wanted = _keys(store)
+    store.now(lambda unit: unit.execute(update(HOLDINGS).values(shelving_key="")))
+
+    place: shelving_keys.Place | None = shelving_keys.START
+    batches = 0
+    while place is not None:
+        place = store.now(_fill, place)
+        batches += 1
+
+    assert _keys(store) == wanted
+    assert batches == 4  # five copies with a call number, two at a time, and the end

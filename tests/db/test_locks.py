@@ -1,0 +1,117 @@
+"""What a gateway has locked no other decides about, however each of them names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from hkall_gateway.db.engine.compiled import flush
+from hkall_gateway.db.engine.connect import Limits, open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
+from tests.db.conftest import COPIES
+
+CANDIDATE = Candidate("R1", 1, "LU", "L1", "", "", "R1-1", "")
+
+
+@pytest.fixture
+def request_r1(postgres_engine: Engine, now: datetime) -> None:
+    """One loan of P1: R1, the copy C1, asked first of LU under R1-1 and then of CUHK under R1-2, placed by D as d-1."""
+    store = Immediate(postgres_engine, lambda connection: Unit(connection, str))
+    loan = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", patron="P1", item_agency=COPIES, item_barcode="C1")
+    named = replace(loan, wire_agency="HKU", wire_id="R1-2", placed_by="D", placed_id="d-1")
+    store.now(Unit.open, named, now, Actor("test", "world"))
+    store.now(Unit.save_candidates, [CANDIDATE])
+    store.close()
+
+
+@pytest.fixture
+def two(postgres_engine: Engine) -> Iterator[tuple[Connection, Connection]]:
+    """Two gateways, of which the second waits for a moment only."""
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
+    with engine.connect() as one, engine.connect() as other:
+        one.exec_driver_sql("BEGIN")
+        other.exec_driver_sql("BEGIN")
+        yield one, other
+    engine.dispose()
+
+
+def waits(two: tuple[Connection, Connection], first: LockSet, second: LockSet) -> bool:
+    """Whether what the first gateway has locked keeps the second one waiting."""
+    _lock(two[0], first)
+    try:
+        _lock(two[1], second)
+    except OperationalError as error:
+        if "lock timeout" not in str(error):
+            raise
+        return True
+    return False
+
+
+def _lock(connection: Connection, wanted: LockSet) -> None:
+    Unit(connection, str).lock([wanted])
+    flush(connection)
+
+
+WAYS = {
+    "its number": LockSet(request="R1"),
+    "its copy": LockSet(item=("", "C1")),
+    "its RequestId at the lender": LockSet(partner_ids=(("HKU", "R1-2"),)),
+    "its RequestId at a former lender": LockSet(partner_ids=(("HKU", "R1-1"),)),
+    "the discovery system's RequestId": LockSet(placed=("D", "d-1")),
+    "all of its patron's": LockSet("P1", whole=True),
+    "all of its patron's, who has another card now": LockSet("P9", former="P1", whole=True),
+}
+
+
+@pytest.mark.usefixtures("request_r1")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("other", WAYS)
+def test_a_request_is_decided_by_one_gateway_at_a_time_whatever_it_is_called(
+    two: tuple[Connection, Connection], way: str, other: str
+) -> None:
+    assert waits(two, WAYS[way], WAYS[other])
+
+
+ROWLESS = {
+    "a card of another system": LockSet("P9"),
+    "a copy that nobody has": LockSet(item=("", "C9")),
+    "a RequestId that is new": LockSet(partner_ids=(("CUHK", "x-1"),)),
+    "a document": LockSet(document=("CUHK", "abc")),
+}
+
+
+@pytest.mark.parametrize("what", ROWLESS)
+def test_what_has_no_row_yet_is_decided_by_one_gateway_at_a_time_too(two: tuple[Connection, Connection], what: str) -> None:
+    assert waits(two, ROWLESS[what], ROWLESS[what])
+
+
+@pytest.mark.parametrize("card", ["P8", "P9"])
+def test_both_cards_of_a_person_are_locked(two: tuple[Connection, Connection], card: str) -> None:
+    assert waits(two, LockSet(card), LockSet("P9", former="P8"))
+
+
+@pytest.mark.usefixtures("request_r1")
+def test_what_differs_keeps_nobody_waiting(two: tuple[Connection, Connection]) -> None:
+    mine = LockSet("P1", "R1", ("", "C1"), (("CUHK", "x-1"),), ("D", "d-1"), ("CUHK", "abc"))
+    assert not waits(two, mine, LockSet("P2", "R2", ("", "C2"), (("CUHK", "x-2"),), ("D", "d-2"), ("CUHK", "abd")))
+
+
+def test_nothing_is_locked_where_nothing_is_named(two: tuple[Connection, Connection]) -> None:
+    assert not waits(two, NO_LOCKS, NO_LOCKS)
+    assert list(NO_LOCKS.names()) == []
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_a_card_is_never_taken_for_a_copy_or_a_document(card: str, agency: str) -> None:
+    named = [LockSet(card), LockSet(item=("", card)), LockSet(document=(agency, card)), LockSet(partner_ids=((agency, card),))]
+    assert len({name for one in named for name in one.names()}) == 4

@@ -1,0 +1,308 @@
+"""Which messages may leave: found by line, so that what waits for a partner that rests, or has enough to do, costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, event, update
+
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import OUTBOX
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.vocabulary import Partner
+from tests import databases
+
+IN_FLIGHT = 4
+LEASE_S = 60
+HOUR = timedelta(hours=1)
+Look = Callable[[Unit, datetime], object]
+
+
+def _put(unit: Unit, now: datetime, partner: str, requests: range, each: int = 1) -> None:
+    """So many messages about each of these requests."""
+    for number in requests:
+        for _ in range(each):
+            message = PartnerMessage(Notification.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
+            unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now)
+
+
+def _put_letters(unit: Unit, now: datetime, patrons: range) -> None:
+    for number in patrons:
+        letter = PatronNotice(Notification.LETTER_PICKUP.value, f"R{number}", f"P{number}", "Dune", now)
+        unit.outbox.put(Notification.LETTER_PICKUP, letter, "c-1", now)
+
+
+def _claim(unit: Unit, now: datetime, limit: int = 100) -> list[int]:
+    def room(link: CircuitState, under_way: int) -> int:
+        return circuit.room(link, IN_FLIGHT, under_way, now)
+
+    return [row.id for row in unit.outbox.claim(now, "gw1", LEASE_S, limit, room)]
+
+
+def _rest(unit: Unit, now: datetime, agency: str = "CUHK") -> None:
+    unit.circuits.keep(CircuitState(agency, DOWN, 5, now, now, now + HOUR))
+
+
+def _hold_lanes(unit: Unit, now: datetime, state: str = "waiting") -> None:
+    """Of each lane, which has two, the first is dead or must wait."""
+    unit.execute(update(OUTBOX).where(OUTBOX.c.id % 2 == 1).values(state=state, next_at=now + HOUR))
+
+
+# ---- what a look costs
+
+
+@pytest.fixture
+def memory() -> Iterator[Immediate]:
+    """A store on SQLite, which counts the steps that it takes."""
+    engine = databases.MEMORY.fresh()
+    opened = Immediate(engine, lambda connection: Unit(connection, str))
+    opened.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "PolyU")])
+    yield opened
+    opened.close()
+    engine.dispose()
+
+
+def _steps(store: Immediate, look: Look, now: datetime) -> int:
+    """How many steps of SQLite's machine it takes."""
+    counted = [0]
+
+    def count() -> None:
+        counted[0] += 1
+
+    def watched(unit: Unit) -> None:
+        driver: Any = unit.connection.connection.driver_connection
+        driver.set_progress_handler(count, 1)
+        look(unit, now)
+        driver.set_progress_handler(None, 0)
+
+    store.now(watched)
+    return counted[0]
+
+
+def _resting(unit: Unit, now: datetime, count: int) -> None:
+    _put(unit, now, "CUHK", range(count))
+    _rest(unit, now)
+
+
+def _full(unit: Unit, now: datetime, count: int) -> None:
+    _put(unit, now, "CUHK", range(count))
+    _claim(unit, now)
+
+
+def _not_due(unit: Unit, now: datetime, count: int) -> None:
+    _put(unit, now + HOUR, "CUHK", range(count))
+
+
+def _many_letters(unit: Unit, now: datetime, count: int) -> None:
+    _put_letters(unit, now, range(count))
+    _claim(unit, now)
+
+
+def _dead(unit: Unit, now: datetime, count: int) -> None:
+    _put(unit, now, "CUHK", range(count))
+    unit.execute(update(OUTBOX).values(state="dead"))
+
+
+def _open(unit: Unit, now: datetime, count: int) -> None:
+    _put(unit, now, "CUHK", range(count))
+
+
+def _next_due(unit: Unit, _now: datetime) -> object:
+    return unit.outbox.next_due()
+
+
+@pytest.mark.parametrize("look", [_claim, _next_due])
+@pytest.mark.parametrize("waiting", [_resting, _full, _not_due, _many_letters, _dead, _open])
+def test_a_look_costs_the_same_however_much_waits(
+    memory: Immediate, now: datetime, waiting: Callable[[Unit, datetime, int], None], look: Look
+) -> None:
+    memory.now(waiting, now, 50)
+    few = _steps(memory, look, now)
+    memory.now(lambda unit: unit.execute(OUTBOX.delete()))
+    memory.now(waiting, now, 5_000)
+    assert _steps(memory, look, now) <= few * 1.1
+
+
+def test_what_is_held_in_its_lane_is_looked_at_once_and_not_for_each_of_the_others(memory: Immediate, now: datetime) -> None:
+    taken = []
+    for first, upto in ((0, 1_000), (1_000, 2_000)):
+        memory.now(_put, now, "CUHK", range(first, upto), 2)
+        memory.now(_hold_lanes, now)
+        taken.append(_steps(memory, _claim, now))
+    assert taken[1] <= taken[0] * 2.2
+
+
+# fmt: off
+COUNTED: Mapping[str, Callable[[Unit, datetime], object]] = {
+    "never":                         lambda unit, now: None,
+    "when it was empty":             lambda unit, now: unit.connection.exec_driver_sql("ANALYZE outbox"),
+    "when it was about one request": lambda unit, now: _counted(unit, now, 1),
+    "when it was about a few":       lambda unit, now: _counted(unit, now, 8),
+}
+# fmt: on
+
+
+def _counted(unit: Unit, now: datetime, requests: int) -> None:
+    _put(unit, now, "CUHK", range(requests), 200 // requests)
+    unit.connection.exec_driver_sql("ANALYZE outbox")
+    unit.execute(OUTBOX.delete())
+
+
+@pytest.mark.parametrize("counted", COUNTED)
+def test_postgresql_finds_what_may_leave_by_the_indexes_whatever_it_has_counted(
+    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, counted: str
+) -> None:
+    store = Immediate(postgres_engine, make_unit)
+    store.now(COUNTED[counted], now)
+    store.now(_put, now, "CUHK", range(1_000), 2)
+    store.now(_hold_lanes, now)
+    found = _explained(store, postgres_engine, now)
+    store.close()
+    assert "Index Scan using ix_outbox_waiting on outbox" in found
+    assert "ix_outbox_request" in found
+    assert "pk_outbox" not in found
+    assert "Seq Scan" not in found
+    assert "Join" not in found
+
+
+def _explained(store: Immediate, engine: Engine, now: datetime) -> str:
+    """How PostgreSQL answers the last question of a claim, which asks for the rows themselves."""
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
+        asked.extend([(statement, parameters)] if "FOR UPDATE" in statement else [])
+
+    event.listen(engine, "before_cursor_execute", listen)
+    store.now(_claim, now)
+    event.remove(engine, "before_cursor_execute", listen)
+    statement, parameters = asked[-1]
+    plan = store.now(lambda unit: unit.connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).all())
+    return "\n".join(line for (line,) in plan)
+
+
+# ---- who may leave
+
+
+def test_the_oldest_of_a_line_goes_first_and_no_line_waits_for_another(store: Immediate, now: datetime) -> None:
+    store.now(_put, now - timedelta(minutes=2), "CUHK", range(10))
+    store.now(_put, now - timedelta(minutes=1), "PolyU", range(1))
+    store.now(_put_letters, now, range(3))
+    assert store.now(_claim, now) == [1, 2, 3, 4, 11, 12, 13, 14]
+    assert store.now(_claim, now) == []
+
+
+def test_what_is_tried_again_goes_by_its_new_time(store: Immediate, now: datetime) -> None:
+    store.now(_put, now, "CUHK", range(6))
+    store.now(lambda unit: unit.outbox.later(1, now + timedelta(minutes=1), "timeout"))
+    assert store.now(_claim, now + HOUR) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("state", ["waiting", "dead"])
+def test_a_line_whose_lanes_are_all_held_holds_up_nobody(store: Immediate, now: datetime, state: str) -> None:
+    store.now(_put, now - HOUR, "CUHK", range(100), 2)
+    store.now(_hold_lanes, now, state)
+    store.now(_put, now - HOUR, "CUHK", range(100, 101))
+    store.now(_put, now, "PolyU", range(1))
+    assert store.now(_claim, now, 2) == [201, 202]
+
+
+def test_letters_to_many_patrons_are_one_line(store: Immediate, now: datetime) -> None:
+    store.now(_put_letters, now, range(1_000))
+    assert store.now(_claim, now) == [1, 2, 3, 4]
+    assert store.now(lambda unit: unit.outbox.under_way(now)) == {"mail": 4}
+
+
+def test_nothing_leaves_to_a_partner_that_rests_until_it_has_rested(store: Immediate, now: datetime) -> None:
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK")])
+    store.now(_put, now, "CUHK", range(3))
+    store.now(_rest, now)
+    assert store.now(_claim, now + HOUR - timedelta(seconds=1)) == []
+    assert store.now(_claim, now + HOUR) == [1]  # one tries the line
+
+
+# ---- when something is due
+
+
+def test_the_next_is_due_when_the_first_of_a_lane_is_and_its_line_does_not_rest(store: Immediate, now: datetime) -> None:
+    store.now(Unit.write_partners, [Partner("PolyU", "PolyU")])
+    assert store.now(_next_due, now) is None
+    store.now(_put, now, "PolyU", range(1))
+    store.now(_rest, now, "PolyU")
+    assert store.now(_next_due, now) == now + HOUR
+    store.now(_put, now, "CUHK", range(1, 2), 2)
+    store.now(lambda unit: unit.outbox.later(2, now + timedelta(minutes=9), "timeout"))
+    assert store.now(_next_due, now) == now + timedelta(minutes=9)  # not when what is behind it would be
+    store.now(lambda unit: unit.outbox.dead(2, "refused"))
+    assert store.now(_next_due, now) == now + HOUR
+
+
+# ---- the same by a plain search through all that was ever told
+
+ROW = {
+    "request": st.sampled_from([f"R{n}" for n in range(8)]),
+    "recipient": st.sampled_from(["CUHK", "PolyU", "P1", "P2"]),
+    "state": st.sampled_from(["waiting", "waiting", "unsure", "dead", "sent", "dropped"]),
+    "next_at": st.integers(-3, 1),
+    "lease_until": st.sampled_from([None, None, None, -1, 1]),
+}
+"""Times in minutes from now."""
+Rows = list[dict[str, Any]]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.fixed_dictionaries(ROW), max_size=40), st.sets(st.sampled_from(["CUHK", "PolyU"]), max_size=1))
+def test_a_claim_takes_what_a_search_through_everything_would_find(now: datetime, rows: Rows, resting: set[str]) -> None:
+    engine = databases.MEMORY.fresh()
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store.now(_furnish, now, rows, resting)
+    taken = store.now(_claim, now)
+    store.close()
+    engine.dispose()
+    assert sorted(taken) == sorted(_searched(rows, resting))
+
+
+def _furnish(unit: Unit, now: datetime, rows: Rows, resting: set[str]) -> None:
+    unit.write_partners([Partner(agency, agency) for agency in ("CUHK", "PolyU")])
+    for agency in resting:
+        _rest(unit, now, agency)
+    for number, row in enumerate(rows, start=1):
+        if _line(row) == "mail":
+            unit.outbox.put(
+                Notification.LETTER_PICKUP,
+                PatronNotice("letter_pickup", row["request"], row["recipient"], "Dune", now),
+                "",
+                now,
+            )
+        else:
+            unit.outbox.put(
+                Notification.ASK_LENDER, PartnerMessage("ask_lender", row["request"], row["recipient"], "HKU", "", now), "", now
+            )
+        times = {n: now + timedelta(minutes=row[n]) for n in ("next_at", "lease_until") if row[n] is not None}
+        unit.execute(update(OUTBOX).where(OUTBOX.c.id == number).values(state=row["state"], **times))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return "mail" if row["recipient"] in {"P1", "P2"} else row["recipient"]
+
+
+def _searched(rows: Rows, resting: set[str]) -> Iterator[int]:
+    for line in {_line(row) for row in rows} - resting:
+        here = [(row["next_at"], number) for number, row in enumerate(rows) if _line(row) == line and _may_leave(rows, number)]
+        under_way = sum(row["lease_until"] == 1 for row in rows if _line(row) == line)
+        yield from [number + 1 for _, number in sorted(here)[: max(IN_FLIGHT - under_way, 0)]]
+
+
+def _may_leave(rows: Rows, number: int) -> bool:
+    row = rows[number]
+    lane = [one["state"] for one in rows[:number] if (one["request"], one["recipient"]) == (row["request"], row["recipient"])]
+    is_first = not {"waiting", "unsure", "dead"} & set(lane)
+    return is_first and row["state"] in {"waiting", "unsure"} and row["next_at"] <= 0 and row["lease_until"] != 1

@@ -1,0 +1,107 @@
+"""What is known of many patrons is what is known of each, whether it was read at once or one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.db import fines
+from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.patrons import CardRecord
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Request, Sensitive
+from tests.db.test_database import Reactor
+
+Standing = Callable[..., Request]
+CARDS = ("P1", "P2", "P3", "of nobody", 'P"1, P2\\')
+
+
+@pytest.fixture
+def library(store: Immediate, standing: Standing, now: datetime, by: Actor) -> Immediate:
+    """P1 has books and a charge, P2 nothing, P3 a book that came back; the others are no patrons."""
+    people = [Borrower(card, Sensitive(f"Reader {card}"), "staff") for card in CARDS[:3]]
+    store.now(loading.write, "patrons", people, 1)
+    late = standing(Position.ON_LOAN, "C1", wire_id="w-1")
+    standing(Position.RECEIVED, "C2", wire_id="w-2")
+    standing(Position.CLOSED, "C3", patron="P3", wire_id="w-3")
+    store.now(fines.charge, late, "overdue", 400, "R40", now, by)
+    return store
+
+
+@pytest.fixture
+def asked(engine: Engine) -> Iterator[list[str]]:
+    """Every question to the table of patrons from here on."""
+    said: list[str] = []
+
+    def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if f"FROM {PATRONS.name}" in statement:
+            said.append(statement)
+
+    event.listen(engine, "before_cursor_execute", listen)
+    yield said
+    event.remove(engine, "before_cursor_execute", listen)
+
+
+def _each(unit: Unit) -> dict[str, CardRecord]:
+    return {card: CardRecord(unit.patron(card), list(unit.open_lines(card)), list(unit.charges(card))) for card in CARDS}
+
+
+def _ahead(unit: Unit) -> dict[str, CardRecord]:
+    unit.look_ahead(CARDS)
+    return _each(unit)
+
+
+def test_what_was_read_at_once_is_what_is_read_one_by_one(library: Immediate, asked: list[str]) -> None:
+    one_by_one = library.now(_each)
+    assert [len(known.lines) for known in one_by_one.values()] == [2, 0, 0, 0, 0]
+    assert [known.borrower is not None for known in one_by_one.values()] == [True, True, True, False, False]
+    asked.clear()
+    assert library.now(_ahead) == one_by_one
+    assert len(asked) == 1
+
+
+def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
+    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
+) -> None:
+    reactor, groups = Reactor(), list[int]()
+
+    def watch(_lane: str, units: int) -> AbstractContextManager[None]:
+        groups.append(units)
+        return nullcontext()
+
+    database = Database(shared_engine, make_unit, reactor.call, watch=watch)
+    for name in ("Lee", "Ho"):
+        written = database.run(loading.write, "patrons", [Borrower("P1", Sensitive(name), "staff")], 1)
+        reactor.until([written])
+        groups.clear()
+        seen: list[Deferred[Borrower | None]] = [
+            database.read_inline(Unit.patron, card, patron=card) for card in ("P1", "P2", "P1")
+        ]
+        first, second, third = reactor.until(seen)
+        assert first.name.reveal() == name
+        assert (second, third) == (None, first)
+        assert sum(groups) == len(seen)
+        assert len(groups) == 1 or shared_engine.dialect.name != "sqlite"  # a thread may have begun with the first
+    database.close()
+
+
+def test_a_glance_that_raises_fails_alone(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> None:
+    reactor = Reactor()
+    database = Database(shared_engine, make_unit, reactor.call)
+
+    def breaks(_unit: Unit) -> None:
+        raise KeyError("a bug")
+
+    outcomes = reactor.until(
+        [database.read_inline(Unit.patron, "P1"), database.read_inline(breaks), database.read_inline(Unit.patron, "P1")]
+    )
+    database.close()
+    assert [type(outcome) for outcome in outcomes] == [type(None), KeyError, type(None)]

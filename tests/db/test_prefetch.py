@@ -1,0 +1,219 @@
+"""A group reads ahead what the locks of its units name; each unit sees what those before it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, event, insert, select
+
+from hkall_gateway.db import cards
+from hkall_gateway.db.closures import add_closure
+from hkall_gateway.db.engine.group import run_group
+from hkall_gateway.db.engine.job import Job
+from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.savepoint import in_savepoint
+from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
+from tests import databases
+
+NOW: Final = datetime.fromisoformat("2017-03-01T10:00:00Z")
+BY: Final = Actor("counter-1", "sip2", "11", "c-1")
+WORLD: Final = replace(BY, channel="world")
+CARDS: Final = ("P0", "P1", "P2", "P3")
+COPIES: Final = ("C0", "C1", "C2", "C3")
+Asked = tuple[Any, ...]
+
+
+@dataclass
+class Gateway:
+    """A gateway whose groups are done at once; `statements` are those of the last one."""
+
+    connection: Connection
+    statements: list[str]
+
+    def group(self, *asked: Asked) -> list[Any]:
+        """The answers to (work, locks, *args), which are one group."""
+        heard: dict[int, Any] = {}
+        jobs: list[Job[Any]] = [
+            Job(work, tuple(args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+            for n, (work, locks, *args) in enumerate(asked)
+        ]
+        self.statements.clear()
+        for answer in run_group(self.connection, lambda connection: Unit(connection, str), jobs).answers:
+            answer()
+        return [heard[n] for n in range(len(jobs))]
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.connection.close()
+        self.connection.engine.dispose()
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """All that can change; a number that a sequence of PostgreSQL gave before a rollback is not given again."""
+        tables = (REQUESTS, JOURNAL, OUTBOX)
+        asked = (select(*[c for c in table.c if table is REQUESTS or c.name != "id"]) for table in tables)
+        sorted_ = (one.order_by(*table.primary_key) for one, table in zip(asked, tables, strict=True))
+        return [tuple(row) for one in sorted_ for row in self.connection.execute(one)]
+
+
+def _gateway() -> Gateway:
+    """Four patrons; each has a book on the hold shelf, and one that is on its way without a copy yet."""
+    engine = databases.empty()
+    connection, statements = engine.connect(), list[str]()
+    connection.execute(insert(PATRONS), [{"barcode": card, "name": card} for card in CARDS])
+    gateway = Gateway(connection, statements)
+    for n, card in enumerate(CARDS):
+        facts: dict[str, Any] = {"patron": card, "partner": "CUHK", "wire_agency": "HKU", "placed_at": NOW}
+        ready = Request(f"R{n}", Side.BORROWING, Position.RECEIVED, "Dune", "b1", item_agency="CUHK", **facts)
+        gateway.group(
+            (Unit.open, NO_LOCKS, replace(ready, item_barcode=COPIES[n], received_on=date(2017, 3, 1)), NOW, WORLD),
+            (Unit.open, NO_LOCKS, replace(ready, id=f"S{n}", position=Position.IN_TRANSIT), NOW, WORLD),
+        )
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, *_rest: statements.append(text))
+    return gateway
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    found = _gateway()
+    yield found
+    found.close()
+
+
+def _seen(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    """All that may have been read ahead."""
+    owner, partner = unit.patron(card), unit.partner_with_card(card)
+    return owner, partner, unit.requests_with(copy), unit.quota_used(card, TAKES_QUOTA), unit.closed_days("HKU")
+
+
+def _lend(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    seen = _seen(unit, card, copy)
+    for held in seen[2]:
+        if unit.can(held, Event.CHECK_OUT):
+            unit.advance(held, Event.CHECK_OUT, NOW, BY, due=date(2017, 3, 16), used=True)
+    return seen
+
+
+def _end(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    seen = _seen(unit, card, copy)
+    for held in seen[2]:
+        unit.force(held, Position.CLOSED, NOW, BY, "lost")
+    return seen
+
+
+def _arrive(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    """Another request of the patron gets this copy."""
+    seen = _seen(unit, card, copy)
+    for awaited in unit.open_requests(card):
+        if not awaited.item_barcode and not seen[2]:
+            unit.amend(awaited, NOW, BY, item_agency="CUHK", item_barcode=copy)
+    return seen
+
+
+def _place(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    number = f"N{len(unit.history(card))}"
+    unit.open(Request(number, Side.BORROWING, Position.NEW, "Emma", "b2", patron=card, placed_at=NOW), NOW, BY)
+    return _seen(unit, card, copy)
+
+
+def _hand_on(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    """The request of this copy is another patron's from now on."""
+    for held in unit.requests_with(copy):
+        unit.amend(held, NOW, BY, patron=card)
+    return _seen(unit, card, copy)
+
+
+def _fail(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+    """It fails apart, after it lent the copy."""
+
+    def poison(about: str) -> None:
+        _lend(unit, about, copy)
+        raise LookupError("poison")
+
+    error = in_savepoint(unit, poison, card)
+    return repr(error), *_seen(unit, card, copy)
+
+
+def _raise(unit: Unit, card: str, copy: str) -> None:
+    _lend(unit, card, copy)
+    raise LookupError(card)
+
+
+WORKS: Final = (_lend, _end, _arrive, _place, _hand_on, _fail, _raise)
+STEPS: Final = st.lists(st.tuples(st.sampled_from(WORKS), st.sampled_from(CARDS), st.sampled_from(COPIES)), max_size=8)
+
+
+def _asked(steps: Sequence[tuple[Any, str, str]]) -> list[Asked]:
+    return [(work, LockSet(card, item=("", copy)), card, copy) for work, card, copy in steps]
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_a_group_gives_the_answers_and_the_rows_of_one_unit_after_another(steps: list[tuple[Any, str, str]]) -> None:
+    with closing(_gateway()) as together, closing(_gateway()) as apart:
+        answers = together.group(*_asked(steps))
+        assert [repr(one) for one in answers] == [repr(one) for asked in _asked(steps) for one in apart.group(asked)]
+        assert together.rows() == apart.rows()
+
+
+def _checkouts(count: int) -> list[Asked]:
+    return _asked([(_lend, CARDS[n], COPIES[n]) for n in range(count)])
+
+
+def test_of_each_further_checkout_only_the_change_is_a_statement(gateway: Gateway) -> None:
+    gateway.group(*_checkouts(2))
+    two = [text.split()[0] for text in gateway.statements]
+    locks = 2 if databases.ON_POSTGRESQL else 0
+    change = "WITH" if databases.ON_POSTGRESQL else "UPDATE"
+    assert two == ["BEGIN", *["SELECT"] * (locks + 5), *[change] * 2, *["INSERT"] * 2, "COMMIT"]
+    other = _gateway()
+    other.group(*_checkouts(4))
+    assert len(other.statements) == len(two) + 2
+    other.close()
+
+
+def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: Gateway) -> None:
+    def block(unit: Unit, card: str) -> bool:
+        return cards.block(unit, card, "lost", NOW, BY, retained=False)
+
+    def close(unit: Unit) -> frozenset[date]:
+        before = unit.closed_days("HKU")
+        add_closure(unit, "HKU", date(2017, 3, 4), "holiday")
+        return before
+
+    def direct(unit: Unit) -> None:
+        unit.write_partners([Partner("CUHK", "Chinese University", institutional_card="P1")])
+
+    see = ((_seen, LockSet(card, item=("", copy)), card, copy) for card, copy in zip(CARDS, COPIES, strict=True))
+    _, _, _, _, first, second, *_ = gateway.group(
+        (_seen, LockSet("P0"), "P0", "C0"), (block, LockSet("P0"), "P0"), (close, NO_LOCKS), (direct, NO_LOCKS), *see
+    )
+    assert first[0].blocked
+    assert second[1] == Partner("CUHK", "Chinese University", institutional_card="P1")
+    assert first[4] == {date(2017, 3, 4)}
+
+
+def test_a_row_of_the_journal_is_there_for_whom_asks(gateway: Gateway) -> None:
+    def count(unit: Unit) -> int:
+        return len(unit.history("R0"))
+
+    before, _, after = gateway.group((count, NO_LOCKS), *_checkouts(1), (count, NO_LOCKS))
+    assert after == before + 1
+
+
+def test_of_partners_with_one_card_the_first_by_name_counts(gateway: Gateway) -> None:
+    two = [Partner(agency, agency, institutional_card="P2") for agency in ("HKUST", "CUHK")]
+    gateway.group((Unit.write_partners, NO_LOCKS, two))
+    alone = gateway.group((Unit.partner_with_card, LockSet("P2"), "P2"))
+    ahead = gateway.group(*((Unit.partner_with_card, LockSet(card), card) for card in CARDS))
+    assert alone[0].agency == ahead[2].agency == "CUHK"
+    assert ahead[0] is None

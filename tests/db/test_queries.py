@@ -1,0 +1,234 @@
+"""What a unit can ask: records come out, open work is found by its indexes, quotas count what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import date, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.tables import CLOSURES
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Borrower,
+    Candidate,
+    Holding,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    RequestEntry,
+    Sensitive,
+    Side,
+)
+
+Standing = Callable[..., Request]
+Plan = Callable[..., str]
+BORROWED = sorted(
+    set(Position) - {Position.PAGED, Position.SHIPPED, Position.AT_BORROWER, Position.DECLINED, Position.WITHDRAWN}
+)
+
+
+# ---- people, copies, days
+
+
+def test_who_and_what_is_unknown_is_none(store: Immediate) -> None:
+    assert store.now(Unit.patron, "P1") is None
+    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) is None
+    assert store.now(Unit.request, "R1") is None
+    assert store.now(Unit.partner, "CUHK") is None
+
+
+def test_a_patrons_name_does_not_print(store: Immediate) -> None:
+    store.now(loading.write, "patrons", [Borrower("P1", Sensitive("Chan Tai Man"), "staff")], 1)
+    found = store.now(Unit.patron, "P1")
+    assert found is not None
+    assert found.name.reveal() == "Chan Tai Man"
+    assert "Chan" not in repr(found)
+
+
+def test_a_title_is_found_by_the_unions_number_or_by_the_librarys_own(store: Immediate) -> None:
+    ours = Holding("HKU", "H1", "b1", "Dune", local_bib_id="99")
+    theirs = Holding("CUHK", "C1", "b1", "Dune", local_bib_id="55")
+    store.now(loading.write, "holdings", [ours, theirs], 1)
+    assert store.now(Unit.copies, "b1") == (theirs, ours)
+    assert store.now(Unit.copies, "99", "HKU") == (ours,)
+    assert store.now(Unit.copies, "b1", "HKU") == (ours,)
+    assert store.now(Unit.copies, "55", "HKU") == ()
+
+
+def test_a_librarys_closed_days_are_its_own(store: Immediate) -> None:
+    rows = [{"agency": "HKU", "day": date(2017, 4, 4)}, {"agency": "CUHK", "day": date(2017, 4, 5)}]
+    store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
+    assert store.now(Unit.closed_days, "HKU") == {date(2017, 4, 4)}
+
+
+# ---- requests
+
+
+def test_a_request_is_found_by_whatever_names_it(store: Immediate, standing: Standing) -> None:
+    borrowed = standing(Position.REQUESTED, placed_by="HKU-DISCOVERY", placed_id="d-7")
+    lent = standing(Position.PAGED, side=Side.LENDING, wire_agency="CUHK", wire_id="x-9")
+    assert store.now(Unit.request_placed, "HKU-DISCOVERY", "d-7") == borrowed
+    assert store.now(Unit.request_lent, "CUHK", "x-9") == lent
+    assert store.now(Unit.request_lent, "HKU", "w-1") is None
+
+
+def test_a_former_lenders_attempt_is_found_too(store: Immediate, standing: Standing) -> None:
+    request = standing(Position.REQUESTED, wire_id="w-2")
+    former, present = (
+        Candidate(request.id, 1, "CUHK", "C1", wire_id="w-1"),
+        Candidate(request.id, 2, "PolyU", "C2", wire_id="w-2"),
+    )
+    store.now(Unit.save_candidates, (former, present))
+    assert store.now(Unit.request_asked, "w-1") == (request, former)
+    assert store.now(Unit.request_asked, "w-3") is None
+
+
+@pytest.mark.parametrize("position", list(Position))
+def test_open_means_not_ended(store: Immediate, standing: Standing, position: Position) -> None:
+    request = standing(position, copy="C1")
+    expected = (request,) if position not in FINAL else ()
+    assert store.now(Unit.requests_with, "C1") == expected
+    assert store.now(Unit.requests_with, "C1", "CUHK") == expected
+    assert store.now(Unit.requests_with, "C1", "PolyU") == ()
+    assert store.now(Unit.open_requests, "P1") == expected
+
+
+def test_a_patrons_requests_come_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
+    days = [3, 1, 2]
+    placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in days}
+    assert store.now(Unit.open_requests, "P1") == (placed[1], placed[2], placed[3])
+
+
+def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, standing: Standing, now: datetime) -> None:
+    standing(Position.NEW, placed_at=now)
+    standing(Position.ON_LOAN, copy="C1", placed_at=now + timedelta(days=1), due=now.date(), recalled_on=now.date(), renewals=2)
+    standing(Position.RECEIVED, copy="C2", placed_at=now - timedelta(days=1), pickup_last=now.date(), placed_id="d-1")
+    shown = [
+        RequestEntry(**{f.name: getattr(request, f.name) for f in fields(RequestEntry)})
+        for request in store.now(Unit.open_requests, "P1")
+    ]
+    assert list(store.now(Unit.open_lines, "P1")) == shown
+    assert len(shown) == 3
+
+
+def test_the_last_who_had_a_copy_is_found_when_it_is_over(
+    store: Immediate, standing: Standing, now: datetime, by: Actor
+) -> None:
+    standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=9))
+    last = standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=2))
+    standing(Position.CLOSED, copy="C2")
+    assert store.now(Unit.last_with, ItemKey("CUHK", "C1")) == last
+
+
+def test_open_requests_are_listed_oldest_first_each_as_it_was_opened(
+    store: Immediate, standing: Standing, now: datetime
+) -> None:
+    placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in (3, 1, 2)}
+    standing(Position.CLOSED)
+    assert store.now(Unit.open_list) == (placed[1], placed[2], placed[3])
+    assert store.now(Unit.open_list, "NEW", "CUHK") == store.now(Unit.open_list)
+    assert store.now(Unit.open_list, "RECEIVED") == store.now(Unit.open_list, "", "PolyU") == ()
+
+
+@pytest.mark.parametrize("position", BORROWED)
+def test_the_quota_counts_what_stands_in_its_positions(store: Immediate, standing: Standing, position: Position) -> None:
+    standing(position)
+    assert store.now(Unit.quota_used, "P1", TAKES_QUOTA) == (1 if position in TAKES_QUOTA else 0)
+
+
+def test_the_quota_counts_neither_the_request_itself_nor_others_nor_what_nobody_wants(
+    store: Immediate, standing: Standing
+) -> None:
+    mine = standing(Position.REQUESTED)
+    standing(Position.ON_LOAN)
+    standing(Position.REQUESTED, patron="P2")
+    standing(Position.IN_TRANSIT, unwanted=True)
+    assert store.now(Unit.quota_used, "P1", TAKES_QUOTA) == 2
+    assert store.now(Unit.quota_used, "P1", TAKES_QUOTA, mine.id) == 1
+
+
+def test_who_owes_nothing_owes_zero(store: Immediate) -> None:
+    assert store.now(Unit.owed_cents, "P1") == 0
+
+
+# ---- overview
+
+
+def test_the_overview_counts_what_is_open_and_says_since_when(store: Immediate, standing: Standing, now: datetime) -> None:
+    standing(Position.ON_LOAN, moved_at=now - timedelta(days=3))
+    standing(Position.ON_LOAN, moved_at=now)
+    standing(Position.CLOSED)
+    standing(Position.PAGED, side=Side.LENDING)
+    assert store.now(Unit.open_by_position) == (
+        ("borrow", "ON_LOAN", 2, now - timedelta(days=3)),
+        ("lend", "PAGED", 1, now),
+    )
+
+
+@pytest.mark.parametrize("what", ["R1", "C1", "P1"])
+def test_a_history_is_found_by_request_copy_or_patron(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, what: str
+) -> None:
+    request = standing(Position.RECEIVED, copy="C1")
+    standing(Position.RECEIVED, copy="C2", patron="P2")
+    loan = store.now(Unit.advance, request, Event.CHECK_OUT, now, by)
+    store.now(Unit.advance, loan, Event.RETURN, now, by)
+    assert [line["event"] for line in store.now(Unit.history, what)] == ["OPEN", "CHECK_OUT", "RETURN"]
+
+
+def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_request(
+    store: Immediate, standing: Standing, now: datetime, by: Actor
+) -> None:
+    standing(Position.RECEIVED, copy="C1")
+    standing(Position.CLOSED, copy="C2")
+    standing(Position.CLOSED, copy="C3", patron="P2")
+    store.now(Unit.refuse, Refusal(Reason.UNKNOWN_ITEM), now, by, None, "P1")
+    store.now(Unit.refuse, Refusal(Reason.UNKNOWN_ITEM), now, by, None, "P2")
+    found = [(line["request"], line["event"]) for line in store.now(Unit.history, "P1")]
+    assert found == [("R1", "OPEN"), ("R2", "OPEN"), ("", "REFUSED")]
+
+
+# ---- indexes
+
+
+@pytest.mark.parametrize(
+    ("work", "args", "index"),
+    [
+        (Unit.open_requests,   ("P1",),                  "ix_requests_open_patron"),
+        (Unit.open_lines,      ("P1",),                  "ix_requests_open_patron"),
+        (Unit.requests_with,   ("C1",),                  "ix_requests_open_barcode"),
+        (Unit.quota_used,      ("P1", TAKES_QUOTA),      "ix_requests_open_patron"),
+        (Unit.last_with,       (ItemKey("CUHK", "C1"),), "ix_requests_item"),
+        (Unit.request_placed,  ("HKU-DISCOVERY", "d1"),  "ix_requests_placed"),
+        (Unit.request_lent,    ("CUHK", "x1"),           "ix_requests_wire"),
+        (Unit.request_asked,   ("w-1",),                 "ix_candidates_wire_id"),
+        (Unit.copies,          ("b1",),                  "ix_holdings_bib_id"),
+        (Unit.owed_cents,      ("P1",),                  "ix_fines_patron"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_a_question_of_every_message_is_answered_by_its_index(
+    plan: Plan, work: Callable[..., object], args: tuple[object, ...], index: str
+) -> None:
+    assert index in plan(work, *args)
+
+
+@pytest.mark.parametrize(
+    ("work", "args"),
+    [(Unit.open_by_position, ()), (Unit.open_list, ()), (Unit.open_list, ("ON_LOAN",)), (Unit.history, ("P1",))],
+)
+def test_a_question_of_the_morning_reads_no_whole_table(
+    plan: Plan, work: Callable[..., object], args: tuple[object, ...]
+) -> None:
+    found = plan(work, *args)
+    scans = [line for line in found.splitlines() if "Seq Scan" in line or ("SCAN" in line and "USING" not in line)]
+    assert [line for line in scans if "requests" in line.lower() or "journal" in line.lower()] == []

@@ -1,0 +1,25 @@
+"""The search of requests: every question is answered by an index. What it finds is tested with the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Engine
+
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.queries import request_search
+from hkall_gateway.simulator import bulk, open_work
+
+
+@pytest.mark.parametrize("question", range(4))
+def test_a_search_reads_no_table_from_end_to_end(
+    engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str], question: int
+) -> None:
+    bulk.fill(engine, bulk.Amounts(requests=300, lines=2, days=600), now)
+    open_work.fill(engine, 100, now)
+    lines = plan(request_search.search, "Title", ("UG1", "OLD"), "HKU", question=question).splitlines()
+    whole = [line for line in lines if "SCAN requests" in line or "SCAN candidates" in line or "Seq Scan on" in line]
+    bounded = ("ix_requests_open", "ix_requests_closed", "Seq Scan on links")
+    assert [line for line in whole if not any(part in line for part in bounded)] == []

@@ -1,0 +1,181 @@
+"""The shape of the database: the revisions make what tables.py says, on both databases."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect
+from sqlalchemy.engine import make_url
+
+from hkall_gateway.db import revisions, schema
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.tables import METADATA, create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+
+VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
+OWN_SCHEMA = "migrated"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        engine = open_engine(f"sqlite:///{tmp_path / 'bare.db'}")
+        yield engine
+        engine.dispose()
+        return
+    yield from _bare_schema(request.getfixturevalue("postgres_url"))
+
+
+def _bare_schema(url: str) -> Iterator[Engine]:
+    server = open_engine(url)
+    engine = open_engine(
+        make_url(url).update_query_dict({"options": f"-csearch_path={OWN_SCHEMA}"}).render_as_string(hide_password=False)
+    )
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {OWN_SCHEMA}")
+        yield engine
+        engine.dispose()
+        connection.exec_driver_sql(f"DROP SCHEMA {OWN_SCHEMA} CASCADE")
+    server.dispose()
+
+
+def test_an_empty_database_has_no_revision(bare: Engine) -> None:
+    assert revisions.revision(bare) == ""
+
+
+def test_upgrade_brings_an_empty_database_to_the_revision_that_serve_asks_for(bare: Engine) -> None:
+    schema.upgrade(bare)
+    assert revisions.revision(bare) == revisions.head() != ""
+
+
+def test_the_revisions_make_exactly_the_tables(bare: Engine) -> None:
+    schema.upgrade(bare)
+    assert schema.drift(bare) == []
+    made = {name for name in inspect(bare).get_table_names() if not name.startswith("title_words")}
+    assert made == {t.name for t in METADATA.sorted_tables} | {"alembic_version"}
+
+
+def test_the_revisions_make_every_index_with_its_condition(bare: Engine) -> None:
+    schema.upgrade(bare)
+    made_by_revisions = _indexes(bare)
+    METADATA.drop_all(bare)
+    create_all(bare)
+    assert made_by_revisions == _indexes(bare)
+
+
+def test_upgrade_of_an_upgraded_database_changes_nothing(bare: Engine) -> None:
+    schema.upgrade(bare)
+    schema.upgrade(bare)
+    assert schema.drift(bare) == []
+
+
+def test_drift_names_a_table_that_is_missing(bare: Engine) -> None:
+    schema.upgrade(bare)
+    with bare.connect() as connection:
+        connection.exec_driver_sql("DROP TABLE fines")
+    assert "fines" in {getattr(change[1], "name", "") for change in schema.drift(bare)}
+
+
+def test_a_revision_that_fails_half_way_leaves_nothing_behind(bare: Engine) -> None:
+    with bare.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE requests (in_the_way INTEGER)")
+    with pytest.raises(Exception, match="requests"):
+        schema.upgrade(bare)
+    assert inspect(bare).get_table_names() == ["requests"]
+
+
+def test_revisions_go_forward_only() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in VERSIONS.glob("[0-9]*.py")]
+    assert sources
+    assert not [text for text in sources if "def downgrade" in text]
+
+
+# ---- old and new gateways together
+
+ADDS = {"f", "create_table", "create_index", "add_column", "batch_alter_table", "execute", "get_bind"}
+
+
+def _operations(source: str) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="op" | "batch_op"), attr=name)):
+                yield name, node
+
+
+def _takes_away(source: str) -> list[str]:
+    """What a revision does that a gateway of the version before would not survive."""
+    done = list(_operations(source))
+    columns = [call.args[-1] for name, call in done if name == "add_column"]
+    needed = [ast.unparse(column) for column in columns if not _may_be_left_out(column)]
+    return [name for name, _ in done if name not in ADDS] + needed
+
+
+def _may_be_left_out(column: ast.expr) -> bool:
+    """Whether an INSERT of a program that does not know the column is taken."""
+    given = {word.arg: ast.unparse(word.value) for word in getattr(column, "keywords", [])}
+    return "server_default" in given or given.get("nullable") != "False"
+
+
+@pytest.mark.parametrize("file", sorted(VERSIONS.glob("[0-9]*.py")), ids=lambda file: file.stem)
+def test_a_revision_only_adds_so_that_the_version_before_works_on(file: Path) -> None:
+    assert _takes_away(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('op.add_column("requests", sa.Column("wing", sa.Text(), server_default="", nullable=False))', 0),
+        ('batch_op.add_column(sa.Column("wing", sa.Text(), nullable=True))', 0),
+        ('batch_op.add_column(sa.Column("wing", sa.Text(), nullable=False))', 1),
+        ('op.drop_column("requests", "title")', 1),
+        ('batch_op.alter_column("title", new_column_name="name")', 1),
+        ('op.drop_index("ix_outbox_waiting")', 1),
+    ],
+)
+def test_what_the_version_before_would_not_survive_is_noticed(line: str, found: int) -> None:
+    assert len(_takes_away(line)) == found
+
+
+def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(bare: Engine, now: datetime) -> None:
+    schema.upgrade(bare)
+    with bare.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    store = Immediate(bare, lambda connection: Unit(connection, lambda: "R1"))
+    by = Actor("test", "world")
+    asked = store.now(Unit.open, Request("", Side.BORROWING, Position.NEW, "Dune", "b1", partner="CUHK"), now, by)
+    store.now(Unit.advance, asked, Event.ASK, now, by)
+    assert [request.position for request in store.now(Unit.open_list)] == [Position.REQUESTED]
+    store.close()
+    assert not revisions.knows(revisions.revision(bare))
+    assert revisions.knows(revisions.head())
+
+
+def _indexes(engine: Engine) -> dict[str, str]:
+    """Name -> definition in the database's own words."""
+    question = {
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()",
+    }[engine.dialect.name]
+    with engine.connect() as connection:
+        found = {name: sql for name, sql in connection.exec_driver_sql(question)}  # noqa: C416  # a Row is no pair to mypy
+    return {name: sql for name, sql in found.items() if not name.startswith("alembic_version")}
+
+
+def test_the_last_revision_is_alembic_s_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+    assert revisions.head() == script.get_current_head()
+    assert revisions.known().keys() == {one.revision for one in script.walk_revisions()}

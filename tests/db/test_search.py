@@ -1,0 +1,385 @@
+"""Search: the same titles on both databases and by a plain loop over all of them, in one order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
+
+from hkall_gateway.db.engine.connect import MAPPED, open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.search import searching
+from hkall_gateway.db.search.folding import words
+from hkall_gateway.db.search.index import IndexedWords, as_vector, field_words, in_pairs
+from hkall_gateway.db.search.query import BadQuery, SearchField, TitleQuery, parse
+from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitles, search
+from hkall_gateway.db.tables import create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Holding, Title
+from tests import databases
+
+ON_SHELF: Final = "Available On Shelf"
+ENGLISH: Final = (
+    "history",
+    "of",
+    "the",
+    "Hong",
+    "Kong",
+    "Café",
+    "Müller",
+    "naïve",
+    "self-check",
+    "C++",
+    "3rd",
+    "O'Neill",
+    "IT",
+)
+CHINESE: Final = "紅红樓楼夢梦香港歷历史後后發发圖图書书館馆研究"
+CALLS: Final = ("QA76.73 .P98", "PL2727 .S2", "895.1 CAO", "")
+NUMBERS: Final = ("0306406152", "9780306406157", "978-0-441-01359-3", "0-8044-2957-X", "")
+
+
+def _text(chance: random.Random) -> str:
+    english = " ".join(chance.choices(ENGLISH, k=chance.randint(0, 4)))
+    chinese = "".join(chance.choices(CHINESE, k=chance.randint(0, 5)))
+    return chance.choice((english, chinese, f"{english}：{chinese}", f"《{chinese}》 {english}")) or "Dune"
+
+
+def _title(chance: random.Random, number: int) -> tuple[Title, Holding]:
+    isbn = chance.choice(NUMBERS)
+    title = Title(f"b{number:04d}", _text(chance), _text(chance), linked_title=chance.choice(("", _text(chance))))
+    status = chance.choice((ON_SHELF, "On Loan"))
+    call = chance.choice(CALLS)
+    copy = Holding("CUHK", f"C{number}", title.bib_id, title.title, title.author, isbn, call_number=call, status=status)
+    return replace(title, isbns=tuple(filter(None, (_thirteen(isbn),)))), copy
+
+
+def _thirteen(isbn: str) -> str:
+    known = ("9780306406157", "9780306406157", "9780441013593", "9780804429573", "")
+    return dict(zip(NUMBERS, known, strict=True))[isbn]
+
+
+def _load(store: Immediate, made: Sequence[tuple[Title, Holding]]) -> None:
+    titles = {title.bib_id: title for title, _ in made}
+    for start in range(0, len(made), loading.CHUNK):
+        rows = [copy for _, copy in made[start : start + loading.CHUNK]]
+        store.now(loading.write_copies, rows, 1, None, titles)
+
+
+# ---- the reference: a plain loop
+
+
+def _texts(title: Title, copy: Holding, field: SearchField) -> list[str]:
+    by_field = {
+        SearchField.TITLE: [title.title, title.linked_title],
+        SearchField.AUTHOR: [title.author, title.linked_author],
+        SearchField.ISBN: list(title.isbns),
+        SearchField.CALL: [copy.call_number],
+    }
+    return [text for texts in by_field.values() for text in texts] if field is SearchField.ANY else by_field[field]
+
+
+@cache
+def _words(text: str) -> list[str]:
+    return words(text)
+
+
+def _contains(text: list[str], phrase: tuple[str, ...]) -> bool:
+    return any(tuple(text[at : at + len(phrase)]) == phrase for at in range(len(text)))
+
+
+def _reference(made: Sequence[tuple[Title, Holding]], query: TitleQuery) -> set[str]:
+    found = set()
+    for title, copy in made:
+        texts = [_words(text) for text in _texts(title, copy, query.field)]
+        if all(any(_contains(text, phrase) for text in texts) for phrase in query.phrases):
+            found.add(title.bib_id)
+    return found
+
+
+@cache
+def _in_made(query: TitleQuery) -> set[str]:
+    """The same for MADE, once for both databases."""
+    return _reference(MADE, query)
+
+
+def _typed(chance: random.Random, made: Sequence[tuple[Title, Holding]]) -> tuple[str, SearchField]:
+    """A query such as a reader types, most of them with hits."""
+    title, copy = chance.choice(made)
+    text = chance.choice([title.title, title.author, title.linked_title, copy.call_number, copy.isbn, _text(chance)])
+    parts = text.split()
+    start = chance.randrange(len(parts)) if parts else 0
+    piece = " ".join(parts[start : start + chance.randint(1, 3)])
+    at = chance.randrange(len(piece)) if piece else 0
+    piece = chance.choice(
+        (piece, piece[at : at + chance.randint(1, 3)], piece.upper(), f'"{piece}"', piece.replace("樓", "楼"))
+    )
+    return piece, chance.choice((SearchField.ANY, *SearchField))
+
+
+MADE: Final = [_title(random.Random(number), number) for number in range(600)]
+
+
+@pytest.fixture
+def both(engine: Engine) -> Iterator[Immediate]:
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    _load(store, MADE)
+    yield store
+    store.close()
+
+
+def _search(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> FoundTitles | BadQuery:
+    def ask(unit: Unit) -> FoundTitles | BadQuery:
+        return search(unit.connection, typed, lambda _agency, status, *_facts: status == ON_SHELF, field, **more)  # type: ignore[arg-type]
+
+    return store.now(ask)
+
+
+def _all(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> list[str]:
+    """Every hit, page by page."""
+    first = _search(store, typed, field, **more)
+    assert isinstance(first, FoundTitles)
+    found = [title.bib_id for title in first.titles]
+    for page in range(2, first.pages + 1):
+        other = _search(store, typed, field, page=page, **more)
+        assert isinstance(other, FoundTitles)
+        found += [title.bib_id for title in other.titles]
+    assert len(found) == first.count
+    return found
+
+
+def test_two_thousand_queries_find_what_a_plain_loop_finds(both: Immediate) -> None:
+    chance, hits, asked = random.Random(20), 0, 0
+    while asked < 2_000:
+        typed, field = _typed(chance, MADE)
+        query = parse(typed, field)
+        if isinstance(query, BadQuery):
+            assert _search(both, typed, field) is query
+            continue
+        asked += 1
+        found = both.now(lambda unit, query=query: searching.hits(unit.connection, query))
+        assert not found.more
+        assert {bib_id for _, _, bib_id, _ in found.rows} == _in_made(query), (typed, field)
+        hits += bool(found.rows)
+    assert hits > 800
+
+
+LETTERS: Final = st.text(alphabet="ab 紅红樓楼é\"'-.*:^(){}&|!<>\\%_\x00", max_size=12)
+
+
+@given(st.lists(st.tuples(LETTERS, LETTERS), min_size=1, max_size=6), st.lists(LETTERS, min_size=1, max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_no_text_is_an_operator(titles: list[tuple[str, str]], typed: list[str]) -> None:
+    """FTS5 against the loop; PostgreSQL is asked the same below."""
+    assert _disagreements(titles, typed) == []
+
+
+def _disagreements(titles: list[tuple[str, str]], typed: list[str]) -> list[str]:
+    """The texts for which the index and the loop find different titles."""
+    made = [
+        (
+            Title(f"b{number}", title.replace("\0", ""), author.replace("\0", "")),
+            Holding("CUHK", f"C{number}", f"b{number}", title.replace("\0", ""), author.replace("\0", "")),
+        )
+        for number, (title, author) in enumerate(titles)
+    ]
+    engine = databases.MEMORY.fresh()
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    _load(store, made)
+    queries = [(text, query) for text in typed if isinstance(query := parse(text), TitleQuery)]
+    found = [text for text, query in queries if set(_all(store, text)) != _reference(made, query)]
+    store.close()
+    engine.dispose()
+    return found
+
+
+# ---- one thing at a time
+
+
+@pytest.fixture
+def few(store: Immediate) -> Immediate:
+    rows = {
+        "b1": ("紅樓夢", "曹雪芹", "9787020002207", "PL2727 .S2"),
+        "b2": ("红楼梦研究", "俞平伯", "", ""),
+        "b3": ("夢的解析", "Freud, Sigmund", "0-306-40615-2", ""),
+        "b4": ("The history of Hong Kong", "Müller, Jürgen", "", "DS796.H757 M85"),
+        "b5": ("Hong Kong", "", "", ""),
+        "b6": ("Hong Kong : a history", "", "", ""),
+        "b7": ("A Kong of Hong", "", "", ""),
+    }
+    copies = [
+        Holding("CUHK", f"C{bib}", bib, title, author, isbn, call_number=call, status="On Loan" if bib == "b5" else ON_SHELF)
+        for bib, (title, author, isbn, call) in rows.items()
+    ]
+    store.now(loading.write, "holdings", [*copies, replace(copies[0], agency="LU", barcode="L1")], 1)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "found"),
+    [
+        ("夢", "any", ["b3", "b1", "b2"]),
+        ("紅樓", "any", ["b1", "b2"]),
+        ("红楼", "title", ["b1", "b2"]),
+        ("紅樓夢", "any", ["b1", "b2"]),
+        ("《红楼梦》", "any", ["b1", "b2"]),
+        ("樓紅", "any", []),
+        ("紅夢", "any", []),
+        ("红楼梦研究", "any", ["b2"]),
+        ("曹雪芹", "title", []),
+        ("曹雪芹", "author", ["b1"]),
+        ("muller", "any", ["b4"]),
+        ("MÜLLER", "author", ["b4"]),
+        ("Mu\u0308ller", "any", ["b4"]),
+        ("hong kong", "any", ["b5", "b6", "b7", "b4"]),
+        ('"hong kong"', "any", ["b5", "b6", "b4"]),
+        ('"hong kong" history', "any", ["b6", "b4"]),
+        ('"hong kong', "any", ["b5", "b6", "b4"]),
+        ("0306406152", "any", ["b3"]),
+        ("978-0-306-40615-7", "any", ["b3"]),
+        ("9780306406157", "isbn", ["b3"]),
+        ("0 306 40615 2", "isbn", ["b3"]),
+        ("9780306406157", "title", []),
+        ("pl2727", "call", ["b1"]),
+        ("PL2727.S2", "call", ["b1"]),
+        ("pl 2727 s2", "call", ["b1"]),
+        ("hong", "call", []),
+        ("muller kong", "any", ["b4"]),
+        ("no such words", "any", []),
+    ],
+)
+def test_what_a_reader_types_finds(few: Immediate, typed: str, field: str, found: list[str]) -> None:
+    assert _all(few, typed, SearchField(field)) == found
+
+
+def test_only_titles_with_a_copy_available(few: Immediate) -> None:
+    assert _all(few, "hong kong", available=True) == ["b6", "b7", "b4"]
+
+
+def test_a_hit_says_how_many_libraries_have_it_available(few: Immediate) -> None:
+    for typed, libraries in (("紅樓夢", 2), ("Hong Kong", 0)):
+        result = _search(few, typed)
+        assert isinstance(result, FoundTitles)
+        assert result.titles[0].libraries == libraries
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "why"),
+    [
+        ("", "any", BadQuery.NO_WORDS),
+        ('  "" ~!@#$%^&*()', "any", BadQuery.NO_WORDS),
+        ("a" * 301, "any", BadQuery.TOO_LONG),
+        ("a " * 100, "any", BadQuery.TOO_MANY_WORDS),
+        ("書" * 65, "title", BadQuery.TOO_MANY_WORDS),
+        ("9780306406158", "isbn", BadQuery.NO_ISBN),
+        ("Dune", "isbn", BadQuery.NO_ISBN),
+    ],
+)
+def test_a_query_that_is_none_is_refused(few: Immediate, typed: str, field: str, why: BadQuery) -> None:
+    assert _search(few, typed, SearchField(field)) is why
+
+
+HOSTILE: Final = (
+    *("title:dune", "a OR b NOT c", "NEAR(a b, 2)", "dune*", "^dune", "{title}: x", "a <-> b & !c | d:*"),
+    *("'; DROP TABLE titles; --", "\\", "a\x00b", "\ud83d\ude00 dune", "%", "_", "\ue000", "\ud800 dune"),
+)
+
+
+@pytest.mark.parametrize("typed", HOSTILE)
+def test_a_hostile_query_is_words_like_another(few: Immediate, typed: str) -> None:
+    result = _search(few, typed)
+    assert result is BadQuery.NO_WORDS or isinstance(result, FoundTitles)
+
+
+@pytest.mark.parametrize("page", [0, -1, 2, MOST])
+def test_a_page_that_does_not_exist_is_refused(few: Immediate, page: int) -> None:
+    assert _search(few, "hong", page=page) is BadQuery.NO_SUCH_PAGE
+
+
+def test_pages_hold_every_hit_once_in_order(store: Immediate) -> None:
+    copies = [Holding("CUHK", f"C{n}", f"b{n}", f"Dune {n:03d}") for n in range(PAGE * 2 + 3)]
+    store.now(loading.write, "holdings", copies, 1)
+    assert _all(store, "dune") == [copy.bib_id for copy in copies]
+
+
+def test_of_more_hits_than_are_ranked_the_exact_title_is_first(store: Immediate) -> None:
+    copies = [Holding("CUHK", f"C{n}", f"b{n}", f"A history, {n:05d}") for n in range(MOST + 50)]
+    copies += [Holding("CUHK", "X1", "x1", "History of art"), Holding("CUHK", "X2", "x2", "History")]
+    for start in range(0, len(copies), loading.CHUNK):
+        store.now(loading.write, "holdings", copies[start : start + loading.CHUNK], 1)
+    result = _search(store, "history")
+    assert isinstance(result, FoundTitles)
+    assert (result.count, result.more, result.pages) == (MOST, True, MOST // PAGE)
+    assert [title.bib_id for title in result.titles[:2]] == ["x2", "x1"]
+
+
+def test_a_phrase_does_not_run_from_one_text_into_the_next(store: Immediate) -> None:
+    title = Title("b1", "Hong lou", "meng", linked_title="meng lou")
+    store.now(loading.write_copies, [Holding("CUHK", "C1", "b1", title.title)], 1, None, {"b1": title})
+    assert [_all(store, typed) for typed in ('"hong lou"', '"lou meng"', '"meng lou"')] == [["b1"], [], ["b1"]]
+
+
+# ---- words
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Café", ["cafe"]),
+        ("O’Neill's", ["oneills"]),
+        ("Straße", ["strasse"]),
+        ("Łódź", ["lodz"]),
+        ("QA76.73", ["qa", "76", "73"]),
+        ("紅樓夢", ["红", "楼", "梦"]),
+        ("裏裡臺為爲", ["里", "里", "台", "为", "为"]),
+        ("ＡＢＣ１２", ["abc", "12"]),
+        ("ガラス", ["ガ", "ラ", "ス"]),
+        ("한국 책", ["한국", "책"]),
+        ("a_b", ["a", "b"]),
+        ("\ue000 …", []),
+    ],
+)
+def test_words_of_a_text(text: str, found: list[str]) -> None:
+    assert words(text) == found
+
+
+@given(st.text(max_size=30))
+def test_words_hold_nothing_that_a_query_language_knows(text: str) -> None:
+    for word in words(text):
+        assert word.isalnum()
+        assert words(word) == [word]
+
+
+def test_a_vector_has_places_and_weights_and_pairs_and_a_gap_between_fields() -> None:
+    indexed = IndexedWords(field_words(["a b", "a"]), field_words(["c"]), "", "")
+    assert as_vector(indexed) == "'a':1A,4A 'b':2A 'a b':1A 'c':6B"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "asked"), [(["a"], ["a"]), (["a", "b"], ["a b"]), (["a", "b", "c"], ["a b", "b c"]), (["中", "文"], ["中 文"])]
+)
+def test_a_phrase_asks_for_its_pairs(phrase: list[str], asked: list[str]) -> None:
+    assert in_pairs(phrase) == asked
+
+
+def test_only_a_connection_that_searches_reads_its_file_as_memory(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
+    create_all(engine)
+
+    def mapped(connection: Connection) -> int:
+        return int(connection.exec_driver_sql("PRAGMA mmap_size").scalar_one())
+
+    with engine.connect() as searching, engine.connect() as writing:
+        assert mapped(searching) == 0
+        search(searching, "dune", lambda *_facts: True)
+        assert (mapped(searching), mapped(writing)) == (MAPPED, 0)
+    engine.dispose()

@@ -1,0 +1,26 @@
+"""Copies of a file on their way into the database: kept once, in both orders, off the memory."""
+
+from __future__ import annotations
+
+from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.rules.vocabulary import Holding
+
+A = Holding("CUHK", "B1", "b2", "Dune", "Herbert, Frank", "9780441013593", "v.1", "PS 3558", "On Loan", False, "dvd", "x")
+B = Holding("LU", "B1", "b1", "紅樓夢")
+
+
+def test_a_copy_comes_back_as_it_was() -> None:
+    staged = StagedCopies()
+    for line, copy in enumerate((A, B), 2):
+        assert staged.add(f"f.csv:{line}", (copy.agency, copy.barcode), copy) == ""
+    assert (len(staged), list(staged)) == (2, [("f.csv:2", A), ("f.csv:3", B)])
+    assert (staged.find("LU", "B1"), staged.find("LU", "B2")) == (B, None)
+    assert list(staged.chunks(1)) == [[B], [A]]
+    assert ("f.csv:3", B) in staged
+
+
+def test_a_key_is_kept_once_and_a_bad_row_counts_for_it() -> None:
+    staged = StagedCopies()
+    assert [staged.add(f"f.csv:{line}", ("CUHK", "B1"), A) for line in (2, 3, 4)] == ["", "f.csv:2", "f.csv:3"]
+    assert [staged.add(f"f.csv:{line}", ("LU", "B1"), copy) for line, copy in ((5, None), (6, B))] == ["", "f.csv:5"]
+    assert (len(staged), staged.find("LU", "B1"), [copy for _, copy in staged]) == (1, None, [A])

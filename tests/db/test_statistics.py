@@ -1,0 +1,209 @@
+"""Statistics: each figure from a few requests whose outcome is known, and none of them about a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.privacy import retention
+from hkall_gateway.db.queries import statistics as stats
+from hkall_gateway.db.queries.statistics import Count, DeclineCount, PairCount, Period, RefusalCount, Statistics, Turnaround
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
+from hkall_gateway.simulator import bulk, open_work
+
+P = Position
+LEND = Side.LENDING
+MARCH = Period(date(2017, 3, 1), date(2017, 3, 31))
+Standing = Callable[..., Request]
+
+
+def asked(store: Immediate, period: Period = MARCH) -> Statistics:
+    return store.now(stats.statistics, period, "HKU")
+
+
+@pytest.fixture
+def patron(store: Immediate) -> None:
+    store.now(loading.write, "patrons", [Borrower("P1", Sensitive("Chan Tai Man"), "staff")], 1)
+
+
+@pytest.fixture
+def placed(standing: Standing, now: datetime) -> Standing:
+    """A request of March without a copy that came."""
+    return lambda position, **facts: standing(position, **{"placed_at": now, "received_on": None, **facts})
+
+
+OUTCOMES: dict[str, list[tuple[Position, dict[str, Any]]]] = {
+    "filled": [
+        (P.RECEIVED, {"received_on": date(2017, 3, 3)}),
+        (P.CLOSED, {"received_on": date(2017, 3, 3)}),
+        (P.SHIPPED, {"side": LEND}),
+        (P.AT_BORROWER, {"side": LEND}),
+        (P.CLOSED, {"side": LEND}),
+    ],
+    "unfilled": [(P.UNFILLED, {}), (P.CLOSED, {}), (P.DECLINED, {"side": LEND})],
+    "cancelled": [
+        (P.CANCELLED, {}),
+        (P.WITHDRAWN, {"side": LEND}),
+        (P.TO_RETURN, {"unwanted": True, "received_on": date(2017, 3, 3)}),
+    ],
+    "still_open": [(P.NEW, {}), (P.REQUESTED, {}), (P.IN_TRANSIT, {}), (P.PAGED, {"side": LEND})],
+}
+
+
+@pytest.mark.parametrize(("outcome", "row"), [(outcome, row) for outcome, rows in OUTCOMES.items() for row in rows])
+def test_a_request_counts_by_its_outcome(
+    store: Immediate, placed: Standing, outcome: str, row: tuple[Position, dict[str, Any]]
+) -> None:
+    placed(row[0], **row[1])
+    (count,) = asked(store).counts
+    assert {name: getattr(count, name) for name in OUTCOMES} == {name: int(name == outcome) for name in OUTCOMES}
+
+
+def test_requests_are_counted_by_month_side_partner_and_category(store: Immediate, patron: None, placed: Standing) -> None:
+    last_of_february = datetime(2017, 2, 28, 15, 59, 59, tzinfo=UTC)  # one second before midnight in Hong Kong
+    placed(P.UNFILLED)
+    placed(P.RECEIVED, received_on=date(2017, 3, 2))
+    placed(P.UNFILLED, patron="P2")
+    placed(P.UNFILLED, partner="LU", placed_at=last_of_february + timedelta(seconds=1))
+    placed(P.UNFILLED, placed_at=last_of_february)
+    placed(P.PAGED, side=LEND)
+    assert asked(store, Period(date(2017, 2, 1), MARCH.last)).counts == (
+        Count("2017-02", "borrow", "CUHK", "staff", 1, 0, 1, 0),
+        Count("2017-03", "borrow", "CUHK", "", 1, 0, 1, 0),
+        Count("2017-03", "borrow", "CUHK", "staff", 2, 1, 1, 0),
+        Count("2017-03", "borrow", "LU", "staff", 1, 0, 1, 0),
+        Count("2017-03", "lend", "CUHK", "", 1, 0, 0, 0),
+    )
+    assert sum(count.requests for count in asked(store).counts) == 5
+
+
+def test_the_fill_rate_leaves_out_what_is_cancelled_and_what_is_open() -> None:
+    assert Count("", "", "", "", 10, 3, 1, 4).fill_rate == 0.75
+    assert Count("", "", "", "", 6, 0, 0, 4).fill_rate is None
+
+
+def test_counts_are_summed_by_what_is_asked_for() -> None:
+    counts = [Count("2017-03", "borrow", partner, "staff", n, 1, 0, 0) for partner, n in (("LU", 2), ("CUHK", 3), ("LU", 4))]
+    assert stats.total(counts, "partner") == (
+        Count("", "", "CUHK", "", 3, 1, 0, 0),
+        Count("", "", "LU", "", 6, 2, 0, 0),
+    )
+    assert stats.total(counts) == (Count("", "", "", "", 9, 3, 0, 0),)
+
+
+def test_turnaround_is_days_of_the_library_from_placed_to_on_the_shelf(
+    store: Immediate, patron: None, placed: Standing
+) -> None:
+    late = datetime(2017, 3, 1, 16, 30, tzinfo=UTC)  # half past midnight of 2 March in Hong Kong
+    placed(P.RECEIVED, received_on=date(2017, 3, 4))
+    placed(P.CLOSED, received_on=date(2017, 3, 4))
+    placed(P.RECEIVED, received_on=date(2017, 3, 4), placed_at=late)
+    placed(P.IN_TRANSIT)
+    assert asked(store).turnarounds == (
+        Turnaround("2017-03", "CUHK", "staff", 2, 1),
+        Turnaround("2017-03", "CUHK", "staff", 3, 2),
+    )
+
+
+def test_the_median_and_the_slowest_tenth() -> None:
+    found = [Turnaround("", "", "", days, number) for days, number in ((9, 1), (2, 5), (3, 4))]
+    assert [stats.days_within(found, share) for share in (0.5, 0.9, 1.0)] == [2, 3, 9]
+    assert stats.days_within([], 0.5) is None
+
+
+def test_refusals_are_counted_by_rule_and_reason(store: Immediate, patron: None, placed: Standing, now: datetime) -> None:
+    by, request = Actor("counter-1", "sip2"), placed(P.ON_LOAN)
+    quota, soon = Refusal(Reason.QUOTA_HKALL), Refusal(Reason.RENEWAL_TOO_SOON)
+    for when, refusal, about, card in (
+        (now, quota, None, "P1"),
+        (now, quota, None, "P1"),
+        (now, quota, None, "P7"),
+        (now, soon, request, ""),
+        (now - timedelta(days=2), quota, None, "P1"),
+    ):
+        store.now(Unit.refuse, refusal, when, by, about, card)
+    assert asked(store).refusals == (
+        RefusalCount("2017-03", "R20", "quota_hkall", "", "", 1),
+        RefusalCount("2017-03", "R20", "quota_hkall", "", "staff", 2),
+        RefusalCount("2017-03", "R29", "renewal_too_soon", "CUHK", "staff", 1),
+    )
+
+
+def test_declines_are_counted_by_library_and_reason(store: Immediate, placed: Standing) -> None:
+    outcomes = {
+        "CUHK": "declined: not_on_shelf",
+        "LU": "declined: Prof. Chan wants it",
+        "PolyU": "silence: nothing was heard",
+        "HKUST": "not reached: connection refused",
+        "CITYU": "accepted",
+        "HKBU": "",
+    }
+    request = placed(P.UNFILLED)
+    rows = [Candidate(request.id, rank, agency, "C", outcome=said) for rank, (agency, said) in enumerate(outcomes.items())]
+    store.now(Unit.save_candidates, rows)
+    placed(P.DECLINED, side=LEND, reason="checked_out_locally")
+    placed(P.DECLINED, side=LEND, reason="torn by a dog")
+    assert asked(store).declines == (
+        DeclineCount("2017-03", "CUHK", "HKU", "not_on_shelf", 1),
+        DeclineCount("2017-03", "HKU", "CUHK", "checked_out_locally", 1),
+        DeclineCount("2017-03", "HKU", "CUHK", "other", 1),
+        DeclineCount("2017-03", "HKUST", "HKU", "not reached", 1),
+        DeclineCount("2017-03", "LU", "HKU", "other", 1),
+        DeclineCount("2017-03", "PolyU", "HKU", "silence", 1),
+    )
+
+
+def test_the_matrix_says_who_lends_to_which_place(store: Immediate, placed: Standing) -> None:
+    placed(P.RECEIVED, received_on=date(2017, 3, 2), pickup_location="HKU-LAW")
+    placed(P.UNFILLED, pickup_location="HKU-LAW")
+    placed(P.SHIPPED, side=LEND, pickup_location="CUHK-MAIN")
+    assert asked(store).pairs == (
+        PairCount("CUHK", "HKU", "HKU-LAW", 2, 1),
+        PairCount("HKU", "CUHK", "CUHK-MAIN", 1, 1),
+    )
+
+
+# ---- what is lost, and what is never there
+
+
+def test_an_anonymised_request_counts_without_its_category(
+    store: Immediate, patron: None, placed: Standing, now: datetime
+) -> None:
+    request = placed(P.CLOSED, received_on=date(2017, 3, 2))
+    assert (asked(store).anonymised, asked(store).counts[0].category) == (0, "staff")
+    store.now(retention.anonymise, [request])
+    found = asked(store)
+    assert (found.anonymised, found.since) == (1, now.date())
+    assert found.counts == (Count("2017-03", "borrow", "CUHK", "", 1, 1, 0, 0),)
+    assert found.turnarounds == (Turnaround("2017-03", "CUHK", "", 1, 1),)
+
+
+def test_an_archived_request_counts_no_more(store: Immediate, placed: Standing) -> None:
+    store.now(retention.remove, [placed(P.UNFILLED)])
+    assert (asked(store).counts, asked(store).since) == ((), None)
+
+
+def test_no_record_has_a_field_for_a_person() -> None:
+    named = {field.name for record in (Count, Turnaround, RefusalCount, DeclineCount, PairCount) for field in fields(record)}
+    assert not {name for name in named if any(word in name for word in ("patron", "card", "name", "title", "detail"))}
+
+
+def test_nothing_outside_the_period_is_read(engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str]) -> None:
+    bulk.fill(engine, bulk.Amounts(requests=300, lines=3, days=600), now)
+    open_work.fill(engine, 100, now)
+    month = Period(now.date() - timedelta(days=30), now.date())
+    for number in range(7):
+        said = plan(stats.statistics, month, "HKU", question=number)
+        assert "Seq Scan on requests" not in said
+        assert "SCAN journal" not in said
+        assert "Seq Scan on journal" not in said
+        assert not [line for line in said.splitlines() if "SCAN requests" in line and "COVERING" not in line]

@@ -1,0 +1,133 @@
+"""Stored words keep their values, are read as enums on both databases, and a word of a newer release breaks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Table, update
+
+from hkall_gateway.db import notices, quarantine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.outbox import Attempt
+from hkall_gateway.db.tables import ATTEMPTS, JOURNAL, NOTICES, OUTBOX, QUARANTINE, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.json_records import to_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import (
+    CandidateOutcome,
+    DeliveryKind,
+    NoticeState,
+    OutboxKind,
+    OutboxState,
+    QuarantineState,
+    RenewalSync,
+    StaffFlag,
+    StoredWord,
+)
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
+
+VALUES: dict[type[StoredWord], str] = {
+    RenewalSync: "none pending denied",
+    DeliveryKind: "accepted already refused later fault unreachable unknown undeliverable not_needed",
+    OutboxKind: "ncip mail ils",
+    OutboxState: "waiting unsure dead sent done dropped",
+    NoticeState: "queued sent undeliverable not_needed dropped",
+    QuarantineState: "kept replayed dropped",
+    CandidateOutcome: "accepted declined refused",
+    StaffFlag: "local_check:unknown quota_check:unknown ils:away ils:not_told HKALL_IN_BOOKDROP no_price:lost no_price:damaged "
+    "owner_unknown look_on_our_shelf declined_after_shipment contradicted",
+}
+"""The values in databases of earlier releases."""
+
+NEWER = "of_a_newer_release"
+
+
+@pytest.mark.parametrize("words", VALUES, ids=lambda words: words.__name__)
+def test_the_stored_values_are_those_of_earlier_releases(words: type[StoredWord]) -> None:
+    assert " ".join(words) == VALUES[words]
+
+
+@pytest.mark.parametrize("words", StoredWord.__subclasses__(), ids=lambda words: words.__name__)
+def test_a_word_of_a_newer_release_is_kept_and_equals_no_member(words: type[StoredWord]) -> None:
+    word = words(NEWER)
+    assert (word, word.value, f"{word}", word in set(words)) == (NEWER, NEWER, NEWER, False)
+    assert to_json({"word": word}) == '{"word":"of_a_newer_release"}'
+    with pytest.raises(ValueError, match="3 is not a valid"):
+        words(3)  # type: ignore[arg-type]  # what no column holds
+
+
+def test_every_enum_of_stored_words_has_its_row() -> None:
+    assert set(StoredWord.__subclasses__()) == set(VALUES)
+
+
+@pytest.fixture
+def loan(standing: Callable[..., Request]) -> Request:
+    return standing(Position.ON_LOAN, "C1")
+
+
+def _sync(store: Immediate, request: Request) -> RenewalSync:
+    found = store.now(Unit.request, request.id)
+    assert found is not None
+    return found.renewal_sync
+
+
+def _states(store: Immediate) -> tuple[NoticeState, QuarantineState]:
+    letter, document = store.now(notices.notice, 1), store.now(quarantine.one, 1)
+    assert letter is not None
+    assert document is not None
+    return letter.state, document.state
+
+
+def _over(store: Immediate, table: Table, **words: str) -> None:
+    """Store these words in every row, as a newer release would."""
+    store.now(lambda unit: unit.execute(update(table).values(**words)))
+
+
+def test_renewal_sync_is_a_plain_word_in_its_column_and_in_the_journal(
+    store: Immediate, loan: Request, now: datetime, by: Actor, rows: Callable[[Table], list[dict[str, object]]]
+) -> None:
+    store.now(lambda unit: unit.advance(loan, Event.RENEW_PENDING, now, by, renewal_sync=RenewalSync.PENDING))
+    assert _sync(store, loan) is RenewalSync.PENDING
+    assert [row["renewal_sync"] for row in rows(REQUESTS)] == ["pending"]
+    assert '"renewal_sync":"pending"' in str(rows(JOURNAL)[-1]["detail"])
+
+    _over(store, REQUESTS, renewal_sync=NEWER)
+    assert _sync(store, loan) == NEWER
+    _over(store, REQUESTS, renewal_sync="")  # the default of the column
+    assert _sync(store, loan) == ""
+
+
+def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Request, now: datetime) -> None:
+    message = PartnerMessage(Notification.ASK_LENDER.value, loan.id, "CUHK", "HKU", "w-1", now)
+    store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now))
+    store.now(lambda unit: unit.outbox.tried(1, Attempt(now, DeliveryKind.LATER, "", "")))
+    store.now(lambda unit: unit.outbox.later(1, now, "busy", unsure=True))
+    row = store.now(lambda unit: unit.outbox.row(1))
+    assert (row.kind, row.state) == (OutboxKind.NCIP, OutboxState.UNSURE)
+    assert isinstance(row.state, OutboxState)
+    assert store.now(lambda unit: unit.outbox.row_state(1)) == (OutboxState.UNSURE, 1)
+    assert [one.kind is DeliveryKind.LATER for one in store.now(lambda unit: unit.outbox.attempts(1))] == [True]
+    ((line, state, count, _),) = store.now(lambda unit: unit.outbox.depths())
+    assert (line, state is OutboxState.UNSURE, count) == ("CUHK", True, 1)
+
+    _over(store, ATTEMPTS, kind=NEWER)
+    assert [one.kind for one in store.now(lambda unit: unit.outbox.attempts(1))] == [NEWER]
+    _over(store, OUTBOX, state=NEWER, kind=NEWER)
+    row = store.now(lambda unit: unit.outbox.row(1))
+    assert (row.kind, row.state) == (NEWER, NEWER)
+
+
+def test_letters_and_quarantined_documents_are_read_with_their_states(
+    store: Immediate, loan: Request, now: datetime, by: Actor
+) -> None:
+    store.now(lambda unit: unit.enqueue(Notification.LETTER_RECALLED, loan, now, by))
+    store.now(lambda unit: quarantine.keep(unit, "CUHK", "d1", "ItemShipped", "<x/>", "unknown_request", now))
+    assert _states(store) == (NoticeState.QUEUED, QuarantineState.KEPT)
+    assert [one.state for one in store.now(quarantine.listed)] == [QuarantineState.KEPT]
+
+    _over(store, NOTICES, state=NEWER)
+    _over(store, QUARANTINE, state=NEWER)
+    assert _states(store) == (NEWER, NEWER)

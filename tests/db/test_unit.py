@@ -1,0 +1,258 @@
+"""A unit of work: births, steps, letters once, the inbox; what it writes and what it never writes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Table
+from sqlalchemy.exc import IntegrityError
+
+import hkall_gateway
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.tables import JOURNAL, OUTBOX
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FIRST, TABLE, Event, Notification, Step, side_of
+from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    BadStep,
+    Candidate,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    Side,
+)
+
+PACKAGE = Path(hkall_gateway.__file__).parent
+Standing = Callable[..., Request]
+Rows = Callable[[Table], list[dict[str, Any]]]
+
+
+def _wish(**facts: Any) -> Request:
+    return replace(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron="P1"), **facts)
+
+
+def _row_id(step: Step) -> str:
+    return f"{step.source}-{step.event}"
+
+
+# ---- births
+
+
+def test_a_request_is_born_with_the_next_number_and_a_line_in_the_journal(
+    store: Immediate, now: datetime, by: Actor, rows: Rows
+) -> None:
+    born = store.now(Unit.open, _wish(), now, by)
+    assert (born.id, born.placed_at, born.moved_at) == ("R1", now, now)
+    assert store.now(Unit.request, "R1") == born
+    line = rows(JOURNAL)[-1]
+    assert (line["event"], line["request"], line["target"], line["who"], line["corr"]) == (
+        "OPEN",
+        "R1",
+        "NEW",
+        "counter-1",
+        "c-1",
+    )
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("position", Position)
+def test_a_request_is_born_at_a_first_position_of_its_side_only(
+    store: Immediate, now: datetime, by: Actor, side: Side, position: Position
+) -> None:
+    wish = _wish(side=side, position=position)
+    if position in FIRST[side]:
+        assert store.now(Unit.open, wish, now, by).position is position
+        return
+    with pytest.raises(BadStep, match=position.value):
+        store.now(Unit.open, wish, now, by)
+
+
+def test_a_second_active_request_for_one_copy_is_refused_by_the_database(standing: Standing) -> None:
+    standing(Position.ON_LOAN, copy="C1")
+    with pytest.raises(IntegrityError):
+        standing(Position.IN_TRANSIT, copy="C1")
+
+
+# ---- steps
+
+
+@pytest.mark.parametrize("step", TABLE, ids=_row_id)
+def test_a_step_moves_the_request_and_tells_what_its_row_says(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
+) -> None:
+    before = standing(step.source, copy="C1", side=side_of(step.event))
+    lines = len(rows(JOURNAL))
+    after = store.now(Unit.advance, before, step.event, now, by, "R13")
+    assert store.now(Unit.request, before.id) == after
+    assert after.position is step.target
+    new = rows(JOURNAL)[lines:]
+    assert [(n["event"], n["source"], n["target"], n["rule"]) for n in new] == [
+        (step.event.name, step.source, step.target, "R13")
+    ]
+    assert [row["send"] for row in rows(OUTBOX)] == [send.value for send in step.sends]
+
+
+@pytest.mark.parametrize("step", [s for s in TABLE if s.sends], ids=_row_id)
+def test_what_is_told_is_addressed_to_the_partner_or_the_patron(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
+) -> None:
+    before = standing(step.source, copy="C1", side=side_of(step.event))
+    store.now(Unit.advance, before, step.event, now, by)
+    for row in rows(OUTBOX):
+        letter = is_letter(Notification(row["send"]))
+        assert (row["kind"], row["recipient"]) == (("mail", "P1") if letter else ("ncip", "CUHK"))
+        assert isinstance(from_json(row["payload"]), PatronNotice if letter else PartnerMessage)
+        assert (row["request"], row["corr"], row["state"]) == (before.id, "c-1", "waiting")
+
+
+@pytest.mark.parametrize("event", [e for e in Event if e not in {s.event for s in TABLE if s.source is Position.RECEIVED}])
+def test_a_step_that_the_table_does_not_have_changes_nothing(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, event: Event
+) -> None:
+    before = standing(Position.RECEIVED, copy="C1")
+    lines = len(rows(JOURNAL))
+    with pytest.raises(BadStep):
+        store.now(lambda unit: unit.advance(before, event, now, by, due=date(2017, 4, 1)))
+    assert store.now(Unit.request, before.id) == before
+    assert (len(rows(JOURNAL)), rows(OUTBOX)) == (lines, [])
+
+
+def test_whoever_moves_a_request_second_loses(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
+    seen_by_both = standing(Position.RECEIVED, copy="C1")
+    first = store.now(Unit.advance, seen_by_both, Event.CHECK_OUT, now, by)
+    told = len(rows(OUTBOX))
+    with pytest.raises(BadStep, match="R1: somebody moved it from RECEIVED first"):
+        store.now(Unit.advance, seen_by_both, Event.RETURN_UNUSED, now, by)
+    assert store.now(Unit.request, "R1") == first
+    assert len(rows(OUTBOX)) == told
+
+
+def test_a_request_that_stays_keeps_the_instant_at_which_it_came(
+    store: Immediate, standing: Standing, now: datetime, by: Actor
+) -> None:
+    later = now + timedelta(days=1)
+    loan = standing(Position.ON_LOAN, copy="C1")
+    renewed = store.now(lambda unit: unit.advance(loan, Event.RENEW, later, by, due=date(2017, 3, 30), renewals=1))
+    returned = store.now(Unit.advance, renewed, Event.RETURN, later, by)
+    assert (renewed.moved_at, renewed.due, renewed.renewals) == (now, date(2017, 3, 30), 1)
+    assert returned.moved_at == later
+
+
+def test_force_goes_anywhere_says_why_and_tells_nobody(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
+    closed = standing(Position.CLOSED)
+    forced = store.now(Unit.force, closed, Position.TO_RETURN, now, by, "closed by mistake")
+    assert forced.position is Position.TO_RETURN
+    assert store.now(Unit.request, closed.id) == forced
+    line = rows(JOURNAL)[-1]
+    assert (line["event"], line["source"], line["target"]) == ("FORCE", "CLOSED", "TO_RETURN")
+    assert "closed by mistake" in line["detail"]
+    assert rows(OUTBOX) == []
+
+
+def test_the_lender_that_is_asked_hears_of_its_own_copy(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
+    request = standing(Position.NEW)
+    store.now(Unit.save_candidates, (Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),))
+    store.now(Unit.advance, request, Event.ASK, now, by)
+    told = from_json(rows(OUTBOX)[0]["payload"])
+    assert (told.item, told.local_bib_id, told.wire_id) == (ItemKey("CUHK", "C7"), "99", "w-1")
+
+
+def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_request(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
+    asked = standing(Position.REQUESTED)
+    next_one = {"partner": "PolyU", "wire_id": "w-2"}
+    store.now(lambda unit: unit.advance(asked, Event.ASK_NEXT_AFTER_SILENCE, now, by, **next_one))
+    heard = [(row["send"], row["recipient"], from_json(row["payload"]).wire_id) for row in rows(OUTBOX)]
+    assert heard == [("cancel_at_lender", "CUHK", "w-1"), ("ask_lender", "PolyU", "w-2")]
+
+
+# ---- what else a unit writes
+
+
+def test_a_candidate_remembers_what_became_of_it(store: Immediate) -> None:
+    first, second = Candidate("R1", 1, "CUHK", "C1"), Candidate("R1", 2, "PolyU", "C2")
+    store.now(Unit.save_candidates, (second, first))
+    store.now(_marked, first)
+    assert store.now(Unit.candidates, "R1") == (replace(first, wire_id="w-1", outcome="declined"), second)
+
+
+def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immediate) -> None:
+    store.now(Unit.write_partners, [Partner("CUHK", "old"), Partner("PolyU", "PolyU")])
+    store.now(Unit.write_partners, [Partner("CUHK", "new", work_days=("Mon",))])
+    assert store.now(Unit.partners, ["CUHK", "PolyU", "NOBODY"]) == {
+        "CUHK": Partner("CUHK", "new", work_days=("Mon",)),
+        "PolyU": Partner("PolyU", "PolyU"),
+    }
+
+
+def test_a_card_stands_for_the_partner_whose_row_names_it(store: Immediate) -> None:
+    cuhk, polyu = Partner("CUHK", "CUHK", institutional_card="CU-1"), Partner("PolyU", "PolyU")
+    store.now(Unit.write_partners, [polyu, cuhk])
+    assert store.now(Unit.partner_with_card, "CU-1") == cuhk
+    assert store.now(Unit.partner_with_card, "CU-2") is None
+    assert store.now(Unit.partner_with_card, "") is None
+
+
+def test_a_partner_whose_row_has_another_card_now_is_not_found_by_the_old_one(store: Immediate) -> None:
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", institutional_card="CU-1")])
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", institutional_card="CU-2")])
+    assert store.now(Unit.partner_with_card, "CU-1") is None
+
+
+def test_a_copys_status_is_what_was_heard_last(store: Immediate) -> None:
+    store.now(loading.write, "holdings", [Holding("CUHK", "C1", "b1", "Dune")], 1)
+    store.now(Unit.set_status, ItemKey("CUHK", "C1"), "On Loan")
+    found = store.now(Unit.holding, ItemKey("CUHK", "C1"))
+    assert found == Holding("CUHK", "C1", "b1", "Dune", status="On Loan")
+
+
+# ---- the laws, by the source
+
+
+def _keywords(names: set[str]) -> Iterator[tuple[str, str]]:
+    """(file, function) of every call of one of these functions that is given a `position`, and of every `_change_to`."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if called == "_change_to" or (called in names and any(k.arg == "position" for k in node.keywords)):
+                    yield path.relative_to(PACKAGE).as_posix(), called
+
+
+def test_law_1_a_position_is_changed_in_the_unit_only() -> None:
+    changing = {file for file, _ in _keywords({"replace", "values", "update"}) if not file.startswith("rules/")}
+    assert changing == {"db/unit.py"}
+
+
+@pytest.mark.parametrize("facts", [{"position": Position.CLOSED}, {"source": Position.NEW}])
+def test_law_1_a_step_takes_no_position_among_its_facts(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, facts: dict[str, Any]
+) -> None:
+    loan = standing(Position.ON_LOAN, copy="C1")
+    with pytest.raises((TypeError, AttributeError)):
+        store.now(lambda unit: unit.advance(loan, Event.RETURN, now, by, **facts))
+    with pytest.raises((TypeError, AttributeError)):
+        store.now(lambda unit: unit.amend(loan, now, by, **facts))
+    assert store.now(Unit.request, loan.id) == loan
+
+
+def _marked(unit: Unit, candidate: Candidate) -> None:
+    unit.mark(candidate, wire_id="w-1", outcome="declined")

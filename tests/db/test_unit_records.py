@@ -1,0 +1,164 @@
+"""What a unit writes beside the request itself: letters once an occasion, the journal without secrets, the inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Table
+
+from hkall_gateway.db import inbox, rounds
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.tables import INBOX, JOURNAL, NOTICES, OUTBOX
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.messages.letters import LETTERS, silent
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Notices
+from hkall_gateway.rules.stored_words import NoticeState
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Refusal, Request, Sensitive, Side
+
+Standing = Callable[..., Request]
+Rows = Callable[[Table], list[dict[str, Any]]]
+
+
+def _wish(**facts: Any) -> Request:
+    return replace(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron="P1"), **facts)
+
+
+def _fallen_due(unit: Unit, loan: Request, due: date, now: datetime, by: Actor) -> Request:
+    return unit.advance(loan, Event.FALL_DUE, now, by, due=due, overdue_notice_for=due)
+
+
+# ---- letters
+
+
+def test_a_letter_is_written_once_an_occasion(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
+    loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
+    for due in (date(2017, 3, 16), date(2017, 3, 16), date(2017, 3, 30)):
+        loan = store.now(_fallen_due, loan, due, now, by)
+    assert [(n["kind"], n["about"]) for n in rows(NOTICES)] == [
+        ("letter_overdue", "2017-03-16"),
+        ("letter_overdue", "2017-03-30"),
+    ]
+    assert [from_json(r["payload"]).notice for r in rows(OUTBOX)] == [n["id"] for n in rows(NOTICES)]
+
+
+@pytest.mark.parametrize("send", LETTERS)
+def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
+    engine: Engine, standing: Standing, now: datetime, by: Actor, rows: Rows, send: Notification
+) -> None:
+    loan = standing(Position.ON_LOAN, copy="C1")
+    for allowed, written in ((False, []), (True, [send]), (True, [send])):
+        key: dict[str, Any] = {LETTERS[send].notice: allowed}
+        site = Immediate(engine, partial(Unit, new_id=str, silent=silent(Notices(**key))))
+        site.now(Unit.enqueue, send, loan, now, by)
+        site.close()
+        assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
+
+
+def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
+    stray = standing(Position.IN_TRANSIT, copy="C1", patron="", kind="stray", unwanted=True)
+    store.now(Unit.advance, stray, Event.ARRIVE, now, by)
+    assert [row["send"] for row in rows(OUTBOX)] == ["tell_lender_received"]
+
+
+def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+    loan = standing(Position.ON_LOAN, copy="C1")
+    store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
+    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], NoticeState.SENT, "", now)
+    assert [(n["state"], n["sent_at"]) for n in rows(NOTICES)] == [("sent", now)]
+
+
+@pytest.mark.parametrize(("state", "letters"), [("not_needed", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)])
+def test_an_occasion_whose_letter_was_not_needed_may_come_again(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
+) -> None:
+    loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
+    store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
+    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], NoticeState(state), "", now)
+    store.now(Unit.advance, loan, Event.FALL_DUE, now + timedelta(days=1), by)
+    assert len(rows(OUTBOX)) == letters
+    assert [n["state"] for n in rows(NOTICES)] == ["queued" if letters == 2 else state]
+
+
+# ---- the journal
+
+
+def test_a_no_is_written_down_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
+    store.now(Unit.refuse, Refusal(Reason.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
+    line = rows(JOURNAL)[0]
+    assert (line["event"], line["patron"], line["rule"], line["outcome"]) == ("REFUSED", "P1", "R20", "quota_hkall")
+    assert from_json(line["detail"]) == {"limit": 15}
+
+
+def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
+    store: Immediate, now: datetime, by: Actor, rows: Rows
+) -> None:
+    secrets = ("Chan Tai Man", "陳大文", "tai.man@hku.test", "argon2-hash")
+    name, name_zh, email, pin_hash = map(Sensitive, secrets)
+    patron = Borrower("P1", name, "staff", name_zh=name_zh, email=email, pin_hash=pin_hash)
+    store.now(loading.write, "patrons", [patron], 1)
+    request = store.now(Unit.open, _wish(item_agency="CUHK", item_barcode="C1"), now, by)
+    for event in (Event.ASK, Event.SHIP, Event.ARRIVE, Event.CHECK_OUT, Event.FALL_DUE, Event.RETURN):
+        request = store.now(Unit.advance, request, event, now, by)
+    store.now(Unit.refuse, Refusal(Reason.PATRON_BLOCKED, {"who": name, "mail": email}), now, by, request)
+    written = repr([rows(table) for table in (JOURNAL, OUTBOX, NOTICES)])
+    assert "P1" in written
+    assert [secret for secret in secrets if secret in written] == []
+
+
+def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engine, now: datetime, by: Actor) -> None:
+    heard: list[JournalEntry] = []
+    told = Immediate(engine, lambda c: Unit(c, lambda: "R1", listen=heard.extend))
+
+    def thrown_away(unit: Unit) -> None:
+        unit.open(_wish(), now, by)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        told.now(thrown_away)
+    told.now(Unit.open, _wish(), now, by)
+    told.close()
+    assert [(m.request, m.event, m.target, m.patron, m.by) for m in heard] == [("R1", "OPEN", "NEW", "P1", by)]
+
+
+# ---- the inbox
+
+
+def test_a_document_is_new_once_and_then_has_its_outcome(store: Immediate, now: datetime) -> None:
+    until = now + timedelta(days=30)
+    assert store.now(inbox.claim, "CUHK", "d1", until, now) is None
+    store.now(inbox.keep, "CUHK", "d1", "done")
+    assert store.now(inbox.claim, "CUHK", "d1", until, now) == "done"
+
+
+def test_the_same_document_of_another_library_is_another_document(store: Immediate, now: datetime) -> None:
+    store.now(inbox.claim, "CUHK", "d1", now, now)
+    assert store.now(inbox.claim, "PolyU", "d1", now, now) is None
+
+
+def test_a_document_without_an_outcome_is_forgotten(store: Immediate, now: datetime, rows: Rows) -> None:
+    store.now(inbox.claim, "CUHK", "d1", now, now)
+    store.now(inbox.keep, "CUHK", "d1", "")
+    assert rows(INBOX) == []
+    assert store.now(inbox.claim, "CUHK", "d1", now, now) is None
+
+
+def test_outcomes_are_dropped_when_their_window_is_over(store: Immediate, now: datetime, rows: Rows) -> None:
+    store.now(inbox.claim, "CUHK", "short", now + timedelta(minutes=15), now)
+    store.now(inbox.claim, "CUHK", "long", now + timedelta(days=30), now)
+    assert store.now(rounds.forget_documents, now + timedelta(minutes=15), 10) == 0
+    assert store.now(rounds.forget_documents, now + timedelta(minutes=16), 10) == 1
+    assert [row["digest"] for row in rows(INBOX)] == ["long"]

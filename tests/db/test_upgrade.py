@@ -1,0 +1,138 @@
+"""Databases of released versions, with open work in them, are brought to the present revision and worked on.
+
+The files are in fixtures/databases; its README says what is in them.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+
+from hkall_gateway import __version__
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.staff import actions
+from hkall_gateway.db import revisions, schema
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.tables import HOLDINGS, METADATA
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.shelving import shelving_key
+from hkall_gateway.rules.vocabulary import Actor, Position
+from tests.db.releases import RELEASES, VERSIONS, on_postgresql
+
+CLERK = Actor("mei", "cli", "request")
+HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+NEXT_DAY = datetime(2017, 3, 21, 2, 0, tzinfo=UTC)
+ON_THE_HOLD_SHELF = "C00020"
+WAITING = [
+    ("ask_lender", "CUHK"),
+    ("tell_lender_on_its_way", "CUHK"),
+    ("tell_lender_received", "CUHK"),
+    ("letter_pickup", "P0009"),
+]
+
+
+@pytest.fixture(params=[(version, database) for version in VERSIONS for database in ("sqlite", "postgresql")], ids="-".join)
+def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database as a release left it."""
+    version, database = request.param
+    if database == "sqlite":
+        file = tmp_path / "hkall.db"
+        file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
+        engine = open_engine(f"sqlite:///{file}")
+        yield engine
+        engine.dispose()
+        return
+    programs, url = request.getfixturevalue("postgres_programs"), request.getfixturevalue("postgres_url")
+    with on_postgresql(url, programs, version) as engine:
+        yield engine
+
+
+@pytest.fixture
+def upgraded(released: Engine) -> Iterator[Immediate]:
+    """The same, brought to the present revision and opened."""
+    schema.upgrade(released)
+    store = Immediate(released, lambda connection: Unit(connection, lambda: "R-NEW"))
+    yield store
+    store.close()
+
+
+def _counts(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        there = set(connection.dialect.get_table_names(connection)) & set(METADATA.tables)
+        return {name: connection.execute(select(func.count()).select_from(text(name))).scalar_one() for name in sorted(there)}
+
+
+def test_there_is_a_database_of_every_release_on_both() -> None:
+    assert (VERSIONS[0], VERSIONS[-1]) == ("0.1.0", __version__)
+    assert sorted(file.name.removesuffix(".db.gz") for file in RELEASES.glob("*.db.gz")) == VERSIONS
+
+
+def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
+    before = _counts(released)
+    assert min(before[name] for name in ("requests", "journal", "outbox", "inbox", "fines", "quarantine")) > 0
+
+    schema.upgrade(released)
+
+    after = _counts(released)
+    assert {name: after[name] for name in before} == before
+    assert (revisions.revision(released), schema.drift(released)) == (revisions.head(), [])
+
+
+def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> None:
+    found = upgraded.now(Unit.open_list)
+
+    assert {request.position for request in found} >= {
+        Position.REQUESTED,
+        Position.RECEIVED,
+        Position.ON_LOAN,
+        Position.RETURN_TRANSIT,
+        Position.PAGED,
+        Position.AT_BORROWER,
+    }
+    assert all(upgraded.now(Unit.history, request.id) for request in found)
+    assert not {request.position for request in found} & FINAL
+
+
+def test_what_had_not_been_told_is_handed_out_again(upgraded: Immediate) -> None:
+    taken = _told(upgraded) + _told(upgraded)
+    assert [(row.send.value, row.recipient) for row in sorted(taken, key=lambda row: row.id)] == WAITING
+
+
+def _told(store: Immediate) -> tuple[OutboxRow, ...]:
+    """What leaves next: the first message of each request to each recipient, and what waited behind it."""
+
+    def leave(unit: Unit) -> tuple[OutboxRow, ...]:
+        rows = unit.outbox.claim(NEXT_DAY, "gw-2", 60, 100)
+        for row in rows:
+            unit.outbox.sent(row.id, NEXT_DAY)
+        return rows
+
+    return store.now(leave)
+
+
+def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) -> None:
+    assert _position_after(upgraded, "lend") == Position.ON_LOAN
+    assert _position_after(upgraded, "return") == Position.RETURN_TRANSIT
+
+
+def _position_after(store: Immediate, deed: str) -> Position:
+    store.now(in_context, actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed)
+    return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)
+
+
+def test_copies_of_an_earlier_release_get_their_sort_keys(upgraded: Immediate) -> None:
+    asked = select(HOLDINGS.c.call_number, HOLDINGS.c.shelving_key).where(HOLDINGS.c.call_number != "")
+    found = upgraded.now(lambda unit: unit.execute(asked).all())
+    assert found
+    assert [key for _, key in found] == [shelving_key(number) for number, _ in found]

@@ -1,0 +1,71 @@
+"""The rows of browsers' sessions, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hkall_gateway.db import web_scans, web_sessions
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.loads.former_cards import replace_card
+from hkall_gateway.db.web_sessions import BROWSER, LONGEST, PATRON, PATRON_API, STAFF, WebSession
+from hkall_gateway.rules.vocabulary import Actor
+
+NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
+
+
+def session(token: str, now: datetime = NOW, **changed: str) -> WebSession:
+    named = {"login": "clerk", "patron": "", "name": "Desk", "role": "clerk", "source": "local", "csrf": "c"} | changed
+    return WebSession(token, STAFF, **named, created_at=now, seen_at=now, ends_at=now + LONGEST)
+
+
+def test_a_session_is_found_by_its_token_alone(store: Immediate) -> None:
+    store.now(web_sessions.begin, session("one"), NOW)
+    assert store.now(web_sessions.find, "one") == session("one")
+    assert store.now(web_sessions.find, "two") is None
+
+
+def test_a_new_session_takes_the_place_of_the_one_before_it(store: Immediate) -> None:
+    store.now(web_sessions.begin, session("one"), NOW)
+    store.now(web_sessions.begin, session("two"), NOW, "one")
+    assert store.now(web_sessions.find, "one") is None
+
+
+def test_an_older_request_does_not_turn_the_clock_back(store: Immediate) -> None:
+    store.now(web_sessions.begin, session("one"), NOW)
+    store.now(web_sessions.seen, "one", NOW + timedelta(minutes=5))
+    store.now(web_sessions.seen, "one", NOW + timedelta(minutes=4))
+    found = store.now(web_sessions.find, "one")
+    assert found is not None
+    assert found.seen_at == NOW + timedelta(minutes=5)
+
+
+def test_a_replaced_card_is_logged_out(store: Immediate) -> None:
+    """Whoever began the session may be the finder of a lost card."""
+    theirs = WebSession("old", PATRON, "", "UG1", "", "", "pin", "c", NOW, NOW, NOW + LONGEST)
+    with_card = [theirs, *(replace(theirs, token_hash=kind, kind=kind) for kind in (PATRON_API, BROWSER))]
+    for made in (*with_card, replace(theirs, token_hash="other", patron="UG2"), session("staff")):
+        store.now(web_sessions.begin, made, NOW)
+    store.now(replace_card, "UG1", "UG1-NEW", NOW, Actor("mei", "cli"))
+    assert [store.now(web_sessions.find, made.token_hash) for made in with_card] == [None] * 3
+    assert store.now(web_sessions.find, "other") is not None
+    assert store.now(web_sessions.find, "staff") is not None
+
+
+def test_scans_are_numbered_and_the_latest_are_kept(store: Immediate) -> None:
+    store.now(web_sessions.begin, session("one"), NOW)
+    numbers = [store.now(web_scans.add, "one", f"answer {n}", NOW) for n in range(1, web_scans.MOST + 3)]
+    assert numbers == list(range(1, web_scans.MOST + 3))
+    assert [row.number for row in store.now(web_scans.of, "one")] == numbers[:1:-1]
+    assert store.now(web_scans.of, "two") == ()
+
+
+def test_scans_end_with_their_session_alone(store: Immediate) -> None:
+    for token in ("one", "two"):
+        store.now(web_sessions.begin, session(token), NOW)
+        store.now(web_scans.add, token, token, NOW)
+    store.now(web_sessions.end, "one")
+    assert store.now(web_scans.of, "one") == ()
+    assert [row.answer for row in store.now(web_scans.of, "two")] == ["two"]
+    store.now(web_sessions.begin, session("three", NOW + LONGEST), NOW + LONGEST)
+    assert store.now(web_scans.of, "two") == ()

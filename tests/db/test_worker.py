@@ -1,0 +1,123 @@
+"""A lane: what waits is a group, in order; nothing that waits is lost at the end; every answer is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Queue
+from threading import Event
+
+import pytest
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.job import GroupResult, ReplyCallback, give
+from hkall_gateway.db.engine.worker import Worker
+
+PATIENCE_S = 20.0
+
+
+class Desk:
+    """Does groups of names; the first group stays on the desk until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.inside, self.go_on = Event(), Event()
+        self.groups: list[list[str]] = []
+        self.answered: list[str] = []
+        self.turns: Queue[Callable[[], None]] = Queue()
+
+    def do(self, _connection: Connection, names: Sequence[str]) -> GroupResult[str]:
+        self.inside.set()
+        assert self.go_on.wait(PATIENCE_S)
+        self.groups.append(list(names))
+        return GroupResult([lambda name=name: self.answered.append(name) for name in names])  # type: ignore[misc]
+
+    def refuse(self, name: str, _error: BaseException) -> ReplyCallback:
+        return lambda: self.answered.append(f"not {name}")
+
+    def drain(self, count: int) -> None:
+        while len(self.answered) < count:
+            self.turns.get(timeout=PATIENCE_S)()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return open_engine(f"sqlite:///{tmp_path / 'lane.db'}")
+
+
+def _lane(engine: Engine, desk: Desk, batch: int) -> Worker[str]:
+    """A lane whose thread holds the first name; whatever is put now waits."""
+    lane = Worker(engine, desk.do, desk.refuse, desk.turns.put, "writer", batch)
+    lane.put("first")
+    assert desk.inside.wait(PATIENCE_S)
+    return lane
+
+
+def test_what_came_in_while_the_last_group_was_done_is_the_next_one(engine: Engine) -> None:
+    desk = Desk()
+    lane = _lane(engine, desk, batch=256)
+    for name in "abc":
+        lane.put(name)
+    desk.go_on.set()
+    lane.stop()
+    assert desk.groups == [["first"], ["a", "b", "c"]]
+    assert (lane.groups, lane.units) == (2, 4)
+
+
+def test_a_group_is_no_bigger_than_the_batch_and_the_order_stays(engine: Engine) -> None:
+    desk = Desk()
+    lane = _lane(engine, desk, batch=2)
+    for name in "abcde":
+        lane.put(name)
+    desk.go_on.set()
+    lane.stop()
+    assert desk.groups == [["first"], ["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_nothing_that_waits_is_lost_when_the_lane_stops(engine: Engine) -> None:
+    desk = Desk()
+    lane = _lane(engine, desk, batch=2)
+    for name in "abc":
+        lane.put(name)
+    desk.go_on.set()
+    lane.stop()
+    desk.drain(4)
+    assert desk.answered == ["first", "a", "b", "c"]
+
+
+def test_answers_are_given_in_the_reactors_turn_and_not_in_the_thread(engine: Engine) -> None:
+    desk = Desk()
+    lane = _lane(engine, desk, batch=2)
+    desk.go_on.set()
+    lane.stop()
+    assert desk.answered == []
+    desk.drain(1)
+    assert desk.answered == ["first"]
+
+
+def test_a_stopped_lane_takes_nothing_more(engine: Engine) -> None:
+    desk = Desk()
+    desk.go_on.set()
+    lane = Worker(engine, desk.do, desk.refuse, desk.turns.put, "writer", 2)
+    lane.stop()
+    with pytest.raises(RuntimeError, match="closed"):
+        lane.put("late")
+    assert desk.groups == []
+
+
+def test_who_starts_a_lane_hears_of_a_database_that_is_not_there(tmp_path: Path) -> None:
+    nowhere = open_engine(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
+    with pytest.raises(OperationalError, match="unable to open"):
+        Worker(nowhere, Desk().do, Desk().refuse, Desk().turns.put, "writer", 2)
+
+
+def test_every_answer_is_given_also_when_one_of_them_raises() -> None:
+    given: list[str] = []
+
+    def broken() -> None:
+        raise ZeroDivisionError("a listener's bug")
+
+    with pytest.raises(ZeroDivisionError):
+        give([lambda: given.append("a"), broken, lambda: given.append("c")])
+    assert given == ["a", "c"]

@@ -1,0 +1,589 @@
+"""The courier: at least once, in order, by a schedule that survives, and a dead letter at the end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+
+from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered, delivered
+from hkall_gateway.config.policy import load
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.rules.circuit import CircuitSettings, circuit
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
+from hkall_gateway.rules.vocabulary import Partner
+from tests import databases
+
+NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
+
+
+class Post:
+    """A courier on a fake clock, with a carrier that answers what it is told to."""
+
+    def __init__(
+        self,
+        *answers: DeliveryResult,
+        attempts: int = 3,
+        in_flight: int = 4,
+        terms: ChannelTerms | None = None,
+        circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
+    ) -> None:
+        engine = databases.empty()
+        self.store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+        self.clock = Clock()
+        self.store.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "LU")])
+        library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
+        verify: Any = None  # a delivery asks nothing of the local system
+        self.circulation = Circulation(
+            self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now
+        )
+        self.answers = list(answers)
+        self.carried: list[str] = []
+        self.down: set[str] = set()
+        self.slow: list[Deferred[DeliveryResult]] | None = None
+        self._terms, self._attempts, self._circuit_settings = terms or ChannelTerms(in_flight), attempts, circuit_settings
+        self.courier = self.beside("test")
+
+    def beside(self, name: str) -> Courier:
+        """The courier of a gateway of that name."""
+        schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
+        agreed, carriers = self._terms, {OutboxKind.NCIP: self.carry}
+        return Courier(self.store, self.circulation, carriers, schedule, *here, lambda _line: agreed, self._circuit_settings)
+
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.clock.seconds())
+
+    async def carry(self, row: OutboxRow) -> DeliveryResult:
+        self.carried.append(f"{row.request}/{row.recipient}/{row.send.value}")
+        if self.slow is not None:
+            waiting: Deferred[DeliveryResult] = Deferred()
+            self.slow.append(waiting)
+            return await waiting
+        if row.recipient in self.down:
+            return DeliveryResult(DeliveryKind.UNREACHABLE)
+        return self.answers.pop(0) if self.answers else DeliveryResult(DeliveryKind.ACCEPTED)
+
+    def put(self, request: str, partner: str, send: Notification = Notification.ASK_LENDER) -> None:
+        message = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
+        self.store.now(lambda unit: unit.outbox.put(send, message, "c1", self.now()))
+
+    def start(self) -> None:
+        ensureDeferred(self.courier.start())
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+
+    def nudge(self) -> None:
+        """Nudged, and a moment later."""
+        self.courier.nudge()
+        self.clock.advance(APART_S)
+
+    def circuit(self, agency: str = "CUHK") -> str:
+        return circuit(self.store.now(lambda unit: unit.circuits.one(agency)), self.now())
+
+    def states(self) -> list[tuple[str, str]]:
+        rows = self.store.now(lambda unit: unit.outbox.rows(states=(*UNSETTLED, OutboxState.SENT)))
+        return [(row.request, row.state) for row in rows]
+
+
+class Two:
+    """Two gateways on one database: one that has the post, and one beside it that carries in the same way."""
+
+    def __init__(self, **post: Any) -> None:
+        self.one = Post(**post)
+        self.other = self.one.beside("other")
+
+    def start(self) -> None:
+        for courier in (self.one.courier, self.other):
+            ensureDeferred(courier.start())
+
+
+def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_room_at_either() -> None:
+    two = Two(in_flight=3)
+    two.one.slow = []
+    for n in range(8):
+        two.one.put(f"R{n}", "CUHK")
+    two.start()
+    two.one.pass_time(5)
+    assert len(two.one.carried) == 3
+    for answered in range(1, 6):
+        two.one.slow[answered - 1].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+        two.one.pass_time(1)
+        assert len(two.one.carried) == 3 + answered
+    assert len(set(two.one.carried)) == 8  # none twice
+
+
+def test_a_line_that_one_gateway_found_down_is_not_tried_by_the_other() -> None:
+    two = Two(circuit_settings=CircuitSettings(failures=2, probe_s=60))
+    two.one.down.add("CUHK")
+    for n in range(6):
+        two.one.put(f"R{n}", "CUHK")
+    two.start()
+    two.one.pass_time(59)
+    tried = len(two.one.carried)
+    assert two.one.circuit() == "open"
+    two.one.pass_time(120)
+    assert len(two.one.carried) == tried + 2  # one an interval, from both together
+    two.one.down.clear()
+    two.one.pass_time(120)
+    assert {state for _, state in two.one.states()} == {"sent"}
+
+
+def test_what_is_due_leaves_at_once() -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+    post.start()
+    assert post.carried == ["R1/CUHK/ask_lender"]
+    assert post.states() == [("R1", "sent")]
+
+
+def test_a_nudge_is_enough_and_without_one_a_second_is() -> None:
+    post = Post()
+    post.start()
+    post.put("R1", "CUHK")
+    assert post.carried == []
+    post.pass_time(1)
+    assert post.carried == ["R1/CUHK/ask_lender"]
+    post.put("R2", "CUHK")
+    post.nudge()
+    assert post.carried[-1] == "R2/CUHK/ask_lender"
+
+
+def test_nudged_often_it_looks_a_moment_after_the_last_time_and_takes_what_came_meanwhile() -> None:
+    post = Post(in_flight=20)
+    post.start()
+    for n in range(20):
+        post.put(f"R{n}", "CUHK")
+        post.courier.nudge()
+    assert post.carried == []
+    post.clock.advance(APART_S)
+    assert len(post.carried) == 20
+
+
+class Restless(Clock):
+    """A clock that has gone on, by a little more or less, whenever it is looked at, as a real one has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draw = Random(1)
+
+    def seconds(self) -> float:
+        self.rightNow += self._draw.random() / 1_000_000
+        return self.rightNow
+
+
+def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
+    post = Post()
+    post.clock = Restless()
+    post.courier = post.beside("test")
+    post.start()
+    post.courier.nudge()
+    timers: Any = post.clock.getDelayedCalls()
+    moved: list[float] = []
+    timers[0].reset = moved.append
+    for _ in range(40):
+        post.courier.nudge()
+    assert (len(timers), moved) == (1, [])
+    post.put("R1", "CUHK")
+    post.clock.advance(APART_S)
+    assert post.carried == ["R1/CUHK/ask_lender"]
+
+
+def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
+    post = Post(DeliveryResult(DeliveryKind.UNREACHABLE))
+    post.put("R1", "CUHK")
+    post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
+    post.put("R2", "CUHK")
+    post.start()
+    assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
+    post.pass_time(16)
+    assert post.carried[2:] == ["R1/CUHK/ask_lender", "R1/CUHK/cancel_at_lender"]
+
+
+def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
+    post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 3)
+    post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
+    post.start()
+    post.pass_time(14)
+    assert len(post.carried) == 1
+    post.pass_time(2)
+    assert len(post.carried) == 2
+    post.pass_time(28)
+    assert len(post.carried) == 2
+    post.pass_time(3)
+    assert len(post.carried) == 3
+    assert post.states() == [("R1", "dead")]
+    post.pass_time(4000)
+    assert len(post.carried) == 3
+
+
+def test_a_partner_that_names_a_time_is_not_asked_before_it() -> None:
+    post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120))
+    post.put("R1", "CUHK")
+    post.start()
+    post.pass_time(119)
+    assert len(post.carried) == 1
+    post.pass_time(2)
+    assert len(post.carried) == 2
+
+
+def test_no_more_than_the_limit_are_under_way_to_one_partner() -> None:
+    post = Post(in_flight=2)
+    post.slow = []
+    for n in range(5):
+        post.put(f"R{n}", "CUHK")
+    post.put("R9", "LU")
+    post.start()
+    assert [c.split("/")[1] for c in post.carried] == ["CUHK", "CUHK", "LU"]
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    assert len(post.carried) == 4
+
+
+def test_a_bug_in_a_carrier_loses_nothing() -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+
+    async def broken(_row: OutboxRow) -> DeliveryResult:
+        raise ZeroDivisionError
+
+    post.courier._carriers = {OutboxKind.NCIP: broken}
+    post.start()
+    assert post.states() == [("R1", "unsure")]  # where the bug struck is not known
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            DeliveryResult(DeliveryKind.UNREACHABLE, detail="smtp: no"),
+            {"event": "courier.failed", "log_level": "warning", "why": "smtp: no"},
+        ),
+        (
+            DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="smtp 550"),
+            {"event": "courier.sent", "log_level": "warning", "why": "smtp 550"},
+        ),
+        (
+            DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it is lent"),
+            {"event": "courier.not_needed", "log_level": "info", "why": "it is lent"},
+        ),
+        (DeliveryResult(DeliveryKind.ACCEPTED), {"event": "courier.sent", "log_level": "info"}),
+    ],
+)
+def test_the_log_says_why_something_was_not_sent(answer: DeliveryResult, line: dict[str, str]) -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+    post.answers = [answer]
+    with capture_logs() as logged:
+        post.start()
+    (found,) = [entry for entry in logged if entry["event"].startswith("courier.")]
+    assert {name: found[name] for name in line} == line
+
+
+def test_what_a_dead_gateway_had_in_hand_is_taken_up_at_the_next_start() -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+    post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
+    post.start()
+    assert post.carried == ["R1/CUHK/ask_lender"]
+
+
+class Flaky:
+    """A store that is away for as many writes as it is told."""
+
+    def __init__(self, store: Immediate) -> None:
+        self._store, self.away = store, 0
+
+    async def run(self, work: Any, *args: Any, **how: Any) -> Any:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("OperationalError")
+        return await self._store.run(work, *args, **how)
+
+    async def read(self, work: Any, *args: Any) -> Any:
+        return await self._store.read(work, *args)
+
+    async def read_inline(self, work: Any, *args: Any, patron: str = "") -> Any:
+        return await self._store.read_inline(work, *args, patron=patron)
+
+
+def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    flaky = Flaky(post.store)
+    post.circulation.store = flaky
+    flaky.away = 3
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    post.pass_time(2)
+    assert post.states() == [("R1", "waiting")]
+    post.pass_time(1)
+    assert (post.states(), len(post.carried)) == ([("R1", "sent")], 1)
+
+
+def test_a_claim_whose_answer_was_lost_is_made_again_and_what_is_in_hand_stays() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    flaky = Flaky(post.store)
+    post.courier._store, flaky.away = flaky, 1
+    post.put("R2", "CUHK")
+    post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))  # committed, and the connection broke
+    post.pass_time(2)
+    assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
+
+
+def test_what_is_still_in_hand_after_its_lease_is_not_sent_once_more_by_the_same_gateway() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    post.pass_time(LEASE_S + 5)
+    assert post.carried == ["R1/CUHK/ask_lender"]
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    assert post.states() == [("R1", "sent")]
+
+
+def test_what_is_said_twice_of_one_try_counts_once() -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+    (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
+    for _ in range(2):
+        post.store.now(
+            in_context,
+            delivered,
+            post.circulation.library,
+            post.now(),
+            Delivered(row, DeliveryResult(DeliveryKind.UNKNOWN), post.now(), CIRCUIT_SETTINGS),
+        )
+    kept = post.store.now(lambda unit: unit.outbox.row(row.id))
+    assert kept is not None
+    assert (kept.state, kept.attempts) == ("unsure", 1)
+
+
+def test_stopping_waits_for_what_is_under_way() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    ended: list[None] = []
+    ensureDeferred(post.courier.stop()).addCallback(ended.append)
+    assert ended == []
+    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    assert ended == [None]
+    assert post.states() == [("R1", "sent")]
+
+
+def test_what_is_claimed_while_it_stops_is_given_back_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    post, claims = Post(), list[tuple[Deferred[Any], Any]]()
+    run = post.store.run
+
+    def late(work: Any, *args: Any, **how: Any) -> Any:
+        answer = run(work, *args, **how)
+        if work != post.courier.claim:
+            return answer
+        claims.append((Deferred(), finished(answer)))
+        return claims[-1][0]
+
+    monkeypatch.setattr(post.store, "run", late)
+    post.put("R1", "CUHK")
+    post.start()
+    ended: list[None] = []
+    ensureDeferred(post.courier.stop()).addCallback(ended.append)
+    assert ended == []
+    waiting, rows = claims[0]
+    waiting.callback(rows)
+    assert (ended, post.carried, post.states()) == ([None], [], [("R1", "waiting")])
+    assert post.store.now(lambda unit: unit.outbox.held_by("test")) == 0
+
+
+@pytest.mark.parametrize(("made", "seconds"), [(1, 15), (2, 30), (3, 60), (8, 1800), (11, 1800)])
+def test_the_wait_doubles_up_to_the_longest(made: int, seconds: int) -> None:
+    schedule = Schedule(12, 30, 3600, lambda: 0.0)
+    assert schedule.next_try(made, NOON) == NOON + timedelta(seconds=seconds)
+
+
+@given(made=st.integers(1, 11), draw=st.floats(0, 1, exclude_max=True))
+def test_the_wait_is_between_half_and_all_of_the_exponential_one(made: int, draw: float) -> None:
+    next_try = Schedule(12, 30, 21600, lambda: draw).next_try(made, NOON)
+    assert next_try is not None
+    whole = min(30 * 2 ** (made - 1), 21600)
+    assert whole / 2 <= (next_try - NOON).total_seconds() <= whole
+
+
+# ---- the line to a partner
+
+
+def test_a_line_that_failed_five_times_in_a_row_is_tried_once_an_interval() -> None:
+    post = Post(attempts=12)
+    post.down = {"CUHK"}
+    for n in range(20):
+        post.put(f"R{n:02}", "CUHK")
+    post.start()
+    before = len(post.carried)
+    post.pass_time(600)
+    assert post.circuit() == "open"
+    assert 9 <= len(post.carried) - before <= 11
+
+
+def test_the_first_answer_lets_everything_leave_again() -> None:
+    post = Post(attempts=12)
+    post.down = {"CUHK"}
+    for n in range(20):
+        post.put(f"R{n:02}", "CUHK")
+    post.start()
+    post.pass_time(300)
+    post.down = set()
+    post.pass_time(75)
+    assert post.circuit() == "closed"
+    assert {state for _, state in post.states()} == {"sent"}
+
+
+def test_a_refusal_is_an_answer_too() -> None:
+    post = Post(
+        *[DeliveryResult(DeliveryKind.UNREACHABLE)] * 5, DeliveryResult(DeliveryKind.REFUSED, "Unknown Request"), attempts=12
+    )
+    for n in range(6):
+        post.put(f"R{n}", "CUHK")
+    post.start()
+    post.pass_time(61)
+    assert post.circuit() == "closed"
+
+
+def test_a_line_that_is_down_uses_up_no_attempts() -> None:
+    post = Post(attempts=6)
+    post.down = {"CUHK"}
+    post.put("R1", "CUHK")
+    post.start()
+    post.pass_time(3600)
+    assert post.states() == [("R1", "waiting")]
+
+
+def test_a_line_that_stays_down_too_long_costs_its_messages_their_attempts() -> None:
+    post = Post(attempts=6, circuit_settings=CircuitSettings(failures=2, probe_s=60, give_up_s=600))
+    post.down = {"CUHK"}
+    post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
+    post.start()
+    post.pass_time(1800)
+    assert post.states() == [("R1", "dead")]
+
+
+def test_one_partner_that_is_down_delays_nobody_else() -> None:
+    post = Post(attempts=12)
+    post.down = {"CUHK"}
+    for n in range(200):
+        post.put(f"R{n:03}", "CUHK")
+    post.start()
+    post.pass_time(300)
+    post.put("R999", "LU")
+    post.nudge()
+    assert post.carried[-1] == "R999/LU/ask_lender"
+
+
+def test_a_busy_server_rests_for_the_time_that_it_names_and_no_other_message_goes_there() -> None:
+    post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120), in_flight=1)
+    post.put("R1", "CUHK")
+    post.put("R2", "CUHK")
+    post.start()
+    post.pass_time(119)
+    assert post.carried == ["R1/CUHK/ask_lender"]
+    post.pass_time(3)
+    assert sorted(post.carried[1:]) == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
+
+
+def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -> None:
+    post = Post(in_flight=2)
+    post.slow = []
+    for n in range(5):
+        post.put(f"R{n}", "CUHK")
+    post.start()
+    other = post.store.now(lambda unit: unit.outbox.claim(post.now(), "another", 600, 10))
+    assert [row.request for row in other] == ["R2", "R3", "R4"]
+
+
+def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
+    post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 2, attempts=12, terms=ChannelTerms(attempts=2))
+    post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
+    post.start()
+    post.pass_time(60)
+    assert post.states() == [("R1", "dead")]
+
+
+def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
+    post = Post(DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.UNREACHABLE), attempts=5)
+    post.put("R1", "CUHK")
+    post.start()
+    assert post.states() == [("R1", "unsure")]
+    post.pass_time(16)
+    assert (post.carried, post.states()) == (["R1/CUHK/ask_lender"] * 2, [("R1", "unsure")])
+    post.pass_time(60)
+    assert post.states() == [("R1", "sent")]
+
+
+def test_every_attempt_is_remembered_with_how_it_went() -> None:
+    post = Post(
+        DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "no copy")
+    )
+    post.put("R1", "CUHK")
+    post.start()
+    post.pass_time(16)
+    kept = post.store.now(lambda unit: unit.outbox.attempts(1))
+    assert [(a.kind, a.problem, a.detail) for a in kept] == [("unknown", "", "cut"), ("refused", "Unknown Item", "no copy")]
+
+
+def test_a_day_without_one_partner_and_a_thousand_messages_for_it() -> None:
+    post = Post(attempts=12, in_flight=4)
+    post.down = {"CUHK"}
+    for n in range(1000):
+        post.put(f"R{n // 2:04}", "CUHK", Notification.ASK_LENDER if n % 2 == 0 else Notification.CANCEL_AT_LENDER)
+    post.start()
+    first = len(post.carried)
+    for _ in range(24 * 60):
+        post.clock.advance(60)
+    trials = len(post.carried) - first
+    post.put("R9999", "LU")
+    post.nudge()
+    assert post.carried[-1] == "R9999/LU/ask_lender"
+    assert trials <= 24 * 60
+    _drains_in_order_at_the_limit(post)
+
+
+def _drains_in_order_at_the_limit(post: Post) -> None:
+    """The partner is back and slow: at most four are under way, and a request's wish goes before its withdrawal."""
+    post.down, post.slow, post.carried, most = set(), [], [], 0
+    for _ in range(2000):
+        post.clock.advance(60)
+        most = max(most, len(post.slow))
+        while post.slow:
+            waiting, post.slow = post.slow, []
+            for one in waiting:
+                one.callback(DeliveryResult(DeliveryKind.ACCEPTED))
+            most = max(most, len(post.slow))
+        if len(post.carried) >= 1000:
+            break
+    assert most == 4
+    assert {state for _, state in post.states()} == {"sent"}
+    told = [c.split("/") for c in post.carried]
+    for number in {request for request, _, _ in told}:
+        assert [send for request, _, send in told if request == number] == ["ask_lender", "cancel_at_lender"]

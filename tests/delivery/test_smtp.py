@@ -1,0 +1,239 @@
+"""The way out for letters: what a mail server's answer means, and what is never sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+from twisted.internet import error as connection
+from twisted.internet.testing import MemoryReactor
+from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
+from twisted.python.failure import Failure
+
+from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery.letters import LANGUAGES, Sender
+from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Sensitive, Side
+from tests import databases
+
+NIGHT = datetime(2017, 3, 6, 15, 59, 59, tzinfo=UTC)  # one second before midnight in Hong Kong
+MORNING = datetime(2017, 3, 6, 16, 0, 0, tzinfo=UTC)
+
+
+def answer(
+    fail: Exception | None = None,
+    now: datetime = NIGHT,
+    email: str = "p1@example.hk",
+    given: date | None = None,
+    letter_to: str = "P1",
+    position: Position = Position.RECEIVED,
+    languages: tuple[str, ...] = LANGUAGES,
+    state: str = "waiting",
+) -> tuple[DeliveryResult, list[EmailMessage]]:
+    engine = databases.empty()
+    with engine.connect() as connection:
+        connection.execute(
+            insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "x", "email": email, "language": "en"}
+        )
+    sent: list[EmailMessage] = []
+
+    async def post(message: EmailMessage, _sender: str) -> None:
+        if fail is not None:
+            raise fail
+        sent.append(message)
+
+    store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    held = Request("R1", Side.BORROWING, position, "Dune", "b-dune", patron="P1", pickup_last=given)
+    store.now(Unit.open, held, now, Actor("test", "world"))
+    library = Library("HKU", "HKU Libraries", Policy(), ("MAIN",))
+    sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
+    mailer = Mailer(store, post, sender, lambda: library, lambda: now, "mail.test:25")
+    letter = PatronNotice(Notification.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
+    row = OutboxRow(
+        1, OutboxKind.MAIL, Notification.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", OutboxState(state), now, now, 1, ""
+    )
+    return finished(mailer.deliver(row)), sent
+
+
+def test_a_letter_that_left_starts_the_pickup_clock_on_its_own_day() -> None:
+    left, (message,) = answer(now=NIGHT)
+    assert (left.kind, left.sent_on, left.last_day) == ("accepted", date(2017, 3, 6), date(2017, 3, 11))
+    assert "Saturday 11 March 2017" in message.as_string()
+
+
+def test_a_letter_in_hand_finds_the_reader_whose_card_was_replaced_meanwhile() -> None:
+    left, (message,) = answer(letter_to="P1-OLD")
+    assert (left.kind, message["To"]) == ("accepted", "p1@example.hk")
+
+
+def test_a_second_later_it_is_another_day() -> None:
+    left, _ = answer(now=MORNING)
+    assert (left.sent_on, left.last_day) == (date(2017, 3, 7), date(2017, 3, 12))
+
+
+@pytest.mark.parametrize(
+    ("given", "last", "told"),
+    [
+        (date(2017, 3, 10), date(2017, 3, 11), "Saturday 11 March 2017"),
+        (date(2017, 3, 20), date(2017, 3, 20), "Monday 20 March 2017"),
+    ],
+)
+def test_r14_a_letter_that_leaves_late_names_the_days_that_staff_have_given(given: date, last: date, told: str) -> None:
+    left, (message,) = answer(given=given)
+    assert left.last_day == last
+    assert told in message.as_string()
+
+
+def test_r42_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
+    left, sent = answer(email="")
+    assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SMTPDeliveryError(550, b"no such user"), "undeliverable"),
+        (SMTPDeliveryError(450, b"busy"), "later"),
+        (SMTPConnectError(-1, b"gone"), "unknown"),  # type: ignore[no-untyped-call]
+        (connection.ConnectionRefusedError(), "unreachable"),  # type: ignore[no-untyped-call]
+        (TimeoutError(), "unreachable"),
+    ],
+)
+def test_what_the_mail_server_said_decides_about_another_try(error: Exception, kind: str) -> None:
+    left, _ = answer(error)
+    assert left.kind == kind
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "=?utf-8?q?=0D=0ABcc:?=@example.hk",
+        "nobody",
+        "p1@",
+        "@example.hk",
+        "p1 @example.hk",
+        "p1@example.hk\nBcc: all@example.hk",
+        "p1@@hk",
+        " ",
+    ],
+)
+def test_r42_what_is_no_address_is_an_answer_and_is_not_sent(email: str) -> None:
+    left, sent = answer(email=email)
+    assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
+
+
+def test_an_address_in_letters_of_its_own_country_is_left_to_the_mail_server() -> None:
+    left, (message,) = answer(email="陳@example.hk")
+    assert (left.kind, message["To"]) == ("accepted", "陳@example.hk")
+    assert message.as_bytes().isascii()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            SMTPDeliveryError(550, b"5.1.1 <p1@example.hk>: user P1 is\r\n unknown"),
+            "smtp 550 from mail.test:25: 5.1.1 …: user … is unknown",
+        ),
+        (SMTPDeliveryError(451, b"busy, p1@example.hk"), "smtp 451 from mail.test:25: busy, …"),
+        (SMTPConnectError(-1, b"gone"), "smtp -1 SMTPConnectError from mail.test:25: gone"),  # type: ignore[no-untyped-call]
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "smtp ConnectionRefusedError from mail.test:25: [Errno 111] Connection refused",
+        ),
+        (SMTPDeliveryError(550, b"\xff\xfe" * 400), "smtp 550 from mail.test:25: "),
+    ],
+)
+def test_a_failure_names_the_server_the_code_and_its_words_and_no_address(error: Exception, told: str) -> None:
+    left, _ = answer(error)
+    assert left.detail.startswith(told)
+    assert "@" not in left.detail
+    assert len(left.detail) <= 300
+
+
+@pytest.mark.parametrize("position", [p for p in Position if p is not Position.RECEIVED])
+def test_r12_a_book_that_waits_no_more_is_not_announced(position: Position) -> None:
+    left, sent = answer(position=position)
+    assert (left.kind, sent) == (DeliveryKind.NOT_NEEDED, [])
+    assert position.value in left.detail
+
+
+def test_a_letter_that_may_have_arrived_counts_as_sent_when_its_reason_is_gone() -> None:
+    left, sent = answer(position=Position.ON_LOAN, state="unsure")
+    assert (left.kind, sent) == ("accepted", [])
+
+
+def test_a_letter_that_cannot_be_composed_is_named_and_holds_up_nothing() -> None:
+    left, sent = answer(languages=("tlh",))
+    assert (left.kind, sent) == ("undeliverable", [])
+    assert left.detail.startswith("it cannot be composed: ")
+
+
+def test_dots_at_the_head_of_a_line_reach_the_client_in_one_piece() -> None:
+    body = b"." + b"x" * 20_000 + b"\n.\n"
+    factory = factory_for(MailServer("mail", 25))
+    assert factory.file.read(16) == factory.file.getvalue()
+    assert type(factory.file)(body).read(16) == body
+
+
+def factory_for(server: MailServer) -> Any:
+    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]  # twisted has no types here
+    message = EmailMessage()
+    message["To"] = "p1@example.hk"
+    post: Callable[..., Any] = smtp_post(reactor, server)
+    post(message, "lending@lib.hk")
+    ((host, port, factory, _, _),) = reactor.tcpClients
+    assert (host, port) == (server.host, server.port)
+    return factory
+
+
+def test_a_plain_server_is_spoken_to_plainly() -> None:
+    assert type(factory_for(MailServer("mail", 25))).__name__ == "SMTPSenderFactory"
+
+
+def test_a_server_that_wants_a_login_gets_it_over_an_encrypted_line_only() -> None:
+    factory = factory_for(MailServer("mail", 587, "gateway", Sensitive("opensesame"), starttls=True))
+    protocol = factory.buildProtocol(None)
+    assert (factory.username, factory.password) == (b"gateway", b"opensesame")
+    assert (protocol.requireAuthentication, protocol.requireTransportSecurity) == (True, True)
+
+
+def broken(after: Callable[[Any], object], reason: Exception) -> Any:
+    """The error of a message: `after` plays the client on the factory, then the connection ends for `reason`."""
+    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]
+    message = EmailMessage()
+    message["To"] = "p1@example.hk"
+    message.set_content("A book waits for you.")
+    post: Callable[..., Any] = smtp_post(reactor, MailServer("mail", 25))
+    done = post(message, "lending@lib.hk")
+    factory = reactor.tcpClients[0][2]
+    after(factory)
+    factory.clientConnectionFailed(None, Failure(reason))  # type: ignore[no-untyped-call]
+    failures: list[Any] = []
+    done.addErrback(failures.append)
+    return failures[0].value
+
+
+def test_a_connection_that_is_refused_has_sent_nothing() -> None:
+    error = broken(lambda _: None, connection.ConnectionRefusedError())  # type: ignore[no-untyped-call]
+    assert isinstance(error, ConnectionError)
+    assert "refused" in str(error)
+    assert answer(error)[0].kind == "unreachable"
+
+
+def test_a_connection_that_breaks_after_the_letters_first_byte_may_have_sent_it() -> None:
+    error = broken(lambda factory: factory.file.read(), connection.ConnectionLost())
+    assert answer(error)[0].kind == "unknown"

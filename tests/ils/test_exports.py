@@ -1,0 +1,179 @@
+"""CSV files: every mistake is named by file, line and column, and one mistake loads nothing."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.ils.exports import (
+    HOLDINGS,
+    PATRONS,
+    REQUESTS,
+    BadFile,
+    read_closures,
+    read_holdings,
+    read_patron_rows,
+    read_patrons,
+    read_requests,
+)
+
+DEMO = Path(__file__).parents[2] / "fixtures/demo"
+
+
+def file(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "some.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def mistakes(folder: Path, text: str) -> list[str]:
+    path = file(folder, text)
+    with pytest.raises(BadFile) as caught:
+        read_patrons(path)
+    return [m.replace(str(path), "some.csv") for m in caught.value.mistakes]
+
+
+def test_a_patron_is_read_with_what_the_columns_say(tmp_path: Path) -> None:
+    text = (
+        "barcode,name,name_zh,category,expires,blocked,local_loans,total_quota\nP1,Chan,陳,undergraduates,2036-08-31,yes,3,60\n"
+    )
+    (patron,) = read_patrons(file(tmp_path, text))
+    assert (patron.barcode, patron.name_zh.reveal(), patron.category) == ("P1", "陳", "undergraduates")
+    assert (patron.expires, patron.blocked, patron.local_loans, patron.total_quota) == (date(2036, 8, 31), True, 3, 60)
+
+
+@pytest.mark.parametrize(("told", "kept"), [("", "en"), ("zh-HK", "zh-Hant"), ("chi", "zh-Hant"), ("eng", "en"), ("fr", "fr")])
+def test_a_language_is_kept_as_the_one_that_letters_are_written_in(tmp_path: Path, told: str, kept: str) -> None:
+    (patron,) = read_patrons(file(tmp_path, f"barcode,category,language\nP1,undergraduates,{told}\n"))
+    assert patron.language == kept
+
+
+def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> None:
+    (patron,) = read_patrons(file(tmp_path, "barcode,category,local_loans\nP1,undergraduates,\n"))
+    assert patron.local_loans is None
+
+
+@pytest.mark.parametrize(
+    ("text", "former"), [("", ()), ("P0", ("P0",)), (" P0 ; P00;", ("P0", "P00")), ("P0;P0", ("P0",)), (";", ())]
+)
+def test_former_cards_stand_in_a_column_of_their_own(tmp_path: Path, text: str, former: tuple[str, ...]) -> None:
+    (row,) = read_patron_rows(file(tmp_path, f"barcode,category,former_barcode\nP1,undergraduates,{text}\n")).rows
+    assert (row.card, row.former) == ("P1", former)
+
+
+def test_a_byte_order_mark_and_blanks_do_no_harm(tmp_path: Path) -> None:
+    (patron,) = read_patrons(file(tmp_path, "barcode,category\n P1 , undergraduates \n", "utf-8-sig"))
+    assert (patron.barcode, patron.category) == ("P1", "undergraduates")
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    text = (
+        "barcode,category,expires,blocked,local_loans\nP1,undergraduates,2036-13-01,perhaps,many\n,x,,,\nP1,undergraduates,,,\n"
+    )
+    assert mistakes(tmp_path, text) == [
+        "some.csv:2: expires: '2036-13-01' is not a date (YYYY-MM-DD)",
+        "some.csv:2: blocked: 'perhaps' is neither yes nor no",
+        "some.csv:2: local_loans: 'many' is not a number of books",
+        "some.csv:3: barcode: is empty",
+        "some.csv:4: barcode: 'P1' is in line 2 too",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name\nChan\n", "some.csv:1: barcode: no such column in the file"),
+        ("barcode,category,shoe_size\nP1,x,42\n", "some.csv:1: shoe_size: unknown column"),
+        ("barcode,category\nP1,x,y\n", "some.csv:2: more fields than columns"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, said: str) -> None:
+    assert said in mistakes(tmp_path, text)
+
+
+def test_a_title_may_hold_a_line_of_its_own_and_any_space(tmp_path: Path) -> None:
+    text = 'agency,bib_id,title,barcode,status\nCUHK,b1,"Dune:\na novel",C1,LOST\nCUHK,b2,A\u2028B\u0098The\u009cC,C2,LOST\n'
+    found = read_holdings(file(tmp_path, text))
+    assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\u0098The\u009cC", "C2")]
+
+
+def test_a_nul_is_told_with_its_line_and_its_column_and_a_name_is_not_shown(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, "barcode,name,category\nP\0,Ch\0n,undergraduates\n") == [
+        "some.csv:2: barcode: the character U+0000 is not allowed",
+        "some.csv:2: name: the character U+0000 is not allowed",
+    ]
+
+
+@pytest.mark.parametrize("row", ['P1,"undergraduates', 'P1,"under"graduates'])
+def test_quotation_marks_that_do_not_close_are_told_with_their_line(tmp_path: Path, row: str) -> None:
+    assert mistakes(tmp_path, f"barcode,category\n{row}\n")[0].startswith("some.csv:2: ")
+
+
+def test_a_closure_that_ends_before_it_begins_is_told_with_its_line(tmp_path: Path) -> None:
+    path = file(tmp_path, "agency,from,to\nHKU,2017-07-01,2017-07-02\nHKU,2017-08-03,2017-08-01\nCUHK,2017-01-01,2019-01-01\n")
+    with pytest.raises(BadFile) as caught:
+        read_closures(path)
+    assert caught.value.mistakes == (
+        f"{path}:3: to: 2017-08-01 is before 2017-08-03",
+        f"{path}:4: to: 2019-01-01 is more than a year later",
+    )
+
+
+OPEN = {"side": "borrow", "request_id": "R1", "partner": "CUHK", "patron": "P1", "barcode": "C1", "title": "Dune"}
+OPEN |= {"bib_id": "b1", "position": "ON_LOAN", "placed": "2017-06-01", "first_checkout": "2017-06-05", "due": "2017-06-20"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({}, []),
+        ({"due": ""}, ["due: is empty, and the book is on loan"]),
+        ({"due": "2017-06-04"}, ["due: 2017-06-04 is before 2017-06-05"]),
+        ({"patron": ""}, ["patron: is empty"]),
+        ({"barcode": ""}, ["barcode: is empty, and a request that is ON_LOAN has a copy"]),
+        ({"position": "PAGED"}, ["position: PAGED is none of a request where we borrow"]),
+        ({"side": "lend"}, ["position: ON_LOAN is none of a request where we lend"]),
+        ({"position": "REQUESTED", "barcode": "", "due": ""}, []),
+        ({"side": "lend", "position": "SHIPPED", "patron": ""}, []),
+        ({"position": "RETURN_TRANSIT"}, []),
+    ],
+)
+def test_an_open_request_whose_row_contradicts_itself_is_refused(
+    tmp_path: Path, changed: dict[str, str], wrong: list[str]
+) -> None:
+    row = OPEN | changed
+    path = file(tmp_path, ",".join(c.name for c in REQUESTS) + "\n" + ",".join(row.get(c.name, "") for c in REQUESTS) + "\n")
+    if not wrong:
+        assert len(read_requests(path)) == 1
+        return
+    with pytest.raises(BadFile) as caught:
+        read_requests(path)
+    assert list(caught.value.mistakes)[: len(wrong)] == [f"{path}:2: {what}" for what in wrong]
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="not UTF-8"):
+        read_patrons(file(tmp_path, "barcode,name,category\nP1,é,x\n", "latin-1"))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="No such file"):
+        read_patrons(tmp_path / "none.csv")
+
+
+def test_no_mistake_shows_a_name_or_an_address(tmp_path: Path) -> None:
+    text = "barcode,name,email,category,expires\nP1,Chan Siu Fong,chan@example.hk,x,never\n"
+    assert "Chan" not in str(mistakes(tmp_path, text))
+
+
+def test_the_demo_files_are_right() -> None:
+    assert len(read_patrons(DEMO / "patrons.csv")) > 100
+    assert len(read_holdings(DEMO / "holdings.csv")) > 200
+
+
+@pytest.mark.parametrize("columns", [PATRONS, HOLDINGS])
+def test_a_column_stands_once(columns: tuple[object, ...]) -> None:
+    names = [getattr(c, "name", "") for c in columns]
+    assert len(names) == len(set(names))

@@ -1,0 +1,105 @@
+"""PINs of a living system are not to be guessed at a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.ils.guarded import Guarded
+from hkall_gateway.net.secrets import WrongPins
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+
+RIGHT, WRONG = Sensitive("1234"), Sensitive("0000")
+
+
+class System:
+    """A living system; everybody's PIN is 1234. It answers at once, or, where it is slow, when it is told to."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+
+    def __init__(self) -> None:
+        self.asked, self.away, self.slow = 0, False, list[Deferred[None]]()
+        self.waits = False
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        return BorrowerFacts(Borrower(card, Sensitive("Chan"), "x"), "sip2")
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        return (Holding("HKU", "B1", bib_id, "Dune"),)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        self.asked += 1
+        if self.away:
+            raise Unreachable
+        if self.waits:
+            self.slow.append(Deferred())
+            await self.slow[-1]
+        return pin == RIGHT
+
+
+class Site:
+    def __init__(self) -> None:
+        self.seconds, self.system = 0.0, System()
+        self.ils = Guarded(self.system, WrongPins(5, 900, lambda: self.seconds))
+
+    def tries(self, pin: Sensitive, card: str = "P1") -> bool:
+        return finished(self.ils.verify_pin(card, pin))
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_other_questions_are_passed_on(site: Site) -> None:
+    assert site.ils.supports == System.supports
+    assert finished(site.ils.borrower("P1")).source == "sip2"
+    assert [copy.barcode for copy in finished(site.ils.copies("b1")) or ()] == ["B1"]
+
+
+def test_after_five_wrong_pins_nobody_is_asked_and_the_right_one_is_wrong(site: Site) -> None:
+    assert not any(site.tries(WRONG) for _ in range(5))
+    assert not site.tries(RIGHT)
+    assert site.system.asked == 5
+    assert site.tries(RIGHT, "P2")
+
+
+def test_a_quarter_of_an_hour_later_it_is_asked_again(site: Site) -> None:
+    for _ in range(5):
+        site.tries(WRONG)
+    site.seconds = 900
+    assert site.tries(RIGHT)
+
+
+def test_the_right_pin_forgives(site: Site) -> None:
+    for pin in (WRONG,) * 4 + (RIGHT,) + (WRONG,) * 4:
+        site.tries(pin)
+    assert site.tries(RIGHT)
+
+
+def test_a_system_that_is_away_makes_no_pin_wrong(site: Site) -> None:
+    site.system.away = True
+    for _ in range(6):
+        with pytest.raises(Unreachable):
+            site.tries(WRONG)
+    site.system.away = False
+    assert site.tries(RIGHT)
+
+
+def test_many_guesses_at_once_are_no_way_round(site: Site) -> None:
+    site.system.waits = True
+    answers: list[object] = []
+    for _ in range(9):
+        Deferred.fromCoroutine(site.ils.verify_pin("P1", WRONG)).addBoth(answers.append)
+    assert (site.system.asked, answers) == (5, [False] * 4)
+    for waiting in site.system.slow:
+        waiting.callback(None)
+    assert answers == [False] * 9
+
+
+def test_guesses_from_elsewhere_lock_no_card(site: Site) -> None:
+    assert not any(finished(site.ils.check_pin("P1", WRONG)) for _ in range(9))
+    assert finished(site.ils.check_pin("P1", RIGHT))
+    assert site.tries(RIGHT)

@@ -1,0 +1,62 @@
+"""The local system as its last export, and a library that has no interface at all."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.circulation.ports import LocalIls, Verb
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.tables import HOLDINGS, PATRONS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils.manual import Manual
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import ConnectorTools
+from hkall_gateway.rules.vocabulary import Sensitive
+from tests import databases
+
+
+async def plain(card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    return card == "P1" and stored == pin
+
+
+@pytest.fixture
+def tools() -> ConnectorTools:
+    engine = databases.empty()
+    with engine.connect() as connection:
+        connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "undergraduates", "pin_hash": "1234"})
+        connection.execute(insert(PATRONS), {"barcode": "P2", "name": "Lee", "category": "undergraduates"})
+        for agency in ("HKU", "CUHK"):
+            connection.execute(insert(HOLDINGS), {"agency": agency, "barcode": "B1", "bib_id": "b1", "title": "Dune"})
+    return ConnectorTools(Immediate(engine, lambda c: Unit(c, lambda: "R1")), "HKU", plain)
+
+
+def test_a_loaded_patron_is_known_and_the_source_is_said(tools: ConnectorTools) -> None:
+    facts = finished(Snapshot(tools).borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.barcode, facts.source, facts.reachable) == ("P1", "snapshot", True)
+
+
+def test_a_stranger_is_no_borrower(tools: ConnectorTools) -> None:
+    assert finished(Snapshot(tools).borrower("P9")).borrower is None
+
+
+@pytest.mark.parametrize(
+    ("card", "pin", "right"), [("P1", "1234", True), ("P1", "4321", False), ("P2", "", False), ("P9", "1234", False)]
+)
+def test_a_pin_is_right_only_where_one_is_loaded_and_fits(tools: ConnectorTools, card: str, pin: str, right: bool) -> None:
+    assert finished(Snapshot(tools).verify_pin(card, Sensitive(pin))) is right
+
+
+def test_copies_at_home_are_our_own(tools: ConnectorTools) -> None:
+    copies = finished(Snapshot(tools).copies("b1"))
+    assert copies is not None
+    assert [c.agency for c in copies] == ["HKU"]
+
+
+def test_a_library_without_an_interface_knows_its_patrons_and_checks_nothing(tools: ConnectorTools) -> None:
+    manual: LocalIls = Manual(tools)
+    assert manual.supports == {Verb.BORROWER}
+    assert finished(manual.borrower("P1")).borrower is not None
+    assert finished(manual.verify_pin("P1", Sensitive("1234"))) is False
+    assert finished(manual.copies("b1")) is None

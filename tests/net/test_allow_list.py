@@ -1,0 +1,66 @@
+"""Which addresses an allow list admits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.net.limits.allow_list import AllowList
+
+HOUSE = AllowList(["10.1.0.0/16", "192.0.2.7", "2001:db8::/32", "fe80::/10"])
+
+# fmt: off
+ADDRESSES = (
+    ("10.1.0.0",           True),
+    ("10.1.255.255",       True),
+    ("10.2.0.0",           False),
+    ("192.0.2.7",          True),
+    ("192.0.2.8",          False),
+    ("2001:db8::1",        True),
+    ("2001:db9::1",        False),
+    ("::ffff:10.1.0.7",    True),   # a dual-stack socket's way to write 10.1.0.7
+    ("::ffff:10.2.0.7",    False),
+    ("::FFFF:0a01:0007",   True),
+    ("fe80::1%eth0",       True),
+    ("",                   False),
+    ("/run/gateway.sock",  False),
+    ("10.1.0.7:6001",      False),
+    ("010.001.000.007",    False),  # leading noughts are octal to some and decimal to others
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("address", "admitted"), ADDRESSES)
+def test_an_address_is_admitted_when_a_network_holds_it(address: str, admitted: bool) -> None:
+    assert HOUSE.admits(address) is admitted
+
+
+def test_an_empty_list_admits_nobody() -> None:
+    assert not AllowList([]).admits("127.0.0.1")
+
+
+def test_a_mapped_network_is_the_ipv4_network_that_it_maps() -> None:
+    assert AllowList(["::ffff:10.0.0.0/104"]).admits("10.9.9.9")
+
+
+def test_everything_in_ipv6_does_not_admit_ipv4() -> None:
+    assert not AllowList(["2000::/3"]).admits("::ffff:127.0.0.1")
+
+
+@pytest.mark.parametrize("cidr", ["10.1.2.3/8", "10.0.0.0/33", "library.example", ""])
+def test_what_is_no_network_is_refused(cidr: str) -> None:
+    with pytest.raises(ValueError):
+        AllowList([cidr])
+
+
+@given(st.text())
+def test_no_text_makes_it_fail(text: str) -> None:
+    assert AllowList(["0.0.0.0/0", "::/0"]).admits(text) in (True, False)
+
+
+@given(st.ip_addresses(v=4))
+def test_every_ipv4_address_is_in_the_network_of_all_however_it_is_written(address: object) -> None:
+    everywhere = AllowList(["0.0.0.0/0"])
+    assert everywhere.admits(str(address))
+    assert everywhere.admits(f"::ffff:{address}")

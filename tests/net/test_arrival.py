@@ -1,0 +1,80 @@
+"""How long a message has waited to be read, and whether its caller still waits, on real sockets."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from hkall_gateway.net.arrival import TCP_INFO, arrived, waited_s
+from hkall_gateway.net.limits.timeout import Timeout
+
+TRANSPORT: Any = StringTransport  # Twisted's test transport has no types
+Pair = tuple[socket.socket, SimpleNamespace]
+pytestmark = pytest.mark.skipif(TCP_INFO is None, reason="only Linux tells it")
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A caller's socket, and a transport of ours that a TLS protocol wraps."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with socket.create_connection(listening.getsockname()) as caller:
+            ours, _ = listening.accept()
+            with ours:
+                yield caller, SimpleNamespace(transport=SimpleNamespace(socket=ours))
+
+
+def _until_ready(transport: SimpleNamespace) -> None:
+    transport.transport.socket.recv(1, socket.MSG_PEEK)
+
+
+def test_a_message_has_waited_since_its_last_byte_came(pair: Pair) -> None:
+    caller, ours = pair
+    caller.sendall(b"09")
+    _until_ready(ours)
+    time.sleep(0.3)
+    waited = waited_s(ours)
+    assert waited is not None
+    assert 0.2 < waited < 5
+
+
+def test_a_caller_that_has_hung_up_waits_no_more(pair: Pair) -> None:
+    caller, ours = pair
+    caller.sendall(b"09")
+    caller.shutdown(socket.SHUT_WR)
+    _until_ready(ours)
+    deadline = time.monotonic() + 5
+    while waited_s(ours) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert waited_s(ours) is None
+    found = arrived(Timeout(Clock(), 8), ours)
+    assert found is not None
+    assert (found.why, found.begin(again=False, late=False)) == ("gone", False)
+
+
+def test_the_deadline_counts_from_the_arrival(pair: Pair) -> None:
+    caller, ours = pair
+    caller.sendall(b"09")
+    _until_ready(ours)
+    time.sleep(0.3)
+    found = arrived(Timeout(Clock(), 8), ours)
+    assert found is not None
+    assert 3 < found.left_s < 7.8
+
+
+def test_a_connection_that_tells_nothing_has_not_waited(tmp_path: Path) -> None:
+    assert waited_s(TRANSPORT()) == 0.0
+    with socket.socket(socket.AF_UNIX) as local:
+        local.bind(str(tmp_path / "s"))
+        assert waited_s(SimpleNamespace(socket=local)) == 0.0
+
+
+def test_without_a_limit_there_is_no_deadline() -> None:
+    assert arrived(None, TRANSPORT()) is None

@@ -1,0 +1,35 @@
+"""What unfinished bodies may hold together."""
+
+from __future__ import annotations
+
+from hkall_gateway.net.limits.body_budget import FREE, BodyBudget
+
+KIB = 1024
+
+
+def test_an_ordinary_document_counts_for_nothing() -> None:
+    budget = BodyBudget(0)
+    budget.reserve("small", FREE, lambda: None)
+    assert budget.used == 0
+
+
+def test_a_growing_body_counts_as_it_is_now() -> None:
+    budget = BodyBudget(1000 * KIB)
+    for size in (100, 200, 300):
+        budget.reserve("growing", FREE + size, lambda: None)
+    assert budget.used == 300
+    budget.release("growing")
+    assert budget.used == 0
+
+
+def test_the_oldest_gives_up_when_there_is_no_room() -> None:
+    budget, ended = BodyBudget(300), list[str]()
+    for name in ("first", "second", "third"):
+        budget.reserve(name, FREE + 150, lambda name=name: ended.append(name))  # type: ignore[misc]
+    assert (ended, budget.used) == (["first"], 300)
+
+
+def test_a_body_that_is_too_large_by_itself_is_given_up() -> None:
+    budget, ended = BodyBudget(100), list[str]()
+    budget.reserve("large", FREE + 101, lambda: ended.append("large"))
+    assert (ended, budget.used) == (["large"], 0)

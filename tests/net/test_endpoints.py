@@ -1,0 +1,171 @@
+"""How a door is opened: alone on its port or with others, and each gateway of a machine at its own number."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.net.endpoints import WriteThroughTransport, server_endpoint, use_write_through
+from hkall_gateway.net.gateway_number import numbered
+
+
+class Counting(Factory):
+    """Counts who calls, and hangs up."""
+
+    def __init__(self) -> None:
+        self.callers = 0
+
+    def buildProtocol(self, _address: Any) -> Any:  # noqa: N802  # Twisted's own name
+        self.callers += 1
+        return HangingUp()
+
+
+class HangingUp(Protocol):
+    def connectionMade(self) -> None:  # noqa: N802
+        transport: Any = self.transport
+        transport.loseConnection()
+
+
+class Talking(Protocol):
+    """Writes numbered lines, more than any socket takes at once, and hangs up."""
+
+    LINES = 40_000
+
+    def connectionMade(self) -> None:  # noqa: N802
+        transport: Any = self.transport
+        for number in range(self.LINES):
+            transport.write(b"%090d\n" % number)
+        transport.loseConnection()
+
+
+class Asking(Protocol):
+    """Answers, and says whether the reactor has anything left to write for it."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def connectionMade(self) -> None:  # noqa: N802
+        transport: Any = self.transport
+        transport.write(b"answer ")
+        transport.write(b"waits" if transport in self._reactor.getWriters() else b"nothing waits")
+        transport.loseConnection()
+
+
+class Doors:
+    """Doors that are closed at the end."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.open: list[Any] = []
+
+    def listen(self, text: str, factory: Any, *, shared: bool) -> int:
+        async def opened() -> Any:
+            return use_write_through(await server_endpoint(self._reactor, text, shared=shared).listen(factory))
+
+        port: Any = blockingCallFromThread(self._reactor, lambda: ensureDeferred(opened()))
+        self.open.append(port)
+        return int(port.getHost().port)
+
+    def close(self) -> None:
+        for port in self.open:
+            blockingCallFromThread(self._reactor, port.stopListening)
+
+
+@pytest.fixture
+def doors(reactor: Any) -> Iterator[Doors]:
+    made = Doors(reactor)
+    yield made
+    made.close()
+
+
+def call(port: int) -> None:
+    """Until the other end has hung up."""
+    with socket.create_connection(("127.0.0.1", port), 20) as caller:
+        assert caller.recv(1) == b""
+
+
+def test_two_gateways_share_a_port_and_every_caller_meets_one_of_them(doors: Doors) -> None:
+    one, other = Counting(), Counting()
+    port = doors.listen("tcp:0:interface=127.0.0.1", one, shared=True)
+    assert doors.listen(f"tcp:{port}:interface=127.0.0.1", other, shared=True) == port
+    for _ in range(64):
+        call(port)
+    assert one.callers + other.callers == 64
+    assert min(one.callers, other.callers) > 0  # the kernel hashes the callers' ports: all on one side is 2**-63
+
+
+def test_a_port_that_is_not_shared_is_refused_to_a_second_gateway(doors: Doors) -> None:
+    port = doors.listen("tcp:0:interface=127.0.0.1", Counting(), shared=False)
+    with pytest.raises(CannotListenError):
+        doors.listen(f"tcp:{port}:interface=127.0.0.1", Counting(), shared=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "wanted"),
+    [
+        ("tcp:808{instance}", "2", "tcp:8082"),
+        ("tcp:8080", "2", "tcp:8080"),
+        ("unix:/run/hkall-{instance}", "a", "unix:/run/hkall-a"),
+    ],
+)
+def test_each_gateway_of_a_machine_has_ports_of_its_own_number(text: str, number: str, wanted: str) -> None:
+    assert numbered(text, number) == wanted
+
+
+def test_what_a_caller_does_not_take_at_once_arrives_later_whole_and_in_order(doors: Doors) -> None:
+    factory: Any = Factory.forProtocol(Talking)
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
+        assert [int(line) for line in said] == list(range(Talking.LINES))
+
+
+def test_an_answer_is_sent_before_the_reactor_is_asked_again(doors: Doors, reactor: Any) -> None:
+    factory: Any = Factory()
+    factory.buildProtocol = lambda _: Asking(reactor)
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
+        assert said.read() == b"answer nothing waits"
+
+
+class Copied(bytes):
+    """Bytes that count what joining them one by one would copy."""
+
+    copied = 0
+
+    def __add__(self, other: Any) -> Copied:
+        Copied.copied += len(self) + len(other)
+        return Copied(bytes(self) + bytes(other))
+
+    def __radd__(self, other: bytes) -> Copied:
+        Copied.copied += len(self) + len(other)
+        return Copied(other + bytes(self))
+
+
+@given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=300))
+def test_what_is_written_in_one_turn_is_sent_at_once_and_copied_once(sizes: list[int]) -> None:
+    later, sent = list[Any](), list[bytes]()
+    line: Any = WriteThroughTransport.__new__(WriteThroughTransport)
+    line.connected, line.disconnecting, line.TLS, line.after_reply = True, False, False, later.append
+
+    def send(data: bytes) -> int:
+        sent.append(bytes(data))
+        return len(data)
+
+    line.socket = SimpleNamespace(send=send)
+    Copied.copied = 0
+    for size in sizes:
+        line.write(Copied(b"x" * size))
+    for work in later:
+        work()
+    assert b"".join(sent) == b"x" * sum(sizes)
+    assert (len(later), len(sent) <= 1, Copied.copied) == (1, True, 0)

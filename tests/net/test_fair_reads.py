@@ -1,0 +1,173 @@
+"""Strangers share a small part of the time; whoever is proven reads at once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from hkall_gateway.net.limits.fair_reads import HEAVY_S, SHARE, FairReads
+
+READ_S = 0.001
+PAUSE_S = READ_S * (1 / SHARE - 1)
+
+
+class Stranger:
+    """A connection on which something came; `started` counts its turns."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def startReading(self) -> None:  # noqa: N802  # Twisted's own name
+        self.started += 1
+
+
+class Room:
+    """Strangers around a fake clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.reads = FairReads(self.clock, self.clock.seconds)
+        self.strangers = [Stranger() for _ in range(3)]
+
+    def read(self, stranger: Stranger) -> bool:
+        """Whether it may read; a read takes READ_S."""
+        admitted = self.reads.admits(stranger, trusted=False)
+        if admitted:
+            self.reads.used("", READ_S, trusted=False)
+        return admitted
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def test_a_stranger_alone_reads_at_once_and_then_pauses(room: Room) -> None:
+    first, second, _ = room.strangers
+    assert room.read(first)
+    assert not room.read(second)
+    room.clock.advance(PAUSE_S)
+    assert (second.started, room.read(second)) == (1, True)
+
+
+def test_strangers_take_turns_in_the_order_in_which_they_came(room: Room) -> None:
+    assert room.read(room.strangers[0])
+    assert [room.read(stranger) for stranger in room.strangers] == [False] * 3
+    for turn in range(3):
+        room.clock.advance(PAUSE_S)
+        assert [stranger.started for stranger in room.strangers] == [int(number <= turn) for number in range(3)]
+        assert [room.read(stranger) for stranger in room.strangers][turn]
+
+
+def test_strangers_together_get_no_more_than_their_share(room: Room) -> None:
+    count = 0
+    for _ in range(1000):
+        room.clock.advance(READ_S)
+        count += sum(room.read(stranger) for stranger in room.strangers)
+    share = count / (1000 + count)  # the clock stands still while they read
+    assert 0.9 * SHARE <= share <= 1.02 * SHARE
+
+
+def test_who_stops_reading_holds_up_nobody(room: Room) -> None:
+    first, gone, following = room.strangers
+    assert room.read(first)
+    assert not room.read(gone)
+    assert not room.read(following)
+    room.clock.advance(PAUSE_S)
+    assert gone.started
+    room.reads.forget(gone)
+    room.clock.advance(0)
+    assert (following.started, room.read(following)) == (1, True)
+
+
+def test_the_proven_are_trusted_and_strangers_never(room: Room) -> None:
+    assert room.reads.trusts("sip2 counter-1")
+    assert not room.reads.trusts("")
+
+
+def test_a_row_whose_reads_cost_much_waits_like_a_stranger_for_a_while(room: Room) -> None:
+    room.reads.used("ncip CUHK", 10 * HEAVY_S, trusted=True)
+    assert not room.reads.trusts("ncip CUHK")
+    assert room.reads.trusts("ncip LU")
+    room.clock.advance(20 * 10 * HEAVY_S)
+    assert room.reads.trusts("ncip CUHK")
+
+
+def test_ordinary_reads_cost_no_trust_and_no_share(room: Room) -> None:
+    for _ in range(1000):
+        room.reads.used("sip2 counter-1", HEAVY_S, trusted=True)
+    assert room.reads.trusts("sip2 counter-1")
+    assert room.read(room.strangers[0])
+
+
+def test_who_was_trusted_while_it_waited_holds_up_nobody(room: Room) -> None:
+    first, known, following = room.strangers
+    assert room.read(first)
+    assert not room.read(known)
+    assert not room.read(following)
+    room.clock.advance(PAUSE_S)  # it is the turn of `known`, which reads as one of a row
+    assert room.reads.admits(known, trusted=True)
+    room.clock.advance(0)
+    assert (following.started, room.read(following)) == (1, True)
+
+
+class Line:
+    """A connection as the reactor has it: it is read while it is polled, not paused and something came."""
+
+    def __init__(self, room: Room) -> None:
+        self._reads = room.reads
+        self.data, self.polled, self.paused, self.trusted = 0, True, False, False
+
+    def startReading(self) -> None:  # noqa: N802  # Twisted's own name
+        self.polled = not self.paused
+
+    def pause(self) -> None:
+        self._reads.forget(self)
+        self.polled, self.paused = False, True
+
+    def resume(self) -> None:
+        self.polled, self.paused = True, False
+
+    def trust(self) -> None:
+        self.trusted = True
+        self.startReading()
+
+    def look(self) -> None:
+        """What the reactor does in one iteration."""
+        if not self.polled or not self.data:
+            return
+        if not self._reads.admits(self, trusted=self.trusted):
+            self.polled = False
+            return
+        self.data -= 1
+        self._reads.used("", READ_S, trusted=self.trusted)
+
+
+KINDS = st.sampled_from(["data", "data", "pause", "resume", "trust", "distrust", "time"])
+STEPS = st.lists(st.tuples(KINDS, st.integers(0, 3)), min_size=10, max_size=60)
+
+
+@settings(max_examples=300)
+@given(steps=STEPS)
+def test_whatever_happens_everything_that_came_is_read_in_the_end(steps: list[tuple[str, int]]) -> None:
+    room = Room()
+    lines = [Line(room) for _ in range(4)]
+    for step, number in steps:
+        line = lines[number]
+        if step == "data":
+            line.data += 1
+        elif step == "distrust":
+            line.trusted = False
+        elif step == "time":
+            room.clock.advance(PAUSE_S)
+        else:
+            getattr(line, step)()
+        for one in lines:
+            one.look()
+    for _ in range(2 * len(steps) + 8):
+        room.clock.advance(PAUSE_S)
+        for one in lines:
+            one.look()
+    assert [one.data for one in lines if not one.paused] == [0 for one in lines if not one.paused]

@@ -1,0 +1,23 @@
+"""The network under which every limit counts an address."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.net.limits.networks import network_of
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3:3::4", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("unknown", "unknown"),
+    ],
+)
+def test_an_address_of_ipv6_counts_with_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network

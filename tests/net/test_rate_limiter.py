@@ -1,0 +1,39 @@
+"""So many in any minute."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.net.limits.rate_limiter import WINDOW, LineLimit, RateLimiter
+
+START = datetime(2017, 3, 1, tzinfo=UTC)
+
+
+def test_who_has_no_limit_is_always_admitted() -> None:
+    rate = RateLimiter()
+    assert all(rate.admits("A", 0, START) for _ in range(1000))
+
+
+@given(st.integers(1, 5), st.lists(st.floats(0, 40), max_size=40))
+def test_no_minute_holds_more_than_was_agreed(most: int, pauses: list[float]) -> None:
+    rate, now, let_in = RateLimiter(), START, list[datetime]()
+    for pause in pauses:
+        now += timedelta(seconds=pause)
+        if rate.admits("A", most, now):
+            let_in.append(now)
+    assert all(sum(start <= when < start + WINDOW for when in let_in) <= most for start in let_in)
+
+
+def test_one_askers_haste_is_not_anothers() -> None:
+    rate = RateLimiter()
+    assert [rate.admits(name, 1, START) for name in ("A", "A", "B")] == [True, False, True]
+
+
+def test_lines_that_were_left_out_are_counted_in_the_next_one() -> None:
+    limit = LineLimit(2)
+    assert [limit.left_out("A", START) for _ in range(5)] == [0, 0, None, None, None]
+    assert limit.left_out("B", START) == 0
+    assert [limit.left_out("A", START + WINDOW) for _ in range(3)] == [3, 0, None]

@@ -1,0 +1,273 @@
+"""Whether a secret is right: slow once, quick again, and not for guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pytest
+from argon2 import extract_parameters
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+
+from hkall_gateway.net.hashes import hash_secret, is_hash
+from hkall_gateway.net.secrets import DECOY, Secrets, WrongPins, same
+
+T = TypeVar("T")
+
+STORED = hash_secret("1234")
+OTHER = hash_secret("1234")
+
+
+@dataclass(slots=True)
+class Bench:
+    """A pool that works when told to, and a clock that is set by hand."""
+
+    at: float = 1000.0
+    held: bool = False
+    ran: int = 0
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+
+    def seconds(self) -> float:
+        return self.at
+
+    def in_thread(self, work: Callable[..., T], /, *args: object) -> Deferred[T]:
+        self.ran += 1
+        if not self.held:
+            return succeed(work(*args))
+        answer: Deferred[T] = Deferred()
+        self.waiting.append(lambda: answer.callback(work(*args)))
+        return answer
+
+    def work(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each()
+
+
+def secrets(bench: Bench, attempts: int = 3, **options: Any) -> Secrets:
+    wrong = WrongPins(attempts, window_s=600, seconds=bench.seconds)
+    return Secrets(bench.in_thread, bench.seconds, b"a key of this process", wrong, **options)
+
+
+def asked(store: Secrets, secret: str, subject: str = "patron P1", stored: str = STORED) -> list[bool]:
+    """The answer, as soon as there is one."""
+    answers: list[bool] = []
+    Deferred.fromCoroutine(store.verify(subject, stored, secret)).addCallback(answers.append)
+    return answers
+
+
+def test_the_right_secret_is_right_and_a_wrong_one_wrong() -> None:
+    store = secrets(Bench())
+    assert asked(store, "1234") == [True]
+    assert asked(store, "1235") == [False]
+
+
+def test_hashes_are_argon2id_at_19_mebibytes_and_never_the_same() -> None:
+    assert STORED.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert STORED != OTHER
+
+
+def test_a_right_secret_is_hashed_once() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    asked(store, "1234")
+    assert asked(store, "1234") == [True]
+    assert bench.ran == 1
+
+
+def test_a_right_secret_is_forgotten_after_its_time() -> None:
+    bench = Bench()
+    store = secrets(bench, kept_s=60)
+    asked(store, "1234")
+    bench.at += 60
+    assert asked(store, "1234") == [True]
+    assert bench.ran == 2
+
+
+def test_a_wrong_secret_is_hashed_each_time() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    assert asked(store, "9") + asked(store, "9") == [False, False]
+    assert bench.ran == 2
+
+
+def test_a_changed_hash_is_hashed_again() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    asked(store, "1234")
+    assert asked(store, "1234", stored=hash_secret("4321")) == [False]
+
+
+def test_one_borrowers_pin_says_nothing_about_anothers() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    asked(store, "1234", "patron P1")
+    asked(store, "1234", "patron P2")
+    assert bench.ran == 2
+
+
+def test_no_more_secrets_are_remembered_than_there_is_room_for() -> None:
+    bench = Bench()
+    store = secrets(bench, room=1)
+    asked(store, "1234", "patron P1")
+    asked(store, "1234", "patron P2")
+    asked(store, "1234", "patron P1")
+    assert bench.ran == 3
+
+
+def test_the_decoy_is_compared_at_the_cost_of_a_hash_of_ours_and_fits_nothing() -> None:
+    assert is_hash(DECOY)
+    assert extract_parameters(DECOY) == extract_parameters(hash_secret("1234"))
+    assert asked(secrets(Bench()), "1234", stored=DECOY) == [False]
+
+
+def test_after_too_many_wrong_pins_the_right_one_is_refused_too() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    for guess in ("1", "2", "3"):
+        asked(store, guess)
+    assert asked(store, "1234") == [False]
+    assert bench.ran == 3
+
+
+def test_a_remembered_pin_is_refused_too_while_the_borrower_is_shut_out() -> None:
+    store = secrets(Bench())
+    for pin in ("1234", "1", "2", "3"):
+        asked(store, pin)
+    assert asked(store, "1234") == [False]
+
+
+def test_after_the_window_the_right_pin_is_right_again() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    for guess in ("1", "2", "3"):
+        asked(store, guess)
+    bench.at += 600
+    assert asked(store, "1234") == [True]
+
+
+def test_the_right_pin_clears_the_wrong_ones() -> None:
+    store = secrets(Bench())
+    for pin in ("1", "2", "1234", "3", "4"):
+        asked(store, pin)
+    assert asked(store, "1234") == [True]
+
+
+def test_an_empty_pin_is_wrong_but_no_wrong_guess() -> None:
+    bench = Bench()
+    store = secrets(bench)
+    assert [asked(store, "") for _ in range(5)] == [[False]] * 5
+    assert asked(store, "1234") == [True]
+    assert bench.ran == 1
+
+
+def test_one_borrowers_wrong_pins_do_not_shut_out_another() -> None:
+    store = secrets(Bench())
+    for guess in ("1", "2", "3"):
+        asked(store, guess, "patron P1")
+    assert asked(store, "1234", "patron P2") == [True]
+
+
+def test_guesses_side_by_side_are_not_more_than_guesses_in_a_row() -> None:
+    bench = Bench(held=True)
+    store = secrets(bench)
+    answers = [asked(store, guess) for guess in ("1", "2", "3", "4", "1234")]
+    bench.work()
+    assert answers == [[False]] * 5
+    assert bench.ran == 3
+
+
+def test_many_lines_of_one_login_wait_for_one_hash() -> None:
+    bench = Bench(held=True)
+    store = secrets(bench)
+    answers = [asked(store, "1234") for _ in range(64)]
+    assert answers == [[]] * 64
+    bench.work()
+    assert answers == [[True]] * 64
+    assert bench.ran == 1
+
+
+def test_one_wrong_pin_given_many_times_at_once_is_one_wrong_pin() -> None:
+    bench = Bench(held=True)
+    store = secrets(bench)
+    answers = [asked(store, "9") for _ in range(64)]
+    bench.work()
+    assert answers == [[False]] * 64
+    bench.held = False
+    assert asked(store, "1234") == [True]
+
+
+def test_those_who_wait_are_answered_when_the_pool_fails() -> None:
+    bench = Bench(held=True)
+    failing: Deferred[bool] = Deferred()
+    store = Secrets(lambda work, *args: failing, bench.seconds, b"key", WrongPins(3, 600, bench.seconds))  # type: ignore[arg-type]  # a pool that only fails
+    first = Deferred.fromCoroutine(store.verify("patron P1", STORED, "1234"))
+    second = asked(store, "1234")
+    failing.errback(RuntimeError("the pool has stopped"))
+    failed: list[object] = []
+    first.addErrback(lambda failure: failed.append(failure.value))
+    assert second == [False]
+    assert isinstance(failed[0], RuntimeError)
+
+
+@pytest.mark.parametrize("stored", ["", "1234", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=1é"])
+def test_nothing_matches_what_is_no_hash(stored: str) -> None:
+    assert not is_hash(stored)
+    assert asked(secrets(Bench()), "1234", stored=stored) == [False]
+
+
+def test_the_memory_has_a_key() -> None:
+    bench = Bench()
+    with pytest.raises(ValueError, match="key"):
+        Secrets(bench.in_thread, bench.seconds, b"", WrongPins(3, 600, bench.seconds))
+
+
+def test_no_more_subjects_are_remembered_than_there_is_room_for() -> None:
+    wrong = WrongPins(attempts=1, window_s=600, seconds=lambda: 0.0, room=2)
+    for subject in ("P1", "P2", "P3"):
+        wrong.count(subject)
+    assert [wrong.shut(subject) for subject in ("P1", "P2", "P3")] == [False, True, True]
+
+
+@given(st.text(), st.text())
+def test_same_is_equality(a: str, b: str) -> None:
+    assert same(a, b) is (a == b)
+    assert same(a, a)
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_is_hash_fail(text: str) -> None:
+    assert is_hash(text) is False
+    assert is_hash("$argon2id$" + text) in (True, False)
+
+
+def test_a_lock_is_told_with_the_seconds_to_its_end_again_when_it_is_renewed() -> None:
+    bench, told = Bench(), list[tuple[str, float]]()
+    wrong = WrongPins(3, 600, bench.seconds, lambda subject, seconds: told.append((subject, seconds)))
+    for at in (0.0, 100.0, 200.0, 600.0):
+        bench.at = at
+        wrong.count("P1")
+        wrong.count(f"P2 at {at}")
+    assert told == [("P1", 400.0), ("P1", 100.0)]
+    wrong.forget("P1")
+    wrong.count("P1")
+    assert len(told) == 2
+
+
+def test_a_comparison_counts_no_wrong_secret() -> None:
+    bench = Bench()
+    store = secrets(bench, attempts=3)
+
+    def compared(stored: str, secret: str) -> list[bool]:
+        answers: list[bool] = []
+        Deferred.fromCoroutine(store.compare(stored, secret)).addCallback(answers.append)
+        return answers
+
+    assert [compared(STORED, "0000") for _ in range(9)] == [[False]] * 9
+    assert compared(STORED, "1234") == [True]
+    assert (compared("", "1234"), compared(STORED, "")) == ([False], [False])
+    assert bench.ran == 12  # a hash each, of nobody's too
+    assert asked(store, "1234") == [True]

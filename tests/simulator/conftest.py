@@ -1,0 +1,19 @@
+"""What tests of the consortium share: three libraries on one calm day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hkall_gateway.simulator.consortium.simulate import PreparedSimulation, Setting, cast
+
+CALM = Setting(libraries=3, days=1, loss=0, crash=False)
+
+
+@pytest.fixture
+def story() -> Iterator[PreparedSimulation]:
+    """Three libraries whose lines are whole and whose gateways do not die; nothing has happened yet."""
+    made = cast(CALM)
+    yield made
+    made.consortium.close()

@@ -1,0 +1,87 @@
+"""Years of work at once: the rows are those that the gateway itself would have left, and as many as were asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import Engine, Table, func, select
+
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.tables import JOURNAL, LINKS, REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import FINAL, Event, step
+from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.simulator import bulk
+from hkall_gateway.simulator.bulk import KINDS, Amounts
+
+MANY = Amounts(requests=60, lines=10, patrons=7, days=600)
+
+
+def count(store: Immediate, table: Table) -> int:
+    return store.now(lambda unit: int(unit.execute(select(func.count()).select_from(table)).scalar_one()))
+
+
+@pytest.fixture
+def filled(engine: Engine, store: Immediate, now: datetime) -> Immediate:
+    bulk.fill(engine, MANY, now)
+    return store
+
+
+def test_there_are_as_many_requests_and_lines_as_were_asked_for(filled: Immediate) -> None:
+    assert (count(filled, REQUESTS), count(filled, JOURNAL)) == (60, 600)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table.name)
+def test_every_table_of_a_request_has_rows(filled: Immediate, kind: bulk.RowTemplate) -> None:
+    assert count(filled, kind.table) > 0
+
+
+def test_every_request_is_read_as_one_that_ended(filled: Immediate, now: datetime) -> None:
+    found = [filled.now(Unit.request, bulk.at(MANY, number, now).id) for number in range(60)]
+    assert {r.position in FINAL for r in found if r} == {True}
+    assert {r.side for r in found if r} == set(Side)
+
+
+def test_none_of_them_is_open_work_and_all_were_told(filled: Immediate) -> None:
+    assert filled.now(Unit.open_list) == ()
+    assert filled.now(lambda unit: unit.outbox.depths()) == ()
+    assert filled.now(cli_lists.charges) == ()
+
+
+def test_every_line_of_the_journal_is_a_step_of_the_life_cycle(filled: Immediate, now: datetime) -> None:
+    for number in (0, 1):
+        request = bulk.at(MANY, number, now)
+        first, *lines = filled.now(Unit.history, request.id)
+        assert (first["event"], len(lines)) == ("OPEN", 9)
+        for line in lines:
+            target = step(request.side, Position(line["source"]), Event[line["event"]]).target
+            assert line["target"] == target
+
+
+def test_they_are_spread_over_the_days_up_to_now(filled: Immediate, now: datetime) -> None:
+    first, last = bulk.at(MANY, 0, now), bulk.at(MANY, 59, now)
+    assert first.placed == now - timedelta(days=600)
+    assert last.placed == now - timedelta(days=10)
+
+
+def test_a_long_directory_is_as_long_as_was_asked_for(engine: Engine, store: Immediate) -> None:
+    bulk.fill_directory(engine, 30)
+    assert count(store, LINKS) == 30
+    assert store.now(Unit.partner, "L0000029") == bulk.partner(29)
+
+
+def test_the_command_fills_a_database_that_the_gateway_can_open(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'big.db'}"
+    done = CliRunner().invoke(bulk.main, [url, "--requests", "20", "--lines", "3", "--partners", "5"])
+    assert done.exit_code == 0, done.output
+    assert "20 of 20 requests" in done.output
+    engine = open_engine(url)
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    assert (count(store, JOURNAL), count(store, LINKS)) == (60, 5)
+    store.close()
+    engine.dispose()

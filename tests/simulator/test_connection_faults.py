@@ -1,0 +1,237 @@
+"""A line that breaks does to a connection what its faults promise; NCIP, client and server, lives with all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.db.tables import REQUESTS
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.ncip.transport.server import NcipSite
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Position, Side
+from hkall_gateway.simulator.consortium.connection_faults import TIMEOUT_S, LossyEndpoint
+from hkall_gateway.simulator.consortium.in_memory_transport import MemoryEndpoint
+from hkall_gateway.simulator.consortium.network_faults import FAULTS, LATEST_S, FaultSource, damaged
+from hkall_gateway.simulator.scenario.world import World
+from hkall_gateway.simulator.scenario.world_file import read_world, secret_of
+from tests.bounds import bounds
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+
+
+# ---- one connection
+
+
+class Answering(Protocol):
+    """Answers each line, and closes."""
+
+    transport: Any
+
+    def __init__(self, took: list[bytes]) -> None:
+        self._took = took
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
+        self._took.append(data)
+        self.transport.write(b"you said " + data)
+        self.transport.loseConnection()
+
+
+class Asking(Protocol):
+    """Says two pieces at once, and keeps what it hears; `over`: the connection has ended."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.heard, self.over = b"", False
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self.transport.write(b"head;")
+        self.transport.write(b"body.")
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self.over = True
+
+
+def meet(fault: str, seed: int = 1) -> tuple[list[bytes], Asking | None, Clock]:
+    """What one fault does to one connection: what the server took, and the client, if it was connected."""
+    clock, took, client = Clock(), list[bytes](), Asking()
+    server = Factory.forProtocol(lambda: Answering(took))
+    line = LossyEndpoint(MemoryEndpoint(server, clock), FaultSource(1.0, Random(seed)), clock)
+    connected: list[Any] = []
+    line.suffer(BY_NAME[fault], Factory.forProtocol(lambda: client)).addBoth(connected.append)
+    clock.advance(0)
+    clock.pump([0.1] * 9)
+    return took, client if connected == [client] else None, clock
+
+
+SAID = b"you said head;"
+# fmt: off
+EFFECTS = (
+    ("cut_before",    {0},    b"",                True),
+    ("cut_after",     {1},    b"",                True),
+    ("delayed",       {0},    b"",                False),
+    ("slow",          {1},    b"",                False),
+    ("duplicated",    {2},    SAID,               True),
+    ("echoed",        {1},    SAID,               True),
+    ("garbled",       {1},    SAID,               True),
+    ("garbled_reply", {1},    damaged(SAID),      True),
+    ("failing",       {0, 1}, b"HTTP/1.1 500 No", True),
+    ("lost_behind",   {0, 1}, b"HTTP/1.1 502 No", True),
+    ("timed_out",     {1},    b"HTTP/1.1 504 No", True),
+    ("busy",          {0},    b"HTTP/1.1 503 No", True),
+)
+# fmt: on
+
+
+def test_every_fault_of_a_connection_is_tried_here() -> None:
+    assert {name for name, *_ in EFFECTS} == BY_NAME.keys() - {"not_sent"}
+
+
+@pytest.mark.parametrize(("fault", "taken", "heard", "over"), EFFECTS)
+def test_each_fault_does_to_a_connection_what_its_name_says(fault: str, taken: set[int], heard: bytes, over: bool) -> None:
+    met = [meet(fault, seed) for seed in range(12)]
+    assert {took.count(b"head;") for took, _, _ in met} == taken
+    for _, client, _ in met:
+        assert client is not None
+        assert (client.heard[: len(heard)], bool(client.heard), client.over) == (heard, bool(heard), over)
+
+
+def test_where_nobody_listens_there_is_no_connection() -> None:
+    assert meet("not_sent")[:2] == ([], None)
+
+
+def test_what_is_garbled_arrives_damaged_behind_its_head() -> None:
+    assert meet("garbled")[0] == [b"head;", damaged(b"body.")]
+
+
+@pytest.mark.parametrize("fault", ["delayed", "echoed"])
+def test_what_is_late_arrives_as_a_whole_within_hours(fault: str) -> None:
+    took, _, clock = meet(fault)
+    before = len(took)
+    clock.advance(LATEST_S)
+    clock.pump([0.1] * 9)
+    assert took[before:] == [b"head;body."]
+
+
+def test_a_slow_reply_comes_within_twice_the_wait() -> None:
+    _, client, clock = meet("slow")
+    assert client is not None
+    clock.pump([1.0] * int(2 * TIMEOUT_S))
+    assert (client.heard[: len(SAID)], client.over) == (SAID, True)
+
+
+# ---- NCIP over it
+
+
+@dataclass
+class Lender:
+    """HKU with many copies behind the real NCIP door, and CUHK's real client before a line that breaks."""
+
+    world: World
+    clock: Clock
+    trouble: FaultSource
+    client: NcipClient
+
+    @classmethod
+    def open(cls, loss: float, seed: int) -> Lender:
+        start = read_world(WORLDS / "consortium.toml")
+        world, clock, trouble = World(replace(start, holdings=_copies())), Clock(), FaultSource(loss, Random(seed))
+        site = NcipSite(world.services, bounds(100_000), clock)
+        line = LossyEndpoint(MemoryEndpoint(site, clock), trouble, clock)
+        pool: Any = HTTPConnectionPool(clock, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types
+        agent: Any = Agent.usingEndpointFactory(clock, _Everywhere(line), pool)  # type: ignore[no-untyped-call]
+        return cls(world, clock, trouble, NcipClient(AgentPost(clock, agent), "CUHK", {"HKU": secret_of("CUHK")}))
+
+    def ask(self, number: int) -> list[str]:
+        """CUHK asks for a copy until it knows the answer; what it heard each time."""
+        heard, unsure = list[str](), False
+        while not heard or heard[-1] not in {"accepted", "already", "refused"}:
+            heard.append(self._deliver(_wish(number, self.world.now), unsure).kind)
+            unsure = unsure or heard[-1] == "unknown"
+        return heard
+
+    def _deliver(self, wish: PartnerMessage, unsure: bool) -> DeliveryResult:
+        came: Deferred[DeliveryResult] = ensureDeferred(self.client.deliver(wish, HKU, unsure=unsure))
+        answers: list[DeliveryResult] = []
+        came.addCallback(answers.append)
+        while not answers:
+            self.clock.advance(0.5)
+        return answers[0]
+
+    def lent(self) -> list[str]:
+        """CUHK's numbers of what HKU is to send."""
+        lending = self.world.store.now(
+            lambda unit: unit.batch(REQUESTS.c.side == Side.LENDING, order=(REQUESTS.c.id,), limit=999)
+        )
+        assert {request.position for request in lending} <= {Position.PAGED}
+        return sorted(request.wire_id for request in lending)
+
+
+WISHES = 60
+HKU = Partner("HKU", "HKU", url="http://hku.test/ncip", can_lookup_request=True)
+
+
+class _Everywhere:
+    """Whatever the address, the same endpoint."""
+
+    def __init__(self, endpoint: LossyEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def endpointForURI(self, _uri: Any) -> LossyEndpoint:  # noqa: N802
+        return self._endpoint
+
+
+def _copies() -> tuple[Holding, ...]:
+    return tuple(Holding("HKU", f"H{n:03}", f"b{n:03}", f"Book {n}") for n in range(WISHES))
+
+
+def _wish(number: int, now: datetime) -> PartnerMessage:
+    copy = ItemKey("HKU", f"H{number:03}")
+    return PartnerMessage(
+        Notification.ASK_LENDER, f"R{number}", "HKU", "CUHK", f"R{number}-1", now, item=copy, bib_id=f"b{number:03}"
+    )
+
+
+def played(seed: int, loss: float = 0.5) -> tuple[list[list[str]], list[str], dict[str, int]]:
+    """What was heard wish by wish, what is lent in the end, and what the line did."""
+    lender = Lender.open(loss, seed)
+    heard = [lender.ask(number) for number in range(WISHES)]
+    lender.clock.advance(LATEST_S)
+    lender.clock.pump([0.1] * 50)
+    found = lender.lent()
+    lender.world.close()
+    return heard, found, dict(lender.trouble.met)
+
+
+def test_a_wish_takes_effect_once_however_often_the_line_breaks() -> None:
+    heard, lent, met = played(seed=1)
+    assert lent == sorted(f"R{number}-1" for number in range(WISHES))
+    assert {answers[-1] for answers in heard} == {"accepted", "already"}
+    assert {answer for answers in heard for answer in answers} == {"accepted", "already", "unknown", "unreachable", "later"}
+    assert met.keys() == BY_NAME.keys()
+
+
+def test_the_same_seed_breaks_the_line_in_the_same_way() -> None:
+    assert played(seed=2) == played(seed=2)
+
+
+def test_over_a_line_that_is_whole_everything_is_said_once() -> None:
+    assert played(seed=1, loss=0)[0] == [["accepted"]] * WISHES

@@ -1,0 +1,127 @@
+"""A lossy line loses in every way that it promises, and the same seed loses the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
+from hkall_gateway.simulator.consortium.document_faults import LossyChannel
+from hkall_gateway.simulator.consortium.network_faults import FAULTS, FaultSource, damaged
+
+BODY = b"<NCIPMessage/>"
+REPLY = HttpReply(200, "application/xml", b"<Reply/>", 0)
+BY_NAME = {fault.name: fault for fault in FAULTS}
+
+
+class Peer:
+    """Takes what arrives, and keeps what is to happen later."""
+
+    def __init__(self) -> None:
+        self.took: list[bytes] = []
+        self.waiting: list[Callable[[], Awaitable[None]]] = []
+
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        self.took.append(body)
+        return REPLY
+
+    def later(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
+        self.waiting.append(what)
+
+
+def meet(fault: str, seed: int = 1) -> tuple[Peer, HttpReply | Exception]:
+    """What one fault does to one document."""
+    peer = Peer()
+    line = LossyChannel(peer.post, FaultSource(1.0, Random(seed)), peer.later)
+    try:
+        return peer, finished(line.suffer(BY_NAME[fault], "http://peer.test", BODY, 20))
+    except (NoReply, NotSent) as error:
+        return peer, error
+
+
+# fmt: off
+EFFECTS = (
+    ("not_sent",      0, 0, NotSent),
+    ("cut_before",    0, 0, NoReply),
+    ("cut_after",     1, 0, NoReply),
+    ("delayed",       0, 1, NoReply),
+    ("duplicated",    2, 0, 200),
+    ("echoed",        1, 1, 200),
+    ("garbled",       1, 0, 200),
+    ("garbled_reply", 1, 0, 200),
+    ("timed_out",     1, 0, 504),
+    ("busy",          0, 0, 503),
+)
+EITHER = {"slow": {(1, NoReply), (1, 200)}, "failing": {(0, 500), (1, 500)}, "lost_behind": {(0, 502), (1, 502)}}
+# fmt: on
+
+
+def seen(came: HttpReply | Exception) -> object:
+    return came.status if isinstance(came, HttpReply) else type(came)
+
+
+def test_a_fault_has_one_row_and_every_row_is_tried_here() -> None:
+    assert len(BY_NAME) == len(FAULTS)
+    assert {name for name, *_ in EFFECTS} | EITHER.keys() == BY_NAME.keys()
+
+
+@pytest.mark.parametrize(("fault", "taken_now", "taken_later", "came"), EFFECTS)
+def test_each_fault_does_what_its_name_says(fault: str, taken_now: int, taken_later: int, came: object) -> None:
+    peer, what = meet(fault)
+    assert (len(peer.took), len(peer.waiting), seen(what)) == (taken_now, taken_later, came)
+
+
+@pytest.mark.parametrize("fault", EITHER)
+def test_some_faults_go_one_way_or_the_other(fault: str) -> None:
+    met = [meet(fault, seed) for seed in range(20)]
+    assert {(len(peer.took), seen(came)) for peer, came in met} == EITHER[fault]
+
+
+def test_a_garbled_document_arrives_damaged() -> None:
+    peer, _ = meet("garbled")
+    assert peer.took == [damaged(BODY)]
+    assert peer.took != [BODY]
+
+
+def test_a_garbled_reply_comes_back_damaged() -> None:
+    _, came = meet("garbled_reply")
+    assert isinstance(came, HttpReply)
+    assert came.body == damaged(REPLY.body)
+
+
+def test_what_is_damaged_is_as_long_as_it_was_and_no_text() -> None:
+    assert damaged(b"<Reply/>") == b"<Rep\0y/>"
+    assert damaged(b"") == b""
+
+
+def test_a_busy_peer_says_when_to_come_again() -> None:
+    waits = [came.retry_after_s for seed in range(9) for _, came in [meet("busy", seed)] if isinstance(came, HttpReply)]
+    assert len(waits) == 9
+    assert max(waits) > 60
+
+
+def what_happens(seed: int, loss: float) -> tuple[list[str], dict[str, int]]:
+    peer, seen, trouble = Peer(), list[str](), FaultSource(loss, Random(seed))
+    line = LossyChannel(peer.post, trouble, peer.later)
+    for _ in range(200):
+        try:
+            seen.append(str(finished(line("http://peer.test", BODY, 20)).status))
+        except (NoReply, NotSent) as error:
+            seen.append(str(error))
+    return seen, dict(trouble.met)
+
+
+def test_the_same_seed_loses_the_same() -> None:
+    assert what_happens(7, 0.5) == what_happens(7, 0.5)
+
+
+def test_every_fault_is_met_sooner_or_later() -> None:
+    assert what_happens(1, 1.0)[1].keys() == BY_NAME.keys()
+
+
+def test_a_whole_line_loses_nothing() -> None:
+    seen, met = what_happens(1, 0.0)
+    assert (set(seen), met) == ({"200"}, {})

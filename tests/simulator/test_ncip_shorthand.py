@@ -1,0 +1,127 @@
+"""A document in one line: what is written so is found so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.shorthand import FILLED, KEYS, differences, fits, pair, written
+
+NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
+
+
+def message(service: str, *said: str) -> NcipMessage:
+    """A document as it comes out of the codec at the other end."""
+    sent = written(service, said, "CUHK", "HKU", "a-secret", NOW)
+    return documents.decode(documents.encode(sent, DIALECTS["direct"]))
+
+
+SAYINGS = [
+    ("RequestItem", "user=HKU:UG1", "bib=HKALL:b1", "request=CUHK:c-1", "pickup=HKU-MAIN-LENDING"),
+    ("ItemShipped", "request=HKU:R1-1", "item=CUHK:C1", "due=2017-04-20", "date=2017-03-01T10:00:00+08:00"),
+    ("ItemReceived", "request=HKU:R1-1", "item=C1", "date=2017-03-01"),
+    ("ItemRenewed", "item=C1", "due=2017-04-20", "renewals=2"),
+    ("ItemCheckedOut", "item=C1", "due=2017-04-20", "title=紅樓夢"),
+    ("LookupUser", "user=UG1", "LoanedItemsDesired=yes"),
+    ("LookupItem", "item=C1", "ItemElementType=Circulation Status"),
+]
+
+
+@pytest.mark.parametrize("saying", SAYINGS, ids=lambda saying: saying[0])
+def test_what_a_line_says_stands_in_the_document(saying: tuple[str, ...]) -> None:
+    assert differences(message(*saying), saying[1:]) == []
+
+
+def test_an_identity_without_an_agency_belongs_to_whom_the_key_names() -> None:
+    shipped = message("RequestItem", "user=U1", "item=C1", "bib=b1", "request=c-1")
+
+    assert differences(shipped, ["user=HKU:U1", "item=CUHK:C1", "bib=HKALL:b1", "request=CUHK:c-1"]) == []
+
+
+def test_a_day_is_its_last_second_in_hong_kong() -> None:
+    assert message("ItemRenewed", "item=C1", "due=2017-04-20").text("DateDue") == "2017-04-20T15:59:59Z"
+
+
+def test_a_document_is_dated_where_its_service_wants_a_date() -> None:
+    assert message("ItemReceived", "item=C1").text("DateReceived") == "2017-03-01T02:00:00Z"
+
+
+def test_who_speaks_is_said_with_its_secret() -> None:
+    header = message("ItemReceived", "item=C1").each("InitiationHeader")[0]
+
+    assert header.text("FromAgencyId/AgencyId") == "CUHK"
+    assert header.text("ToAgencyId/AgencyId") == "HKU"
+    assert header.text("FromAgencyAuthentication") == "a-secret"
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ("due=2017-04-21", "due=2017-04-20"),
+        ("item=HKUST:C1", "item=CUHK:C1"),
+        ("item=C2", "item=C1"),
+        ("renewals=1", "renewals=none"),
+        ("due=none", "due=2017-04-20T15:59:59Z"),
+        ("LoanedItem/Title=Dune", "LoanedItem/Title=none"),
+    ],
+)
+def test_what_differs_is_told_the_way_a_line_says_it(expected: str, found: str) -> None:
+    assert differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), [expected]) == [found]
+
+
+def test_what_should_not_be_there_and_is_not_is_no_difference() -> None:
+    assert differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), ["renewals=none", "user=none"]) == []
+
+
+def test_one_of_several_is_enough() -> None:
+    reply = NcipMessage("LookupUserResponse", {"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
+
+    assert differences(reply, ["title=Dune"]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [(["colour=blue"], "ItemShipped has no colour"), (["item"], "'item' is not key=value"), (["pickup=X"], "has no pickup")],
+)
+def test_words_that_the_service_has_no_place_for_are_refused(said: list[str], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        written("ItemShipped", said, "CUHK", "HKU", "a-secret", NOW)
+
+
+def test_a_service_that_ncip_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="ItemSold is no NCIP service"):
+        written("ItemSold", [], "CUHK", "HKU", "a-secret", NOW)
+
+
+def test_every_short_key_names_places_of_the_content_model() -> None:
+    for key in KEYS.values():
+        for path in key.paths:
+            assert all(name in ELEMENTS for name in path.split("/")), path
+        assert not key.value or key.value in ELEMENTS[key.paths[0].split("/")[-1]].children
+
+
+def test_what_is_filled_in_has_its_place() -> None:
+    assert all(path in ELEMENTS[service].children for service, filled in FILLED.items() for path, _ in filled)
+    assert FILLED.keys() <= SHAPES.keys()
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="*")))
+def test_a_pattern_without_a_star_fits_itself_alone(text: str) -> None:
+    assert fits(text, text)
+    assert not fits(f"{text}x", text)
+
+
+@given(st.text(), st.text(), st.text(alphabet=st.characters(exclude_characters="*")))
+def test_a_star_stands_for_any_text(before: str, after: str, middle: str) -> None:
+    assert fits(f"{before}{middle}{after}", f"*{middle}*")
+
+
+def test_a_pair_keeps_further_equal_signs() -> None:
+    assert pair("title=a=b") == ("title", "a=b")

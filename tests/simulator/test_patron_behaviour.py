@@ -1,0 +1,40 @@
+"""What people do now and then is a table: every row can happen, and something comes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.rules.lifecycle import FINAL, TABLE
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.simulator.consortium.actors import SimulatedCopy
+from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS, Act, bring_to_its_owner, claim, damage, lose
+from hkall_gateway.simulator.consortium.simulate import PreparedSimulation
+
+
+def test_a_whim_has_one_row() -> None:
+    assert len({whim.name for whim in BEHAVIOURS}) == len(BEHAVIOURS)
+    assert len({whim.act for whim in BEHAVIOURS}) == len(BEHAVIOURS)
+
+
+def test_a_whim_is_neither_certain_nor_impossible() -> None:
+    assert all(0 < whim.chance < 1 for whim in BEHAVIOURS)
+
+
+def test_a_whim_is_about_something_that_is_open() -> None:
+    there = {step.source for step in TABLE}
+    assert all(whim.where and whim.where <= there - FINAL for whim in BEHAVIOURS)
+
+
+@pytest.mark.parametrize("act", [bring_to_its_owner, claim, damage, lose])
+def test_nobody_loses_a_book_that_is_home_already_and_lent_to_another_library(
+    act: Act, story: PreparedSimulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HKU has not heard yet that its owner has the book back, which lends it to CUHK meanwhile (seed 335)."""
+    monkeypatch.setattr(story.people, "command", lambda *_: True)  # whatever they would tell the gateway, it takes
+    copy = ItemKey("HKUST", "HKUST0001")
+    book = story.people.books[copy] = SimulatedCopy(copy, "b1", "reader", "CUHK")
+    stale = Request(
+        "R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", partner="HKUST", item_agency="HKUST", item_barcode=copy.barcode
+    )
+    assert not act(story.people, "HKU", stale)
+    assert (book.place, book.holder) == ("reader", "CUHK")

@@ -1,0 +1,270 @@
+"""The runner fails when it must, and says where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.tables import create_all
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.simulator.scenario.runner import Difference, Played, play, replay
+from hkall_gateway.simulator.scenario.scenario_lines import BadLine
+from hkall_gateway.simulator.scenario.steps import ScenarioTarget
+from hkall_gateway.simulator.scenario.world import World
+
+WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"
+
+CHECK_IN = "sip2 counter-1 > 09N20170306    10000020170306    100000APHKU-MAIN-LENDING|AOHKU|ABC1|AC|"
+CHECK_OUT = "sip2 counter-1 > 11NN20170306    100000                  AOHKU|AAUG1|ABC1|AC|"
+CHECKED_OUT = "sip2 counter-1 < 121NUY20170306    100000AOHKU|AAUG1|ABC1|AJDune|AH20170321    235959|*"
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a scenario that begins with a world and goes on with some lines; the second line is its number 2."""
+
+    def written(*lines: str, world: str = "on-the-shelf", name: str = "x") -> Path:
+        file = tmp_path / f"{name}.txt"
+        file.write_text("\n".join([f"world {WORLDS}/{world}.toml", *lines]), "utf-8")
+        return file
+
+    return written
+
+
+def position_of_r1(world: World) -> Position | None:
+    request = world.store.now(Unit.request, "R1")
+    return request.position if request else None
+
+
+def difference(file: Path) -> Difference:
+    with pytest.raises(Difference) as caught:
+        play(file)
+    return caught.value
+
+
+def test_what_agrees_passes(write: Write) -> None:
+    file = write(CHECK_OUT, CHECKED_OUT, "expect ncip CUHK ItemCheckedOut due=2017-03-21", "state R1 ON_LOAN", "mail nothing")
+
+    world = play(file)
+
+    assert position_of_r1(world) is Position.ON_LOAN
+    world.close()
+
+
+def test_a_wrong_reply_is_shown_beside_the_right_one(write: Write) -> None:
+    found = difference(write(CHECK_OUT, "sip2 counter-1 < 120NU*"))
+
+    assert found.where.endswith("x.txt:3")
+    assert found.expected == "120NU*"
+    assert found.got.startswith("121NUY20170306    100000AOHKU|AAUG1|")
+
+
+def test_blanks_in_a_line_of_fixed_width_count(write: Write) -> None:
+    found = difference(write(CHECK_OUT, "sip2 counter-1 < 121NUY20170306 100000*"))
+
+    assert found.where.endswith("x.txt:3")
+
+
+def test_a_document_that_nobody_expected_is_a_difference(write: Write) -> None:
+    found = difference(write(CHECK_OUT, "state R1 ON_LOAN"))
+
+    assert found.where.endswith("x.txt:end")
+    assert found.got == "CUHK ItemCheckedOut"
+
+
+def test_a_letter_that_nobody_expected_is_a_difference(write: Write) -> None:
+    found = difference(write(CHECK_IN, "expect ncip CUHK ItemReceived", world="on-its-way"))
+
+    assert found.got == "mail UG1"
+
+
+def test_a_letter_that_nobody_wrote_is_a_difference(write: Write) -> None:
+    found = difference(write(CHECK_OUT, "expect ncip CUHK ItemCheckedOut", "mail UG1 contains Dune"))
+
+    assert (found.expected, found.got) == ("a letter to UG1", "no letter")
+
+
+def test_other_words_in_a_letter_are_a_difference(write: Write) -> None:
+    found = difference(write(CHECK_IN, "mail UG1 contains Ready for you: Emma", world="on-its-way"))
+
+    assert "Ready for you: Dune" in found.got
+
+
+def test_mail_nothing_is_a_difference_when_there_is_a_letter(write: Write) -> None:
+    found = difference(write(CHECK_IN, "mail nothing", world="on-its-way"))
+
+    assert found.got == "UG1: Ready for you: Dune"
+
+
+@pytest.mark.parametrize(
+    ("line", "got"),
+    [
+        ("state R1 ON_LOAN", "RECEIVED"),
+        ("state R1 RECEIVED pickup_last=2017-03-12", "RECEIVED pickup_last=2017-03-11"),
+        ("state R1 RECEIVED unwanted=yes due=none", "RECEIVED unwanted=no due=none"),
+        ("state R1 RECEIVED colour=blue", "RECEIVED colour=no such fact"),
+        ("state R2 RECEIVED", "no such request"),
+        ("state R1 none", "RECEIVED"),
+    ],
+)
+def test_a_request_that_stands_elsewhere_is_a_difference(write: Write, line: str, got: str) -> None:
+    assert difference(write(line)).got == got
+
+
+@pytest.mark.parametrize(
+    ("line", "got"),
+    [
+        ("expect ncip CUHK ItemReceived", "CUHK ItemCheckedOut"),
+        ("expect ncip HKUST ItemCheckedOut", "nothing for HKUST"),
+        ("expect ncip CUHK ItemCheckedOut due=2017-03-22 item=C1", "due=2017-03-21"),
+        ("expect ncip CUHK ItemCheckedOut item=HKUST:C1", "item=CUHK:C1"),
+        ("outbox ncip CUHK ItemReceived", "CUHK ItemCheckedOut"),
+    ],
+)
+def test_another_document_than_the_expected_one_is_a_difference(write: Write, line: str, got: str) -> None:
+    assert difference(write(CHECK_OUT, line)).got == got
+
+
+def test_an_outbox_that_is_not_empty_is_a_difference(write: Write) -> None:
+    found = difference(write("partner CUHK answers away", CHECK_OUT, "outbox nothing"))
+
+    assert found.got.startswith("1: CUHK tell_lender_on_loan (waiting: unreachable")
+
+
+def test_a_reply_that_is_no_problem_is_a_difference_where_one_is_expected(write: Write) -> None:
+    renewal = "ncip HKU-DISCOVERY > RenewItem user=UG1 item=CUHK:C1"
+
+    assert difference(write(renewal, "< ok")).got.startswith("Problem Item Not Checked Out")
+    assert difference(write(renewal, "< Problem Unknown Item")).where.endswith("x.txt:3")
+
+
+def test_a_script_that_no_document_met_is_a_difference(write: Write) -> None:
+    assert difference(write("partner CUHK answers 503 x2")).got == "CUHK answers 503; CUHK answers 503"
+
+
+def test_a_gateway_that_stays_down_is_a_difference(write: Write) -> None:
+    assert difference(write("crash", CHECK_OUT)).got == "the gateway is down"
+
+
+def test_the_reply_of_a_gateway_that_died_is_lost(write: Write) -> None:
+    found = difference(write("crash", CHECK_OUT, "sip2 counter-1 < 121*"))
+
+    assert found.got == "no reply"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("wave hello", "unknown line 'wave hello'"),
+        ("time tomorrow", "Invalid isoformat string"),
+        ("time 2017-03-01T10:00+08:00", "time does not run backwards"),
+        ("wait 3 weeks", "cannot read 'wait 3 weeks'"),
+        ("state R1", "cannot read 'state R1'"),
+        ("round midnight", "there is no round 'midnight'; there are: inbox_cleanup"),
+        ("cli status", "there is no command line here"),
+        ("sip2 kiosk-9 > 9900802.00", "there is no terminal 'kiosk-9'"),
+        ("partner CUHK answers maybe", "not 'maybe'"),
+        ("ncip CUHK > ItemSold item=C1", "ItemSold is no NCIP service"),
+        ("ncip CUHK > ItemShipped item", "'item' is not key=value"),
+        ("ncip CUHK > ItemShipped pickup=HKU", "ItemShipped has no pickup"),
+        ("ncip CUHK > not-there.xml", "not-there.xml"),
+        (f"world {WORLDS}/on-loan.toml", "there is a world already"),
+    ],
+)
+def test_a_line_that_cannot_be_played_is_refused_by_file_and_number(write: Write, line: str, what: str) -> None:
+    with pytest.raises(BadLine) as caught:
+        play(write("", line))
+
+    assert "x.txt:3: " in str(caught.value)
+    assert what in str(caught.value)
+
+
+def test_every_line_is_read_before_the_first_is_played(write: Write) -> None:
+    with pytest.raises(BadLine, match="unknown line"):
+        play(write("state R1 ON_LOAN", "wave hello"))
+
+
+def test_a_gateway_that_is_down_answers_nobody(write: Write) -> None:
+    with pytest.raises(BadLine, match=r"x.txt:4: the gateway is down"):
+        play(write("crash", CHECK_OUT, "state R1 RECEIVED"))
+
+
+def test_a_scenario_begins_with_a_world(tmp_path: Path) -> None:
+    file = tmp_path / "x.txt"
+    file.write_text("state R1 ON_LOAN\n", "utf-8")
+
+    with pytest.raises(BadLine, match="begins with a world"):
+        play(file)
+
+
+def test_a_world_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.txt"
+    file.write_text("world atlantis.toml\n", "utf-8")
+
+    with pytest.raises(BadLine, match=r"x.txt:1: atlantis.toml"):
+        play(file)
+
+
+def test_comments_say_nothing(write: Write) -> None:
+    world = play(write("# crash", "", "state R1 RECEIVED   # state R1 ON_LOAN"))
+
+    assert position_of_r1(world) is Position.RECEIVED
+    world.close()
+
+
+def test_a_round_is_run_by_its_name(write: Write) -> None:
+    seen: list[World] = []
+
+    world = play(write("round midnight"), rounds={"midnight": seen.append})
+
+    assert seen == [world]
+
+
+def test_the_command_line_is_asked_and_heard(write: Write) -> None:
+    asked: list[list[str]] = []
+
+    def command_line(told: ScenarioTarget, words: list[str]) -> str:
+        asked.append(words)
+        return f"{told.request(words[-1]).position} and {len(words)} words"
+
+    play(write("cli requests show R1", "< RECEIVED and 3"), command_line=command_line).close()
+
+    assert asked == [["requests", "show", "R1"]]
+    with pytest.raises(Difference):
+        play(write("cli requests show R1", "< ON_LOAN and 3"), command_line=command_line)
+
+
+def test_nothing_of_a_crashed_commit_remains(write: Write) -> None:
+    world = play(write("crash", CHECK_OUT, "restart", "state R1 RECEIVED due=none", "outbox nothing"))
+
+    assert position_of_r1(world) is Position.RECEIVED
+    assert world.store.now(lambda unit: unit.outbox.rows()) == ()
+    world.close()
+
+
+def test_a_gateway_that_died_in_a_failed_scenario_holds_nothing_any_more(write: Write, tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/hkall.db")
+    create_all(engine)
+    with pytest.raises(Difference) as caught:
+        play(write("crash", CHECK_OUT, "sip2 counter-1 < 121*"), engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=0")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the database would be locked
+    assert caught.value.got == "no reply"
+
+
+def test_replay_plays_on_after_a_failure(write: Write) -> None:
+    files = [write("state R1 ON_LOAN", name="a"), write("wave", name="b"), write("state R1 RECEIVED", name="c")]
+
+    played = list(replay(files))
+
+    assert [p.path for p in played] == files
+    assert "a.txt:2: state R1 ON_LOAN\n  expected  ON_LOAN\n  got       RECEIVED" in played[0].failure
+    assert "b.txt:2: unknown line" in played[1].failure
+    assert played[2] == Played(files[2], "")

@@ -1,0 +1,135 @@
+"""Scripted partners do what they are told, and what arrived can be asked for once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.ncip.codec import documents
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
+from hkall_gateway.simulator.scenario.scripted_partner import MANNERS, PartnerBehaviour, Peers, manner, reply
+
+URL = "http://cuhk.test/ncip"
+NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
+
+
+def peers() -> Peers:
+    return Peers({URL: "CUHK"}, lambda agency: f"{agency}-secret")
+
+
+def document(secret: str = "CUHK-secret") -> bytes:
+    said = ["user=CUHK:HKU-INST", "bib=CUHK:990001", "item=CUHK:C1", "request=HKU:R1-1"]
+    return documents.encode(written("RequestItem", said, "HKU", "CUHK", secret, NOW), DIALECTS["direct"])
+
+
+def post(partners: Peers, body: bytes) -> HttpReply:
+    return finished(partners.post(URL, body, 20))
+
+
+def test_a_partner_accepts_what_it_was_not_told_to_refuse() -> None:
+    answer = documents.decode(post(peers(), document()).body)
+
+    assert answer.service == "RequestItemResponse"
+    assert answer.text("RequestId/RequestIdentifierValue") == "R1-1"
+    assert not answer.has("Problem")
+
+
+def test_a_partner_knows_its_secret() -> None:
+    answer = documents.decode(post(peers(), document("wrong")).body)
+
+    assert answer.text("Problem/ProblemType") == "Agency Authentication Failed"
+
+
+def test_a_problem_is_answered_with_its_type() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("Problem Unknown Item"))
+
+    assert documents.decode(post(partners, document()).body).text("Problem/ProblemType") == "Unknown Item"
+
+
+def test_a_busy_partner_says_when_to_come_back_and_nothing_takes_effect() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("503 after 1h20m"))
+    found = post(partners, document())
+    assert (found.status, found.retry_after_s, partners.arrived("CUHK")) == (503, 4800, None)
+
+
+def test_nonsense_is_an_answer_that_nobody_can_read() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("nonsense"))
+    with pytest.raises(documents.BadDocument):
+        documents.decode(post(partners, document()).body)
+    assert partners.arrived("CUHK") is not None
+
+
+def test_503_is_answered_as_often_as_said_and_nothing_takes_effect() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("503 x2"))
+
+    assert [post(partners, document()).status for _ in range(3)] == [503, 503, 200]
+    assert partners.unasked() == ["CUHK RequestItem"]
+
+
+def test_a_cut_line_takes_the_document_and_gives_no_reply() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("cut"))
+
+    with pytest.raises(NoReply):
+        post(partners, document())
+    assert partners.bodies == [document()]
+
+
+@pytest.mark.parametrize(("words", "error"), [("silence", NoReply), ("away", NotSent)])
+def test_a_lost_document_never_arrives(words: str, error: type[Exception]) -> None:
+    partners = peers()
+    partners.script("CUHK", *manner(words))
+
+    with pytest.raises(error):
+        post(partners, document())
+    assert partners.unasked() == []
+
+
+def test_what_arrived_is_asked_for_once() -> None:
+    partners = peers()
+    post(partners, document())
+
+    first, second = partners.arrived("CUHK"), partners.arrived("CUHK")
+
+    assert first is not None
+    assert first.service == "RequestItem"
+    assert second is None
+
+
+def test_a_script_that_was_not_played_is_known() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("ok x2"))
+    post(partners, document())
+
+    assert partners.unplayed() == ["CUHK answers ok"]
+
+
+@pytest.mark.parametrize("name", MANNERS)
+def test_a_manner_is_named_by_its_row(name: str) -> None:
+    assert manner(name) == (MANNERS[name], 1)
+    assert manner(f"{name} x3") == (MANNERS[name], 3)
+
+
+def test_a_problem_of_several_words_may_come_several_times() -> None:
+    assert manner("Problem Unknown Item x2") == (PartnerBehaviour("Problem", taken=True, problem="Unknown Item"), 2)
+
+
+def test_other_manners_are_refused() -> None:
+    with pytest.raises(ValueError, match="not 'maybe'"):
+        manner("maybe")
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_every_service_has_a_reply_that_can_be_written(service: str) -> None:
+    question = NcipMessage(service, {"InitiationHeader": {"FromAgencyId": {"AgencyId": "HKU"}}})
+
+    assert documents.decode(reply(question, "CUHK")).service == SHAPES[service].reply
