@@ -13,7 +13,7 @@ from bench.world import BenchWorld
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.shorthand import written
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.simulator.demo_setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.sip2.codec.lines import checksum
 

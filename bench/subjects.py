@@ -12,7 +12,7 @@ from bench.gateways import GatewaySubject
 from bench.peers import PeerServer
 from bench.resources import Benchmark
 from bench.tasks import Subject
-from hkall_gateway.simulator import postgres
+from hkall_gateway.simulator import databases
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Kind:
 
 
 NEEDS: Final[Mapping[str, Callable[[], bool]]] = {
-    "PostgreSQL": lambda: postgres.programs() is not None,
+    "PostgreSQL": lambda: databases.programs() is not None,
     "pysip2": lambda: find_spec("pysip2") is not None,
 }
 """The checks of requirements, by their name for people."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from hkall_gateway.net.bounded_http import IDLE_S, Bounds
-from hkall_gateway.net.limits.accept_filter import Refusals
-from hkall_gateway.net.limits.body_budget import BodyBudget
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
+from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.observability.metrics import Metrics
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)

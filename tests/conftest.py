@@ -25,7 +25,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.simulator import postgres
+from hkall_gateway.simulator import databases as lab_databases
 from hkall_gateway.simulator.databases import Schemas, share_compiled
 from hkall_gateway.simulator.scenario.world import World
 from tests import databases, debian, programs, side_by_side, temporary
@@ -174,7 +174,7 @@ def postgres_engine(postgres_url: str, postgres_dialect: Dialect) -> Iterator[En
 @pytest.fixture(scope="session")
 def postgres_programs() -> Path:
     """Where initdb and postgres are."""
-    programs = postgres.programs()
+    programs = lab_databases.programs()
     _refuse_or_skip(programs)
     assert programs is not None
     return programs
@@ -183,7 +183,7 @@ def postgres_programs() -> Path:
 @pytest.fixture(scope="session")
 def postgres_url(postgres_programs: Path) -> Iterator[str]:
     """The throw-away server's database, with all tables."""
-    with postgres.server(postgres_programs, SETTINGS) as server:
+    with lab_databases.server(postgres_programs, SETTINGS) as server:
         engine = open_engine(server.url())
         create_all(engine)
         engine.dispose()

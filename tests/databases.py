@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import Engine, make_url
 
 from hkall_gateway.config import gateway
-from hkall_gateway.db.engine.private_files import private
+from hkall_gateway.db.engine.connect import private
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.databases import Memory, Schemas
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.observability.log_context import trace_id
 from hkall_gateway.observability.log_events import CONTEXTS, EVENTS, EVERY_LINE, VERSION
-from hkall_gateway.observability.trace_context import trace_id
 from tests.company import CARD, PATIENCE_S, Gateway, stamp, until
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -18,7 +18,7 @@ import pytest
 
 from hkall_gateway.clock import now
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.db import revisions
+from hkall_gateway.db import schema
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.simulator import demo_setup, postgres
+from hkall_gateway.simulator import databases, demo_setup
 from tests.company import Gateway, stamp, until
 from tests.db.releases import on_postgresql
 
@@ -73,7 +73,7 @@ class Pair:
 @pytest.fixture
 def pair(reactor: Any, tmp_path: Path, postgres_programs: Path, released: Path) -> Iterator[Pair]:
     with (
-        postgres.server(postgres_programs, SETTINGS) as server,
+        databases.server(postgres_programs, SETTINGS) as server,
         on_postgresql(server.url(), postgres_programs, RELEASED) as engine,
     ):
         made = Pair(reactor, tmp_path, server.url(), engine.url.render_as_string(hide_password=False), released)
@@ -111,7 +111,7 @@ def _upgrade_the_database(pair: Pair) -> None:
     old, second.environ["PYTHONPATH"] = second.environ["PYTHONPATH"], pair.ours
     planned = second.command("db", "upgrade", "--plan")
     assert planned.splitlines()[-1].startswith("revision 0001 -> "), planned
-    assert second.command("db", "upgrade").strip() == f"revision 0001 -> {revisions.head()}"
+    assert second.command("db", "upgrade").strip() == f"revision 0001 -> {schema.head()}"
     second.environ["PYTHONPATH"] = old
 
 

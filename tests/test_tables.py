@@ -103,7 +103,7 @@ def test_law_2_only_the_database_commits() -> None:
     """The lab names COMMIT in the error of a full disk that it raises, and sends none."""
     saying = {str(p.relative_to(PACKAGE)) for p in SOURCES if '"COMMIT"' in p.read_text(encoding="utf-8")}
     committing = {"db/engine/group.py", "db/schema.py"}
-    assert saying == committing | {"simulator/consortium/machine_faults.py"}
+    assert saying == committing | {"simulator/consortium/faults.py"}
     sent = [*_calls("text"), *_calls("exec_driver_sql")]
     assert {
         path for path, call in sent if any(isinstance(a, ast.Constant) and a.value == "COMMIT" for a in call.args)

@@ -21,9 +21,8 @@ from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip import profile as ncip_profile
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import SHAPES as SERVICES
-from hkall_gateway.ncip.tables.flows import FLOWS
+from hkall_gateway.ncip.tables.flows import FLOWS, LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
-from hkall_gateway.ncip.tables.status_words import LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.systems import SYSTEMS, System, SystemRole
 from hkall_gateway.rules.evidence import TABLE as EVIDENCE
 from hkall_gateway.rules.evidence import Dated, News

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from hkall_gateway.app import counting
+from hkall_gateway.app import gauges
 from hkall_gateway.app.resources import PerConfiguration, Resources
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library, in_context
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.db.engine.database import Store
@@ -18,13 +17,12 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
-from hkall_gateway.ncip import metrics
-from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip import service_request
+from hkall_gateway.ncip.authentication.signed_tokens import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.circuit import CircuitSettings
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 
 MAIL_IN_FLIGHT: Final = 4
@@ -38,7 +36,7 @@ def carriers(
         OutboxKind.NCIP: _to_partners(
             PerConfiguration(means.config, partial(initiator, means, library)), means, store, library
         ),
-        OutboxKind.MAIL: counting.counted(means.metrics, _to_patrons(means, store, library)),
+        OutboxKind.MAIL: gauges.counted(means.metrics, _to_patrons(means, store, library)),
         OutboxKind.ILS: to_local_system,
     }
 
@@ -59,7 +57,7 @@ def circuit_settings(means: Resources) -> CircuitSettings:
 
 def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
     """Returns the client that sends documents to partners, with the secrets and proofs of the configuration."""
-    agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(metrics.note, means.metrics)
+    agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
     return NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)

@@ -23,26 +23,23 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from hkall_gateway import __version__
-from hkall_gateway.app import carriers, counting, logs
-from hkall_gateway.app.gauges import Gauges
+from hkall_gateway.app import carriers, gauges, logs
+from hkall_gateway.app.gauges import Gauges, Pulse, terminals_seen
 from hkall_gateway.app.health_pages import ops_site
 from hkall_gateway.app.heartbeat import PAGES, Heartbeat, no_report
 from hkall_gateway.app.local_system import LocalSystemParts
 from hkall_gateway.app.machine import free_bytes, instance, number, real_time, runs
-from hkall_gateway.app.pulse import Pulse
-from hkall_gateway.app.resources import Resources
-from hkall_gateway.app.serving import Serving
-from hkall_gateway.app.terminals_seen import terminals_seen
+from hkall_gateway.app.resources import Resources, Serving
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.local_system import WebPins
 from hkall_gateway.circulation.rounds import Rounds
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.library import library_of, new_request_id
 from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.mapping import library_of, new_request_id
 from hkall_gateway.config.reloading import keep_until_restart
 from hkall_gateway.db import cards, terminal_activity
 from hkall_gateway.db.engine.connect import database_file, open_engine
@@ -52,7 +49,7 @@ from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import Courier, Schedule
-from hkall_gateway.ils.guarded import Guarded
+from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.http_post import AgentPost
@@ -63,19 +60,16 @@ from hkall_gateway.net.after_reply import AfterReply
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, server_endpoint, use_write_through
 from hkall_gateway.net.gateway_number import numbered
-from hkall_gateway.net.limits.accept_filter import Judge, Refusals, guarded
-from hkall_gateway.net.limits.address_queue import AddressQueue
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.body_budget import BodyBudget
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit
-from hkall_gateway.net.limits.fair_reads import FairReads
+from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guarded
+from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads
 from hkall_gateway.net.limits.guesses import Guesses
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.net.secrets import Secrets, WrongPins, tell_nobody
 from hkall_gateway.observability.log_events import VERSION
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
 from hkall_gateway.sip2.activity import TerminalLog
@@ -177,7 +171,7 @@ class Daemon:
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits(), config.web.most_threads if config.web else 0)
-        here = (random.random, counting.timed(self.metrics, reactor.seconds), reactor.seconds)
+        here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
@@ -282,7 +276,7 @@ class Daemon:
         return sip2_services, ncip_services
 
     def _timeout(self, protocol: str, seconds: float) -> Timeout:
-        return Timeout(self._reactor, seconds, counting.expired(self.metrics, protocol))
+        return Timeout(self._reactor, seconds, gauges.expired(self.metrics, protocol))
 
     def _beside_the_local_system(self) -> dict[str, Any]:
         """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
@@ -554,4 +548,4 @@ class Daemon:
     def _note(self, moves: Sequence[JournalEntry]) -> None:
         for move in moves:
             logs.moved(move)
-        counting.count(self.metrics, moves)
+        gauges.count(self.metrics, moves)

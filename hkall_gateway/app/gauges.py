@@ -2,25 +2,162 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.rounds import ROUNDS
-from hkall_gateway.db import nightly, partners, rounds
+from hkall_gateway.db import instances, partners, rounds
+from hkall_gateway.db.engine.database import Watch
+from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.loads import loading
+from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.terminal_activity import TerminalActivity
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.observability.metrics import NAMESPACE
+from hkall_gateway.observability.metrics import NAMESPACE, Metrics
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.circuit import UP, CircuitState, circuit
-from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
+from hkall_gateway.rules.lifecycle import FINAL, LENDING, Event, side_of
 from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.sip2.activity import NOTHING_YET, UNKNOWN
+from hkall_gateway.sip2.dispatch import Sip2Services
+
+# ---- Counts committed journal entries, letters by the result of each attempt, and groups of units.
+
+
+LOG = structlog.get_logger()
+
+EVENTS = frozenset(event.name for event in Event)
+DECLINES = frozenset(
+    event.name for event in (Event.ASK_NEXT, Event.ASK_NEXT_AFTER_SILENCE, Event.NOT_SENT, Event.POSTPONE, Event.END_OF_LIST)
+)
+
+
+def count(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
+    """Count each step taken, the time the request had stood in its position, and requests that ended or were declined."""
+    for move in moves:
+        if move.outcome != "ok":
+            continue
+        metrics.transitions.labels(move.source, move.target).inc()
+        if move.event in EVENTS and move.target in FINAL and move.source != move.target:
+            metrics.requests.labels(side_of(Event[move.event]), move.partner, move.target).inc()
+        if move.before is not None and move.after is not None:
+            _compare(metrics, move.event, move.before, move.after)
+
+
+def _compare(metrics: Metrics, event: str, before: Request, after: Request) -> None:
+    if before.position is not after.position and before.moved_at and after.moved_at:
+        metrics.ages.labels(before.position).observe((after.moved_at - before.moved_at).total_seconds())
+    if event in DECLINES:
+        metrics.declines.labels(before.partner, after.reason if after.reason in LENDER_REASONS else OTHER).inc()
+
+
+def counted(
+    metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[DeliveryResult]]
+) -> Callable[[OutboxRow], Awaitable[DeliveryResult]]:
+    """Return a carrier that delivers with `deliver` and counts the result of each attempt."""
+
+    async def delivered(row: OutboxRow) -> DeliveryResult:
+        answer = await deliver(row)
+        metrics.notices.labels(row.send, answer.kind).inc()
+        return answer
+
+    return delivered
+
+
+def expired(metrics: Metrics, protocol: str) -> Callable[[str], None]:
+    """Return what counts and logs a command that came through `protocol` and expired, with "late" or "gone"."""
+
+    def note(why: str) -> None:
+        metrics.commands_expired.labels(protocol, why).inc()
+        LOG.warning("command.expired", why=why)
+
+    return note
+
+
+def timed(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
+    """Return a watch that observes the units of each group and its duration by the clock `seconds`."""
+
+    @contextmanager
+    def watch(lane: str, units: int) -> Iterator[None]:
+        began = seconds()
+        yield
+        metrics.group_units.labels(lane).observe(units)
+        metrics.db_latency.labels(lane).observe(seconds() - began)
+
+    return watch
+
+
+# ---- Measures the lag of the main loop: how late a periodic timer fires.
+
+
+BEAT_S: Final = 0.05
+"""Short enough to catch brief stalls of the event loop, long enough to cost no measurable time."""
+
+
+class Pulse:
+    """Observes `reactor_lag_seconds` once a beat. `clock` has Twisted's `seconds` and `callLater`."""
+
+    def __init__(self, clock: Any, metrics: Metrics) -> None:
+        self._clock, self._metrics = clock, metrics
+        self._due, self._timer = 0.0, None
+
+    def start(self) -> None:
+        """The first beat comes BEAT_S from now."""
+        self._due = self._clock.seconds() + BEAT_S
+        self._timer = self._clock.callLater(BEAT_S, self._ring)
+
+    def stop(self) -> None:
+        """No more beats. Harmless where it was never started."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._metrics.reactor_lag.observe(max(0.0, self._clock.seconds() - self._due))
+        self.start()
+
+
+# ---- The rows about terminals that a gateway writes with its heartbeat.
+
+
+def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str], now: datetime) -> tuple[TerminalActivity, ...]:
+    """Return a row for each terminal of the configuration, and one for unknown names if any was refused.
+
+    `logins` are those of the open connections, one each.
+    """
+    connected, heard = Counter(logins), services.activity.rows
+    names = [*services.terminals, *([UNKNOWN] if UNKNOWN in heard else [])]
+    return tuple(_row(instance, services, name, connected[name] if name else 0, now) for name in names)
+
+
+def _row(instance: str, services: Sip2Services, name: str, connections: int, now: datetime) -> TerminalActivity:
+    row, heard = services.terminals.get(name), services.activity.rows.get(name, NOTHING_YET)
+    return TerminalActivity(
+        instance=instance,
+        login=name,
+        role=row.role if row else "",
+        location=row.location if row else "",
+        connections=connections,
+        last_code=heard.last_code,
+        last_at=heard.last_at,
+        refused=heard.refused,
+        refused_why=heard.refused_why,
+        refused_at=heard.refused_at,
+        seen_at=now,
+    )
+
 
 Rows = Mapping[tuple[str, ...], float]
 """The series of a gauge: its value by its labels."""
@@ -143,7 +280,7 @@ def _age(unit: Unit, agency: str, now: datetime) -> Mapping[str, Rows]:
 
 
 def _seconds_left(last: date, now: datetime) -> int:
-    return max(0, (last - calendar.civil(now)).days) * 86_400
+    return max(0, (last - dates.civil(now)).days) * 86_400
 
 
 _OPEN: Final = tuple(
@@ -171,9 +308,9 @@ def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
 
 
 def _night(unit: Unit) -> Mapping[str, Rows]:
-    done = nightly.done(unit)
+    done = instances.done(unit)
     ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
-    return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[nightly.DOCTOR][1]}}
+    return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[instances.DOCTOR][1]}}
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:

@@ -14,11 +14,10 @@ from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.ils.guarded import Guarded
-from hkall_gateway.ils.tools import Connector, ConnectorServices, ConnectorTools, VerifyPin
+from hkall_gateway.ils.tools import Connector, ConnectorServices, ConnectorTools, Guarded, VerifyPin
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
 from hkall_gateway.sip2.upstream.last_known import LastKnown

@@ -21,13 +21,13 @@ from twisted.logger import globalLogBeginner
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon, Reloaded, the_reactor
 from hkall_gateway.app.heartbeat import ClockBehind, FileTaken, NameTaken
+from hkall_gateway.app.resources import Serving
 from hkall_gateway.app.service_manager import READY, STOPPING, ServiceManager
-from hkall_gateway.app.serving import Serving
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.db.engine.connect import GROUP_READS, private
 from hkall_gateway.db.engine.db_errors import Unavailable, name_of
-from hkall_gateway.db.engine.private_files import GROUP_READS, private
 from hkall_gateway.net.endpoints import CannotOpen, NotPassed
 from hkall_gateway.observability.background_writer import BackgroundWriter
 from hkall_gateway.observability.log_console import LogFormat, drawing_on

@@ -5,11 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
+
+# ---- Which parts of the configuration one process serves.
+
+
+class Serving(StrEnum):
+    """The parts of the configuration that `serve` starts: all, the pages alone, or all but the pages."""
+
+    ALL = "all"
+    WEB_ALONE = "web alone"
+    WITHOUT_WEB = "without web"
+
+    @property
+    def protocols(self) -> bool:
+        """Whether terminals and partners are answered here, and messages and rounds leave from here."""
+        return self is not Serving.WEB_ALONE
+
+    @property
+    def web(self) -> bool:
+        """Whether the pages are served here."""
+        return self is not Serving.WITHOUT_WEB
+
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from hkall_gateway.app import carriers
 from hkall_gateway.app.resources import PerConfiguration, Resources
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
@@ -26,10 +26,9 @@ from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.ncip.transport.client import NcipClient, as_shown
 from hkall_gateway.net.bounded_http import Bounds
-from hkall_gateway.net.limits.accept_filter import Refusals
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.body_budget import BodyBudget
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
+from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive

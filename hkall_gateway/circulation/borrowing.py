@@ -8,19 +8,18 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library, refused
 from hkall_gateway.circulation.common.counts import counts, waited_too_long
-from hkall_gateway.circulation.common.library import Library, refused
 from hkall_gateway.circulation.common.patron_blocks import patron_blocks
 from hkall_gateway.circulation.messages.commands import CancelRequest, RequestTitle
 from hkall_gateway.circulation.messages.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import not_theirs
-from hkall_gateway.db.in_use import copies_in_use
+from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.unannounced import asked_by_barcode
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import lenders, policy
-from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hkall_gateway.circulation import borrowing, counter
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library, refused
+from hkall_gateway.circulation.common.context import Context, Library, refused
 from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
 from hkall_gateway.circulation.messages.results import Refused, Renewed, Requested
 from hkall_gateway.circulation.messages.terminal_commands import (
@@ -26,7 +25,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.db import cards, unannounced
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
 

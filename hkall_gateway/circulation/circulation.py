@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
 from hkall_gateway.circulation.command import Command, Gathered, Handler, InboxKey, Query
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.circulation.common.idempotency import once
-from hkall_gateway.circulation.common.library import Library
 from hkall_gateway.circulation.ils.local_system import USUAL, LocalSystem, OfflineRules, WebPins
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import LocalIls

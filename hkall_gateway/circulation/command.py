@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from hkall_gateway.circulation.common.context import Context
-    from hkall_gateway.circulation.common.library import Library
+    from hkall_gateway.circulation.common.context import Context, Library
     from hkall_gateway.circulation.ils.local_system import LocalSystem
     from hkall_gateway.circulation.messages.results import Refused
     from hkall_gateway.db.engine.locks import LockSet

@@ -6,19 +6,16 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from hkall_gateway.circulation import lending, renewing
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library, flagged, refused
 from hkall_gateway.circulation.common.counts import closed_days, counts
-from hkall_gateway.circulation.common.library import Library, refused
 from hkall_gateway.circulation.common.patron_blocks import patron_blocks
-from hkall_gateway.circulation.common.staff_flags import flagged
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.circulation.messages.commands import CheckOut, FindFixedLoans, Renew
 from hkall_gateway.circulation.messages.results import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import eligibility, policy
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.reasons import Reason
@@ -113,7 +110,7 @@ def _record_loan(
         due_before_recall=_without_recall(context.unit, request, borrower, context.library, happened)
         if request.recalled_on
         else None,
-        first_checkout=request.first_checkout or calendar.civil(happened),
+        first_checkout=request.first_checkout or dates.civil(happened),
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
         expired_pickup=False,
@@ -197,7 +194,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
     answer = may_renew(context, found, facts, staff=ask.staff)
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, found, facts, context.now)
-    cents = 0 if ask.fee_acknowledged else left_to_charge(context.unit, found, calendar.civil(context.now), context.library)
+    cents = 0 if ask.fee_acknowledged else left_to_charge(context.unit, found, dates.civil(context.now), context.library)
     if cents:
         return _refuse(
             context.unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, context.now
@@ -242,7 +239,7 @@ def _just(done_at: datetime | None, library: Library, now: datetime) -> bool:
 
 def _prolong(context: Context, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts) -> Renewed:
     """Renew the loan and fix the fine that has accrued up to today as a charge (R40)."""
-    cents = fix_fine(context, request, calendar.civil(context.now), ask.by)
+    cents = fix_fine(context, request, dates.civil(context.now), ask.by)
     after = context.unit.advance(
         request,
         Event.RENEW,

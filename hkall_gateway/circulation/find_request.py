@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.circulation.common.library import refused
+from hkall_gateway.circulation.common.context import refused
 from hkall_gateway.circulation.messages.results import Done, Refused
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
 
@@ -42,8 +42,8 @@ def done(request: Request, *, again: bool = False, due: date | None = None, cent
 
 def day_of(unit: Unit, command: StaffCommand, request: Request, now: datetime) -> date | Refused:
     """The day of the event: today, or an earlier day of this loan."""
-    today = calendar.civil(now)
-    first = request.first_checkout or request.received_on or (calendar.civil(request.placed_at) if request.placed_at else today)
+    today = dates.civil(now)
+    first = request.first_checkout or request.received_on or (dates.civil(request.placed_at) if request.placed_at else today)
     day = command.on or today
     if first <= day <= today:
         return day

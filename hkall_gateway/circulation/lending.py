@@ -7,15 +7,13 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library, refused
 from hkall_gateway.circulation.common.contradictions import contradicted
-from hkall_gateway.circulation.common.library import Library, refused
 from hkall_gateway.circulation.messages.commands import BorrowFromUs, CheckOut, PartnerNotice
 from hkall_gateway.circulation.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import lenders
-from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules import dates, lenders
+from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.policy import lends
@@ -119,7 +117,7 @@ def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request
 
 def ship(context: Context, request: Request, by: Actor) -> Request:
     """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
-    due = calendar.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
+    due = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     after = context.unit.advance(request, Event.LEND, context.now, by, lender_due=due)
     context.unit.set_status(after.item or ItemKey("", ""), "On Loan")
     return after
@@ -185,7 +183,7 @@ def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now
 def _facts_of(event: Event, request: Request, library: Library, now: datetime) -> RequestChange:
     if event is Event.BORROWER_HAS_IT and request.position is P.PAGED:
         days = library.policy.lending.institutional_days
-        return {"unannounced": True, "lender_due": calendar.civil(now) + timedelta(days=days)}
+        return {"unannounced": True, "lender_due": dates.civil(now) + timedelta(days=days)}
     if event is Event.COMING_HOME and request.position is P.SHIPPED:
         return {"skipped": "received"}
     if event is Event.COMING_HOME and request.position is P.PAGED:
@@ -216,7 +214,7 @@ def _kept_until(ask: PartnerNotice, request: Request, library: Library, now: dat
 
     A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
     """
-    longer = calendar.civil(now) + timedelta(days=library.policy.lending.institutional_days)
+    longer = dates.civil(now) + timedelta(days=library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
     if ask.due is None or ask.due <= ours or ask.due_is == "asked":
         return ours

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.staff_flags import flagged, unflagged
+from hkall_gateway.circulation.common.context import Context, flagged, unflagged
 from hkall_gateway.circulation.find_request import day_of, done, elsewhere
 from hkall_gateway.circulation.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
 from hkall_gateway.circulation.messages.results import Done, Refused

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from hkall_gateway.circulation import counter
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, refused
 from hkall_gateway.circulation.common.counts import waited_too_long
-from hkall_gateway.circulation.common.library import refused
 from hkall_gateway.circulation.common.patron_blocks import patron_blocks
 from hkall_gateway.circulation.fines import charge_lines, left_to_charge
 from hkall_gateway.circulation.messages.results import ChargeEntry, Refused
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
-from hkall_gateway.rules import eligibility, policy
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request
 
@@ -99,7 +97,7 @@ def _waiting(context: Context, request: Request) -> WaitingRequest:
 
 
 def _loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoan:
-    today = calendar.civil(context.now)
+    today = dates.civil(context.now)
     overdue = request.due is not None and today > request.due
     fine_cents = left_to_charge(context.unit, request, today, context.library) if overdue else 0
     pending = request.renewal_sync is RenewalSync.PENDING

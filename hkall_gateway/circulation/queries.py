@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library, refused
 from hkall_gateway.circulation.common.counts import waited_too_long
-from hkall_gateway.circulation.common.library import Library, refused
 from hkall_gateway.circulation.common.patron_blocks import blocks_of
 from hkall_gateway.circulation.fines import charge_lines, left_to_charge
 from hkall_gateway.circulation.messages.commands import SeeItem, SeePatron
@@ -15,8 +14,7 @@ from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.db.cards import properties_of
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import eligibility
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, eligibility
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     NOTHING,
@@ -78,7 +76,7 @@ def not_theirs(unit: Unit, card: str) -> Reason:
 
 def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
-    position, today = request.position, calendar.civil(context.now)
+    position, today = request.position, dates.civil(context.now)
     overdue = position in LENT and request.due is not None and today > request.due
     fine_cents = _fine_cents(context, request.id) if overdue else 0
     late = waited_too_long(context, request)
@@ -87,7 +85,7 @@ def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
 
 def _fine_cents(context: Context, number: str) -> int:
     request = context.unit.request(number)
-    return left_to_charge(context.unit, request, calendar.civil(context.now), context.library) if request else 0
+    return left_to_charge(context.unit, request, dates.civil(context.now), context.library) if request else 0
 
 
 def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:

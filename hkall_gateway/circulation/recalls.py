@@ -7,17 +7,16 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.circulation import renewing
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, refused
 from hkall_gateway.circulation.common.contradictions import contradicted
 from hkall_gateway.circulation.common.counts import closed_days
-from hkall_gateway.circulation.common.library import refused
 from hkall_gateway.circulation.find_request import done, elsewhere
 from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.results import DeliveryResult, Done, Recalled, Refused, Renewed
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.db.unannounced import asked_for
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar, due
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -63,9 +62,9 @@ def renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryR
 
 def _shorten(context: Context, request: Request, wanted: date | None, by: Actor) -> Request | None:
     """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
-    today, again = calendar.civil(context.now), request.recalled_on is not None
+    today, again = dates.civil(context.now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
-    until = due.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context.unit, context.library))
+    until = dates.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context.unit, context.library))
     if again and until == request.due:
         return None
     facts: RequestChange = {
@@ -93,7 +92,7 @@ def _not_asked(request: Request) -> RequestChange:
 def _note(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
     """Note a recall before the loan: staff see it at the scan, or the book goes back at once, as the policy says."""
     after = context.unit.advance(
-        request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=calendar.civil(context.now)
+        request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=dates.civil(context.now)
     )
     if context.library.policy.recall.before_pickup == "return" and context.unit.can(after, Event.RETURN_UNUSED):
         after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, ask.by, rule="R24", reason="recalled")
@@ -109,7 +108,7 @@ def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused
         return _late(context.unit, ask, request, context.now)
     if request.recalled_on is None:
         return _answer(request, ask, again=True)
-    facts = _without_recall(request, due.restored_due(request, context.library.policy), context.now)
+    facts = _without_recall(request, dates.restored_due(request, context.library.policy), context.now)
     after = context.unit.advance(request, Event.CANCEL_RECALL, context.now, ask.by, rule="R26", **facts)
     return replace(_answer(after, ask), old_due=request.due)
 
@@ -118,7 +117,7 @@ def _without_recall(request: Request, until: date | None, now: datetime) -> Requ
     """The fields of a request after its recall ended; the recall's days are kept for the fine (R41)."""
     ended: RequestChange = {"due": until, "recalled_on": None, "due_before_recall": None}
     if request.due:
-        ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": calendar.civil(now)}
+        ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": dates.civil(now)}
     return ended
 
 
@@ -208,7 +207,7 @@ def recall_lent(context: Context, command: StaffCommand, request: Request) -> Do
     """
     if not context.unit.can(request, Event.RECALL_LENT):
         return elsewhere(context.unit, command, request, context.now)
-    today, again = calendar.civil(context.now), request.recalled_on is not None
+    today, again = dates.civil(context.now), request.recalled_on is not None
     wanted = max(today, command.on or today + timedelta(days=context.library.policy.recall.return_days))
     until = min(d for d in (wanted, request.lender_due) if d)
     if again and until == request.lender_due:

@@ -20,8 +20,7 @@ from hkall_gateway.circulation import (
     titles,
 )
 from hkall_gateway.circulation.command import Gathered, Handler
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.circulation.common.their_numbers import as_ours
 from hkall_gateway.circulation.ils import local_messages, routing
 from hkall_gateway.circulation.ils.local_system import LocalSystem

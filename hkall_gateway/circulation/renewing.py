@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Final, Unpack
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.staff_flags import flagged
+from hkall_gateway.circulation.common.context import Context, flagged
 from hkall_gateway.circulation.fines import fix_fine
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.dates.due import past_lender
+from hkall_gateway.rules import dates
+from hkall_gateway.rules.dates import past_lender
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, RenewalSync, StaffFlag
@@ -67,7 +66,7 @@ def _asked(context: Context, request: Request, message: PartnerMessage, answer: 
     if answer.kind == DeliveryKind.REFUSED or not until or not request.due or until <= request.due:
         _deny(context.unit, request, answer, context.now, by)
     else:
-        _grant(context, request, until, answer.due, calendar.civil(message.at), by)
+        _grant(context, request, until, answer.due, dates.civil(message.at), by)
 
 
 def _grant(
@@ -141,7 +140,7 @@ def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: dateti
     before, due = request.due_before_renewal, request.due
     if before is None or due is None:
         return
-    until = max(before, calendar.civil(now))
+    until = max(before, dates.civil(now))
     later = request.due_before_recall
     _deny(
         unit,

@@ -13,7 +13,7 @@ from hkall_gateway.db.privacy import archive
 from hkall_gateway.db.privacy import retention as kept
 from hkall_gateway.db.privacy.retention import Place
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import after, civil, start_of
+from hkall_gateway.rules.dates import after, civil, start_of
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
 

@@ -8,18 +8,15 @@ from datetime import date, datetime, timedelta
 from typing import Unpack
 
 from hkall_gateway.circulation.borrowing import release_rivals
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, flagged, refused, unflagged
 from hkall_gateway.circulation.common.counts import closed_days, waited_too_long
-from hkall_gateway.circulation.common.library import refused
-from hkall_gateway.circulation.common.staff_flags import flagged, unflagged
 from hkall_gateway.circulation.common.unannounced import AwaitedCopy, awaited, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.messages.commands import CheckIn
 from hkall_gateway.circulation.messages.results import CheckedIn, Outcome, Refused
 from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import policy
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.reasons import Reason
@@ -63,7 +60,7 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)
-    return unit.amend(request, now, ask.by, "R17", flags=flags, dropped_on=calendar.civil(now))
+    return unit.amend(request, now, ask.by, "R17", flags=flags, dropped_on=dates.civil(now))
 
 
 def _unannounced(context: Context, ask: CheckIn) -> Outcome:
@@ -108,7 +105,7 @@ def _nobodys(context: Context, ask: CheckIn) -> Refused:
 
 def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
     if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
-        return come_back(context, ask.by, found, calendar.civil(ask.happened_at))
+        return come_back(context, ask.by, found, dates.civil(ask.happened_at))
     if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
         return _as_before(context, ask.by, found)
     return arrival_of(found)(context, ask.by, found)
@@ -158,7 +155,7 @@ def arrive(
     too where the policy says so (R24).
     """
     recalled = request.recalled_on is not None and context.library.policy.recall.before_pickup == "return"
-    today = calendar.civil(context.now)
+    today = dates.civil(context.now)
     came["received_on"] = today
     if context.unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
         came["unwanted"] = True
@@ -200,13 +197,13 @@ def go_home(context: Context, by: Actor, request: Request) -> Request:
 
 
 def _come_back_today(context: Context, by: Actor, request: Request) -> CheckedIn:
-    return come_back(context, by, request, calendar.civil(context.now))
+    return come_back(context, by, request, dates.civil(context.now))
 
 
 def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[RequestChange]) -> CheckedIn:
     """Take in our own copy, even if messages on the way were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    facts |= {"skipped": skipped, "returned_on": calendar.civil(context.now)}
+    facts |= {"skipped": skipped, "returned_on": dates.civil(context.now)}
     after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
     context.unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
     return taken(after, "home", alert=bool(skipped))

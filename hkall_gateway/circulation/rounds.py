@@ -19,9 +19,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.common import stalled
-from hkall_gateway.circulation.common.context import Context, in_context
-from hkall_gateway.circulation.common.library import Library
-from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.common.context import Context, Library, in_context, pause
 from hkall_gateway.circulation.messages.partner_commands import MIRRORED
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.circulation.retention import purge
@@ -31,8 +29,8 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.rounds import FailedRequest, RoundState
 from hkall_gateway.db.savepoint import in_savepoint
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar, timetable
-from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules import dates
+from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.stored_words import CandidateOutcome
@@ -58,7 +56,7 @@ class RoundTakenOver(Exception):
 
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
     """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
-    late, by = found.pickups_over(context.unit, calendar.civil(context.now), cursor, limit), _by("pickup_expiry")
+    late, by = found.pickups_over(context.unit, dates.civil(context.now), cursor, limit), _by("pickup_expiry")
 
     def expire(request: Request) -> None:
         context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True)
@@ -68,7 +66,7 @@ def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
     """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
-    late, by = found.loans_over(context.unit, calendar.civil(context.now), cursor, limit), _by("overdue")
+    late, by = found.loans_over(context.unit, dates.civil(context.now), cursor, limit), _by("overdue")
 
     def fall_due(request: Request) -> None:
         context.unit.advance(request, Event.FALL_DUE, context.now, by, rule="R39", overdue_notice_for=request.due)
@@ -107,8 +105,8 @@ def _silent(context: Context, request: Request, partner: Partner | None) -> bool
         return False
     days = partner.silence_days + (context.library.policy.waits.paged_days if _accepted(context.unit, request) else 0)
     closed = context.unit.closed_days(partner.agency)
-    last = calendar.after_working_days(calendar.civil(request.moved_at), days, partner.work_days, closed)
-    return calendar.civil(context.now) > last
+    last = dates.after_working_days(dates.civil(request.moved_at), days, partner.work_days, closed)
+    return dates.civil(context.now) > last
 
 
 def _accepted(unit: Unit, request: Request) -> bool:
@@ -131,7 +129,7 @@ def postponed(context: Context, cursor: str, limit: int) -> Batch:
 
 def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
-    late, by = found.needed_before(context.unit, calendar.civil(context.now), cursor, limit), _by("not_needed_after")
+    late, by = found.needed_before(context.unit, dates.civil(context.now), cursor, limit), _by("not_needed_after")
 
     def cancel(request: Request) -> None:
         context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more")
@@ -220,7 +218,7 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
     cursor, count = ROUNDS[job.name](context, job.cursor, limit)
     total = count + (job.count if job.cursor else 0)
     if cursor is None:
-        after, kept = None, found.done(context.unit, job, who, total, context.now, timetable.next_after(job.name, context.now))
+        after, kept = None, found.done(context.unit, job, who, total, context.now, dates.next_after(job.name, context.now))
     else:
         after = replace(job, count=total, cursor=cursor, lease_until=context.now + timedelta(seconds=LEASE_S))
         kept = found.keep_on(context.unit, job, who, after)
@@ -315,4 +313,4 @@ class Rounds:
         if result is not None and not result.check(Unavailable):
             LOG.error("timer.bug", trace=result.getTraceback())
         if self._running:
-            self._timer = self._clock.callLater(timetable.LOOK_S, self._look)
+            self._timer = self._clock.callLater(dates.LOOK_S, self._look)

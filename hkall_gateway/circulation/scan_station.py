@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hkall_gateway.circulation.command import Query
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Place, SeePatron
 from hkall_gateway.circulation.messages.results import Outcome, PatronSeen, Refused

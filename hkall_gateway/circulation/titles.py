@@ -11,18 +11,16 @@ from typing import Final
 
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import refused
+from hkall_gateway.circulation.common.context import Context, refused
 from hkall_gateway.circulation.messages.partner_commands import FindClosedVolumes
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
-from hkall_gateway.db.in_use import copies_in_use
+from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.search import searching, titles
-from hkall_gateway.db.search.query import BadQuery, SearchField
-from hkall_gateway.db.search.searching import FoundTitles, IsAvailable
+from hkall_gateway.db.search import searching
+from hkall_gateway.db.search.searching import BadQuery, FoundTitles, IsAvailable, SearchField
 from hkall_gateway.rules import lenders, policy
-from hkall_gateway.rules.dates.service_windows import suspended
+from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lenders import InUse, LenderChoice
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
@@ -92,7 +90,7 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     volumes = sorted({copy.volume for copy in copies}, key=shelving_key)[:MOST_VOLUMES]
     partners = context.unit.partners({copy.agency for copy in copies})
     return TitleSeen(
-        titles.title(context.unit.connection, bib_id) or _described(copies[0]),
+        searching.title(context.unit.connection, bib_id) or _described(copies[0]),
         tuple(sorted(seen, key=lambda one: _place(one, context.library.agency))),
         tuple(VolumeSeen(volume, _refusal(context, copies, sent, volume, in_use)) for volume in volumes),
         {agency: partner.name for agency, partner in partners.items()},

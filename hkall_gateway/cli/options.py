@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from hkall_gateway.rules.dates.calendar import parse_day
+from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.marc_fields import MarcMapping
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hkall_gateway.circulation.common.library import Library
+    from hkall_gateway.circulation.common.context import Library
     from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.work.local import Known
     from hkall_gateway.ncip.http_post import Post

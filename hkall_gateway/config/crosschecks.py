@@ -12,8 +12,8 @@ from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
-from hkall_gateway.db.queries.outbox_queries import MAIL
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT
+from hkall_gateway.db.queries.cli_lists import MAIL
+from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import DialectConfig
-from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.config.ils import IlsConfig, Marc
 from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
-from hkall_gateway.config.marc import Marc
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
@@ -39,7 +38,7 @@ from hkall_gateway.config.values import (
 )
 from hkall_gateway.config.web import Web
 from hkall_gateway.db.engine.connect import Limits
-from hkall_gateway.ncip.authentication.algorithms import Algorithm
+from hkall_gateway.ncip.authentication.signed_tokens import Algorithm
 from hkall_gateway.net.limits.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.rules.vocabulary import Meaning

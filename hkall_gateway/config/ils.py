@@ -2,12 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hkall_gateway.config.loading import Strict
-from hkall_gateway.config.values import IlsSystem, Natural, NcipDialect, PortNumber, Seconds, Text, Variable, WebUrl
+from hkall_gateway.config.values import Agency, IlsSystem, Natural, NcipDialect, PortNumber, Seconds, Text, Variable, WebUrl
+from hkall_gateway.rules.marc_fields import NUMBER_IN_IDENTIFIER, TITLE_SOURCES, ItemField, MarcMapping, overlaid, source
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF
+
+# ---- [marc]: which fields of MARC records `load holdings` reads.
+
+
+def _source(text: str) -> str:
+    source(text)
+    return text
+
+
+Source: TypeAlias = Annotated[str, AfterValidator(_source)]
+
+
+def _identifier(text: str) -> str:
+    if text.count(NUMBER_IN_IDENTIFIER) != 1:
+        raise ValueError(f"{text!r} does not have {NUMBER_IN_IDENTIFIER} once, as oai:cuhk.edu.hk:{NUMBER_IN_IDENTIFIER}")
+    return text
+
+
+Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
+Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
+Subfields: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]
+Sources: TypeAlias = tuple[Source, ...]
+_USUAL: Final = TITLE_SOURCES
+
+
+class MarcItem(Strict):
+    """A field that describes one copy each time it occurs: it replaces the usual row of its tag, and comes first."""
+
+    tag: Tag = Field(description="the field")
+    barcode: Annotated[Subfields, Field(min_length=1)] = Field(
+        description="subfield of the barcode; without it there is no copy"
+    )
+    agency: Subfields = Field(default="", description="subfield of the library's code; `agencies` maps it to an agency")
+    call_number: Subfields = Field(default="", description="subfields of the call number, in their order")
+    volume: Subfields = Field(default="", description="subfields of the volume")
+    status: Subfields = Field(default="", description="subfield of the status")
+    not_lendable: Subfields = Field(default="", description="subfield with a reason why it is not lent; 0 or empty: it is")
+    material: Subfields = Field(default="", description="subfield of the material; without it the leader says it")
+    beside: Tag | None = Field(default=None, description="field that supplies what this one lacks, as 852 for 876")
+
+    def plain(self) -> ItemField:
+        """The row that the reader uses."""
+        return ItemField(**{**self.model_dump(), "beside": self.beside or ""})
+
+
+class Marc(Strict):
+    """Which fields of MARC21 and MARCXML files hold the facts of titles and copies. A source is 245abnp, 001 or 008/35-37."""
+
+    bib_id: Sources = Field(default=_USUAL["bib_id"], min_length=1, description="the union catalogue's number")
+    local_bib_id: Sources = Field(default=_USUAL["local_bib_id"], description="the owner's own number")
+    title: Sources = Field(default=_USUAL["title"], min_length=1, description="the title; its linked 880 is kept beside it")
+    author: Sources = Field(default=_USUAL["author"], description="authors, the main one first; linked 880s as well")
+    isbn: Sources = Field(default=_USUAL["isbn"], description="ISBNs")
+    published: Sources = Field(default=_USUAL["published"], description="place, publisher and year")
+    language: Sources = Field(default=_USUAL["language"], description="language of the text")
+    items: tuple[MarcItem, ...] = Field(default=(), description="fields of copies")
+    agencies: Mapping[Text, Agency] = Field(default={}, description="agency of each code that `agency` of an item may hold")
+    no_status: Text = Field(default=ON_SHELF, description="status of a copy without one")
+
+    oai_identifier: Identifier | None = Field(
+        default=None,
+        description="form of OAI-PMH identifiers, as oai:cuhk.edu.hk:{bib_id}; needed for deleted records of a harvest",
+    )
+
+    def plain(self) -> MarcMapping:
+        """The mapping that the reader uses."""
+        titles = {fact: tuple(map(source, getattr(self, fact))) for fact in TITLE_SOURCES}
+        items = overlaid(tuple(row.plain() for row in self.items))
+        return MarcMapping(titles, items, self.agencies, self.no_status, self.oai_identifier or "")
 
 
 class IlsConfig(Strict):

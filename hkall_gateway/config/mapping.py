@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hkall_gateway.config import gateway
+from sqlalchemy import Connection
+
+from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.dialects import DialectConfig as SiteDialect
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.ncip.authentication.http_proofs import HttpProof
 from hkall_gateway.ncip.authentication.key_sets import FileKeys, Get, UrlKeys, no_get
-from hkall_gateway.ncip.authentication.our_proofs import OurProof, basic, bearer, signed
-from hkall_gateway.ncip.authentication.signed_tokens import Signer, TokenRule, published, signing_key
+from hkall_gateway.ncip.authentication.signed_tokens import (
+    OurProof,
+    Signer,
+    TokenRule,
+    basic,
+    bearer,
+    published,
+    signed,
+    signing_key,
+)
 from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.policy import messages_of
@@ -23,6 +36,24 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, TERMINATORS, Sip2Dialect
 from hkall_gateway.sip2.dispatch import TerminalRow
 from hkall_gateway.sip2.listeners import FramingRule, Listener
+
+# ---- The library that a configuration describes, and the units of work that its daemon and its commands run.
+
+
+def new_request_id() -> str:
+    """Return a number that no other gateway makes: twelve characters that cannot be misread."""
+    return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
+
+
+def library_of(config: GatewayConfig) -> Library:
+    """Return our library, with the published rules under the site's own policy. Raises ConfigErrors."""
+    library = config.library
+    return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
+
+
+def make_unit(library: Library) -> Callable[[Connection], Unit]:
+    """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
+    return lambda connection: Unit(connection, new_request_id, library.silent)
 
 
 def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:

@@ -15,8 +15,8 @@ from hkall_gateway.config.loading import listed, nearest
 from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
 from hkall_gateway.ncip.tables.systems import SystemRole, names
 from hkall_gateway.net.gateway_number import NUMBER
-from hkall_gateway.net.hashes import is_hash
 from hkall_gateway.net.limits.allow_list import network
+from hkall_gateway.net.secrets import is_hash
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.engine.statements import insert_or_write_over
 from hkall_gateway.db.tables import CLOSURES
 from hkall_gateway.db.unit import Unit
 

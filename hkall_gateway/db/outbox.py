@@ -13,13 +13,12 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, sel
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.db.engine.locks import try_channels
 from hkall_gateway.db.partner_circuit import circuit_of
-from hkall_gateway.db.queries.outbox_queries import DUE, DUE_LINES, NEXT, STALLED, UNDER_WAY, Room
+from hkall_gateway.db.queries.cli_lists import DUE, DUE_LINES, NEXT, STALLED, UNDER_WAY, Room
 from hkall_gateway.db.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json, to_json
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage, LocalSend, PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 
 SET_ASIDE_S: Final = 60

@@ -13,7 +13,7 @@ from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import DOWN, CircuitState
-from hkall_gateway.rules.dates.calendar import after, civil
+from hkall_gateway.rules.dates import after, civil
 from hkall_gateway.rules.lenders import Record
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Position, Side

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
-from hkall_gateway.db.engine.upsert import insert_or_leave, insert_or_write_over
+from hkall_gateway.db.engine.statements import insert_or_leave, insert_or_write_over
 from hkall_gateway.db.queries.queries import Batch, Queries
 from hkall_gateway.db.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import timetable
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Position, Request
 
 P = Position
@@ -176,7 +176,7 @@ class RoundState:
 
 def latest_run(name: str, now: datetime) -> datetime:
     """Return the latest time for which the round may wait: its next one, by the fastest clock of a gateway beside this one."""
-    return timetable.next_after(name, now + timetable.SKEW)
+    return dates.next_after(name, now + dates.SKEW)
 
 
 def never_run(name: str) -> RoundState:

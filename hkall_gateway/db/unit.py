@@ -14,7 +14,7 @@ from hkall_gateway.db.changed_fields import BLANK, NAMES, changed_fields, facts_
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row, update_by_key
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
-from hkall_gateway.db.engine.upsert import insert_or_write_over
+from hkall_gateway.db.engine.statements import insert_or_write_over
 from hkall_gateway.db.journal_entry import JournalEntry, nobody_listens
 from hkall_gateway.db.outbox import Outbox
 from hkall_gateway.db.partner_circuit import CircuitRepository

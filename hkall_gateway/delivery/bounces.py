@@ -12,7 +12,7 @@ from email.message import Message
 from itertools import chain
 from typing import Any, Final
 
-from hkall_gateway.delivery.message_id import LetterId, read_message_id
+from hkall_gateway.delivery.headers import LetterId, read_message_id
 from hkall_gateway.rules.plain_text import fault_of_text
 
 STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})

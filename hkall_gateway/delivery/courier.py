@@ -19,7 +19,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.common.context import pause
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
@@ -27,8 +27,7 @@ from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.observability.log_context import log_context
-from hkall_gateway.observability.trace_context import trace_id
+from hkall_gateway.observability.log_context import log_context, trace_id
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind

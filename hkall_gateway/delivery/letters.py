@@ -10,9 +10,8 @@ from email.utils import format_datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hkall_gateway.delivery.headers import POLICY, one_line
-from hkall_gateway.delivery.message_id import message_id
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.delivery.headers import POLICY, message_id, one_line
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import reason_cause, reason_sentence
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
@@ -148,7 +147,7 @@ def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fact
         "our_sentence": reason_sentence(letter.reason, sender.lender(facts.lender, language), language),
         "record_url": sender.record_url,
     }
-    late = due is not None and due < calendar.civil(facts.at)
+    late = due is not None and due < dates.civil(facts.at)
     claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
 
@@ -159,7 +158,7 @@ def _headers(
     """The header fields by RFC 5322, and by RFC 3834: written by a program, not to be answered by one."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]
-    message["Date"] = format_datetime(facts.at.astimezone(calendar.HONG_KONG))
+    message["Date"] = format_datetime(facts.at.astimezone(dates.HONG_KONG))
     message["From"] = f"{one_line(library)} <{sender.address}>"
     message["To"] = borrower.email.reveal()
     message["Subject"] = subject

@@ -16,15 +16,14 @@ from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.db import notices
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.letters import Facts, Sender, compose
-from hkall_gateway.rules import overdue_fine, policy
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, overdue_fine, policy
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
@@ -111,7 +110,7 @@ class _Found:
     borrower: Borrower | None
     request: Request | None
     left: frozenset[str]
-    closed: calendar.Closures
+    closed: dates.Closures
     copy: Holding | None
     lender: Partner | None
 
@@ -155,10 +154,10 @@ class Mailer:
             return DeliveryResult(
                 DeliveryKind.UNDELIVERABLE, detail=f"it cannot be composed: {type(error).__name__}; see the log"
             )
-        return await self._send(message, calendar.civil(now), last)
+        return await self._send(message, dates.civil(now), last)
 
     def _last_day(self, found: _Found) -> date:
-        today, given = calendar.civil(self._now()), found.request.pickup_last if found.request else None
+        today, given = dates.civil(self._now()), found.request.pickup_last if found.request else None
         return max(policy.pickup_last(today, self._library().policy, found.closed), given or date.min)
 
     async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
@@ -223,8 +222,8 @@ def _copy(unit: Unit, request: Request) -> Holding | None:
 
 
 def _facts(found: _Found, request: Request, last: date, library: Library, now: datetime) -> Facts:
-    today = calendar.civil(now)
-    tomorrow = calendar.after(max(today, request.due or today), 1)
+    today = dates.civil(now)
+    tomorrow = dates.after(max(today, request.due or today), 1)
     cents, today_cents = (overdue_fine.rate_for(request, day, library.policy) for day in (tomorrow, today))
     return Facts(
         at=now,

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hkall_gateway.rules.dates.calendar import parse_day
+from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import fault_of_text, whole_number
 from hkall_gateway.rules.vendor_words import languages
 from hkall_gateway.rules.vocabulary import Position, Sensitive, Side

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.db.loads.loading import StagedCopies
 from hkall_gateway.ils import alma
 from hkall_gateway.ils.columns import (
     TRUE,
@@ -32,7 +32,7 @@ from hkall_gateway.ils.columns import (
     yes,
     yes_by_default,
 )
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.replaced_cards import PatronRow
@@ -206,7 +206,7 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
     """closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
     spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _span)
-    days = ((s["agency"], calendar.after(s["from"], n), s["reason"]) for s in spans for n in range(_length(s)))
+    days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_length(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
 
 
@@ -255,7 +255,7 @@ def _stands(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _opening(row: dict[str, Any]) -> Request:
     lending = row["side"] is Side.LENDING
-    placed = calendar.start_of(row["placed"])
+    placed = dates.start_of(row["placed"])
     loan = (row["due"] - row["first_checkout"]).days if row["due"] and row["first_checkout"] else 0
     return Request(
         id=row["request_id"],

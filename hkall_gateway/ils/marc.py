@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.db.loads.staging import StagedCopies
-from hkall_gateway.db.search.isbns import isbns_of
+from hkall_gateway.db.loads.loading import StagedCopies
+from hkall_gateway.db.search.folding import isbns_of
 from hkall_gateway.ils.columns import BadFile, Row, keep_records
 from hkall_gateway.ils.exports import HOLDINGS
 from hkall_gateway.ils.marc_records import BadRecord, DataField, MarcRecord, records

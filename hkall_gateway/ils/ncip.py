@@ -17,8 +17,8 @@ from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id
 from hkall_gateway.ncip.transport.client import NcipClient
-from hkall_gateway.net.limits.time_budget import left_s
-from hkall_gateway.rules.dates.calendar import HONG_KONG, civil
+from hkall_gateway.net.limits.timeout import left_s
+from hkall_gateway.rules.dates import HONG_KONG, civil
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive

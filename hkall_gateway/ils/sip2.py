@@ -14,8 +14,8 @@ from twisted.internet.defer import TimeoutError as TooLate
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.ils.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
 from hkall_gateway.ils.tools import ConnectorTools
-from hkall_gateway.net.limits.time_budget import left_s
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.net.limits.timeout import left_s
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive

@@ -24,8 +24,8 @@ from hkall_gateway.circulation.messages.commands import (
 from hkall_gateway.circulation.messages.partner_commands import Bill, CopyReport, SetStatus
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.messages.staff_commands import Pay
+from hkall_gateway.ncip.callers import patron
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.patron_credentials import patron
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import Notice, ServiceRequest, day, heard, item, refused, request_id
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem

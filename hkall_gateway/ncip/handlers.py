@@ -19,10 +19,10 @@ from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip import quarantine
 from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone
 from hkall_gateway.ncip.codec.dialects import NCIP_2_02, minor
-from hkall_gateway.ncip.codec.document_limits import QUESTION
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage
+from hkall_gateway.ncip.codec.xml import QUESTION
 from hkall_gateway.ncip.lookups import versions
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Payload

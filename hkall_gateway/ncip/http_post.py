@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from email.message import Message as MimeHeaders
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from twisted.internet import defer, error
@@ -22,8 +24,8 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from hkall_gateway import __version__
-from hkall_gateway.net.bounded_replies import MOST_HEAD, BoundedEndpoints
-from hkall_gateway.observability.trace_context import HEADER, own_traceparent
+from hkall_gateway.net.bounded_http import MOST_HEAD, BoundedEndpoints
+from hkall_gateway.observability.log_context import HEADER, own_traceparent
 from hkall_gateway.rules.plain_text import whole_number
 
 MOST_BYTES: Final = 1_048_576
@@ -263,3 +265,24 @@ class _Reader(Protocol):
     def _hang_up(self) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
+
+
+# ---- One document to an address and the reply to it, for a command that waits; the daemon's own way is ncip/transport.
+
+
+def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
+    """Return the reply, with any status. Raises ValueError for a malformed URL, NoReply without an answer."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} must be a URL that begins with http:// or https://")
+    made = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        line = made(parts.hostname, parts.port, timeout=timeout_s)
+        headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml", "User-Agent": f"hkall-gateway/{__version__}"}
+        headers |= {"Authorization": authorization} if authorization else {}
+        line.request("POST", path, body, headers)
+        response = line.getresponse()
+        return HttpReply(response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES), 0)
+    except (OSError, HTTPException, ValueError) as failed:
+        raise NoReply(f"{url}: {failed or type(failed).__name__}") from None

@@ -16,9 +16,9 @@ from hkall_gateway.circulation.messages.partner_commands import (
 )
 from hkall_gateway.circulation.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
+from hkall_gateway.ncip.callers import credentials, patron, seen_with
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-from hkall_gateway.ncip.patron_credentials import credentials, patron, seen_with
 from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request

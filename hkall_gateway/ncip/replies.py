@@ -23,9 +23,9 @@ from hkall_gateway.circulation.messages.results import (
     Requested,
 )
 from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
+from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
-from hkall_gateway.ncip.tables.status_words import request_status
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, circulation_status
 from hkall_gateway.rules.vocabulary import Position
 
@@ -154,7 +154,7 @@ def until(day: date, frame: Frame) -> str:
 
 @lru_cache(maxsize=1024)
 def _last_second(day: date, zone: tzinfo) -> str:
-    return stamp(calendar.end_of(day), zone)
+    return stamp(dates.end_of(day), zone)
 
 
 # ---- a patron
@@ -341,7 +341,7 @@ def copy(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -
         **({"RequestId": number} if number else {}),
         "ItemId": item_id(seen.item),
         **({"HoldPickupDate": until(seen.pickup_last, frame)} if seen.pickup_last else {}),
-        **({"DateRecalled": stamp(calendar.start_of(seen.recalled_on), frame.zone)} if seen.recalled_on else {}),
+        **({"DateRecalled": stamp(dates.start_of(seen.recalled_on), frame.zone)} if seen.recalled_on else {}),
         "ItemOptionalFields": parts,
     }
 

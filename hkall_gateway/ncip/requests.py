@@ -5,8 +5,8 @@ from __future__ import annotations
 from hkall_gateway.circulation.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestCancelled, RequestTitle
 from hkall_gateway.circulation.messages.partner_commands import ChangeRequest
 from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.ncip.callers import patron
 from hkall_gateway.ncip.events import renewed
-from hkall_gateway.ncip.patron_credentials import patron
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import (
     ServiceRequest,

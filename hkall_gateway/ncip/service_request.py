@@ -29,10 +29,56 @@ from hkall_gateway.net.limits.guesses import OF_A_CALLER, Guesses
 from hkall_gateway.net.limits.rate_limiter import LineLimit, RateLimiter
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
+
+# ---- Metrics and log lines for our documents and the partners' replies.
+
+
+LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerExchange:
+    """One document to one partner, and its result.
+
+    `failure` is dns, connect, tls, timeout or http where no reply came, xml for one that cannot be read, problem for a no,
+    "" otherwise; `notes` are the liberties that reading the reply took.
+    """
+
+    partner: str
+    service: str
+    seconds: float
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def ignore(_one: PartnerExchange) -> None:
+    """Ignores the exchange; the default without metrics."""
+
+
+def untimed() -> float:
+    """Returns 0.0; the default clock without metrics."""
+    return 0.0
+
+
+def replied(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
+    """The exchange that ended with this reply; None is one that cannot be read."""
+    if reply is None:
+        return PartnerExchange(partner, service, seconds, "xml")
+    return PartnerExchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
+
+
+def note(metrics: Metrics, one: PartnerExchange) -> None:
+    """Count an exchange in the metrics, and log the tolerances that reading its reply needed."""
+    metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
+    if one.failure:
+        metrics.ncip_errors.labels(one.partner, one.failure).inc()
+    if one.notes:
+        LOG.info("ncip.reply_tolerated", partner=one.partner, service=one.service, notes=list(one.notes))
+
 
 Kind = Literal["partner", "client"]
 Pin = Literal["checked", "optional", "required", "blocks"]
@@ -53,8 +99,6 @@ OCCASION: Final = (
 DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
 """Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
-
-LOG = structlog.get_logger()
 Day = TypeVar("Day", date, datetime)
 A_YEAR: Final = timedelta(days=366)
 MANDATED: Final = "MandatedAction/DateEventOccurred"
@@ -104,7 +148,7 @@ class Caller:
     secret: str = field(repr=False)
     kind: Kind
     allow_from: tuple[str, ...]
-    zone: tzinfo = calendar.HONG_KONG
+    zone: tzinfo = dates.HONG_KONG
     date_semantics: str = "instant"
     certificate: str = ""
     by_address: bool = False
@@ -332,13 +376,13 @@ def heard(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
 def happened(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
     """The instant of an event: within the last year, or by a fast clock at most a day ahead. None where it names none."""
     when, now = instant(_first_of(call.message, paths), call.caller.zone), call.services.now()
-    return None if when is None or _impossible(call, when, now - A_YEAR, now + calendar.DAY) else when
+    return None if when is None or _impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
 def due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
     """The due date at the first of these paths that has one. None where it is none, or in the past."""
     until = day(_first_of(call.message, paths), call.caller)
-    return None if until is None or _impossible(call, until, calendar.civil(call.services.now()), until) else until
+    return None if until is None or _impossible(call, until, dates.civil(call.services.now()), until) else until
 
 
 def _impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
@@ -356,7 +400,7 @@ def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:
 def day(text: str, caller: Caller) -> date | None:
     """The civil day in Hong Kong of a peer's date; None if the text is not a date."""
     if caller.date_semantics == "date_only":
-        when = instant(text[:10], calendar.HONG_KONG)
+        when = instant(text[:10], dates.HONG_KONG)
     else:
         when = instant(text, caller.zone)
-    return calendar.civil(when) if when else None
+    return dates.civil(when) if when else None

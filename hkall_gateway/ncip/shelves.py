@@ -2,14 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from itertools import groupby
 from typing import Final
 
 from hkall_gateway.circulation.messages.partner_commands import RequestSeen, ShelvesSeen, TitleCopies
-from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value, stamp
 from hkall_gateway.ncip.replies import Frame, copy, until
-from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, user_id
-from hkall_gateway.ncip.tables.status_words import request_status
+from hkall_gateway.ncip.tables.flows import request_status
+from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, record_id, user_id
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+
+# ---- The shelf check before a request: the look-up for a copy on the lender's shelf, and the reading of its reply. Pure.
+
+
+STATUS: Final = "Circulation Status"
+UNKNOWN_ITEM: Final = "Unknown Item"
+MOST_COPIES: Final = 5
+"""Copies of one title for which a partner is asked one by one."""
+
+
+class ShelfResult(StrEnum):
+    """The result of a shelf check, in words for the journal."""
+
+    HERE = "on the shelf"
+    ANOTHER = "another copy is on the shelf"
+    NONE = "none on the shelf"
+    UNKNOWN = "the shelf could not be seen"
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfCheck:
+    """The result of a shelf check, and the copy to request."""
+
+    shelf: ShelfResult
+    item: ItemKey | None = None
+
+
+UNSEEN: Final = ShelfCheck(ShelfResult.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A look-up to send: the service and its fields."""
+
+    service: str
+    fields: Fields
+
+
+def by_copy(partner: Partner) -> bool:
+    """Whether a partner is asked for one copy by LookupItem: its row says so, or it has NCIP 1, which has only that."""
+    return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
+
+
+def of_copy(item: ItemKey) -> LookUp:
+    """The look-up of one copy."""
+    return LookUp("LookupItem", {"ItemId": item_id(item), "ItemElementType": [STATUS]})
+
+
+def of_title(record: Fields) -> LookUp:
+    """The look-up of all copies of a title, by its record number."""
+    return LookUp("LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], "ItemElementType": [STATUS]})
+
+
+def question(message: PartnerMessage, partner: Partner) -> LookUp | None:
+    """The look-up before a request: of its title, or of its copy; None where no copy is named to ask for."""
+    if by_copy(partner):
+        return of_copy(message.item) if message.item else None
+    return of_title(record_id(message.bib_id, message.local_bib_id, partner))
+
+
+def questions(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
+    """The look-ups of a partner's copies of a title: one, or for a partner that is asked by copy the first MOST_COPIES."""
+    if by_copy(partner):
+        return tuple(of_copy(copy.key) for copy in copies[:MOST_COPIES])
+    local = next((copy.local_bib_id for copy in copies if copy.local_bib_id), "")
+    return (of_title(record_id(bib_id, local, partner)),)
+
+
+def seen(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: Collection[str]) -> ShelfCheck:
+    """Read a reply to the shelf check. `statuses` are those of an available copy.
+
+    Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN
+    for a reply that has no statuses, or is not the whole list, or has a problem other than Unknown Item, also in one title.
+    """
+    if reply.has("Problem"):
+        return ShelfCheck(ShelfResult.NONE) if _problems(reply) == {UNKNOWN_ITEM} else UNSEEN
+    unseen = [_problems(one) for one in reply.each("BibInformation") if one.has("Problem")]
+    copies = copies_in(reply)
+    free = [code for code, status in copies.items() if availability(status, statuses) is Availability.AVAILABLE]
+    if message.item and message.item.barcode in free:
+        return ShelfCheck(ShelfResult.HERE, message.item)
+    if free and not message.volume:
+        return ShelfCheck(ShelfResult.ANOTHER, ItemKey(partner.agency, min(free)))
+    says_so = all(_says_something(status) for status in copies.values()) and all(one == {UNKNOWN_ITEM} for one in unseen)
+    whole = bool(copies or unseen) and not reply.has("NextItemToken")
+    return ShelfCheck(ShelfResult.NONE) if says_so and whole else UNSEEN
+
+
+def _problems(message: NcipMessage) -> set[str]:
+    return {one.text("ProblemType") for one in message.each("Problem")}
+
+
+def _says_something(status: str) -> bool:
+    return bool(status) and circulation_status(status) != UNDEFINED
+
+
+def statuses(reply: NcipMessage) -> dict[str, str] | None:
+    """Barcode -> CirculationStatus of the copies with a known status in a reply; None for a reply that refuses to answer.
+
+    The reply of a partner that does not know the title or the copy is an answer without copies.
+    """
+    if reply.has("Problem"):
+        return {} if _problems(reply) == {UNKNOWN_ITEM} else None
+    return {barcode: status for barcode, status in copies_in(reply).items() if barcode and _says_something(status)}
+
+
+def copies_in(reply: NcipMessage) -> dict[str, str]:
+    """Barcode -> CirculationStatus, "" where none is said."""
+    found = [*reply.each("BibInformation/HoldingsSet/ItemInformation"), *([reply] if reply.has("ItemId") else [])]
+    return {one.text("ItemId/ItemIdentifierValue"): one.text("ItemOptionalFields/CirculationStatus") for one in found}
+
 
 SCHEME: Final = "Permanent Location"
 PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS, place
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 
 Whose = Literal["speaker", "listener", "catalogue", ""]
 
@@ -179,7 +179,7 @@ def _knows(service: str, path: str) -> bool:
 
 def _instant_of(value: str) -> str:
     try:
-        return calendar.end_of(date.fromisoformat(value)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return dates.end_of(date.fromisoformat(value)).strftime("%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
         return value
 
@@ -213,10 +213,10 @@ def _found(message: NcipMessage, path: str, key: Key, wanted: str) -> list[str]:
 
 def _day_of(text: str, wanted: str) -> str:
     """An instant as the day or the instant that is compared with it; any other text unchanged."""
-    when = instant(text, calendar.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
+    when = instant(text, dates.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
     if when is None:
         return text
     if "T" not in wanted:
-        return calendar.civil(when).isoformat()
-    asked = instant(wanted, calendar.HONG_KONG)
+        return dates.civil(when).isoformat()
+    asked = instant(wanted, dates.HONG_KONG)
     return wanted if asked == when else text

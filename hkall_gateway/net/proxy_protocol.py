@@ -12,9 +12,8 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from hkall_gateway.circulation.ports import ScheduledCall, cancel
-from hkall_gateway.net.limits.accept_filter import Refusals
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.net.proxy_header import BadHeader, ProxyHeader, strip
 
 HEADER_S: Final = 10.0

@@ -13,7 +13,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Position, Side
 
@@ -115,7 +115,7 @@ def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
     """Compare by civil days: partners' clocks differ by minutes, and some send a date without a time."""
     if news_at is None or scanned_at is None:
         return Dated.SAME
-    theirs, ours = calendar.civil(news_at), calendar.civil(scanned_at)
+    theirs, ours = dates.civil(news_at), dates.civil(scanned_at)
     return Dated.SAME if theirs == ours else Dated.EARLIER if theirs < ours else Dated.LATER
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
-from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil
-from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
+from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, after, civil, stopped_with, suspended
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.availability import Availability, availability

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, days_after
+from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, days_after
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Request
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil, roll
-from hkall_gateway.rules.dates.due import lent_until, renewed_until
-from hkall_gateway.rules.dates.service_windows import over, suspended
+from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, after, civil, lent_until, over, renewed_until, roll, suspended
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks, category_of, may_use
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.reasons import Reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from hkall_gateway.rules.dates.calendar import after
+from hkall_gateway.rules.dates import after
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import RenewalSync

@@ -13,8 +13,7 @@ from twisted.internet.task import react
 from hkall_gateway.app import process
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.demo_ports import Ports, why_not
-from hkall_gateway.simulator.demo_script import play
-from hkall_gateway.simulator.demo_site import DemoPeers
+from hkall_gateway.simulator.demo_script import DemoPeers, play
 
 FOLDER = Path("var/demo")
 SHIPS_AFTER_S = 5.0

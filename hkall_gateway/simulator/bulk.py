@@ -22,7 +22,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import STAGES, Event, Notification, step
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

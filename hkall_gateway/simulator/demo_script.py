@@ -3,23 +3,78 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import deferLater
 
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import now
+from hkall_gateway.config import gateway
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.rules import dates
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_site import DemoPeers, start_gateway
+from hkall_gateway.simulator.demo_setup import DISCOVERY, PASSWORD, Ports, environment
+from hkall_gateway.simulator.mailbox import Mailbox
 from hkall_gateway.simulator.partner import PartnerLibrary, short
 from hkall_gateway.simulator.terminal import SocketTerminal, call
+
+# ---- A gateway, its partners, a mailbox and its users, all on real sockets of this machine in one process.
+
+
+_endpoint: Any = serverFromString  # it has no types
+
+
+class DemoPeers:
+    """Partners, a mailbox, and a client that acts as the discovery system.
+
+    A partner ships a requested copy after `ships_after_s` seconds; None = it only replies.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        ports: Ports,
+        clock: Callable[[], datetime] = now,
+        ships_after_s: float | None = None,
+    ) -> None:
+        self._reactor, self._ports, self._listening = reactor, ports, list[Any]()
+        self.mailbox = Mailbox()
+        url, post = f"http://127.0.0.1:{ports.ncip}/ncip", AgentPost(reactor)
+        self.partners = {
+            agency: PartnerLibrary(agency, "HKU", url, PASSWORD, post, reactor.callLater, clock, ships_after_s)
+            for agency in ports.partners
+        }
+        self.discovery = PartnerLibrary(DISCOVERY, "HKU", url, PASSWORD, post, reactor.callLater, clock)
+
+    async def start(self) -> None:
+        """Starts listening."""
+        for agency, port in self._ports.partners.items():
+            await self._listen(port, self.partners[agency].site())
+        await self._listen(self._ports.smtp, self.mailbox)
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        for port in self._listening:
+            await port.stopListening()
+
+    async def _listen(self, port: int, factory: Any) -> None:
+        self._listening.append(await _endpoint(self._reactor, f"tcp:{port}:interface=127.0.0.1").listen(factory))
+
+
+async def start_gateway(path: Path, ports: Ports, reactor: Any, clock: Callable[[], datetime] = now) -> Daemon:
+    """Starts the daemon of a configuration in this process."""
+    daemon = Daemon(gateway.load(path, environment(ports)), reactor, clock, environment(ports))
+    await daemon.start()
+    return daemon
+
 
 PORTS = demo_setup.Ports(16001, 18080, 18081, 12525, {"CUHK": 19101, "HKUST": 19102, "LU": 19103})
 CARD, BIB, COPY, REQUEST = "P0001", "b9001", "C09001", "demo-1"
@@ -54,7 +109,7 @@ class Demo:
 
     def days_pass(self, days: int) -> None:
         self._ahead += timedelta(days=days)
-        self.printer.chapter(f"{days} days later: {calendar.civil(self.now()):%A %d %B %Y}")
+        self.printer.chapter(f"{days} days later: {dates.civil(self.now()):%A %d %B %Y}")
 
     async def until(self, happened: Any, what: str) -> Any:
         """Waits until `happened()` is true, and returns its value."""
@@ -157,7 +212,7 @@ async def _journal(demo: Demo, gateway: Daemon) -> None:
     lines = await gateway.store.read(Unit.history, COPY)
     for line in lines:
         rule = f" ({line['rule']})" if line["rule"] else ""
-        at = line["at"].astimezone(calendar.HONG_KONG)
+        at = line["at"].astimezone(dates.HONG_KONG)
         demo.printer.fact(
             f"{at:%Y-%m-%d %H:%M} {line['event']:<10} {line['source']:>14} -> {line['target']:<14} {line['who']}{rule}"
         )
@@ -168,7 +223,7 @@ async def _journal(demo: Demo, gateway: Daemon) -> None:
 
 def _line(pattern: str, demo: Demo) -> str:
     """Fills in a SIP2 line's pattern with the present time, card and copy."""
-    local = demo.now().astimezone(calendar.HONG_KONG)
+    local = demo.now().astimezone(dates.HONG_KONG)
     stamp = f"{local:%Y%m%d}    {local:%H%M%S}"
     return pattern.format(t=stamp, blank=" " * 18, card=CARD, copy=COPY, place=demo_setup.LOCATION)
 

@@ -9,21 +9,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.config.mapping import library_of, make_unit
 from hkall_gateway.db import schema
-from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.connect import open_engine, private
 from hkall_gateway.db.engine.immediate import Immediate
-from hkall_gateway.db.engine.private_files import private
 from hkall_gateway.db.loads import loading
 from hkall_gateway.ils import exports
-from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator import demo_titles
 from hkall_gateway.simulator.demo_ports import Ports as Ports
+
+# ---- The eight libraries of the simulated consortium.
+
+
+AGENCIES: Final = ("HKU", "CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")
+
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
 LOCATION = "HKU-MAIN-LENDING"

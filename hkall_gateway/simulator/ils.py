@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18

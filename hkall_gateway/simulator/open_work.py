@@ -16,7 +16,7 @@ from hkall_gateway.db.changed_fields import facts_of
 from hkall_gateway.db.shelving_keys import with_keys
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES
 from hkall_gateway.rules.vocabulary import Holding, Partner, Position, Request, Side
 from hkall_gateway.simulator.bulk import CHUNK, OTHERS, open_store

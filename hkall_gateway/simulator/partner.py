@@ -17,7 +17,7 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shorthand import written
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS, PartnerBehaviour, reply
 
@@ -80,7 +80,7 @@ class PartnerLibrary:
 
     async def ship(self, request: str, item: str) -> NcipMessage:
         """Sends ItemShipped for the copy, under the borrower's RequestId."""
-        due = calendar.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
+        due = dates.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
         return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
 
     async def receive(self, request: str, item: str) -> NcipMessage:

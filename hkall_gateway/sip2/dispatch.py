@@ -12,9 +12,8 @@ import structlog
 
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.net.limits.networks import network_of
-from hkall_gateway.net.limits.time_budget import budget
-from hkall_gateway.net.limits.timeout import TooLate
+from hkall_gateway.net.limits.allow_list import network_of
+from hkall_gateway.net.limits.timeout import TooLate, budget
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.reasons import Reason
@@ -25,12 +24,9 @@ from hkall_gateway.sip2.codec.messages import BX, RESEND
 from hkall_gateway.sip2.codec.serialize import without_hidden
 from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.exchange import NOBODY, Exchange, Handler, Reply, Sip2Services, TerminalRow, Verifier, refuse_by, reply
-from hkall_gateway.sip2.handlers.cards import block, enable
-from hkall_gateway.sip2.handlers.fees import pay
-from hkall_gateway.sip2.handlers.holds import hold
-from hkall_gateway.sip2.handlers.items import item_information, item_status_update
+from hkall_gateway.sip2.handlers.items import hold, item_information, item_status_update
 from hkall_gateway.sip2.handlers.loans import check_in, check_out, renew, renew_all
-from hkall_gateway.sip2.handlers.patrons import end_session, locked_out, patron_information, patron_status
+from hkall_gateway.sip2.handlers.patrons import block, enable, end_session, locked_out, patron_information, patron_status, pay
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.upstream.client import Login, UpstreamInterface
 

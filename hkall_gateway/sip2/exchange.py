@@ -13,13 +13,12 @@ from hkall_gateway.circulation.messages.commands import Place
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.after_reply import run_now
-from hkall_gateway.net.limits.address_queue import AddressQueue
-from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.allow_list import AllowList, network_of
+from hkall_gateway.net.limits.connection_limit import AddressQueue
 from hkall_gateway.net.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
-from hkall_gateway.net.limits.networks import network_of
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import end_of
+from hkall_gateway.rules.dates import end_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Sensitive
 from hkall_gateway.sip2.activity import TerminalLog

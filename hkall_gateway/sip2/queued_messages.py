@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode

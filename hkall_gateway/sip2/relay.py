@@ -25,7 +25,7 @@ from hkall_gateway.circulation.messages.local_commands import (
 from hkall_gateway.circulation.messages.results import CopySystem, HkallRecord
 from hkall_gateway.circulation.messages.terminal_commands import ConcernsHkall
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
@@ -34,8 +34,7 @@ from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_
 from hkall_gateway.sip2.codec.messages import BX
 from hkall_gateway.sip2.codec.serialize import patched
 from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by
-from hkall_gateway.sip2.handlers.holds import MODES, asked_hold
-from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
+from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, asked_hold
 from hkall_gateway.sip2.handlers.patrons import (
     FINES,
     LISTINGS,

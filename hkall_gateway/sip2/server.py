@@ -10,8 +10,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
-from hkall_gateway.net.limits.accept_filter import Refusals
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
 from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.terminal_connection import MOST_WAITING, TerminalConnection

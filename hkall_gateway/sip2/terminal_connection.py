@@ -13,16 +13,13 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.common.context import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.net.arrival import arrived
-from hkall_gateway.net.endpoints import mark_authenticated
-from hkall_gateway.net.limits.accept_filter import Refusals
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot
+from hkall_gateway.net.endpoints import arrived, mark_authenticated
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.sip2.codec.dialects import DIALECTS
-from hkall_gateway.sip2.codec.session import Close, Event, SendBytes, Session
-from hkall_gateway.sip2.codec.telnet import LOGIN, Prompts
+from hkall_gateway.sip2.codec.session import LOGIN, Close, Event, Prompts, SendBytes, Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond, too_many_logins, welcome
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.upstream.client import UpstreamInterface

@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, headers, i18n, incoming, layout, page_limit, paths, rules
+from hkall_gateway.web import errors, i18n, incoming, layout, middleware, page_limit, paths, rules
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.page_limit import patron_caller, stranger_caller
@@ -101,7 +101,7 @@ def make_app(services: WebServices) -> Flask:
     app.before_request(_begin)  # before the checks: an error page shows the number
     incoming.install(app)
     CSRFProtect(app)
-    for part in (i18n, layout, headers, errors):
+    for part in (i18n, layout, middleware, errors):
         part.install(app)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)

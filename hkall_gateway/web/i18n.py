@@ -20,7 +20,7 @@ from jinja2.nodes import EvalContext
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, without_blanks
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import services

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flask import current_app, request
 
-from hkall_gateway.net.limits.networks import network_of
+from hkall_gateway.net.limits.allow_list import network_of
 from hkall_gateway.web.services import WebServices, services
 
 LIMIT: Final = "hkall_page_limit"

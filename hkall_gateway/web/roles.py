@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from hkall_gateway.rules.staff_roles import StaffRole as StaffRole
+from hkall_gateway.rules.stored_words import StaffRole as StaffRole

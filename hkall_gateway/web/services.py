@@ -12,8 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from flask import current_app
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Context, in_context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Context, Library, in_context
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import LiveStatuses
 from hkall_gateway.db.quarantine import QuarantinedDocument

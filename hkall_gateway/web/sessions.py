@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, cast
 
+import structlog
 from flask import Flask, Request, Response, request, session
 from flask.sessions import SessionInterface, SessionMixin
 
@@ -22,6 +23,19 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import WebSettings, services
+
+# ---- Logins by their outcome: a counter for each, and a log line for each that was refused.
+
+
+LOG = structlog.get_logger()
+
+
+def count_login(who: str, outcome: str, why: str = "") -> None:
+    """Count a login of `who` (staff, patron); one that was refused is logged, without its name or card."""
+    services().metrics.web_logins.labels(who, outcome).inc()
+    if outcome != "admitted":
+        LOG.warning("web.login_refused", who=who, outcome=outcome, why=why, peer=request.remote_addr or "")
+
 
 COOKIE: Final = "__Host-hkall"
 VISITOR: Final = "__Host-hkall-visitor"

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from hkall_gateway.net.limits.networks import network_of
+from hkall_gateway.net.limits.allow_list import network_of
 
 FREE: Final = 3
 """Wrong tries before the first pause."""

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import Gauge
 
-from hkall_gateway.app.counting import count, counted
-from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges
+from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges, count, counted
 from hkall_gateway.circulation.messages.results import DeliveryResult
-from hkall_gateway.db import nightly
+from hkall_gateway.db import instances
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.observability.metrics import Metrics
@@ -196,8 +195,8 @@ def test_the_last_nights_are_told_and_zero_where_there_was_none(library: DeskWor
     shown = look(library, gauges)
     assert (shown["nightly_last_success_timestamp_seconds"], shown["doctor_failed_checks"]) == (never, {(): 0})
 
-    library.store.now(nightly.record, nightly.BACKUP, library.now)
-    library.store.now(nightly.record, nightly.DOCTOR, library.now, 3)
+    library.store.now(instances.record, instances.BACKUP, library.now)
+    library.store.now(instances.record, instances.DOCTOR, library.now, 3)
 
     shown = look(library, gauges)
     today = library.now.timestamp()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from hkall_gateway.app.pulse import BEAT_S, Pulse
+from hkall_gateway.app.gauges import BEAT_S, Pulse
 from hkall_gateway.observability.metrics import Metrics
 from tests.metrics import page, value
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.messages.commands import (
     BorrowFromUs,
     CheckIn,
@@ -44,7 +44,7 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.circuit import CircuitSettings
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice

@@ -11,8 +11,7 @@ from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.changes import Changed
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.rules.lifecycle import Notification
-from hkall_gateway.rules.staff_roles import StaffRole
-from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.stored_words import DeliveryKind, StaffRole
 from hkall_gateway.rules.vocabulary import Position
 from tests.circulation.conftest import CLERK, DeskWorld
 

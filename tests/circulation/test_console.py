@@ -28,8 +28,7 @@ from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.staff_roles import StaffRole
-from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, StaffRole
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Sensitive, Side
 from tests.circulation.conftest import DeskWorld, sent_as
 

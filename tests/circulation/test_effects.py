@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hkall_gateway.circulation import messages
-from hkall_gateway.circulation.common import effects
-from hkall_gateway.circulation.common.effects import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
+from hkall_gateway.circulation.common import idempotency
+from hkall_gateway.circulation.common.idempotency import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
 from hkall_gateway.circulation.messages.partner_commands import Changed, StatusSet
 from hkall_gateway.circulation.messages.results import (
     Cancelled,
@@ -136,7 +136,7 @@ def test_a_status_stands_until_another_is_set() -> None:
 
 def test_of_renewing_all_each_renewal_is_judged_but_those_that_the_lender_has_not_granted() -> None:
     asked = replace(RENEWED, pending=True)
-    assert effects.parts(AllRenewed((RENEWED, asked), ())) == (RENEWED,)
+    assert idempotency.parts(AllRenewed((RENEWED, asked), ())) == (RENEWED,)
 
 
 def outcome_types() -> set[type]:

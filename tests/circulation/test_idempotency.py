@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.common.context import Context, Library, in_context
 from hkall_gateway.circulation.common.idempotency import once
-from hkall_gateway.circulation.common.library import Library
 from hkall_gateway.circulation.messages.results import Outcome, Refused, Renewed
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.rules.reasons import Reason

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library, in_context
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.ports import BorrowerFacts
@@ -23,7 +22,7 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 P = Position

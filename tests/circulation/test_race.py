@@ -25,8 +25,7 @@ import pytest
 from sqlalchemy import Connection
 
 from hkall_gateway.circulation import borrowing
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library, in_context
 from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts

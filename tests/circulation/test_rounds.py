@@ -16,7 +16,7 @@ from hkall_gateway.db import inbox
 from hkall_gateway.db import rounds as store_rounds
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.tables import INBOX
-from hkall_gateway.rules.dates.timetable import EVERY
+from hkall_gateway.rules.dates import EVERY
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy
 from hkall_gateway.rules.vocabulary import Position

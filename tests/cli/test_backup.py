@@ -24,14 +24,14 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text
 
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
-from hkall_gateway.db import instances, revisions, schema
+from hkall_gateway.db import instances, schema
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import counts
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.instances import Instance
-from hkall_gateway.db.privacy import erased, leftovers
+from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -89,7 +89,7 @@ class Site:
     def at(self) -> str:
         """The revision of the database."""
         engine = self.engine()
-        found = revisions.revision(engine)
+        found = schema.revision(engine)
         engine.dispose()
         return found
 
@@ -246,7 +246,7 @@ def test_a_backup_brings_nobody_back(site: Site, tmp_path: Path) -> None:
     assert not site.knows()
     assert site.do(Unit.request, "R1").anonymised
     if site.url.startswith("sqlite"):
-        assert leftovers.count(site.file, PERSON) == 0
+        assert forgetting.count(site.file, PERSON) == 0
 
 
 def plant_all(unit: Unit) -> None:
@@ -410,7 +410,7 @@ def test_a_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path)
     engine = site.engine()
     (kept_save(site))(engine, tmp_path / "copy")
     engine.dispose()
-    _at(site, revisions.head())
+    _at(site, schema.head())
     site.do(placed)
     assert "revision 9999" in site.refused("restore", str(tmp_path / "copy"), "--force")
     assert site.do(Unit.request, "R1") is not None
@@ -438,12 +438,12 @@ def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, 
     in_file.done("restore", str(old), "--force")
 
     engine = in_file.engine()
-    assert (revisions.revision(engine), schema.drift(engine)) == (revisions.head(), [])
+    assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
     assert len(in_file.do(Unit.open_list)) > 10
     engine.dispose()
 
 
-@pytest.mark.parametrize("revision", sorted(revisions.known()))
+@pytest.mark.parametrize("revision", sorted(schema.known()))
 def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site, tmp_path: Path, revision: str) -> None:
     in_file.file.unlink()
     engine = in_file.engine()
@@ -453,7 +453,7 @@ def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site,
     in_file.done("backup", str(tmp_path / "copy"))
     assert in_file.at() == revision  # a backup upgrades nothing
     in_file.done("restore", str(tmp_path / "copy"), "--force")
-    assert in_file.at() == revisions.head()
+    assert in_file.at() == schema.head()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -461,7 +461,7 @@ def test_an_upgrade_backs_up_first_and_the_backup_holds_what_was_there(in_file: 
     in_file.file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
     before = in_file.at()
     done = in_file.run("db", "upgrade", "--backup", str(tmp_path / "copy"))
-    assert (done.exit_code, f"revision {before} -> {revisions.head()}" in done.output) == (0, True)
+    assert (done.exit_code, f"revision {before} -> {schema.head()}" in done.output) == (0, True)
     with closing(sqlite3.connect(tmp_path / "copy")) as copy:
         assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == (before,)
         assert copy.execute("SELECT count(*) FROM requests").fetchone()[0] > 10
@@ -503,12 +503,12 @@ def test_a_database_of_an_older_version_on_postgresql_can_be_backed_up(
     site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path, version: str
 ) -> None:
     with on_postgresql(postgres_url, postgres_programs, version) as released:
-        before = revisions.revision(released)
+        before = schema.revision(released)
         text_ = site.config.read_text(encoding="utf-8")
         url = released.url.render_as_string(hide_password=False)
         site.config.write_text(text_.replace(site.url, url), encoding="utf-8")
         site.done("backup", str(tmp_path / "copy"))
-        assert revisions.revision(released) == before
+        assert schema.revision(released) == before
     site.config.write_text(text_, encoding="utf-8")
     assert site.done("restore", str(tmp_path / "copy"), "--force")[0]["count"] > 100
 
@@ -520,13 +520,13 @@ def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
     """The tables are made as the dump's version had them, filled, and upgraded."""
     with on_postgresql(postgres_url, postgres_programs, "0.1.0") as released:
         (kept_save(site))(released, tmp_path / "copy")
-        before = revisions.revision(released)
+        before = schema.revision(released)
 
     found = site.done("restore", str(tmp_path / "copy"), "--force")
 
     engine = site.engine()
-    assert before not in {"", revisions.head()}
-    assert (revisions.revision(engine), schema.drift(engine)) == (revisions.head(), [])
+    assert before not in {"", schema.head()}
+    assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
     engine.dispose()
     assert found[0]["count"] > 100
     assert len(site.do(Unit.open_list)) > 10

@@ -23,7 +23,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
-from hkall_gateway.db.privacy import erased, forgetting, leftovers
+from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason
@@ -173,13 +173,13 @@ def test_after_an_erasure_the_file_the_log_and_the_archive_have_nothing(config: 
     file = tmp_path / "old.jsonl.gz"
     do(config, placed, Position.CLOSED)
     archive_into(config, file)
-    assert min(leftovers.count(file_of(config), [mark]) for mark in PERSON) > 50
+    assert min(forgetting.count(file_of(config), [mark]) for mark in PERSON) > 50
     assert all(mark in _archive(file) for mark in PERSON[:1])
 
     rows = told(config, *ERASE)
 
     assert stays(rows) == {}
-    assert leftovers.count(file_of(config), PERSON) == 0
+    assert forgetting.count(file_of(config), PERSON) == 0
     assert not any(mark in _archive(file) for mark in PERSON)
     assert [line["id"] for line in map(json.loads, _archive(file).splitlines()) if "journal" in line].count("R1") == 1
     assert run(config, "export", CARD).exit_code == 1
@@ -284,7 +284,7 @@ def test_what_is_written_after_the_look_is_forgotten_too(config: Path, monkeypat
         done = CliRunner().invoke(main, ["patron", *ERASE], obj=interrupted(site, refuse, forgetting.forget))
 
     assert done.exit_code == 0, done.output
-    assert leftovers.count(file_of(config), PERSON) == 0
+    assert forgetting.count(file_of(config), PERSON) == 0
 
 
 @contextmanager

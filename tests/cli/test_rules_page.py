@@ -7,9 +7,8 @@ from functools import cache
 import pytest
 
 from docs.generate.rules_page import rules_page
-from hkall_gateway.rules.published_rules import PUBLISHED
+from hkall_gateway.rules.published_rules import PUBLISHED, choices
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.rule_index import choices
 
 
 @cache

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.config.mapping import library_of, make_unit
 from hkall_gateway.db import rounds
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
 from tests import databases
@@ -29,7 +29,7 @@ WORLD = Actor("test", "world")
 
 
 def today() -> date:
-    return calendar.civil(now())
+    return dates.civil(now())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from hkall_gateway.cli import main
-from hkall_gateway.db import revisions
+from hkall_gateway.db import schema
 from hkall_gateway.simulator import demo_setup
 from tests.db.releases import RELEASES, VERSIONS
 
@@ -42,18 +42,18 @@ def test_every_missing_revision_is_named_and_nothing_is_changed(config: Path, ve
     before = content(file)
     with closing(sqlite3.connect(file)) as opened:
         ((at,),) = opened.execute("SELECT version_num FROM alembic_version")
-    missing = [revision for revision in sorted(revisions.known()) if revision > at]
+    missing = [revision for revision in sorted(schema.known()) if revision > at]
 
     *named, last = upgrade(config, "--plan")
 
     assert content(file) == before
     assert [line.split()[0] for line in named] == missing
     assert all(len(line.split()) > 2 for line in named)
-    assert last.startswith(f"revision {at} -> {revisions.head()}: " if missing else f"revision {at}: nothing to do")
-    assert upgrade(config)[-1].startswith(f"revision {at} -> {revisions.head()}" if missing else f"revision {at}")
-    assert upgrade(config, "--plan") == [f"revision {revisions.head()}: nothing to do"]
+    assert last.startswith(f"revision {at} -> {schema.head()}: " if missing else f"revision {at}: nothing to do")
+    assert upgrade(config)[-1].startswith(f"revision {at} -> {schema.head()}" if missing else f"revision {at}")
+    assert upgrade(config, "--plan") == [f"revision {schema.head()}: nothing to do"]
 
 
 def test_a_database_that_is_not_there_yet_is_not_made(config: Path) -> None:
-    assert upgrade(config, "--plan")[-1].startswith(f"revision none -> {revisions.head()}")
+    assert upgrade(config, "--plan")[-1].startswith(f"revision none -> {schema.head()}")
     assert not config.with_name("hkall.db").exists()

@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.config import ConfigErrors, GatewayConfig, load
 from hkall_gateway.config import dialects as own
 from hkall_gateway.config.mapping import listeners, makes_of_terminals, terminals
-from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 

@@ -8,7 +8,7 @@ import pytest
 
 from hkall_gateway.config import ConfigErrors, GatewayConfig, load
 from hkall_gateway.db.engine.connect import Limits
-from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules import vocabulary
 
 HASH = hash_secret("terminal")

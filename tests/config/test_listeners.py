@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import ConfigErrors, GatewayConfig, load
-from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.net.secrets import hash_secret
 
 HASH = hash_secret("terminal")
 BASE = f"""

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hkall_gateway.config import values
 from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
-from hkall_gateway.net.hashes import hash_secret
+from hkall_gateway.net.secrets import hash_secret
 
 SITE = {"folder": Path("/etc/hkall")}
 

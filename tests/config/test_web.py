@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.config import ConfigErrors, gateway
 from hkall_gateway.config.web import Web
-from hkall_gateway.net.hashes import HASHER
+from hkall_gateway.net.secrets import HASHER
 from hkall_gateway.simulator import demo_setup
 
 HASH = HASHER.hash("x")

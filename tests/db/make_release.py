@@ -27,9 +27,9 @@ from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import now
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.rules.dates import calendar
-from hkall_gateway.simulator import demo_setup, postgres
-from hkall_gateway.simulator.demo_site import DemoPeers, start_gateway
+from hkall_gateway.rules import dates
+from hkall_gateway.simulator import databases, demo_setup
+from hkall_gateway.simulator.demo_script import DemoPeers, start_gateway
 from hkall_gateway.simulator.terminal import SocketTerminal, call
 from tests.company import COMMAND, gateway_ports
 from tests.db.releases import RELEASES
@@ -80,7 +80,7 @@ class Story:
 
     async def scan(self, line: str, start: str) -> None:
         """Send a line at the counter, whose answer must begin so; {t} is the time, {b} no time."""
-        local = self.now().astimezone(calendar.HONG_KONG)
+        local = self.now().astimezone(dates.HONG_KONG)
         answer = await self.counter.ask(line.format(t=f"{local:%Y%m%d}    {local:%H%M%S}", b=" " * 18))
         if not answer.startswith(start):
             raise AssertionError(f"{line}: {answer}")
@@ -218,9 +218,9 @@ def _prepare(story: Story, folder: Path) -> None:
 
 
 async def both(reactor: Any, version: str) -> None:
-    found = postgres.programs()
+    found = databases.programs()
     assert found, "PostgreSQL's programs are needed"
-    with tempfile.TemporaryDirectory() as name, postgres.server(found, ["listen_addresses="]) as server:
+    with tempfile.TemporaryDirectory() as name, databases.server(found, ["listen_addresses="]) as server:
         for kind, url in (("sqlite", f"sqlite:///{name}/hkall.db"), ("postgresql", server.url())):
             folder = Path(name) / kind
             folder.mkdir()

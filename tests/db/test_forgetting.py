@@ -14,7 +14,7 @@ from hkall_gateway.db import web_sessions
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads.former_cards import replace_card
-from hkall_gateway.db.privacy import archive, forgetting, leftovers, persons
+from hkall_gateway.db.privacy import archive, forgetting, persons
 from hkall_gateway.db.privacy.forgetting import ErasureResult
 from hkall_gateway.db.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal
 from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
@@ -84,18 +84,18 @@ def test_the_file_and_its_log_have_none_of_it_after_a_vacuum(
     tmp_path: Path, make_unit: Callable[[Connection], Unit], now: datetime
 ) -> None:
     engine = _file(tmp_path)
-    file = leftovers.file_of(engine)
+    file = forgetting.file_of(engine)
     assert file is not None
     store = Immediate(engine, make_unit)
     store.now(plant)
-    assert min(leftovers.count(file, [mark]) for mark in PERSON) > 100
+    assert min(forgetting.count(file, [mark]) for mark in PERSON) > 100
     store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
     erase(store, now)
     store.close()
 
-    assert leftovers.vacuum(engine)
+    assert forgetting.vacuum(engine)
 
-    assert leftovers.count(file, PERSON) == 0
+    assert forgetting.count(file, PERSON) == 0
     assert b"ERASE_PATRON" in file.read_bytes()
     engine.dispose()
 

@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.db.engine.compiled import insert_row
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import read_group, run_group
-from hkall_gateway.db.engine.job import Job
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.pipeline import BoundStatement, Pipeline
+from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.savepoint import in_savepoint
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit import Unit

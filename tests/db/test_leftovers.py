@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.privacy import leftovers
+from hkall_gateway.db.privacy import forgetting
 
 CARD = "7770001234"
 HISTORIES = 30
@@ -41,10 +41,10 @@ def test_rows_that_moved_leave_copies_which_only_a_vacuum_removes(tmp_path: Path
         file = tmp_path / f"{seed}.db"
         engine = lived(file, seed)
         with engine.connect() as connection:
-            assert leftovers.empty_the_log(connection)
-        before += leftovers.count(file, [CARD]) > 0
-        assert leftovers.vacuum(engine)
-        after += leftovers.count(file, [CARD]) > 0
+            assert forgetting.empty_the_log(connection)
+        before += forgetting.count(file, [CARD]) > 0
+        assert forgetting.vacuum(engine)
+        after += forgetting.count(file, [CARD]) > 0
         engine.dispose()
 
     assert before > 0  # where this is 0 one day, SQLite has mended it and `db vacuum` has lost its reason
@@ -58,22 +58,22 @@ def test_a_reader_that_holds_on_to_the_log_is_told(tmp_path: Path) -> None:
         reading.exec_driver_sql("SELECT count(*) FROM t").all()
         writing.exec_driver_sql("DELETE FROM t")
         writing.exec_driver_sql("PRAGMA busy_timeout=10")
-        assert not leftovers.empty_the_log(writing)
+        assert not forgetting.empty_the_log(writing)
     engine.dispose()
 
 
-@pytest.mark.parametrize("place", [0, 5, leftovers.CHUNK - 5, leftovers.CHUNK, 2 * leftovers.CHUNK - 1])
+@pytest.mark.parametrize("place", [0, 5, forgetting.CHUNK - 5, forgetting.CHUNK, 2 * forgetting.CHUNK - 1])
 def test_a_text_is_counted_once_wherever_it_stands(tmp_path: Path, place: int) -> None:
     file = tmp_path / "bytes"
     file.write_bytes(b"\0" * place + CARD.encode() + b"\0" * 7)
-    assert leftovers.count(file, [CARD, "x"]) == 1
+    assert forgetting.count(file, [CARD, "x"]) == 1
 
 
 def test_the_log_counts_too(tmp_path: Path) -> None:
     (tmp_path / "hkall.db").write_bytes(b"")
     (tmp_path / "hkall.db-wal").write_bytes(CARD.encode() * 2)
-    assert leftovers.count(tmp_path / "hkall.db", [CARD]) == 2
+    assert forgetting.count(tmp_path / "hkall.db", [CARD]) == 2
 
 
 def test_a_database_in_memory_has_no_file() -> None:
-    assert leftovers.file_of(open_engine("sqlite://")) is None
+    assert forgetting.file_of(open_engine("sqlite://")) is None

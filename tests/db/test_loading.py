@@ -13,8 +13,7 @@ from sqlalchemy import Engine, func, select, update
 from hkall_gateway.db import shelving_keys
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, Withdrawals
-from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, StagedCopies, Withdrawals
 from hkall_gateway.db.tables import HOLDINGS, JOBS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.shelving import shelving_key

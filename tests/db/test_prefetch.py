@@ -16,8 +16,8 @@ from sqlalchemy import Connection, event, insert, select
 from hkall_gateway.db import cards
 from hkall_gateway.db.closures import add_closure
 from hkall_gateway.db.engine.group import run_group
-from hkall_gateway.db.engine.job import Job
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.savepoint import in_savepoint
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit import Unit

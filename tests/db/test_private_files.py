@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.private_files import GROUP_READS, private
+from hkall_gateway.db.engine.connect import GROUP_READS, open_engine, private
 from hkall_gateway.simulator import demo_setup
 
 

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.db import revisions, schema
+from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import METADATA, create_all
@@ -50,12 +50,12 @@ def _bare_schema(url: str) -> Iterator[Engine]:
 
 
 def test_an_empty_database_has_no_revision(bare: Engine) -> None:
-    assert revisions.revision(bare) == ""
+    assert schema.revision(bare) == ""
 
 
 def test_upgrade_brings_an_empty_database_to_the_revision_that_serve_asks_for(bare: Engine) -> None:
     schema.upgrade(bare)
-    assert revisions.revision(bare) == revisions.head() != ""
+    assert schema.revision(bare) == schema.head() != ""
 
 
 def test_the_revisions_make_exactly_the_tables(bare: Engine) -> None:
@@ -157,8 +157,8 @@ def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(ba
     store.now(Unit.advance, asked, Event.ASK, now, by)
     assert [request.position for request in store.now(Unit.open_list)] == [Position.REQUESTED]
     store.close()
-    assert not revisions.knows(revisions.revision(bare))
-    assert revisions.knows(revisions.head())
+    assert not schema.knows(schema.revision(bare))
+    assert schema.knows(schema.head())
 
 
 def _indexes(engine: Engine) -> dict[str, str]:
@@ -177,5 +177,5 @@ def test_the_last_revision_is_alembic_s_head() -> None:
     config.set_main_option("script_location", str(VERSIONS.parent))
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
-    assert revisions.head() == script.get_current_head()
-    assert revisions.known().keys() == {one.revision for one in script.walk_revisions()}
+    assert schema.head() == script.get_current_head()
+    assert schema.known().keys() == {one.revision for one in script.walk_revisions()}

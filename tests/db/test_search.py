@@ -20,8 +20,7 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search import searching
 from hkall_gateway.db.search.folding import words
 from hkall_gateway.db.search.index import IndexedWords, as_vector, field_words, in_pairs
-from hkall_gateway.db.search.query import BadQuery, SearchField, TitleQuery, parse
-from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitles, search
+from hkall_gateway.db.search.searching import MOST, PAGE, BadQuery, FoundTitles, SearchField, TitleQuery, parse, search
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Holding, Title

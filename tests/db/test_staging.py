@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.db.loads.staging import StagedCopies
+from hkall_gateway.db.loads.loading import StagedCopies
 from hkall_gateway.rules.vocabulary import Holding
 
 A = Holding("CUHK", "B1", "b2", "Dune", "Herbert, Frank", "9780441013593", "v.1", "PS 3558", "On Loan", False, "dvd", "x")

@@ -14,11 +14,10 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from hkall_gateway import __version__
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library, in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.staff import actions
-from hkall_gateway.db import revisions, schema
+from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.outbox import OutboxRow
@@ -86,7 +85,7 @@ def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
 
     after = _counts(released)
     assert {name: after[name] for name in before} == before
-    assert (revisions.revision(released), schema.drift(released)) == (revisions.head(), [])
+    assert (schema.revision(released), schema.drift(released)) == (schema.head(), [])
 
 
 def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> None:

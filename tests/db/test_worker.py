@@ -12,8 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.job import GroupResult, ReplyCallback, give
-from hkall_gateway.db.engine.worker import Worker
+from hkall_gateway.db.engine.worker import GroupResult, ReplyCallback, Worker, give
 
 PATIENCE_S = 20.0
 

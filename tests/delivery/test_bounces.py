@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.delivery.bounces import Bounce, NotABounce, read_bounce
-from hkall_gateway.delivery.message_id import LetterId, is_ours, message_id, read_message_id
+from hkall_gateway.delivery.headers import LetterId, is_ours, message_id, read_message_id
 from hkall_gateway.rules.vocabulary import Sensitive
 
 KEY = Sensitive("opensesame")

@@ -14,8 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library, in_context
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered, delivered
 from hkall_gateway.config.policy import load

@@ -29,7 +29,7 @@ from hkall_gateway.db.tables import HOLDINGS, NOTICES, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.bounces import read_bounce
 from hkall_gateway.delivery.letters import LANGUAGES, in_words
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.stored_words import RenewalSync
@@ -122,7 +122,7 @@ class Sent:
 
     @property
     def today(self) -> date:
-        return calendar.civil(self.began)
+        return dates.civil(self.began)
 
     def letter(self, send: Notification, language: str) -> EmailMessage:
         """The letter of this kind to the reader of this language."""
@@ -199,7 +199,7 @@ def _patrons() -> list[tuple[str, str, str]]:
 
 
 def _write(unit: Unit, send: Notification, number: str, card: str, now: datetime) -> None:
-    by, told = Actor("test", "world"), facts(send, calendar.civil(now))
+    by, told = Actor("test", "world"), facts(send, dates.civil(now))
     of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
     request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
     opened = unit.open(replace(request, pickup_location=demo_setup.LOCATION, **of_copy), now, by)

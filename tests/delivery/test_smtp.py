@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow

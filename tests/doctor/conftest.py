@@ -22,12 +22,11 @@ from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
 from hkall_gateway.app.machine import runs
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.cli.doctor.examination import examine, examinees
-from hkall_gateway.cli.doctor.findings import Finding, Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Finding, Sheet
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
-from hkall_gateway.cli.doctor.tools import ExaminationTools
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.library import library_of
+from hkall_gateway.config.mapping import library_of
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.simulator.demo_setup import decided_policy
 from tests.ports import free_ports

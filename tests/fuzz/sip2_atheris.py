@@ -21,8 +21,7 @@ with atheris.instrument_imports(include=["hkall_gateway.sip2"]):
     from hkall_gateway.sip2.codec.fields import TAGS
     from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, decode, encode
     from hkall_gateway.sip2.codec.messages import SHAPES
-    from hkall_gateway.sip2.codec.session import Close, Refuse, Session
-    from hkall_gateway.sip2.codec.telnet import Prompts
+    from hkall_gateway.sip2.codec.session import Close, Prompts, Refuse, Session
 
 ROWS = tuple(DIALECTS.values())
 SEEDS = Path(__file__).parents[2] / "fixtures" / "sip2"

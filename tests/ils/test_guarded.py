@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.db.engine.immediate import finished
-from hkall_gateway.ils.guarded import Guarded
+from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
 

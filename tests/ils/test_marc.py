@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymarc import Field, Indicators, Leader, Record, Subfield, record_to_xml
 
-from hkall_gateway.db.loads.staging import Placed, StagedCopies
+from hkall_gateway.db.loads.loading import Placed, StagedCopies
 from hkall_gateway.ils import marc, marc_records
 from hkall_gateway.ils.columns import BadFile
 from hkall_gateway.rules.marc_fields import ITEM_FIELDS, ItemField, MarcMapping, overlaid, source

@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from bench.browsers import Browser
-from hkall_gateway.simulator import demo_setup, postgres
+from hkall_gateway.simulator import databases, demo_setup
 from hkall_gateway.simulator.terminal import SocketTerminal
 from tests.company import CARD, PIN, Gateway, stamp, until
 
@@ -42,7 +42,7 @@ def gateway(request: pytest.FixtureRequest, reactor: Any, tmp_path: Path, postgr
     if request.param == "sqlite":
         yield from made("sqlite:///hkall.db")
         return
-    with postgres.server(postgres_programs, ("listen_addresses=", "max_connections=60")) as server:
+    with databases.server(postgres_programs, ("listen_addresses=", "max_connections=60")) as server:
         yield from made(server.url())
 
 

@@ -15,7 +15,7 @@ from lxml import etree
 from sqlalchemy import insert, select
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.immediate import Immediate, finished
@@ -26,7 +26,7 @@ from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
 from tests import databases

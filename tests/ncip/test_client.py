@@ -17,7 +17,7 @@ from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
-from hkall_gateway.ncip.metrics import note
+from hkall_gateway.ncip.service_request import note
 from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, document
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.lifecycle import Notification

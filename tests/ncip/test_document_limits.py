@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from hkall_gateway.ncip.codec import xml
-from hkall_gateway.ncip.codec.document_limits import QUESTION, REPLY, DocumentLimits, exceeded
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
-from hkall_gateway.ncip.codec.xml import TooLarge
+from hkall_gateway.ncip.codec.xml import QUESTION, REPLY, DocumentLimits, TooLarge, exceeded
 
 LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16)
 V1 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"

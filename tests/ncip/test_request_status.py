@@ -8,8 +8,8 @@ import pytest
 
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.request_status import BORROWING, positions, question
-from hkall_gateway.ncip.tables.status_words import status_of
+from hkall_gateway.ncip.reply_payload import BORROWING, positions, question
+from hkall_gateway.ncip.tables.flows import status_of
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
 

@@ -29,7 +29,7 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import logged_context
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
 from tests.bounds import bounds
 from tests.metrics import value

@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.db.engine.immediate import finished
-from hkall_gateway.ncip import shelf_check
+from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shelf_check import MOST_COPIES, ShelfCheck, ShelfResult, seen
+from hkall_gateway.ncip.shelves import MOST_COPIES, ShelfCheck, ShelfResult, seen
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -242,7 +242,7 @@ STATUSES: tuple[tuple[NcipMessage, dict[str, str] | None], ...] = (
 
 @pytest.mark.parametrize(("said", "known"), STATUSES)
 def test_only_a_status_that_is_said_is_known(said: NcipMessage, known: dict[str, str] | None) -> None:
-    assert shelf_check.statuses(said) == known
+    assert shelves.statuses(said) == known
 
 
 def test_without_a_reply_nothing_is_known_and_no_further_copy_is_asked_for() -> None:

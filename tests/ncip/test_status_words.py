@@ -11,7 +11,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.replies import WAITING
-from hkall_gateway.ncip.tables.status_words import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
+from hkall_gateway.ncip.tables.flows import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
 from hkall_gateway.rules.settings import LABELS
 from hkall_gateway.rules.vocabulary import Position
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import Factory, Protocol
 
-from hkall_gateway.net.limits.accept_filter import LINES_A_MINUTE, AdmissionFactory
+from hkall_gateway.net.limits.connection_limit import LINES_A_MINUTE, AdmissionFactory
 from hkall_gateway.observability.metrics import Metrics
 from tests.bounds import refusals
 from tests.metrics import value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.net.limits.address_queue import AddressQueue
+from hkall_gateway.net.limits.connection_limit import AddressQueue
 
 
 class Bench:

@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.net.arrival import TCP_INFO, arrived, waited_s
+from hkall_gateway.net.endpoints import TCP_INFO, arrived, waited_s
 from hkall_gateway.net.limits.timeout import Timeout
 
 TRANSPORT: Any = StringTransport  # Twisted's test transport has no types

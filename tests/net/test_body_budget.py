@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.net.limits.body_budget import FREE, BodyBudget
+from hkall_gateway.net.limits.fair_reads import FREE, BodyBudget
 
 KIB = 1024
 

@@ -10,8 +10,8 @@ from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 
 from hkall_gateway.net.bounded_http import BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.net.limits.body_budget import BodyBudget
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.fair_reads import BodyBudget
 
 
 class Silent:

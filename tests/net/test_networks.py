@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.net.limits.networks import network_of
+from hkall_gateway.net.limits.allow_list import network_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
-from hkall_gateway.net.hashes import hash_secret, is_hash
-from hkall_gateway.net.secrets import DECOY, Secrets, WrongPins, same
+from hkall_gateway.net.secrets import DECOY, Secrets, WrongPins, hash_secret, is_hash, same
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ BY_PROTOCOL = {f"{protocol}.not_admitted" for protocol in ("sip2", "ncip", "ops"
 def logged() -> dict[str, Event]:
     found = events()
     refusals = found.pop("")
-    assert refusals.modules == {"net/limits/accept_filter.py"}  # the only call whose event is not a constant
+    assert refusals.modules == {"net/limits/connection_limit.py"}  # the only call whose event is not a constant
     return {**found, **dict.fromkeys(BY_PROTOCOL, refusals)}
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.observability.log_context import log_context
-from hkall_gateway.observability.trace_context import own_traceparent, trace_id, valid_traceparent
+from hkall_gateway.observability.log_context import log_context, own_traceparent, trace_id, valid_traceparent
 
 W3C = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 """The recommendation's own example."""

@@ -26,19 +26,17 @@ from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import NcipAgreements, Site
-from hkall_gateway.config.library import make_unit
-from hkall_gateway.config.mapping import agreed_secrets
+from hkall_gateway.config.mapping import agreed_secrets, make_unit
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.exports import read_patrons
-from hkall_gateway.ncip.blocking_post import post
-from hkall_gateway.ncip.http_post import HttpReply
-from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.ncip.http_post import HttpReply, post
+from hkall_gateway.rules import dates
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_site import DemoPeers, start_gateway
+from hkall_gateway.simulator.demo_script import DemoPeers, start_gateway
 from tests.leaks import leaks
 from tests.published.partners import Catalogue, Lender
 from tests.published.premises import HOLDINGS, LENDERS, PATRONS, Premises
@@ -266,7 +264,7 @@ def _hong_kong(when: str) -> datetime:
 
 def _midnights(since: datetime, until: datetime) -> Iterator[datetime]:
     """Every 00:00:00 in Hong Kong after `since` and before `until`."""
-    midnight = calendar.start_of(calendar.after(calendar.civil(since), 1))
+    midnight = dates.start_of(dates.after(dates.civil(since), 1))
     while midnight < until:
         yield midnight
         midnight += timedelta(days=1)

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.simulator.partner import PartnerLibrary
 from hkall_gateway.simulator.scenario.scripted_partner import PartnerBehaviour
 from tests.published.records import Copy, Reader, Title
@@ -159,8 +159,8 @@ def _authentication(pin: str) -> tuple[str, ...]:
 
 def day(text: str) -> date | None:
     """The day in Hong Kong of an instant in a document."""
-    when = instant(text, calendar.HONG_KONG) if text else None
-    return calendar.civil(when) if when else None
+    when = instant(text, dates.HONG_KONG) if text else None
+    return dates.civil(when) if when else None
 
 
 def _texts(value: Any) -> list[str]:

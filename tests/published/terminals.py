@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from hkall_gateway.net.socket_lines import SocketLines
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.scenario.sip2_in_memory import Seal
+from hkall_gateway.simulator.scenario.in_memory import Seal
 from tests.published.records import Copy, Reader, Title
 
 PATIENCE_S = 60

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.rules.dates.service_windows import over, suspended
+from hkall_gateway.rules.dates import over, suspended
 from hkall_gateway.rules.eligibility import LocalBlocks, may_use
 from hkall_gateway.rules.lenders import may_leave, may_lend
 from hkall_gateway.rules.policy import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.dates.calendar import (
+from hkall_gateway.rules.dates import (
     WEEKDAYS,
     How,
     after,

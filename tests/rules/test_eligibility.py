@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
+from hkall_gateway.rules.dates import stopped_with, suspended
 from hkall_gateway.rules.eligibility import LocalBlocks, category_of, may_use
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Block, Policy, Scope, Window

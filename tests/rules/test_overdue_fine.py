@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.overdue_fine import fine, fine_for, rate_for
 from hkall_gateway.rules.settings import Fine, FineFree, Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side

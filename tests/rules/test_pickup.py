@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.policy import Counts, Terminal, may_borrow, pickup_expired, pickup_last
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Pickup, Policy, Role

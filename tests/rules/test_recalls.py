@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.dates.calendar import start_of
-from hkall_gateway.rules.dates.due import next_open, past_lender, recall_due, restored_due
+from hkall_gateway.rules.dates import next_open, past_lender, recall_due, restored_due, start_of
 from hkall_gateway.rules.settings import Due, Policy, Recall
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.dates.calendar import start_of
-from hkall_gateway.rules.dates.due import renewed_until
+from hkall_gateway.rules.dates import renewed_until, start_of
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
 from hkall_gateway.rules.policy import may_renew
 from hkall_gateway.rules.reasons import Reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.rules.rule_index import Choice, choices, keys_of, names_of
+from hkall_gateway.rules.published_rules import Choice, choices, keys_of, names_of
 from hkall_gateway.rules.settings import Policy, Renewal
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from hkall_gateway.rules.dates import stall_limits
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy, Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
@@ -22,11 +22,11 @@ def _request(position: Position, side: Side = Side.BORROWING) -> Request:
 
 
 def test_only_a_loan_and_an_ended_request_may_stand_for_ever() -> None:
-    assert stall_limits.KEYS.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
+    assert dates.KEYS.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
 
 
 def test_every_key_of_the_policy_s_waits_is_used() -> None:
-    assert set(stall_limits.KEYS.values()) | {"lender_overdue_days"} == set(Waits.__dataclass_fields__)
+    assert set(dates.KEYS.values()) | {"lender_overdue_days"} == set(Waits.__dataclass_fields__)
 
 
 # fmt: off
@@ -47,30 +47,30 @@ DAYS = {
 @pytest.mark.parametrize(("position", "days"), DAYS.items())
 def test_with_a_courier_of_two_days_it_may_stand_so_long_and_no_longer(position: Position, days: int) -> None:
     last = MOVED + timedelta(days=days)
-    assert not stall_limits.stands_still(_request(position), 2, LIMITS, last)
-    assert stall_limits.stands_still(_request(position), 2, LIMITS, last + timedelta(seconds=1))
+    assert not dates.stands_still(_request(position), 2, LIMITS, last)
+    assert dates.stands_still(_request(position), 2, LIMITS, last + timedelta(seconds=1))
 
 
 def test_a_slower_courier_has_longer() -> None:
-    assert not stall_limits.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9))
-    assert stall_limits.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9, seconds=1))
+    assert not dates.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9))
+    assert dates.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9, seconds=1))
 
 
 def test_a_book_of_ours_is_long_overdue_from_the_midnight_in_hong_kong_after_a_fortnight() -> None:
     lent = replace(_request(P.AT_BORROWER, Side.LENDING), lender_due=date(2017, 3, 1))
     midnight = datetime(2017, 3, 15, 16, tzinfo=UTC)
-    assert not stall_limits.stands_still(lent, 2, LIMITS, midnight - timedelta(seconds=1))
-    assert stall_limits.stands_still(lent, 2, LIMITS, midnight)
+    assert not dates.stands_still(lent, 2, LIMITS, midnight - timedelta(seconds=1))
+    assert dates.stands_still(lent, 2, LIMITS, midnight)
 
 
 def test_a_loan_of_ours_is_a_matter_of_its_due_date() -> None:
     lent = replace(_request(P.ON_LOAN), due=date(2017, 3, 1), lender_due=date(2017, 3, 1))
-    assert not stall_limits.stands_still(lent, 2, LIMITS, MOVED + timedelta(days=365))
+    assert not dates.stands_still(lent, 2, LIMITS, MOVED + timedelta(days=365))
 
 
 def test_a_book_that_we_borrow_is_never_long_overdue_as_one_of_ours() -> None:
     later = MOVED + timedelta(days=365)
     borrowed = replace(_request(P.AT_BORROWER), lender_due=date(2017, 3, 1))
     on_its_way = replace(_request(P.SHIPPED, Side.LENDING), lender_due=date(2017, 3, 1))
-    assert not stall_limits.long_overdue(borrowed, LIMITS, later)
-    assert not stall_limits.long_overdue(on_its_way, LIMITS, later)
+    assert not dates.long_overdue(borrowed, LIMITS, later)
+    assert not dates.long_overdue(on_its_way, LIMITS, later)

@@ -11,10 +11,10 @@ from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.common.context import in_context
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.config.mapping import library_of, make_unit
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
-from hkall_gateway.db.search.isbns import isbn_13
+from hkall_gateway.db.search.folding import isbn_13
 from hkall_gateway.db.search.searching import FoundTitles
 from hkall_gateway.simulator import demo_setup, demo_titles
 from tests import databases

@@ -9,8 +9,7 @@ import pytest
 
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
-from hkall_gateway.simulator.consortium.document_faults import LossyChannel
-from hkall_gateway.simulator.consortium.network_faults import FAULTS, FaultSource, damaged
+from hkall_gateway.simulator.consortium.faults import FAULTS, FaultSource, LossyChannel, damaged
 
 BODY = b"<NCIPMessage/>"
 REPLY = HttpReply(200, "application/xml", b"<Reply/>", 0)

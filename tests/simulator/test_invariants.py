@@ -13,19 +13,18 @@ import pytest
 import structlog
 from sqlalchemy import insert
 
-from hkall_gateway.db.engine.job import Job
+from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.tables import NOTICES
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.delivery.message_id import message_id
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.delivery.headers import message_id
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 from hkall_gateway.simulator.consortium.actors import SimulatedCopy
-from hkall_gateway.simulator.consortium.final_checks import AT_THE_END
-from hkall_gateway.simulator.consortium.machine_faults import TwoWayStore
+from hkall_gateway.simulator.consortium.faults import TwoWayStore
+from hkall_gateway.simulator.consortium.invariants import AT_THE_END, EACH_STEP
 from hkall_gateway.simulator.consortium.simulate import PreparedSimulation, be_quiet
-from hkall_gateway.simulator.consortium.step_checks import EACH_STEP
 from hkall_gateway.simulator.scenario.world import LETTER_KEY, ReceivedLetter, World
 
 P = Position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.simulator.scenario.sip2_in_memory import Seal
+from hkall_gateway.simulator.scenario.in_memory import Seal
 from hkall_gateway.sip2.codec.lines import checksum
 
 

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.messages.commands import SeeItem
 from hkall_gateway.circulation.messages.results import ItemSeen, Refused
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
@@ -30,7 +30,7 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy

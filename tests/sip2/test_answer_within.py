@@ -15,7 +15,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, fail
 
-from hkall_gateway.app import counting
+from hkall_gateway.app import gauges
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline
@@ -79,7 +79,7 @@ def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[
     waiting: Any = held
     circulation = Circulation(waiting, LocalIls(store), lambda: services.circulation.library, services.now)
     made = Port(replace(services, circulation=circulation), slow=False)
-    limit = Timeout(made.clock, 8, counting.expired(services.metrics, "sip2"))
+    limit = Timeout(made.clock, 8, gauges.expired(services.metrics, "sip2"))
     made.services = replace(made.services, timeout=limit)
     made.terminals.services = lambda: made.services
     yield made

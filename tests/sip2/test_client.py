@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.net.limits.time_budget import budget
+from hkall_gateway.net.limits.timeout import budget
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect

@@ -15,7 +15,7 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.exchange import dollars
-from hkall_gateway.sip2.handlers.fees import cents_of
+from hkall_gateway.sip2.handlers.patrons import cents_of
 
 P = Position
 DATE = "20170301    100000"

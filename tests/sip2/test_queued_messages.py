@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage, LocalSend
+from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.queued_messages import DELIVERIES, QueuedMessages

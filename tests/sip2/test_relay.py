@@ -18,7 +18,7 @@ from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
-from hkall_gateway.net.limits.time_budget import left_s
+from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.dates.service_windows import window
+from hkall_gateway.rules.dates import window
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2.screen_messages import GOOD, LANGUAGES, Notice, language_of, notice_text, say

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.app.terminals_seen import terminals_seen
+from hkall_gateway.app.gauges import terminals_seen
 from hkall_gateway.sip2.dispatch import Sip2Services
 
 

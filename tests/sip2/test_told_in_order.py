@@ -15,7 +15,7 @@ from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
-from hkall_gateway.rules.messages.local_messages import ILS_RECIPIENT, LocalMessage
+from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.dialects import DIALECTS

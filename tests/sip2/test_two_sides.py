@@ -14,18 +14,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import ChannelTerms, Courier, Schedule
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import HONG_KONG
-from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend, key_of_copy
+from hkall_gateway.rules.dates import HONG_KONG
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend, key_of_copy
 from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron, SimulatedIls
-from hkall_gateway.simulator.scenario.sip2_in_memory import Seal
+from hkall_gateway.simulator.scenario.in_memory import Seal
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.session import SendBytes, Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond

@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Position, Request
 from tests.web.conftest import Site
 from tests.web.test_unsent import BY, requested

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.csv_file import BOM, defused
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.staff import lists
-from hkall_gateway.web.staff.columns import COLUMNS, IN_FILE, SHOWN, SORTS, flag
+from hkall_gateway.web.staff.lists import COLUMNS, IN_FILE, SHOWN, SORTS, flag
 from tests.web.conftest import Browser, Site
 from tests.web.given import given, with_copy
 

@@ -15,7 +15,7 @@ from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.db.tables import ATTEMPTS, NOTICES, OUTBOX, SET_ASIDE
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.web.api.access import ROLES
 from hkall_gateway.web.staff.explain import QUESTIONS

@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import Select
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, CARD, PIN, Gateway, until

@@ -13,11 +13,11 @@ from hkall_gateway.circulation.staff.permitted import ACTIONS, DenialReason
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event, Notification
-from hkall_gateway.rules.messages.local_messages import LocalSend
+from hkall_gateway.rules.messages.outbox_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS
-from hkall_gateway.web.staff import history_words, sends
+from hkall_gateway.web.staff import history_words, unsent
 from tests.web.conftest import TOKEN, Browser, Site
 
 P = Position
@@ -314,7 +314,7 @@ def test_every_command_has_a_button_and_a_meaning() -> None:
 
 def test_every_event_message_and_hindrance_has_words() -> None:
     assert {event.name for event in Event} <= set(history_words.EVENTS)
-    assert set(sends.SENDS) == set(Notification) | set(LocalSend)
+    assert set(unsent.SENDS) == set(Notification) | set(LocalSend)
     assert set(history_words.HINDRANCES) == set(DenialReason)
 
 

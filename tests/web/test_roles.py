@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.staff.requests import _ROWS as COMMANDS
 from tests.web.conftest import TOKEN, Browser, Site

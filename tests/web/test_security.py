@@ -10,7 +10,7 @@ from sqlalchemy import update
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.access import needs
-from hkall_gateway.web.headers import HEADERS
+from hkall_gateway.web.middleware import HEADERS
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.sessions import CSRF, VISITOR
 from tests.web.conftest import PASSWORD, TOKEN, Site

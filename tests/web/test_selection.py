@@ -11,7 +11,7 @@ from sqlalchemy import select
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.labels import ACTIONS, COMMANDS
 from hkall_gateway.web.staff.selection import ELSEWHERE, bulk_actions

@@ -26,8 +26,8 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.body_budget import BodyBudget
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge

@@ -8,8 +8,8 @@ import pytest
 from lxml import html
 
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.headers import PICTURE
 from hkall_gateway.web.layout import STATIC
+from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.staff.barcodes import encodable
 from hkall_gateway.web.staff.slips import PAPERS
 from tests.web.conftest import Site

@@ -11,7 +11,7 @@ import pytest
 from lxml import etree, html
 
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.headers import PICTURE
+from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.staff.charts import CHARTS
 from hkall_gateway.web.staff.figures import TABLES
 from tests.web.conftest import Browser, Site

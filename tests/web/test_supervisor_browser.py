@@ -18,7 +18,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from hkall_gateway.clock import now
 from hkall_gateway.db import closures, fines, quarantine
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.reasons import Reason

@@ -16,10 +16,10 @@ from sqlalchemy.pool import NullPool
 
 from hkall_gateway.app.heartbeat import BEHIND, only_one, serves_protocols
 from hkall_gateway.app.machine import host
-from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault
 from hkall_gateway.app.start_checks.files import database_file, effective_access
+from hkall_gateway.app.start_checks.table import Effect, Start, StartFault
 from hkall_gateway.config.gateway import DatabaseConfig
-from hkall_gateway.db import revisions
+from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.db_errors import is_disk_error
 from hkall_gateway.db.instances import Instance
@@ -92,7 +92,7 @@ def own_processes(start: Start) -> Sequence[int]:
 def _revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
     if found.revision == found.head:
         return
-    if revisions.knows(found.revision):
+    if schema.knows(found.revision):
         state = f"at revision {found.revision}" if found.revision else "empty"
         what, effect = f"the database is {state}, this program needs {found.head}", Effect.PENDING
         yield StartFault("revision", "database.url", what, f"run `{_upgrade(start)}`", effect)
@@ -135,7 +135,7 @@ def _alone(start: Start) -> bool:
 def _read(database: DatabaseConfig) -> DatabaseState:
     engine = _engine(database)
     try:
-        revision, head = revisions.revision(engine), revisions.head()
+        revision, head = schema.revision(engine), schema.head()
         if revision != head:
             return DatabaseState(revision, head)
         with engine.connect() as connection:

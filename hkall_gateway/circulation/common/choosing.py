@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.db.in_use import copies_in_use
+from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.partners import records
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import lenders
-from hkall_gateway.rules.dates import calendar
-from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN
+from hkall_gateway.rules import dates, lenders
+from hkall_gateway.rules.dates import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, LenderChoice, Record
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, DESCRIBED, PartnerMessage
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
@@ -108,7 +107,7 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     """
     possible = [c for c in listed if c.skip in {"", SPARE}]
     first = {c.agency: c.rank for c in reversed(possible)}
-    today = calendar.civil(now)
+    today = dates.civil(now)
 
     def rank(c: Candidate) -> tuple[bool, bool, int, int]:
         closed, asked = today in known.get(c.agency, UNKNOWN_RECORD).closures, ItemKey(c.agency, c.barcode) in in_use.asked

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import refused
-from hkall_gateway.circulation.common.staff_flags import flagged
+from hkall_gateway.circulation.common.context import Context, flagged, refused
 from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.partner_commands import BROKERED, MIRRORED
 from hkall_gateway.circulation.messages.results import Refused

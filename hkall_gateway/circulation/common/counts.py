@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import policy
-from hkall_gateway.rules.dates.calendar import Closures
+from hkall_gateway.rules.dates import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestEntry
 

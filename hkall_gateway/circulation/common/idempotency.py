@@ -2,18 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common import effects
 from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.partner_commands import StatusSet
-from hkall_gateway.circulation.messages.results import Refused, Renewed
+from hkall_gateway.circulation.messages.partner_commands import Billed, Changed, StatusSet
+from hkall_gateway.circulation.messages.results import (
+    Cancelled,
+    CheckedIn,
+    CheckedOut,
+    Done,
+    Noted,
+    Paged,
+    Paid,
+    Recalled,
+    Refused,
+    Renewed,
+    Requested,
+    Waived,
+)
+from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
 from hkall_gateway.db import inbox
 from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.renewals import is_out, renewal_stands
+from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
+
+# ---- Decides whether the effect of a kept outcome still holds; if not, the same document is a new request. Pure.
+# Every outcome that the inbox keeps has its judgement here.
+
+
+P = Position
+
+# fmt: off
+TAKEN_IN: Final[Mapping[str, frozenset[Position]]] = MappingProxyType({
+    "received":    frozenset({P.RECEIVED}),
+    "returned":    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "unwanted":    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "uncollected": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "paged":       frozenset({P.PAGED}),
+    "home":        frozenset({P.CLOSED}),
+    "undone":      frozenset({P.ON_LOAN}),
+})
+"""Positions after a check-in, by its `what`; `again` is missing: its document is decided anew."""
+# fmt: on
+
+
+def _requested(_outcome: Requested, request: Request) -> bool:
+    return request.position in TAKES_QUOTA and not request.unwanted
+
+
+def _cancelled(_outcome: Cancelled, request: Request) -> bool:
+    return request.position in {P.CANCELLING, P.CANCELLED} or request.unwanted
+
+
+def _paged(_outcome: Paged, request: Request) -> bool:
+    return request.position not in {P.DECLINED, P.WITHDRAWN}
+
+
+def _renewed(outcome: Renewed, request: Request) -> bool:
+    return renewal_stands(request) and (outcome.due, outcome.renewals) == (_due(request), request.renewals)
+
+
+def _checked_out(outcome: CheckedOut, request: Request) -> bool:
+    if outcome.undone:
+        return request.position is P.RECEIVED
+    recalled = request.recalled_on is not None
+    return is_out(request) and outcome.due == _due(request) and outcome.recalled is recalled
+
+
+def _checked_in(outcome: CheckedIn, request: Request) -> bool:
+    return request.position in TAKEN_IN.get(outcome.what, ())
+
+
+def _noted(outcome: Noted, request: Request) -> bool:
+    """A notice counts while the request is as it left it, and after the request's end: what came of it is over."""
+    if not outcome.position or request.position is P.CLOSED:
+        return True
+    now = (request.position, request.item, request.wire_agency, request.wire_id)
+    return now == (outcome.position, outcome.item, outcome.wire_agency, outcome.wire_id)
+
+
+def _recalled(outcome: Recalled, request: Request) -> bool:
+    recalled = request.recalled_on is not None
+    return (outcome.position, outcome.due, outcome.recalled) == (request.position, request.due, recalled)
+
+
+def _done(outcome: Done, request: Request) -> bool:
+    """A staff command has a key of its own, and so a repetition is the same one; a partner's report counts while it stands."""
+    return not outcome.mark or getattr(request, outcome.mark) is not None
+
+
+def _changed(outcome: Changed, request: Request) -> bool:
+    now = (request.pickup_location, request.need_before)
+    return not outcome.pickup_location or now == (outcome.pickup_location, outcome.need_before)
+
+
+OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProxyType({
+    Requested: _requested, Cancelled: _cancelled, Paged: _paged, Renewed: _renewed, CheckedOut: _checked_out,
+    CheckedIn: _checked_in, Noted: _noted, Recalled: _recalled, Done: _done, Changed: _changed,
+})  # fmt: skip
+"""Whether the effect of an outcome on its request still holds, with no later change to it."""
+
+WITH_THE_COPY: Final = frozenset({Requested, Cancelled, Paged, Renewed, CheckedOut, CheckedIn})
+"""Outcomes whose effect is over as soon as another request has the copy."""
+
+NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
+"""Money is booked once; what reverses it is another booking."""
+
+
+def status_stands(outcome: StatusSet, copy: Holding | None) -> bool:
+    """Whether a copy still has the status that was set."""
+    return not outcome.status or copy is None or copy.status == outcome.status
+
+
+def parts(outcome: object) -> tuple[object, ...]:
+    """The outcomes to judge: of renewing all, each renewal that its lender has not still to grant; of any other, itself."""
+    if isinstance(outcome, AllRenewed):
+        return tuple(one for one in outcome.renewed if not one.pending)
+    return (outcome,)
+
+
+def _due(request: Request) -> object:
+    return request.due if request.side is Side.BORROWING else request.lender_due
+
 
 Said = TypeVar("Said")
 
@@ -41,21 +157,21 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
 
 def _stands(unit: Unit, outcome: object) -> bool:
     """Whether a kept outcome still holds."""
-    return all(_part_stands(unit, part) for part in effects.parts(outcome))
+    return all(_part_stands(unit, part) for part in parts(outcome))
 
 
 def _part_stands(unit: Unit, outcome: Any) -> bool:
     """Judge one outcome. That of an archived request always holds: it can no longer be compared."""
-    if type(outcome) in effects.NEVER_UNDONE:
+    if type(outcome) in NEVER_UNDONE:
         return True
     if isinstance(outcome, StatusSet):
-        return effects.status_stands(outcome, unit.holding(outcome.item))
+        return status_stands(outcome, unit.holding(outcome.item))
     request = unit.request(outcome.request)
     if request is None:
         return True
-    with_copy = type(outcome) in effects.WITH_THE_COPY and request.item is not None
+    with_copy = type(outcome) in WITH_THE_COPY and request.item is not None
     held = unit.requests_with(request.item_barcode, request.item_agency) if with_copy else ()
-    return effects.OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)
+    return OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)
 
 
 def _settled(outcome: object) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library
-from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.circulation.common.context import Context, Library
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
 from hkall_gateway.rules.settings import Block
 from hkall_gateway.rules.vocabulary import Position, Request, RequestEntry

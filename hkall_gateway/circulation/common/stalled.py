@@ -7,7 +7,7 @@ from typing import Final
 
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.queries.queries import Queries
-from hkall_gateway.rules.dates import calendar, stall_limits
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Request
 
@@ -17,15 +17,15 @@ NOTED: Final = "STANDS_STILL"
 
 def stalled(unit: Queries, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
-    since = {position: now - stall_limits.limit(position, 0, limits) for position in stall_limits.KEYS}
-    due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
+    since = {position: now - dates.limit(position, 0, limits) for position in dates.KEYS}
+    due_before = dates.civil(now) - timedelta(days=limits.lender_overdue_days)
     return cli_lists.stalled(unit, since, due_before, after, most)
 
 
 def still(unit: Queries, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
     """The requests that stand still, with allowance for the days of each partner's courier."""
     travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
-    return tuple(request for request in found if stall_limits.stands_still(request, travel[request.partner], limits, now))
+    return tuple(request for request in found if dates.stands_still(request, travel[request.partner], limits, now))
 
 
 def is_noted(unit: Queries, request: Request) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.db import unannounced as found
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from hkall_gateway.circulation.common.staff_flags import flagged, unflagged
+from hkall_gateway.circulation.common.context import flagged, unflagged
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.db.outbox import WAITING, OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.messages.local_messages import CHECKS, ILS_RECIPIENT, LocalMessage, LocalSend
+from hkall_gateway.rules.messages.outbox_messages import CHECKS, ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import Actor
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Literal, cast
 
 from hkall_gateway.circulation.command import Gathered
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.own_loans import OwnLoans
 from hkall_gateway.circulation.ils.unknown_words import UnknownWords
 from hkall_gateway.circulation.messages.commands import CheckOut, RequestTitle, SeePatron

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hkall_gateway.circulation.command import Command
-from hkall_gateway.rules.messages.local_messages import LocalMessage
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage
 from hkall_gateway.rules.vocabulary import Actor
 
 

@@ -13,9 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.circulation import counter, lending
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library, refused
 from hkall_gateway.circulation.common.counts import counts
-from hkall_gateway.circulation.common.library import Library, refused
 from hkall_gateway.circulation.common.patron_blocks import patron_blocks
 from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew
 from hkall_gateway.circulation.messages.partner_commands import BROKERED, BrokerCommand

@@ -23,12 +23,10 @@ from hkall_gateway.circulation.messages.results import DeliveryResult, Noted, Ou
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.db.outbox import NewerRow, OutboxRow
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import policy
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lender_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Notification
-from hkall_gateway.rules.messages.local_messages import LocalMessage
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -102,7 +100,7 @@ def _taken(context: Context, row: OutboxRow) -> DeliveryResult:
     """The answer that the recipient would have given; a letter delivered by hand counts its days from today (R14)."""
     if not isinstance(row.payload, PatronNotice):
         return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
-    today = calendar.civil(context.now)
+    today = dates.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
     return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
 

@@ -7,20 +7,18 @@ from datetime import datetime
 
 from hkall_gateway.circulation import borrowing, recalls, renewing
 from hkall_gateway.circulation.command import Command
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.staff_flags import flagged
+from hkall_gateway.circulation.common.context import Context, flagged
 from hkall_gateway.circulation.ils import local_messages
 from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.db import notices
 from hkall_gateway.db.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
-from hkall_gateway.db.queries.outbox_queries import MAIL
+from hkall_gateway.db.queries.cli_lists import MAIL
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.lender_reasons import NOT_REACHED
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
-from hkall_gateway.rules.messages.local_messages import LocalMessage
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind as D
 from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Request

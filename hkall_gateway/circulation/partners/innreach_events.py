@@ -13,8 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.circulation import counter, lending, recalls, returning
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.circulation.messages.commands import BorrowFromUs
 from hkall_gateway.circulation.messages.partner_commands import MIRRORED, BrokerCommand
 from hkall_gateway.circulation.messages.results import Answered, Outcome, Paged

@@ -8,9 +8,8 @@ from typing import cast
 
 from hkall_gateway.circulation import renewing
 from hkall_gateway.circulation.borrowing import move_on, no, release_rivals
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.circulation.common.contradictions import contradicted, hold
-from hkall_gateway.circulation.common.library import Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.results import Noted, Outcome
@@ -18,7 +17,7 @@ from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY
 from hkall_gateway.db.unannounced import Asked, asked_for
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
@@ -208,7 +207,7 @@ def home(context: Context, ask: PartnerNotice) -> Outcome:
 def _closed(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
     """Close the request. A loan that skipped our counter ends on the day that the owner names, with its fine."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    day = calendar.civil(min(ask.at or context.now, context.now))
+    day = dates.civil(min(ask.at or context.now, context.now))
     if request.position is P.ON_LOAN:
         fix_fine(context, request, day, ask.by)
         pay_back(context.unit, request, day, context.now, ask.by)
@@ -235,7 +234,7 @@ def _borrowed(unit: Unit, ask: PartnerNotice) -> Request | None:
 
 def _came_before(held: Request, ask: PartnerNotice) -> bool:
     """Whether a copy arrived before its owner's check-in, so that the message is not about an older loan."""
-    return held.received_on is not None and ask.at is not None and held.received_on <= calendar.civil(ask.at)
+    return held.received_on is not None and ask.at is not None and held.received_on <= dates.civil(ask.at)
 
 
 def _past(unit: Unit, ask: PartnerNotice, now: datetime) -> Outcome:

@@ -9,9 +9,8 @@ from itertools import groupby
 from typing import Final
 
 from hkall_gateway.circulation import losses
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.common.context import Context, Library, refused
 from hkall_gateway.circulation.common.counts import waited_too_long
-from hkall_gateway.circulation.common.library import Library, refused
 from hkall_gateway.circulation.find_request import done
 from hkall_gateway.circulation.messages.commands import SeeItem
 from hkall_gateway.circulation.messages.partner_commands import (
@@ -39,7 +38,7 @@ from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Partner, Position, Refusal, Request, Side

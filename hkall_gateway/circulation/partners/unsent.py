@@ -22,8 +22,7 @@ from hkall_gateway.circulation.partners import dead_letters, deliveries
 from hkall_gateway.db import notices, quarantine
 from hkall_gateway.db.outbox import Attempt, OutboxRow
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules import policy
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
@@ -101,7 +100,7 @@ def _told_by_hand(context: Context, command: Settle) -> Outcome:
     row = _letter_of(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
-    today = calendar.civil(context.now)
+    today = dates.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
     outcome = _journalled(context, command, row, "LETTER_DONE")
     by_hand = DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)

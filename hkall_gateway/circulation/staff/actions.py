@@ -20,7 +20,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.circulation.staff import lender_list, pull_slips
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.reasons import Reason
@@ -92,7 +92,7 @@ def take_back(context: Context, command: StaffCommand, request: Request) -> Answ
     day = day_of(context.unit, command, request, context.now)
     if isinstance(day, Refused):
         return day
-    if day < calendar.civil(context.now) and not command.reason.strip():
+    if day < dates.civil(context.now) and not command.reason.strip():
         return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
     return come_back(context, command.by, request, day, reason=command.reason, flags=fetched(request))
 
@@ -225,7 +225,7 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Answere
 def _latest(request: Request, now: datetime) -> date:
     """The earliest date that an extension may set: neither before today nor before the date promised."""
     promised = request.pickup_last if request.position is P.RECEIVED else request.due
-    return max(calendar.civil(now), promised or date.min)
+    return max(dates.civil(now), promised or date.min)
 
 
 def force(context: Context, command: StaffCommand, request: Request) -> Answered:

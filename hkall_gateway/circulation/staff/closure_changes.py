@@ -17,7 +17,7 @@ from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db.closures import add_closure
 from hkall_gateway.db.rounds import due_from_to, falling_on
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar, due
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, RequestChange
 
@@ -54,28 +54,28 @@ def would_move(context: Context, also: Collection[date] = (), most: int = MOST_S
 
     Nothing is changed.
     """
-    closed = _ahead(context) | {day for day in also if day >= calendar.civil(context.now)}
+    closed = _ahead(context) | {day for day in also if day >= dates.civil(context.now)}
     found = falling_on(context.unit, sorted(closed), "", most + 1)
     moves = tuple(one for one in (_move(request, closed) for request in found[:most]) if one)
     return moves, len(found) > most
 
 
-def _move(request: Request, closed: calendar.Closures) -> Move | None:
+def _move(request: Request, closed: dates.Closures) -> Move | None:
     held = request.position is Position.RECEIVED
-    old, new = request.pickup_last if held else request.due, due.next_open(request, closed)
+    old, new = request.pickup_last if held else request.due, dates.next_open(request, closed)
     return Move(request, held, old, new) if old and new else None
 
 
-def _ahead(context: Context) -> calendar.Closures:
+def _ahead(context: Context) -> dates.Closures:
     """Our closed days from today on."""
-    return frozenset(day for day in closed_days(context.unit, context.library) if day >= calendar.civil(context.now))
+    return frozenset(day for day in closed_days(context.unit, context.library) if day >= dates.civil(context.now))
 
 
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
     """Add a closed day of ours, today or later. The next `load closures` replaces the days of the libraries that it names."""
     if not command.reason.strip():
         return Refused(Reason.REASON_NEEDED)
-    if not calendar.civil(context.now) <= command.day <= calendar.civil(context.now) + LATEST:
+    if not dates.civil(context.now) <= command.day <= dates.civil(context.now) + LATEST:
         return Refused(Reason.WRONG_DATE, detail={"on": command.day})
     add_closure(context.unit, context.library.agency, command.day, command.reason)
     return Noted("", note=command.day.isoformat())
@@ -108,13 +108,13 @@ def _wrong(context: Context, command: MoveDueDates) -> Refused | None:
     if not command.reason.strip():
         return Refused(Reason.REASON_NEEDED)
     ordered = command.first <= command.last <= command.to
-    if not ordered or not calendar.civil(context.now) <= command.to <= calendar.civil(context.now) + LATEST:
+    if not ordered or not dates.civil(context.now) <= command.to <= dates.civil(context.now) + LATEST:
         return Refused(Reason.WRONG_DATE, detail={"on": command.to})
     return None
 
 
-def _moved(unit: Unit, command: StaffCommand, request: Request, closed: calendar.Closures, now: datetime) -> Done | None:
-    until = due.next_open(request, closed)
+def _moved(unit: Unit, command: StaffCommand, request: Request, closed: dates.Closures, now: datetime) -> Done | None:
+    until = dates.next_open(request, closed)
     if until is None:
         return None
     held = request.position is Position.RECEIVED

@@ -31,8 +31,7 @@ from hkall_gateway.db.queries.statistics import Period, Statistics
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.staff_roles import StaffRole
-from hkall_gateway.rules.stored_words import NoticeState, OutboxState
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState, StaffRole
 from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Partner, Request
 
 ALL_STATES: Final = tuple(OutboxState)

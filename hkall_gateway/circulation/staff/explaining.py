@@ -16,10 +16,10 @@ from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.staff import facts
 from hkall_gateway.circulation.staff.facts import Fact
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.overdue_fine import fine_for
+from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.rule_index import keys_of
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
 REQUEST: Final = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
@@ -120,7 +120,7 @@ def fine(item: str) -> ExplainQuestion:
         loans = [loan for loan in context.unit.requests_with(barcode, agency) if loan.due is not None]
         if len(loans) != 1:
             return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
-        day, closures = calendar.civil(context.now), closed_days(context.unit, context.library)
+        day, closures = dates.civil(context.now), closed_days(context.unit, context.library)
         return FineNow(loans[0].id, fine_for(loans[0], day, context.library.policy, closures), day)
 
     return ExplainQuestion(decide, FINE, item=(agency, barcode))

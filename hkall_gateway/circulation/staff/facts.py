@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hkall_gateway.circulation.common import counts
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.local_system import LOADED, loaded_facts
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.db.in_use import copies_in_use
+from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.loads.loading import loaded_at
 from hkall_gateway.db.unit import Unit

@@ -10,8 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from hkall_gateway.circulation.borrowing import give_up_on
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Context, Library
 from hkall_gateway.circulation.find_request import done, elsewhere, no
 from hkall_gateway.circulation.messages.results import Answered
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand

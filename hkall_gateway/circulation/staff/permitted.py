@@ -15,7 +15,7 @@ from hkall_gateway.circulation.staff import pull_slips
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FINAL, Event
-from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
 E, P = Event, Position

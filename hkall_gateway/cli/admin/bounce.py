@@ -26,7 +26,7 @@ def bounce(site: Site) -> None:
     from hkall_gateway.circulation.partners import deliveries
     from hkall_gateway.db import notices
     from hkall_gateway.delivery.bounces import NotABounce, read_bounce
-    from hkall_gateway.delivery.message_id import is_ours
+    from hkall_gateway.delivery.headers import is_ours
 
     if not site.bounce_key:
         raise CliError("smtp.bounce_key_env is missing: without a key no bounce can be verified", WRONG)

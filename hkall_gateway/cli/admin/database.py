@@ -44,18 +44,18 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
 
     from hkall_gateway.cli.work.endings import cause_of
     from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
-    from hkall_gateway.db import revisions, schema
+    from hkall_gateway.db import schema
 
     engine = open_database(config, any_revision=True)
     before = revision_of(engine, config)
     require_known(before)
-    if before not in ("", revisions.head()):
+    if before not in ("", schema.head()):
         _back_up_first(config, copy)
     try:
         schema.upgrade(engine)
     except OperationalError as error:
         raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
-    echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
+    echo(f"revision {before or 'none'} -> {schema.revision(engine)}")
     engine.dispose()
 
 
@@ -76,17 +76,17 @@ def _is_asked() -> bool:
 
 def _show_plan(config: Path) -> None:
     from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
-    from hkall_gateway.db import revisions
+    from hkall_gateway.db import schema
 
     engine = open_database(config, any_revision=True)
     new = engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()
     before = "" if new else revision_of(engine, config)  # a connection would create the file
     require_known(before)
-    missing = revisions.pending(before)
+    missing = schema.pending(before)
     for revision, about in missing:
         echo(f"{revision}  {about}")
     if missing:
-        echo(f"revision {before or 'none'} -> {revisions.head()}: a revision only adds, so gateways may work on meanwhile")
+        echo(f"revision {before or 'none'} -> {schema.head()}: a revision only adds, so gateways may work on meanwhile")
     else:
         echo(f"revision {before}: nothing to do")
 
@@ -99,13 +99,13 @@ def check(config: Path) -> None:
     Example: hkall-gateway db check
     """
     from hkall_gateway.cli.work.opening import open_database
-    from hkall_gateway.db import revisions, schema
+    from hkall_gateway.db import schema
 
     engine = open_database(config)
     drift = schema.drift(engine)
     if drift:
         raise CliError("\n".join(f"differs: {change}" for change in drift))
-    echo(f"revision {revisions.head()}, no differences")
+    echo(f"revision {schema.head()}, no differences")
 
 
 @db.command()
@@ -119,15 +119,15 @@ def vacuum(config: Path) -> None:
 
     from hkall_gateway.cli.work.endings import cause_of
     from hkall_gateway.cli.work.opening import open_database
-    from hkall_gateway.db.privacy import leftovers
+    from hkall_gateway.db.privacy import forgetting
 
     engine = open_database(config)
-    file = leftovers.file_of(engine)
+    file = forgetting.file_of(engine)
     if file is None:
         raise CliError("only an SQLite file can be rewritten; on PostgreSQL run VACUUM FULL in a quiet hour")
     before = file.stat().st_size
     try:
-        emptied = leftovers.vacuum(engine)
+        emptied = forgetting.vacuum(engine)
     except OperationalError as error:
         raise CliError(f"nothing was changed, try again: {cause_of(error)}") from None
     if not emptied:

@@ -20,8 +20,7 @@ from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Title
 
 if TYPE_CHECKING:
-    from hkall_gateway.db.loads.loading import LoadReport, Withdrawals
-    from hkall_gateway.db.loads.staging import StagedCopies
+    from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
     from hkall_gateway.ils.columns import Places
     from hkall_gateway.ils.exports import Export
 
@@ -124,8 +123,7 @@ class _Holdings:
 
 
 def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdings:
-    from hkall_gateway.db.loads.loading import Withdrawals
-    from hkall_gateway.db.loads.staging import StagedCopies
+    from hkall_gateway.db.loads.loading import StagedCopies, Withdrawals
     from hkall_gateway.ils import exports, marc, marc_records
 
     staged = StagedCopies()

@@ -15,7 +15,7 @@ from hkall_gateway.cli.options import WRONG, CliError, config_option
 from hkall_gateway.cli.show import echo
 
 if TYPE_CHECKING:
-    from hkall_gateway.app.serving import Serving
+    from hkall_gateway.app.resources import Serving
     from hkall_gateway.observability.log_console import LogFormat
 
 
@@ -51,7 +51,7 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
 
     from hkall_gateway.app import process
-    from hkall_gateway.app.start_checks.faults import Effect
+    from hkall_gateway.app.start_checks.table import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
 
@@ -84,7 +84,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _serving(only: str | None, without: str | None) -> Serving:
-    from hkall_gateway.app.serving import Serving
+    from hkall_gateway.app.resources import Serving
 
     return Serving.WEB_ALONE if only else Serving.WITHOUT_WEB if without else Serving.ALL
 
@@ -98,10 +98,10 @@ def check_config(config: Path) -> None:
     Example: hkall-gateway check-config --config gateway.toml
     """
 
-    from hkall_gateway.app.start_checks.faults import Effect
+    from hkall_gateway.app.start_checks.table import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
-    from hkall_gateway.config.notes import notes
+    from hkall_gateway.config.docs import notes
 
     found, library = load_config(config)
     faults = find_start_faults(config, found, library.policy)
@@ -135,7 +135,7 @@ def reload_gateway(config: Path, pid: int) -> None:
     The outcome is read in the folder that RUNTIME_DIRECTORY names, as systemd sets it for both; without it see the log.
     Example: hkall-gateway reload --pid 4711
     """
-    from hkall_gateway.app.start_checks.faults import Effect
+    from hkall_gateway.app.start_checks.table import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults, reload_running
 
@@ -161,7 +161,7 @@ def hash_secret(*, new: bool) -> None:
     Example: pass show hkall/counter-1 | hkall-gateway hash-secret
     """
 
-    from hkall_gateway.net.hashes import hash_secret as hashed
+    from hkall_gateway.net.secrets import hash_secret as hashed
 
     text = token_urlsafe(32) if new else _password()
     if new:

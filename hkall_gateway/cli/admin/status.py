@@ -12,7 +12,7 @@ import click
 from hkall_gateway.app import machine
 from hkall_gateway.cli.options import Site, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
+from hkall_gateway.rules.dates import EVERY, LOOK_S
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.rules.staff_roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 
 if TYPE_CHECKING:
     from hkall_gateway.db.api_tokens import ApiToken

@@ -8,9 +8,8 @@ from typing import Final
 
 from hkall_gateway.app.start_checks.database import DatabaseState, Unopened, looked_at, read_only, shown
 from hkall_gateway.app.start_checks.files import database_file
-from hkall_gateway.cli.doctor.findings import Sheet
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
-from hkall_gateway.db import revisions
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
+from hkall_gateway.db import schema
 
 UPGRADE: Final = "Run `hkall-gateway db upgrade`."
 FAILING: Final = "Look at the disk and its mount (`dmesg`, `journalctl -k`): it fails, is full, or takes no writes."
@@ -26,7 +25,7 @@ async def seen(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
     sheet.ok("database", shown(tools.means.config().database))
     if found.revision == found.head:
         sheet.ok("revision", found.head)
-    elif revisions.knows(found.revision):
+    elif schema.knows(found.revision):
         sheet.fail("revision", f"at {found.revision or 'none'}, and this program needs {found.head}", UPGRADE)
     else:
         sheet.fail("revision", f"at {found.revision}, which this program does not know: it needs {found.head}", NEWER)

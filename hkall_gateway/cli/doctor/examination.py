@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.cli.doctor import ils, mail, ncip, own_gateway, proofs
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
 from hkall_gateway.cli.doctor.proofs import NcipEndpoints
 from hkall_gateway.cli.doctor.table import GATEWAY, ILS, SMTP
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
-from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.authentication.signed_tokens import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.tls import KIND

@@ -10,9 +10,8 @@ from sqlalchemy import Connection
 from hkall_gateway.app.local_system import connector_of
 from hkall_gateway.circulation.ports import LocalIls, Unreachable
 from hkall_gateway.cli.doctor import database, ncip, sip2
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.ncip import NOBODY, OF_ILS, NcipPeer
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig

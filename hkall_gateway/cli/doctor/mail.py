@@ -28,11 +28,10 @@ from twisted.mail.smtp import (
 from twisted.python.failure import Failure
 
 from hkall_gateway.cli.doctor import tls
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.reach import on_this_machine, reached
 from hkall_gateway.cli.doctor.table import TLS
 from hkall_gateway.cli.doctor.tls import NoHandshake, Recorder
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.config.gateway import Smtp
 from hkall_gateway.delivery.smtp import MailServer, sender_factory
 

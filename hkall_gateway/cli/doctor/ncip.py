@@ -12,15 +12,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hkall_gateway.cli.doctor import clock, tls
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet
 from hkall_gateway.cli.doctor.reach import reached
 from hkall_gateway.cli.doctor.table import TLS
-from hkall_gateway.cli.doctor.tools import ExaminationTools
-from hkall_gateway.ncip.authentication.our_proofs import OurProof
+from hkall_gateway.ncip.authentication.signed_tokens import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
-from hkall_gateway.ncip.shelf_check import UNKNOWN_ITEM, LookUp, by_copy, copies_in, of_copy, of_title
+from hkall_gateway.ncip.shelves import UNKNOWN_ITEM, LookUp, by_copy, copies_in, of_copy, of_title
 from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_id
 from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
 from hkall_gateway.ncip.transport.client import NcipClient, read

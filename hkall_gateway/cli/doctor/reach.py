@@ -12,8 +12,7 @@ from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
-from hkall_gateway.cli.doctor.findings import Sheet
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 
 SHOWN: Final = 4
 """So many addresses of a name are named."""

@@ -11,16 +11,15 @@ from typing import Final
 
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.cli.doctor import clock, tls
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.ncip import NOBODY
 from hkall_gateway.cli.doctor.reach import reached
 from hkall_gateway.cli.doctor.table import TLS
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.sip2 import AVAILABLE
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode

@@ -24,9 +24,8 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.reach import connection_error, on_this_machine
-from hkall_gateway.cli.doctor.tools import ExaminationTools, TooLong, within
 
 SOON_DAYS: Final = 14
 """A certificate that ends sooner should have been renewed: automatic renewal comes a month or at least two weeks before."""

@@ -13,7 +13,7 @@ from hkall_gateway.circulation.messages.results import Done
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 
 if TYPE_CHECKING:
     from hkall_gateway.db.unit import Unit
@@ -40,7 +40,7 @@ def list_(site: Site, as_json: bool) -> None:
 
     from hkall_gateway.db.queries import cli_lists
 
-    show(site.run(cli_lists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
+    show(site.run(cli_lists.closures, dates.civil(site.now())), as_json, ("agency", "day", "reason"))
 
 
 @closures.command()

@@ -13,7 +13,7 @@ from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.cli.options import DAY, REFUSED, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.screen_messages import say
 
@@ -165,7 +165,7 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
 
 
 def _readable(said: Explanation, question: ExplainQuestion) -> dict[str, Any]:
-    at = said.at.astimezone(calendar.HONG_KONG)
+    at = said.at.astimezone(dates.HONG_KONG)
     return {**_answer(said.outcome, question), "at": at, "rules": said.rules, "facts": said.facts, "policy": said.policy}
 
 
@@ -194,7 +194,7 @@ def _instant(at: str, site: Site) -> datetime:
     if not at:
         return site.now()
     try:
-        return calendar.parse_instant(at)
+        return dates.parse_instant(at)
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
 

@@ -112,10 +112,10 @@ def _ended() -> Iterator[None]:
 def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:
     """The SQLite file, without what deleted rows left in its free space."""
 
-    from hkall_gateway.db.privacy import leftovers
+    from hkall_gateway.db.privacy import forgetting
     from hkall_gateway.db.privacy.forgetting import RemainingRow
 
-    file = leftovers.file_of(engine) if engine else None
+    file = forgetting.file_of(engine) if engine else None
     if engine is None or file is None:
         return
     small = file.stat().st_size < SMALL
@@ -128,10 +128,10 @@ def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[s
 def _vacuumed(engine: Engine) -> bool:
     from sqlalchemy.exc import OperationalError
 
-    from hkall_gateway.db.privacy import leftovers
+    from hkall_gateway.db.privacy import forgetting
 
     try:
-        return leftovers.vacuum(engine)
+        return forgetting.vacuum(engine)
     except OperationalError:  # another process has written for longer than we wait
         return False
 

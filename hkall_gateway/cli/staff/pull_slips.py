@@ -12,7 +12,7 @@ from hkall_gateway.circulation.common.context import in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.cli.options import Site, by_staff, with_site
 from hkall_gateway.cli.show import echo
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 
 if TYPE_CHECKING:

@@ -137,10 +137,10 @@ def _look_up(client: NcipClient, request: Request, partner: Partner, number: str
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
     from hkall_gateway.db.engine.immediate import finished
-    from hkall_gateway.ncip import request_status
+    from hkall_gateway.ncip import reply_payload
 
-    asked = request_status.question(request, partner, number)
+    asked = reply_payload.question(request, partner, number)
     reply = finished(client.ask(*asked, partner)) if asked else None
-    found = request_status.positions(reply, request.side) if reply else None
+    found = reply_payload.positions(reply, request.side) if reply else None
     barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
     return PartnerState(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

@@ -11,7 +11,7 @@ import click
 
 from hkall_gateway.cli.options import Site, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Request
@@ -51,7 +51,7 @@ def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
     from hkall_gateway.db.queries import cli_lists
 
-    return cli_lists.overdues(unit, calendar.civil(when))
+    return cli_lists.overdues(unit, dates.civil(when))
 
 
 def _now(name: str) -> Ask:

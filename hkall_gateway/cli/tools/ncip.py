@@ -94,7 +94,7 @@ def _secret(options: dict[str, Any]) -> str:
 def _authorization(options: dict[str, Any]) -> str:
     """Return the Authorization header of a request; "" if the document has the credentials, or if there are none."""
 
-    from hkall_gateway.ncip.authentication.our_proofs import basic, bearer
+    from hkall_gateway.ncip.authentication.signed_tokens import basic, bearer
 
     if options["proof"] == "document":
         return ""
@@ -115,8 +115,7 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
 
 
 def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
-    from hkall_gateway.ncip.blocking_post import post
-    from hkall_gateway.ncip.http_post import NoReply
+    from hkall_gateway.ncip.http_post import NoReply, post
 
     try:
         return post(url, body, timeout_s, authorization)

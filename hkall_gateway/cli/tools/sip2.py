@@ -20,7 +20,7 @@ from hkall_gateway.cli.options import WRONG, CliError, json_option
 from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.clock import now
 from hkall_gateway.net.socket_lines import SocketLines
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS, date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode

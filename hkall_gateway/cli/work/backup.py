@@ -14,12 +14,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.cli.options import WRONG, CliError, by_staff
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config, require_known, revision_of
 from hkall_gateway.clock import monotonic_us, now
-from hkall_gateway.config.library import make_unit
+from hkall_gateway.config.mapping import make_unit
 from hkall_gateway.db import instances
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import restoring
@@ -27,10 +27,10 @@ from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import Counts, Marks, NotRestored, Restored
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate, finished
-from hkall_gateway.db.privacy import erased, forgetting, leftovers, retention
+from hkall_gateway.db.privacy import erased, forgetting, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 
 BESIDE: Final = "hkall.erased"
 """File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""
@@ -82,7 +82,7 @@ def _delete_older(folder: Path, keep: int) -> int:
 
 def _require_content(engine: Engine, config: Path) -> None:
     """Exit 2 where there is no database of this program, or one of a newer version."""
-    file = leftovers.file_of(engine)
+    file = forgetting.file_of(engine)
     revision = "" if file is not None and not file.exists() else revision_of(engine, config)  # a connection makes the file
     if not revision:
         raise CliError(f"{config}: database.url: there is no database of this program: nothing to copy", WRONG)
@@ -176,7 +176,7 @@ def _require_free(target: _Target) -> None:
 
 def _is_new(engine: Engine) -> bool:
     """Whether there is no database yet, or one without our tables; one that cannot be read is none of these."""
-    file = leftovers.file_of(engine)
+    file = forgetting.file_of(engine)
     if file is not None and not file.exists():
         return True
     try:
@@ -200,7 +200,7 @@ def _reading(target: _Target, work: Callable[..., Any], *args: Any) -> Any:
 def _restored(target: _Target, file: Path) -> Restored:
     if target.engine.dialect.name == "postgresql":
         return postgres_backup.restore(target.engine, file, target.work)
-    place = leftovers.file_of(target.engine)
+    place = forgetting.file_of(target.engine)
     if place is None:
         raise NotRestored("a database in memory cannot be restored")
     return sqlite_backup.restore(file, place, partial(_in_file, target), damaged=target.force)

@@ -24,14 +24,13 @@ from hkall_gateway.app.daemon import the_reactor
 from hkall_gateway.app.machine import instance, number, runs
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.cli.doctor.examination import Examinee, examine, examinees
-from hkall_gateway.cli.doctor.findings import Finding, Sheet, Status
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Finding, Sheet, Status
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
-from hkall_gateway.cli.doctor.tools import ExaminationTools
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError
 from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.cli.work.opening import load_config, open_site
 from hkall_gateway.clock import now
-from hkall_gateway.db import nightly
+from hkall_gateway.db import instances
 from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.plain_text import printable
@@ -67,7 +66,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     failed = sum(finding.status is Status.FAIL for finding in findings)
     if record:
         site = open_site(config)
-        site.run(nightly.record, nightly.DOCTOR, site.now(), failed)
+        site.run(instances.record, instances.DOCTOR, site.now(), failed)
     if failed:
         raise SystemExit(REFUSED)
 

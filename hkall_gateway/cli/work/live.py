@@ -12,8 +12,7 @@ from hkall_gateway.cli.tools.sip2 import connected
 from hkall_gateway.cli.work.opening import load_config
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.ncip.blocking_post import post
-from hkall_gateway.ncip.http_post import NoReply
+from hkall_gateway.ncip.http_post import NoReply, post
 from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
 
 PAUSE_S: Final = 0.5

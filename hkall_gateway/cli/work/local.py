@@ -10,14 +10,14 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from hkall_gateway.app.local_system import connector_of
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable
 from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.config.library import make_unit
+from hkall_gateway.config.mapping import make_unit
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools

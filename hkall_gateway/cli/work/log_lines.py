@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LOOKBACK: Final = 20_000

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.cli.options import WRONG, CliError, NcipAgreements, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.db import revisions
+from hkall_gateway.config.mapping import library_of, make_unit
+from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:
     from hkall_gateway.cli.work.local import Known
-    from hkall_gateway.ncip.authentication.our_proofs import OurProof
+    from hkall_gateway.ncip.authentication.signed_tokens import OurProof
     from hkall_gateway.ncip.http_post import HttpReply, Post
 
 T = TypeVar("T")
@@ -114,14 +114,14 @@ def erased_key(config: GatewayConfig) -> bytes:
 
 async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
     """The command waits for the reply."""
-    from hkall_gateway.ncip.blocking_post import post
+    from hkall_gateway.ncip.http_post import post
 
     return post(url, body, timeout_s, proof(now()) if proof else "")
 
 
 def require_revision(engine: Engine, path: Path) -> None:
     """Exit 2 unless the database can be opened and is at the revision of this program."""
-    found, wanted = revision_of(engine, path), revisions.head()
+    found, wanted = revision_of(engine, path), schema.head()
     if found != wanted:
         require_known(found)
         state = f"at revision {found}" if found else "empty"
@@ -134,16 +134,16 @@ def revision_of(engine: Engine, path: Path) -> str:
     from sqlalchemy.exc import DBAPIError
 
     try:
-        return revisions.revision(engine)
+        return schema.revision(engine)
     except DBAPIError as error:
         raise CliError(f"{path}: database.url: cannot be opened: {cause_of(error)}", WRONG) from None
 
 
 def require_known(found: str) -> None:
     """Exit 2 where a newer version of the program has been at the database."""
-    if not revisions.knows(found):
+    if not schema.knows(found):
         raise CliError(
-            f"the database is at revision {found}, and this program knows none after {revisions.head()}: "
+            f"the database is at revision {found}, and this program knows none after {schema.head()}: "
             "install the newer version here too; gateways that run already may go on until then",
             WRONG,
         )

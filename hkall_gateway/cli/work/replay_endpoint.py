@@ -13,7 +13,7 @@ from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 
 T = TypeVar("T")

@@ -15,12 +15,11 @@ from typing import Any, Final
 from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
-from hkall_gateway.db import nightly, revisions
+from hkall_gateway.db import instances, schema
 from hkall_gateway.db.changed_fields import BLANK
 from hkall_gateway.db.privacy import erased, forgetting, persons
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
-from hkall_gateway.db.privacy.forgetting import ErasureResult
-from hkall_gateway.db.privacy.leftovers import file_of
+from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.db.unit import Unit
@@ -67,12 +66,12 @@ def begun(unit: Unit, now: datetime) -> datetime | None:
 
 def made(unit: Unit, when: datetime | None) -> None:
     """Record when the last backup was made."""
-    nightly.record(unit, nightly.BACKUP, when)
+    instances.record(unit, instances.BACKUP, when)
 
 
 def made_at(unit: Queries) -> datetime | None:
     """Return when the backup that this database comes from was made, or the last one of this database."""
-    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == nightly.BACKUP)).scalar()
+    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == instances.BACKUP)).scalar()
     return found
 
 
@@ -117,9 +116,9 @@ def require_known(revision: str, source: Path) -> None:
     """Raise NotRestored for a backup without our tables, or one of a newer version."""
     if not revision:
         raise NotRestored(f"{source}: is no backup of this program")
-    if not revisions.knows(revision):
+    if not schema.knows(revision):
         raise NotRestored(
-            f"{source}: is at revision {revision} and this program knows none after {revisions.head()}: use that one"
+            f"{source}: is at revision {revision} and this program knows none after {schema.head()}: use that one"
         )
 
 

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
-from hkall_gateway.db import revisions, schema
+from hkall_gateway.db import schema
 from hkall_gateway.db.backup.restoring import Counts, NotRestored, require_known
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy.archive import sync_folder
-from hkall_gateway.db.privacy.leftovers import vacuum
+from hkall_gateway.db.privacy.forgetting import vacuum
 from hkall_gateway.db.tables import METADATA
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
 
 
 def _made_ready(engine: Engine, source: Path, work: Callable[[], T]) -> T:
-    require_known(revisions.revision(engine), source)
+    require_known(schema.revision(engine), source)
     schema.upgrade(engine)
     done = work()
     vacuum(engine)

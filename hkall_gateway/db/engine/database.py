@@ -21,9 +21,8 @@ from hkall_gateway.clock import monotonic_us
 from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import constant_pause, expired, read_group, refuse, run_group
-from hkall_gateway.db.engine.job import GroupResult, Job, JobRunner
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.engine.worker import InlineReader, Worker
+from hkall_gateway.db.engine.worker import GroupResult, InlineReader, Job, JobRunner, Worker
 
 LOG = structlog.get_logger()
 

@@ -34,7 +34,7 @@ from hkall_gateway.db.engine.db_errors import (
     unavailable,
 )
 from hkall_gateway.db.engine.deadline import Expired, Undecided
-from hkall_gateway.db.engine.job import GroupResult, Job, ReplyCallback
+from hkall_gateway.db.engine.worker import GroupResult, Job, ReplyCallback
 from hkall_gateway.rules.vocabulary import LostRace
 
 MakeUnit = Callable[[Connection], Any]

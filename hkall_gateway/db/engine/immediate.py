@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.db.engine.group import no_hook, read_group, run_group
-from hkall_gateway.db.engine.job import GroupResult, Job, give
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.worker import GroupResult, Job, give
 
 T = TypeVar("T")
 

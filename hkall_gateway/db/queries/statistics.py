@@ -16,7 +16,7 @@ from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
 
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
 from hkall_gateway.rules.vocabulary import Position, Side
 
@@ -137,7 +137,7 @@ def statistics(unit: Queries, period: Period, agency: str) -> Statistics:
         declines=_declines(unit, period, agency),
         pairs=_rows(unit, PairCount, _pairs(period, agency)),
         anonymised=unit.execute(select(func.count()).where(_placed(period), R.anonymised)).scalar_one(),
-        since=calendar.civil(first) if first else None,
+        since=dates.civil(first) if first else None,
     )
 
 
@@ -193,7 +193,7 @@ def _placed(period: Period) -> Any:
 
 
 def _within(instant: Any, period: Period) -> Any:
-    return and_(instant >= calendar.start_of(period.first), instant < calendar.start_of(calendar.after(period.last, 1)))
+    return and_(instant >= dates.start_of(period.first), instant < dates.start_of(dates.after(period.last, 1)))
 
 
 _CATEGORY: Final = func.coalesce(PATRONS.c.category, literal_column("''"))

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, collate, func, literal
 from hkall_gateway.db.queries.queries import Queries, partner_of
 from hkall_gateway.db.request_rows import REQUESTED, request_of
 from hkall_gateway.db.tables import HOLDINGS, IS_DEAD, IS_FLAGGED, IS_OPEN, IS_WAITING, LINKS, OUTBOX, REQUESTS, SET_ASIDE
-from hkall_gateway.rules.dates import calendar, stall_limits
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -63,7 +63,7 @@ class Moment:
 
     @property
     def today(self) -> date:
-        return calendar.civil(self.now)
+        return dates.civil(self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +162,13 @@ def stuck(unit: Queries, at: Moment) -> Condition:
 
 def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[Condition]:
     """Yield the conditions of `stall_limits.stands_still`, each of which the index of positions and instants answers."""
-    for position in stall_limits.KEYS:
-        if position in stall_limits.ON_A_WAY:
+    for position in dates.KEYS:
+        if position in dates.ON_A_WAY:
             for days in sorted({0, *courier_days.values()}):
                 yield _on_a_way(position, at, days, courier_days)
         else:
-            yield and_(R.position == position, R.moved_at < at.now - stall_limits.limit(position, 0, at.waits))
-    due_before = at.today - calendar.DAY * at.waits.lender_overdue_days
+            yield and_(R.position == position, R.moved_at < at.now - dates.limit(position, 0, at.waits))
+    due_before = at.today - dates.DAY * at.waits.lender_overdue_days
     yield and_(R.side == Side.LENDING, R.position == P.AT_BORROWER, R.lender_due < due_before)
 
 
@@ -177,12 +177,12 @@ def _on_a_way(position: Position, at: Moment, days: int, courier_days: Mapping[s
     named = sorted(agency for agency, own in courier_days.items() if own == days)
     others = sorted(agency for agency, own in courier_days.items() if own != days)
     theirs = R.partner.in_(named) if days else R.partner.not_in(others)
-    return and_(R.position == position, theirs, R.moved_at < at.now - stall_limits.limit(position, days, at.waits))
+    return and_(R.position == position, theirs, R.moved_at < at.now - dates.limit(position, days, at.waits))
 
 
 def _courier_days(unit: Queries) -> Mapping[str, int]:
     """Return the days of courier of each partner with something on its way."""
-    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(stall_limits.ON_A_WAY)))
+    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
     entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
     return {partner.agency: partner.courier_days for partner in map(partner_of, entries) if partner}
 
@@ -297,7 +297,7 @@ def _row(cells: Any, at: Moment) -> ListRow:
 
 def days_there(request: Request, now: datetime) -> int:
     """Return the days of the library since a request came to its position."""
-    return (calendar.civil(now) - calendar.civil(request.moved_at)).days if request.moved_at else 0
+    return (dates.civil(now) - dates.civil(request.moved_at)).days if request.moved_at else 0
 
 
 def _with_causes(unit: Queries, rows: tuple[ListRow, ...]) -> tuple[ListRow, ...]:

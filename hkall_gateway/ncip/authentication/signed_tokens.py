@@ -7,17 +7,25 @@ of 2026-08) signs with RS256, valid for five minutes, and refuses tokens that ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_urlsafe
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from joserfc.jws import extract_compact
+
+# ---- The signature algorithms of signed tokens, accepted and our own, by the names of the configuration.
+# All use a private key; HMAC and "none" are never accepted.
+
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+
 
 SKEW_S: Final = 60
 """Seconds by which the clocks of both sides may differ."""
@@ -144,3 +152,26 @@ def _registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegistry:
         exp={"essential": True},
         **subject,
     )
+
+
+# ---- The Authorization header of our documents, for partners that authenticate us by it.
+
+
+OurProof: TypeAlias = Callable[[datetime], str]
+"""(the aware UTC instant) -> the header of a document that is sent then."""
+
+
+def basic(login: str, password: str) -> OurProof:
+    """HTTP Basic, in UTF-8 (RFC 7617)."""
+    said = f"Basic {b64encode(f'{login}:{password}'.encode()).decode()}"
+    return lambda _now: said
+
+
+def bearer(secret: str) -> OurProof:
+    """A bearer secret, sent unchanged (RFC 6750)."""
+    return lambda _now: f"Bearer {secret}"
+
+
+def signed(signer: Signer) -> OurProof:
+    """A new signed token for each document."""
+    return lambda now: f"Bearer {signer.token(now)}"

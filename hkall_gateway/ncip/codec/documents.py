@@ -15,10 +15,9 @@ from lxml import etree
 
 from hkall_gateway.ncip.codec import lookup_version, parse, serialize, template_cache, v1_reader, v1_writer, xml
 from hkall_gateway.ncip.codec.dialects import Dtd, NcipDialect, minor, version_1
-from hkall_gateway.ncip.codec.document_limits import REPLY, DocumentLimits
 from hkall_gateway.ncip.codec.elements import SERVICES
 from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage
-from hkall_gateway.ncip.codec.xml import NISO, Notes, TooLarge
+from hkall_gateway.ncip.codec.xml import NISO, REPLY, DocumentLimits, Notes, TooLarge
 
 __all__ = ["NISO", "BadDocument", "Coded", "Fields", "NcipMessage", "decode", "encode"]
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.rules.dates.calendar import parse_instant
+from hkall_gateway.rules.dates import parse_instant
 
 Value: TypeAlias = "str | bool | Mapping[str, Value] | Sequence[Value]"
 Fields: TypeAlias = Mapping[str, Value]

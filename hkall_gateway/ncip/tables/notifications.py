@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -47,7 +47,7 @@ def request_item(message: PartnerMessage, partner: Partner, agency: str) -> Ncip
         RequestType=partner.request_type or LOAN,
         RequestScopeType=partner.request_scope_type or ("Item" if message.item else "Bibliographic Item"),
         ItemOptionalFields=_described(message, _volume(message.volume)),
-        NeedBeforeDate=utc(calendar.end_of(message.need_before)) if message.need_before else "",
+        NeedBeforeDate=utc(dates.end_of(message.need_before)) if message.need_before else "",
         PickupLocation=message.pickup_location,
     )
 
@@ -78,7 +78,7 @@ def item_renewed(message: PartnerMessage, _partner: Partner, _agency: str) -> Nc
 
 def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The lender is asked to renew the loan of our patron."""
-    desired = utc(calendar.end_of(message.due)) if message.due else ""
+    desired = utc(dates.end_of(message.due)) if message.due else ""
     return _message("RenewItem", UserId=_borrower(message, partner, agency), **_copy(message), DesiredDateDue=desired)
 
 
@@ -204,7 +204,7 @@ def _copy(message: PartnerMessage) -> dict[str, Value]:
 
 
 def _due(message: PartnerMessage) -> dict[str, Value]:
-    return {"DateDue": utc(calendar.end_of(message.due))} if message.due else {}
+    return {"DateDue": utc(dates.end_of(message.due))} if message.due else {}
 
 
 def _request_id(message: PartnerMessage) -> Fields:

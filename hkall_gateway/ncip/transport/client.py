@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from hkall_gateway.circulation.ils.unknown_words import UnknownWords
 from hkall_gateway.circulation.messages.results import DeliveryResult
-from hkall_gateway.ncip import shelf_check
+from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, instant
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
-from hkall_gateway.ncip.metrics import PartnerExchange, ignore, replied, untimed
-from hkall_gateway.ncip.shelf_check import ShelfCheck, ShelfResult
+from hkall_gateway.ncip.service_request import PartnerExchange, ignore, replied, untimed
+from hkall_gateway.ncip.shelves import ShelfCheck, ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
 from hkall_gateway.ncip.tables.problems import (
@@ -30,7 +30,7 @@ from hkall_gateway.ncip.tables.problems import (
     own_meaning,
     spelled,
 )
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind
@@ -114,12 +114,12 @@ class NcipClient:
 
     async def _look(self, notification: PartnerMessage, partner: Partner, look_for: Collection[str]) -> ShelfCheck:
         """Looks up the lender's copies: by LookupItemSet, or by LookupItem where its row says so."""
-        question = shelf_check.question(notification, partner)
+        question = shelves.question(notification, partner)
         reply = await self.ask(question.service, question.fields, partner) if question else None
         if reply is None:
-            return shelf_check.UNSEEN
-        self._words.check(partner.agency, shelf_check.copies_in(reply).values(), look_for)
-        return shelf_check.seen(reply, notification, partner, look_for)
+            return shelves.UNSEEN
+        self._words.check(partner.agency, shelves.copies_in(reply).values(), look_for)
+        return shelves.seen(reply, notification, partner, look_for)
 
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
@@ -130,9 +130,9 @@ class NcipClient:
         `listed`: the words that the policy knows beside the table's.
         """
         found: dict[str, str] = {}
-        for question in shelf_check.questions(bib_id, copies, partner):
+        for question in shelves.questions(bib_id, copies, partner):
             reply = await self.ask(question.service, question.fields, partner)
-            said = shelf_check.statuses(reply) if reply else None
+            said = shelves.statuses(reply) if reply else None
             if said is None:
                 return found or None
             found |= said
@@ -286,8 +286,8 @@ def _meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
 
 
 def _due(reply: NcipMessage) -> date | None:
-    when = instant(reply.text("DateDue"), calendar.HONG_KONG)
-    return calendar.civil(when) if when else None
+    when = instant(reply.text("DateDue"), dates.HONG_KONG)
+    return dates.civil(when) if when else None
 
 
 def _item(reply: NcipMessage) -> ItemKey | None:

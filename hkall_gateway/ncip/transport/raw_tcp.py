@@ -14,14 +14,13 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.pause import pause
+from hkall_gateway.circulation.common.context import pause
 from hkall_gateway.circulation.ports import ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.ncip.transport.tls_peer import peer_of
-from hkall_gateway.net.arrival import arrived
 from hkall_gateway.net.bounded_http import Bounds
-from hkall_gateway.net.endpoints import mark_authenticated
+from hkall_gateway.net.endpoints import arrived, mark_authenticated
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 
 LOG = structlog.get_logger()

@@ -19,12 +19,11 @@ from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.ncip.transport.tls_peer import peer_of
-from hkall_gateway.net.arrival import arrived
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.net.endpoints import mark_authenticated
+from hkall_gateway.net.endpoints import arrived, mark_authenticated
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
-from hkall_gateway.observability.trace_context import HEADER, valid_traceparent
+from hkall_gateway.observability.log_context import HEADER, valid_traceparent
 
 LOG = structlog.get_logger()
 

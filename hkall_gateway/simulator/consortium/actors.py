@@ -11,7 +11,7 @@ from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
 from hkall_gateway.simulator.consortium.gateways import Consortium
 
@@ -61,7 +61,7 @@ class Actors:
 
     def sip2(self, agency: str, line: str) -> bool:
         """Whether the gateway accepted a terminal's line; `{now}` stands for the terminal's time."""
-        now = self.all.now.astimezone(calendar.HONG_KONG).strftime("%Y%m%d    %H%M%S")
+        now = self.all.now.astimezone(dates.HONG_KONG).strftime("%Y%m%d    %H%M%S")
         reply = self.all.do(agency, lambda world: world.sip2(COUNTER, line.replace("{now}", now)))
         return reply is not None and reply[2:3] == "1"
 

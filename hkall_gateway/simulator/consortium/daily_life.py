@@ -11,7 +11,7 @@ from typing import Final
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.tables.problems import TRY_LATER
-from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
 from hkall_gateway.simulator.consortium.actors import SOON, SimulatedCopy
 from hkall_gateway.simulator.consortium.gateways import Consortium
@@ -124,8 +124,8 @@ class People(Staff):
     def _deadline(self) -> str:
         if not self.happens(DEADLINES):
             return ""
-        last = calendar.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
-        return f" NeedBeforeDate={calendar.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
+        last = dates.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
+        return f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
 
     def _tell(self, agency: str, said: str) -> bool:
         reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
@@ -172,5 +172,5 @@ def _set(unit: Unit, statuses: list[tuple[ItemKey, str]]) -> bool:
 
 def midnight(world: World, days: int) -> datetime:
     """The beginning of the day in Hong Kong that is `days` after the world's first."""
-    first = world.start.time.astimezone(calendar.HONG_KONG).date() + timedelta(days=days)
-    return datetime.combine(first, time(), calendar.HONG_KONG)
+    first = world.start.time.astimezone(dates.HONG_KONG).date() + timedelta(days=days)
+    return datetime.combine(first, time(), dates.HONG_KONG)

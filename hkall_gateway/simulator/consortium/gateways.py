@@ -29,10 +29,17 @@ from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import CircuitSettings
-from hkall_gateway.simulator.consortium.document_faults import Later, LossyChannel
-from hkall_gateway.simulator.consortium.machine_faults import CUT_OFF, DISK_ERRORS, LATE, TwoWayStore, disk_error
-from hkall_gateway.simulator.consortium.machine_faults import LATEST_S as LATEST_COMMAND_S
-from hkall_gateway.simulator.consortium.network_faults import FaultSource
+from hkall_gateway.simulator.consortium.faults import (
+    CUT_OFF,
+    DISK_ERRORS,
+    LATE,
+    FaultSource,
+    Later,
+    LossyChannel,
+    TwoWayStore,
+    disk_error,
+)
+from hkall_gateway.simulator.consortium.faults import LATEST_S as LATEST_COMMAND_S
 from hkall_gateway.simulator.databases import DatabaseFactory, Memory
 from hkall_gateway.simulator.scenario.world import Died, World
 from hkall_gateway.simulator.scenario.world_file import Start, secret_of

@@ -3,17 +3,301 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from hkall_gateway.db import notices
-from hkall_gateway.delivery.message_id import read_message_id
-from hkall_gateway.rules.vocabulary import Side
+from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.tables import REQUESTS
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.delivery.headers import read_message_id
+from hkall_gateway.rules import eligibility
+from hkall_gateway.rules.dates import after, civil
+from hkall_gateway.rules.lifecycle import TABLE, Event, Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
+from hkall_gateway.rules.policy import quota_positions
+from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState
+from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
+from hkall_gateway.simulator.consortium.actors import SimulatedCopy
 from hkall_gateway.simulator.consortium.daily_life import People
-from hkall_gateway.simulator.consortium.final_checks import AT_THE_END
 from hkall_gateway.simulator.consortium.gateways import Consortium, Moved
-from hkall_gateway.simulator.consortium.observations import Observations
-from hkall_gateway.simulator.consortium.step_checks import EACH_STEP
+
+# ---- Observations of a simulated consortium: the books themselves, and the records of each gateway.
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """A view of all libraries at once. `delivery`: how often each notice came, by library and the notice's own number."""
+
+    all: Consortium
+    people: People
+    mail: Mapping[str, Counter[str]]
+
+    def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
+        """Returns the result of a query on a library's database."""
+        return finished(self.all.worlds[agency].store.read(question))
+
+    def request(self, agency: str, number: str) -> Request | None:
+        """Returns one request of a library."""
+        return self.ask(agency, lambda unit: unit.request(number))
+
+    def requests(self, agency: str, side: Side) -> Sequence[Request]:
+        """Returns all requests of a library, also those that have ended."""
+        return self.ask(agency, lambda unit: unit.batch(REQUESTS.c.side == side, order=(REQUESTS.c.id,), limit=1_000_000))
+
+    def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
+        """Returns the request that a library lends to another under the other's number; None if there is none."""
+        return self.ask(agency, lambda unit: unit.request_lent(borrower, wire_id))
+
+    def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
+        """Returns (position before, event) of each journal entry of a request."""
+        lines: Sequence[Mapping[str, Any]] = self.ask(agency, lambda unit: unit.history(number))
+        return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
+
+
+# ---- Invariants of a simulated consortium after every step: one row each, checked for the requests that moved in the step.
+
+
+P = Position
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """One invariant: after these events, `broken` yields a text for each violation."""
+
+    name: str
+    events: frozenset[str]
+    broken: Callable[[Observations, Moved], Iterator[str]]
+
+
+HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
+"""Positions in which the copy is at the borrowing library or with its reader."""
+
+
+def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
+    """A library that has just handled a copy states where it really is, and no other library claims to have it."""
+    request = look.request(moved.agency, moved.move.request)
+    if request is None or request.item is None or request.position not in HERE:
+        return
+    book = look.people.books[request.item]
+    if book.holder != moved.agency or book.place not in {"desk", "reader"}:
+        yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
+    for other in look.all.worlds.keys() - {moved.agency}:
+        held = look.ask(other, lambda unit: unit.requests_with(book.item.barcode, book.item.agency))
+        has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
+        if has and not _is_yet_to_hear(look, other, book):
+            yield f"{request.id} and {other} both say that they have {book.item}"
+
+
+def _is_yet_to_hear(look: Observations, library: str, book: SimulatedCopy) -> bool:
+    """Whether the owner's notice of return is still under way.
+
+    The reader took the book straight to its owner, and the owner has lent it on.
+    """
+    waiting = look.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
+    home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
+    return any(isinstance(said, PartnerMessage) and said.item == book.item for said in home)
+
+
+def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
+    """A second library ships for a request only after the first one was given up for its long silence."""
+    request = look.request(moved.agency, moved.move.request)
+    asked = look.ask(request.partner, lambda unit: unit.request_asked(request.wire_id)) if request else None
+    if request is None or asked is None:
+        yield f"{moved.move.request} ships what nobody asked for"
+        return
+    wanted, borrower = asked[0], request.partner
+    for one in look.ask(borrower, lambda unit: unit.candidates(wanted.id)):
+        other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
+        if other and other.position in {P.SHIPPED, P.AT_BORROWER} and not _was_silent(look, borrower, wanted):
+            yield f"{request.id} ships for {borrower} {wanted.id}, and so does {one.agency}"
+
+
+def _was_silent(look: Observations, borrower: str, wanted: Request) -> bool:
+    return any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wanted.id))
+
+
+def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
+    """The next lender is asked only after the one before has refused, or cannot have received the request."""
+    number = moved.move.request
+    listed = look.ask(moved.agency, lambda unit: unit.candidates(number))
+    asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
+    if len(asked) > 1 and asked[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
+        yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
+
+
+def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
+    """No reader has more books than their category allows, nor more than their own library allows."""
+    policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
+    if not card:
+        return
+    borrower = look.ask(moved.agency, lambda unit: unit.patron(card))
+    used = look.ask(moved.agency, lambda unit: unit.quota_used(card, quota_positions(policy)))
+    category = eligibility.category_of(borrower, policy) if borrower else None
+    if borrower is None or category is None or used > min(category.quota, _total(borrower)):
+        yield f"{card} has {used} books"
+
+
+def whole_period(look: Observations, moved: Moved) -> Iterator[str]:
+    """A loan has the full published period, whichever date the owner has named; so has a renewal that needed no lender's
+    consent.
+
+    Only a recall shortens it.
+    """
+    request = look.request(moved.agency, moved.move.request)
+    if request is None or request.due is None or request.recalled_on is not None:
+        return
+    renewed_on = civil(request.renewed_at) if request.renewed_at else None
+    began = renewed_on if moved.move.event == "RENEW" else request.first_checkout
+    if began and request.due < after(began, request.loan_days):
+        yield f"{request.id} is lent for {request.loan_days} days from {began}, and is due on {request.due}"
+
+
+def _total(borrower: Borrower) -> int:
+    return borrower.total_quota if borrower.total_quota is not None else 1_000_000
+
+
+def after_refusal(_look: Observations, moved: Moved) -> Iterator[str]:
+    """No command that was answered "try again" has an effect afterwards."""
+    if moved.refused:
+        yield f"{moved.move.request} took {moved.move.event} after its caller was told to try again"
+
+
+# fmt: off
+IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "CHECK_OUT", "RETURN", "RETURN_UNUSED",
+                            "UNDO_CHECK_OUT", "UNDO_RETURN"})
+"""Events at which a person has the copy in hand."""
+
+DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
+"""Events at which our own rules set a reader's due date."""
+
+ANY_STEP: Final = frozenset({event.name for event in Event} | {"OPEN"})
+"""Every event of the journal that changes a request."""
+
+EACH_STEP: Final[tuple[Invariant, ...]] = (
+    Invariant("a book is in one place",            IN_HAND,                                                in_one_place),
+    Invariant("one lender ships a request",        frozenset({"LEND"}),                                    one_lender_ships),
+    Invariant("a lender is given up with reason",  frozenset({"ASK_NEXT"}),                                went_on_with_reason),
+    Invariant("a loan has its whole period",       DATED,                                                  whole_period),
+    Invariant("no step after its refusal",         ANY_STEP,                                               after_refusal),
+    Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),   quota_holds),
+)
+# fmt: on
+
+
+# ---- Final checks of a simulated consortium, made when the network is healthy again and all messages have arrived.
+
+
+def outboxes_are_empty(look: Observations) -> Iterator[str]:
+    """Reports messages left in an outbox; all must have been delivered."""
+    for agency, row in look.all.outbox():
+        yield f"{agency} outbox {row.id} {row.send} {row.request} to {row.recipient}: {row.state} {row.last_error}"
+
+
+def books_are_home(look: Observations) -> Iterator[str]:
+    """Reports books that are neither on their own shelf nor lost and paid for."""
+    for book in look.people.books.values():
+        if book.place != "lost" and (book.place != "shelf" or book.holder not in {"", book.item.agency}):
+            yield f"{book.item} is lost: {book.place} {book.holder} since {book.since}"
+
+
+def requests_have_ended(look: Observations) -> Iterator[str]:
+    """Reports open requests and loans; all must have ended."""
+    for agency in look.all.worlds:
+        for request in look.ask(agency, lambda unit: unit.open_list()):
+            yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
+
+
+def lenders_agree(look: Observations) -> Iterator[str]:
+    """Each request that a lender has closed must be closed at the borrowing library too."""
+    for agency in look.all.worlds:
+        for lent in look.requests(agency, Side.LENDING):
+            asked = look.ask(lent.partner, lambda unit, r=lent: unit.request_asked(r.wire_id))  # type: ignore[misc]  # bound now
+            if asked is None:
+                yield f"{agency} {lent.id}: {lent.partner} never asked for it"
+            elif lent.position is P.CLOSED and not _had_it(look, asked[0], lent):
+                yield f"{agency} {lent.id} is CLOSED, {lent.partner} {asked[0].id} is {asked[0].position}"
+
+
+def _had_it(look: Observations, wanted: Request, lent: Request) -> bool:
+    """Whether the borrower closed the same request, had the copy as an orphan or for another one, or sent it home unknown."""
+    if wanted.position is P.CLOSED and wanted.wire_id == lent.wire_id:
+        return True
+    if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
+        return True
+    had = (r for r in look.requests(lent.partner, Side.BORROWING) if r.position is P.CLOSED)
+    return any(r.wire_id == lent.wire_id or _same_copy(r, lent) for r in had)
+
+
+def borrowers_agree(look: Observations) -> Iterator[str]:
+    """Each request that a borrowing library has closed must be closed at the lender too."""
+    for agency in look.all.worlds:
+        for request in (r for r in look.requests(agency, Side.BORROWING) if r.position is P.CLOSED):
+            lent = look.lent(request.partner, agency, request.wire_id) if request.partner else None
+            if not ((lent and _was_lent(request, lent)) or _lent_for_another(look, agency, request)):
+                yield f"{agency} {request.id} is CLOSED, {request.partner} has {lent.position if lent else 'nothing'}"
+
+
+def _was_lent(request: Request, lent: Request) -> bool:
+    """Whether the lender closed the request too, or withdrew a shipment that the borrower no longer waited for."""
+    return lent.position is P.CLOSED or (lent.position is P.DECLINED and request.skipped == P.IN_TRANSIT.value)
+
+
+def _lent_for_another(look: Observations, agency: str, had: Request) -> bool:
+    """Whether the lender closed the copy under the number of another request, for which it had sent it."""
+    lent = (r for r in look.requests(had.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
+    return any(_same_copy(had, r) for r in lent)
+
+
+def _same_copy(had: Request, lent: Request) -> bool:
+    """Whether a copy that arrived unannounced, and may have been sent for another request, is the one of this loan."""
+    if not (had.unannounced and had.item == lent.item and had.received_on and lent.placed_at):
+        return False
+    return civil(lent.placed_at) <= had.received_on <= (lent.returned_on or had.received_on)
+
+
+def letters_came(look: Observations) -> Iterator[str]:
+    """Reports notices that are missing; every notice that was still true when it was sent must have arrived."""
+    for agency, world in look.all.worlds.items():
+        came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
+        came |= {
+            (row["request"], row["kind"])
+            for row in look.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
+        }
+        for request in look.requests(agency, Side.BORROWING):
+            due = _due(look, agency, request) - world.circulation.library.silent
+            yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
+
+
+def _due(look: Observations, agency: str, request: Request) -> set[Notification]:
+    """The notices that the patron must have received, if the site sends every kind."""
+    steps = look.events(agency, request.id) if request.patron else ()
+    return {kind for step in steps for kind in LETTERS.get(step, ())}
+
+
+LETTERS: Final[Mapping[tuple[str, str], tuple[Notification, ...]]] = {
+    (step.source.value, step.event.name): letters
+    for step in TABLE
+    if (letters := tuple(send for send in step.sends if is_letter(send)))
+}
+"""The notices of each event, by the life cycle."""
+
+# fmt: off
+AT_THE_END: Final[Mapping[str, Callable[[Observations], Iterator[str]]]] = {
+    "the outbox drains":             outboxes_are_empty,
+    "every book is home or settled": books_are_home,
+    "every request ends":            requests_have_ended,
+    "the borrower agrees":           lenders_agree,
+    "the lender agrees":             borrowers_agree,
+    "every letter comes":            letters_came,
+}
+# fmt: on
+
 
 ONCE: Final = ("letter_pickup", "letter_unfilled")
 """Notices of which a request has at most one in its whole life."""

@@ -23,9 +23,9 @@ from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.simulator.scenario import assertions, steps
 from hkall_gateway.simulator.scenario.assertions import Difference
+from hkall_gateway.simulator.scenario.in_memory import Seal
 from hkall_gateway.simulator.scenario.runner import Played
 from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine, read_scenario
-from hkall_gateway.simulator.scenario.sip2_in_memory import Seal
 from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioRun
 
 

@@ -27,7 +27,7 @@ from twisted.internet.task import Clock
 from twisted.mail.smtp import SMTPDeliveryError
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.library import Library
+from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.circulation.ports import LocalIls
@@ -56,17 +56,15 @@ from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.circuit import CircuitSettings
-from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.simulator.databases import DatabaseFactory, Memory
 from hkall_gateway.simulator.ils import DirectConnection, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import URL, IlsResponder
-from hkall_gateway.simulator.scenario.load_world import begin, load
-from hkall_gateway.simulator.scenario.ncip_in_memory import Documents
+from hkall_gateway.simulator.scenario.in_memory import Documents, InMemoryTerminals
 from hkall_gateway.simulator.scenario.scripted_partner import Peers
-from hkall_gateway.simulator.scenario.sip2_in_memory import InMemoryTerminals
-from hkall_gateway.simulator.scenario.world_file import Start, cheap_hash, read_world, secret_of
+from hkall_gateway.simulator.scenario.world_file import Start, begin, cheap_hash, load, read_world, secret_of
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 from hkall_gateway.sip2.upstream.last_known import LastKnown
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final
 
-from hkall_gateway.rules.dates.calendar import parse_instant
+from hkall_gateway.rules.dates import parse_instant
 
 LONGEST: Final = 255
 """Characters in a variable field. Source: SIP2 2.00."""

@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from hkall_gateway.circulation.messages.commands import SeePatron
-from hkall_gateway.circulation.messages.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
+from hkall_gateway.circulation.messages.results import ChargeEntry, HkallRecord, LoanEntry, Paid, PatronSeen, Refused
+from hkall_gateway.circulation.messages.staff_commands import Pay
+from hkall_gateway.circulation.messages.terminal_commands import BlockCard, EnableCard
+from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Position
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
-from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, reply
+from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say
 from hkall_gateway.sip2.upstream.last_known import KnownFlags
+
+# ---- Money taken at a terminal.
+
+
+_AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
+"""A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""
+
+
+async def pay(exchange: Exchange) -> Reply:
+    """38. The same transaction number (BK) of one terminal is taken once, even if the message is repeated.
+
+    CG names one charge, as AV of 64 showed it; without it the oldest are paid first.
+    """
+    asked = exchange.message
+    cents, fine = cents_of(asked.get("BV")), whole_number(asked.get("CG").strip().lstrip("#"))
+    if not asked.get("AA") or cents is None:
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    if asked.get("CG").strip() and fine is None:
+        return refuse_by(exchange, Reason.UNKNOWN_FINE)
+    if exchange.pin_missing:
+        return refuse_by(exchange, Reason.WRONG_PIN)
+    said, own = asked.get("currency_type").strip(), exchange.session.dialect.currency
+    currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
+    ask = Pay(exchange.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency, exchange.pin)
+    return _paid(exchange, await exchange.services.circulation.execute(ask))
+
+
+def cents_of(text: str) -> int | None:
+    """Returns the cents in BV; None if it is not an amount."""
+    found = _AMOUNT.fullmatch(text.strip())
+    return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else None
+
+
+def _paid(exchange: Exchange, outcome: Paid | Refused) -> Reply:
+    number = exchange.message.get("BK")
+    if isinstance(outcome, Refused):
+        return refuse(exchange, outcome, BK=number)
+    texts = (notice_text(Notice.PAID, exchange.language(), **_sums(exchange, outcome)),)
+    return reply(exchange, {"payment_accepted": "Y", "BK": number, "AF": texts})
+
+
+def _sums(exchange: Exchange, paid: Paid) -> dict[str, str]:
+    return {"paid": dollars(paid.cents), "owed": dollars(paid.owed_cents), "currency": exchange.session.dialect.currency}
+
 
 P = Position
 
@@ -329,3 +377,40 @@ def _page(asked: Sip2Message, lines: Sequence[RecordEntry]) -> Sequence[RecordEn
 def _number(text: str, otherwise: int) -> int:
     found = whole_number(text.strip())
     return otherwise if found is None else found
+
+
+# ---- Blocking a card at a terminal, and lifting that again.
+
+
+async def block(exchange: Exchange) -> Reply:
+    """24. The card is blocked here until a terminal enables it, or staff do; the reply shows it blocked."""
+    asked = exchange.message
+    if not asked.get("AA"):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    ask = BlockCard(exchange.by, asked.get("AA"), asked.get("AL"), exchange.says("card_retained"))
+    outcome = await exchange.services.circulation.execute(ask)
+    if isinstance(outcome, Refused):
+        return refuse(exchange, outcome)
+    seen = await _seen(exchange)
+    return reply(exchange, patron_status_fields(exchange, seen, lists_of(seen)))
+
+
+async def enable(exchange: Exchange) -> Reply:
+    """26. Lifts blocks that a terminal set here; the reply shows the blocks that remain, such as the library's own."""
+    if not exchange.message.get("AA"):
+        return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
+    ask = EnableCard(exchange.by, exchange.message.get("AA"), exchange.pin)
+    outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(ask)
+    if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
+        return refuse(exchange, outcome)
+    seen = await _seen(exchange)
+    if isinstance(outcome, Refused):  # the card is known all the same
+        said = patron_status_fields(exchange, seen, lists_of(seen))
+        return refuse(exchange, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
+    return replace(reply(exchange, patron_status_fields(exchange, seen, lists_of(seen))), no=seen.refusal)
+
+
+async def _seen(exchange: Exchange) -> PatronSeen:
+    return await exchange.services.circulation.execute(
+        SeePatron(exchange.by, exchange.message.get("AA"), exchange.pin, bool(exchange.pin))
+    )

@@ -15,7 +15,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.net.limits.time_budget import left_s
+from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode, encode, sealed

@@ -13,8 +13,8 @@ from flask_openapi3.openapi import OpenAPI
 from hkall_gateway import __version__
 from hkall_gateway.web import incoming, paths
 from hkall_gateway.web.api import access, lists, patron, patron_token, problems, requests, statistics, titles
-from hkall_gateway.web.headers import install as install_headers
 from hkall_gateway.web.middleware import NUMBER, PAGE
+from hkall_gateway.web.middleware import install as install_headers
 from hkall_gateway.web.services import EXTENSION, WebServices
 
 ROOT: Final = "/api/v1"

@@ -11,7 +11,7 @@ from hkall_gateway.circulation.staff.console import RequestPage
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db.queries.request_search import FoundBy, Match
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, SortKey
-from hkall_gateway.rules.dates.calendar import within_years
+from hkall_gateway.rules.dates import within_years
 from hkall_gateway.rules.plain_text import ONE_LINE
 from hkall_gateway.rules.vocabulary import Position, Side
 

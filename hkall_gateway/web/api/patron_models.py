@@ -13,12 +13,11 @@ from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
 from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord, WaitingRequest
 from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
 from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
-from hkall_gateway.db.search.query import LONGEST, SearchField
-from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitle, FoundTitles
+from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, FoundTitles, SearchField
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Position, Request, Title
 from hkall_gateway.web.api.models import Body, Plain, Record
 from hkall_gateway.web.i18n import library_name
-from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.patron.request_title import told
 
 MOST_COPIES: Final = 500
 """Copies of a title that are told; a set of many volumes may have more."""

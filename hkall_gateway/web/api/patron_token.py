@@ -14,11 +14,10 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.api.access import CHALLENGE, PATRON_PREFIX, SECURITY, patron_session
 from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
 from hkall_gateway.web.api.problems import Trouble, described, refused
-from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.patron import pins
 from hkall_gateway.web.patron.pins import PinRefused
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import PIN
+from hkall_gateway.web.sessions import PIN, count_login
 
 API = APIBlueprint("patron_token", __name__, abp_responses=described())
 

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
 
 LOG = structlog.get_logger()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.db.search.query import LONGEST, MOST_WORDS, BadQuery
+from hkall_gateway.db.search.searching import LONGEST, MOST_WORDS, BadQuery
 from hkall_gateway.web.api import patron_models as models
 from hkall_gateway.web.api.problems import Trouble, described
 from hkall_gateway.web.i18n import language

@@ -12,12 +12,11 @@ from hkall_gateway.db.web_sessions import PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.web.i18n import gettext, ngettext
-from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.patron import pins
-from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.patron.request_title import told
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import PIN, known_browser, log_in, log_out, patron
+from hkall_gateway.web.sessions import PIN, count_login, known_browser, log_in, log_out, patron
 
 PAGES = Blueprint("patron_login", __name__)
 

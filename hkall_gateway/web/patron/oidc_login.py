@@ -10,12 +10,11 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS
-from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.oidc import Identified, OidcRefused
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.patron.login import LoginDenial, begin, page, ways
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import OIDC
+from hkall_gateway.web.sessions import OIDC, count_login
 
 PAGES = Blueprint("patron_oidc", __name__)
 

@@ -17,10 +17,8 @@ from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.db.search.folding import words
-from hkall_gateway.db.search.isbns import isbn_13
-from hkall_gateway.db.search.query import LONGEST, SearchField
-from hkall_gateway.db.search.searching import FoundTitle, FoundTitles
+from hkall_gateway.db.search.folding import isbn_13, words
+from hkall_gateway.db.search.searching import LONGEST, FoundTitle, FoundTitles, SearchField
 from hkall_gateway.web.paths import title_number
 from hkall_gateway.web.services import consult, services
 

@@ -14,8 +14,8 @@ from flask import current_app, request
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
-from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.services import WebServices, services
+from hkall_gateway.web.sessions import count_login
 from hkall_gateway.web.throttle import LoginThrottle
 
 THROTTLE: Final = "hkall_patron_throttle"

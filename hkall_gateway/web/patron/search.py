@@ -13,13 +13,12 @@ from flask import Blueprint, Response, render_template, request
 from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.common.context import Context
 from hkall_gateway.circulation.messages.results import Refused
-from hkall_gateway.db.search.query import LONGEST, MOST_WORDS, BadQuery, SearchField
-from hkall_gateway.db.search.searching import MOST, FoundTitles
+from hkall_gateway.db.search.searching import LONGEST, MOST, MOST_WORDS, BadQuery, FoundTitles, SearchField
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.patron.public import OWN_MINUTE, kept
 from hkall_gateway.web.patron.suspension import notice
-from hkall_gateway.web.patron.title_words import language_of
+from hkall_gateway.web.patron.title import language_of
 from hkall_gateway.web.services import consult, services
 
 PAGES = Blueprint("search", __name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import language
-from hkall_gateway.web.reasons import sentence
+from hkall_gateway.web.labels import sentence
 
 
 def notice(refused: Refused | None) -> str:

@@ -12,7 +12,7 @@ from barcode.writer import SVGWriter
 from flask import Blueprint, Response, abort
 
 from hkall_gateway.web.access import needs
-from hkall_gateway.web.headers import PICTURE
+from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.roles import StaffRole
 
 PAGES = Blueprint("barcodes", __name__)

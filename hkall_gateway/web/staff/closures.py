@@ -14,13 +14,13 @@ from hkall_gateway.circulation.messages.results import Done, Refused
 from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
 from hkall_gateway.circulation.staff import closure_changes
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.rules.dates.calendar import civil, parse_day
+from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import N_
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import consult, services
 

@@ -15,8 +15,7 @@ from hkall_gateway.db.queries import work_lists
 from hkall_gateway.db.queries.work_lists import ListName, Moment
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import UP, CircuitState
-from hkall_gateway.rules.dates.calendar import civil, start_of
-from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
+from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.web.access import may, needs

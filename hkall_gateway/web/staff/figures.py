@@ -13,7 +13,7 @@ from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext, language
-from hkall_gateway.web.reasons import sentence
+from hkall_gateway.web.labels import sentence
 
 Row = tuple[Any, ...]
 

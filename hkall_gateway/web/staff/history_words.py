@@ -15,8 +15,7 @@ from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import N_, day, gettext, moment, money
-from hkall_gateway.web.labels import POSITIONS
-from hkall_gateway.web.reasons import sentence
+from hkall_gateway.web.labels import POSITIONS, sentence
 
 E, N, H = Event, Notification, DenialReason
 

@@ -13,10 +13,9 @@ from wtforms import HiddenField, PasswordField, StringField
 from hkall_gateway.db.web_sessions import STAFF
 from hkall_gateway.net.secrets import DECOY, matches
 from hkall_gateway.web.i18n import gettext, ngettext
-from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import StaffAccount, services
-from hkall_gateway.web.sessions import LOCAL, OIDC, known_browser, log_in, log_out, staff
+from hkall_gateway.web.sessions import LOCAL, OIDC, count_login, known_browser, log_in, log_out, staff
 from hkall_gateway.web.throttle import LoginThrottle
 
 THROTTLE: Final = "hkall_staff_throttle"

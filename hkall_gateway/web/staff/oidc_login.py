@@ -10,11 +10,10 @@ from werkzeug.wrappers import Response
 from hkall_gateway.db.web_sessions import STAFF
 from hkall_gateway.web import oidc
 from hkall_gateway.web.labels import SSO_CODES, SSO_WORDS
-from hkall_gateway.web.login_count import count_login
 from hkall_gateway.web.oidc import Identified, OidcRefused, role_of
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import OIDC, log_in
+from hkall_gateway.web.sessions import OIDC, count_login, log_in
 from hkall_gateway.web.staff.login import page
 
 PAGES = Blueprint("staff_oidc", __name__)

@@ -27,8 +27,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.web.access import actor, may, needs
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
-from hkall_gateway.web.labels import POSITIONS
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.labels import POSITIONS, rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import ErasedMarks, consult, services
 from hkall_gateway.web.staff.desk_words import ENDS, in_words

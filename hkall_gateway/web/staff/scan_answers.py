@@ -14,7 +14,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
 from hkall_gateway.web.i18n import day, gettext, language, library_name, money, ngettext
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
 
 OK, LOOK, NO = "ok", "look", "no"

@@ -14,14 +14,13 @@ from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db.queries.work_lists import MOST
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.dates.calendar import parse_day
+from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import day, gettext
-from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS, rule_of, sentence
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import staff

@@ -12,14 +12,14 @@ from hkall_gateway.circulation.common.context import in_context
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.db.queries.statistics import Count, Statistics, days_within, total
-from hkall_gateway.rules.dates.calendar import civil, parse_day
+from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.access import needs
 from hkall_gateway.web.csv_file import csv_file
-from hkall_gateway.web.headers import PICTURE
 from hkall_gateway.web.i18n import gettext
-from hkall_gateway.web.reasons import rule_of, sentence
+from hkall_gateway.web.labels import rule_of, sentence
+from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
 from hkall_gateway.web.staff.charts import CHARTS, svg

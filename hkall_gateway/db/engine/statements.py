@@ -1,12 +1,47 @@
-"""INSERT with ON CONFLICT, for both databases."""
+"""Statements for both databases: INSERT with ON CONFLICT, and a condition on any number of values as one parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, Connection, Table, bindparam, column, func, select
+from sqlalchemy import ARRAY, JSON, ColumnElement, Connection, Table, Text, any_, bindparam, column, func, select
+
+Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
+"""Makes the condition that a column has one of the values asked for."""
+
+
+def _in_json(name: str) -> Of:
+    values = func.json_each(bindparam(name, type_=Text)).table_valued("value")
+    return lambda column: column.in_(select(values.c.value))
+
+
+def _in_array(name: str) -> Of:
+    return lambda column: column == any_(bindparam(name, type_=ARRAY(Text)))
+
+
+def _one(name: str) -> Of:
+    return lambda column: column == bindparam(name)
+
+
+def _as_json(values: Collection[str]) -> str:
+    return json.dumps(list(values))
+
+
+def _only(values: Collection[str]) -> str:
+    return next(iter(values), "")
+
+
+ONE: Final = "one"
+AMONG: Final[Mapping[str, Callable[[str], Of]]] = {"sqlite": _in_json, "postgresql": _in_array, ONE: _one}
+"""Makes the condition of the name of its parameter; ONE is for one value, which PostgreSQL plans once."""
+VALUES: Final[Mapping[str, Callable[[Collection[str]], Any]]] = {"sqlite": _as_json, "postgresql": list, ONE: _only}
+"""Makes the parameter's value."""
+
+
+# ---- INSERT with ON CONFLICT, for both databases.
 
 
 def _insert(table: Table, dialect: str) -> Any:

@@ -1,0 +1,350 @@
+"""Dates of the rules: civil days in Hong Kong, due dates, rounds, service windows and limits of a stay.
+
+Every date of the rules is a civil date in Asia/Hong_Kong (UTC+8, no summer time). Instants are aware and in UTC; only this
+module converts them to dates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.settings import Policy, Scope, Waits, Window
+from hkall_gateway.rules.vocabulary import Position, Refusal, Request, Side
+
+Date = TypeVar("Date", date, datetime)
+
+HONG_KONG = ZoneInfo("Asia/Hong_Kong")
+LAST_SECOND = time(23, 59, 59)
+DAY = timedelta(days=1)
+
+WEEKDAYS: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+YEARS = range(1900, 2200)
+"""Years of dates that may enter. With a later or an earlier one, sums could leave the years that Python has."""
+
+Closures = frozenset[date]
+"""The days on which one library is closed."""
+
+ALWAYS_OPEN: Closures = frozenset()
+
+How = Literal["roll_forward", "keep", "roll_back"]
+
+
+def within_years(when: Date) -> Date:
+    """Return a date or an instant from outside. Raises ValueError for one outside YEARS."""
+    if when.year not in YEARS:
+        raise ValueError(f"the year {when.year} is not between {YEARS[0]} and {YEARS[-1]}")
+    return when
+
+
+def parse_day(text: str) -> date:
+    """Return the day of an ISO date from outside. Raises ValueError for no date and for one outside YEARS."""
+    return within_years(date.fromisoformat(text))
+
+
+def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
+    """Return the instant of an ISO text from outside, in UTC; one without an offset is in `zone`.
+
+    Raises ValueError for no instant, for one outside YEARS, and for one without an offset where there is no `zone`.
+    """
+    found = within_years(datetime.fromisoformat(text))
+    if found.tzinfo is None and zone is None:
+        raise ValueError("it has no offset; add +08:00")
+    return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+
+
+@lru_cache(maxsize=1024)
+def civil(instant: datetime) -> date:
+    """Return the day in Hong Kong. `instant` is aware, in any zone; a naive one is a bug and raises ValueError.
+
+    Source: HKALL rules, day arithmetic.
+    """
+    if instant.utcoffset() is None:
+        raise ValueError(f"{instant.isoformat()} has no time zone")
+    return instant.astimezone(HONG_KONG).date()
+
+
+def start_of(day: date) -> datetime:
+    """Return the first instant of a day in Hong Kong, in UTC: 16:00 of the day before."""
+    return datetime.combine(day, time(), HONG_KONG).astimezone(UTC)
+
+
+def end_of(day: date) -> datetime:
+    """Return the last second of a day in Hong Kong, in UTC: a book is on time until then."""
+    return datetime.combine(day, LAST_SECOND, HONG_KONG).astimezone(UTC)
+
+
+def after(day: date, days: int) -> date:
+    """Return the day `days` calendar days later; `day` itself is day 0."""
+    return day + timedelta(days=days)
+
+
+def days_after(first: date, last: date) -> Iterator[date]:
+    """Yield every day later than `first`, up to and including `last`; none if `last` is not later."""
+    return (after(first, n) for n in range(1, (last - first).days + 1))
+
+
+def roll(day: date, closures: Closures, how: How, latest: date | None = None) -> date:
+    """Return the day itself if it is open, else the next or the previous open one, but never later than `latest`.
+
+    If the next open day is too late, the result is `latest`, although it may be closed: a borrower keeps every day that was
+    given. Source: HKALL rules, due date on a closure.
+    """
+    rolled = _rolled(day, closures, how)
+    return rolled if latest is None else min(rolled, latest)
+
+
+def is_working_day(day: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> bool:
+    """Return whether a library works on that day. `work_days` names weekdays ("Mon" … "Sun")."""
+    return WEEKDAYS[day.weekday()] in work_days and day not in closures
+
+
+def after_working_days(day: date, count: int, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> date:
+    """Return the `count`-th working day after `day`, which is day 0. A library without working days raises ValueError."""
+    worked = tuple(work_days)
+    if not set(worked) & set(WEEKDAYS):
+        raise ValueError("a library needs at least one working day a week")
+    while count > 0:
+        day += DAY
+        count -= is_working_day(day, worked, closures)
+    return day
+
+
+def _rolled(day: date, closures: Closures, how: How) -> date:
+    if how == "keep":
+        return day
+    pace = DAY if how == "roll_forward" else -DAY
+    while day in closures:
+        day += pace
+    return day
+
+
+# ---- When the rounds are due: what time alone does, once a day or every hour.
+
+
+LOOK_S: Final = 60
+"""How often a gateway looks what is due, in seconds."""
+SKEW: Final = timedelta(minutes=5)
+"""How far the clocks of gateways on one database may differ."""
+HOUR: Final = timedelta(hours=1)
+
+# fmt: off
+EVERY: Final[Mapping[str, timedelta | None]] = {
+    "pickup_expiry":    None,
+    "overdue":          None,
+    "not_needed_after": None,
+    "postponed":        HOUR,
+    "silence":          HOUR,
+    "stuck":            None,
+    "inbox_cleanup":    HOUR,
+    "purge":            None,
+}
+"""By the name of the round; None = once a day, at midnight in Hong Kong."""
+# fmt: on
+
+
+def next_after(name: str, now: datetime) -> datetime:
+    """Return when the round is due again after it ran at `now`."""
+    every = EVERY[name]
+    return now + every if every else start_of(after(civil(now), 1))
+
+
+# ---- Service windows: days on which a service is suspended, and days in the past.
+
+
+def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:
+    """Return why a service is suspended today, or None. Windows of one partner count only if `partner` is that one.
+
+    Source: HKALL rules R1.
+    """
+    found = window(scope, policy, civil(now), ("", partner))
+    return None if found is None else _no(found)
+
+
+def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> Window | None:
+    """Return the window that stops a service with this one partner, or None; windows for all partners do not count.
+
+    A window for all partners refuses only new requests: those placed before it go on. Source: HKALL rules R1.
+    """
+    return window(scope, policy, civil(now), (partner,))
+
+
+def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -> Window | None:
+    """Return the first window over that day, scope and one of `partners` ("" = all partners). Source: HKALL rules R1."""
+    return next(
+        (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners and _covers(w, day)), None
+    )
+
+
+def over(last: date | None, now: datetime) -> Refusal | None:
+    """Return a refusal if the last day on which a book is wanted is in the past; None if not, or if no day is named."""
+    return Refusal(Reason.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
+
+
+def _covers(window: Window, day: date) -> bool:
+    return window.start <= day < window.end or (window.inclusive and day == window.end)
+
+
+def _no(window: Window) -> Refusal:
+    why = Reason.LENDING_SUSPENDED if window.scope == "lend_request" else Reason.SERVICE_SUSPENDED
+    message = window.message or "please ask at the counter"
+    zh = window.message_zh or window.message or "請向櫃檯查詢"
+    return Refusal(why, {"start": window.start, "end": window.end, "message": message, "message_zh": zh})
+
+
+# ---- Date arithmetic of loans: the due dates that a checkout, a renewal and a recall give. Permission is checked elsewhere.
+
+
+def lent_until(
+    request: Request, days: int, policy: Policy, today: date, closures: Closures, card_expires: date | None = None
+) -> date:
+    """Return the due date of a loan that begins today, which is day 0; a recall that came before it shortens it.
+
+    The published period is the patron's. If the policy caps it to the lender's date, the days of minimum use stay.
+    Source: HKALL rules R19, R25, R33.
+    """
+    latest = _earliest(_lender(request, today, policy), _card(card_expires, policy))
+    full = max(today, roll(after(today, days), closures, policy.due.on_closure, latest))
+    if request.recalled_on is None:
+        return full
+    return recalled_until(full, today, request.recalled_on, policy, closures)
+
+
+def renewed_until(request: Request, policy: Policy, today: date, closures: Closures, card_expires: date | None = None) -> date:
+    """Return the due date after a renewal today: the loan's own period again, capped, and never earlier than it was.
+
+    `request` is on loan, so `due` is set. Source: HKALL rules R32, due date on a closure.
+    """
+    due = request.due or today
+    base = today if policy.renewal.base == "renewal_date" else due
+    latest = _earliest(*_caps(request, policy), _card(card_expires, policy))
+    return max(due, roll(after(base, request.loan_days), closures, policy.due.on_closure, latest))
+
+
+def recalled_until(
+    due: date, first_checkout: date, recalled_on: date, policy: Policy, closures: Closures, lender_says: date | None = None
+) -> date:
+    """Return the due date after a recall: the later of minimum use and time to return, and never later than `due`.
+
+    A date that the lender names counts if it is later than ours. Source: HKALL rules R25, R26, R33.
+    """
+    minimum = after(first_checkout, policy.recall.min_use_days)
+    ours = max(minimum, after(recalled_on, policy.recall.return_days))
+    wanted = ours if lender_says is None else max(lender_says, ours)
+    if wanted >= due:
+        return due
+    rolled = roll(wanted, closures, policy.due.on_closure, latest=due)
+    # Rolling back may cut into the days of minimum use; then the closed day stays.
+    return rolled if rolled >= minimum else wanted
+
+
+def recall_due(
+    request: Request, policy: Policy, now: datetime, lender_says: date | None = None, closures: Closures = ALWAYS_OPEN
+) -> date:
+    """Return the due date of a loan that its owner recalls now; `lender_says` is the date that the owner names.
+
+    `request` is on loan: a loan without dates raises ValueError. Source: HKALL rules R25, R26.
+    """
+    if request.due is None or request.first_checkout is None:
+        raise ValueError(f"request {request.id} is not on loan")
+    return recalled_until(request.due, request.first_checkout, civil(now), policy, closures, lender_says)
+
+
+def restored_due(request: Request, policy: Policy) -> date | None:
+    """Return the due date after the owner cancels a recall: the one before it, if that is later. Source: HKALL rules R26."""
+    before = request.due_before_recall
+    if before is None or request.due is None or not policy.recall.restore_on_cancel:
+        return request.due
+    return max(before, request.due)
+
+
+def next_open(request: Request, closures: Closures) -> date | None:
+    """Return the open day to which a date on a closed day moves: a loan's due date, or the last day to collect.
+
+    None if it stays: it is open, or a recall leaves no further day. The lender's date does not count.
+    Source: HKALL rules R14, R19.
+    """
+    held = request.position is Position.RECEIVED
+    day = request.pickup_last if held else request.due
+    until = roll(day, closures, "roll_forward", None if held else request.due_before_recall) if day else None
+    return until if day and until and until > day else None
+
+
+def past_lender(request: Request) -> bool:
+    """Return whether a loan that we borrow runs past the date on which its lender expects the book.
+
+    Source: HKALL rules R19, R32.
+    """
+    on_loan = request.side is Side.BORROWING and request.position is Position.ON_LOAN
+    return on_loan and request.due is not None and request.lender_due is not None and request.due > request.lender_due
+
+
+def _lender(request: Request, today: date, policy: Policy) -> date | None:
+    """Return the lender's date as a cap on a loan that begins today; None if there is no cap."""
+    if request.lender_due is None or not policy.due.cap_to_lender_due:
+        return None
+    return max(request.lender_due, after(request.first_checkout or today, policy.recall.min_use_days))
+
+
+def _caps(request: Request, policy: Policy) -> tuple[date | None, date | None]:
+    lender = request.lender_due if policy.renewal.cap_to_lender_due else None
+    most = policy.renewal.max_total_days
+    return lender, None if most is None or request.first_checkout is None else after(request.first_checkout, most)
+
+
+def _card(expires: date | None, policy: Policy) -> date | None:
+    return expires if policy.due.cap_to_patron_expiry else None
+
+
+def _earliest(*days: date | None) -> date | None:
+    return min((day for day in days if day is not None), default=None)
+
+
+# ---- Limits of the time that a request may stay in one position before staff look at it.
+# Source: the limits of BONUS+, OhioLINK and MOBIUS.
+
+
+P = Position
+
+KEYS: Final[Mapping[Position, str]] = MappingProxyType(
+    {
+        P.NEW: "new_days",
+        P.REQUESTED: "requested_days",
+        P.CANCELLING: "cancelling_days",
+        P.IN_TRANSIT: "in_transit_days",
+        P.RECEIVED: "received_days",
+        P.TO_RETURN: "to_return_days",
+        P.RETURN_TRANSIT: "return_transit_days",
+        P.PAGED: "paged_days",
+        P.SHIPPED: "shipped_days",
+    }
+)
+"""The key of `[waits]` for each position with a limit. A loan has its due date instead."""
+
+ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
+
+
+def limit(position: Position, courier_days: int, waits: Waits) -> timedelta:
+    """Return how long a request may stay in a position of KEYS."""
+    days: int = getattr(waits, KEYS[position])
+    return timedelta(days=days + (courier_days if position in ON_A_WAY else 0))
+
+
+def stands_still(request: Request, courier_days: int, waits: Waits, now: datetime) -> bool:
+    """Return whether staff should look at this request at `now` (aware): stalled too long, or our book long overdue."""
+    if request.position in KEYS and request.moved_at is not None:
+        return now - request.moved_at > limit(request.position, courier_days, waits)
+    return long_overdue(request, waits, now)
+
+
+def long_overdue(request: Request, waits: Waits, now: datetime) -> bool:
+    """Return whether a book of ours should have been sent back by its borrower `lender_overdue_days` days ago (R19)."""
+    ours = request.side is Side.LENDING and request.position is P.AT_BORROWER
+    due = request.lender_due if ours else None
+    return due is not None and civil(now) > after(due, waits.lender_overdue_days)
