@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from hkall_gateway.app.heartbeat import BEHIND, only_one, serves_protocols
 from hkall_gateway.app.machine import host
+from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault
 from hkall_gateway.app.start_checks.files import database_file, effective_access
-from hkall_gateway.app.start_checks.table import Effect, Start, StartFault
 from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine

@@ -5,76 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from cryptography.x509 import Certificate, load_pem_x509_certificates
-from OpenSSL import SSL
-
-from hkall_gateway.app.start_checks.table import Effect, Start, StartFault, endpoints
+from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault, endpoints
 from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.db.engine import connect
-from hkall_gateway.net.tls import ERRORS, KIND, arguments, server_context
-
-# ---- Keys and certificates of our own `ssl:` ports.
-
-
-OTHER_KEY: Final = ("no private key assigned", "key values mismatch")
-"""OpenSSL's error texts for a private key that does not match the certificate."""
-MEND: Final = "name a privateKey and a certKey that belong together and that the gateway's user can read (PEM)"
-RENEW: Final = "renew the certificate, then reload the gateway"
-
-
-def check_certificates(start: Start) -> Iterator[StartFault]:
-    """Check that the files of each `ssl:` port can be used, and that its certificate is valid now."""
-    for where, port, file, chain in shown_certificates(start):
-        if isinstance(chain, str):
-            yield StartFault("certificate", where, f"port {port}: {chain}", MEND, subject=port)
-            continue
-        first, last = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
-        if last <= start.now:
-            what = f"port {port}: {file}: the certificate ended on {last:%Y-%m-%d}"
-            yield StartFault("certificate", where, what, RENEW, Effect.TOLERATED, port)
-        elif first > start.now:
-            what = f"port {port}: {file}: the certificate is valid only from {first:%Y-%m-%d}"
-            yield StartFault("certificate", where, what, "set this machine's clock, or wait", Effect.TOLERATED, port)
-
-
-def shown_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Certificate] | str]]:
-    """Yield (key, port, file, its certificate and chain or why it cannot be used) of each `ssl:` port."""
-    for endpoint in endpoints(start.config, start.number, start.serving):
-        if endpoint.text.startswith(KIND):
-            port, named = arguments(endpoint.text)
-            authorities = start.config.ncip.client_ca if endpoint.partners else None
-            try:
-                yield endpoint.where, port, _certificate_file(named), _usable(named, authorities)
-            except ERRORS as bad:
-                yield endpoint.where, port, _certificate_file(named), _unusable(bad, named)
-
-
-def _certificate_file(named: Mapping[str, str]) -> str:
-    return named.get("certKey", named.get("privateKey", "server.pem"))
-
-
-def _usable(named: Mapping[str, str], authorities: Path | None) -> Sequence[Certificate]:
-    """Return the certificate of a port and its chain. Raises one of ERRORS for files that the gateway could not use."""
-    if authorities is not None:
-        authorities.read_bytes()  # OpenSSL does not say which file cannot be read
-    server_context(named, authorities)
-    return load_pem_x509_certificates(Path(_certificate_file(named)).read_bytes())
-
-
-def _unusable(bad: BaseException, named: Mapping[str, str]) -> str:
-    """Return why files cannot be used; OpenSSL tells it as a list."""
-    if isinstance(bad, OSError) and bad.filename:
-        return f"{bad.filename}: {(bad.strerror or '').lower()}"
-    listed = isinstance(bad, SSL.Error) and bad.args and bad.args[0]
-    why = ", ".join(str(one[-1]) for one in bad.args[0]) if listed else str(bad) or type(bad).__name__
-    if why in OTHER_KEY:
-        return f"{_certificate_file(named)}: the key is not the certificate's"
-    return f"{named.get('privateKey', 'server.pem')}: {why}"
-
 
 LEAST_BYTES: Final = 1_000_000
 """Free space without which a gateway does not start: its first transaction would fail."""

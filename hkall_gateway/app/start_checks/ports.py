@@ -11,7 +11,7 @@ from typing import Final
 
 from hkall_gateway.app.machine import listens
 from hkall_gateway.app.start_checks import database
-from hkall_gateway.app.start_checks.table import WITH_PORTS, Start, StartFault, endpoints
+from hkall_gateway.app.start_checks.faults import WITH_PORTS, Start, StartFault, endpoints
 from hkall_gateway.net.tls import arguments
 
 CONNECT_S: Final = 1.0

@@ -51,7 +51,7 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
 
     from hkall_gateway.app import process
-    from hkall_gateway.app.start_checks.table import Effect
+    from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
 
@@ -98,7 +98,7 @@ def check_config(config: Path) -> None:
     Example: hkall-gateway check-config --config gateway.toml
     """
 
-    from hkall_gateway.app.start_checks.table import Effect
+    from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
     from hkall_gateway.config.docs import notes
@@ -135,7 +135,7 @@ def reload_gateway(config: Path, pid: int) -> None:
     The outcome is read in the folder that RUNTIME_DIRECTORY names, as systemd sets it for both; without it see the log.
     Example: hkall-gateway reload --pid 4711
     """
-    from hkall_gateway.app.start_checks.table import Effect
+    from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults, reload_running
 

@@ -14,10 +14,12 @@ from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 from hkall_gateway.app.machine import host
 from hkall_gateway.app.resources import Serving
+from hkall_gateway.app.start_checks.certificates import shown_certificates
 from hkall_gateway.app.start_checks.database import DatabaseState
-from hkall_gateway.app.start_checks.files import database_file, shown_certificates
+from hkall_gateway.app.start_checks.faults import Start, endpoints
+from hkall_gateway.app.start_checks.files import database_file
 from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, check_free, looked_at
-from hkall_gateway.app.start_checks.table import CHECKS, Start, endpoints, find_faults
+from hkall_gateway.app.start_checks.table import CHECKS, find_faults
 from hkall_gateway.cli.doctor import database, tls
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.config.docs import notes

@@ -11,7 +11,8 @@ from typing import Final
 from hkall_gateway.app.machine import instance, number, runs
 from hkall_gateway.app.resources import Serving
 from hkall_gateway.app.service_manager import read_reload
-from hkall_gateway.app.start_checks.table import Start, StartFault, find_faults
+from hkall_gateway.app.start_checks.faults import Start, StartFault
+from hkall_gateway.app.start_checks.table import find_faults
 from hkall_gateway.cli.options import CliError
 from hkall_gateway.cli.show import echo
 from hkall_gateway.clock import now

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.web.i18n import gettext, ngettext
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.patron import pins
-from hkall_gateway.web.patron.request_title import told
+from hkall_gateway.web.patron.reasons import told
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import PIN, count_login, known_browser, log_in, log_out, patron
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -19,32 +19,12 @@ from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import gettext, language
-from hkall_gateway.web.patron import suspension
 from hkall_gateway.web.patron.access import actor, facts_about, own_card
 from hkall_gateway.web.patron.login import admit, ways
+from hkall_gateway.web.patron.reasons import told
 from hkall_gateway.web.services import HomeLibrary, consult, services
 from hkall_gateway.web.sessions import patron
-
-# ---- Words for refusals, as a patron needs them.
-
-
-class Told(NamedTuple):
-    """A refusal in words, with the number of its rule, "" for none."""
-
-    words: str
-    rule: str
-
-
-def told(refused: Refused | None) -> Told | None:
-    """Return a refusal in words, None for none."""
-    if refused is None:
-        return None
-    suspended = refused.why is Reason.SERVICE_SUSPENDED
-    words = suspension.notice(refused) if suspended else labels.sentence(refused, to_patron=True)
-    return Told(words, labels.rule_of(refused))
-
 
 PAGES = Blueprint("request_title", __name__)
 
