@@ -60,7 +60,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(LOOK,  "ncip",            "tools.ncip:ncip",                 "Send an NCIP document and print the reply."),
     Entry(LOOK,  "replay",          "tools.replay:replay",             "Run scenario files."),
     Entry(LOOK,  "simulate",        "tools.simulate:simulate",         "Simulate a consortium with faults and crashes."),
-    Entry(LOOK,  "simulate-partner", "tools.simulate_partner:simulate_partner", "Answer as a partner would, for a rehearsal."),
+    Entry(LOOK,  "simulate-partner", "tools.simulate:simulate_partner", "Answer as a partner would, for a rehearsal."),
 )
 # fmt: on
 
