@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -56,9 +55,8 @@ from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
-from hkall_gateway.net.after_reply import AfterReply
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
-from hkall_gateway.net.endpoints import CannotOpen, server_endpoint, use_write_through
+from hkall_gateway.net.endpoints import CannotOpen, server_endpoint, use_fair_reads
 from hkall_gateway.net.gateway_number import numbered
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guarded
@@ -169,7 +167,7 @@ class Daemon:
         self._logins = self._make_secrets(self._hashing_logins, self._wrong_pins())
         self._activity = TerminalLog()
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
-        self._soon, self._fair = AfterReply(reactor), FairReads(reactor, time.thread_time)
+        self._fair = FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits(), config.web.most_threads if config.web else 0)
         here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
@@ -245,7 +243,6 @@ class Daemon:
             self.metrics,
             self._clock,
             *self._local.upstream(),
-            self._soon,
             self._login_queue,
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
@@ -264,7 +261,6 @@ class Daemon:
             self.metrics,
             self._clock,
             timeout=self._timeout("ncip", self.config.ncip.answer_within_s),
-            soon=self._soon,
             other_names=self.config.ncip.other_names,
             proofs=self._proofs,
             guesses=self._guesses,
@@ -437,7 +433,7 @@ class Daemon:
         except CannotListenError as error:
             why = error.socketError.strerror or str(error.socketError)
             raise CannotOpen(f"{text}: {why}: choose another port or address, or end the program that has it") from None
-        port = use_write_through(opened, self._soon.first, self._fair)
+        port = use_fair_reads(opened, self._fair)
         self._ports.append(guarded(port, admission.judge, admission.refusals) if admission else port)
 
     def _tls_endpoint(self, text: str, admission: Admission | None, around: Callable[[Any], Any], *, shared: bool) -> Any:
@@ -543,9 +539,6 @@ class Daemon:
     def _moved(self, moves: Sequence[JournalEntry]) -> None:
         if self._serving.protocols:
             self.courier.nudge()
-        self._soon(partial(copy_context().run, self._note, moves))
-
-    def _note(self, moves: Sequence[JournalEntry]) -> None:
         for move in moves:
             logs.moved(move)
         gauges.count(self.metrics, moves)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import Final
 
 import structlog
@@ -110,12 +109,9 @@ class _Answering:
             self.challenge(said.challenge)
         with self.bound():
             written = _written(self.services, self.asked, said, self.sender)
-        self.services.soon(partial(self._note, said, (self.services.now() - self.began).total_seconds()))
-        return written
-
-    def _note(self, said: Fields | Problem, seconds: float) -> None:
-        with self.bound():
+            seconds = (self.services.now() - self.began).total_seconds()
             _tell(self.services, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
+        return written
 
     def too_late(self, failure: Failure) -> bytes:
         """Answers "try again" to a document whose command has not begun in time; of one that has begun nothing is known."""

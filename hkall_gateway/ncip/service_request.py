@@ -23,7 +23,6 @@ from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
 from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
-from hkall_gateway.net.after_reply import run_now
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.guesses import OF_A_CALLER, Guesses
 from hkall_gateway.net.limits.rate_limiter import LineLimit, RateLimiter
@@ -182,7 +181,7 @@ class NcipServices:
     """The services and settings of the NCIP responder.
 
     `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC. Without a `timeout` an
-    answer has no time limit. `soon` runs work that can wait until the reply is sent. `other_names` are AgencyIds by which
+    answer has no time limit. `other_names` are AgencyIds by which
     peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
     the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our
     pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of our signing keys; b"" without any.
@@ -197,7 +196,6 @@ class NcipServices:
     now: Callable[[], datetime]
     rate: RateLimiter = field(default_factory=RateLimiter)
     timeout: Timeout | None = None
-    soon: Callable[[Callable[[], object]], None] = run_now
     other_names: tuple[str, ...] = ()
     proofs: Guesses = field(default_factory=Guesses)
     guesses: Guesses = field(default_factory=Guesses)

@@ -1,10 +1,9 @@
-"""Server endpoints: opens a port from its endpoint string, alone or shared with other gateways, and makes it write directly."""
+"""Server endpoints: opens a port from its endpoint string, alone or shared with other gateways, with fair reads."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Any, Final, cast
 
@@ -13,7 +12,6 @@ from twisted.internet.tcp import Port, Server, makeBinding
 from twisted.python.failure import Failure
 
 from hkall_gateway.db.engine.deadline import Deadline
-from hkall_gateway.net.after_reply import run_now
 from hkall_gateway.net.limits.fair_reads import FairReads
 from hkall_gateway.net.limits.timeout import Timeout
 
@@ -59,9 +57,6 @@ def waited_s(transport: Any) -> float | None:
 
 _endpoint: Any = serverFromString  # it has no types
 
-Postpone = Callable[[Callable[[], object]], None]
-"""Calls a function later in this reactor iteration, or now."""
-
 SHARED: Final = ("tcp", "tcp6", "ssl")
 """The kinds of endpoints that have a port to share."""
 BACKLOG: Final = 512
@@ -100,21 +95,19 @@ def _passed_endpoint(reactor: Any, text: str) -> Any:
         raise NotPassed(f"{text}: systemd has passed no such socket: {remedy}") from None
 
 
-def use_write_through(port: Any, after_reply: Postpone = run_now, fair: FairReads | None = None) -> Any:
-    """Returns the same port; its connections write directly from now on (`WriteThroughTransport`), except on a UNIX socket.
+def use_fair_reads(port: Any, fair: FairReads) -> Any:
+    """Return the same port; its connections are unauthenticated: they read little at a time and take turns.
 
-    `after_reply` sends together the data written in one reactor iteration. With `fair`, connections are unauthenticated: they
-    read little at a time and take turns, until `mark_authenticated` names their row.
+    `mark_authenticated` ends that for a connection. A UNIX socket is left alone.
     """
     if isinstance(port, Port):
-        named = {"after_reply": staticmethod(after_reply), "fair": fair}
-        port.transport = cast(Any, type)("WriteThrough", (WriteThroughTransport,), named)  # Twisted's own hook
+        port.transport = cast(Any, type)("Fair", (FairTransport,), {"fair": fair})  # Twisted's own hook
     return port
 
 
 def mark_authenticated(transport: Any, row: str) -> None:
     """Marks the connection below a transport as authenticated as `row`. Others are left alone."""
-    while transport is not None and not isinstance(transport, WriteThroughTransport):
+    while transport is not None and not isinstance(transport, FairTransport):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
     if transport is not None:
         transport.mark_authenticated(row)
@@ -125,24 +118,16 @@ KNOWN_READ: Final = 16_384
 """Bytes read at a time, from an unauthenticated and from an authenticated connection."""
 
 
-class WriteThroughTransport(Server):
-    """A connection that writes directly to the socket; the reactor gets only the bytes that the socket does not accept.
+class FairTransport(Server):
+    """A connection that reads when its turn comes."""
 
-    Twisted queues every write and waits until the kernel reports the socket as writable, which it nearly always is: two system
-    calls for each reply. Bytes are sent in the order of the writes.
-    """
-
-    after_reply: Postpone = staticmethod(run_now)
-    fair: FairReads | None = None
+    fair: FairReads
     row = ""
-    _queued = _parked = False
-    _held: tuple[bytes, ...] | list[bytes] = ()
+    _parked = False
 
     def doRead(self) -> Any:  # noqa: N802
         """Reads some of the received bytes, if `fair` admits this connection now."""
         fair = self.fair
-        if fair is None:
-            return super().doRead()
         trusted = fair.trusts(self.row)
         if not fair.admits(self, trusted=trusted):
             super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
@@ -157,8 +142,7 @@ class WriteThroughTransport(Server):
             fair.used(self.row, fair.spent() - before_s, trusted=trusted)
 
     def stopReading(self) -> None:  # noqa: N802
-        if self.fair is not None:
-            self.fair.forget(self)
+        self.fair.forget(self)
         self._parked = False
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
 
@@ -169,45 +153,5 @@ class WriteThroughTransport(Server):
             self.startReading()  # type: ignore[no-untyped-call]  # it has no types
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        if self.fair is not None:
-            self.fair.forget(self)
+        self.fair.forget(self)
         super().connectionLost(reason)
-
-    def startWriting(self) -> None:  # noqa: N802
-        self._queued = True
-        super().startWriting()  # type: ignore[no-untyped-call]  # it has no types
-
-    def stopWriting(self) -> None:  # noqa: N802
-        self._queued = False
-        super().stopWriting()  # type: ignore[no-untyped-call]  # it has no types
-
-    def write(self, data: bytes) -> None:
-        if not self.connected or self._queued or self.TLS or self.disconnecting:
-            super().write(data)  # type: ignore[no-untyped-call]
-        elif isinstance(self._held, list):
-            self._held.append(data)
-        else:
-            self._held = [data]
-            self.after_reply(self._send)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802
-        self.write(b"".join(data))
-
-    def loseConnection(self, *args: Any) -> None:  # noqa: N802
-        self._send()
-        super().loseConnection(*args)  # type: ignore[no-untyped-call]
-
-    def startTLS(self, *args: Any, **named: Any) -> None:  # noqa: N802
-        self._send()
-        super().startTLS(*args, **named)  # type: ignore[no-untyped-call]
-
-    def _send(self) -> None:
-        data, self._held = b"".join(self._held), ()
-        if not data or not self.connected:
-            return
-        try:
-            sent = self.socket.send(data)
-        except OSError:  # the reactor meets the same error again and closes the connection
-            sent = 0
-        if sent < len(data):
-            super().write(data[sent:])  # type: ignore[no-untyped-call]

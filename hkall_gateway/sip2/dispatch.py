@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import floor
 from typing import Final
 
@@ -97,7 +97,7 @@ async def respond(
             LOG.exception("sip2.failed", code=message.code)
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
-    services.soon(partial(_note, exchange, answer, services.now() - exchange.now))
+    _note(exchange, answer, services.now() - exchange.now)
     return line
 
 

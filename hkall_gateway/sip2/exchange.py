@@ -12,7 +12,6 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.messages.commands import Place
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.net.after_reply import run_now
 from hkall_gateway.net.limits.allow_list import AllowList, network_of
 from hkall_gateway.net.limits.connection_limit import AddressQueue
 from hkall_gateway.net.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
@@ -84,7 +83,7 @@ class Sip2Services:
 
     `upstream()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
     each terminal logs in there as it did here. `undoes_checkouts`: an unanswered checkout of an item that was in is cancelled
-    there. `soon` runs work after the reply is sent. `secrets` checks logins; checks for one address run one after another in
+    there. `secrets` checks logins; checks for one address run one after another in
     `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
     `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
     which a message that begins now may query other systems. `known` caches the local system's answers about cards.
@@ -101,7 +100,6 @@ class Sip2Services:
     now: Callable[[], datetime]
     upstream: Callable[[], UpstreamInterface] | None = None
     own_logins: bool = True
-    soon: Callable[[Callable[[], object]], None] = run_now
     logins: AddressQueue = field(default_factory=AddressQueue)
     guesses: Guesses = field(default_factory=Guesses)
     wrong_pins: int = OF_AN_ADDRESS

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.net.endpoints import WriteThroughTransport, server_endpoint, use_write_through
+from hkall_gateway.net.endpoints import server_endpoint, use_fair_reads
 from hkall_gateway.net.gateway_number import numbered
+from hkall_gateway.net.limits.fair_reads import FairReads
 
 
 class Counting(Factory):
@@ -48,19 +47,6 @@ class Talking(Protocol):
         transport.loseConnection()
 
 
-class Asking(Protocol):
-    """Answers, and says whether the reactor has anything left to write for it."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def connectionMade(self) -> None:  # noqa: N802
-        transport: Any = self.transport
-        transport.write(b"answer ")
-        transport.write(b"waits" if transport in self._reactor.getWriters() else b"nothing waits")
-        transport.loseConnection()
-
-
 class Doors:
     """Doors that are closed at the end."""
 
@@ -70,7 +56,8 @@ class Doors:
 
     def listen(self, text: str, factory: Any, *, shared: bool) -> int:
         async def opened() -> Any:
-            return use_write_through(await server_endpoint(self._reactor, text, shared=shared).listen(factory))
+            port = await server_endpoint(self._reactor, text, shared=shared).listen(factory)
+            return use_fair_reads(port, FairReads(self._reactor, time.thread_time))
 
         port: Any = blockingCallFromThread(self._reactor, lambda: ensureDeferred(opened()))
         self.open.append(port)
@@ -127,45 +114,3 @@ def test_what_a_caller_does_not_take_at_once_arrives_later_whole_and_in_order(do
     port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
     with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
         assert [int(line) for line in said] == list(range(Talking.LINES))
-
-
-def test_an_answer_is_sent_before_the_reactor_is_asked_again(doors: Doors, reactor: Any) -> None:
-    factory: Any = Factory()
-    factory.buildProtocol = lambda _: Asking(reactor)
-    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
-    with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
-        assert said.read() == b"answer nothing waits"
-
-
-class Copied(bytes):
-    """Bytes that count what joining them one by one would copy."""
-
-    copied = 0
-
-    def __add__(self, other: Any) -> Copied:
-        Copied.copied += len(self) + len(other)
-        return Copied(bytes(self) + bytes(other))
-
-    def __radd__(self, other: bytes) -> Copied:
-        Copied.copied += len(self) + len(other)
-        return Copied(other + bytes(self))
-
-
-@given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=300))
-def test_what_is_written_in_one_turn_is_sent_at_once_and_copied_once(sizes: list[int]) -> None:
-    later, sent = list[Any](), list[bytes]()
-    line: Any = WriteThroughTransport.__new__(WriteThroughTransport)
-    line.connected, line.disconnecting, line.TLS, line.after_reply = True, False, False, later.append
-
-    def send(data: bytes) -> int:
-        sent.append(bytes(data))
-        return len(data)
-
-    line.socket = SimpleNamespace(send=send)
-    Copied.copied = 0
-    for size in sizes:
-        line.write(Copied(b"x" * size))
-    for work in later:
-        work()
-    assert b"".join(sent) == b"x" * sum(sizes)
-    assert (len(later), len(sent) <= 1, Copied.copied) == (1, True, 0)

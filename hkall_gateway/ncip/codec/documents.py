@@ -8,14 +8,12 @@ Writing is valid: 2.02, the older 2.x or the NCIP 1 of the document that is answ
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec import lookup_version, parse, serialize, template_cache, v1_reader, v1_writer, xml
+from hkall_gateway.ncip.codec import lookup_version, parse, serialize, v1_reader, v1_writer, xml
 from hkall_gateway.ncip.codec.dialects import Dtd, NcipDialect, minor, version_1
-from hkall_gateway.ncip.codec.elements import SERVICES
 from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage
 from hkall_gateway.ncip.codec.xml import NISO, REPLY, DocumentLimits, Notes, TooLarge
 
@@ -36,22 +34,6 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     """
     notes = Notes()
     text = xml.unwrapped(body, charset, notes)
-    pieces = template_cache.torn(text)
-    form = _form(pieces[0]) if pieces else None
-    return form.filled(pieces[1], tuple(notes)) if pieces and form else _read(text, notes, limits)
-
-
-@lru_cache(maxsize=256)
-def _form(markup: tuple[str, ...]) -> template_cache.Template | None:
-    """The template for documents with this markup; None if the message cannot be derived from the markup alone."""
-    try:
-        message = _read(template_cache.marked(markup), Notes(), REPLY)
-    except BadDocument:
-        return None
-    return None if message.service not in SERVICES or isinstance(message.version, Dtd) else template_cache.form(message)
-
-
-def _read(text: str, notes: Notes, limits: DocumentLimits) -> NcipMessage:
     root = _tree(text, notes, limits)
     dtd = v1_reader.dtd(root)
     try:
