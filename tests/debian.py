@@ -93,7 +93,7 @@ def in_memory(folder: Path) -> Iterator[None]:
 
 def container(root: Path, *options: str) -> list[str]:
     """The command that starts a container of this system."""
-    name = root.parent.name.replace("_", "-")
+    name = root.parent.name.replace("_", "0")  # the name of a machine may not end with a dash
     return ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={root}", f"--machine={name}", *options]
 
 

@@ -181,8 +181,9 @@ class Terminal:
 
 
 def _the_secret_comes_by_its_credential(walk: Walk) -> None:
-    """The gateway needs it to start, and its environment does not have it."""
+    """The gateway needs it to start, and its environment does not have it; the command of root has it as well."""
     walk.type(READY)
+    walk.type("hkall-gateway check-config")
     walk.type(f"! grep -q HKALL_SECRET_CUHK /etc/hkall/environment /proc/{main_process(walk)}/environ")
 
 
