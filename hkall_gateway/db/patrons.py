@@ -80,12 +80,11 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRe
     how = ONE if len(cards) == 1 else connection.dialect.name
     many, given = _MANY[how], VALUES[how](cards)
     found = {card: CardRecord(None, [], []) for card in cards}
-    people, lines_, charges_ = (one.ask(connection, cards=given) for one in (many.patrons, many.lines, many.charges))
-    for cells in people():
+    for cells in many.patrons.cells(connection, cards=given):
         found[cells[0]].borrower = borrower_of(cells)
-    for cells in lines_():
+    for cells in many.lines.cells(connection, cards=given):
         found[cells.pop()].lines.append(_line(cells))
-    for cells in charges_():
+    for cells in many.charges.cells(connection, cards=given):
         found[cells[_CARD]].charges.append(_charge(cells))
     return found
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, select
 
@@ -60,25 +60,19 @@ def _move(rows: dict[str, dict[str, Row]], source: str, target: str, after: Requ
 def read_ahead(connection: Connection, cards: Collection[str], barcodes: Collection[str]) -> Prefetched:
     """Read the owners and open requests of these cards, and the open requests that hold copies with these barcodes."""
     found = Prefetched(dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards})
-    rows: Callable[[], list[list[Any]]] = list
-    borrowers = partners = counted = held = rows  # without names: no rows, and no query
     if cards:
         how = ONE if len(cards) == 1 else connection.dialect.name
         asked, given = _ASKED[how], VALUES[how](cards)
-        borrowers = asked.borrowers.ask(connection, cards=given)
-        partners = asked.partners.ask(connection, cards=given)
-        counted = asked.counted.ask(connection, cards=given)
+        for cells in asked.borrowers.cells(connection, cards=given):
+            found.borrowers[cells[0]] = patrons.borrower_of(cells)
+        for card, partner in asked.partners.cells(connection, cards=given):
+            found.card_partners[card] = partner
+        for card, number, position, unwanted in asked.counted.cells(connection, cards=given):
+            found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
     if barcodes:
         how = ONE if len(barcodes) == 1 else connection.dialect.name
-        held = _ASKED[how].held.ask(connection, barcodes=VALUES[how](barcodes))
-    for cells in borrowers():
-        found.borrowers[cells[0]] = patrons.borrower_of(cells)
-    for card, partner in partners():
-        found.card_partners[card] = partner
-    for request in map(request_of, held()):
-        found.held[request.item_barcode][request.id] = request
-    for card, number, position, unwanted in counted():
-        found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
+        for request in map(request_of, _ASKED[how].held.cells(connection, barcodes=VALUES[how](barcodes))):
+            found.held[request.item_barcode][request.id] = request
     return found
 
 

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, bindparam, event, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row, update_by_key
@@ -17,6 +17,7 @@ from hkall_gateway.rules.vocabulary import Position, Side
 
 HONG_KONG = timezone(timedelta(hours=8))
 BY_SIDE = select(REQUESTS).where(REQUESTS.c.side == Side.BORROWING, REQUESTS.c.due > bindparam("after"))
+BY_SIDE_COUNT = CompiledStatement(select(func.count()).select_from(REQUESTS))
 ADD = insert_row(REQUESTS, "id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
 MOVE = update_by_key(REQUESTS, ("id", "position"), ("position", "due"))
 
@@ -111,3 +112,22 @@ def test_what_was_appended_is_part_of_any_commit(engine: Engine, now: datetime) 
         ADD.append(one, **_request(now))
         one.exec_driver_sql("COMMIT")
         assert other.execute(select(REQUESTS.c.id)).scalars().all() == ["R1"]
+
+
+def test_rows_of_a_connection_that_is_given_back_are_not_written_by_its_next_user(engine: Engine, now: datetime) -> None:
+    with engine.connect() as left:
+        left.exec_driver_sql("BEGIN")
+        ADD.append(left, **_request(now))
+    with engine.connect() as following:
+        assert BY_SIDE_COUNT.cells(following) == [[0]]
+
+
+def test_a_statement_of_sqlalchemy_comes_after_what_was_appended(connection: Connection, now: datetime) -> None:
+    ADD.append(connection, **_request(now))
+    assert connection.execute(update(REQUESTS).values(title="Emma")).rowcount == 1
+
+
+def test_a_row_that_must_be_there_and_is_not_raises_the_given_error(connection: Connection) -> None:
+    gone = LookupError("it was not there")
+    with pytest.raises(LookupError, match="not there"):
+        MOVE.write_one(connection, gone, was_id="R9", was_position=Position.NEW, new_position=Position.NEW, new_due=None)

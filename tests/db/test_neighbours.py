@@ -184,6 +184,7 @@ def site(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iter
         other.execute(insert(PATRONS), [{"barcode": "twice", "name": "there"}])
         if other.dialect.name == "postgresql":
             other.exec_driver_sql("BEGIN")
+            other.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             make_unit(other).lock([LockSet(HELD)])
         made = Site(engine, make_unit)
         yield made

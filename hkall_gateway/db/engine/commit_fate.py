@@ -1,6 +1,6 @@
 """What became of a transaction whose COMMIT was sent and whose answer was lost: PostgreSQL is asked by its number.
 
-The number is asked for before COMMIT, together with the queries of the group. A server that has crashed, or a standby in its
+The number is asked for once the locks are held. A server that has crashed, or a standby in its
 place, may give the number of a transaction that left no trace to another one. Its word "committed" counts only if it is the
 same server that has run without a break; its word "aborted" always counts.
 """
@@ -21,7 +21,7 @@ from hkall_gateway.db.engine.compiled import CompiledStatement
 INCARNATION: Final = "incarnation"
 """Key in `Connection.info` of the server's Incarnation (PostgreSQL only)."""
 XACT: Final = "xact"
-"""Key in `Connection.info` of the function that returns the row of NUMBER in the open transaction."""
+"""Key in `Connection.info` of the row of NUMBER for the open transaction."""
 NUMBER: Final = CompiledStatement(
     text(
         "SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION AS at, pg_current_xact_id()::TEXT AS number, "
@@ -78,11 +78,11 @@ def incarnation(execute: Callable[[str], Any]) -> Incarnation:
 
 
 def this_transaction(connection: Connection) -> Transaction | None:
-    """Return the open transaction if it has asked for its NUMBER. Raises DBAPIError if the connection breaks now."""
-    asked = connection.info.pop(XACT, None)
-    if asked is None:
+    """Return the open transaction if it has asked for its NUMBER."""
+    row = connection.info.pop(XACT, None)
+    if row is None:
         return None
-    ((_, number, backend),) = asked()
+    _, number, backend = row
     return Transaction(number, backend, connection.info.get(INCARNATION))
 
 

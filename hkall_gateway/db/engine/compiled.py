@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -28,13 +27,12 @@ from sqlalchemy import (
     select,
     update,
 )
-
-from hkall_gateway.db.engine.pipelined import APPENDED, PIPELINE, as_usual
+from sqlalchemy.exc import DBAPIError
 
 Convert = Callable[[Any], Any]
 Values = Mapping[str, Any]
-_INSISTING: Final = "WITH done AS ({} RETURNING 1) SELECT 1 / (count(*) = 1)::INTEGER FROM done"
-"""An UPDATE for PostgreSQL that fails with MISSING unless it changes one row."""
+APPENDED: Final = "appended"
+"""Key in `Connection.info` of the appended rows not sent yet, by their statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +92,6 @@ class CompiledStatement:
         compiled = self._for(connection.dialect)
         return compiled.all_cells(self._run(connection, compiled, values))
 
-    def ask(self, connection: Connection, **values: Any) -> Callable[[], list[list[Any]]]:
-        """Ask for `cells`, which the function returned waits for: queries asked before share a round trip to PostgreSQL."""
-        compiled = self._for(connection.dialect)
-        return partial(compiled.all_cells, self._run(connection, compiled, values))
-
     def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
         """Return the first row as a dict, or None."""
         return next(iter(self.rows(connection, **values)), None)
@@ -108,10 +101,8 @@ class CompiledStatement:
         return int(self._run(connection, self._for(connection.dialect), values).rowcount)
 
     def write(self, connection: Connection, **values: Any) -> None:
-        """Write a row. PostgreSQL receives the statement with the next query or with COMMIT; its errors are raised then."""
-        compiled = self._for(connection.dialect)
-        self._after_appended(connection)
-        _execute(connection, compiled.text, _parameters(connection, compiled, values))
+        """Change a row, after the rows that were appended to its table."""
+        self._write(connection, self._for(connection.dialect), values)
 
     def append(self, connection: Connection, **values: Any) -> None:
         """Insert a row, such as a line of the journal.
@@ -132,33 +123,31 @@ class CompiledStatement:
 
     def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
         """Update as `write`, exactly one row; raises `missing` if it does not exist."""
-        compiled = self._for(connection.dialect)
-        self._after_appended(connection)
-        parameters = _parameters(connection, compiled, values)
-        if not compiled.here:
-            _execute(connection, _INSISTING.format(compiled.text), parameters, missing=missing)
-        elif _execute(connection, compiled.text, parameters).rowcount != 1:
+        if self._write(connection, self._for(connection.dialect), values).rowcount != 1:
             raise missing
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Write as `write`, several rows."""
         compiled = self._for(connection.dialect)
-        self._after_appended(connection)
-        given = [_parameters(connection, compiled, row) for row in rows]
         if compiled.here or compiled.rows_text:
-            self.send_rows(connection, given)
+            self._after_appended(connection)
+            self.send_rows(connection, [_parameters(connection, compiled, row) for row in rows])
         else:
-            for parameters in given:
-                _execute(connection, compiled.text, parameters)
+            for row in rows:
+                self._write(connection, compiled, row)
 
     def _after_appended(self, connection: Connection) -> None:
         """Send the rows appended to the table that this statement changes."""
         appended: Mapping[CompiledStatement, Any] | None = connection.info.get(APPENDED)
         if appended and any(one.table is self.table for one in appended):
-            send_appended(connection)
+            flush(connection)
+
+    def _write(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
+        self._after_appended(connection)
+        return _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
-        send_appended(connection)
+        flush(connection)
         return _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def _for(self, dialect: Dialect) -> _Compiled:
@@ -168,36 +157,24 @@ class CompiledStatement:
         return found
 
 
-def flush(connection: Connection) -> None:
-    """Send the buffered writes and raise their errors."""
-    send_appended(connection)
-    if (pipeline := connection.info.get(PIPELINE)) is not None:
-        pipeline.go()
-
-
 def in_transaction(connection: Connection) -> bool:
     """Return whether a transaction is open and takes statements. Makes no round trip."""
-    driver: Any = connection.info.get(PIPELINE) or connection.connection.dbapi_connection
-    return bool(driver.in_transaction)
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        return bool(driver.in_transaction)
+    return str(driver.info.transaction_status.name) == "INTRANS"
 
 
-def send_appended(connection: Connection) -> None:
-    """Send the rows that were appended; those of PostgreSQL leave with the next query or with COMMIT."""
+def flush(connection: Connection) -> None:
+    """Send the rows that were appended."""
     if appended := connection.info.pop(APPENDED, None):
         for statement, rows in appended.items():
             statement.send_rows(connection, rows)
 
 
-def discard(connection: Connection) -> None:
-    """Discard the buffered writes, which are to be rolled back."""
-    forget(connection.info)
-
-
-def forget(info: Any) -> None:
-    """Discard the buffered writes of a connection with this `info`."""
+def discard(info: Any) -> None:
+    """Discard the rows appended to a connection with this `info`, which are to be rolled back."""
     info.pop(APPENDED, None)
-    if (pipeline := info.get(PIPELINE)) is not None:
-        pipeline.forget()
 
 
 def insert_row(table: Table, *columns: str) -> CompiledStatement:
@@ -217,21 +194,25 @@ def _parameters(connection: Connection, compiled: _Compiled, values: Mapping[str
     try:
         return compiled.parameters(values)
     except Exception as error:
-        raise as_usual(connection.dialect, compiled.text, values, error) from error
+        raise _as_usual(connection.dialect, compiled.text, values, error) from error
 
 
-def _execute(
-    connection: Connection, text: str, parameters: Any, *, many: bool = False, missing: Exception | None = None
-) -> Any:
+def _execute(connection: Connection, text: str, parameters: Any, *, many: bool = False) -> Any:
     driver: Any = connection.connection.dbapi_connection
     for hear in connection.engine.dispatch.before_cursor_execute:  # event listeners receive these statements too
         hear(connection, driver, text, parameters, None, many)
     try:
-        if (pipeline := connection.info.get(PIPELINE)) is not None:
-            return pipeline.execute(text, parameters, missing)
+        if connection.dialect.name == "postgresql":
+            return driver.execute(text, parameters, prepare=True)
         return driver.executemany(text, parameters) if many else driver.execute(text, parameters)
     except Exception as error:
-        raise as_usual(connection.dialect, text, parameters, error) from error
+        raise _as_usual(connection.dialect, text, parameters, error) from error
+
+
+def _as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> BaseException:
+    """Return the error as SQLAlchemy would have raised it, so that callers see no difference."""
+    drivers: Any = dialect.loaded_dbapi.Error
+    return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
 
 
 def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
@@ -16,8 +18,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import StaticPool
 
 from hkall_gateway.db.engine.commit_fate import INCARNATION, incarnation
-from hkall_gateway.db.engine.compiled import flush, forget
-from hkall_gateway.db.engine.pipelined import PIPELINE, PipelinedConnection
+from hkall_gateway.db.engine.compiled import discard, flush
 
 # ---- Makes files with borrowing data readable only by the gateway's user and at most its group, independent of the umask.
 
@@ -76,9 +77,8 @@ class Limits:
     connect_s: int = 3
 
 
-_PREPARED_BY_US: Final[Mapping[str, Any]] = {"prepare_threshold": None}
-"""Turns off the driver's own prepared statements, which at times discards all of them: pipeline.py prepares statements itself.
-"""
+PREPARED: Final = 500
+"""Statements that a connection keeps prepared: all that are compiled."""
 
 SILENCE: Final[Mapping[str, int]] = {
     "keepalives_idle": 5,
@@ -139,19 +139,14 @@ def _pool(most: int) -> dict[str, Any]:
 
 
 def _postgresql(url: str, limits: Limits, most: int) -> Engine:
-    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
+    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **SILENCE}
     engine = create_engine(url, **_OURS, connect_args=connect, **_pool(most))
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
-    event.listen(engine, "connect", partial(_with_pipeline, engine.dialect))
     event.listen(engine, "checkout", partial(_must_answer, engine.dialect))
     return engine
 
 
-def _with_pipeline(dialect: Dialect, connection: Any, record: Any) -> None:
-    record.info[PIPELINE] = PipelinedConnection(connection, dialect)
-
-
-def _must_answer(dialect: Dialect, _connection: object, record: Any, _fairy: object) -> None:
+def _must_answer(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:
     """Have a broken connection of the pool replaced, as SQLAlchemy's own ping does, which waits for a silent server for ever.
 
     Raises ConnectionTimeout for a silent one: a new connection would be as silent.
@@ -159,18 +154,40 @@ def _must_answer(dialect: Dialect, _connection: object, record: Any, _fairy: obj
     from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
 
     try:
-        record.info[PIPELINE].ping(ANSWER_S)
+        _ping(connection.pgconn, ANSWER_S)
     except ConnectionTimeout:
         raise
     except dialect.loaded_dbapi.Error as error:
         raise InvalidatePoolError from error
 
 
+def _ping(libpq: Any, within_s: float) -> None:
+    """Wait for the answer to an empty statement. Raises the driver's error, ConnectionTimeout if none comes in time."""
+    from psycopg.errors import ConnectionTimeout, OperationalError  # installed with the extra `postgres`
+    from psycopg.pq import ExecStatus
+
+    until_s, socket = monotonic() + within_s, select.poll()
+    socket.register(libpq.socket, select.POLLIN)
+    try:
+        libpq.send_query(b"")
+        libpq.flush()
+        while libpq.is_busy():
+            if not socket.poll(max(0.0, until_s - monotonic()) * 1000):
+                raise ConnectionTimeout("the server does not answer")
+            libpq.consume_input()
+        while (result := libpq.get_result()) is not None:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise OperationalError("the server has ended the connection")
+    except BaseException:  # its answer may still come: the connection is unusable
+        libpq.finish()
+        raise
+
+
 def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
     """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
     back.
     """
-    forget(record.info)
+    discard(record.info)
 
 
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
@@ -187,6 +204,7 @@ def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:
         "idle_in_transaction_session_timeout": limits.idle_s,
     }
     asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
+    connection.prepared_max = PREPARED
     connection.execute(f"SELECT {asked}")
     record.info[INCARNATION] = incarnation(connection.execute)
 

@@ -1,6 +1,6 @@
 """Runs a group: all queued units in one durable commit, and what remains of the group when that fails.
 
-A unit fails alone, wherever it fails: in taking its locks, in its work, at a buffered write, at COMMIT. The units of a group
+A unit fails alone, wherever it fails: in taking its locks, in its work, at COMMIT. The units of a group
 run without savepoints, because they seldom raise (a refusal is a return value) and a savepoint costs as much as a query. If the
 group fails, it is rolled back and divided, and its parts run one after the other in transactions of their own, until the unit
 at fault is alone. Its neighbours are answered as if it had never been there.
@@ -42,7 +42,7 @@ MakeUnit = Callable[[Connection], Any]
 _BEGIN = {"sqlite": CompiledStatement(text("BEGIN IMMEDIATE")), "postgresql": CompiledStatement(text("BEGIN"))}
 _ASK = {
     "sqlite": CompiledStatement(text("BEGIN")),
-    "postgresql": CompiledStatement(text("BEGIN ISOLATION LEVEL REPEATABLE READ")),
+    "postgresql": CompiledStatement(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")),
 }
 _COMMIT, _ROLLBACK = CompiledStatement(text("COMMIT")), CompiledStatement(text("ROLLBACK"))
 _BRIEFLY = CompiledStatement(text("SET LOCAL lock_timeout = '50ms'"))
@@ -52,7 +52,7 @@ FIRST_PAUSE_S = 0.005
 
 
 class _UnitFailed(Exception):
-    """`error` ended the unit at `place` of its group; on PostgreSQL it may come from a write that an earlier unit buffered."""
+    """`error` ended the unit at `place` of its group; it may come from a row that an earlier unit appended."""
 
     def __init__(self, place: int, error: Exception) -> None:
         super().__init__(place)
@@ -97,8 +97,10 @@ def run_group(
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
-    """Run queries in one snapshot for all, and roll back any writes."""
-    return _in_parts(_Transaction(connection, make_unit, _ASK, partial(_ROLLBACK.change, connection)), jobs, constant_pause)
+    """Run queries in one snapshot for all; writes are refused or rolled back."""
+    # The driver forgets its prepared statements at a ROLLBACK.
+    end = _ROLLBACK if connection.dialect.name == "sqlite" else _COMMIT
+    return _in_parts(_Transaction(connection, make_unit, _ASK, partial(end.change, connection)), jobs, constant_pause)
 
 
 def refuse(job: Job[Any], error: BaseException) -> ReplyCallback:
@@ -161,13 +163,13 @@ class _Transaction:
         units = [first, *(self.make_unit(self.connection) for _ in wanted[1:])]
         first.lock(wanted)
         clock = next((job.clock for job in jobs if job.deadline is not None), None)
-        if self.connection.dialect.name == "postgresql":  # in the round trip of what is read ahead
-            self.connection.info[XACT] = asked = NUMBER.ask(self.connection)
+        there_s = None
+        if self.connection.dialect.name == "postgresql":
+            (self.connection.info[XACT],) = NUMBER.cells(self.connection)
+            if clock is not None:
+                there_s = self.connection.info[XACT][0]
+                clock.measured(there_s)
         first.read_ahead(wanted, units)
-        if clock is None or self.connection.dialect.name != "postgresql":
-            return units, None
-        ((there_s, *_),) = asked()
-        clock.measured(there_s)
         return units, there_s
 
     def _answer(self, job: Job[Any], unit: Any, result: Any) -> ReplyCallback:
@@ -307,7 +309,7 @@ def _decided(
 def _left(connection: Connection) -> bool:
     """Roll back the open transaction, if any; False if the connection is no longer usable."""
     try:
-        discard(connection)
+        discard(connection.info)
         _ROLLBACK.change(connection)
     except Exception:  # noqa: BLE001  # any error means that the connection is unusable
         return connection.dialect.name == "sqlite"  # no open transaction: BEGIN failed, or SQLite has rolled back by itself

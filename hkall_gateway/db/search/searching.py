@@ -206,8 +206,8 @@ def _beginning(connection: Connection, key: str) -> list[Keys]:
 
     Keys have letters, digits and blanks, of which only the blank comes before "!".
     """
-    asked = [statement.ask(connection, key=key, end=f"{key}!", most=MOST_BEGINNING) for statement in _BEGINNING]
-    return [keys for answer in asked for keys in answer()]
+    given = {"key": key, "end": f"{key}!", "most": MOST_BEGINNING}
+    return [keys for statement in _BEGINNING for keys in statement.cells(connection, **given)]
 
 
 def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
@@ -230,7 +230,7 @@ def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
 
 def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
     copies = _ask(_COPIES, connection, [bib for _, _, bib, _ in rows])
-    libraries = _libraries(copies(), is_available)
+    libraries = _libraries(copies, is_available)
     return [keys for keys in rows if keys[2] in libraries]
 
 
@@ -238,8 +238,8 @@ def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailab
     if not bibs:
         return ()
     shown, copies = _ask(_SHOWN, connection, bibs), _ask(_COPIES, connection, bibs)
-    libraries = _libraries(copies(), is_available)
-    found = {cells[0]: cells for cells in shown()}
+    libraries = _libraries(copies, is_available)
+    found = {cells[0]: cells for cells in shown}
     return tuple(FoundTitle(*[*found[bib], tuple(sorted(libraries.get(bib, ())))]) for bib in bibs)
 
 
@@ -252,11 +252,9 @@ def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, 
     return found
 
 
-def _ask(
-    statements: Mapping[str, CompiledStatement], connection: Connection, bibs: Collection[str]
-) -> Callable[[], list[Cells]]:
+def _ask(statements: Mapping[str, CompiledStatement], connection: Connection, bibs: Collection[str]) -> list[Cells]:
     how = connection.dialect.name
-    return statements[how].ask(connection, bibs=VALUES[how](bibs))
+    return statements[how].cells(connection, bibs=VALUES[how](bibs))
 
 
 # ---- the two databases
