@@ -6,11 +6,13 @@ import hmac
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import VerificationError
-from twisted.internet.defer import Deferred
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 # ---- Argon2id hashes of passwords and PINs.
 
@@ -154,6 +156,8 @@ class Secrets:
         return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
 
     async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
+        from twisted.internet.defer import Deferred  # commands that only hash do without
+
         # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
         answer: Deferred[bool] = Deferred()
         waiting.append(answer)

@@ -8,8 +8,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
-
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.rules.lifecycle import Notification
@@ -18,6 +16,8 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Refusal, Request
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from hkall_gateway.db.unit import Unit
 
 
@@ -49,6 +49,8 @@ def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
 
 def pause(clock: Clock, seconds: float) -> Deferred[None]:
     """Return a Deferred that fires after so many seconds."""
+    from twisted.internet.defer import Deferred  # commands that only need a context do without
+
     over: Deferred[None] = Deferred()
     clock.callLater(seconds, partial(over.callback, None))
     return over

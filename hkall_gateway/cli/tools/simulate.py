@@ -11,7 +11,6 @@ import click
 
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError, config_option
 from hkall_gateway.cli.show import echo
-from hkall_gateway.simulator.demo_setup import AGENCIES
 
 if TYPE_CHECKING:
     from hkall_gateway.config.gateway import GatewayConfig
@@ -78,7 +77,7 @@ def _ending(message: str, exit_code: int) -> SystemExit:
 
 
 @click.command()
-@click.option("--libraries", type=click.IntRange(2, len(AGENCIES)), default=3, show_default=True, help="Number of libraries.")
+@click.option("--libraries", type=click.IntRange(2, 8), default=3, show_default=True, help="Number of libraries.")
 @click.option("--days", type=click.IntRange(1), default=10, show_default=True, help="Days with new requests.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run, byte for byte.")
 @click.option(
