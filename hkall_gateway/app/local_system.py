@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from typing import Any, Final
 
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.circulation.ils.local_system import OfflineRules
-from hkall_gateway.circulation.ports import Verb
+from hkall_gateway.circulation.ports import LocalIls, Verb
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.delivery.courier import Carrier
+from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.ils.tools import Connector, ConnectorServices, ConnectorTools, Guarded, VerifyPin
+from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools, Guarded, VerifyPin
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.dates import HONG_KONG
@@ -23,36 +22,26 @@ from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
 from hkall_gateway.sip2.upstream.last_known import LastKnown
 
 
-def connector_of(name: str) -> Connector:
-    """The installed connector of this name. KeyError if there is none."""
-    found: Connector = {e.name: e for e in entry_points(group="hkall_gateway.ils")}[name].load()
-    return found
-
-
-SYSTEMS: Final = ("sip2", "ncip")
-"""The packaged connectors that ask another system."""
-
-
 class LocalSystemParts:
     """Builds the parts that the [ils] table configures. `verify` compares a PIN with a hash of our own."""
 
     def __init__(self, means: Resources, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
         relay, ils = self._health("relay"), self._ils
-        self._healths = {"relay": relay, "connector": self._health("connector", relay if ils.connector == "sip2" else None)}
+        self._adapter = find_adapter(ils.connector)
+        self._healths = {"relay": relay, "connector": self._health("connector", relay if self._adapter.asks_sip2 else None)}
         self.known = LastKnown(self._keep_s)
-        for channel in (["connector"] if ils.connector in SYSTEMS else []) + (["relay"] if ils.relay else []):
+        for channel in (["connector"] if self._adapter.is_live else []) + (["relay"] if ils.relay else []):
             means.metrics.ils_up.labels(channel).set(1)  # until a call fails
             means.metrics.ils_login_refused.labels(channel, ils.login).set(0)
 
-    def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
+    def connector(self, store: Store, wrong_pins: WrongPins) -> LocalIls:
         """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
         means, ils = self._means, self._ils
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
-        out = ConnectorServices(means.clock, health, self._lines(health), post, framing, password, means.reactor)
-        tools = ConnectorTools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
-        asked = connector_of(ils.connector)(tools)
+        out = ConnectorServices(means.clock, health, self._lines(health), post, framing, password, means.reactor, post.get)
+        asked = self._adapter.build(ConnectorTools(store, means.config().library.agency, self._verify, ils, out))
         # Hashes of our own are guarded where they are compared.
         return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
 

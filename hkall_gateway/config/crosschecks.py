@@ -9,17 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
+from hkall_gateway.config.loading import Fault, Table, dotted
 from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
 from hkall_gateway.db.queries.cli_lists import MAIL
+from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT
+from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 
-BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
-"""The connectors of the package."""
-NEEDED: Final = {"sip2": ("host", "the sip2 connector"), "ncip": ("url", "the ncip connector")}
-"""The key that each connector requires."""
 OF_ROLES: Final = {"takes_money": ("counter", "selfcheck"), "offline": ("counter", "selfcheck")}
 """Keys of a terminal's row, and the roles that have a use for them: a book drop ends no loan, off line or not (R17)."""
 
@@ -95,22 +93,17 @@ def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[st
 
 def _ils(tables: Table) -> Iterator[Fault]:
     ils = _table(tables, "ils")
+    needed = {"host": "the relay"} if ils.get("relay") is True else {}
     connector = ils.get("connector")
-    if isinstance(connector, str) and connector not in BUILT_IN and connector not in (known := _connectors()):
-        yield "ils.connector", f"must be {listed(sorted(known))}"
-    needed = dict([NEEDED[connector]] if isinstance(connector, str) and connector in NEEDED else [])
-    if ils.get("relay") is True:
-        needed.setdefault("host", "the relay")
+    if isinstance(connector, str):
+        try:
+            adapter = find_adapter(connector)
+        except BadAdapter as bad:
+            yield "ils.connector", str(bad)
+        else:
+            needed |= dict.fromkeys(adapter.needs, f"the {connector} connector")
+            yield from ((f"ils.{key}", message) for key, message in adapter.check(ils))
     yield from ((f"ils.{key}", f"is missing; {whose} needs it") for key, whose in needed.items() if not ils.get(key))
-
-
-def _connectors() -> set[str]:
-    """Return the names of the package's connectors and of those that were installed beside it."""
-    from importlib.metadata import (
-        entry_points,  # it reads every installed package, which a built-in connector need not wait for
-    )
-
-    return {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.ils"))}
 
 
 def _timeouts(tables: Table) -> Iterator[Fault]:

@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from hkall_gateway.config.loading import Strict, listed, nearest
-from hkall_gateway.config.values import Natural, Text
+from hkall_gateway.config.loading import Strict
+from hkall_gateway.rules.plain_text import listed, nearest
+from hkall_gateway.rules.values import Natural, Text
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.fields import TAGS
 from hkall_gateway.sip2.codec.messages import SHAPES

@@ -14,10 +14,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hkall_gateway.config.gateway import GatewayConfig, LibraryConfig, TerminalConfig
-from hkall_gateway.config.loading import Fault, Table, dotted, listed, read, table_of
+from hkall_gateway.config.loading import Fault, Table, dotted, read, table_of
 from hkall_gateway.config.reloading import takes_effect
+from hkall_gateway.ils.adapter import FORMER_GROUP, GROUP, is_former
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.service_request import DIRECT
+from hkall_gateway.rules.plain_text import listed
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.published_rules import record_of
 from hkall_gateway.rules.settings import ROLES, Policy
@@ -41,6 +43,9 @@ def notes(config: GatewayConfig, policy: Policy) -> Iterator[Fault]:
     yield from _unnamed(config.library)
     yield from _terminals(config.sip2.terminals, site, policy)
     yield from _brokers(config)
+    if is_former(config.ils.connector):
+        what = f"{config.ils.connector!r} is an entry point of the group {FORMER_GROUP}, which the next release will not read"
+        yield "ils.connector", f"{what}; its maker must offer it in {GROUP}"
     yield from _keys_in_the_clear(config)
     yield from _retention(site, policy)
 

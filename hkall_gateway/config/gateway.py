@@ -6,41 +6,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import DialectConfig
-from hkall_gateway.config.ils import IlsConfig, Marc
-from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
+from hkall_gateway.config.ils import IlsConfig, Marc, with_keys_of
+from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
-    Agency,
     Argon2Hash,
-    Cents,
     Certificate,
     ClientSystem,
     DatabaseUrl,
     Endpoint,
     File,
     KeySetFile,
-    Natural,
-    NcipDialect,
     Network,
     PartnerSystem,
-    PortNumber,
-    Seconds,
     SigningKeyFile,
-    Text,
-    Variable,
-    WebUrl,
     Zone,
 )
 from hkall_gateway.config.web import Web
 from hkall_gateway.db.engine.connect import Limits
+from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.ncip.authentication.signed_tokens import Algorithm
+from hkall_gateway.ncip.codec.dialects import DialectName
 from hkall_gateway.net.limits.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules import vocabulary
+from hkall_gateway.rules.values import Agency, Cents, Natural, PortNumber, Seconds, Text, Variable, WebUrl
 from hkall_gateway.rules.vocabulary import Meaning
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -269,7 +263,7 @@ class PartnerConfig(Strict):
     system: PartnerSystem = Field(
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )
-    dialect: NcipDialect = Field(default="direct", description="row of ncip/codec/dialects.py")
+    dialect: DialectName = Field(default="direct", description="row of ncip/codec/dialects.py")
     secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")
@@ -475,6 +469,17 @@ class GatewayConfig(Strict):
     privacy: Privacy = Privacy()
 
 
+def _model_for(tables: Table) -> type[GatewayConfig]:
+    """Return the model of these tables: [ils] has the keys of the adapter that it names."""
+    ils = tables.get("ils")
+    connector = ils.get("connector") if isinstance(ils, dict) else None
+    try:
+        found = with_keys_of(find_adapter(connector)) if isinstance(connector, str) else IlsConfig
+    except BadAdapter:  # `crossed` says so
+        return GatewayConfig
+    return GatewayConfig if found is IlsConfig else create_model("GatewayConfig", __base__=GatewayConfig, ils=(found, ...))
+
+
 def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
     """The configuration in `file`. Raises ConfigErrors with all its errors.
 
@@ -482,7 +487,7 @@ def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
     looked for.
     """
     tables = with_defaults(read(file))
-    gateway, faults = model(GatewayConfig, tables, file)
+    gateway, faults = model(_model_for(tables), tables, file)
     faults += crossed(tables, environ)
     if gateway is None or faults:
         raise ConfigErrors(file, faults)

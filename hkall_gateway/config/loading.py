@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -13,6 +12,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
+
+from hkall_gateway.rules.plain_text import listed, nearest
 
 Fault: TypeAlias = tuple[str, str]
 """Path (`sip2.terminals[0].role`, or `line 7`) and message."""
@@ -98,18 +99,6 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
         return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
     except ValidationError as bad:
         return None, _joined(_fault(error, kind) for error in bad.errors(include_url=False, include_input=False))
-
-
-def listed(words: Iterable[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean `x`?)" where one of the known words is near, else ""."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean `{near[0]}`?)" if near else ""
 
 
 def dotted(steps: Iterable[str | int]) -> str:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, create_model
 
-from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, model, nearest, read
+from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, model, read
+from hkall_gateway.rules.plain_text import nearest
 from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.vendor_words.study_modes import StudyMode, folded
 

@@ -50,10 +50,7 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "clients": TableKeys(reload=EVERY),
     "ils": TableKeys(
         reload=("message_timeout_s", "fallback", "keep_s", "pin", "relay_login"),
-        restart=(
-            "system", "connector", "host", "port", "tls", "dialect", "login", "location", "institution", "connections", "url",
-            "agency", "ncip_dialect", "card_input_type", "pin_input_type", "pin_with_user_id", "unknown_user", "wrong_pin",
-            "tells_loans", "looks_up_items", "password_env", "timeout_s", "answered_card", "relay", "unanswered_checkout")),
+        restart=EVERY),  # the others, and the keys of each adapter
     "smtp": TableKeys(reload=EVERY),
     "ops": TableKeys(restart=EVERY),
     "web": TableKeys(
@@ -65,7 +62,7 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "privacy": TableKeys(reload=EVERY),
 }
 # fmt: on
-"""Every table of the configuration. Each key of it is in one of the two lists, unless EVERY is."""
+"""Every table of the configuration. Each key of it is in one of the two lists; EVERY stands for those not in the other."""
 
 
 def takes_effect(table: str, key: str) -> TakesEffect:
@@ -90,11 +87,15 @@ def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayC
             kept.append(table)
             changed[table] = before
             continue
-        stays = {
-            key: getattr(before, key) for key in _restart_keys(table, before) if getattr(before, key) != getattr(after, key)
-        }
-        kept += [f"{table}.{_alias(before, key)}" for key in stays]
-        changed[table] = after.model_copy(update=stays)
+        # Another adapter has other keys: the old table stays, with the new values of the keys that a reload changes.
+        stays, own = set(_restart_keys(table, before)), type(after).model_fields
+        kept += [
+            f"{table}.{_alias(before, key)}"
+            for key in type(before).model_fields
+            if key in stays and key in own and getattr(before, key) != getattr(after, key)
+        ]
+        now = {key: getattr(after, key) for key in type(before).model_fields if key not in stays}
+        changed[table] = before.model_copy(update=now)
     return new.model_copy(update=changed), tuple(kept)
 
 

@@ -6,17 +6,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, ValidationInfo
 
-from hkall_gateway.config.loading import listed, nearest
-from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
 from hkall_gateway.ncip.tables.systems import SystemRole, names
 from hkall_gateway.net.gateway_number import NUMBER
 from hkall_gateway.net.limits.allow_list import network
 from hkall_gateway.net.secrets import is_hash
+from hkall_gateway.rules.plain_text import listed, nearest
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""
@@ -102,25 +100,6 @@ def _database(url: str, info: ValidationInfo) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
-def _web(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound:
-        raise ValueError("must be a URL that begins with http:// or https://")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user or password")
-    return url
-
-
-def _ncip_dialect(name: str) -> str:
-    if name not in NCIP_DIALECTS:
-        raise ValueError(f"must be {listed(NCIP_DIALECTS)}{nearest(name, NCIP_DIALECTS)}")
-    return name
-
-
 def _system(use: SystemRole) -> AfterValidator:
     """Accepts "" and the systems that this table may name."""
 
@@ -172,13 +151,6 @@ def _signing_key(text: bytes) -> object:
 TERMINALS_WAIT_S: Final = 8.0
 """Seconds within which a terminal is answered: most give up after ten."""
 
-Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
-Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Natural: TypeAlias = Annotated[int, Field(ge=1)]
-Cents: TypeAlias = Annotated[int, Field(ge=0)]
-Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 File: TypeAlias = Annotated[Path, AfterValidator(_file)]
 KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_key_set))]
@@ -187,9 +159,7 @@ Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]
 DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
-WebUrl: TypeAlias = Annotated[str, AfterValidator(_web)]
 Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
-NcipDialect: TypeAlias = Annotated[str, AfterValidator(_ncip_dialect)]
 PartnerSystem: TypeAlias = Annotated[str, _system(SystemRole.PARTNER)]
 ClientSystem: TypeAlias = Annotated[str, _system(SystemRole.CLIENT)]
 IlsSystem: TypeAlias = Annotated[str, _system(SystemRole.ILS)]

@@ -10,8 +10,6 @@ from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
 
-FOLLOW = "follow"
-"""The value of `answered_card` by which another card in the answer is the borrower's present one."""
 MOST_COPIES = 20
 """Limit of copies looked up for one title; a title with more is not scarce."""
 

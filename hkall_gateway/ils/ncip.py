@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TooLate
 
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
-from hkall_gateway.ils.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.ils.packaged import NcipSettings
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id
 from hkall_gateway.ncip.transport.client import NcipClient
-from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.dates import HONG_KONG, civil
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
@@ -43,36 +44,28 @@ class Ncip:
 
     def __init__(self, tools: ConnectorTools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
-        borrower_facts = tools.settings
-        self._there = Partner(
-            agency=str(borrower_facts.get("agency") or tools.agency),
-            name="",
-            url=str(borrower_facts["url"]),
-            dialect=str(borrower_facts.get("ncip_dialect", "direct")),
-            timeout_s=max(1, round(borrower_facts.get("timeout_s", 3))),
-        )
-        self._follows = borrower_facts.get("answered_card", FOLLOW) == FOLLOW
-        self._ways = _ways(borrower_facts)
-        looks = {Verb.COPIES} if self._ways.looks_up_items else set()
-        tells = {Verb.LOANS} if self._ways.tells_loans else set()
+        self._settings = settings = tools.settings_of(NcipSettings)
+        self._there = responder(settings, tools.agency)
+        looks = {Verb.COPIES} if settings.looks_up_items else set()
+        tells = {Verb.LOANS} if settings.tells_loans else set()
         self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks, *tells})
-        secrets = {self._there.agency: self._outside.password.reveal()}
-        self._client = NcipClient(self._outside.post, tools.agency, secrets)
+        self._client = NcipClient(self._outside.post, tools.agency, {self._there.agency: self._outside.password.reveal()})
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """The borrower from the LookupUserResponse; None for an unknown user."""
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
         asked = {"UserId": user_id(self._there.agency, card), **wanted}
-        reply = await self._said("LookupUser", asked, self._ways.unknown_user)
+        reply = await self._said("LookupUser", asked, self._settings.unknown_user)
         if reply is None:
             return BorrowerFacts(None, "ncip", now)
-        theirs = borrower_facts(reply, now, tells_loans=self._ways.tells_loans)
-        return await over_loaded(self._store, card, theirs if self._follows else replace(theirs, card=""), "ncip", now)
+        follows = self._settings.answered_card == "follow"
+        theirs = borrower_facts(reply, now, tells_loans=self._settings.tells_loans)
+        return await over_loaded(self._store, card, theirs if follows else replace(theirs, card=""), "ncip", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Whether the responder knows the user by card and PIN."""
-        ways, code = self._ways, _input(self._ways.pin_input_type, pin.reveal())
+        ways, code = self._settings, _input(self._settings.pin_input_type, pin.reveal())
         who: Fields = {"UserId": user_id(self._there.agency, card), "AuthenticationInput": [code]}
         if not ways.pin_with_user_id:
             who = {"AuthenticationInput": [_input(ways.card_input_type, card), code]}
@@ -83,7 +76,7 @@ class Ncip:
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
         """The borrower's loans as the LookupUserResponse lists them."""
         asked: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
-        reply = await self._said("LookupUser", asked, self._ways.unknown_user)
+        reply = await self._said("LookupUser", asked, self._settings.unknown_user)
         return tuple(_loan(one) for one in reply.each("LoanedItem")) if reply else ()
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
@@ -104,66 +97,46 @@ class Ncip:
 
         Raises Unreachable for any other, and where none came.
         """
-        health = self._outside.health
-        if not health.may_ask():
-            health.record_skipped(service)
-            raise Unreachable("it is down")
-        return await self._asked(service, fields, no)
+        ask = partial(self._asked, service, fields, no)
+        return await self._outside.ask(service, ask, self._there.timeout_s, self._try_again)
 
     async def _try_again(self) -> None:
         """Look up a card that no user has, to learn whether the responder is back, and tell its health. Never raises."""
+        fields: Fields = {"UserId": user_id(self._there.agency, UNKNOWN_CARD)}
+        ask = partial(self._asked, "LookupUser", fields, self._settings.unknown_user)
         with suppress(Unreachable):
-            await self._asked("LookupUser", {"UserId": user_id(self._there.agency, UNKNOWN_CARD)}, self._ways.unknown_user)
+            await self._outside.record("LookupUser", ask, self._there.timeout_s, self._try_again)
 
-    async def _asked(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
-        health, began = self._outside.health, self._outside.now()
-        reply = await self._in_time(service, fields)
-        problems = reply.each("Problem") if reply else []
-        other = sorted(one.text("ProblemType") for one in problems if not _is(one, no))
-        if reply is None or other:
-            why = ", ".join(other) if reply else "no reply"
-            health.record_failure(service, why, trial=self._try_again)
-            raise Unreachable(why)
-        health.record_reply(service, (self._outside.now() - began).total_seconds())
+    async def _asked(self, service: str, fields: Fields, no: Collection[str], allowed_s: float) -> NcipMessage | None:
+        asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
+        if self._outside.clock is not None:
+            asking.addTimeout(allowed_s, cast(Any, self._outside.clock))
+        try:
+            reply = await asking
+        except TooLate:
+            reply = None
+        if reply is None:
+            raise Unreachable("no reply")
+        if other := sorted(one.text("ProblemType") for one in reply.each("Problem") if not _is(one, no)):
+            raise Unreachable(", ".join(other))
         return None if reply.has("Problem") else reply
 
-    async def _in_time(self, service: str, fields: Fields) -> NcipMessage | None:
-        """The reply within the rest of the time budget; None without a reply. Raises Unreachable if no time is left."""
-        clock, whole_s = self._outside.clock, float(self._there.timeout_s)
-        if clock is None:
-            return await self._client.ask(service, fields, self._there)
-        allowed_s = left_s(clock.seconds(), whole_s)
-        if allowed_s <= 0:
-            raise Unreachable("no time is left for this message")
-        asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
-        asking.addTimeout(allowed_s, cast(Any, clock))
-        try:
-            return await asking
-        except TooLate:
-            return None
 
-
-@dataclass(frozen=True, slots=True)
-class _Ways:
-    """The responder's conventions: the keys of [ils] of these names."""
-
-    card_input_type: str = "Barcode Id"
-    pin_input_type: str = "PIN"
-    pin_with_user_id: bool = False
-    unknown_user: tuple[str, ...] = ("Unknown User",)
-    wrong_pin: tuple[str, ...] = ("User Authentication Failed", "Non-Unique User")
-    tells_loans: bool = True
-    looks_up_items: bool = True
-
-
-def _ways(settings: Mapping[str, Any]) -> _Ways:
-    return _Ways(**{field.name: settings[field.name] for field in fields(_Ways) if field.name in settings})
+def responder(settings: NcipSettings, agency: str) -> Partner:
+    """Return the responder as a partner is described; `agency` is ours, which it has unless the settings name another."""
+    return Partner(
+        agency=settings.agency or agency,
+        name="",
+        url=settings.url or "",
+        dialect=settings.ncip_dialect,
+        timeout_s=max(1, round(settings.timeout_s)),
+    )
 
 
 def _is(problem: NcipMessage, no: Collection[str]) -> bool:
     """Whether a Problem is among these, by its type or by words of its detail or value."""
-    kind, *borrower_facts = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
-    return any(words.casefold() == kind or any(words.casefold() in text for text in borrower_facts) for words in no)
+    kind, *details = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
+    return any(words.casefold() == kind or any(words.casefold() in text for text in details) for words in no)
 
 
 def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:

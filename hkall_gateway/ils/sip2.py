@@ -12,7 +12,8 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TooLate
 
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
-from hkall_gateway.ils.live import FOLLOW, LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
+from hkall_gateway.ils.packaged import Sip2Settings
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.dates import HONG_KONG
@@ -57,9 +58,9 @@ class Sip2:
     def __init__(self, tools: ConnectorTools) -> None:
         outside = tools.abroad()
         self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
-        self._follows = tools.settings.get("answered_card", FOLLOW) == FOLLOW
-        self._institution = str(tools.settings.get("institution") or tools.agency)
-        self._ask: Ask = ConnectionPool(outside.line, int(tools.settings.get("connections", 1)), outside.clock)
+        settings = tools.settings_of(Sip2Settings)
+        self._follows, self._institution = settings.answered_card == "follow", settings.institution or tools.agency
+        self._ask: Ask = ConnectionPool(outside.line, settings.connections, outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """The borrower from the 64 reply; None for a card that it calls invalid (BL is N)."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Protocol, TypeVar, cast
 
-from hkall_gateway.circulation.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Verb
+from pydantic import BaseModel
+
+from hkall_gateway.circulation.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.db.engine.database import Store
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.ncip.http_post import Post
+from hkall_gateway.ils.adapter import NoSettings
+from hkall_gateway.ils.circuit_breaker import CircuitBreaker, Trial
+from hkall_gateway.ncip.http_post import HttpReply, NotSent, Post
+from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import NOTHING, Holding, Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
@@ -60,7 +64,23 @@ class Guarded:
         return right
 
 
+T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
 VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
+
+
+class Fetch(Protocol):
+    """GETs an address for JSON, within so many seconds, with an Authorization header unless that is empty.
+
+    It raises only `NotSent`.
+    """
+
+    async def __call__(self, url: str, timeout_s: float, authorization: str = "", /) -> HttpReply: ...
+
+
+async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> HttpReply:
+    """Raise NotSent; for tools without a network."""
+    raise NotSent("there is no network")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +88,8 @@ class ConnectorServices:
     """Services for a connector that queries another system.
 
     `now` returns the aware UTC instant; `line()` opens one more connection to the system's SIP2 server, logged in as ourselves,
-    in `dialect`; `post` sends a document by HTTP; `health` records the outcomes; `password` is the value of the variable that
-    `password_env` names; `clock` is a reactor's, None where no call is timed.
+    in `dialect`; `post` sends an NCIP document by HTTP, and `get` reads JSON; `health` records the outcomes; `password` is the
+    value of the variable that `password_env` names; `clock` is a reactor's, None where no call is timed.
     """
 
     now: Callable[[], datetime]
@@ -79,23 +99,55 @@ class ConnectorServices:
     dialect: Sip2Dialect = DIALECTS["standard"]
     password: Sensitive = NOTHING
     clock: ReactorClock | None = None
+    get: Fetch = no_fetch
+
+    async def ask(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
+        """Ask the system unless it is down, and record the outcome. Raises Unreachable.
+
+        Args:
+            question: The name of the query in metrics and logs.
+            ask: Asks within the seconds that it is given, and raises Unreachable if no usable reply came.
+            longest_s: The limit of this query; less is left where the message's time budget ends before.
+            trial: Asks something harmless through `record`, to learn whether the system is back. It never raises.
+        """
+        if not self.health.may_ask():
+            self.health.record_skipped(question)
+            raise Unreachable("it is down")
+        return await self.record(question, ask, longest_s, trial)
+
+    async def record(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
+        """Ask the system even if it is down, and record the outcome. Raises Unreachable."""
+        allowed_s = longest_s if self.clock is None else left_s(self.clock.seconds(), longest_s)
+        if allowed_s <= 0:
+            raise Unreachable("no time is left for this message")
+        began = self.now()
+        try:
+            reply = await ask(allowed_s)
+        except Unreachable as failed:
+            self.health.record_failure(question, str(failed), trial=trial)
+            raise
+        self.health.record_reply(question, (self.now() - began).total_seconds())
+        return reply
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorTools:
-    """The store, our agency, `verify(card, stored hash, pin)` off the reactor's thread, and the [ils] table's own keys."""
+    """The store, our agency, `verify(card, stored hash, pin)` off the reactor's thread, and the adapter's settings."""
 
     store: Store
     agency: str
     verify: VerifyPin
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: BaseModel = field(default_factory=NoSettings)
     outside: ConnectorServices | None = None
+
+    def settings_of(self, kind: type[S]) -> S:
+        """Return the settings as what the adapter declared. Raises TypeError if it declared others."""
+        if not isinstance(self.settings, kind):
+            raise TypeError(f"{type(self.settings).__name__} holds no {kind.__name__}")
+        return self.settings
 
     def abroad(self) -> ConnectorServices:
         """The services for outside queries. Raises ValueError where the gateway was given none."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")
         return self.outside
-
-
-Connector = Callable[[ConnectorTools], LocalIls]

@@ -125,12 +125,13 @@ class AgentPost:
             said, kind = _said(cause, timeout_s), _kind(cause)
             raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
 
-    async def get(self, url: str, timeout_s: float) -> HttpReply:
+    async def get(self, url: str, timeout_s: float, authorization: str = "") -> HttpReply:
         """GET an address, for JSON. Raises only NotSent."""
+        headers = Headers({"User-Agent": [AGENT], "Accept": ["application/json"]})
+        if authorization:
+            headers.setRawHeaders("Authorization", [authorization])
         try:
-            return await self._asked(
-                b"GET", url, Headers({"User-Agent": [AGENT], "Accept": ["application/json"]}), None, timeout_s
-            )
+            return await self._asked(b"GET", url, headers, None, timeout_s)
         except Exception as failed:
             cause = _cause(failed)
             raise NotSent(_said(cause, timeout_s), _kind(cause) or "connect") from failed
@@ -272,6 +273,21 @@ class _Reader(Protocol):
 
 def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
     """Return the reply, with any status. Raises ValueError for a malformed URL, NoReply without an answer."""
+    headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml"}
+    return _exchange("POST", url, body, headers, timeout_s, authorization)
+
+
+async def blocking_get(url: str, timeout_s: float, authorization: str = "") -> HttpReply:
+    """GET an address, for JSON; the calling thread waits. Raises only NotSent."""
+    try:
+        return _exchange("GET", url, None, {"Accept": "application/json"}, timeout_s, authorization)
+    except (NoReply, ValueError) as failed:
+        raise NotSent(str(failed)) from failed
+
+
+def _exchange(
+    method: str, url: str, body: bytes | None, headers: dict[str, str], timeout_s: float, authorization: str
+) -> HttpReply:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} must be a URL that begins with http:// or https://")
@@ -279,9 +295,8 @@ def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> Ht
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         line = made(parts.hostname, parts.port, timeout=timeout_s)
-        headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml", "User-Agent": f"hkall-gateway/{__version__}"}
-        headers |= {"Authorization": authorization} if authorization else {}
-        line.request("POST", path, body, headers)
+        proof = {"Authorization": authorization} if authorization else {}
+        line.request(method, path, body, {**headers, "User-Agent": AGENT, **proof})
         response = line.getresponse()
         return HttpReply(response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES), 0)
     except (OSError, HTTPException, ValueError) as failed:

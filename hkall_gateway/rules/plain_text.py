@@ -5,7 +5,9 @@ An entry checks what it reads once, where it reads it, and refuses in its own pr
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Final
 
 LONGEST: Final = 65_536
@@ -66,3 +68,15 @@ def printable(text: str, *, lines: bool = False) -> str:
 def whole_number(text: str, digits: int = SHORT) -> int | None:
     """Return the number of at most so many decimal digits in a text; None for any other text."""
     return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else None
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as a sentence lists them: `a`, `a or b`, `a, b or c`."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean `x`?)" if one of the known words is near, else ""."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean `{near[0]}`?)" if near else ""

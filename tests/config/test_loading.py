@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.config.loading import ConfigErrors, dotted, listed, nearest, read
+from hkall_gateway.config.loading import ConfigErrors, dotted, read
+from hkall_gateway.rules.plain_text import listed, nearest
 
 
 def faults(folder: Path, data: bytes) -> list[tuple[str, str]]:

@@ -10,7 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from hkall_gateway.config import values
 from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
+from hkall_gateway.ncip.codec.dialects import DialectName
 from hkall_gateway.net.secrets import hash_secret
+from hkall_gateway.rules.values import WebUrl
 
 SITE = {"folder": Path("/etc/hkall")}
 
@@ -93,7 +95,7 @@ URLS = (
 
 @pytest.mark.parametrize(("url", "good"), URLS)
 def test_a_partner_is_reached_by_http(url: str, good: bool) -> None:
-    assert sound(values.WebUrl, url) is good
+    assert sound(WebUrl, url) is good
 
 
 # fmt: off
@@ -141,5 +143,5 @@ def test_a_secret_hash_is_argon2id() -> None:
 
 
 def test_every_dialect_of_the_tables_may_be_named_and_no_other() -> None:
-    assert all(sound(values.NcipDialect, name) for name in NCIP_DIALECTS)
-    assert not sound(values.NcipDialect, "standard")
+    assert all(sound(DialectName, name) for name in NCIP_DIALECTS)
+    assert not sound(DialectName, "standard")

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from hkall_gateway.cli.doctor.findings import Sheet
-from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions, place
+from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions
 from hkall_gateway.cli.doctor.table import TLS
 from hkall_gateway.clock import now
+from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -298,4 +299,4 @@ def test_versions_are_called_by_their_numbers() -> None:
 
 
 def test_a_key_in_a_url_is_not_shown() -> None:
-    assert place("https://edge.folio.example/ncip?apikey=secret") == "https://edge.folio.example/ncip"
+    assert shown_url("https://edge.folio.example/ncip?apikey=secret") == "https://edge.folio.example/ncip"

@@ -17,6 +17,7 @@ from hkall_gateway.db.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.ncip import Ncip, borrower_facts
+from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
 from hkall_gateway.ils.sip2 import Sip2
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec.documents import decode
@@ -59,11 +60,12 @@ def made(
     connector: Callable[[ConnectorTools], LocalIls] = Ncip,
     password: str = "key",
 ) -> LocalIls:
+    settings = NcipSettings(url=URL) if connector is Ncip else Sip2Settings()
     health, responder = CircuitBreaker("connector", lambda: NOW), IlsResponder(system, "key")
     outside = ConnectorServices(
         lambda: NOW, health, lambda: DirectConnection(system, health), responder.post, password=Sensitive(password)
     )
-    return connector(ConnectorTools(store, "HKU", never, {"url": URL}, outside))
+    return connector(ConnectorTools(store, "HKU", never, settings, outside))
 
 
 @pytest.fixture
@@ -269,7 +271,9 @@ def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     outside = ConnectorServices(
         lambda: NOW, health, lambda: DirectConnection(SimulatedIls("HKU", lambda: NOW), health), keeper.post
     )
-    return Ncip(ConnectorTools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
+    return Ncip(
+        ConnectorTools(store, "HKU", never, NcipSettings.model_validate({"url": URL, **(SYSTEMS["folio"].ils or {})}), outside)
+    ), keeper
 
 
 def test_folio_is_asked_for_the_user_id_and_compares_a_pin_with_the_users_own(store: Immediate) -> None:

@@ -15,6 +15,7 @@ from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.packaged import Sip2Settings
 from hkall_gateway.ils.sip2 import MOST_WAITING, STATUS, ConnectionPool, Sip2, borrower_facts
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import HttpReply
@@ -67,7 +68,11 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
         connection.execute(insert(HOLDINGS), {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune"})
     store, health = Immediate(engine, lambda c: Unit(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
     outside = ConnectorServices(lambda: NOW, health, lambda: DirectConnection(system, health), nowhere)
-    yield Sip2(ConnectorTools(store, "HKU", never, {"institution": "MAIN", **settings}, outside))
+    yield Sip2(
+        ConnectorTools(
+            store, "HKU", never, Sip2Settings.model_validate({"institution": "MAIN", "connections": 1, **settings}), outside
+        )
+    )
     store.close()
 
 

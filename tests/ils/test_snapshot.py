@@ -9,8 +9,7 @@ from hkall_gateway.circulation.ports import LocalIls, Verb
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.ils.manual import Manual
-from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.snapshot import Manual, Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.vocabulary import Sensitive
 from tests import databases

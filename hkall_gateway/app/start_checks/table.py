@@ -7,7 +7,8 @@ from typing import Final
 
 from hkall_gateway.app.start_checks import certificates, database, files, ports
 from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault
-from hkall_gateway.config.loading import dotted, listed, nearest
+from hkall_gateway.config.loading import dotted
+from hkall_gateway.rules.plain_text import listed, nearest
 
 AT_A_COUNTER: Final = ("counter", "selfcheck")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from hkall_gateway.cli.doctor import ils, mail, ncip, own_gateway, proofs
@@ -14,6 +14,7 @@ from hkall_gateway.cli.doctor.proofs import NcipEndpoints
 from hkall_gateway.cli.doctor.table import GATEWAY, ILS, SMTP
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
+from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.authentication.signed_tokens import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
@@ -27,16 +28,17 @@ PEER_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """One peer: its name, a title for display, its checks, and the function that runs them."""
+    """One peer: its name, a title for display, its checks, the function that runs them, and advice for checks of its own."""
 
     name: str
     title: str
     plan: tuple[str, ...]
     work: Callable[[Sheet], Awaitable[None]]
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     def sheet(self, seconds: Callable[[], float], allowed_s: float = PEER_S) -> Sheet:
         """An empty sheet; its time begins now."""
-        return Sheet(self.name, self.plan, seconds, allowed_s)
+        return Sheet(self.name, self.plan, seconds, allowed_s, self.advice)
 
 
 def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict[str, Examinee]:
@@ -51,7 +53,9 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
         Examinee(GATEWAY, str(here.path), own_gateway.PLAN, lambda sheet: own_gateway.examined(sheet, tools, here)),
         *(_partner(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
         *(_client(tools, callers[row.agency]) for row in config.clients),
-        Examinee(ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools)),
+        Examinee(
+            ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools), ils.advice(config.ils)
+        ),
         *_mail(tools, config, to),
     ]
     return {one.name: one for one in found}
@@ -72,7 +76,7 @@ def _partner(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: 
         addresses = await ncip.examined(sheet, tools, there)
         await _judged(sheet, tools, caller, addresses)
 
-    return Examinee(row.agency, ncip.place(row.url), (*ncip.plan(partner), proofs.CHECK), work)
+    return Examinee(row.agency, shown_url(row.url), (*ncip.plan(partner), proofs.CHECK), work)
 
 
 def _client(tools: ExaminationTools, caller: Caller) -> Examinee:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -77,11 +77,19 @@ class Sheet:
     """The findings about one peer. `plan` are the checks that are due there, in order.
 
     `seconds` returns the time of a clock; `allowed_s` is the time limit for all checks of this peer. `about` is the default
-    for findings that name no subject of their own.
+    for findings that name no subject of their own; `advice` is that of checks that stand in no row of the table.
     """
 
-    def __init__(self, peer: str, plan: Sequence[str], seconds: Callable[[], float], allowed_s: float) -> None:
+    def __init__(
+        self,
+        peer: str,
+        plan: Sequence[str],
+        seconds: Callable[[], float],
+        allowed_s: float,
+        advice: Mapping[str, str] | None = None,
+    ) -> None:
         self.peer, self.plan = peer, tuple(plan)
+        self._advice = advice or {}
         self.found: list[Finding] = []
         self.about = ""
         self._seconds, self._ends_s = seconds, seconds() + allowed_s
@@ -96,11 +104,11 @@ class Sheet:
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
         """The check passed, but a person should look at it; without `advice` the table's own is given."""
-        self._add(check, Status.WARN, detail, advice or CHECKS[check].advice, about)
+        self._add(check, Status.WARN, detail, advice or self._advice.get(check) or CHECKS[check].advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
         """The check failed; without `advice` the table's own is given."""
-        self._add(check, Status.FAIL, detail, advice or CHECKS[check].advice, about)
+        self._add(check, Status.FAIL, detail, advice or self._advice.get(check) or CHECKS[check].advice, about)
 
     def skip(self, check: str, why: str) -> None:
         """The check was not tried; `why` is the reason."""

@@ -77,12 +77,6 @@ def plan(partner: Partner) -> tuple[str, ...]:
     return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
 
 
-def place(url: str) -> str:
-    """Returns a URL for display, without its query, which may hold a key."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-
 @dataclass(frozen=True, slots=True)
 class NcipPeer:
     """One responder, the agency code under which we call it, and the secret that it expects (empty if none is agreed).

@@ -17,6 +17,7 @@ from hkall_gateway.cli.doctor.reach import reached
 from hkall_gateway.cli.doctor.table import TLS
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.sip2 import AVAILABLE
 from hkall_gateway.rules.dates import HONG_KONG
@@ -26,9 +27,6 @@ from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decod
 from hkall_gateway.sip2.codec.messages import BX
 from hkall_gateway.sip2.upstream.client import NOBODY as STRANGER
 from hkall_gateway.sip2.upstream.client import Login, LoginRefused, Upstream, dialled, login_line, written
-
-LOOKED: Final = {"sip2": "63"}
-"""The message that queries a patron, by connector; with the relay alone it is 23, as a terminal sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,8 @@ class ServerSettings:
 
     @property
     def question(self) -> str:
-        return LOOKED.get(self.ils.connector, "23")
+        """The message that queries a patron; with the relay alone it is 23, as a terminal sends it."""
+        return "63" if find_adapter(self.ils.connector).asks_sip2 else "23"
 
 
 def plan(ils: IlsConfig) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import click
 from hkall_gateway.cli.options import CliError, NcipAgreements, Site, config_option
 from hkall_gateway.cli.show import echo
 from hkall_gateway.cli.tools.sip2 import password_of
+from hkall_gateway.ils.adapter import find_adapter
 
 if TYPE_CHECKING:
     from hkall_gateway.simulator.scenario.runner import Played
@@ -83,9 +84,8 @@ def _site(world: World) -> Site:
 
     partners = tuple(world.start.partners)
     agreed = NcipAgreements({partner.agency: world.secret(partner.agency) for partner in partners})
-    asked = (
-        None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.circulation.ils.known(card, bib))
-    )
+    live = find_adapter(world.start.ils.connector).is_live
+    asked = (lambda card, bib: finished(world.circulation.ils.known(card, bib))) if live else None
     library, now = world.circulation.library, lambda: world.now
     return Site(library, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from hkall_gateway.app.local_system import connector_of
 from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable
@@ -19,9 +18,10 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.mapping import make_unit
 from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
-from hkall_gateway.ncip.http_post import Post
+from hkall_gateway.ncip.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -76,12 +76,13 @@ def _local(config: GatewayConfig, library: Library, store: Immediate, post: Post
     ils, dialect = config.ils, config_mapping.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
+    health = CircuitBreaker("command", now)
     outside = ConnectorServices(
-        now, CircuitBreaker("command", now), lambda: IlsConnection(ils, dialect, login), post, dialect, password
+        now, health, lambda: IlsConnection(ils, dialect, login), post, dialect, password, get=blocking_get
     )
-    tools = ConnectorTools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
+    tools = ConnectorTools(store, config.library.agency, _no_pin, ils, outside)
     terms = OfflineRules(ils.fallback, ils.keep_s)
-    return LocalSystem(store, connector_of(ils.connector)(tools), lambda: library, now, lambda: terms)
+    return LocalSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
 
 
 async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

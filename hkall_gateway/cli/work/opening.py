@@ -23,6 +23,7 @@ from hkall_gateway.config.mapping import library_of, make_unit
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from hkall_gateway.ncip.http_post import HttpReply, Post
 
 T = TypeVar("T")
-
-LOADED_ONLY = ("snapshot", "manual")
-"""Connectors that query no other system."""
 
 
 def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> tuple[GatewayConfig, Library]:
@@ -93,7 +91,7 @@ def _agreed(config: GatewayConfig) -> NcipAgreements:
 
 def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:
     """Return how the library's own system is asked, None where all is loaded."""
-    if config.ils.connector in LOADED_ONLY:
+    if not find_adapter(config.ils.connector).is_live:
         return None
     from hkall_gateway.cli.work.local import fact_source
 

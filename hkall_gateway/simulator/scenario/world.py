@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -42,12 +42,9 @@ from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier, Courier, Schedule
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.delivery.smtp import Mailer
+from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.ils.manual import Manual
-from hkall_gateway.ils.ncip import Ncip
-from hkall_gateway.ils.sip2 import Sip2
-from hkall_gateway.ils.snapshot import Snapshot
-from hkall_gateway.ils.tools import Connector, ConnectorServices, ConnectorTools
+from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -74,12 +71,6 @@ ANSWER_S: Final = 8.0
 BOUNCES: Final = "@bounces.test"
 """The mail server refuses every address of this domain as unknown."""
 LETTER_KEY: Final = Sensitive("lab")
-CONNECTORS: Final[Mapping[str, Connector]] = {
-    "manual": Manual,
-    "ncip": Ncip,
-    "sip2": Sip2,
-    "snapshot": Snapshot,
-}
 
 
 class Died(BaseException):
@@ -284,8 +275,9 @@ class World:
         out = ConnectorServices(
             lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
         )
-        more = {"url": URL, "institution": told.institution, **told.more}
-        return CONNECTORS[told.connector](ConnectorTools(self.store, self.start.agency, _right_pin, more, out))
+        adapter = find_adapter(told.connector)
+        settings = adapter.settings.model_validate({"url": URL, "institution": told.institution, **told.more})
+        return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, settings, out))
 
     def _retelling(self, health: CircuitBreaker) -> QueuedMessages:
         institution = self.start.ils.institution or self.start.agency

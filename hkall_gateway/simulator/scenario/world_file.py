@@ -20,6 +20,7 @@ from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.db.shelving_keys import with_keys
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
     Actor,
@@ -98,7 +99,7 @@ class WorldIls:
     @property
     def is_living(self) -> bool:
         """Whether answers come from a live system, which may be unreachable."""
-        return self.relay or self.connector not in ("snapshot", "manual")
+        return self.relay or find_adapter(self.connector).is_live
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,122 @@
+"""The adapters of the package and their settings. The modules of an adapter are imported when one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field
+
+from hkall_gateway.ils.adapter import Adapter, Probe
+from hkall_gateway.ncip.codec.dialects import DialectName
+from hkall_gateway.rules.values import Natural, PortNumber, Seconds, Text, Variable, WebUrl
+
+if TYPE_CHECKING:
+    from hkall_gateway.circulation.ports import LocalIls
+    from hkall_gateway.ils.tools import ConnectorTools
+
+
+class LiveSettings(BaseModel):
+    """Keys of the adapters that ask another system."""
+
+    password_env: Variable | None = Field(default=None, description="variable with our password there")
+    timeout_s: Seconds = Field(default=3.0, description="time limit of one query")
+    answered_card: Literal["follow", "ignore"] = Field(
+        default="follow",
+        description="sip2, ncip: follow: another card number in its answer is the reader's new card; ignore: it is no card",
+    )
+
+
+class Sip2Settings(LiveSettings):
+    """The library's own system over SIP2; the relay uses the same server."""
+
+    host: str = Field(default="", description="sip2, relay: its host")
+    port: PortNumber = Field(default=6001, description="sip2, relay: its port")
+    tls: bool = Field(default=False, description="sip2, relay: use TLS, and verify the certificate by known authorities")
+    dialect: Text = Field(default="standard", description="sip2, relay: its dialect, a row like a terminal's")
+    login: str = Field(default="", description="sip2: our login there")
+    location: str = Field(default="", description="sip2: the location code (CP) of our login")
+    institution: str = Field(default="", description="sip2, relay: its institution id (AO), if it is not our agency")
+    connections: Natural = Field(default=2, description="sip2: connections kept open for our own queries")
+
+
+class NcipSettings(LiveSettings):
+    """The library's own system over NCIP."""
+
+    url: WebUrl | None = Field(default=None, description="ncip: URL of its responder")
+    agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
+    ncip_dialect: DialectName = Field(default="direct", description="ncip: row of ncip/codec/dialects.py")
+    card_input_type: Text = Field(
+        default="Barcode Id", description="ncip: AuthenticationInputType of a card, where a PIN is checked with it"
+    )
+    pin_input_type: Text = Field(default="PIN", description="ncip: AuthenticationInputType of a PIN")
+    pin_with_user_id: bool = Field(
+        default=False, description="ncip: a PIN is checked beside the card's UserId, and not beside an input for the card"
+    )
+    unknown_user: tuple[Text, ...] = Field(
+        default=("Unknown User",),
+        description="ncip: a ProblemType, or words of a ProblemDetail or ProblemValue, that say that there is no such patron",
+    )
+    wrong_pin: tuple[Text, ...] = Field(
+        default=("User Authentication Failed", "Non-Unique User"), description="ncip: the same for a wrong PIN"
+    )
+    tells_loans: bool = Field(
+        default=True, description="ncip: no loan in its answer means that there is none; else the loaded count stands"
+    )
+    looks_up_items: bool = Field(
+        default=True, description="ncip: it answers LookupItem; else our shelves are as they were loaded"
+    )
+
+
+def _snapshot(tools: ConnectorTools) -> LocalIls:
+    from hkall_gateway.ils.snapshot import Snapshot
+
+    return Snapshot(tools)
+
+
+def _manual(tools: ConnectorTools) -> LocalIls:
+    from hkall_gateway.ils.snapshot import Manual
+
+    return Manual(tools)
+
+
+def _sip2(tools: ConnectorTools) -> LocalIls:
+    from hkall_gateway.ils.sip2 import Sip2
+
+    return Sip2(tools)
+
+
+def _ncip(tools: ConnectorTools) -> LocalIls:
+    from hkall_gateway.ils.ncip import Ncip
+
+    return Ncip(tools)
+
+
+def sip2_address(settings: BaseModel) -> str:
+    """Return host and port of the SIP2 server."""
+    return f"{settings.host}:{settings.port}" if isinstance(settings, Sip2Settings) else ""
+
+
+def shown_url(url: str) -> str:
+    """Return a URL for display, without its query, which may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _ncip_address(settings: BaseModel) -> str:
+    return shown_url(settings.url) if isinstance(settings, NcipSettings) and settings.url else ""
+
+
+PACKAGED: Final[Mapping[str, Adapter]] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Adapter("snapshot", _snapshot, is_live=False, probes=(Probe.LOADED,)),
+            Adapter("manual", _manual, is_live=False, probes=(Probe.LOADED,)),
+            Adapter("sip2", _sip2, Sip2Settings, needs=("host",), probes=(Probe.SIP2,), address=sip2_address),
+            Adapter("ncip", _ncip, NcipSettings, needs=("url",), probes=(Probe.NCIP, Probe.CARD), address=_ncip_address),
+        )
+    }
+)

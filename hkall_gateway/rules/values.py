@@ -1,0 +1,31 @@
+"""Types of configured values that depend on nothing but the value, for the records that a configuration fills."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+
+def _web_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or password")
+    return url
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
+Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Natural: TypeAlias = Annotated[int, Field(ge=1)]
+Cents: TypeAlias = Annotated[int, Field(ge=0)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+WebUrl: TypeAlias = Annotated[str, AfterValidator(_web_url)]
