@@ -9,7 +9,7 @@ INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
 .PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-long test-packages docs-test docs-test-once \
-  wheel dist deb site sbom audit check fmt docs bench mutate mutate-desk
+  wheel dist deb site sbom audit check hooks fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -109,6 +109,11 @@ check: .venv/.test
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
 	$(BIN)/vulture
 	$(BIN)/vulture hkall_gateway bench docs/generate
+
+# The quick part of `make check` before each commit, and the length of its subject.
+hooks: .venv/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hooks]'
+	$(BIN)/pre-commit install
 
 fmt: .venv/.test
 	$(BIN)/ruff check --fix .
