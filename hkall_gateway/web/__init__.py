@@ -1,25 +1,26 @@
 """Pages for people in a browser: patrons, staff and the API. Flask under Twisted; a page decides nothing, it asks the desk.
 
-How to add a page, `/staff/partners` for example:
+How to add a page, `/staff/explain` for example:
 
-1. The route: `web/staff/partners.py` with a Blueprint, one function a page; the Blueprint's name in BLUEPRINTS of `web/app.py`.
+1. The route: `web/staff/explain.py` with a Blueprint for its entry in the menu, one function a page; the Blueprint's name in
+   BLUEPRINTS of `web/app.py`.
 
-       PAGES = Blueprint("partners", __name__)
+       PAGES = Blueprint("explain", __name__)
 
-       @PAGES.get("/staff/partners")
+       @PAGES.get("/staff/explain")
        @needs(StaffRole.VIEWER)                           # without a session: to the login page; a lower role: 403
-       def partners() -> str:
-           found = services().bridge.read(_channels)      # `_channels(unit)` queries on a connection of this page's own
-           return render_template("staff/partners.html", found=found)
+       def form() -> str:
+           found = consult(_facts)                        # `_facts(context)` queries on a connection of this page's own
+           return render_template("staff/explain.html", found=found)
 
    A change is one command: `services().bridge.ask(services().circulation.execute(Act(actor("receive"), …, action="receive")))`.
    A refusal is a value, and so is TRY_AGAIN; show it. After a POST that succeeded, `redirect(…, 303)`.
-2. The template: `templates/staff/partners.html` extends `base.html`, sets the blocks `title` and `main`, and has one `<h1>`.
+2. The template: `templates/staff/explain.html` extends `base.html`, sets the blocks `title` and `main`, and has one `<h1>`.
    Every form has `{{ csrf() }}` (`{% from "parts.html" import csrf with context %}`). The policy of the pages forbids inline
    scripts and styles. Texts are `{{ _("…") }}`. Filters: `day` (16 March 2017 (Thursday)), `moment` (with the time), `clock`,
    `money`. `parts.html` also has `badge` and `notice` in the three tones, and `rule` (a link to /help).
 3. The menu: a row of MENU in `web/layout.py`; of PUBLIC_MENU for a page of patrons, which is in `web/patron/`. A page there
-   that needs no login returns `kept(…)` (`web/patron/public.py`).
+   that needs no login returns `kept(…)` (`web/patron/home.py`).
 4. The texts: `make catalogue` adds them to `translations/zh_Hant/LC_MESSAGES/messages.po`; translate them there. In Python a
    text is `gettext("…")`, in a table `N_("…")`. A test names each text without a translation.
 5. The test: `tests/web/` has the fixture `site`, a world behind Flask's test client. `site.staff("clerk")` is a browser of a

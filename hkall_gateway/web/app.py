@@ -10,59 +10,51 @@ from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, i18n, incoming, layout, middleware, page_limit, paths, rules
+from hkall_gateway.web import errors, i18n, incoming, layout, limits, middleware, paths
 from hkall_gateway.web.api.app import ROOT, make_api
+from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
-from hkall_gateway.web.page_limit import patron_caller, stranger_caller
-from hkall_gateway.web.patron import home, openurl, pins, public, record, request_title, search, title
+from hkall_gateway.web.patron import home, record, request_title, search, title
 from hkall_gateway.web.patron import login as patron_login
-from hkall_gateway.web.patron import oidc_login as patron_oidc
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
 from hkall_gateway.web.staff import (
-    barcodes,
     closures,
-    dashboard,
     explain,
     lists,
     login,
-    oidc_login,
-    partners,
+    overview,
     patrons,
     requests,
     scan,
     selection,
     slips,
     statistics,
-    terminals,
     unsent,
 )
 
 BLUEPRINTS: Final = (
     home.PAGES,
+    home.HELP,
     search.PAGES,
-    openurl.PAGES,
     title.PAGES,
-    public.PAGES,
-    rules.PAGES,
     login.PAGES,
-    oidc_login.PAGES,
-    dashboard.PAGES,
+    login.SSO,
+    overview.DASHBOARD,
+    overview.PARTNERS,
+    overview.TERMINALS,
     scan.PAGES,
     lists.PAGES,
     requests.PAGES,
     selection.PAGES,
     slips.PAGES,
-    barcodes.PAGES,
     unsent.PAGES,
     closures.PAGES,
     patrons.PAGES,
-    partners.PAGES,
-    terminals.PAGES,
     statistics.PAGES,
     explain.PAGES,
     patron_login.PAGES,
-    patron_oidc.PAGES,
+    patron_login.SSO,
     request_title.PAGES,
     record.PAGES,
 )
@@ -106,7 +98,7 @@ def make_app(services: WebServices) -> Flask:
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
     api = make_api(services)
-    shared = {**page_limit.shared(services), **pins.shared(services)}
+    shared = {**limits.shared(services), **patron_login.shared(services)}
     for one in (app, api):
         one.extensions |= shared
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
@@ -122,7 +114,7 @@ def _begin() -> tuple[str, int, dict[str, str]] | None:
         raise Unavailable("the database is away")
     if request.endpoint in NO_SESSION or not (caller := _caller()):
         return None
-    seconds = page_limit.wait_s(caller)
+    seconds = limits.wait_s(caller)
     return (render_template("patron/too_many.html"), 429, {"Retry-After": str(seconds)}) if seconds else None
 
 

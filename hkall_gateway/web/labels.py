@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.db.queries.work_lists import ListName
@@ -146,23 +146,7 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "contradicted":          N_("The partner says otherwise"),
 })
 """Flags of a request, by the word or by the part in front of its colon."""
-
-SSO_WORDS: Final[Mapping[str, str]] = MappingProxyType({
-    "provider_down": N_("The library's login does not answer. Try again in a minute."),
-    "state":         N_("This login was begun elsewhere, or too long ago. Begin again."),
-    "answer":        N_("The library's login gave no answer that we can trust. Begin again."),
-    "no_role":       N_("Your account has no role at this console. Ask your supervisor for one."),
-    "no_card":       N_("Your account has no library card that we know. Ask at the counter."),
-    "ils_away":      N_("Your card cannot be checked just now. Try again in a minute."),
-})
-"""What a login page says of a login by the identity provider, by its outcome."""
-SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
-    "provider_down": 503, "state": 400, "answer": 401, "no_role": 403, "no_card": 403, "ils_away": 503,
-})
 # fmt: on
-
-
-# ---- Words for refusals and for results of commands, as staff at the counter need them.
 
 
 UNKNOWN: Final = "…"
@@ -199,3 +183,29 @@ def _shown(value: object) -> str:
 def reason_in_words(word: str) -> str:
     """Return the sentence of a stored reason; a word of a later release as it is."""
     return sentence(Refused(Reason(word))) if word in set(Reason) else word
+
+
+def notice(refused: Refused | None) -> str:
+    """Return until when requests are suspended, and the library's own message about it; "" if they are not."""
+    if refused is None:
+        return ""
+    chinese = language() == CHINESE
+    message = str(refused.detail["message_zh" if chinese else "message"])
+    ended = message if message.endswith((".", "。", "!", "！")) else message + ("。" if chinese else ".")
+    return f"{sentence(refused)} {ended[:1].upper()}{ended[1:]}"
+
+
+class Told(NamedTuple):
+    """A refusal in words, with the number of its rule, "" for none."""
+
+    words: str
+    rule: str
+
+
+def told(refused: Refused | None) -> Told | None:
+    """Return a refusal in words, None for none."""
+    if refused is None:
+        return None
+    suspended = refused.why is Reason.SERVICE_SUSPENDED
+    words = notice(refused) if suspended else sentence(refused, to_patron=True)
+    return Told(words, rule_of(refused))

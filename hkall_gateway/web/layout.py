@@ -12,13 +12,12 @@ from urllib.parse import urlencode
 from flask import Blueprint, Flask, Response, abort, request, send_file, url_for
 
 from hkall_gateway.net.contrast import DARK_PAPER, readable_on
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vendor_words.languages import ENGLISH
-from hkall_gateway.web.access import may
 from hkall_gateway.web.i18n import LANGUAGES, N_, language
 from hkall_gateway.web.paths import way_back
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import patron, staff
+from hkall_gateway.web.sessions import may, patron, staff
 
 STATIC: Final = Path(__file__).with_name("static")
 STAFF_PAGES: Final = "/staff/"

@@ -11,7 +11,7 @@ import structlog
 from flask import Flask, Response, request
 
 from hkall_gateway.observability.log_context import log_context
-from hkall_gateway.web.fallback_pages import BROKEN
+from hkall_gateway.web.errors import BROKEN
 from hkall_gateway.web.services import WebServices
 
 # ---- Headers of every response.

@@ -14,20 +14,24 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 from authlib.oidc.core import CodeIDToken
-from flask import abort, current_app, redirect, request
+from flask import Blueprint, abort, current_app, redirect, request, url_for
 from joserfc.errors import JoseError
 from requests import ConnectionError as RequestsConnectionError
 from requests import RequestException, Timeout
 from werkzeug.wrappers import Response
 
 from hkall_gateway.rules.plain_text import fault_of_text
-from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
+from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import OidcSettings, services
+from hkall_gateway.web.sessions import count_login
 
 COOKIE: Final = "__Host-hkall-oidc"
 COOKIE_S: Final = 600
@@ -47,9 +51,24 @@ _KEPT: Final[dict[str, Any]] = {"secure": True, "httponly": True, "samesite": "L
 _PROVIDER: Final = "hkall_oidc"
 _MAKING: Final = threading.Lock()
 
+# fmt: off
+SSO_WORDS: Final[Mapping[str, str]] = MappingProxyType({
+    "provider_down": N_("The library's login does not answer. Try again in a minute."),
+    "state":         N_("This login was begun elsewhere, or too long ago. Begin again."),
+    "answer":        N_("The library's login gave no answer that we can trust. Begin again."),
+    "no_role":       N_("Your account has no role at this console. Ask your supervisor for one."),
+    "no_card":       N_("Your account has no library card that we know. Ask at the counter."),
+    "ils_away":      N_("Your card cannot be checked just now. Try again in a minute."),
+})
+"""What a login page says of a login by the identity provider, by its outcome."""
+SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
+    "provider_down": 503, "state": 400, "answer": 401, "no_role": 403, "no_card": 403, "ils_away": 503,
+})
+# fmt: on
+
 
 class OidcRefused(Exception):
-    """The provider, or its answer, is not to be trusted now. `outcome` is a word for the log: provider_down, state, answer."""
+    """A login at the provider is refused. `outcome` is a key of SSO_WORDS and the word for the log."""
 
     def __init__(self, outcome: str, why: str = "") -> None:
         super().__init__(f"{outcome}: {why}")
@@ -200,9 +219,6 @@ def role_of(values: tuple[str, ...], roles: Mapping[str, StaffRole]) -> StaffRol
     return max((roles[value] for value in values if value in roles), default=None)
 
 
-# ---- the browser on its way to the provider and back
-
-
 def provider() -> Provider:
     """Return the provider of the present configuration; 404 where the site has none."""
     wanted = services().settings().oidc
@@ -215,34 +231,60 @@ def provider() -> Provider:
     return found
 
 
-def lead(redirect_uri: str, goal: str) -> Response:
-    """Return the way to the provider, which will lead back to `redirect_uri`. Raises OidcRefused."""
-    with services().bridge.waiting():
-        address, pending = provider().begin(redirect_uri, goal)
-    answer = redirect(address, 303)
-    answer.set_cookie(COOKIE, to_cookie(pending), max_age=COOKIE_S, **_KEPT)
-    return answer
+def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Response], form: Callable[[str], str]) -> Blueprint:
+    """Make the pages of a login at the provider: the way there, its answer, and the way to its own logout.
 
+    Args:
+        who: "staff" or "patron", which begins the names of the Blueprints and names the login in the log.
+        prefix: The beginning of the pages' addresses, "/staff" or "".
+        admit: Begins the session of the person, and leads to the page named second. Raises OidcRefused.
+        form: Returns the login page with a sentence on what has gone wrong.
+    """
+    pages = Blueprint(f"{who}_oidc", __name__)
 
-def returned(redirect_uri: str) -> tuple[Identified, str]:
-    """Return the person of the provider's answer in this request, and the page for afterwards. Raises OidcRefused."""
-    pending = from_cookie(request.cookies.get(COOKIE, ""))
-    with services().bridge.waiting():
-        person = provider().identify(request.args, pending, redirect_uri)
-    return person, pending.goal if pending else ""
+    def callback() -> str:
+        """The address that is registered at the provider; not the one that the caller has named."""
+        return services().settings().public_url + url_for(f"{who}_oidc.back")
 
+    def refuse(refused: OidcRefused) -> Response:
+        count_login(who, refused.outcome, refused.why)
+        words, code = form(gettext(SSO_WORDS[refused.outcome])), SSO_CODES[refused.outcome]
+        return Response(words, code, content_type="text/html; charset=utf-8")
 
-def leave(back: str) -> Response:
-    """Return the way to the end of the provider's own session, and from there to `back`; straight to `back` if it has none."""
-    with services().bridge.waiting():
-        address = provider().end_address(back)
-    return redirect(address or back, 303)
+    @pages.get(f"{prefix}/login/sso")
+    def lead() -> Response:
+        """Leads to the provider."""
+        try:
+            with services().bridge.waiting():
+                address, pending = provider().begin(callback(), local_path(request.args.get("next", ""), ""))
+        except OidcRefused as refused:
+            return refuse(refused)
+        answer = redirect(address, 303)
+        answer.set_cookie(COOKIE, to_cookie(pending), max_age=COOKIE_S, **_KEPT)
+        return answer
 
+    @pages.get(f"{prefix}/login/sso/back")
+    def back() -> Response:
+        """The provider's answer. It is taken once: the cookie is deleted."""
+        pending = from_cookie(request.cookies.get(COOKIE, ""))
+        try:
+            with services().bridge.waiting():
+                person = provider().identify(request.args, pending, callback())
+            answer = admit(person, pending.goal if pending else "")
+        except OidcRefused as refused:
+            answer = refuse(refused)
+        answer.delete_cookie(COOKIE, **_KEPT)
+        return answer
 
-def forget(answer: Response) -> Response:
-    """Delete the cookie, so that one answer of the provider is taken once; return the same response."""
-    answer.delete_cookie(COOKIE, **_KEPT)
-    return answer
+    @pages.get(f"{prefix}/logout/sso")
+    def end() -> Response:
+        """Leads to the provider's own logout: at a shared computer the next person must not come in by the same name."""
+        own = services().settings().public_url + url_for(f"{who}_login.form")
+        with services().bridge.waiting():
+            address = provider().end_address(own)
+        return redirect(address or own, 303)
+
+    return pages
 
 
 def _texts(claim: object) -> Iterator[str]:

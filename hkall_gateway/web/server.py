@@ -28,7 +28,7 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Share, WebCaller
-from hkall_gateway.web.fallback_pages import AWAY, BUSY, TOO_LONG
+from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG
 from hkall_gateway.web.precedence import Precedence
 
 WAITING_PER_THREAD: Final = 16

@@ -8,24 +8,26 @@ the logout. It proves that its owner has logged in by this browser before, whom 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, cast
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import structlog
-from flask import Flask, Request, Response, request, session
+from flask import Flask, Request, Response, abort, g, redirect, request, session, url_for
 from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.wrappers import Response as Redirect
 
 from hkall_gateway.db import web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
-from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
+from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.web.paths import way_back
 from hkall_gateway.web.services import WebSettings, services
-
-# ---- Logins by their outcome: a counter for each, and a log line for each that was refused.
-
 
 LOG = structlog.get_logger()
 
@@ -213,3 +215,44 @@ def _begin(unit: Unit, made: WebSession, browser: WebSession, now: datetime, bef
 def _plain(secret: str) -> str:
     """Return what a visitor's cookie brought if it may be a secret of ours, else ""."""
     return secret if secret.isascii() and len(secret) <= MOST_SECRET else ""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirect]]:
+    """Let staff of this role, or of a higher one, see the page. Others: without a session to the login page, else 403."""
+
+    def around(page: Callable[P, R]) -> Callable[P, R | Redirect]:
+        @wraps(page)
+        def checked(*args: P.args, **named: P.kwargs) -> R | Redirect:
+            if staff() is None:
+                return redirect(url_for("staff_login.form", next=way_back()), 303)
+            if not may(role):
+                abort(403)
+            return page(*args, **named)
+
+        return checked
+
+    return around
+
+
+def may(role: StaffRole) -> bool:
+    """Return whether the logged-in member of staff has this role, or a higher one."""
+    found = staff()
+    return found is not None and StaffRole.of(found.role) >= role
+
+
+def staff_role() -> StaffRole:
+    """Return the role of the logged-in member of staff."""
+    found = staff()
+    assert found is not None, "a page that shows data is behind `needs`"
+    return StaffRole.of(found.role)
+
+
+def actor(message: str = "") -> Actor:
+    """Return the logged-in member of staff as the actor for the journal."""
+    found = staff()
+    assert found is not None, "a page that acts is behind `needs`"
+    return Actor(found.login, "web", message, g.get("number", ""))

@@ -20,10 +20,10 @@ from werkzeug.test import TestResponse
 
 from hkall_gateway.ncip.transport.client import as_shown
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.bridge import DirectBridge
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"

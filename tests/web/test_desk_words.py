@@ -11,7 +11,7 @@ import pytest
 import hkall_gateway
 from hkall_gateway.db.privacy import forgetting, person_file, retention
 from hkall_gateway.rules.vocabulary import Candidate, Position
-from hkall_gateway.web.staff.desk_words import ENDS, MEASURES, PHRASES, in_words
+from hkall_gateway.web.staff.words import ENDS, MEASURES, PHRASES, in_words
 from tests.web.conftest import Site
 from tests.web.given import given
 

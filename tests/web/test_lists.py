@@ -11,10 +11,9 @@ from lxml import html
 
 from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.csv_file import BOM, defused
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.staff import lists
-from hkall_gateway.web.staff.lists import COLUMNS, IN_FILE, SHOWN, SORTS, flag
+from hkall_gateway.web.staff.lists import BOM, COLUMNS, IN_FILE, SHOWN, SORTS, defused, flag
 from tests.web.conftest import Browser, Site
 from tests.web.given import given, with_copy
 

@@ -19,7 +19,7 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.web.api.access import ROLES
 from hkall_gateway.web.staff.explain import QUESTIONS
-from hkall_gateway.web.staff.figures import TABLES
+from hkall_gateway.web.staff.statistics import TABLES
 from tests.web.conftest import TOKEN, Browser, Site
 from tests.web.given import WORLD, given
 from tests.web.test_roles import ROUTES

@@ -19,10 +19,10 @@ from authlib.integrations.flask_client import FlaskOAuth2App
 from werkzeug.test import TestResponse
 
 from hkall_gateway import clock
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.web import oidc
 from hkall_gateway.web.oidc import COOKIE, Provider
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import OidcSettings
 from tests.web.conftest import Browser, Site, settings
 

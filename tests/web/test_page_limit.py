@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.web.page_limit import BURST_S, PageLimit
+from hkall_gateway.web.limits import BURST_S, PageLimit
 
 MOST = 60
 

@@ -15,7 +15,7 @@ from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.search.searching import BadQuery, SearchField
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Holding, Title
-from hkall_gateway.web.patron.public import CLOSED_TO_ROBOTS
+from hkall_gateway.web.patron.home import CLOSED_TO_ROBOTS
 from hkall_gateway.web.patron.search import BAD, FIELDS
 from hkall_gateway.web.patron.title import STATUSES
 from hkall_gateway.web.sessions import VISITOR

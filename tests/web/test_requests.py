@@ -17,7 +17,7 @@ from hkall_gateway.rules.messages.outbox_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS
-from hkall_gateway.web.staff import history_words, unsent
+from hkall_gateway.web.staff import unsent, words
 from tests.web.conftest import TOKEN, Browser, Site
 
 P = Position
@@ -313,16 +313,14 @@ def test_every_command_has_a_button_and_a_meaning() -> None:
 
 
 def test_every_event_message_and_hindrance_has_words() -> None:
-    assert {event.name for event in Event} <= set(history_words.EVENTS)
+    assert {event.name for event in Event} <= set(words.EVENTS)
     assert set(unsent.SENDS) == set(Notification) | set(LocalSend)
-    assert set(history_words.HINDRANCES) == set(DenialReason)
+    assert set(words.HINDRANCES) == set(DenialReason)
 
 
 def test_dates_and_amounts_of_facts_are_written_as_everywhere(site: Site) -> None:
     with site.app.test_request_context("/help"):
-        found = history_words.shown_facts(
-            {"due": "2017-03-16", "cents": "1250", "position": "NEW", "x": "2017-03-01T02:00:00+00:00"}
-        )
+        found = words.shown_facts({"due": "2017-03-16", "cents": "1250", "position": "NEW", "x": "2017-03-01T02:00:00+00:00"})
     assert found == [
         ("Due", "16 March 2017 (Thursday)"),
         ("Amount", "HK$12.50"),

@@ -11,7 +11,7 @@ from lxml import html
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import CATEGORIES, Policy
-from hkall_gateway.web.rules import chapters
+from hkall_gateway.web.patron.home import chapters
 from tests.web.conftest import Site
 
 

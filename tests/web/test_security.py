@@ -8,11 +8,10 @@ from lxml import html
 from sqlalchemy import update
 
 from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.access import needs
 from hkall_gateway.web.middleware import HEADERS
-from hkall_gateway.web.roles import StaffRole
-from hkall_gateway.web.sessions import CSRF, VISITOR
+from hkall_gateway.web.sessions import CSRF, VISITOR, needs
 from tests.web.conftest import PASSWORD, TOKEN, Site
 from tests.web.given import given, with_copy
 
@@ -112,7 +111,7 @@ def test_a_page_is_for_its_role_and_those_above(site: Site, needed: StaffRole, m
     assert answer.status_code == (200 if mine >= needed else 403)
 
 
-LOGINS = {"staff_login.form", "staff_oidc.begin", "staff_oidc.back", "staff_oidc.end"}
+LOGINS = {"staff_login.form", "staff_oidc.lead", "staff_oidc.back", "staff_oidc.end"}
 """Pages in front of the login."""
 
 

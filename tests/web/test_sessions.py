@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from hkall_gateway.db.tables import WEB_SESSIONS
 from hkall_gateway.db.web_sessions import BROWSER, MOST_BROWSERS, PATRON, STAFF, WebSession
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator.scenario.world_file import cheap_hash
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import StaffAccount
 from hkall_gateway.web.sessions import COOKIE
 from tests.web.conftest import HASH, Browser, Site
@@ -176,7 +176,7 @@ def test_a_role_that_changes_in_the_configuration_changes_in_open_sessions(site:
     site.settings = replace(site.settings, staff=demoted)
 
     with site.app.test_request_context("/staff/", headers={"Cookie": f"{COOKIE}={token(browser)}"}):
-        from hkall_gateway.web.access import may
+        from hkall_gateway.web.sessions import may
 
         assert not may(StaffRole.CLERK)
 

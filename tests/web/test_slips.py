@@ -10,8 +10,7 @@ from lxml import html
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.layout import STATIC
 from hkall_gateway.web.middleware import PICTURE
-from hkall_gateway.web.staff.barcodes import encodable
-from hkall_gateway.web.staff.slips import PAPERS
+from hkall_gateway.web.staff.slips import PAPERS, encodable
 from tests.web.conftest import Site
 from tests.web.given import given, with_copy
 from tests.web.test_selection import send

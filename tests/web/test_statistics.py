@@ -12,8 +12,7 @@ from lxml import etree, html
 
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.middleware import PICTURE
-from hkall_gateway.web.staff.charts import CHARTS
-from hkall_gateway.web.staff.figures import TABLES
+from hkall_gateway.web.staff.statistics import CHARTS, TABLES
 from tests.web.conftest import Browser, Site
 from tests.web.given import given
 

@@ -12,7 +12,7 @@ from hkall_gateway.db import instances, terminal_activity
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.terminal_activity import TerminalActivity
 from hkall_gateway.sip2.codec.messages import SHAPES
-from hkall_gateway.web.staff.terminals import MESSAGES
+from hkall_gateway.web.staff.overview import MESSAGES
 from tests.web.conftest import Site
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.web.throttle import FORGOTTEN_S, LONGEST_S, LoginThrottle
+from hkall_gateway.web.limits import FORGOTTEN_S, LONGEST_S, LoginThrottle
 
 
 class Time:

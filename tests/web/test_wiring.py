@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hkall_gateway.app.web import settings_of
 from hkall_gateway.config import gateway as config
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.web.roles import StaffRole
 
 OIDC = """
 [web.oidc]

@@ -1,27 +1,34 @@
 """Authorization of each operation: public, for a patron's own token, or for a program's token of `hkall-gateway token`.
 
-A program has a role: one of staff, or `client`, which acts for the patrons whose cards it names.
+A program has a role: one of staff, or `client`, which acts for the patrons whose cards it names. A key of the caller makes a
+repeated change one change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
 from flask import Flask, g, request
+from pydantic import BaseModel, ConfigDict, Field
 
-from hkall_gateway.db import api_tokens
+from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.db import api_tokens, inbox
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.db.web_sessions import PATRON_API, WebSession
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.web import page_limit
+from hkall_gateway.web import limits
 from hkall_gateway.web.api.problems import Trouble
 from hkall_gateway.web.callers import bearer_token
-from hkall_gateway.web.page_limit import patron_caller, stranger_caller
-from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import find_in_force
 
@@ -117,7 +124,7 @@ def _admit() -> None:
     g.patron_session = find_in_force(given, PATRON_API) if given.startswith(PATRON_PREFIX) else None
     g.token = _program(given) if given and g.patron_session is None else None
     own: WebSession | None = g.patron_session
-    if g.token is None and (seconds := page_limit.wait_s(patron_caller(own.patron) if own else stranger_caller())):
+    if g.token is None and (seconds := limits.wait_s(patron_caller(own.patron) if own else stranger_caller())):
         raise Trouble(429, f"too many questions at once; wait {seconds} s", **{"Retry-After": str(seconds)})
     if request.url_rule is None:  # 404 or 405
         return
@@ -147,3 +154,49 @@ def _program(given: str) -> ApiToken | None:
     if found.used_at is None or now - found.used_at >= USED_EVERY:
         bridge.run(api_tokens.used, found.name, now)
     return found
+
+
+KEPT_S: Final = 24 * 3600
+"""Seconds for which an answer is kept."""
+
+
+class IdempotencyHeader(BaseModel):
+    """The header of every operation that changes something: the same request again gets the same answer.
+
+    The key stands for one request of one token: with another body or address it is refused. As with any document that partners
+    repeat, a refusal changed nothing and is decided again, and an effect that was undone since is brought about anew.
+    Source: the IETF draft "The Idempotency-Key HTTP Header Field".
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    key: str = Field(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9._~:/+=\-]+$",
+        description="a new one for each request; the same one for a repetition of it",
+    )
+
+
+def inbox_key(header: IdempotencyHeader) -> InboxKey:
+    """Return the key of the inbox for this request. Raises Trouble (422) if the key was used for another request."""
+    agency, digest = scope(), _hash(header.key.encode())
+    mine, use = _hash(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
+    locks = LockSet(document=(agency, use))
+    if services().bridge.run(_first_use, agency, use, mine, services().now(), locks=locks) != mine:
+        raise Trouble(422, "this Idempotency-Key was used for another request")
+    return InboxKey(agency, digest, KEPT_S)
+
+
+def _first_use(unit: Unit, agency: str, digest: str, fingerprint: str, now: datetime) -> str:
+    """Return the fingerprint of the request for which the key was used first: this one's, if it is new."""
+    before = inbox.claim(unit, agency, digest, now + timedelta(seconds=KEPT_S), now)
+    if before:
+        return before
+    inbox.keep(unit, agency, digest, fingerprint)
+    return fingerprint
+
+
+def _hash(data: bytes) -> str:
+    return sha256(data).hexdigest()

@@ -12,13 +12,13 @@ from flask_openapi3.openapi import OpenAPI
 
 from hkall_gateway import __version__
 from hkall_gateway.web import incoming, paths
-from hkall_gateway.web.api import access, lists, patron, patron_token, problems, requests, statistics, titles
+from hkall_gateway.web.api import access, console, patron, problems
 from hkall_gateway.web.middleware import NUMBER, PAGE
 from hkall_gateway.web.middleware import install as install_headers
 from hkall_gateway.web.services import EXTENSION, WebServices
 
 ROOT: Final = "/api/v1"
-OPERATIONS: Final = (titles.API, patron_token.API, patron.API, lists.API, requests.API, statistics.API)
+OPERATIONS: Final = (patron.TITLES, patron.TOKEN, patron.PATRON, console.LISTS, console.REQUESTS, console.STATISTICS)
 MOST_BYTES: Final = 65_536
 
 

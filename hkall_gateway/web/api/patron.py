@@ -1,13 +1,16 @@
-"""Operations of a patron: request, record, cancel, renew. The desk decides, as for the pages."""
+"""The half of the API for patrons: the union catalogue, a token by card and PIN, requests, and the record."""
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.circulation import patron_record
+from hkall_gateway.circulation import patron_record, titles
 from hkall_gateway.circulation.common.context import Context, in_context
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
@@ -15,19 +18,108 @@ from hkall_gateway.circulation.messages.results import Cancelled, Refused, Renew
 from hkall_gateway.circulation.messages.terminal_commands import RenewAll
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.circulation.staff import explaining
+from hkall_gateway.db import web_sessions
+from hkall_gateway.db.api_tokens import hash_of
+from hkall_gateway.db.search.searching import LONGEST, MOST_WORDS, BadQuery
+from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.api import patron_models as models
-from hkall_gateway.web.api.access import SECURITY, actor, card
-from hkall_gateway.web.api.idempotency import IdempotencyHeader, inbox_key
+from hkall_gateway.web.api.access import (
+    CHALLENGE,
+    PATRON_PREFIX,
+    SECURITY,
+    IdempotencyHeader,
+    actor,
+    card,
+    inbox_key,
+    patron_session,
+)
 from hkall_gateway.web.api.models import Placed, RequestPath
-from hkall_gateway.web.api.problems import described, refused
+from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
+from hkall_gateway.web.api.problems import Trouble, described, refused
+from hkall_gateway.web.i18n import language
+from hkall_gateway.web.patron import login
+from hkall_gateway.web.patron.login import PinRefused
 from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.sessions import PIN, count_login
 
-API = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SECURITY, abp_responses=described())
+TITLES = APIBlueprint("titles", __name__, abp_responses=described())
+TOKEN = APIBlueprint("patron_token", __name__, abp_responses=described())
+PATRON = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SECURITY, abp_responses=described())
 
 
-@API.post("/may-request", responses={"200": models.MayRequest})
+@TOKEN.post("/patron-token", responses={"201": PatronToken})
+def make(body: PatronLogin) -> Any:
+    """A token for an hour by card and PIN. After some wrong ones each further try waits; no card is locked by them."""
+    found = login.check(body.barcode, body.pin)
+    if isinstance(found, PinRefused):
+        return _refused_login(found)
+    now, text = services().now(), PATRON_PREFIX + secrets.token_urlsafe(32)
+    ends = now + API_LONGEST
+    credential = digest(login.compared_hash(found))
+    row = WebSession(hash_of(text), PATRON_API, "", found.barcode, "", "", PIN, "", now, now, ends, credential)
+    services().bridge.run(web_sessions.begin, row, now)
+    count_login("patron", "admitted")
+    return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201
+
+
+@TOKEN.delete("/patron-token", security=SECURITY, responses={"204": None})
+def end() -> Any:
+    """End this token at once. A client's token is ended by `hkall-gateway token revoke`."""
+    own = patron_session()
+    if own is None:
+        raise Trouble(403, "this needs a patron's own token")
+    services().bridge.run(web_sessions.end, own.token_hash)
+    services().circulation.ils.own_loans.forget(own.patron)
+    return "", 204
+
+
+def _refused_login(no: PinRefused) -> Any:
+    if no.wait_s:
+        raise Trouble(429, f"too many wrong PINs; wait {no.wait_s} s", **{"Retry-After": str(no.wait_s)})
+    if no.why.why is Reason.TRY_AGAIN:
+        return refused(no.why, to_patron=True)
+    raise Trouble(401, "card or PIN is wrong", **{"WWW-Authenticate": CHALLENGE})
+
+
+# fmt: off
+BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
+    BadQuery.NO_WORDS:       "q: has neither letters nor digits",
+    BadQuery.TOO_LONG:       f"q: has more than {LONGEST} characters",
+    BadQuery.TOO_MANY_WORDS: f"q: has more than {MOST_WORDS} words",
+    BadQuery.NO_SUCH_PAGE:   "page: there are fewer pages",
+    BadQuery.NO_ISBN:        "q: is no ISBN",
+})
+# fmt: on
+
+
+@TITLES.get("/search", responses={"200": models.TitlesFound})
+def search(query: models.SearchQuery) -> Any:
+    """Titles that have all of these words, 20 a page. Words in quotation marks are a phrase; an ISBN finds its other form."""
+    found = consult(titles.search_titles, query.q, query.field, available=query.available, page=query.page)
+    if isinstance(found, BadQuery):
+        raise Trouble(422, BAD[found])
+    return models.titles_found(found).model_dump(mode="json")
+
+
+@TITLES.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
+def one(path: models.TitlePath) -> Any:
+    """A title with its copies, and whether it can be requested at all. Copies have what their libraries said last."""
+    seen = consult(titles.see_title, path.bib_id)
+    if seen is None:
+        raise Trouble(404, "no library has this title")
+    live = services().live_status(path.bib_id, seen.to_ask(models.MOST_COPIES))
+    now = titles.as_said(seen, live, services().library().policy)
+    return models.title_detail(now, live, _places()).model_dump(mode="json")
+
+
+def _places() -> list[models.PickupLocation]:
+    names = services().settings().places.get(language(), {})
+    return [models.PickupLocation(code=code, name=names.get(code, code)) for code in services().library().pickup_locations]
+
+
+@PATRON.post("/may-request", responses={"200": models.MayRequest})
 def may_request(body: models.RequestBody) -> Any:
     """Whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
     own = services()
@@ -40,7 +132,7 @@ def may_request(body: models.RequestBody) -> Any:
     return models.MayRequest(allowed=no is None, refusal=models.why_not(no)).model_dump()
 
 
-@API.post("/requests", responses={"201": Placed, **described(404, 409)})
+@PATRON.post("/requests", responses={"201": Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.RequestBody) -> Any:
     """Place a request; the rules decide. A second request for the same title is refused."""
     wanted = card(body.card)
@@ -52,7 +144,7 @@ def place(header: IdempotencyHeader, body: models.RequestBody) -> Any:
     return Placed(request=outcome.request).model_dump(), 201
 
 
-@API.post("/record", responses={"200": models.CirculationRecord, **described(404)})
+@PATRON.post("/record", responses={"200": models.CirculationRecord, **described(404)})
 def record(body: models.OnBehalf) -> Any:
     """The circulation record as it is now, without past loans. It changes no data, and needs no Idempotency-Key."""
     owner = card(body.card)
@@ -65,7 +157,7 @@ def record(body: models.OnBehalf) -> Any:
     return models.circulation_record(found, beside).model_dump(mode="json")
 
 
-@API.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
+@PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Any:
     """Cancel a request of this patron, which is possible until its library has sent the book."""
     owner = card(body.card)
@@ -77,7 +169,7 @@ def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) 
     return models.CancelledRecord(request=outcome.request).model_dump()
 
 
-@API.post("/requests/<number>/renew", responses={"200": models.RenewedRecord, **described(404, 409)})
+@PATRON.post("/requests/<number>/renew", responses={"200": models.RenewedRecord, **described(404, 409)})
 def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Any:
     """Renew a loan of this patron."""
     owner = card(body.card)
@@ -92,7 +184,7 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
     return models.renewed(outcome).model_dump(mode="json")
 
 
-@API.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
+@PATRON.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
 def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Any:
     """Renew every loan of this patron that may be renewed; the others come with the reason."""
     ask = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)

@@ -17,7 +17,7 @@ from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, F
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Position, Request, Title
 from hkall_gateway.web.api.models import Body, Plain, Record
 from hkall_gateway.web.i18n import library_name
-from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.labels import told
 
 MOST_COPIES: Final = 500
 """Copies of a title that are told; a set of many volumes may have more."""

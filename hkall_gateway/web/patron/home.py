@@ -1,20 +1,96 @@
-"""/: the search box, what HKALL is, and a notice while it is suspended."""
+"""The pages that depend on nobody: the home page, the published rules, and two files for programs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from flask import Blueprint, Response, render_template
 
 from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.common.context import Context
 from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.web.patron.public import A_MINUTE, kept
-from hkall_gateway.web.patron.suspension import notice
+from hkall_gateway.rules.vendor_words.languages import CHINESE
+from hkall_gateway.web.i18n import N_, language
+from hkall_gateway.web.labels import notice
 from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.sessions import current
 
 PAGES = Blueprint("home", __name__)
+HELP = Blueprint("help", __name__)
+"""The Blueprint of an own entry in the menu."""
+
+A_DAY: Final = "public, max-age=86400"
+A_MINUTE: Final = "public, max-age=60"
+"""For a page that is the same for every visitor."""
+OWN_MINUTE: Final = "private, max-age=60"
+"""For a page with the visitor's own words: no shared cache keeps it."""
+VARIES: Final = ("Cookie", "Accept-Language")
+"""What a page depends on beside its address: the language, and whether somebody is logged in."""
+CLOSED_TO_ROBOTS: Final = ("/search", "/openurl", "/title/", "/record", "/login", "/language/", "/staff/", "/api/")
+"""Paths that crawlers leave alone: a search costs more than a page, and the catalogues of the libraries have the titles."""
+
+
+def kept(response: Response, how: str) -> Response:
+    """Say how long caches may keep a page; that of a person who is logged in, or with a new cookie, is kept by nobody."""
+    response.vary.update(VARIES)
+    plain = response.status_code == 200 and current().row is None and "Set-Cookie" not in response.headers
+    if plain:
+        response.headers["Cache-Control"] = how
+    return response
+
+
+@PAGES.get("/robots.txt")
+def robots() -> Response:
+    """What crawlers leave alone. Source: RFC 9309."""
+    lines = ["User-agent: *", *(f"Disallow: {path}" for path in CLOSED_TO_ROBOTS)]
+    return Response("\n".join(lines) + "\n", mimetype="text/plain", headers={"Cache-Control": A_DAY})
+
+
+@PAGES.get("/opensearch.xml")
+def description() -> Response:
+    """The description of the search for programs. Source: OpenSearch 1.1, draft 6."""
+    settings = services().settings()
+    words = render_template("patron/opensearch.xml", site=settings.public_url, names=settings.names)
+    return Response(words, mimetype="application/opensearchdescription+xml", headers={"Cache-Control": A_DAY})
+
+
+# fmt: off
+HEADS: Final = (
+    ("R1",  N_("Requests")),
+    ("R12", N_("Collection and loans")),
+    ("R22", N_("Recalls and renewals")),
+    ("R34", N_("Cancelling, and when no library can lend")),
+    ("R39", N_("Overdue books, loss and damage")),
+)
+"""The first rule of each chapter, in the order of the published page."""
+# fmt: on
+
+
+@HELP.get("/help")
+def rules() -> str:
+    """The page; each rule has its number as anchor, so that a reason can link to it."""
+    chinese, policy = language() == CHINESE, services().library().policy
+    return render_template(
+        "help.html",
+        rules=PUBLISHED_ZH if chinese else PUBLISHED,
+        chapters=chapters(),
+        categories=policy.categories,
+        category_name=lambda one: one.label_zh if chinese and one.label_zh else one.label,
+        renewals=policy.renewal.max_count,
+    )
+
+
+def chapters() -> list[tuple[str, list[str]]]:
+    """Return each chapter's heading with the numbers of its rules."""
+    heads, found = dict(HEADS), list[tuple[str, list[str]]]()
+    for number in PUBLISHED:
+        if number in heads:
+            found.append((heads[number], []))
+        found[-1][1].append(number)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,118 @@
-"""Login and logout of patrons by card and PIN. What strangers guess here locks no card at a terminal."""
+"""Login and logout of patrons by card and PIN, or at the site's identity provider, and the check in front of their pages.
+
+One throttle serves the pages and the API. What strangers guess here locks no card at a terminal.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.db.web_sessions import PATRON
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Sensitive
+from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext, ngettext
-from hkall_gateway.web.paths import local_path
-from hkall_gateway.web.patron import pins
-from hkall_gateway.web.patron.reasons import told
-from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import PIN, count_login, known_browser, log_in, log_out, patron
+from hkall_gateway.web.labels import told
+from hkall_gateway.web.limits import LoginThrottle
+from hkall_gateway.web.oidc import Identified, OidcRefused
+from hkall_gateway.web.paths import local_path, way_back
+from hkall_gateway.web.services import WebServices, services
+from hkall_gateway.web.sessions import OIDC, PIN, count_login, known_browser, log_in, log_out, patron
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WHO: Final = "patron"
+"""The actor of what a patron does on the web: the card is in no journal line but the request's own."""
+
+
+def needs_patron(page: Callable[P, R]) -> Callable[P, R | Response]:
+    """Let patrons see a page; others come to it after the login."""
+
+    @wraps(page)
+    def checked(*args: P.args, **named: P.kwargs) -> R | Response:
+        if patron() is None:
+            goal = way_back() if request.method == "GET" else url_for("record.page")  # a POST is not repeated
+            return redirect(url_for("patron_login.form", next=goal), 303)
+        return page(*args, **named)
+
+    return checked
+
+
+def own_card() -> str:
+    """Return the card of the logged-in patron."""
+    found = patron()
+    assert found is not None, "asked only behind `needs_patron`"
+    return found.patron
+
+
+def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
+    """Return the facts of the library's own system about a card and our copies of a title; AWAY if it does not answer."""
+    found = services().bridge.ask(services().circulation.ils.known(card, bib_id))
+    return AWAY if isinstance(found, Refused) else found
+
+
+def actor(message: str) -> Actor:
+    """Return the patron as the actor of a command, for the journal."""
+    return Actor(WHO, "web", message, g.get("number", ""))
+
+
+THROTTLE: Final = "hkall_patron_throttle"
+LONGEST: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PinRefused:
+    """A login that is refused. `wait_s`: the seconds until the next try; 0 where that is not the reason, which is `why`."""
+
+    why: Refused
+    wait_s: int = 0
+
+
+TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
+
+
+def shared(own: WebServices) -> dict[str, Any]:
+    """Return the throttle, for the extensions of the pages and of the API."""
+    return {THROTTLE: LoginThrottle(own.seconds)}
+
+
+def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
+    """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time.
+
+    Args:
+        browser: The browser by which this card's owner has logged in before, "" for another one.
+    """
+    card, address = card.strip()[:LONGEST], request.remote_addr or ""
+    wrong: LoginThrottle = current_app.extensions[THROTTLE]
+    if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
+        count_login("patron", "throttled")
+        return PinRefused(TOO_MANY, wait_s)
+    found = services().bridge.ask(services().circulation.ils.authenticate(card, Sensitive(pin[:LONGEST])))
+    if isinstance(found, Borrower):
+        wrong.right(address, card, browser)
+        return found
+    if found.why is Reason.TRY_AGAIN:
+        count_login("patron", "ils_away")
+    else:
+        wrong.wrong(address, card, browser)
+        count_login("patron", "wrong")
+    return PinRefused(found)
+
+
+def compared_hash(borrower: Borrower) -> str:
+    """Return the hash with which a right PIN was compared; "" where the library's own system compared it."""
+    return borrower.pin_hash.reveal() if services().circulation.ils.compares_web_pins else ""
+
 
 PAGES = Blueprint("patron_login", __name__)
 
@@ -72,7 +168,7 @@ def logout() -> Response:
 
 def admit(card: str, pin: str) -> LoginDenial | None:
     """Log a patron in by card and PIN; return why not."""
-    found = pins.check(card, pin, known_browser(card.strip()))
+    found = check(card, pin, known_browser(card.strip()))
     if isinstance(found, Borrower):
         begin(found, PIN)
         return None
@@ -87,7 +183,7 @@ def admit(card: str, pin: str) -> LoginDenial | None:
 def begin(borrower: Borrower, source: str) -> None:
     """Begin the session of a patron. Raises Unavailable."""
     name = borrower.name.reveal() or borrower.name_zh.reveal()
-    compared = pins.compared_hash(borrower) if source == PIN else ""
+    compared = compared_hash(borrower) if source == PIN else ""
     log_in(PATRON, name=name, source=source, card=borrower.barcode, secret_hash=compared)
     count_login("patron", "admitted")
 
@@ -96,7 +192,7 @@ def page(error: str = "", card: str = "", goal: str | None = None) -> str:
     """Return the page, with what has gone wrong before. A PIN is never filled in."""
     goal = request.args.get("next", "") if goal is None else goal
     left = request.args.get("left", "")
-    return render_template("patron/login.html", error=error, card=card[: pins.LONGEST], goal=goal, left=left, **ways())
+    return render_template("patron/login.html", error=error, card=card[:LONGEST], goal=goal, left=left, **ways())
 
 
 def ways() -> dict[str, bool]:
@@ -112,3 +208,21 @@ def _words(no: Refused) -> str:
 
 def _goal(text: str) -> str:
     return local_path(text, url_for("record.page"))
+
+
+def _admit_by_provider(person: Identified, goal: str) -> Response:
+    found = services().bridge.ask(services().circulation.ils.patron(person.card)) if person.card else None
+    if found is None or isinstance(found, Refused):
+        raise OidcRefused("ils_away" if found and found.why is Reason.TRY_AGAIN else "no_card")
+    begin(found, OIDC)
+    return redirect(_goal(goal), 303)
+
+
+SSO: Final = oidc.login_pages("patron", "", _admit_by_provider, page)
+
+
+@SSO.before_request
+def offered() -> None:
+    """404 where the provider names no cards."""
+    if not ways()["sso"]:
+        abort(404)

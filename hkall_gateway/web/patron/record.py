@@ -18,8 +18,8 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.i18n import N_, language
-from hkall_gateway.web.patron.access import actor, facts_about, needs_patron, own_card
-from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.labels import told
+from hkall_gateway.web.patron.login import actor, facts_about, needs_patron, own_card
 from hkall_gateway.web.services import consult, services
 
 PAGES = Blueprint("record", __name__)

@@ -20,9 +20,8 @@ from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language
-from hkall_gateway.web.patron.access import actor, facts_about, own_card
-from hkall_gateway.web.patron.login import admit, ways
-from hkall_gateway.web.patron.reasons import told
+from hkall_gateway.web.labels import told
+from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
 from hkall_gateway.web.services import HomeLibrary, consult, services
 from hkall_gateway.web.sessions import patron
 

@@ -19,13 +19,9 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS
 from hkall_gateway.web.i18n import N_, gettext, library_name
-from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.patron.public import A_MINUTE, kept
-from hkall_gateway.web.patron.suspension import notice
+from hkall_gateway.web.labels import notice, rule_of, sentence
+from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.services import consult, services
-
-# ---- Words for titles and copies: the language of a text, and the state of a copy as the published page words it.
-
 
 _IDEOGRAPH: Final = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _MARC_LANGUAGES: Final = {"jpn": "ja", "kor": "ko"}

@@ -18,11 +18,11 @@ from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
-from hkall_gateway.web.access import actor, needs
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("closures", __name__)
 

@@ -18,13 +18,13 @@ from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
 from hkall_gateway.circulation.staff.names import PERSONAL, sees_names
 from hkall_gateway.rules.dates import HONG_KONG, parse_day, parse_instant
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.web.access import actor, needs, staff_role
 from hkall_gateway.web.i18n import N_, gettext, money
 from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.staff import history_words as words
+from hkall_gateway.web.sessions import actor, needs, staff_role
+from hkall_gateway.web.staff import words as words
 
 PAGES = Blueprint("explain", __name__)
 

@@ -1,4 +1,4 @@
-"""Login and logout of staff with a local account."""
+"""Login and logout of staff with a local account, or at the site's identity provider."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from wtforms import HiddenField, PasswordField, StringField
 
 from hkall_gateway.db.web_sessions import STAFF
 from hkall_gateway.net.secrets import DECOY, matches
+from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext, ngettext
+from hkall_gateway.web.limits import LoginThrottle
+from hkall_gateway.web.oidc import Identified, OidcRefused, role_of
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import StaffAccount, services
 from hkall_gateway.web.sessions import LOCAL, OIDC, count_login, known_browser, log_in, log_out, staff
-from hkall_gateway.web.throttle import LoginThrottle
 
 THROTTLE: Final = "hkall_staff_throttle"
 
@@ -71,7 +73,7 @@ def logout() -> Response:
 
 def page(error: str = "") -> str:
     """Return the page with an empty form, and with what has gone wrong before."""
-    return _page(LoginForm(next=request.args.get("next", "")), gettext(error) if error else "")
+    return _page(LoginForm(next=request.args.get("next", "")), error)
 
 
 def _admitted(account: StaffAccount, goal: str) -> Response:
@@ -105,3 +107,15 @@ def _goal(text: str) -> str:
 def _throttle() -> LoginThrottle:
     found: LoginThrottle = current_app.extensions.setdefault(THROTTLE, LoginThrottle(services().seconds))
     return found
+
+
+def _admit_by_provider(person: Identified, goal: str) -> Response:
+    role = role_of(person.values, oidc.provider().settings.roles)
+    if role is None:
+        raise OidcRefused("no_role")
+    log_in(STAFF, name=person.name, source=OIDC, login=person.login, role=role)
+    count_login("staff", "admitted")
+    return redirect(_goal(goal), 303)
+
+
+SSO: Final = oidc.login_pages("staff", "/staff", _admit_by_provider, page)

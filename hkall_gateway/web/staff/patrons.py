@@ -24,13 +24,13 @@ from hkall_gateway.db.privacy.person_file import NotDone, Records
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower
-from hkall_gateway.web.access import actor, may, needs
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
 from hkall_gateway.web.labels import POSITIONS, rule_of, sentence
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import ErasedMarks, consult, services
-from hkall_gateway.web.staff.desk_words import ENDS, in_words
+from hkall_gateway.web.sessions import actor, may, needs
+from hkall_gateway.web.staff.words import ENDS, in_words
 
 PAGES = Blueprint("patrons", __name__)
 

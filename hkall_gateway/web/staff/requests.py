@@ -22,16 +22,16 @@ from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.plain_text import LONG, whole_number
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.access import actor, may, needs, staff_role
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS, FLAGS, POSITIONS, reason_in_words, rule_of, sentence
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.staff import history_words as words
-from hkall_gateway.web.staff.desk_words import in_words
+from hkall_gateway.web.sessions import actor, may, needs, staff_role
+from hkall_gateway.web.staff import words as words
 from hkall_gateway.web.staff.unsent import SENDS
+from hkall_gateway.web.staff.words import in_words
 
 PAGES = Blueprint("requests", __name__)
 

@@ -24,11 +24,10 @@ from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.db.web_scans import WebScan
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.web.access import actor, needs
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import library_name
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import staff
+from hkall_gateway.web.sessions import actor, needs, staff
 from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)

@@ -17,16 +17,15 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS, rule_of, sentence
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import staff
-from hkall_gateway.web.staff.desk_words import in_words
+from hkall_gateway.web.sessions import actor, needs, staff
 from hkall_gateway.web.staff.lists import View, view_of
-from hkall_gateway.web.staff.slip_kinds import KINDS
+from hkall_gateway.web.staff.slips import KINDS
+from hkall_gateway.web.staff.words import in_words
 
 PAGES = Blueprint("selection", __name__)
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from enum import StrEnum
+from functools import lru_cache
+from io import BytesIO
 from types import MappingProxyType
 from typing import Final
 
+from barcode import Code128
+from barcode.errors import BarcodeError
+from barcode.writer import SVGWriter
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
 from hkall_gateway.circulation.common.context import Context, in_context
@@ -17,15 +23,68 @@ from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.pull_slips import has_slip, printed_at
 from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
 from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Holding, Position, Request
-from hkall_gateway.web.access import actor, needs
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.labels import LIST_NAMES
-from hkall_gateway.web.roles import StaffRole
+from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.services import services
-from hkall_gateway.web.staff.slip_kinds import KINDS, SlipKind
+from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("slips", __name__)
+
+
+class SlipKind(StrEnum):
+    """Slips: for fetching our copy, for the hold shelf, for the way to the lender."""
+
+    PULL = "pull"
+    HOLD = "hold"
+    TRANSIT = "transit"
+
+
+KINDS: Final[Mapping[ListName, SlipKind]] = MappingProxyType(
+    {
+        ListName.PULL: SlipKind.PULL,
+        ListName.SHELF: SlipKind.HOLD,
+        ListName.TO_RETURN: SlipKind.TRANSIT,
+    }
+)
+"""The slip of each list that has one."""
+
+
+LONGEST: Final = 40
+"""Characters of a barcode; a longer one does not fit a slip."""
+OPTIONS: Final = {"module_width": 0.25, "module_height": 11.0, "quiet_zone": 2.5, "write_text": False}
+"""In millimetres. A module of 0.25 mm is two dots of a thermal printer with 203 dpi; the quiet zone is ten modules."""
+A_DAY: Final = "private, max-age=86400"
+
+
+@PAGES.get("/staff/barcode/<path:text>")
+@needs(StaffRole.CLERK)
+def picture(text: str) -> Response:
+    """The barcode of a copy or of a request, as SVG: it has inline style, thus a policy of its own, and is shown as `<img>`."""
+    if len(text) > LONGEST or not encodable(text):
+        abort(404)
+    return Response(
+        code128(text), mimetype="image/svg+xml", headers={"Content-Security-Policy": PICTURE, "Cache-Control": A_DAY}
+    )
+
+
+def encodable(text: str) -> bool:
+    """Return whether a text is printable ASCII, which Code 128 can hold."""
+    return bool(text) and text.isascii() and text.isprintable()
+
+
+@lru_cache(maxsize=512)
+def code128(text: str) -> bytes:
+    """Return the picture of a text. Raises ValueError for a text that is not `encodable`."""
+    file = BytesIO()
+    try:
+        Code128(text, writer=SVGWriter()).write(file, options=dict(OPTIONS))
+    except BarcodeError as error:
+        raise ValueError(str(error)) from error
+    return file.getvalue()
+
 
 PAPER: Final = "__Host-hkall-paper"
 """The cookie with the paper of this browser's printer."""

@@ -2,28 +2,254 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final
 
+import pygal
 from flask import Blueprint, Response, abort, current_app, render_template, request
+from lxml import etree
+from pygal.style import Style
 
 from hkall_gateway.circulation.common.context import in_context
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.staff import console
-from hkall_gateway.db.queries.statistics import Count, Statistics, days_within, total
+from hkall_gateway.db.queries.statistics import Count, Statistics, Turnaround, days_within, total
 from hkall_gateway.rules.dates import civil, parse_day
+from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.web.access import needs
-from hkall_gateway.web.csv_file import csv_file
-from hkall_gateway.web.i18n import gettext
+from hkall_gateway.web.i18n import N_, gettext, language
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.middleware import PICTURE
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import services
-from hkall_gateway.web.staff.charts import CHARTS, svg
-from hkall_gateway.web.staff.figures import TABLES, matrix, percent
+from hkall_gateway.web.sessions import needs
+from hkall_gateway.web.staff.lists import csv_file
+
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
+
+# pygal installs a finder of its own for plugins, in a form that Python 3.12 has removed; 3.11 warns at every import after it.
+
+MOST_DAYS: Final = 21
+"""Books that took longer are in the last bar."""
+FONT: Final = "system-ui, 'Noto Sans', 'Noto Sans CJK TC', sans-serif"
+COLOURS: Final = ("#2f8f6b", "#c9892b", "#8c98a1", "#8db9d6")
+"""Filled, unfilled, cancelled, still open: they differ in lightness too, and the table beside the chart has the figures."""
+DARK: Final = (
+    "inline:@media (prefers-color-scheme: dark) {"
+    " text { fill: #a3aeb6 !important; } .axis path { stroke: #4a555d !important; } }"
+)
+"""A picture follows the browser's scheme by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart: its title, which is its text alternative too, and the function that fills it."""
+
+    title: str
+    draw: Callable[[Statistics], Any]
+
+
+def svg(chart: Chart, found: Statistics) -> bytes:
+    """Return the picture. pygal writes a script into each, for its own player; it is removed."""
+    tree = chart.draw(found).render_tree()
+    for script in [node for node in tree.iter() if isinstance(node.tag, str) and node.tag.endswith("script")]:
+        script.getparent().remove(script)
+    return etree.tostring(tree, xml_declaration=True, encoding="utf-8")
+
+
+def _months(found: Statistics) -> Any:
+    counts = total([one for one in found.counts if one.side == Side.BORROWING], "month")
+    chart = _bars(pygal.StackedBar, legend_at_bottom=True, legend_at_bottom_columns=4)
+    chart.x_labels = [one.month for one in counts]
+    chart.add(gettext("Filled"), [one.filled for one in counts])
+    chart.add(gettext("Unfilled"), [one.unfilled for one in counts])
+    chart.add(gettext("Cancelled"), [one.cancelled for one in counts])
+    chart.add(gettext("Still open"), [one.still_open for one in counts])
+    return chart
+
+
+def _turnaround(found: Statistics) -> Any:
+    books = [0] * (MOST_DAYS + 1)
+    for one in found.turnarounds:
+        books[min(max(one.days, 0), MOST_DAYS)] += one.requests
+    chart = _bars(pygal.Bar, show_legend=False, x_title=gettext("Days"))
+    chart.x_labels = [*map(str, range(MOST_DAYS)), f"{MOST_DAYS}+"]
+    chart.add(gettext("Books"), books)
+    return chart
+
+
+def _declines(found: Statistics) -> Any:
+    sums: dict[str, int] = {}
+    for one in found.declines:
+        sums[one.reason] = sums.get(one.reason, 0) + one.times
+    rows = sorted(sums.items(), key=lambda one: (one[1], one[0]))
+    chart = _bars(pygal.HorizontalBar, show_legend=False)
+    chart.x_labels = [reason_label(reason, language()) for reason, _ in rows]
+    chart.add(gettext("Times"), [times for _, times in rows])
+    return chart
+
+
+def _bars(kind: Any, **options: Any) -> Any:
+    style = Style(
+        background="transparent",
+        plot_background="transparent",
+        foreground="#5b656d",
+        foreground_strong="#5b656d",
+        foreground_subtle="#dfe3e6",
+        guide_stroke_color="#dfe3e6",
+        guide_stroke_dasharray="none",
+        major_guide_stroke_color="#dfe3e6",
+        major_guide_stroke_dasharray="none",
+        colors=COLOURS,
+        font_family=FONT,
+        label_font_size=13,
+        major_label_font_size=13,
+        legend_font_size=13,
+        opacity="1",
+        no_data_font_size=18,
+    )
+    sizes = {"width": 800, "height": 300, "margin": 8, "spacing": 12, "legend_box_size": 12}
+    words = {
+        "no_data_text": gettext("No figures"),
+        "show_minor_x_labels": True,
+        "value_formatter": lambda number: f"{number:g}",
+    }
+    return kind(
+        js=(), css=["file://style.css", "file://graph.css", DARK], style=style, max_scale=6, **sizes, **words, **options
+    )
+
+
+# fmt: off
+CHARTS: Final[Mapping[str, Chart]] = MappingProxyType({
+    "months":     Chart(N_("Requests of our patrons by month and outcome"), _months),
+    "turnaround": Chart(N_("Books by the days from the request to our hold shelf"), _turnaround),
+    "declines":   Chart(N_("Reasons for which lenders did not supply"), _declines),
+})
+"""By the table that they stand above."""
+# fmt: on
+
+
+Row = tuple[Any, ...]
+
+# fmt: off
+SIDES: Final[Mapping[str, str]] = MappingProxyType({
+    Side.BORROWING: N_("We borrow"),
+    Side.LENDING:   N_("We lend"),
+})
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table. `heads` are its headings, `rows` makes its rows; the first `words` columns are texts, the others figures."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: Callable[[Statistics], list[Row]]
+    words: int = 1
+
+
+def percent(share: float | None) -> int | None:
+    """Return a share of 0 to 1 in percent; None if it is not known."""
+    return None if share is None else round(100 * share)
+
+
+def _counts(found: Iterable[Count], *by: str) -> list[Row]:
+    return [
+        (*(_word(name, getattr(one, name)) for name in by), one.requests, one.filled, one.unfilled, one.cancelled,
+         one.still_open, percent(one.fill_rate))
+        for one in total(found, *by)
+    ]  # fmt: skip
+
+
+def _word(field: str, value: str) -> str:
+    return gettext(SIDES[value]) if field == "side" else value or "–"
+
+
+def _borrowed(found: Statistics) -> list[Count]:
+    return [one for one in found.counts if one.side == Side.BORROWING]
+
+
+def turnaround_rows(found: Statistics) -> list[Row]:
+    """Return for each lender its books, and the days within which half and nine of ten of them came."""
+    by_partner: dict[str, list[Turnaround]] = {}
+    for one in found.turnarounds:
+        by_partner.setdefault(one.partner, []).append(one)
+    return [
+        (partner or "–", sum(one.requests for one in came), days_within(came, 0.5), days_within(came, 0.9))
+        for partner, came in sorted(by_partner.items())
+    ]
+
+
+def refusal_rows(found: Statistics) -> list[Row]:
+    """Return each reason of a refusal with its rule and how often, the most frequent first."""
+    sums: dict[tuple[str, str], int] = {}
+    for one in found.refusals:
+        sums[one.rule, one.reason] = sums.get((one.rule, one.reason), 0) + one.times
+    return [(rule or "–", _reason(reason), times) for (rule, reason), times in _most_first(sums)]
+
+
+def decline_rows(found: Statistics) -> list[Row]:
+    """Return each lender's reasons and how often, the most frequent first."""
+    sums: dict[tuple[str, str], int] = {}
+    for one in found.declines:
+        sums[one.lender, one.reason] = sums.get((one.lender, one.reason), 0) + one.times
+    return [(lender, reason_label(reason, language()), times) for (lender, reason), times in _most_first(sums)]
+
+
+def _most_first(sums: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, str], int]]:
+    return sorted(sums.items(), key=lambda one: (-one[1], one[0]))
+
+
+def _reason(word: str) -> str:
+    return sentence(Refused(Reason(word))) if word in set(Reason) else word
+
+
+COUNTED: Final = (N_("Requests"), N_("Filled"), N_("Unfilled"), N_("Cancelled"), N_("Still open"), N_("Fill rate in percent"))
+
+# fmt: off
+TABLES: Final[Mapping[str, Table]] = MappingProxyType({
+    "months":     Table(N_("By month"), (N_("Month"), N_("Side"), *COUNTED),
+                        lambda found: _counts(found.counts, "month", "side"), words=2),
+    "partners":   Table(N_("By library"), (N_("Library"), N_("Side"), *COUNTED),
+                        lambda found: _counts(found.counts, "partner", "side"), words=2),
+    "categories": Table(N_("By category of our patrons"), (N_("Category"), *COUNTED),
+                        lambda found: _counts(_borrowed(found), "category")),
+    "turnaround": Table(N_("Days from the request to our hold shelf"),
+                        (N_("Lender"), N_("Books"), N_("Half within"), N_("Nine of ten within")), turnaround_rows),
+    "declines":   Table(N_("Why lenders did not supply (R37)"), (N_("Lender"), N_("Reason"), N_("Times")), decline_rows,
+                        words=2),
+    "refusals":   Table(N_("Refusals"), (N_("Rule"), N_("Reason"), N_("Times")), refusal_rows, words=2),
+    "sites":      Table(N_("From site to site"), (N_("From"), N_("To"), N_("Pickup place"), N_("Requests"), N_("Filled")),
+                        lambda found: [(p.lender, p.borrower, p.place, p.requests, p.filled) for p in found.pairs], words=3),
+})
+"""In the order of the page; each is a CSV file too."""
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Requests by lender and by the borrower's site; a pair without a request is missing in `cells`."""
+
+    lenders: tuple[str, ...]
+    sites: tuple[str, ...]
+    cells: Mapping[tuple[str, str], int]
+
+
+def matrix(found: Statistics) -> Matrix:
+    """Return the matrix of lenders and sites; a site is a pickup place of ours, or another library."""
+    cells: dict[tuple[str, str], int] = {}
+    for one in found.pairs:
+        key = (one.lender, one.place or one.borrower)
+        cells[key] = cells.get(key, 0) + one.requests
+    lenders, sites = sorted({lender for lender, _ in cells}), sorted({site for _, site in cells})
+    return Matrix(tuple(lenders), tuple(sites), cells)
+
 
 PAGES = Blueprint("statistics", __name__)
 

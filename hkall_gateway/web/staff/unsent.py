@@ -21,15 +21,11 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalSend, PartnerMessage
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
-from hkall_gateway.web.access import actor, needs
+from hkall_gateway.rules.stored_words import OutboxState, QuarantineState, StaffRole
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import reason_in_words, sentence
-from hkall_gateway.web.roles import StaffRole
 from hkall_gateway.web.services import consult, services
-
-# ---- Words for the messages that leave: to partners, to patrons, and to the library's own system.
-
+from hkall_gateway.web.sessions import actor, needs
 
 N = Notification
 

@@ -1,0 +1,138 @@
+"""Limits of one caller: a growing pause after wrong passwords, and a number of pages a minute.
+
+They are the web's own: guesses here lock no card at a terminal.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+from flask import current_app, request
+
+from hkall_gateway.net.limits.allow_list import network_of
+from hkall_gateway.web.services import WebServices, services
+
+FREE: Final = 3
+"""Wrong tries before the first pause."""
+FIRST_S: Final = 2.0
+LONGEST_S: Final = 900.0
+"""The first pause, and the longest: each is twice the one before it."""
+OF_A_NETWORK: Final = 30
+"""Tries for any names from one network, after which each further one waits too."""
+OF_A_NAME: Final = 10
+"""Tries for one name from all networks together, after which each further one waits too."""
+FORGOTTEN_S: Final = 3600.0
+NAMES_KEPT: Final = 10_000
+
+
+class LoginThrottle:
+    """Counts wrong tries by network and name, by network over all names, and by name over all networks.
+
+    Safe from any thread; `seconds` is a monotonic clock.
+
+    `browser` names a browser by which the owner of this name has logged in before, "" for another: its tries are counted for
+    themselves, so that nobody else's keep the owner out.
+    """
+
+    def __init__(self, seconds: Callable[[], float], room: int = NAMES_KEPT) -> None:
+        self._seconds, self._room, self._lock = seconds, room, threading.Lock()
+        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+
+    def wait_s(self, address: str, name: str, browser: str = "") -> float:
+        """Return the seconds until the next try of this name from this address is allowed; 0 = now."""
+        now = self._seconds()
+        with self._lock:
+            ends = [self._end(key, free) for key, free in _keys(address, name, browser)]
+        return max(0.0, *(end - now for end in ends))
+
+    def wrong(self, address: str, name: str, browser: str = "") -> None:
+        """Count one more wrong try."""
+        now = self._seconds()
+        with self._lock:
+            for key, _free in _keys(address, name, browser):
+                count, last = self._wrong.pop(key, (0, now))
+                self._wrong[key] = (1 if now - last > FORGOTTEN_S else count + 1, now)
+            while len(self._wrong) > self._room:
+                self._wrong.popitem(last=False)
+
+    def right(self, address: str, name: str, browser: str = "") -> None:
+        """Forget the wrong tries of this name from this address or browser, and those of the name."""
+        with self._lock:
+            for source in (network_of(address), browser, ""):
+                self._wrong.pop((source, name.casefold()), None)
+
+    def _end(self, key: tuple[str, str], free: int) -> float:
+        count, last = self._wrong.get(key, (0, 0.0))
+        if count < free:
+            return 0.0
+        return last + min(LONGEST_S, FIRST_S * 2.0 ** min(count - free, 16))
+
+
+def _keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str], int], ...]:
+    """Return what a try counts for, each with the number of wrong tries before its first pause."""
+    name, network = name.casefold(), network_of(address)
+    if browser:
+        return (((browser, name), FREE),)
+    return ((network, name), FREE), ((network, ""), OF_A_NETWORK), (("", name), OF_A_NAME)
+
+
+LIMIT: Final = "hkall_page_limit"
+CALLERS_KEPT: Final = 20_000
+"""Callers that are remembered; beyond that, the one that was silent for longest is forgotten."""
+BURST_S: Final = 30.0
+"""The bucket holds what these seconds fill: a reader who opens many titles at once is not held up."""
+
+
+class PageLimit:
+    """Counts pages by caller, the network of a stranger or a patron: a bucket of tokens for each, filled at a steady rate.
+
+    Safe from any thread; `seconds` is a monotonic clock.
+    """
+
+    def __init__(self, seconds: Callable[[], float], room: int = CALLERS_KEPT) -> None:
+        self._seconds, self._room, self._lock = seconds, room, threading.Lock()
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, caller: str, most: int) -> float:
+        """Count one page of this caller; return 0, or the seconds after which it may have one, which is then not counted.
+
+        `most` a minute; 0 = no limit.
+        """
+        if not most:
+            return 0.0
+        rate = most / 60
+        full = max(1.0, rate * BURST_S)
+        now = self._seconds()
+        with self._lock:
+            left, then = self._left.pop(caller, (full, now))
+            left = min(full, left + (now - then) * rate)
+            admitted = left >= 1
+            self._left[caller] = (left - 1 if admitted else left), now
+            while len(self._left) > self._room:
+                self._left.popitem(last=False)
+        return 0.0 if admitted else (1 - left) / rate
+
+
+def shared(own: WebServices) -> dict[str, Any]:
+    """Return the limit, for the extensions of the pages and of the API: both count together."""
+    return {LIMIT: PageLimit(own.seconds)}
+
+
+def patron_caller(card: str) -> str:
+    """Return the name under which a patron's pages are counted, from whatever address."""
+    return f"patron {card}"
+
+
+def stranger_caller() -> str:
+    """Return the name under which this request is counted if it brings no proof: its network."""
+    return network_of(request.remote_addr or "")
+
+
+def wait_s(caller: str) -> int:
+    """Count one page of this caller; return the seconds after which it may have it, 0 = now."""
+    limits: PageLimit = current_app.extensions[LIMIT]
+    return math.ceil(limits.wait_s(caller, services().settings().pages_per_minute))
