@@ -8,7 +8,6 @@ either database stands on that one.
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
@@ -28,8 +27,9 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.simulator import databases as lab_databases
 from hkall_gateway.simulator.databases import Schemas, share_compiled
 from hkall_gateway.simulator.scenario.world import World
-from tests import databases, debian, programs, side_by_side, temporary
+from tests import databases, debian, side_by_side, temporary
 from tests.leaks import leaks
+from tests.programs import skip_or_fail
 
 DATABASES = ("postgresql",) if databases.ON_POSTGRESQL else ("sqlite", "postgresql")
 IN_MEMORY = "sqlite://"
@@ -118,7 +118,7 @@ def now() -> datetime:
 def bootable() -> None:
     """Tests of machines of Debian are skipped where none can be made; under CI they fail."""
     if why := debian.why_not():
-        programs.skip_or_fail(why)
+        skip_or_fail(why)
 
 
 @pytest.fixture
@@ -175,7 +175,8 @@ def postgres_engine(postgres_url: str, postgres_dialect: Dialect) -> Iterator[En
 def postgres_programs() -> Path:
     """Where initdb and postgres are."""
     programs = lab_databases.programs()
-    _refuse_or_skip(programs)
+    if programs is None:
+        skip_or_fail("initdb was not found on the PATH or under /usr/lib/postgresql: no PostgreSQL to test with")
     assert programs is not None
     return programs
 
@@ -226,14 +227,3 @@ def _cleared(engine: Engine) -> None:
         if used:
             connection.exec_driver_sql(f"TRUNCATE {', '.join(used)}")
         connection.exec_driver_sql(FROM_ONE)
-
-
-# ---- the throw-away server
-
-
-def _refuse_or_skip(programs: Path | None) -> None:
-    if programs is not None:
-        return
-    if os.environ.get("CI"):
-        pytest.fail("CI is set and initdb was not found: the PostgreSQL tests must run here")
-    pytest.skip("initdb was not found on the PATH or under /usr/lib/postgresql: no PostgreSQL to test with")

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.company import CARD, PATIENCE_S, PIN, Gateway, stamp, until
-
-PROMTOOL: Final = shutil.which("promtool")
-PACKAGE: Final = "promtool, before Debian 13 prometheus"
+from tests.programs import program
 
 
 def promtool() -> str:
-    """The path of promtool; without it skip, but fail under CI, which installs it."""
-    if PROMTOOL is not None:
-        return PROMTOOL
-    if os.environ.get("CI"):
-        pytest.fail(f"CI is set and promtool was not found (Debian's {PACKAGE}): Prometheus itself must read the metrics here")
-    pytest.skip(f"promtool was not found (Debian's {PACKAGE}): nothing of Prometheus to read the metrics with")
+    return program("promtool", "promtool, before Debian 13 prometheus")
 
 
 @pytest.fixture(scope="module")

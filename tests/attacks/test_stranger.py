@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.attacks.conftest import BALANCER, PATIENCE_S, until
+from tests.programs import program, skip_or_fail
 
 if TYPE_CHECKING:
     from tests.attacks.conftest import Site
@@ -33,19 +34,6 @@ def test_what_people_borrow_is_readable_by_the_gateway_s_user_and_group_alone(si
 
 
 # ---- strangers' programs
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        _missing(f"{name} is not on this machine")
-    return str(found)
-
-
-def _missing(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"CI is set: {what}, and this test must run here")
-    pytest.skip(what)
 
 
 def run(*words: str | Path, typed: bytes = b"") -> str:
@@ -63,7 +51,7 @@ def curl(site: Site, *words: str) -> str:
         "<a/>",
         f"https://localhost:{site.ncip_tls}/ncip",
     )
-    return run(program("curl"), *words, *ask)
+    return run(program("curl", "curl"), *words, *ask)
 
 
 @pytest.mark.parametrize("alpn", [(), ("--no-alpn",), ("--http2",), ("--http1.1",)])
@@ -81,7 +69,8 @@ def test_curl_behind_a_balancer_sends_the_header_before_the_handshake(site: Site
 
 def s_client(site: Site, port: int, *words: str, typed: bytes = b"9900302.00\r") -> str:
     # A shell holds the input open, as a terminal's line is. A client that was refused may be gone before anything is typed.
-    ask = [program("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(site.authority.pem), *words]
+    openssl = program("openssl", "openssl")
+    ask = [openssl, "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(site.authority.pem), *words]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0}
     with subprocess.Popen(ask, **pipes) as client:
         assert client.stdin is not None
@@ -169,7 +158,7 @@ def sslyze() -> Path:
         )
         if done.returncode:
             shutil.rmtree(folder)
-            _missing("sslyze could not be installed from PyPI")
+            skip_or_fail("sslyze could not be installed from PyPI")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,18 +11,11 @@ import pytest
 
 from docs.generate.man_page import man_page
 from hkall_gateway.cli import ENTRIES
+from tests.programs import program
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "man" / "hkall-gateway.1"
 BIN = Path(sys.executable).parent
-
-
-def needs(program: str) -> str:
-    """The path of a program of Debian. Where it is not installed the test is skipped and names it; under CI it fails."""
-    found = shutil.which(program)
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
-    return found
 
 
 def test_every_command_stands_in_the_manual() -> None:
@@ -33,16 +25,15 @@ def test_every_command_stands_in_the_manual() -> None:
 
 
 def test_lexgrog_finds_the_name_and_what_it_is() -> None:
-    done = subprocess.run([needs("lexgrog"), PAGE], capture_output=True, text=True, check=True)
+    done = subprocess.run([program("lexgrog", "man-db"), PAGE], capture_output=True, text=True, check=True)
     assert '"hkall-gateway - gateway between NCIP partners, SIP2 terminals and a library system"' in done.stdout
 
 
 def test_man_reads_the_page_without_a_warning() -> None:
-    needs("groff")
+    program("groff", "groff-base")
     environ = {**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        [needs("man"), "--warnings=w", "-l", "-P", "cat", PAGE], capture_output=True, text=True, check=True, env=environ
-    )
+    words = [program("man", "man-db"), "--warnings=w", "-l", "-P", "cat", str(PAGE)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environ)
     assert done.stderr == ""
     assert "hkall-gateway request receive" in done.stdout
     assert "--older-than" in done.stdout
@@ -57,5 +48,5 @@ def test_bash_completes_commands(words: str, told: str) -> None:
         _hkall_gateway_completion hkall-gateway
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run([needs("bash"), "-c", shell], capture_output=True, text=True, check=True)
+    done = subprocess.run([program("bash", "bash"), "-c", shell], capture_output=True, text=True, check=True)
     assert told in done.stdout.split()
