@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hkall_gateway.config.gateway import GatewayConfig, LibraryConfig, TerminalConfig
+from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, read, table_of
 from hkall_gateway.config.reloading import takes_effect
 from hkall_gateway.ils.adapter import FORMER_GROUP, GROUP, is_former
@@ -165,6 +166,11 @@ def describe() -> str:
         *_tables(GatewayConfig, ""),
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe_ils(model: type[IlsConfig]) -> str:
+    """The keys of [ils], in Markdown, with those of the adapter for which this model was made."""
+    return "\n".join(_tables(model, "[ils]")).strip()
 
 
 def describe_policy() -> str:

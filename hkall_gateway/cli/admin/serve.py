@@ -90,8 +90,9 @@ def _serving(only: str | None, without: str | None) -> Serving:
 
 
 @click.command("check-config")
+@click.option("--keys", is_flag=True, help="Show the keys of [ils] too, with those of an installed adapter.")
 @config_option
-def check_config(config: Path) -> None:
+def check_config(config: Path, keys: bool) -> None:
     """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
 
     Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
@@ -101,7 +102,7 @@ def check_config(config: Path) -> None:
     from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.cli.work.start import find_start_faults
-    from hkall_gateway.config.docs import notes
+    from hkall_gateway.config.docs import describe_ils, notes
 
     found, library = load_config(config)
     faults = find_start_faults(config, found, library.policy)
@@ -113,6 +114,8 @@ def check_config(config: Path) -> None:
         echo(f"note: {where}: {what}")
     for fault in faults:
         echo(f"note: {fault}")
+    if keys:
+        echo(describe_ils(type(found.ils)))
 
 
 _PID: Final = click.IntRange(1, 2**31 - 1)
