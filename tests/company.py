@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +103,15 @@ class Gateway:
             self._process = subprocess.Popen(
                 [*self._under, COMMAND, "serve", *options, "--config", self.path], stdout=log, stderr=log, env=self.environ
             )
-        until(lambda: self.log().count("daemon.started") == self._starts, "the daemon's start")
+        until(lambda: self.count_starts() == self._starts, "the daemon's start")
+
+    def count_starts(self) -> int:
+        """How often it has started, by the log; its pages' process, which is named otherwise, has a line of its own."""
+        return sum("daemon.started" in line and '-web"' not in line for line in self.log().splitlines())
+
+    def children(self) -> list[int]:
+        """The processes that the present one has started and that run: that of the pages, where it has some."""
+        return [pid for pid, parent in _running() if parent == self.pid]
 
     @property
     def pid(self) -> int:
@@ -111,9 +120,12 @@ class Gateway:
         return self._process.pid
 
     def kill(self) -> None:
+        """Kill it; its pages' process finishes its pages and ends."""
         assert self._process is not None
+        pages = self.children()
         self._process.kill()
         self._process.wait()
+        until(lambda: not {*pages} & {pid for pid, _ in _running()}, "the end of the pages")
 
     def stop(self) -> int:
         """SIGTERM, and the exit code; at most five seconds."""
@@ -178,6 +190,15 @@ class Gateway:
     def request(self, number: str) -> NcipMessage:
         words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={demo_setup.LOCATION}")
         return self.do(lambda: self.party.discovery.say("RequestItem", *words))
+
+
+def _running() -> Iterator[tuple[int, int]]:
+    """The processes of this machine that have not ended, each with its parent."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                yield int(stat.parent.name), int(parent)
 
 
 def gateway_ports() -> demo_setup.Ports:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.app import machine
 from hkall_gateway.clock import now
 from hkall_gateway.db import cards
 from hkall_gateway.db.loads import loading
@@ -261,19 +260,6 @@ def test_the_pages_alone_serve_beside_the_gateway_on_its_database(
     assert lines(text, "daemon.stopped")
     assert lines(text, "timer.run") == []  # the gateway's own process does what time alone does
     assert curl("/help")[0] == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a policy only on Linux")
-def test_the_gateway_comes_before_the_pages_of_another_process_where_the_system_grants_it(
-    two_processes: tuple[Gateway, subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    made, web = two_processes
-    granted, _ = machine.real_time(on=True), machine.real_time(on=False)
-    assert made.pid
-    policies = [os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK for pid in (made.pid, web.pid)]
-    assert policies == [os.SCHED_RR if granted else os.SCHED_OTHER, os.SCHED_OTHER]
-    (here,), (there,) = (lines(log, "daemon.started") for log in (made.log(), (tmp_path / "web.jsonl").read_text()))
-    assert (here["real_time"], there["real_time"]) == (granted, False)
 
 
 def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_pages_in_a_process_of_their_own(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pydantic.fields import FieldInfo
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.app.daemon import Daemon, Reloaded
-from hkall_gateway.app.resources import PerConfiguration
+from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.app.resources import PerConfiguration, Reloaded, Serving
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.docs import describe
 from hkall_gateway.config.gateway import GatewayConfig
@@ -179,19 +180,22 @@ def test_a_key_that_is_read_at_the_start_alone_needs_a_restart(
     def run(work: Callable[[], Any]) -> Any:
         return blockingCallFromThread(reactor, lambda: ensureDeferred(work()))
 
-    async def start() -> Daemon:
-        daemon = Daemon(found, reactor, environ=environ)
-        await daemon.start()
-        return daemon
+    async def start() -> list[Daemon]:
+        daemons = [Daemon(found, reactor, environ=environ, serving=one) for one in (Serving.WITHOUT_WEB, Serving.WEB_ALONE)]
+        for daemon in daemons:
+            await daemon.start()
+        return daemons
 
-    daemon = run(start)
+    daemons = run(start)
     at_start = reads.take()
     monkeypatch.setattr(configuration, "load", lambda *_: found.model_copy())  # validation is no use of a key
-    run(lambda: daemon.reload(path))
+    for daemon in daemons:
+        run(partial(daemon.reload, path))
     for part in made:
         part()
     at_reload = reads.take()
-    run(daemon.stop)
+    for daemon in daemons:
+        run(daemon.stop)
 
     names = {(name, key): takes_effect(table, key) for name, table, key in _models()}
     only_once = {one for one in at_start - at_reload if one in names}

@@ -82,12 +82,6 @@ def test_the_template_adds_only_the_number_of_the_gateway() -> None:
     assert list(filter(kept, several)) == [line for line in filter(kept, one) if not line.startswith("Description=")]
 
 
-def test_the_units_grant_the_real_time_priority_that_the_gateway_asks_for_beside_pages() -> None:
-    assert keys("LimitRTPRIO") == ["1"]
-    assert keys("RestrictRealtime") in ([], ["no"])
-    assert {"sched_setscheduler", "sched_setaffinity", "getcpu"} <= permitted_calls()
-
-
 def keys(name: str) -> list[str]:
     return [line.partition("=")[2] for line in UNIT.read_text().splitlines() if line.startswith(f"{name}=")]
 
@@ -186,7 +180,7 @@ def test_a_gateway_with_pages_keeps_within_the_system_calls_of_the_units(whole: 
     made = set(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "calls").read_text(errors="replace"), re.MULTILINE))
     if os.geteuid() == 0:
         made -= {"fchown"}  # SQLite gives its files to the database's owner, for root only; the service is no root
-    assert {"prlimit64", "accept4", "fdatasync", "sched_setscheduler"} <= made
+    assert {"prlimit64", "accept4", "fdatasync"} <= made
     assert made <= permitted_calls()
 
 

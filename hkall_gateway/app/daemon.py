@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Connection
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -27,8 +28,9 @@ from hkall_gateway.app.gauges import Gauges, Pulse, terminals_seen
 from hkall_gateway.app.health_pages import ops_site
 from hkall_gateway.app.heartbeat import PAGES, Heartbeat, no_report
 from hkall_gateway.app.local_system import LocalSystemParts
-from hkall_gateway.app.machine import free_bytes, instance, number, real_time, runs
-from hkall_gateway.app.resources import Resources, Serving
+from hkall_gateway.app.machine import free_bytes, instance, number, runs
+from hkall_gateway.app.pages_process import PagesProcess
+from hkall_gateway.app.resources import Reloaded, Resources, Serving
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.common.context import Library
 from hkall_gateway.circulation.ils.local_system import WebPins
@@ -134,19 +136,11 @@ class Admission:
     client_ca: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """The result of a reload: the errors for which the old configuration stays, and changed keys that wait for a restart."""
-
-    errors: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
-
-
 class Daemon:
     """One running gateway: made from a configuration, started, reloaded, stopped.
 
     `clock` returns the aware UTC instant; the demo passes one that can be moved. `serving`: the parts of the configuration that
-    this process serves.
+    are served; the pages are served by this process only if they are served alone. `pages` is the child that has them else.
     """
 
     def __init__(
@@ -156,8 +150,9 @@ class Daemon:
         clock: Callable[[], datetime] = now,
         environ: Mapping[str, str] = os.environ,
         serving: Serving = Serving.ALL,
+        pages: PagesProcess | None = None,
     ) -> None:
-        self._reactor, self._clock, self._environ, self._serving = reactor, clock, environ, serving
+        self._reactor, self._clock, self._environ, self._serving, self._pages = reactor, clock, environ, serving, pages
         self.config, self.library = config, library_of(config)
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
@@ -168,7 +163,8 @@ class Daemon:
         self._activity = TerminalLog()
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._fair = FairReads(reactor, time.thread_time)
-        engine = open_engine(config.database.url, config.database.limits(), config.web.most_threads if config.web else 0)
+        threads = config.web.most_threads if config.web and not serving.protocols else 0
+        engine = open_engine(config.database.url, config.database.limits(), threads)
         here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine
@@ -334,17 +330,18 @@ class Daemon:
             self._reactor,
             self._can_write,
             lambda: self._local.away,
+            self._pages,
         )
 
     def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
-        """Returns the server of the pages, if they are configured and served here; else none of their libraries is imported."""
-        if self.config.web is None or not self._serving.web:
+        """Returns the server of the pages, if this is their process; else none of their libraries is imported."""
+        if self.config.web is None or self._serving.protocols:
             return None
         from hkall_gateway.app.web import web_server
 
         parts = (self.store, self._engine, self._unit, self.circulation, lambda: self.library)
         timeout = self._timeout("web", self.config.web.answer_within_s)
-        return web_server(self._means, *parts, self._refusals("web"), services, timeout, protocols=self._serving.protocols)
+        return web_server(self._means, *parts, self._refusals("web"), services, timeout)
 
     @property
     def _name(self) -> str:
@@ -359,27 +356,31 @@ class Daemon:
 
     # ---- start, reload and stop
 
-    async def start(self) -> None:
+    async def start(self, patience_s: float = 0.0) -> None:
         """Write the configured partners over the directory, open every endpoint, and let the courier go.
 
-        Raises NameTaken, FileTaken and ClockBehind.
+        `patience_s`: how long a predecessor of the same name may take to end.
+
+        Raises NameTaken, FileTaken, ClockBehind, CannotOpen and PagesNotStarted.
         """
         self._hashing.start()
         self._hashing_logins.start()
-        await self.heartbeat.start()
+        await self.heartbeat.start(patience_s)
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
         if self._serving.protocols:
             await self._start_protocols()
-        favoured = await self._start_web()
-        self._pulse.start()
-        LOG.info(
-            "daemon.started",
-            version=__version__,
-            log_version=VERSION,
-            instance=self._name,
-            listening=len(self._ports),
-            real_time=favoured,
-        )
+        elif self._web is not None and self.config.web is not None:
+            self._web.start()
+            for text in self.config.web.listen:
+                await self._listen(text, self._web.site, shared=self.config.web.share_ports)
+        of_pages = await self._pages.start() if self._pages else 0
+        listening = self.ports + of_pages
+        LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._name, listening=listening)
+
+    @property
+    def ports(self) -> int:
+        """The number of open ports of this process."""
+        return len(self._ports)
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
@@ -390,20 +391,7 @@ class Daemon:
             await self._listen(text, self._ops)
         await self.courier.start()
         self.rounds.start()
-
-    async def _start_web(self) -> bool | None:
-        """Return whether the system grants the reactor real-time priority beside pages; None where there are none.
-
-        Pages of another process never stop from the view of this one: its reactor keeps the priority.
-        """
-        if self.config.web is None:
-            return None
-        if self._web is None:
-            return real_time(on=True)
-        favoured = self._web.start()
-        for text in self.config.web.listen:
-            await self._listen(text, self._web.site, shared=self.config.web.share_ports)
-        return favoured
+        self._pulse.start()
 
     def _ncip_ports(self) -> list[tuple[str, Any]]:
         listens = self.config.ncip
@@ -466,7 +454,13 @@ class Daemon:
         """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force.
 
         Keys that need a restart keep their values, and are named. Partners are written into the directory as at the start.
+        The pages' process does the same; the outcome is that of both.
         """
+        own = await self._reload_own(path)
+        pages = await self._pages.reload() if self._pages else Reloaded()
+        return Reloaded(*(tuple(dict.fromkeys([*a, *b])) for a, b in zip(astuple(own), astuple(pages), strict=True)))
+
+    async def _reload_own(self, path: Path) -> Reloaded:
         self._renew_certificates()
         try:
             read = gateway.load(path, self._environ)
@@ -501,7 +495,8 @@ class Daemon:
         self._partners.services = self._bare_ncip.services = ncip_services
 
     async def stop(self) -> None:
-        """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database."""
+        """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database; the child meanwhile."""
+        pages_end = ensureDeferred(self._pages.stop()) if self._pages else None
         self._pulse.stop()
         self._local.stop()
         for port in self._ports:
@@ -525,6 +520,8 @@ class Daemon:
         self._engine.dispose()
         self._hashing.stop()
         self._hashing_logins.stop()
+        if pages_end is not None:
+            await pages_end
         LOG.info("daemon.stopped")
 
     async def withdraw(self) -> None:
@@ -532,6 +529,8 @@ class Daemon:
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()
+        if self._pages:
+            await self._pages.stop()
         await self.heartbeat.stop()
 
     # ---- listeners to every committed unit of work

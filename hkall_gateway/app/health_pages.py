@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
-from twisted.internet.defer import Deferred, ensureDeferred
+from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -84,6 +85,18 @@ def _later(request: Any, making: Deferred[HttpPage]) -> int:
     return NOT_DONE_YET
 
 
+class Pages(Protocol):
+    """The pages' process, which has no port for monitoring: the process of the terminals answers for it, within a second."""
+
+    async def is_ready(self) -> bool:
+        """Return whether it answers and its ports are open."""
+        ...
+
+    async def add_metrics(self, own: CollectorRegistry) -> Collector:
+        """Return what both processes have counted."""
+        ...
+
+
 class Root(resource.Resource):
     """The root of the three pages; 404 for every other path."""
 
@@ -102,8 +115,8 @@ class HealthPage(resource.Resource):
 class Ready(resource.Resource):
     """The database answers and takes writes, and the endpoints are open; 503 while they are not.
 
-    Names channels that do not move, and says that the library's own system is away: neither is a reason to send terminals
-    elsewhere.
+    Names channels that do not move, and says that the library's own system is away or that the pages' process does not answer:
+    none of them is a reason to send terminals elsewhere. /readyz/pages, which a balancer of browsers asks, is 503 then.
     """
 
     def __init__(
@@ -114,10 +127,14 @@ class Ready(resource.Resource):
         writable: Callable[[], bool],
         clock: Clock,
         ils_away: Callable[[], bool],
+        pages: Pages | None,
+        *,
+        needs_pages: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._stalled, self._listening, self._writable = store, stalled, listening, writable
         self._within, self._ils_away = Timeout(clock, READY_S), ils_away
+        self._pages, self._needs_pages = pages, needs_pages
         self._page = CachedPage(self._answer, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
@@ -130,13 +147,17 @@ class Ready(resource.Resource):
 
     async def _answer(self) -> HttpPage:
         stalled: frozenset[str] = frozenset()
+        asked = Deferred.fromCoroutine(self._pages.is_ready()) if self._pages else succeed(True)
         try:
             stalled = await self._within.run(self._asked())
             missing = [] if self._writable() else ["database"]
             missing += [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
+        pages_ready = await asked
+        missing += ["pages"] if self._needs_pages and not pages_ready else []
         text = "not ready: " + ", ".join(missing) if missing else "ready"
+        text += "" if pages_ready or self._needs_pages else "\nthe pages' process does not answer"
         text += f"\nno message leaves for: {', '.join(sorted(stalled))}" if stalled else ""
         text += "\nthe library's own system is away" if self._ils_away() else ""
         return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
@@ -151,7 +172,7 @@ class Format:
     """An exposition format: its Content-Type, and its encoder."""
 
     content_type: str
-    encode: Callable[[CollectorRegistry], bytes]
+    encode: Callable[[Collector], bytes]
 
 
 TEXT: Final = Format(exposition.CONTENT_TYPE_PLAIN_0_0_4, exposition.generate_latest)
@@ -160,11 +181,13 @@ FORMATS: Final = (TEXT, OPENMETRICS)
 
 
 class MetricsPage(resource.Resource):
-    """Everything in the registry, after the gauges of the database were read."""
+    """Everything in the registry, after the gauges of the database were read, with what the pages' process has counted."""
 
-    def __init__(self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock, pages: Pages | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._registry, self._gauges = store, registry, gauges
+        self._store, self._registry, self._gauges, self._pages = store, registry, gauges, pages
         self._text, self._openmetrics = (CachedPage(partial(self._answer, form), clock, METRICS_EVERY_S) for form in FORMATS)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
@@ -172,11 +195,12 @@ class MetricsPage(resource.Resource):
         return _later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
     async def _answer(self, form: Format) -> HttpPage:
+        shown = Deferred.fromCoroutine(self._pages.add_metrics(self._registry)) if self._pages else succeed(self._registry)
         try:
             self._gauges.rows = await self._store.read(self._gauges.read)
         except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
             self._gauges.rows = {}
-        return HttpPage(200, form.content_type.encode(), form.encode(self._registry))
+        return HttpPage(200, form.content_type.encode(), form.encode(await shown))
 
 
 def _always() -> bool:
@@ -196,6 +220,7 @@ def ops_site(
     reactor: Any,
     writable: Callable[[], bool] = _always,
     ils_away: Callable[[], bool] = _never,
+    pages: Pages | None = None,
 ) -> BoundedSite:
     """Return the site of the three pages; registers `gauges`.
 
@@ -204,6 +229,10 @@ def ops_site(
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
-    root.putChild(b"readyz", Ready(store, gauges.stalled, listening, writable, reactor, ils_away))
-    root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
+    asked = (store, gauges.stalled, listening, writable, reactor, ils_away, pages)
+    ready: Any = Ready(*asked)
+    if pages is not None:
+        ready.putChild(b"pages", Ready(*asked, needs_pages=True))
+    root.putChild(b"readyz", ready)
+    root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor, pages))
     return BoundedSite(root, bounds, reactor)

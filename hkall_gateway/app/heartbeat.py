@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from twisted.internet.defer import ensureDeferred
 
+from hkall_gateway.circulation.common.context import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.db import instances
 from hkall_gateway.db.engine.database import Store
@@ -23,8 +24,8 @@ from hkall_gateway.observability.metrics import Metrics
 LOG = structlog.get_logger()
 
 BEAT_S: Final = 15
-
-
+LOOK_S: Final = 0.2
+"""Seconds between two looks whether our name has become free."""
 STEP_S: Final = 2.0
 """A difference between the time of day and the monotonic clock, from one heartbeat to the next, that no slewing makes."""
 BEHIND: Final = timedelta(minutes=5)
@@ -94,11 +95,19 @@ class Heartbeat:
         self.written = True
         """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
 
-    async def start(self) -> None:
-        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken, FileTaken and ClockBehind."""
+    async def start(self, patience_s: float = 0.0) -> None:
+        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken, FileTaken and ClockBehind.
+
+        `patience_s`: how long another gateway of our name, which is about to end, may still have it.
+        """
         await self._compare_clocks()
         one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
-        other = await self._store.run(_enter, self._me, self._now(), self._runs, self._alone, locks=one)
+        end_s = self._clock.seconds() + patience_s
+        while True:
+            other = await self._store.run(_enter, self._me, self._now(), self._runs, self._alone, locks=one)
+            if other is None or self._clock.seconds() >= end_s:
+                break
+            await pause(self._clock, LOOK_S)
         if other is not None and other.name != self._me.name:
             who = f"a gateway called {other.name} (process {other.pid} on {other.host})"
             raise FileTaken(f"{who} works on this SQLite file: {only_one(other)}")

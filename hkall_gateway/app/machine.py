@@ -1,18 +1,12 @@
-"""This machine: the name of the gateway on it, whether a process runs, how its threads are scheduled."""
+"""This machine: the name of the gateway on it, whether a process runs, how much memory and disk there is."""
 
 from __future__ import annotations
 
 import os
 import resource
-import sys
-from collections.abc import Set
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any, Final
-
-_PR_SET_TIMERSLACK: Final = 29
-"""Source: prctl(2), <linux/prctl.h>."""
+from typing import Final
 
 
 def instance() -> str:
@@ -31,13 +25,18 @@ def number() -> str:
 
 
 def runs(pid: int) -> bool:
-    """Return whether a process with this id runs on this machine, under any user."""
+    """Return whether a process with this id runs on this machine, under any user.
+
+    One that has ended and that nobody has reaped yet does not: in a container the first process may never do it.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] != b"Z"
     return True
 
 
@@ -74,50 +73,3 @@ def free_bytes(folder: Path) -> int | None:
     except OSError:
         return None
     return found.f_bavail * found.f_frsize
-
-
-def may_wake_late(by_ns: int) -> None:
-    """Let the timed waits of this thread end up to so many nanoseconds late; Linux's default is 50,000. Elsewhere no effect.
-
-    A thread that begins later inherits the value of the one that started it.
-    """
-    if sys.platform != "linux":
-        return
-    _c_library().prctl(_PR_SET_TIMERSLACK, by_ns, 0, 0, 0)
-
-
-def real_time(*, on: bool) -> bool:
-    """Give this thread the lowest real-time priority, or take it away; return whether the system grants it.
-
-    Threads that it starts have none. Source: sched(7).
-    """
-    if sys.platform != "linux":
-        return False
-    policy, priority = (os.SCHED_RR, 1) if on else (os.SCHED_OTHER, 0)
-    try:
-        os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
-    except OSError:
-        return False
-    return True
-
-
-def processor() -> int:
-    """Return the number of the processor that runs this thread. Only on Linux."""
-    found: int = _c_library().sched_getcpu()
-    return found
-
-
-def run_on(processors: Set[int]) -> None:
-    """Let this thread run on these processors only. Without effect where the system allows none of them now. Only on Linux."""
-    with suppress(OSError):
-        os.sched_setaffinity(0, processors)
-
-
-@cache
-def _c_library() -> Any:
-    """Return the C library. It is called with the interpreter's lock: to give it up would cost more than these calls."""
-    import ctypes  # the command line does without it
-
-    found = ctypes.PyDLL(None)
-    found.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
-    return found

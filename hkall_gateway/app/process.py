@@ -7,8 +7,10 @@ import os
 import resource
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +20,11 @@ from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import globalLogBeginner
 
-from hkall_gateway.app import logs
-from hkall_gateway.app.daemon import Daemon, Reloaded, the_reactor
+from hkall_gateway.app import logs, machine
+from hkall_gateway.app.daemon import Daemon, the_reactor
 from hkall_gateway.app.heartbeat import ClockBehind, FileTaken, NameTaken
-from hkall_gateway.app.resources import Serving
+from hkall_gateway.app.pages_process import PagesNotStarted, PagesProcess, connect, counted
+from hkall_gateway.app.resources import Reloaded, Serving
 from hkall_gateway.app.service_manager import READY, STOPPING, ServiceManager
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
@@ -29,6 +32,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.db.engine.connect import GROUP_READS, private
 from hkall_gateway.db.engine.db_errors import Unavailable, name_of
 from hkall_gateway.net.endpoints import CannotOpen, NotPassed
+from hkall_gateway.net.gateway_number import numbered
 from hkall_gateway.observability.background_writer import BackgroundWriter
 from hkall_gateway.observability.log_console import LogFormat, drawing_on
 
@@ -43,6 +47,9 @@ REFUSED, WRONG = 1, 2
 
 TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
+PREDECESSOR_S: Final = 15.0
+"""How long a pages' process waits for that of a parent that was killed: until it has finished its pages."""
+
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
 """What `systemctl status` shows."""
@@ -54,20 +61,28 @@ def serve(
     serving: Serving = Serving.ALL,
     log_format: LogFormat | None = None,
     started: Callable[[], object] = lambda: None,
+    channel: int | None = None,
 ) -> int:
     """Runs until SIGTERM or SIGINT and returns the exit code. A signal that comes during the start is obeyed after it.
 
     `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served;
-    `log_format`: without one, "console" if the log goes to a terminal. `started` is called once all ports are open.
+    `log_format`: without one, "console" if the log goes to a terminal. `started` is called once all ports are open. `channel`:
+    this is the pages' process, and the descriptor of the socket to its parent.
     """
     reactor = the_reactor()
     early = _early_signals()
     config = gateway.load(path, os.environ)
     _allow_files()
-    log = _begin_log(config, log_format)
+    pages = None
+    if serving is Serving.ALL and config.web is not None:
+        endpoints = (numbered(text, machine.number()) for text in config.web.listen)
+        pages = PagesProcess(path, log_format, endpoints, reactor, os.environ)
+    parent = socket.socket(fileno=channel) if channel is not None else None
+    log = _begin_log(config, log_format, shared=bool(pages or parent))
     ended: list[int] = []
+    process = Process(path, reactor, log, ServiceManager({} if parent else os.environ, os.getpid()), pages, parent)
     # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
-    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log, serving, started, early)))
+    reactor.callWhenRunning(lambda: ensureDeferred(process.live(config, beside, ended, serving, started, early)))
     try:
         reactor.run(installSignalHandlers=False)
     finally:
@@ -101,10 +116,10 @@ def _allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _begin_log(config: GatewayConfig, log_format: LogFormat | None) -> BackgroundWriter:
+def _begin_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: bool) -> BackgroundWriter:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
     stream = _open_log(config.logs.file) if config.logs.file else os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    log = BackgroundWriter(stream)
+    log = BackgroundWriter(stream, shared=shared)
     logs.configure(
         log, now, config.logs.level, key, config.logs.titles, draw=drawing_on(stream, log_format, os.environ), for_good=True
     )
@@ -128,81 +143,96 @@ def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:
     log.dropped = lost
 
 
-async def _live(
-    path: Path,
-    config: GatewayConfig,
-    reactor: Any,
-    beside: Any,
-    ended: list[int],
-    log: BackgroundWriter,
-    serving: Serving,
-    started: Callable[[], object],
-    early: list[int],
-) -> None:
-    daemon = None
-    try:
-        daemon = Daemon(config, reactor, serving=serving)
-        _count_lost(daemon, log)
-        company = beside(reactor) if beside else None
-        if company:
-            await company.start()
-        await daemon.start()
-    except Exception as error:
-        if isinstance(error, (CannotOpen, ClockBehind, FileTaken, NameTaken)):
-            LOG.error("daemon.not_started", why=str(error))
-        elif isinstance(error, (Unavailable, OperationalError)):
-            LOG.error("daemon.not_started", why=f"the database: {name_of(error)}")
-        else:
-            LOG.exception("daemon.not_started")
-        if daemon is not None:
-            await daemon.withdraw()
-        ended.append(WRONG if isinstance(error, NotPassed) else REFUSED)
-        reactor.stop()
-        return
-    gc.collect()
-    gc.freeze()  # the objects that exist now live until the end: collections skip them
-    gc.set_threshold(*YOUNG)
-    service = ServiceManager(os.environ, os.getpid())
-    _obey_signals(daemon, path, reactor, service, log)
-    service.notify(READY, SERVES)
-    service.watch(reactor)
-    for number in dict.fromkeys(early):
-        signal.raise_signal(number)
-    started()
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What is around the daemon: log, service manager, the pages' process or, in that process, the socket to its parent."""
 
+    path: Path
+    reactor: Any
+    log: BackgroundWriter
+    service: ServiceManager
+    pages: PagesProcess | None
+    parent: socket.socket | None
 
-def _obey_signals(daemon: Daemon, path: Path, reactor: Any, service: ServiceManager, log: BackgroundWriter) -> None:
-    leaving: list[Any] = []
-    log_file = daemon.config.logs.file  # another one needs a restart
-
-    def leave() -> None:
-        if not leaving:
-            service.notify(STOPPING)
-            leaving.append(ensureDeferred(_leave(daemon, reactor)))
-
-    async def read_again() -> None:
-        done = Reloaded(("the reload failed: see the log",))
+    async def live(
+        self,
+        config: GatewayConfig,
+        beside: Callable[[Any], Any] | None,
+        ended: list[int],
+        serving: Serving,
+        started: Callable[[], object],
+        early: list[int],
+    ) -> None:
+        """Start the daemon and obey signals from then on, or say why it cannot start, and stop the reactor."""
+        daemon = None
         try:
-            done = await daemon.reload(path)
-        except Exception:
-            LOG.exception("config.not_changed")
-        finally:
+            daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages)
+            _count_lost(daemon, self.log)
+            company = beside(self.reactor) if beside else None
+            if company:
+                await company.start()
+            await daemon.start(PREDECESSOR_S if self.parent else 0.0)
+        except Exception as error:
+            if isinstance(error, (CannotOpen, ClockBehind, FileTaken, NameTaken, PagesNotStarted)):
+                LOG.error("daemon.not_started", why=str(error))
+            elif isinstance(error, (Unavailable, OperationalError)):
+                LOG.error("daemon.not_started", why=f"the database: {name_of(error)}")
+            else:
+                LOG.exception("daemon.not_started")
+            if daemon is not None:
+                await daemon.withdraw()
+            wrong = isinstance(error, NotPassed) or (isinstance(error, PagesNotStarted) and error.code == WRONG)
+            ended.append(WRONG if wrong else REFUSED)
+            self.reactor.stop()
+            return
+        gc.collect()
+        gc.freeze()  # the objects that exist now live until the end: collections skip them
+        gc.set_threshold(*YOUNG)
+        self._obey(daemon)
+        self.service.notify(READY, SERVES)
+        self.service.watch(self.reactor)
+        for number in dict.fromkeys(early):
+            signal.raise_signal(number)
+        started()
+
+    def _obey(self, daemon: Daemon) -> None:
+        """Obey the signals of the operator, and the parent's questions."""
+        leaving: list[Any] = []
+        log_file = daemon.config.logs.file  # another one needs a restart
+
+        def leave() -> None:
+            if not leaving:
+                self.service.notify(STOPPING)
+                leaving.append(ensureDeferred(_leave(daemon, self.reactor)))
+
+        async def reload() -> tuple[tuple[str, ...], tuple[str, ...]]:
+            self.service.reloading()
+            if log_file:
+                _reopen(self.log, log_file)
+            done = Reloaded(("the reload failed: see the log",))
+            try:
+                done = await daemon.reload(self.path)
+            except Exception:
+                LOG.exception("config.not_changed")
             waiting = f"{SERVES}; a restart is needed for {', '.join(done.waiting)}" if done.waiting else SERVES
-            service.notify(READY, OLD_CONFIGURATION if done.errors else waiting)
-            service.reloaded(done.errors, done.waiting)
+            self.service.notify(READY, OLD_CONFIGURATION if done.errors else waiting)
+            self.service.reloaded(done.errors, done.waiting)
+            return done.errors, done.waiting
 
-    def reload() -> None:
-        service.reloading()
-        if log_file:
-            _reopen(log, log_file)
-        ensureDeferred(read_again())
+        async def ports() -> int:
+            return daemon.ports
 
-    def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
-        return lambda *_: reactor.callFromThread(work)
+        async def metrics() -> Any:
+            return counted(daemon.metrics.registry)
 
-    for number in TO_END:
-        signal.signal(number, in_reactor(leave))
-    signal.signal(signal.SIGHUP, in_reactor(reload))
+        def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
+            return lambda *_: self.reactor.callFromThread(work)
+
+        for number in TO_END:
+            signal.signal(number, in_reactor(leave))
+        signal.signal(signal.SIGHUP, in_reactor(lambda: ensureDeferred(reload())))
+        if self.parent is not None:
+            connect(self.reactor, self.parent, {"ports": ports, "metrics": metrics, "reload": reload}, leave)
 
 
 def _reopen(log: BackgroundWriter, path: Path) -> None:

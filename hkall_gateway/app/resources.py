@@ -37,6 +37,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The result of a reload: the errors for which the old configuration stays, and changed keys that wait for a restart."""
+
+    errors: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the current configuration."""
 

@@ -36,7 +36,6 @@ from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
 from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Callers, Share
-from hkall_gateway.web.precedence import Precedence
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
 
@@ -51,18 +50,14 @@ def web_server(
     refusals: Refusals,
     services: NcipServices,
     timeout: Timeout,
-    *,
-    protocols: bool,
 ) -> WebServer:
     """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
 
-    `services` processes documents of the quarantine again, `timeout` limits commands. `protocols`: this process also answers
-    terminals and partners.
+    `services` processes documents of the quarantine again, `timeout` limits commands.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
-    precedence = Precedence(real_time=protocols)
-    bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout, precedence)
+    bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout)
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
     client = PerConfiguration(means.config, partial(carriers.initiator, means, library))
@@ -81,7 +76,6 @@ def web_server(
         table.max_connections,
         table.max_connections_per_address,
         Callers(store, settings, means.clock, means.reactor),
-        precedence,
         live.stop,
     )
 

@@ -6,10 +6,11 @@ reported once there is room again.
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
 ROOM: Final = 20_000
@@ -29,10 +30,12 @@ class BackgroundWriter:
 
     At most `room` lines wait. `dropped` is called in the writing thread with the number of lines that did not fit since its
     last call; it may log. `close` writes the waiting lines and ends the thread; a process that is killed loses them.
+    `shared`: another process writes to the same pipe, file or terminal. Each waits for the other, so that lines stay whole: the
+    kernel keeps only 4,096 bytes of a pipe together.
     """
 
-    def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S) -> None:
-        self._stream, self._room, self._pause_s = stream, room, pause_s
+    def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S, *, shared: bool = False) -> None:
+        self._stream, self._room, self._pause_s, self._shared = stream, room, pause_s, shared
         self._waiting: deque[bytes] = deque()
         self._successors: deque[BinaryIO] = deque()
         self._awake, self._closing = threading.Event(), threading.Event()
@@ -82,15 +85,28 @@ class BackgroundWriter:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         data = memoryview(b"".join(lines))
         try:
-            while data:
-                if not (count := self._stream.write(data)):
-                    raise BlockingIOError  # a pipe that does not block, and is full
-                data = data[count:]
-            self._stream.flush()
+            with self._alone():
+                while data:
+                    if not (count := self._stream.write(data)):
+                        raise BlockingIOError  # a pipe that does not block, and is full
+                    data = data[count:]
+                self._stream.flush()
         except (OSError, ValueError):  # the disk is full, or the reader has gone: reported when it accepts a line again
             self._lose(len(lines))
         else:
             self._tell()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other process from writing. The kernel frees the lock of a process that ends."""
+        if not self._shared:
+            yield
+            return
+        fcntl.lockf(self._stream, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._stream, fcntl.LOCK_UN)
 
     def _change_stream(self) -> None:
         while self._successors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooSlow
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -24,8 +24,6 @@ from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.net.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.web.precedence import Precedence
-from hkall_gateway.web.turns import Turn
 
 LOG = structlog.get_logger()
 T = TypeVar("T")
@@ -53,14 +51,6 @@ class Bridge(Protocol):
         """
         ...
 
-    def drawing(self) -> AbstractContextManager[None]:
-        """Have the turn to draw a page: all of its Python runs inside."""
-        ...
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """Give the turn to another page during a long wait outside Python. The methods above do so themselves."""
-        ...
-
 
 class DeskBridge:
     """Crosses from the threads of the pages to the reactor's thread.
@@ -75,17 +65,14 @@ class DeskBridge:
         engine: Engine,
         make_unit: Callable[[Connection], Any],
         timeout: Timeout,
-        precedence: Precedence,
     ) -> None:
-        self._reactor, self._store, self._make_unit = reactor, store, make_unit
-        self._timeout, self._closed, self._turn = timeout, False, Turn(reactor.seconds, precedence)
-        self._own_engine = self._turn.engine(engine)
+        self._reactor, self._store, self._engine, self._make_unit = reactor, store, engine, make_unit
+        self._timeout, self._closed = timeout, False
         self._waiting: set[Future[Any]] = set()
 
     def read(self, work: Callable[..., T], *args: Any) -> T:
         try:
-            with self.waiting():
-                connected = Immediate(self._own_engine, self._make_unit)
+            connected = Immediate(self._engine, self._make_unit)
         except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
             raise unavailable(error) from error
         with closing(connected) as own:
@@ -118,12 +105,6 @@ class DeskBridge:
         LOG.error("web.undecided")
         raise GatewayTimeout
 
-    def drawing(self) -> AbstractContextManager[None]:
-        return self._turn
-
-    def waiting(self) -> AbstractContextManager[None]:
-        return self._turn.waiting()
-
     def close(self) -> None:
         """Answer all calls that wait, and every later one, as too slow. Called in the reactor's thread at the end."""
         self._closed = True
@@ -139,8 +120,7 @@ class DeskBridge:
             if self._closed:
                 raise TooSlow
             self._reactor.callFromThread(around.run, _begin, begin, answer)
-            with self.waiting():
-                return answer.result(wait_s)
+            return answer.result(wait_s)
         finally:
             self._waiting.discard(answer)
 
@@ -162,12 +142,6 @@ class DirectBridge:
             return finished(command)
         except Unavailable:
             return TRY_AGAIN
-
-    def drawing(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def waiting(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
 
 def _begin(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:

@@ -70,10 +70,6 @@ class Middleware:
         self._app, self._services = app, services
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        with self._services.bridge.drawing():
-            return self._answer(environ, start_response)
-
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         number = environ[NUMBER] = "".join(secrets.choice(LETTERS) for _ in range(8))
         began, answered = self._services.seconds(), list[str]()
 

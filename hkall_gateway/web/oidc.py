@@ -255,8 +255,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
     def lead() -> Response:
         """Leads to the provider."""
         try:
-            with services().bridge.waiting():
-                address, pending = provider().begin(callback(), local_path(request.args.get("next", ""), ""))
+            address, pending = provider().begin(callback(), local_path(request.args.get("next", ""), ""))
         except OidcRefused as refused:
             return refuse(refused)
         answer = redirect(address, 303)
@@ -268,8 +267,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
         """The provider's answer. It is taken once: the cookie is deleted."""
         pending = from_cookie(request.cookies.get(COOKIE, ""))
         try:
-            with services().bridge.waiting():
-                person = provider().identify(request.args, pending, callback())
+            person = provider().identify(request.args, pending, callback())
             answer = admit(person, pending.goal if pending else "")
         except OidcRefused as refused:
             answer = refuse(refused)
@@ -280,8 +278,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
     def end() -> Response:
         """Leads to the provider's own logout: at a shared computer the next person must not come in by the same name."""
         own = services().settings().public_url + url_for(f"{who}_login.form")
-        with services().bridge.waiting():
-            address = provider().end_address(own)
+        address = provider().end_address(own)
         return redirect(address or own, 303)
 
     return pages

@@ -1,8 +1,8 @@
 """The HTTP server of the pages: Flask on a bounded pool of threads, with the connection limits of every port.
 
-The reactor's thread reads and writes sockets only; a page is made in a thread of the pool, which gives way to the reactor much
-sooner than the reactor to it. Staff and programs, patrons, and strangers have threads of their own, each of which uses one
-connection to the database: a request waits only for those of its own kind.
+The reactor's thread reads and writes sockets only; a page is made in a thread of the pool. Staff and programs, patrons, and
+strangers have threads of their own, each of which uses one connection to the database: a request waits only for those of its
+own kind.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Share, WebCaller
 from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG
-from hkall_gateway.web.precedence import Precedence
 
 WAITING_PER_THREAD: Final = 16
 """Requests that may wait for each thread; for one more the page says that the gateway is busy."""
@@ -58,9 +57,9 @@ class ThreadShare:
     A page counts until its thread has ended, also where its caller has gone. Used in the reactor's thread.
     """
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, at_once: int, precedence: Precedence) -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, at_once: int) -> None:
         made: Any = WSGIResource  # it has no types
-        self._reactor, self._pool, self._at_once, self._precedence = reactor, pool, at_once, precedence
+        self._reactor, self._pool, self._at_once = reactor, pool, at_once
         self._wsgi = made(reactor, self, app)
         self._making, self._waiting = 0, deque[Any]()
 
@@ -76,28 +75,20 @@ class ThreadShare:
 
     def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
         """Run the application for one page in a thread of the pool."""
-
-        def make() -> None:
-            self._precedence.prepare_page()
-            work()
-
-        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), make)
+        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), work)
 
     def _next(self) -> None:
         while self._waiting and self._making < self._at_once:
             self._making += 1
-            self._precedence.begin()
             try:
                 self._wsgi.render(self._waiting.popleft())
             except BaseException:
                 self._making -= 1
-                self._precedence.end()
                 raise
 
     def _made(self) -> None:
         self._making -= 1
         self._next()
-        self._precedence.end()
 
     def _forget(self, _reason: object, request: Any) -> None:
         if request in self._waiting:
@@ -109,18 +100,10 @@ class PagesResource(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
-    def __init__(
-        self,
-        reactor: Any,
-        pool: ThreadPool,
-        app: Flask,
-        threads: Mapping[Share, int],
-        callers: CallerFinder,
-        precedence: Precedence,
-    ) -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, threads: Mapping[Share, int], callers: CallerFinder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._callers = callers
-        self._shares = {share: ThreadShare(reactor, pool, app, number, precedence) for share, number in threads.items()}
+        self._shares = {share: ThreadShare(reactor, pool, app, number) for share, number in threads.items()}
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: Any) -> Any:
@@ -257,21 +240,16 @@ class WebServer:
         most: int,
         most_of_one: int,
         callers: CallerFinder,
-        precedence: Precedence,
         at_end: Callable[[], None] = no_work,
     ) -> None:
-        self._bridge, self._reactor, self._at_end, self._precedence = bridge, reactor, at_end, precedence
+        self._bridge, self._reactor, self._at_end = bridge, reactor, at_end
         self._pool = ThreadPool(0, sum(threads.values()), "web")
-        self._pages = PagesResource(reactor, self._pool, app, threads, callers, precedence)
+        self._pages = PagesResource(reactor, self._pool, app, threads, callers)
         self.site = WebSite(self._pages, bounds, reactor, proxies, most, most_of_one)
 
-    def start(self) -> bool:
-        """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread.
-
-        Return whether the system grants the reactor real-time priority while pages are made.
-        """
+    def start(self) -> None:
+        """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread."""
         self._pool.start()
-        return self._precedence.start()
 
     async def stop(self) -> None:
         """Finish the pages in hand, then end the threads. The ports must be closed already."""

@@ -27,7 +27,6 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import log_context, logged_context
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
-from hkall_gateway.web.precedence import Precedence
 
 LIMIT_S = 0.2
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
@@ -44,7 +43,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[DeskBridge]:
     store = blockingCallFromThread(reactor, Database, engine, make_unit, reactor.callFromThread)
-    yield DeskBridge(reactor, store, engine, make_unit, Timeout(reactor, LIMIT_S), Precedence())
+    yield DeskBridge(reactor, store, engine, make_unit, Timeout(reactor, LIMIT_S))
     blockingCallFromThread(reactor, store.close)
 
 

@@ -1,4 +1,4 @@
-"""A gateway without [web] imports none of the pages' libraries."""
+"""Only the pages' process imports their libraries."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from twisted.internet import reactor
 from hkall_gateway.config import load
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.app.process import serve
-Daemon(load(Path(sys.argv[1]), os.environ), reactor)
+from hkall_gateway.app.resources import Serving
+Daemon(load(Path(sys.argv[1]), os.environ), reactor, serving=Serving(sys.argv[2]))
 print(*{name.partition(".")[0] for name in sys.modules})
 """
 
 
-@pytest.mark.parametrize("pages", [False, True])
-def test_the_daemon_imports_them_where_they_are_configured(tmp_path: Path, pages: bool) -> None:
-    path = demo_setup.write_config(tmp_path, PORTS, pages=pages)
+@pytest.mark.parametrize("serving", ["all", "web alone"])
+def test_the_daemon_imports_them_where_it_serves_pages(tmp_path: Path, serving: str) -> None:
+    path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     demo_setup.fill_database(path, demo_setup.environment(PORTS))
     environ = {**os.environ, **demo_setup.environment(PORTS)}
-    done = subprocess.run([sys.executable, "-c", DAEMON, path], env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMON, path, serving], env=environ, capture_output=True, text=True, check=True
+    )
     loaded = EXTRA & set(done.stdout.split())
-    assert loaded >= {"flask", "flask_wtf", "babel"} if pages else loaded == set()
+    assert loaded >= {"flask", "flask_wtf", "babel"} if serving == "web alone" else loaded == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -29,14 +30,15 @@ written in C may end it without a line in the log.
 @click.command()
 @click.option("--only", type=WEB, help="Serve the pages for browsers alone, beside a gateway on the same database.")
 @click.option("--without", type=WEB, help="Serve all but the pages, where a process of its own has them.")
+@click.option("--channel", type=int, hidden=True, help="Descriptor of the socket to the parent of the pages' process.")
 @click.option(
     "--log-format",
     type=click.Choice(["json", "console"]),
     help="JSON lines, or lines for people; the default is console on a terminal, else json.",
 )
 @config_option
-def serve(config: Path, only: str | None, without: str | None, log_format: LogFormat | None) -> None:
-    """Run the daemon in the foreground, with its log on standard output.
+def serve(config: Path, only: str | None, without: str | None, channel: int | None, log_format: LogFormat | None) -> None:
+    """Run the daemon in the foreground, with its log on standard output, and a second process for the pages of [web].
 
     SIGTERM: finish the messages in hand, then end. SIGHUP: read the configuration again.
 
@@ -49,6 +51,8 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
+    if channel is not None and "LISTEN_FDS" in os.environ:
+        os.environ["LISTEN_PID"] = str(os.getpid())  # the parent could not know it; Twisted compares it when it is imported
 
     from hkall_gateway.app import process
     from hkall_gateway.app.start_checks.faults import Effect
@@ -60,12 +64,13 @@ def serve(config: Path, only: str | None, without: str | None, log_format: LogFo
     found, library = load_config(config)
     if only and found.web is None:
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
-    faults = find_start_faults(config, found, library.policy, _serving(only, without), running=False)
+    # The parent of a pages' process has made the checks, and stays the one to say what is wrong.
+    faults = find_start_faults(config, found, library.policy, _serving(only, without), running=False) if channel is None else []
     for fault in faults:
         echo(f"{config}: {fault}", err=True)
     if any(fault.effect is not Effect.TOLERATED for fault in faults):
         raise SystemExit(WRONG)
-    raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format))
+    raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format, channel=channel))
 
 
 def _check_address_space() -> None:

@@ -1,0 +1,297 @@
+"""The pages' process: `serve` starts it as its child and answers for it. Both ends of the socket between them.
+
+Parent and child share the database and the files, and nothing else. Over the socket the parent asks the child to reload, for
+its metrics, and whether it is ready. Each of them learns of the other's death by the end of the socket: the parent starts
+another child, the child finishes its pages and ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+
+from hkall_gateway.app.resources import Reloaded
+from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.net.endpoints import server_endpoint
+from hkall_gateway.observability.log_console import LogFormat
+
+LOG = structlog.get_logger()
+
+ANSWER_S: Final = 1.0
+"""The child must answer for /metrics and /readyz within this time."""
+RELOAD_S: Final = 30.0
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+"""Pause before another child is started: each is twice the one before it, until a child has run for as long as the longest."""
+END_S: Final = 15.0
+"""A child that is told to end, or whose socket has ended, is killed after this time."""
+FIRST_PASSED: Final = 3
+"""Descriptor of the first socket that systemd passes. Source: sd_listen_fds(3)."""
+
+Question = Callable[[], Awaitable[Any]]
+Series = tuple[str, tuple[tuple[str, str], ...]]
+"""A sample's name and labels."""
+
+
+class NoAnswer(Exception):
+    """The other process is not there, or does not answer."""
+
+
+class PagesNotStarted(Exception):
+    """The first child has ended before it was ready; `code` is its exit code, negative for a signal."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the pages' process ended before it was ready ({_way_of_end(code)}): its own line says why")
+        self.code = code
+
+
+def _way_of_end(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+class Channel(Int32StringReceiver):
+    """One end of the socket: asks questions by name, and answers those of the other end from `answers`.
+
+    `ended` is called once the other end has gone.
+    """
+
+    MAX_LENGTH = 1 << 26
+
+    def __init__(self, answers: Mapping[str, Question], ended: Callable[[], object]) -> None:
+        self._answers, self._ended = answers, ended
+        self._asked, self._waiting = 0, dict[int, Deferred[Any]]()
+
+    def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
+        """Return the answer to a question; it fails with NoAnswer after `patience_s` seconds, or if the other end goes."""
+        self._asked += 1
+        number, answer = self._asked, Deferred[Any]()
+        self._waiting[number] = answer
+        self._send(number, question)
+        if patience_s is not None:
+            answer.addTimeout(patience_s, clock, _no_answer)
+        return answer.addBoth(self._forget, number)
+
+    def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
+        number, content = orjson.loads(data)
+        if number > 0:
+            Deferred.fromCoroutine(self._reply(number, content)).addErrback(_log_bug)
+        elif waiting := self._waiting.get(-number):
+            waiting.callback(content)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
+        for waiting in tuple(self._waiting.values()):
+            waiting.errback(NoAnswer())
+        self._ended()
+
+    async def _reply(self, number: int, question: str) -> None:
+        self._send(-number, await self._answers[question]())
+
+    def _send(self, number: int, content: object) -> None:
+        if self.connected:
+            self.sendString(orjson.dumps((number, content)))  # type: ignore[no-untyped-call]  # it has no types
+
+    def _forget(self, result: Any, number: int) -> Any:
+        del self._waiting[number]
+        return result
+
+
+def _no_answer(*_late: object) -> None:
+    raise NoAnswer
+
+
+def _log_bug(failure: Failure) -> None:
+    LOG.error("pages.bug", trace=failure.getTraceback())
+
+
+def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], ended: Callable[[], object]) -> Channel:
+    """Return the channel over one end of a socket pair, which the reactor takes over."""
+    channel = Channel(answers, ended)
+    factory: Any = Factory.forProtocol(lambda: channel)
+    with own:
+        own.setblocking(False)
+        reactor.adoptStreamConnection(own.fileno(), socket.AF_UNIX, factory)
+    return channel
+
+
+# ---- What both processes have counted together.
+
+
+def counted(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
+    """Return the samples of counters and histograms, which can be added to those of another process."""
+    families = (family for family in registry.collect() if family.type in {"counter", "histogram"})
+    return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+
+class CombinedRegistry(Collector):
+    """The registry of the parent, with what its children have counted added to its counters and histograms.
+
+    A child that has ended or is silent still counts with its last known samples: a sum that fell would be read as a restart.
+    """
+
+    def __init__(self, own: CollectorRegistry) -> None:
+        self._own = own
+        self._ended, self._present = dict[Series, float](), dict[Series, float]()
+
+    def take(self, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
+        """Set the samples of the child that runs."""
+        self._present = {(name, tuple(sorted(labels.items()))): value for name, labels, value in samples}
+
+    def child_ended(self) -> None:
+        """Keep the samples of a child for good: the next one counts from zero."""
+        self._ended, self._present = self._children(), {}
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every family with the sums."""
+        children = self._children()
+        for family in self._own.collect():
+            if children and family.type in {"counter", "histogram"}:
+                family.samples = list(_added(family, children))
+            yield family
+
+    def _children(self) -> dict[Series, float]:
+        return {key: self._ended.get(key, 0.0) + self._present.get(key, 0.0) for key in {**self._ended, **self._present}}
+
+
+def _added(family: Metric, children: dict[Series, float]) -> Iterable[Sample]:
+    names = {f"{family.name}{suffix}" for suffix in ("_total", "_bucket", "_count", "_sum")}
+    of_family = {key: children.pop(key) for key in [key for key in children if key[0] in names]}
+    for sample in family.samples:
+        yield sample._replace(value=sample.value + of_family.pop((sample.name, tuple(sorted(sample.labels.items()))), 0.0))
+    for (name, labels), value in of_family.items():
+        yield Sample(name, dict(labels), value)
+
+
+# ---- The child, as its parent sees it.
+
+
+class PagesProcess:
+    """Starts the child, starts another one when it ends, and speaks for it. Used in the reactor's thread.
+
+    `endpoints` are those of the pages; sockets among them that systemd holds are passed on.
+    """
+
+    def __init__(
+        self, path: Path, log_format: LogFormat | None, endpoints: Iterable[str], reactor: Any, environ: Mapping[str, str]
+    ) -> None:
+        drawn = ("--log-format", log_format) if log_format else ()
+        self._command = (sys.executable, "-P", "-m", "hkall_gateway", "serve", "--only", "web", "--config", str(path), *drawn)
+        self._passed = tuple(text for text in endpoints if text.startswith("systemd:"))
+        self._reactor, self._environ, self._sockets = reactor, dict(environ), list[int]()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._ready, self._gone = Deferred[int](), Deferred[None]()
+        self._leaving, self._began_s, self._pause_s = False, 0.0, 0.0
+        self._begins: ScheduledCall | None = None
+        self._kills: ScheduledCall | None = None
+        self._registry: CombinedRegistry | None = None
+
+    async def start(self) -> int:
+        """Start the child and return the number of its ports once they are open. Raises PagesNotStarted and NotPassed."""
+        self._sockets = [server_endpoint(self._reactor, text).fileno for text in self._passed]
+        if self._sockets:
+            count = max(self._sockets) + 1 - FIRST_PASSED
+            names = self._environ.get("LISTEN_FDNAMES", "").split(":")[:count]
+            self._environ |= {"LISTEN_FDS": str(count), "LISTEN_FDNAMES": ":".join(names)}
+        self._begin()
+        return await self._ready
+
+    async def stop(self) -> None:
+        """Let the child finish its pages; return once it has ended."""
+        self._leaving = True
+        cancel(self._begins)
+        if self._process is not None:
+            self._process.terminate()
+            self._kill_later(self._process)
+            await self._gone
+
+    async def reload(self) -> Reloaded:
+        """Let the child reload, and return its outcome. A child that is not there reads the files at its start."""
+        if self._channel is None:
+            return Reloaded()
+        try:
+            errors, waiting = await self._channel.ask("reload", self._reactor, RELOAD_S)
+        except NoAnswer:
+            return Reloaded((f"the pages' process has ended, or has not answered within {RELOAD_S:.0f} s",))
+        return Reloaded(tuple(errors), tuple(waiting))
+
+    async def is_ready(self) -> bool:
+        """Return whether the child answers and its ports are open."""
+        return bool(await self._asked("ports"))
+
+    async def add_metrics(self, own: CollectorRegistry) -> CombinedRegistry:
+        """Return the registry of this process with what the children have counted until now."""
+        registry = self._registry = self._registry or CombinedRegistry(own)
+        if (samples := await self._asked("metrics")) is not None:
+            registry.take(samples)
+        return registry
+
+    async def _asked(self, question: str) -> Any:
+        """Return the child's answer, None where none comes in time."""
+        with suppress(NoAnswer):
+            return await self._channel.ask(question, self._reactor, ANSWER_S) if self._channel else None
+        return None
+
+    def _begin(self) -> None:
+        own, its = socket.socketpair()
+        with its:
+            passed, command = (its.fileno(), *self._sockets), (*self._command, "--channel", str(its.fileno()))
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=self._environ)
+        self._process, self._began_s = process, self._reactor.seconds()
+        self._channel = connect(self._reactor, own, {}, partial(self._kill_later, process))
+        self._channel.ask("ports", self._reactor, None).addCallbacks(self._opened, lambda lost: lost.trap(NoAnswer))
+        threading.Thread(target=self._reap, args=(process,), name="pages", daemon=True).start()
+
+    def _opened(self, ports: int) -> None:
+        if not self._ready.called:
+            self._ready.callback(ports)
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        code = process.wait()
+        self._reactor.callFromThread(self._ended, code)
+
+    def _ended(self, code: int) -> None:
+        self._process = self._channel = None
+        cancel(self._kills)
+        if self._registry:
+            self._registry.child_ended()
+        if self._leaving:
+            self._gone.callback(None)
+        elif not self._ready.called:
+            self._ready.errback(PagesNotStarted(code))
+        else:
+            self._begin_later(_way_of_end(code))
+
+    def _begin_later(self, why: str) -> None:
+        long = self._reactor.seconds() - self._began_s >= LONGEST_PAUSE_S
+        self._pause_s = FIRST_PAUSE_S if long else min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
+        LOG.error("pages.ended", why=why, again_in_s=self._pause_s)
+        self._begins = self._reactor.callLater(self._pause_s, self._begin_again)
+
+    def _begin_again(self) -> None:
+        try:
+            self._begin()
+        except OSError as error:  # no memory, or no descriptor
+            self._begin_later(str(error))
+
+    def _kill_later(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a child that has hung up, or is told to end, and does not end by itself."""
+        if process.returncode is None and not (self._kills and self._kills.active()):
+            self._kills = self._reactor.callLater(END_S, process.kill)
