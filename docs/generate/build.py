@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from docs.generate import sip2_profile
 from docs.generate.doctor_page import doctor_page
 from docs.generate.files_page import files_page
 from docs.generate.letters_page import letters_page
@@ -31,7 +32,6 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import PAYMENT
 from hkall_gateway.rules.settings import LABELS, ROLES, Role
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Side
-from hkall_gateway.sip2 import profile as sip2_profile
 from hkall_gateway.sip2.codec.fields import TAGS, Tag
 from hkall_gateway.sip2.codec.messages import SHAPES as MESSAGES
 

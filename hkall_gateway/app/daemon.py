@@ -52,18 +52,17 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
 from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.key_sets import MOST_BYTES
 from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
-from hkall_gateway.net.endpoints import CannotOpen, server_endpoint, use_fair_reads
-from hkall_gateway.net.gateway_number import numbered
+from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint, use_fair_reads
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guarded
 from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads
-from hkall_gateway.net.limits.guesses import Guesses
+from hkall_gateway.net.limits.rate_limiter import Guesses
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.net.secrets import Secrets, WrongPins, tell_nobody
@@ -72,8 +71,8 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
-from hkall_gateway.sip2.activity import TerminalLog
-from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.dispatch import Listener
+from hkall_gateway.sip2.exchange import TerminalLog
 from hkall_gateway.sip2.server import TerminalFactory
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
 from hkall_gateway.rules.lifecycle import FINAL, LENDING, Event, side_of
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.sip2.activity import NOTHING_YET, UNKNOWN
 from hkall_gateway.sip2.dispatch import Sip2Services
+from hkall_gateway.sip2.exchange import NOTHING_YET, UNKNOWN_NAMES
 
 # ---- Counts committed journal entries, letters by the result of each attempt, and groups of units.
 
@@ -138,7 +138,7 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
     `logins` are those of the open connections, one each.
     """
     connected, heard = Counter(logins), services.activity.rows
-    names = [*services.terminals, *([UNKNOWN] if UNKNOWN in heard else [])]
+    names = [*services.terminals, *([UNKNOWN_NAMES] if UNKNOWN_NAMES in heard else [])]
     return tuple(_row(instance, services, name, connected[name] if name else 0, now) for name in names)
 
 

@@ -17,9 +17,8 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools, Guarded, 
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.dates import HONG_KONG
+from hkall_gateway.sip2.client import LastKnown, Login, Upstream, dialled
 from hkall_gateway.sip2.queued_messages import QueuedMessages
-from hkall_gateway.sip2.upstream.client import Login, Upstream, dialled
-from hkall_gateway.sip2.upstream.last_known import LastKnown
 
 
 class LocalSystemParts:

@@ -21,7 +21,7 @@ from hkall_gateway.config.web import Oidc, Web
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.delivery.live_status import LiveStatus
-from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.ncip.handlers import heard_again
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.ncip.transport.client import NcipClient, as_shown

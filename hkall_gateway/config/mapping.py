@@ -16,9 +16,8 @@ from hkall_gateway.config.dialects import DialectConfig as SiteDialect
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.letters import Sender
-from hkall_gateway.ncip.authentication.http_proofs import HttpProof
-from hkall_gateway.ncip.authentication.key_sets import FileKeys, Get, UrlKeys, no_get
-from hkall_gateway.ncip.authentication.signed_tokens import (
+from hkall_gateway.ncip.authentication import (
+    HttpProof,
     OurProof,
     Signer,
     TokenRule,
@@ -29,13 +28,13 @@ from hkall_gateway.ncip.authentication.signed_tokens import (
     signing_key,
 )
 from hkall_gateway.ncip.handlers import Caller
+from hkall_gateway.ncip.key_sets import FileKeys, Get, UrlKeys, no_get
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, TERMINATORS, Sip2Dialect
-from hkall_gateway.sip2.dispatch import TerminalRow
-from hkall_gateway.sip2.listeners import FramingRule, Listener
+from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
 
 # ---- The library that a configuration describes, and the units of work that its daemon and its commands run.
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, ValidationInfo
 
 from hkall_gateway.ncip.tables.systems import SystemRole, names
-from hkall_gateway.net.gateway_number import NUMBER
+from hkall_gateway.net.endpoints import NUMBER
 from hkall_gateway.net.limits.allow_list import network
 from hkall_gateway.net.secrets import is_hash
 from hkall_gateway.rules.plain_text import listed, nearest
@@ -137,13 +137,13 @@ def _looked_into(look: Callable[[bytes], object], path: Path, info: ValidationIn
 
 
 def _key_set(text: bytes) -> object:
-    from hkall_gateway.ncip.authentication.key_sets import key_set
+    from hkall_gateway.ncip.key_sets import key_set
 
     return key_set(text)
 
 
 def _signing_key(text: bytes) -> object:
-    from hkall_gateway.ncip.authentication.signed_tokens import signing_key
+    from hkall_gateway.ncip.authentication import signing_key
 
     return signing_key(text)
 

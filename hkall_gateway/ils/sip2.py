@@ -20,12 +20,12 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
+from hkall_gateway.sip2.client import Ask, ReactorClock, written
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.handlers.items import ON_SHELF
 from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
-from hkall_gateway.sip2.upstream.client import Ask, ReactorClock, written
 
 MOST_WAITING: Final = 64
 """Queries that may wait for a free connection; further ones fail at once as Unreachable."""

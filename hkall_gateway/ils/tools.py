@@ -18,8 +18,8 @@ from hkall_gateway.ncip.http_post import HttpReply, NotSent, Post
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import NOTHING, Holding, Sensitive
+from hkall_gateway.sip2.client import Ask, ReactorClock
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
-from hkall_gateway.sip2.upstream.client import Ask, ReactorClock
 
 # ---- Protects a connector against PIN guessing: after too many wrong PINs a card is not checked for a while.
 

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import Certificate
+from cryptography.x509.oid import NameOID
 
 from hkall_gateway.circulation.messages.commands import SeePatron
 from hkall_gateway.circulation.messages.results import PatronSeen, Refused
-from hkall_gateway.ncip.authentication.http_proofs import BASIC, BEARER, HttpCredentials, challenge, parse_authorization
-from hkall_gateway.ncip.authentication.signed_tokens import accepted, issuer
+from hkall_gateway.ncip.authentication import BASIC, BEARER, HttpCredentials, accepted, challenge, issuer, parse_authorization
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, admitted, refused
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.net.limits.allow_list import network_of
-from hkall_gateway.net.limits.guesses import Ways
+from hkall_gateway.net.limits.rate_limiter import Ways
 from hkall_gateway.net.secrets import DECOY, same
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
+
+
+def peer_of(transport: Any, address: str = "") -> Peer:
+    """The peer of a transport; `address` replaces the transport's own if a proxy in between reports it."""
+    host = address or str(getattr(transport.getPeer(), "host", ""))
+    shown = getattr(transport, "getPeerCertificate", None)
+    certificate = shown() if shown else None
+    if certificate is None:
+        return Peer(host)
+    read: Certificate = certificate.to_cryptography()
+    names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Peer(host, read.fingerprint(SHA256()).hex(), str(names[0].value) if names else "")
+
 
 # ---- The patron's credentials in a document: a card, and a PIN; wrong PINs are counted and limited.
 

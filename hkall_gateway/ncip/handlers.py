@@ -1,4 +1,10 @@
-"""Answers one NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, logs one line."""
+"""Answers one NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, logs one line.
+
+A partner's message that fits no request, or contradicts what we have seen ourselves, is answered by a Problem and stored
+redacted in the quarantine, so that none is lost. Staff judge it: what they replay is believed. Typical causes are a restored
+database and a partner that mixes up its numbers.
+Source: the life cycle's table of repeated and misplaced messages, and the codes of OpenRS for unmatched messages.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +12,21 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from hkall_gateway.circulation.messages.partner_commands import KeepUnplaced
 from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip import quarantine
 from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone
-from hkall_gateway.ncip.codec.dialects import NCIP_2_02, minor
+from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_2_02, minor
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage
+from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage, redacted
 from hkall_gateway.ncip.codec.xml import QUESTION
 from hkall_gateway.ncip.lookups import versions
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
@@ -32,9 +38,47 @@ from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.reasons import Reason
 
-__all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
-
 LOG = structlog.get_logger()
+
+UNMATCHED: Final = frozenset({Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER})
+"""The refusals of a notification that matches no request or copy."""
+
+CONTRADICTING: Final = frozenset({Reason.CONTRADICTS_US})
+"""The refusals of any message that contradicts our own record."""
+
+COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
+"""Commands that report an event that has already happened; they are treated like notifications."""
+
+
+async def held(call: ServiceRequest, said: Payload) -> Payload:
+    """Return the answer unchanged, after storing a partner's message that matches no request or copy, or contradicts ours."""
+    told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
+    kept_for = CONTRADICTING | UNMATCHED if told else CONTRADICTING
+    if not call.from_client and isinstance(said, Refused) and said.why in kept_for:
+        kept = await call.services.circulation.execute(KeepUnplaced(call.by, call.digest, document(call.message), said.why))
+        LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
+    return said
+
+
+def document(message: NcipMessage) -> str:
+    """The message encoded in the direct dialect, with a dot for every secret or personal value."""
+    fields: Any = redacted(message)
+    return encode(NcipMessage(message.service, fields), DIALECTS["direct"]).decode()
+
+
+async def heard_again(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
+    """Replay a stored document as if its partner had sent it now and a person believed it, and return the answer."""
+    message = decode(kept.encode())
+    caller = services.callers.get(agency) or Caller(agency, "", "partner", ())
+    service = service_for(services, caller, message.service)
+    return (
+        await service.handle(ServiceRequest(services, caller, message, digest, judged=True))
+        if service
+        else Refused(Reason.NOT_SUPPORTED)
+    )
+
+
+__all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
 
 ABOUT_VERSIONS: Final = "LookupVersion"
 
@@ -202,7 +246,7 @@ async def _said(services: NcipServices, message: NcipMessage, mark: str, peer: P
     if too_much := overdone(services, caller, message.service):
         return too_much
     call = ServiceRequest(services, caller, spelled(services, message), mark)
-    return await quarantine.held(call, await service.handle(call))
+    return await held(call, await service.handle(call))
 
 
 def _trouble(no: Refused | Problem, message: NcipMessage) -> Problem:

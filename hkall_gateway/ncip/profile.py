@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip import broker_flow, events, lookups, requests
-from hkall_gateway.ncip.broker_flow import accepts, sends
-from hkall_gateway.ncip.innreach_flow import mirrors
+from hkall_gateway.ncip import broker_flow, lookups, requests
+from hkall_gateway.ncip.broker_flow import accepts, mirrors, sends
 from hkall_gateway.ncip.reply_payload import Payload
 from hkall_gateway.ncip.service_request import DIRECT, Caller, Kind, NcipServices, ServiceRequest
 
@@ -36,29 +35,29 @@ HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
     "RequestItem":                     Service(BOTH,    requests.request_item),
     "ItemRequested":                   Service(BOTH,    requests.request_item),
     "CancelRequestItem":               Service(BOTH,    requests.cancel_request_item),
-    "ItemRequestCancelled":            Service(PARTNER, events.item_request_cancelled),
+    "ItemRequestCancelled":            Service(PARTNER, requests.item_request_cancelled),
     "UpdateRequestItem":               Service(BOTH,    requests.update_request_item),
     "ItemRequestUpdated":              Service(BOTH,    requests.update_request_item),
     "RenewItem":                       Service(BOTH,    requests.renew_item),
-    "ItemRenewed":                     Service(PARTNER, events.renewed),
-    "ItemShipped":                     Service(PARTNER, events.item_shipped),
-    "AcceptItem":                      Service(PARTNER, events.accept_item),
-    "ItemReceived":                    Service(PARTNER, events.item_received),
-    "CheckOutItem":                    Service(PARTNER, events.checked_out),
-    "ItemCheckedOut":                  Service(PARTNER, events.checked_out),
-    "CheckInItem":                     Service(PARTNER, events.checked_in),
-    "ItemCheckedIn":                   Service(PARTNER, events.checked_in),
-    "RecallItem":                      Service(PARTNER, events.recalled),
-    "ItemRecalled":                    Service(PARTNER, events.recalled),
-    "CancelRecallItem":                Service(PARTNER, events.recall_cancelled),
-    "ItemRecallCancelled":             Service(PARTNER, events.recall_cancelled),
-    "UpdateCirculationStatus":         Service(BOTH,    events.circulation_status),
-    "CirculationStatusUpdated":        Service(BOTH,    events.circulation_status),
-    "ReportCirculationStatusChange":   Service(BOTH,    events.reported),
-    "CirculationStatusChangeReported": Service(BOTH,    events.reported),
-    "CreateUserFiscalTransaction":     Service(CLIENT,  events.fiscal_transaction),
-    "UserFiscalTransactionCreated":    Service(CLIENT,  events.fiscal_transaction),
-    "UndoCheckOutItem":                Service(frozenset(), events.checked_out),
+    "ItemRenewed":                     Service(PARTNER, requests.renewed),
+    "ItemShipped":                     Service(PARTNER, requests.item_shipped),
+    "AcceptItem":                      Service(PARTNER, requests.accept_item),
+    "ItemReceived":                    Service(PARTNER, requests.item_received),
+    "CheckOutItem":                    Service(PARTNER, requests.checked_out),
+    "ItemCheckedOut":                  Service(PARTNER, requests.checked_out),
+    "CheckInItem":                     Service(PARTNER, requests.checked_in),
+    "ItemCheckedIn":                   Service(PARTNER, requests.checked_in),
+    "RecallItem":                      Service(PARTNER, requests.recalled),
+    "ItemRecalled":                    Service(PARTNER, requests.recalled),
+    "CancelRecallItem":                Service(PARTNER, requests.recall_cancelled),
+    "ItemRecallCancelled":             Service(PARTNER, requests.recall_cancelled),
+    "UpdateCirculationStatus":         Service(BOTH,    requests.circulation_status),
+    "CirculationStatusUpdated":        Service(BOTH,    requests.circulation_status),
+    "ReportCirculationStatusChange":   Service(BOTH,    requests.reported),
+    "CirculationStatusChangeReported": Service(BOTH,    requests.reported),
+    "CreateUserFiscalTransaction":     Service(CLIENT,  requests.fiscal_transaction),
+    "UserFiscalTransactionCreated":    Service(CLIENT,  requests.fiscal_transaction),
+    "UndoCheckOutItem":                Service(frozenset(), requests.checked_out),
     "CreateItem":                      Service(frozenset(), sends("announce")),
     "UpdateItem":                      Service(frozenset(), sends("describe")),
     "DeleteItem":                      Service(frozenset(), sends("delete")),
@@ -83,8 +82,8 @@ BROKER: Final[Mapping[str, Service]] = MappingProxyType({
     "CreateItem":                      Service(PARTNER, sends("announce")),
     "UpdateItem":                      Service(PARTNER, sends("describe")),
     "DeleteItem":                      Service(PARTNER, sends("delete")),
-    "CreateUserFiscalTransaction":     Service(PARTNER, events.fiscal_transaction),
-    "UserFiscalTransactionCreated":    Service(PARTNER, events.fiscal_transaction),
+    "CreateUserFiscalTransaction":     Service(PARTNER, requests.fiscal_transaction),
+    "UserFiscalTransactionCreated":    Service(PARTNER, requests.fiscal_transaction),
 })
 """The services that differ for a broker that drives us."""
 

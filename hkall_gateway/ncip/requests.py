@@ -1,14 +1,38 @@
-"""Handlers for requests: placing, cancelling, renewing and changing them, for our patrons and for partner libraries."""
+"""Handlers for requests and for circulation events, for our patrons and for partner libraries.
+
+The command and the notification of one event share a function. The owner of the book, not the name of the message, decides
+whether we are the lender or the borrower.
+"""
 
 from __future__ import annotations
 
-from hkall_gateway.circulation.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestCancelled, RequestTitle
-from hkall_gateway.circulation.messages.partner_commands import ChangeRequest
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.circulation.messages.commands import (
+    BorrowFromUs,
+    CancelRequest,
+    ItemCheckedIn,
+    ItemCheckedOut,
+    ItemRecalled,
+    ItemReceived,
+    ItemRenewed,
+    ItemShipped,
+    RecallCancelled,
+    Renew,
+    RequestCancelled,
+    RequestTitle,
+)
+from hkall_gateway.circulation.messages.partner_commands import Bill, ChangeRequest, CopyReport, SetStatus
 from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.messages.staff_commands import Pay
 from hkall_gateway.ncip.callers import patron
-from hkall_gateway.ncip.events import renewed
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import (
+    Notice,
     ServiceRequest,
     bib_id,
     day,
@@ -21,7 +45,154 @@ from hkall_gateway.ncip.service_request import (
     volume,
 )
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
+from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vendor_words import availability
+
+BORROWED_DUE: Final = "ItemOptionalFields/DateDue"
+
+# fmt: off
+REPORTED: Final[Mapping[str, str]] = MappingProxyType({
+    "ItemReportedReturned":      "claim",
+    "ItemReportedNeverBorrowed": "claim",
+    "ItemReportedLost":          "lost",
+    "ItemReportedMissing":       "lost",
+})
+"""Reported element -> the desk's kind of report."""
+# fmt: on
+
+# ---- on the way
+
+
+async def item_shipped(call: ServiceRequest) -> Payload:
+    """The lender sends us a copy, or the borrower sends ours back."""
+    return await executed(call, heard(ItemShipped, call, BORROWED_DUE))
+
+
+async def accept_item(call: ServiceRequest) -> Payload:
+    """The lender hands its copy over to us, for the request named: it is on the way."""
+    return await executed(call, heard(ItemShipped, call, "DateForReturn"))
+
+
+async def item_received(call: ServiceRequest) -> Payload:
+    """The borrower has our copy, or the lender has its own again."""
+    return await executed(call, heard(ItemReceived, call))
+
+
+async def item_request_cancelled(call: ServiceRequest) -> Payload:
+    """The lender declines, or the borrower withdraws."""
+    return await executed(call, heard(RequestCancelled, call))
+
+
+# ---- on loan
+
+
+async def checked_out(call: ServiceRequest) -> Payload:
+    """The lender has charged its copy to us, or the borrower's reader has ours."""
+    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
+    return await executed(call, heard(ItemCheckedOut, call, due))
+
+
+async def checked_in(call: ServiceRequest) -> Payload:
+    """The lender has its copy home, or the borrower's reader has returned ours."""
+    return await executed(call, heard(ItemCheckedIn, call))
+
+
+async def renewed(call: ServiceRequest) -> Payload:
+    """The owner lets our patron keep it longer, or the borrower keeps ours."""
+    granted = call.message.has("DateDue")
+    told = replace(heard(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
+    # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
+    default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
+    return await executed(call, replace(told, item=item(call, default)))
+
+
+async def recalled(call: ServiceRequest) -> Payload:
+    """The owner of a book that we borrow wants it back."""
+    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
+    return await executed(call, of_the_owner(ItemRecalled, call, due))
+
+
+async def recall_cancelled(call: ServiceRequest) -> Payload:
+    """The owner does not need it any more."""
+    return await executed(call, of_the_owner(RecallCancelled, call))
+
+
+def of_the_owner(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
+    """The notice of a copy's owner; a copy without an agency belongs to the caller."""
+    return replace(heard(kind, call, due), item=item(call, call.caller.agency))
+
+
+# ---- the status of a copy
+
+
+async def circulation_status(call: ServiceRequest) -> Payload:
+    """Sets the circulation status of a copy: a partner for its own copies, our own system for ours."""
+    owner = call.services.agency if call.from_client else call.caller.agency
+    named, said = item(call, owner), call.message.text("CirculationStatus")
+    status = availability.circulation_status(said)
+    if not status:
+        return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
+    if named is None or named.agency != owner:
+        return refused(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
+    return await executed(call, SetStatus(call.by, named, status))
+
+
+async def reported(call: ServiceRequest) -> Payload:
+    """Handles a report that a book was returned or is lost, from the borrower of our copy or for one of our patrons."""
+    what = next((name for name in REPORTED if call.message.has(name)), "")
+    named = item(call, "" if call.from_client else call.services.agency)
+    card = await patron(call) if call.from_client else ""
+    if isinstance(card, Refused | Problem):
+        return card
+    if not what or named is None:
+        return Problem(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
+    on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
+    who = "" if call.from_client else call.caller.agency
+    ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
+    return await executed(call, ask)
+
+
+# ---- money
+
+
+async def fiscal_transaction(call: ServiceRequest) -> Payload:
+    """One of our patrons is charged, or has paid: FiscalActionType says which; the reference says that it is once."""
+    card, about = await patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
+    if isinstance(card, Refused | Problem):
+        return card
+    cents = amount(about) if about else None
+    if about is None or cents is None:
+        return Problem("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
+    action = about.text("FiscalActionType").casefold()
+    if action == "payment":
+        pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD")
+        return await executed(call, pay)
+    if action not in CHARGING:
+        return Problem("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
+    agency, value = request_id(call)
+    number = about.text("RequestId/RequestIdentifierValue") or value
+    kind = about.text("FiscalTransactionType").casefold() or "fee"
+    ask = Bill(call.by, card, cents, kind, reference(about), agency, number, item(call, ""))
+    return await executed(call, ask)
+
+
+CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})
+"""FiscalActionTypes that mean "owes"; ReShare has a word of its own."""
+
+
+def reference(about: NcipMessage) -> str:
+    """The number that the other system gave the transaction."""
+    return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
+
+
+def amount(about: NcipMessage) -> int | None:
+    """The cents of a transaction: minor units; with a decimal point, which some send, major ones."""
+    text = about.text("Amount/MonetaryValue")
+    whole, point, part = text.partition(".")
+    digits = whole + part.ljust(2, "0") if point else whole
+    return whole_number(digits) if len(part) <= 2 else None
+
 
 # ---- requests
 

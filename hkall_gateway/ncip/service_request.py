@@ -17,15 +17,14 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.results import Refused
-from hkall_gateway.ncip.authentication.http_proofs import NO_HTTP_PROOF, HttpProof
+from hkall_gateway.ncip.authentication import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
 from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.guesses import OF_A_CALLER, Guesses
-from hkall_gateway.net.limits.rate_limiter import LineLimit, RateLimiter
+from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, Guesses, LineLimit, RateLimiter
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules import dates

@@ -15,6 +15,15 @@ from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.net.limits.fair_reads import FairReads
 from hkall_gateway.net.limits.timeout import Timeout
 
+NUMBER: Final = "{instance}"
+"""Stands in an endpoint for the number of the gateway on this machine, so that all of them share one configuration."""
+
+
+def numbered(text: str, number: str) -> str:
+    """Return the endpoint of the gateway with this number: `tcp:808{instance}` is `tcp:8082` for the second."""
+    return text.replace(NUMBER, number)
+
+
 # ---- When a message arrived, and whether its caller still waits, as the kernel tells it of a TCP connection.
 # A process that was stopped, or was busy for long, reads messages whose callers have given up meanwhile.
 

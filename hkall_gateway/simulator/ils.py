@@ -14,13 +14,13 @@ from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.client import NOBODY, Login, Unanswered, written
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.codec.session import Close, Refuse, SendBytes, Session
 from hkall_gateway.sip2.relay import FLAGS
-from hkall_gateway.sip2.upstream.client import NOBODY, Login, Unanswered, written
 
 LOAN_DAYS: Final = 30
 READ: Final[Mapping[str, Callable[[str], object]]] = {

@@ -1,34 +1,71 @@
-"""Maps every message that a terminal may send to its handler; handlers pass requests to the desk and results back."""
+"""Maps every message of a terminal to its handler, with the settings of ports and terminals and the login."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import floor
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.net.limits.allow_list import network_of
+from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList, network_of
 from hkall_gateway.net.limits.timeout import TooLate, budget
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import relay
+from hkall_gateway.sip2.client import Login, UpstreamInterface
+from hkall_gateway.sip2.codec.body import without_hidden
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import BX, RESEND
-from hkall_gateway.sip2.codec.serialize import without_hidden
 from hkall_gateway.sip2.codec.session import Refuse, Session
 from hkall_gateway.sip2.exchange import NOBODY, Exchange, Handler, Reply, Sip2Services, TerminalRow, Verifier, refuse_by, reply
 from hkall_gateway.sip2.handlers.items import hold, item_information, item_status_update
 from hkall_gateway.sip2.handlers.loans import check_in, check_out, renew, renew_all
 from hkall_gateway.sip2.handlers.patrons import block, enable, end_session, locked_out, patron_information, patron_status, pay
-from hkall_gateway.sip2.listeners import Listener
-from hkall_gateway.sip2.upstream.client import Login, UpstreamInterface
+
+LoginMode = Literal["required", "optional", "by-address", "telnet"]
+
+
+@dataclass(frozen=True, slots=True)
+class FramingRule:
+    """Clients at these addresses use the framing of this dialect, for reading and writing."""
+
+    callers: AllowList
+    dialect: Sip2Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One port.
+
+    `login`: required (a 93 comes first), optional (a client without a login acts as `terminal`), by-address (the client is
+    `terminal`, or the one login that its address allows), telnet (prompts for name and password, then SIP2). `framing` None:
+    the login's dialect sets the framing; `framings` are addresses with a framing of their own, the first match counts.
+    `proxy_from` are the load balancers that must send a PROXY header; it is read below the terminal's connection.
+    """
+
+    login: LoginMode = "required"
+    terminal: str = ""
+    framing: Sip2Dialect | None = None
+    framings: tuple[FramingRule, ...] = ()
+    proxy_from: AllowList = NO_ADDRESS
+
+    def framing_of(self, address: str) -> tuple[Sip2Dialect, bool]:
+        """The dialect with which a caller's first line is read, and whether its framing outlasts the login."""
+        own = next((row.dialect for row in self.framings if row.callers.admits(address)), self.framing)
+        return (own, True) if own else (DIALECTS["standard"], False)
+
+
+PLAIN: Final = Listener()
+
 
 __all__ = [
     "HANDLERS",

@@ -1,9 +1,9 @@
-"""One exchange with a terminal: the terminal, its request, and the reply that a handler writes."""
+"""One exchange with a terminal: the terminal, its request, and the reply that a handler writes; and what the console shows."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 from functools import cache, lru_cache
 from typing import Final, Protocol, TypeVar
@@ -14,21 +14,59 @@ from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.limits.allow_list import AllowList, network_of
 from hkall_gateway.net.limits.connection_limit import AddressQueue
-from hkall_gateway.net.limits.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
+from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import end_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Sensitive
-from hkall_gateway.sip2.activity import TerminalLog
+from hkall_gateway.sip2.client import UNKNOWN_FLAGS, KnownFlags, LastKnown, UpstreamInterface
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS, date18, parse_date18
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, Notice, language_of, notice_text, say
-from hkall_gateway.sip2.upstream.client import UpstreamInterface
-from hkall_gateway.sip2.upstream.last_known import UNKNOWN, KnownFlags, LastKnown
+
+UNKNOWN_NAMES = ""
+"""Stands for all names that no terminal has."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastHeard:
+    """`last_code` is the code of the last message; `refused` counts logins, with the reason and the instant of the last one."""
+
+    last_code: str = ""
+    last_at: datetime | None = None
+    refused: int = 0
+    refused_why: str = ""
+    refused_at: datetime | None = None
+
+
+NOTHING_YET = LastHeard()
+
+
+class TerminalLog:
+    """Keeps one record a login of the configuration, and one for unknown names: no peer can make it grow."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, LastHeard] = {}
+
+    def heard(self, login: str, code: str, now: datetime) -> None:
+        """Record a message of a terminal that is logged in."""
+        before = self._heard.get(login, NOTHING_YET)
+        self._heard[login] = LastHeard(code, now, before.refused, before.refused_why, before.refused_at)
+
+    def refused(self, login: str, why: str, now: datetime) -> None:
+        """Record a refused login; `login` is UNKNOWN_NAMES for a name that no terminal has."""
+        before = self._heard.get(login, NOTHING_YET)
+        self._heard[login] = replace(before, refused=before.refused + 1, refused_why=why, refused_at=now)
+
+    @property
+    def rows(self) -> Mapping[str, LastHeard]:
+        """Return the last activity of each terminal, by login."""
+        return self._heard
+
 
 Answer = TypeVar("Answer")
 
@@ -150,7 +188,7 @@ class Exchange:
         as a yes, and always gets N.
         """
         kept = self.services.known
-        told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN
+        told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
         leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
         unsaid = "" if leaves_out else "N"
         return KnownFlags(told.valid or ("Y" if known else unsaid), told.pin or (unsaid if self.pin else "N"))

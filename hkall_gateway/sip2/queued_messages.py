@@ -12,10 +12,10 @@ from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
+from hkall_gateway.sip2.client import HungUp, Unanswered, UpstreamInterface, written
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
-from hkall_gateway.sip2.upstream.client import HungUp, Unanswered, UpstreamInterface, written
 
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "

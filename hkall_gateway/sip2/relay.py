@@ -29,10 +29,11 @@ from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.sip2.client import LOOKS, HungUp, Unanswered, UpstreamInterface
+from hkall_gateway.sip2.codec.body import patched
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import BX
-from hkall_gateway.sip2.codec.serialize import patched
 from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by
 from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, asked_hold
 from hkall_gateway.sip2.handlers.patrons import (
@@ -46,7 +47,6 @@ from hkall_gateway.sip2.handlers.patrons import (
     what_is_unknown,
 )
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
-from hkall_gateway.sip2.upstream.client import LOOKS, HungUp, Unanswered, UpstreamInterface
 
 LOG = structlog.get_logger()
 

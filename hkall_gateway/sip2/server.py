@@ -1,21 +1,353 @@
-"""The listening ports for terminals: their connections, shared services and clock, and the graceful shutdown."""
+"""Listening ports for terminals and their connections: bytes in and out, in order, with timeouts and a graceful shutdown.
+
+Nothing here interprets a message: the session splits lines, and `dispatch.respond` answers them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
+import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
 
+from hkall_gateway.circulation.common.context import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
-from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
-from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.sip2.listeners import PLAIN, Listener
-from hkall_gateway.sip2.terminal_connection import MOST_WAITING, TerminalConnection
+from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.net.endpoints import arrived, mark_authenticated
+from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
+from hkall_gateway.sip2.client import UpstreamInterface
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.session import LOGIN, Close, Event, Prompts, SendBytes, Session
+from hkall_gateway.sip2.dispatch import PLAIN, Listener, Sip2Services, respond, too_many_logins, welcome
 
-__all__ = ["DRAIN_S", "LOGIN_S", "MOST_WAITING", "TerminalConnection", "TerminalFactory"]
+LOG = structlog.get_logger()
+
+MOST_WAITING: Final = 64
+"""Messages of one terminal that may wait; at this limit reading from its socket pauses."""
+MOST_BEFORE_LOGIN: Final = 16
+"""Messages that may wait on a connection that is not logged in; one with more is closed as a flood."""
+MOST_EARLY: Final = 4096
+"""Bytes that a queued connection may send, such as those that come in one packet with a PROXY header."""
+AT_ONCE: Final = 16
+"""Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
+IN_TIME: Final = 0.8
+"""The part of the time that a make of terminal waits, as 98 says it, in which its messages are answered at the latest."""
+CLOSE_S: Final = 10.0
+"""Seconds that a peer has to read written data before the connection is aborted."""
+
+
+class Socket(Protocol):
+    """The part of a Twisted transport that is used here, plain TCP or TLS; to mypy zope's interfaces are no protocols."""
+
+    def getPeer(self) -> Any: ...  # noqa: N802
+
+    def write(self, data: bytes) -> object: ...
+
+    def loseConnection(self) -> object: ...  # noqa: N802
+
+    def abortConnection(self) -> object: ...  # noqa: N802
+
+    def pauseProducing(self) -> object: ...  # noqa: N802
+
+    def resumeProducing(self) -> object: ...  # noqa: N802
+
+    def registerProducer(self, producer: Any, streaming: bool) -> object: ...  # noqa: N802
+
+    def unregisterProducer(self) -> object: ...  # noqa: N802
+
+
+class TerminalConnection(TwistedProtocol):
+    """One terminal's connection. Its messages are answered one after the other, in the order in which they came."""
+
+    def __init__(self, port: TerminalFactory) -> None:
+        self._port = port
+        self._session = Session(DIALECTS["standard"])
+        self._upstream: UpstreamInterface | None = None
+        self._prompts: Prompts | None = None
+        self._waiting: deque[tuple[Event, Deadline | None]] = deque()
+        self._deadline: Deadline | None = None
+        self._counted: dict[str, int] = {}
+        self._serving = self._paused = self._choked = self._closing = False
+        self._seat: ConnectionSlot | None = None
+        self._early = bytearray()
+        self._peer = self._why = ""
+        self._timer: ScheduledCall | None = None
+
+    @property
+    def _socket(self) -> Socket:
+        return cast(Socket, self.transport)  # makeConnection was called: there is one
+
+    @property
+    def terminal(self) -> str:
+        """The login of this connection; "" before the login."""
+        return self._session.terminal or ""
+
+    # ---- called by Twisted
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
+        self._port.opened(self)
+        self._socket.registerProducer(self, True)
+        self._let_in()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self._closing or not data:
+            return
+        if self._seat is None or not self._seat.queued:
+            self._take(data)
+            return
+        self._early += data
+        if len(self._early) > MOST_EARLY:
+            self.hang("flood", at_once=True)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self._closing = True
+        self._waiting.clear()
+        if self._deadline is not None:
+            self._deadline.drop()
+        cancel(self._timer)
+        if self._seat is not None:
+            self.tally()
+            if self._upstream is not None:
+                self._upstream.close()
+            self._seat.leave()
+            self._note_end(reason)
+        self._port.closed(self)
+
+    # ---- called by the factory
+
+    def finish(self) -> None:
+        """Stop reading; answer the messages that were received, then close."""
+        if self._serving:
+            self._why = self._why or "drained"
+            self._waiting.append((Close("drained"), None))
+        else:
+            self.hang("drained")
+
+    def hang(self, why: str, *, at_once: bool = False) -> None:
+        """Close the connection; written data is still sent, unless `at_once`, which aborts."""
+        closing, self._closing, self._why = self._closing, True, self._why or why
+        self._waiting.clear()
+        if at_once:
+            self._socket.abortConnection()
+        elif not closing:
+            self._lose()
+
+    def _lose(self) -> None:
+        self._socket.unregisterProducer()
+        self._socket.loseConnection()
+        self._wait(CLOSE_S, self._socket.abortConnection)
+
+    def tally(self) -> None:
+        """Add what this session counted since the last call to the metrics: at each collection, and at the end."""
+        for event, count in self._session.counters.items():
+            told = self._counted.get(event, 0)
+            if count > told:
+                self._port.services().metrics.sip2_events.labels(event).inc(count - told)
+                self._counted[event] = count
+
+    # ---- called by the transport: whether the peer reads the written data
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        self._choked = True
+        self._hold_back()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        self._hold_back()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone; connectionLost follows."""
+
+    # ---- coming in
+
+    def _let_in(self) -> None:
+        if why := self._unwelcome():
+            self._turn_away(why)
+            return
+        self._port.count()
+        if self._seat is not None and self._seat.queued:
+            self._socket.pauseProducing()
+            self._wait_for(self._port.login_s)
+        else:
+            self._begin()
+
+    def _admit(self) -> None:
+        """Begin with a connection that waited for its turn, and with the bytes that came meanwhile."""
+        if not self._closing:
+            self._socket.resumeProducing()
+            self._begin()
+            self.dataReceived(bytes(self._early))
+
+    def _begin(self) -> None:
+        dialect, framed = self._port.listener.framing_of(self._peer)
+        self._session = Session(dialect, framed=framed)
+        opens = self._port.services().upstream
+        self._upstream = opens() if opens is not None else None
+        welcome(self._port.services(), self._session, self._port.listener, self._peer)
+        known = self._session.terminal is not None
+        if known and not self._prove():
+            return
+        self._wait_for(self._port.idle_s if known else self._port.login_s)
+        if self._port.listener.login == "telnet":
+            self._prompts = Prompts()
+            self._socket.write(LOGIN)
+        LOG.info("sip2.opened", channel="sip2", peer=self._peer)
+
+    def _unwelcome(self) -> str:
+        """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
+        if self._port.draining:
+            return "draining"
+        if not self._port.services().admits(self._peer):
+            return "address"
+        self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"), self._admit)
+        return "" if self._seat else "full"
+
+    def _prove(self) -> bool:
+        """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
+        terminal = self._session.terminal or ""
+        row = self._port.services().terminals.get(terminal)
+        if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
+            self._turn_away("terminal", f"{terminal} has as many connections as it may")
+            return False
+        mark_authenticated(self._socket, f"sip2 {terminal}")
+        return True
+
+    def _turn_away(self, why: str, detail: str = "") -> None:
+        self._port.refusals.note(why, self._peer, detail)
+        self.hang(why, at_once=True)
+
+    def _wait_for(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._port.clock.callLater(seconds, self._too_late)
+        else:
+            self._timer.reset(seconds)
+
+    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
+        """Call `then` after `seconds`, and cancel the call that was scheduled before."""
+        cancel(self._timer)
+        self._timer = self._port.clock.callLater(seconds, then)
+
+    # ---- message queue
+
+    def _take(self, data: bytes) -> None:
+        if self._session.terminal is not None:
+            self._wait_for(self._port.idle_s)
+        self._waiting.extend((event, self._arrived()) for event in self._events(data))
+        if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
+            self.hang("flood", at_once=True)
+            return
+        if not self._serving and self._waiting:
+            self._serving = True
+            Deferred.fromCoroutine(self._serve())
+        self._hold_back()
+
+    def _events(self, data: bytes) -> Iterable[Event]:
+        if self._prompts is None:
+            return self._session.receive(data)
+        return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in self._prompts.receive(data)]
+
+    def _arrived(self) -> Deadline | None:
+        """Returns the deadline of a message that was just read."""
+        tenths = self._session.dialect.timeout_tenths
+        return arrived(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
+
+    async def _serve(self) -> None:
+        served = 0
+        try:
+            while self._waiting:
+                event, self._deadline = self._waiting.popleft()
+                if isinstance(event, SendBytes):
+                    self._socket.write(event.data)
+                elif isinstance(event, Close):
+                    self.hang(event.why)
+                else:
+                    known = self._session.terminal
+                    services, deadline = self._port.services(), self._deadline
+                    self._answered(await respond(services, self._session, event, self._peer, self._upstream, deadline), known)
+                self._hold_back()
+                served += 1
+                if self._waiting and not served % AT_ONCE:
+                    await self._next_iteration()
+        except Undecided:
+            self.hang("undecided", at_once=True)
+        except Exception:  # noqa: BLE001  # no error may reach the other connections
+            self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
+        finally:
+            self._serving, self._deadline = False, None
+
+    def _next_iteration(self) -> Deferred[None]:
+        """Returns a Deferred that fires in the next reactor iteration, so that other connections are served first."""
+        return pause(self._port.clock, 0)
+
+    def _answered(self, answer: bytes, known: str | None) -> None:
+        """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
+        came_in = self._session.terminal not in (None, known)
+        if not self._closing and (not came_in or self._prove()):
+            self._write(self._in_words(answer), came_in=came_in)
+
+    def _in_words(self, answer: bytes) -> bytes:
+        """Returns the answer, or, during telnet prompts, the prompts' text for its login result."""
+        if self._prompts is None:
+            return answer
+        prompts, right = self._prompts, self._session.terminal is not None
+        said = prompts.judged(right)
+        if right:
+            self._prompts = None
+            self._session.begin()
+        rest = [(event, self._arrived()) for event in self._events(prompts.rest() if right else b"")]
+        self._waiting.extendleft(reversed(rest))
+        return said
+
+    def _write(self, answer: bytes, *, came_in: bool) -> None:
+        self._socket.write(answer)
+        if too_many_logins(self._session):
+            self.hang("three strikes")
+        elif came_in:
+            self._wait_for(self._port.idle_s)
+
+    def _hold_back(self) -> None:
+        """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""
+        crowded = self._choked or len(self._waiting) > MOST_WAITING
+        if self._closing or crowded == self._paused:
+            return
+        self._paused = crowded
+        if crowded:
+            self._socket.pauseProducing()
+        else:
+            self._socket.resumeProducing()
+
+    # ---- the end
+
+    def _too_late(self) -> None:
+        """Close after a timeout: no login in time, or silence. A message that is being answered is answered first."""
+        if self._serving and self._session.terminal is not None:
+            self._timer = self._port.clock.callLater(self._port.idle_s, self._too_late)
+        else:
+            self.hang("idle" if self._session.terminal is not None else "no login")
+
+    def _failed(self, failure: Failure) -> None:
+        """Handle a bug outside the answer itself: this connection is closed, the others are not affected."""
+        LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
+        self.hang("failed", at_once=True)
+
+    def _note_end(self, reason: Failure) -> None:
+        LOG.info(
+            "sip2.closed",
+            channel="sip2",
+            peer=self._peer,
+            terminal=self._session.terminal or "",
+            why=self._why or type(reason.value).__name__,
+            counters=dict(self._session.counters),
+        )
+
 
 LOGIN_S: Final = 60.0
 """Time to log in. Source: Koha's sample configuration."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.net.limits.guesses import OF_A_TERMINAL
+from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL
 from hkall_gateway.simulator import demo_setup
 from tests.attacks.conftest import PROBE, source, until
 

@@ -13,9 +13,9 @@ from hkall_gateway.cli.work.local import IlsConnection
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.client import NOBODY, Login
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, sealed
-from hkall_gateway.sip2.upstream.client import NOBODY, Login
 
 STANDARD = DIALECTS["standard"]
 LOOK = b"1720170301    100000AOHKU|AB1|AC|"

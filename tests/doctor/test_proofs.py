@@ -11,9 +11,8 @@ import pytest
 from hkall_gateway.cli.doctor import clock, proofs
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.cli.doctor.proofs import NcipEndpoints
-from hkall_gateway.ncip.authentication.http_proofs import HttpProof
-from hkall_gateway.ncip.authentication.key_sets import FileKeys
-from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
+from hkall_gateway.ncip.authentication import HttpProof, TokenRule
+from hkall_gateway.ncip.key_sets import FileKeys
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.secrets import DECOY
 

@@ -13,12 +13,12 @@ from lxml import etree
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.tables import FINES
 from hkall_gateway.db.unit import Unit
+from hkall_gateway.ncip.broker_flow import central_number, without_library
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.codec.xml import ext
-from hkall_gateway.ncip.events import REPORTED, amount
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.innreach_flow import central_number, without_library
+from hkall_gateway.ncip.requests import REPORTED, amount
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 

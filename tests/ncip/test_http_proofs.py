@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hkall_gateway.db.engine.immediate import finished
-from hkall_gateway.ncip.authentication.http_proofs import HttpCredentials, HttpProof, challenge, parse_authorization
-from hkall_gateway.ncip.authentication.signed_tokens import TokenRule
+from hkall_gateway.ncip.authentication import HttpCredentials, HttpProof, TokenRule, challenge, parse_authorization
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage

@@ -10,7 +10,7 @@ from hkall_gateway.db import quarantine
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.ncip.handlers import heard_again
 from hkall_gateway.rules.vocabulary import Position, Side
 
 if TYPE_CHECKING:

@@ -18,16 +18,8 @@ from hypothesis import strategies as st
 from joserfc.jwk import KeySet
 
 from hkall_gateway.db.engine.immediate import finished
-from hkall_gateway.ncip.authentication.key_sets import key_set
-from hkall_gateway.ncip.authentication.signed_tokens import (
-    LONGEST_S,
-    Signer,
-    TokenRule,
-    accepted,
-    issuer,
-    published,
-    signing_key,
-)
+from hkall_gateway.ncip.authentication import LONGEST_S, Signer, TokenRule, accepted, issuer, published, signing_key
+from hkall_gateway.ncip.key_sets import key_set
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 ISSUER, US = "https://dcb.example.org", "hku-gateway"

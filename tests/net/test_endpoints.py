@@ -13,8 +13,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.net.endpoints import server_endpoint, use_fair_reads
-from hkall_gateway.net.gateway_number import numbered
+from hkall_gateway.net.endpoints import numbered, server_endpoint, use_fair_reads
 from hkall_gateway.net.limits.fair_reads import FairReads
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hkall_gateway.net.limits.guesses import WINDOW, Guesses
+from hkall_gateway.net.limits.rate_limiter import GUESSES_COUNT_FOR, Guesses
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 WAYS = {"terminal a": 3, "address 10.0.0.7": 5}
@@ -29,8 +29,8 @@ def test_another_terminal_of_the_same_address_is_shut_at_the_number_of_the_addre
 
 def test_it_opens_when_the_oldest_guess_is_a_quarter_of_an_hour_old() -> None:
     made = guessed(3)
-    assert made.shut(WAYS, NOW + WINDOW - TICK)
-    assert not made.shut(WAYS, NOW + WINDOW)
+    assert made.shut(WAYS, NOW + GUESSES_COUNT_FOR - TICK)
+    assert not made.shut(WAYS, NOW + GUESSES_COUNT_FOR)
 
 
 def test_no_more_ways_are_remembered_than_there_is_room_for() -> None:

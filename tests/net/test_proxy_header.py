@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.net.proxy_header import BadHeader, ProxyHeader, strip
+from hkall_gateway.net.proxy_protocol import BadHeader, ProxyHeader, strip
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 SIP2 = b"9900302.00\r"

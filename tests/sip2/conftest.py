@@ -38,8 +38,7 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Re
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode
 from hkall_gateway.sip2.codec.session import Refuse, Session
-from hkall_gateway.sip2.dispatch import Sip2Services, TerminalRow, respond
-from hkall_gateway.sip2.listeners import PLAIN, Listener
+from hkall_gateway.sip2.dispatch import PLAIN, Listener, Sip2Services, TerminalRow, respond
 from hkall_gateway.sip2.server import TerminalFactory
 from tests import databases
 from tests.bounds import refusals

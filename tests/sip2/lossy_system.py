@@ -12,10 +12,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from hkall_gateway.simulator.ils import SimulatedIls
+from hkall_gateway.sip2.client import LineConnection
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode, encode
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND
-from hkall_gateway.sip2.upstream.client import LineConnection
 
 STANDARD: Final = DIALECTS["standard"]
 GONE: Any = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's own

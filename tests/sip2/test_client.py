@@ -18,18 +18,9 @@ from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.limits.timeout import budget
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.client import ARE_YOU_THERE, MOST_BYTES, NOBODY, HungUp, LineConnection, Login, Unanswered, Upstream
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import checksum
-from hkall_gateway.sip2.upstream.client import (
-    ARE_YOU_THERE,
-    MOST_BYTES,
-    NOBODY,
-    HungUp,
-    LineConnection,
-    Login,
-    Unanswered,
-    Upstream,
-)
 from tests.metrics import value
 
 LOGIN = Login("gateway", Sensitive("s3cret"), "MAIN")

@@ -15,7 +15,7 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode
 from hkall_gateway.sip2.codec.messages import SHAPES
-from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.dispatch import Listener
 
 from .conftest import fixtures
 

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.proxy_protocol import HEADER_S, WITHOUT_HEADER
 from hkall_gateway.sip2.codec.dialects import DIALECTS
-from hkall_gateway.sip2.listeners import FramingRule, Listener
+from hkall_gateway.sip2.dispatch import FramingRule, Listener
 from hkall_gateway.sip2.server import LOGIN_S
 from tests.metrics import value
 

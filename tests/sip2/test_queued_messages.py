@@ -16,9 +16,9 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
+from hkall_gateway.sip2.client import NOBODY, HungUp, Unanswered
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.queued_messages import DELIVERIES, QueuedMessages
-from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 DATE = "20170301    100000"

@@ -21,14 +21,14 @@ from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
+from hkall_gateway.sip2.client import NOBODY, HungUp, Login
+from hkall_gateway.sip2.codec.body import patched
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, checksum, decode
 from hkall_gateway.sip2.codec.messages import SHAPES
-from hkall_gateway.sip2.codec.serialize import patched
 from hkall_gateway.sip2.codec.session import Refuse, SendBytes, Session
 from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond
 from hkall_gateway.sip2.relay import RELAY_RULES
-from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Login
 from tests.metrics import value
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.sip2.codec.lines import checksum
-from hkall_gateway.sip2.server import MOST_WAITING
-from hkall_gateway.sip2.terminal_connection import AT_ONCE
+from hkall_gateway.sip2.server import AT_ONCE, MOST_WAITING
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address, UNIXAddress
 
-from hkall_gateway.sip2.server import DRAIN_S
-from hkall_gateway.sip2.terminal_connection import CLOSE_S, MOST_BEFORE_LOGIN, MOST_EARLY
+from hkall_gateway.sip2.server import CLOSE_S, DRAIN_S, MOST_BEFORE_LOGIN, MOST_EARLY
 from tests.metrics import value
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.sip2.client import NOBODY, HungUp, Unanswered
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
-from hkall_gateway.sip2.upstream.client import NOBODY, HungUp, Unanswered
 
 DATE = "20170301    100000"
 BLOCK, ENABLE = f"01N{DATE}AOHKU|ALlost|AAP1|AC|", f"25{DATE}AOHKU|AAP1|AC|"

@@ -26,11 +26,11 @@ from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.simulator.scenario.in_memory import Seal
+from hkall_gateway.sip2.client import NOBODY, Upstream
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.session import SendBytes, Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.sip2.queued_messages import QueuedMessages
-from hkall_gateway.sip2.upstream.client import NOBODY, Upstream
 from tests import databases
 from tests.readers import POLICY
 from tests.sip2.conftest import TERMINALS, LocalIls, PlainSecrets

@@ -12,7 +12,7 @@ from typing import Final
 from hkall_gateway.app.resources import Serving
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import dotted
-from hkall_gateway.net.gateway_number import numbered
+from hkall_gateway.net.endpoints import numbered
 from hkall_gateway.rules.settings import Policy
 
 

@@ -15,9 +15,9 @@ from hkall_gateway.cli.doctor.table import GATEWAY, ILS, SMTP
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ils.packaged import shown_url
-from hkall_gateway.ncip.authentication.key_sets import MOST_BYTES
-from hkall_gateway.ncip.authentication.signed_tokens import OurProof
+from hkall_gateway.ncip.authentication import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.ncip.key_sets import MOST_BYTES
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.tls import KIND
 from hkall_gateway.rules.vocabulary import Sensitive

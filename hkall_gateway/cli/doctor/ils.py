@@ -23,7 +23,7 @@ from hkall_gateway.ils.packaged import sip2_address
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.upstream.client import Ask, Login, Upstream, dialled
+from hkall_gateway.sip2.client import Ask, Login, Upstream, dialled
 
 EMPTY: Final = "sqlite://"
 

@@ -15,7 +15,7 @@ from hkall_gateway.cli.doctor import clock, tls
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet
 from hkall_gateway.cli.doctor.reach import reached
 from hkall_gateway.cli.doctor.table import TLS
-from hkall_gateway.ncip.authentication.signed_tokens import OurProof
+from hkall_gateway.ncip.authentication import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post

@@ -21,12 +21,12 @@ from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.sip2 import AVAILABLE
 from hkall_gateway.rules.dates import HONG_KONG
+from hkall_gateway.sip2.client import NOBODY as STRANGER
+from hkall_gateway.sip2.client import Login, LoginRefused, Upstream, dialled, login_line, written
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.codec.messages import BX
-from hkall_gateway.sip2.upstream.client import NOBODY as STRANGER
-from hkall_gateway.sip2.upstream.client import Login, LoginRefused, Upstream, dialled, login_line, written
 
 
 @dataclass(frozen=True, slots=True)

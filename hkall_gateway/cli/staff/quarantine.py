@@ -78,7 +78,7 @@ def replay(site: Site, number: int, reason: str) -> None:
 
     from hkall_gateway.cli.work.replay_endpoint import own_services
     from hkall_gateway.db.engine.immediate import finished
-    from hkall_gateway.ncip.quarantine import heard_again
+    from hkall_gateway.ncip.handlers import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble
 
     found = _one(site, number)

@@ -94,7 +94,7 @@ def _secret(options: dict[str, Any]) -> str:
 def _authorization(options: dict[str, Any]) -> str:
     """Return the Authorization header of a request; "" if the document has the credentials, or if there are none."""
 
-    from hkall_gateway.ncip.authentication.signed_tokens import basic, bearer
+    from hkall_gateway.ncip.authentication import basic, bearer
 
     if options["proof"] == "document":
         return ""

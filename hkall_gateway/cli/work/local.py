@@ -24,9 +24,9 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.client import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, sealed
-from hkall_gateway.sip2.upstream.client import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""

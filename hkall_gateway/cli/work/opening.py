@@ -28,7 +28,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:
     from hkall_gateway.cli.work.local import Known
-    from hkall_gateway.ncip.authentication.signed_tokens import OurProof
+    from hkall_gateway.ncip.authentication import OurProof
     from hkall_gateway.ncip.http_post import HttpReply, Post
 
 T = TypeVar("T")

@@ -12,10 +12,81 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec import lookup_version, parse, serialize, v1_reader, v1_writer, xml
+from hkall_gateway.ncip.codec import ncip1, ncip2, xml
 from hkall_gateway.ncip.codec.dialects import Dtd, NcipDialect, minor, version_1
-from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage
-from hkall_gateway.ncip.codec.xml import NISO, REPLY, DocumentLimits, Notes, TooLarge
+from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage, Value, many
+from hkall_gateway.ncip.codec.xml import NISO, REPLY, SYNTAX, DocumentLimits, Notes, TooLarge, attribute, clean, header, local
+
+# LookupVersion is the one service outside NCIPMessage. It has a schema of its own, the same for all versions, in the names of
+# NCIP 1. Source: ncip_version.xsd.
+ROOT: Final = "NCIPVersionMessage"
+LOOKUP_VERSION: Final = frozenset({"LookupVersion", "LookupVersionResponse"})
+SCHEMA: Final = "http://www.niso.org/ncip/v1_0/imp1/xsd/ncip_version.xsd"
+LISTS: Final = ("VersionSupported", "ServiceSupported")
+_NO_SCHEME: Final = "NCIP Unique Agency Id"
+
+
+def is_lookup_version(root: etree._Element) -> bool:
+    """Whether a document is one of these. Koha and Evergreen put the service into an NCIPMessage."""
+    return local(root.tag) == ROOT or (
+        local(root.tag) == "NCIPMessage" and any(local(node.tag) in LOOKUP_VERSION for node in root)
+    )
+
+
+def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
+    """The message in such a document, its agencies in an InitiationHeader or ResponseHeader like those of all others."""
+    if local(root.tag) != ROOT:
+        notes.add("LookupVersion inside NCIPMessage")
+    found = [node for node in root if local(node.tag) in LOOKUP_VERSION]
+    if len(found) != 1:
+        raise BadDocument(SYNTAX, f"{ROOT} holds {len(found)} services", header=header(root))
+    service = local(found[0].tag)
+    sides = {name: side for name in ("FromAgencyId", "ToAgencyId") if (side := _side(found[0], name))}
+    lists = {name: texts for name in LISTS if (texts := _texts(found[0], name))}
+    fields: Fields = {**({_head(service): sides} if sides else {}), **lists}
+    return NcipMessage(service, fields, attribute(root, "version"), namespaced=False, notes=tuple(notes))
+
+
+def write_lookup_version(said: NcipMessage) -> bytes:
+    """Encode a LookupVersion or its response."""
+    root = etree.Element(ROOT, version=SCHEMA)
+    node = etree.SubElement(root, said.service)
+    for name in ("FromAgencyId", "ToAgencyId"):
+        _put_side(etree.SubElement(node, name), said, f"{_head(said.service)}/{name}/AgencyId")
+    for name in LISTS:
+        for text in many(said.fields.get(name, ())):
+            etree.SubElement(node, name).text = clean(str(text))
+    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+
+
+def _head(service: str) -> str:
+    return "ResponseHeader" if service.endswith("Response") else "InitiationHeader"
+
+
+def _side(service: etree._Element, name: str) -> Fields:
+    agency = next(service.iter(f"{{*}}{name}"), None)
+    if agency is None:
+        return {}
+    value = _first(agency, "Value") or _first(agency, "AgencyId")
+    return {"AgencyId": Coded(value, _first(agency, "Scheme") or None)} if value else {}
+
+
+def _first(node: etree._Element, name: str) -> str:
+    return next(((found.text or "").strip() for found in node.iter(f"{{*}}{name}")), "")
+
+
+def _texts(service: etree._Element, name: str) -> list[Value]:
+    texts = ((node.text or "").strip() for node in service.iter(f"{{*}}{name}"))
+    return [text for text in texts if text]
+
+
+def _put_side(side: etree._Element, said: NcipMessage, path: str) -> None:
+    value = next(iter(said.texts(path)), "")
+    agency = etree.SubElement(side, "UniqueAgencyId")
+    scheme = value.scheme if isinstance(value, Coded) else None
+    etree.SubElement(agency, "Scheme").text = clean(scheme or _NO_SCHEME)
+    etree.SubElement(agency, "Value").text = clean(value)
+
 
 __all__ = ["NISO", "BadDocument", "Coded", "Fields", "NcipMessage", "decode", "encode"]
 
@@ -35,7 +106,7 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     notes = Notes()
     text = xml.unwrapped(body, charset, notes)
     root = _tree(text, notes, limits)
-    dtd = v1_reader.dtd(root)
+    dtd = ncip1.dtd(root)
     try:
         xml.measure(root, limits)
         return _message(root, dtd, notes)
@@ -51,14 +122,14 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     dialect's; places that are younger than that version are left out. "", False and an empty list are not written.
     Raises ValueError, naming the path, for a field that is not in the content model, and for a dialect of unknown version.
     """
-    if message.service in lookup_version.SERVICES:
-        return lookup_version.written(message)
+    if message.service in LOOKUP_VERSION:
+        return write_lookup_version(message)
     spoken = version_1(message.version)
     if spoken is None and minor(message.version) is None:
         spoken = version_1(dialect.version)
     if spoken is not None:
-        said = serialize.document(replace(message, extension=False), prefix="", level=2)
-        return v1_writer.written(etree.fromstring(said.encode(), xml.PARSER), spoken)
+        said = ncip2.document(replace(message, extension=False), prefix="", level=2)
+        return ncip1.written(etree.fromstring(said.encode(), xml.PARSER), spoken)
     return _written(message, dialect)
 
 
@@ -70,32 +141,32 @@ def _written(message: NcipMessage, dialect: NcipDialect) -> bytes:
     # A dialect of NCIP 1 has no namespace; a document of NCIP 2 that reached its peer's row has one all the same.
     bare = dialect.minor is not None and (not dialect.namespaced or (dialect.mirrors and not message.namespaced))
     prefix = "" if bare else dialect.prefix
-    return (_DECLARATION + serialize.document(message, prefix, level, version, bare=bare, apart=dialect.apart)).encode()
+    return (_DECLARATION + ncip2.document(message, prefix, level, version, bare=bare, apart=dialect.apart)).encode()
 
 
 def _tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:
     try:
         return xml.parsed(text, limits)
     except BadDocument as bad:
-        if not v1_reader.likely(text):
+        if not ncip1.likely(text):
             raise
-        bad.version = v1_reader.STANDARD
-        if isinstance(bad, TooLarge) or (mended := v1_reader.mended(text)) == text:
+        bad.version = ncip1.STANDARD
+        if isinstance(bad, TooLarge) or (mended := ncip1.mended(text)) == text:
             raise
     notes.add("bare & or < escaped")
     try:
         return xml.parsed(mended, limits)
     except BadDocument as bad:
-        bad.version = v1_reader.STANDARD
+        bad.version = ncip1.STANDARD
         raise
 
 
 def _message(root: etree._Element, dtd: Dtd | None, notes: Notes) -> NcipMessage:
-    if lookup_version.asked(root):
-        return lookup_version.message(root, notes)
+    if is_lookup_version(root):
+        return read_lookup_version(root, notes)
     if dtd is not None:
-        return parse.message(v1_reader.modern(root, notes.add), dtd, notes, v1_reader.KNOWN)
-    return parse.message(root, _version(root, notes), notes)
+        return ncip2.message(ncip1.modern(root, notes.add), dtd, notes, ncip1.KNOWN)
+    return ncip2.message(root, _version(root, notes), notes)
 
 
 def _version(root: etree._Element, notes: Notes) -> str:

@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.common.context import pause
 from hkall_gateway.circulation.ports import ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.ncip.callers import peer_of
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
-from hkall_gateway.ncip.transport.tls_peer import peer_of
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.endpoints import arrived, mark_authenticated
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot

@@ -16,9 +16,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.ncip.callers import peer_of
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
-from hkall_gateway.ncip.transport.tls_peer import peer_of
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.net.endpoints import arrived, mark_authenticated
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList

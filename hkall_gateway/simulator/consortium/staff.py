@@ -16,7 +16,7 @@ from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.requests_by_partner_id import STRAY
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.quarantine import heard_again
+from hkall_gateway.ncip.handlers import heard_again
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request

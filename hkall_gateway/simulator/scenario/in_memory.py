@@ -27,11 +27,10 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.simulator.scenario.world_file import Start, WorldTerminal, secret_of
 from hkall_gateway.sip2 import dispatch as sip2
+from hkall_gateway.sip2.client import LastKnown, UpstreamInterface
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.sip2.codec.session import Close, SendBytes, Session
-from hkall_gateway.sip2.upstream.client import UpstreamInterface
-from hkall_gateway.sip2.upstream.last_known import LastKnown
 
 HERE: Final = "127.0.0.1"
 

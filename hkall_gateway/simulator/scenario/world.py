@@ -62,8 +62,8 @@ from hkall_gateway.simulator.ils_ncip import URL, IlsResponder
 from hkall_gateway.simulator.scenario.in_memory import Documents, InMemoryTerminals
 from hkall_gateway.simulator.scenario.scripted_partner import Peers
 from hkall_gateway.simulator.scenario.world_file import Start, begin, cheap_hash, load, read_world, secret_of
+from hkall_gateway.sip2.client import LastKnown
 from hkall_gateway.sip2.queued_messages import QueuedMessages
-from hkall_gateway.sip2.upstream.last_known import LastKnown
 
 INSTANCE: Final = "lab"
 ANSWER_S: Final = 8.0

@@ -9,11 +9,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import adler32
 
+from hkall_gateway.sip2.codec.body import Value, first, fixed_parts, look_at, take_tags, written
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import CONTROLS, TAGS
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES, MessageShape
-from hkall_gateway.sip2.codec.parse import Value, first, fixed_parts, look_at, take_tags
-from hkall_gateway.sip2.codec.serialize import written
 
 __all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode", "encode", "sealed"]
 

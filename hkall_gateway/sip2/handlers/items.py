@@ -13,8 +13,8 @@ from hkall_gateway.rules.dates import civil, end_of, start_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.sip2.codec.body import as_sent
 from hkall_gateway.sip2.codec.lines import Value
-from hkall_gateway.sip2.codec.serialize import as_sent
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
 from hkall_gateway.sip2.handlers.patrons import LISTINGS, line_text
 from hkall_gateway.sip2.screen_messages import Notice, notice_text

@@ -16,10 +16,10 @@ from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Position
+from hkall_gateway.sip2.client import KnownFlags
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say
-from hkall_gateway.sip2.upstream.last_known import KnownFlags
 
 # ---- Money taken at a terminal.
 

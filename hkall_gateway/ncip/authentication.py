@@ -1,13 +1,15 @@
-"""Signed tokens (JWT) as a peer's proof, and our own: bearer tokens in the profile of RFC 7523, section 3.
+"""Proofs of identity in HTTP: the Authorization header of a caller's request, and that of our own documents.
 
-A token names its issuer, its audience and its end, and is signed with a key of the peer's JSON Web Key Set. OpenRS (dcb-service
-of 2026-08) signs with RS256, valid for five minutes, and refuses tokens that are valid for more than a quarter of an hour.
+Basic is RFC 7617, Bearer RFC 6750. A bearer token is a secret or a signed token (JWT) in the profile of RFC 7523, section 3:
+it names its issuer, its audience and its end, and is signed with a key of the peer's JSON Web Key Set. OpenRS (dcb-service of
+2026-08) signs with RS256, valid for five minutes, and refuses tokens that are valid for more than a quarter of an hour.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -175,3 +177,66 @@ def bearer(secret: str) -> OurProof:
 def signed(signer: Signer) -> OurProof:
     """A new signed token for each document."""
     return lambda now: f"Bearer {signer.token(now)}"
+
+
+# ---- Credentials in the Authorization header of a caller's HTTP request: Basic (RFC 7617) and Bearer (RFC 6750).
+
+
+BASIC: Final = "basic"
+BEARER: Final = "bearer"
+REALM: Final = "NCIP"
+LONGEST_HEADER: Final = 8192
+"""Characters of an Authorization header that are read. A signed token has about 800, with a long key 1,200."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProof:
+    """The HTTP credentials that a caller's row accepts; "" and None disable a scheme.
+
+    `login` and `password_hash` are for Basic. A bearer token is either a secret with the hash `bearer_hash`, or a signed
+    token that obeys `token`.
+    """
+
+    login: str = ""
+    password_hash: str = field(default="", repr=False)
+    bearer_hash: str = field(default="", repr=False)
+    token: TokenRule | None = None
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The authentication schemes (RFC 9110) that the row's caller may use."""
+        bearer = self.bearer_hash or self.token
+        return (*([BASIC] if self.password_hash else []), *([BEARER] if bearer else []))
+
+
+NO_HTTP_PROOF: Final = HttpProof()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCredentials:
+    """The credentials of one request. `name` is that of Basic. A header that cannot be read has a scheme and no secret."""
+
+    scheme: str
+    name: str = ""
+    secret: str = field(default="", repr=False)
+
+
+def parse_authorization(header: str) -> HttpCredentials | None:
+    """Parse an Authorization header; None if it is empty."""
+    scheme, _, rest = header[:LONGEST_HEADER].strip().partition(" ")
+    if not scheme:
+        return None
+    scheme, rest = scheme.casefold(), rest.strip()
+    if scheme != BASIC:
+        return HttpCredentials(scheme, secret=rest if scheme == BEARER else "")
+    try:
+        name, _, secret = b64decode(rest, validate=True).decode().partition(":")
+    except (NotBase64, UnicodeDecodeError, ValueError):
+        return HttpCredentials(BASIC)
+    return HttpCredentials(BASIC, name, secret)
+
+
+def challenge(schemes: frozenset[str]) -> tuple[str, ...]:
+    """The WWW-Authenticate headers that name these schemes, the safest first."""
+    bearer, basic = f'Bearer realm="{REALM}"', f'Basic realm="{REALM}", charset="UTF-8"'
+    return (*([bearer] if BEARER in schemes else []), *([basic] if BASIC in schemes else []))

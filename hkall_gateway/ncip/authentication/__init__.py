@@ -1,1 +1,0 @@
-"""Proofs of identity: of callers and of us."""

@@ -1,0 +1,345 @@
+"""NCIP 1.0 and 1.01: converts a document to the names and structure of NCIP 2 and back, so that one reader serves both.
+
+Reading keeps all data with a place in NCIP 2. The number printed on a book (VisibleItemId, in INN-Reach the real barcode)
+becomes ItemOptionalFields/ItemDescription/Ext/ItemId.
+Writing is always valid against the DTD. Of several alternatives, the one that holds the most data is written. Elements that 1.0
+does not have are left out. Required elements without data are written empty, and read as absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from lxml import etree
+
+from hkall_gateway.ncip.codec.dialects import NCIP_1_0, Dtd, public
+from hkall_gateway.ncip.codec.elements_v1 import (
+    CONTENT,
+    ERRORS,
+    FILLING,
+    KINDS,
+    RENAMED,
+    SCHEMES,
+    SERVICES,
+    VISIBLE,
+    ContentPart,
+)
+from hkall_gateway.ncip.codec.xml import NISO, attribute, local
+
+KNOWN: Final = frozenset({RENAMED.get(name, name) for name in SERVICES} | {"Problem"})
+"""The services of NCIP 1, in the names of NCIP 2."""
+
+_MUTE_WHEN_EMPTY: Final = frozenset(
+    {name for name, kind in KINDS.items() if kind != "empty"} | CONTENT.keys() - SERVICES - {"Pending", "ItemReportedReturned"}
+)
+"""Elements that are dropped if empty. A flag, a service and an answer such as Pending have a meaning also if empty."""
+
+STANDARD: Final = Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0))
+
+_SYSTEM_LENGTH: Final = 300
+"""Characters of a system identifier from which on it is not repeated in a reply."""
+
+
+def dtd(root: etree._Element) -> Dtd | None:
+    """The NCIP 1 version of a document; None for NCIP 2 and LookupVersion.
+
+    A namespace means NCIP 2. Without one, NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
+    """
+    if str(root.tag).startswith("{") or local(root.tag) == "NCIPVersionMessage":
+        return None
+    named, version = root.getroottree().docinfo, attribute(root, "version")
+    said = (version, named.public_id or "", named.system_url or "")
+    if not any(re.search(r"v1_|NCIP DTD Version 1", text) for text in said) and root.find(".//UniqueAgencyId") is None:
+        return None
+    asked = next((tag for node in root if (tag := local(node.tag).removesuffix("Response")) == "AuthenticateUser"), "")
+    system, public_id = _identifiers(named.system_url or "", named.public_id or "", version)
+    return Dtd(version or system, system, public_id, asked)
+
+
+def _identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
+    """The identifiers as received, or those that go with the version where they cannot be written again."""
+    if 0 < len(system) < _SYSTEM_LENGTH and not {"'", '"'} <= set(system):
+        return system, public_id
+    named = version if "v1_" in version and len(version) < _SYSTEM_LENGTH else NCIP_1_0
+    return named, public(named)
+
+
+# Repairs for documents of NCIP 1 that are no XML. libxml2's recovery would cut off the document behind the error.
+HEAD: Final = 4_096
+"""Characters at the start of a document that are searched for signs of NCIP 1."""
+LONGEST_MENDED: Final = 32_768
+"""So many characters has a document at most that is repaired: one from INN-Reach has some thousand."""
+_LIKELY: Final = re.compile(r"<!DOCTYPE[^>]{0,300}NCIP DTD Version 1|<NCIPMessage[^>]{0,300}v1_|<UniqueAgencyId")
+_BARE: Final = re.compile(r"&(?!#?\w{1,32};)")
+_SCHEME: Final = re.compile(r"<Scheme([^<>]{0,100})>(.{0,500}?)</Scheme>", re.DOTALL)
+
+
+def likely(text: str) -> bool:
+    """Whether a text that is no XML was meant to be NCIP 1."""
+    head = text[:HEAD]
+    return NISO not in head and _LIKELY.search(head) is not None
+
+
+def mended(text: str) -> str:
+    """The text with its schemes escaped: INN-Reach's `…IRCIRCD?target=…&scheme=…`, and a blank form's `<DCB SERVER>` in one."""
+    return _BARE.sub("&amp;", _SCHEME.sub(_escaped, text)) if len(text) <= LONGEST_MENDED else text
+
+
+def _escaped(scheme: re.Match[str]) -> str:
+    return f"<Scheme{scheme[1]}>{scheme[2].replace('<', '&lt;').replace('>', '&gt;')}</Scheme>"
+
+
+# Reading.
+
+
+def modern(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
+    """Convert a document to NCIP 2 without a namespace; `note` is called with each tolerance used."""
+    made = etree.Element(local(root.tag))
+    made.extend(_children(root, note))
+    return made
+
+
+def _children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
+    """The elements of NCIP 2 for a node's children."""
+    names = {local(child.tag) for child in node}
+    return [made for child in node for made in _translated(child, names, note)]
+
+
+def _translated(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
+    """The elements of NCIP 2 for one node; `beside` are the names of its parent's children."""
+    name = local(node.tag)
+    if name in ERRORS:
+        return [_problem(node, ERRORS[name])]
+    if name in ("VisibleUserId", "VisibleItemId"):
+        return [_visible(node, name, beside, note)]
+    if name == "UserTransaction" or (name == "Problem" and any(local(child.tag) in ERRORS for child in node)):
+        return _children(node, note)
+    made = _renamed(node, RENAMED.get(name, name), note)
+    return [made] if _says(made, name) else []
+
+
+def _says(made: etree._Element, name: str) -> bool:
+    """Whether an element is kept: required elements of NCIP 1 are often sent empty, and those are dropped."""
+    return name not in _MUTE_WHEN_EMPTY or len(made) > 0 or bool((made.text or "").strip())
+
+
+def _renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> etree._Element:
+    made = etree.Element(name)
+    made.text = node.text
+    pair = {local(child.tag): child.text for child in node if local(child.tag) in ("Scheme", "Value")}
+    if pair:
+        made.text = pair.get("Value", node.text)
+        made.set("Scheme", pair.get("Scheme") or "")
+        return made
+    _put_in(made, _children(node, note))
+    return made
+
+
+def _put_in(parent: etree._Element, children: Iterable[etree._Element]) -> None:
+    """Append the children; the content of a second Ext joins the first."""
+    first: etree._Element | None = None
+    for child in children:
+        if child.tag != "Ext":
+            parent.append(child)
+        elif first is None:
+            first = child
+            parent.append(child)
+        else:
+            first.extend(list(child))
+
+
+def _visible(node: etree._Element, name: str, beside: Collection[str], note: Callable[[str], None]) -> etree._Element:
+    around = node.getparent()
+    assert around is not None
+    new = RENAMED[name]
+    made = _renamed(node, new, note)
+    unique = name.replace("Visible", "Unique") in beside
+    where = VISIBLE.get((local(around.tag), name), f"Ext/{new}" if unique else "")
+    if not where:
+        note(f"{name} read as {new}")
+    if not where.startswith("Ext/"):
+        return made
+    wrap = etree.Element("Ext")
+    wrap.append(made)
+    return wrap
+
+
+def _problem(error: etree._Element, kind: str) -> etree._Element:
+    """A MessagingError or ProcessingError as a flat Problem, its nested element names as a path."""
+    steps: list[str] = []
+    values: list[str | None] = []
+    node = error.find(f"{kind}ErrorElement")
+    while node is not None:
+        step = (node.findtext("ElementName") or "").strip()
+        steps.append(RENAMED.get(step, step))
+        values.append(node.findtext(f"{kind}ErrorValue"))
+        node = node.find(f"{kind}ErrorElement")
+    problem = etree.Element("Problem")
+    problem.extend(_renamed(said, "ProblemType", lambda _: None) for said in error.findall(f"{kind}ErrorType"))
+    _add(problem, "ProblemDetail", error.findtext(f"{kind}ErrorDetail"))  # no element of NCIP 1; Koha sent it until 2019
+    _add(problem, "ProblemElement", "/".join(filter(None, steps)))
+    _add(problem, "ProblemValue", next(filter(None, values), None))
+    return problem
+
+
+def _add(parent: etree._Element, name: str, text: str | None) -> None:
+    if text:
+        etree.SubElement(parent, name).text = text
+
+
+_OLD_NAME: Final[Mapping[str, str]] = MappingProxyType({new: old for old, new in RENAMED.items() if old.startswith("Unique")})
+_PATH_STEPS: Final = 8
+
+# The form of an id (Unique or Visible) that a lookup is written with; only the Visible one has a place for the type.
+_SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        **VISIBLE,
+        ("LookupUser", "UniqueUserId"):  "UserId[not(UserIdentifierType)]",
+        ("LookupUser", "VisibleUserId"): "UserId[UserIdentifierType]",
+        ("LookupItem", "UniqueItemId"):  "ItemId[AgencyId or not(ItemIdentifierType)]",
+        ("LookupItem", "VisibleItemId"): "ItemId[ItemIdentifierType and not(AgencyId)]",
+        ("LookupUserResponse", "UserTransaction"): "self::*[RequestedItem or LoanedItem]",
+    }
+)  # fmt: skip
+
+
+def written(root: etree._Element, spoken: Dtd) -> bytes:
+    """Convert a tree of NCIP 2 (without a namespace) to a document of NCIP 1, valid against its DTD.
+
+    A Problem without a service, and one in the reply to a service that NCIP 1 does not have, is written as
+    ItemRequestedResponse, as iNCIPit does: NCIP 1 has no place for an error that belongs to no service.
+    Raises ValueError for every other service that NCIP 1 does not have.
+    """
+    message = etree.Element("NCIPMessage", version=spoken.system)
+    message.append(_service(root, spoken))
+    return etree.tostring(message, xml_declaration=True, encoding="UTF-8", doctype=_doctype(spoken))
+
+
+def _doctype(spoken: Dtd) -> str:
+    quote = "'" if '"' in spoken.system else '"'
+    system = f"{quote}{spoken.system}{quote}"
+    return (
+        f'<!DOCTYPE NCIPMessage PUBLIC "{spoken.public}" {system}>'
+        if spoken.public
+        else f"<!DOCTYPE NCIPMessage SYSTEM {system}>"
+    )
+
+
+def _service(root: etree._Element, spoken: Dtd) -> etree._Element:
+    node, writer = root[0], _Writer(spoken.late)
+    name = str(node.tag)
+    if spoken.asked and name.removesuffix("Response") == RENAMED[spoken.asked]:
+        name = name.replace(RENAMED[spoken.asked], spoken.asked)
+    if name in SERVICES:
+        return writer.element(name, node)
+    if node.find("Problem") is None and name != "Problem":
+        raise ValueError(f"{name} is not in NCIP 1")
+    return writer.element("ItemRequestedResponse", root if name == "Problem" else node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    late: bool
+
+    def element(self, name: str, source: etree._Element | None) -> etree._Element:
+        """The element `name` of NCIP 1 with the content of `source`; for None, with the least content that its DTD allows."""
+        made = etree.Element(name)
+        match KINDS.get(name):
+            case "empty":
+                pass
+            case "scheme":
+                etree.SubElement(made, "Scheme").text = _scheme(source) or SCHEMES[name]
+                etree.SubElement(made, "Value").text = _text(source)
+            case None:
+                self.fill(made, name, source)
+            case kind:
+                made.text = _text(source) or FILLING.get(kind, "")
+        return made
+
+    def fill(self, made: etree._Element, name: str, source: etree._Element | None) -> None:
+        if name.endswith("ErrorElement"):
+            _nest(made, source)
+            return
+        held = {child: _sources(name, child, source) for child in CONTENT[name].names}
+        for part in _chosen(CONTENT[name], held):
+            several = held[part.name] if part.repeats else held[part.name][:1]
+            for one in () if part.late and not self.late else several or (None,):
+                made.append(self.element(part.name, one))
+
+
+_Held = Mapping[str, list[etree._Element]]
+
+
+def _chosen(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
+    """The places of a content model to write: those with data, and those that the DTD requires."""
+    if not part.required and not _covered(part, held):
+        return
+    if part.name:
+        yield part
+        return
+    for inner in [max(part.parts, key=lambda way: _merit(way, held))] if part.either else part.parts:
+        yield from _chosen(inner, held)
+
+
+def _merit(way: ContentPart, held: _Held) -> tuple[bool, bool, int, bool]:
+    """Sort key of an alternative: a Problem comes before a result, then a complete one, then the one that holds more data."""
+    problem = "Problem" in way.names
+    return problem and bool(held["Problem"]), _complete(way, held), _covered(way, held), not problem
+
+
+def _covered(part: ContentPart, held: _Held) -> int:
+    return sum(bool(held[name]) for name in part.names)
+
+
+def _complete(part: ContentPart, held: _Held) -> bool:
+    if not part.required and not _covered(part, held):
+        return True
+    if part.name:
+        return bool(held[part.name])
+    inside = (_complete(inner, held) for inner in part.parts)
+    return any(inside) if part.either else all(inside)
+
+
+def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
+    """The elements in `node` (of NCIP 2, written as `name`) from which the child `child` of NCIP 1 is written."""
+    if node is None:
+        return []
+    problems = node.findall("Problem")
+    if child == "Problem":
+        return [node] if problems else []
+    if child in ERRORS:
+        return problems if name != "Problem" or child == _error(problems) else []
+    if name in ERRORS:
+        return node.findall("ProblemType") if child.endswith("Type") else [node]
+    path = _SOURCES.get((name, child)) or RENAMED.get(child, child)
+    return [found for found in node.xpath(path) if isinstance(found, etree._Element)]
+
+
+def _error(problems: list[etree._Element]) -> str:
+    """The name of the NCIP 1 error for these Problems: MessagingError if all types are of its scheme, else ProcessingError."""
+    types = (problem.find("ProblemType") for problem in problems)
+    return "MessagingError" if all("messagingerror" in _scheme(said) for said in types) else "ProcessingError"
+
+
+def _nest(made: etree._Element, problem: etree._Element | None) -> None:
+    """The path of a ProblemElement as elements within each other, the ProblemValue in the innermost."""
+    path = _text(problem.find("ProblemElement")) if problem is not None else ""
+    value = _text(problem.find("ProblemValue")) if problem is not None else ""
+    node, name = made, str(made.tag)
+    for depth, step in enumerate([step for step in path.split("/") if step][:_PATH_STEPS] or [""]):
+        node = etree.SubElement(node, name) if depth else node
+        etree.SubElement(node, "ElementName").text = _OLD_NAME.get(step, step)
+    if value:
+        etree.SubElement(node, name.replace("ErrorElement", "ErrorValue")).text = value
+
+
+def _text(node: etree._Element | None) -> str:
+    return (node.text or "") if node is not None else ""
+
+
+def _scheme(node: etree._Element | None) -> str:
+    return node.get("Scheme", "") if node is not None else ""

@@ -1,1 +1,0 @@
-"""The connection to the library's own SIP2 server."""
