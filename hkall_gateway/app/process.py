@@ -31,8 +31,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.db.engine.connect import GROUP_READS, private
 from hkall_gateway.db.engine.db_errors import Unavailable, name_of
-from hkall_gateway.net.endpoints import CannotOpen, NotPassed
-from hkall_gateway.net.gateway_number import numbered
+from hkall_gateway.net.endpoints import CannotOpen, NotPassed, numbered
 from hkall_gateway.observability.background_writer import BackgroundWriter
 from hkall_gateway.observability.log_console import LogFormat, drawing_on
 
