@@ -32,7 +32,7 @@ from hkall_gateway.app.machine import free_bytes, instance, number, runs
 from hkall_gateway.app.pages_process import PagesProcess
 from hkall_gateway.app.resources import Reloaded, Resources, Serving
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ils.local_system import WebPins
 from hkall_gateway.circulation.rounds import Rounds
 from hkall_gateway.clock import now

@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.rounds import ROUNDS
 from hkall_gateway.db import instances, partners, rounds
 from hkall_gateway.db.engine.database import Watch

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from twisted.internet.defer import ensureDeferred
 
-from hkall_gateway.circulation.common.context import pause
+from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.db import instances
 from hkall_gateway.db.engine.database import Store

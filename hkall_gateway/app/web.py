@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 from hkall_gateway.app import carriers
 from hkall_gateway.app.resources import PerConfiguration, Resources
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.web import Oidc, Web

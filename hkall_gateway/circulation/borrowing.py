@@ -7,14 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from hkall_gateway.circulation.command import Context, Library, refused
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import Context, Library, refused
-from hkall_gateway.circulation.common.counts import counts, waited_too_long
-from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation.counts import counts, patron_blocks, waited_too_long
 from hkall_gateway.circulation.messages.commands import CancelRequest, RequestTitle
-from hkall_gateway.circulation.messages.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import not_theirs
+from hkall_gateway.circulation.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.unannounced import asked_by_barcode
 from hkall_gateway.db.unit import Unit

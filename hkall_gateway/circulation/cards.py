@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hkall_gateway.circulation import borrowing, counter
-from hkall_gateway.circulation.common.context import Context, Library, refused
+from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context, Library, refused
 from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
-from hkall_gateway.circulation.messages.results import Refused, Renewed, Requested
 from hkall_gateway.circulation.messages.terminal_commands import (
     AllRenewed,
     BlockCard,
@@ -23,6 +23,7 @@ from hkall_gateway.circulation.messages.terminal_commands import (
 )
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import one_with
+from hkall_gateway.circulation.results import Refused, Renewed, Requested
 from hkall_gateway.db import cards, unannounced
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import over

@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
-from hkall_gateway.circulation.command import Command, Gathered, Handler, InboxKey, Query
-from hkall_gateway.circulation.common.context import Context, Library
-from hkall_gateway.circulation.common.idempotency import once
+from hkall_gateway.circulation.command import Command, Context, Gathered, Handler, InboxKey, Library, Query
+from hkall_gateway.circulation.idempotency import once
 from hkall_gateway.circulation.ils.local_system import USUAL, LocalSystem, OfflineRules, WebPins
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import LocalIls
 from hkall_gateway.circulation.registry import HANDLERS
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.changes import Changed, changes_since
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.deadline import current, without

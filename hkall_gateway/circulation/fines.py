@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from hkall_gateway.circulation.common.context import Context, Library, refused
-from hkall_gateway.circulation.common.counts import closed_days
-from hkall_gateway.circulation.messages.results import ChargeEntry, Paid, Refused, Waived
+from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
+from hkall_gateway.circulation.results import ChargeEntry, Paid, Refused, Waived
 from hkall_gateway.db import fines
 from hkall_gateway.db.fines import OVERDUE
 from hkall_gateway.db.loads.former_cards import card_now

@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.common.context import Context, Library, refused
-from hkall_gateway.circulation.common.contradictions import contradicted
+from hkall_gateway.circulation.command import Context, Library, refused
 from hkall_gateway.circulation.messages.commands import BorrowFromUs, CheckOut, PartnerNotice
-from hkall_gateway.circulation.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
+from hkall_gateway.circulation.partner_notice import contradicted
+from hkall_gateway.circulation.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import over

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from hkall_gateway.circulation import counter
-from hkall_gateway.circulation.common.context import Context, refused
-from hkall_gateway.circulation.common.counts import waited_too_long
-from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context, refused
+from hkall_gateway.circulation.counts import patron_blocks, waited_too_long
 from hkall_gateway.circulation.fines import charge_lines, left_to_charge
-from hkall_gateway.circulation.messages.results import ChargeEntry, Refused
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
+from hkall_gateway.circulation.results import ChargeEntry, Refused
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hkall_gateway.circulation.common.context import Context, Library, refused
-from hkall_gateway.circulation.common.counts import waited_too_long
-from hkall_gateway.circulation.common.patron_blocks import blocks_of
+from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.counts import blocks_of, waited_too_long
 from hkall_gateway.circulation.fines import charge_lines, left_to_charge
 from hkall_gateway.circulation.messages.commands import SeeItem, SeePatron
-from hkall_gateway.circulation.messages.results import ItemSeen, LoanEntry, PatronSeen, Refused
 from hkall_gateway.circulation.ports import Identified
+from hkall_gateway.circulation.results import ItemSeen, LoanEntry, PatronSeen, Refused
 from hkall_gateway.db.cards import properties_of
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit import Unit

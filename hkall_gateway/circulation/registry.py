@@ -7,22 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from hkall_gateway.circulation import (
-    borrowing,
-    cards,
-    counter,
-    fines,
-    lending,
-    queries,
-    recalls,
-    returning,
-    scan_station,
-    titles,
-)
-from hkall_gateway.circulation.command import Gathered, Handler
-from hkall_gateway.circulation.common.context import Context, Library
-from hkall_gateway.circulation.common.their_numbers import as_ours
-from hkall_gateway.circulation.ils import local_messages, routing
+from hkall_gateway.circulation import borrowing, cards, fines, lending, queries, recalls, returning, titles
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context, Gathered, Handler, Library
+from hkall_gateway.circulation.ils import routing
 from hkall_gateway.circulation.ils.local_system import LocalSystem
 from hkall_gateway.circulation.messages.commands import (
     BorrowFromUs,
@@ -46,14 +34,6 @@ from hkall_gateway.circulation.messages.commands import (
     SeePatron,
     SeeRecord,
 )
-from hkall_gateway.circulation.messages.local_commands import (
-    BeginTransaction,
-    EndTransaction,
-    EnqueueLocal,
-    MarkDelivered,
-    MarkRefused,
-    MarkUndelivered,
-)
 from hkall_gateway.circulation.messages.partner_commands import (
     Bill,
     BrokerCommand,
@@ -68,7 +48,6 @@ from hkall_gateway.circulation.messages.partner_commands import (
     ServesPatron,
     SetStatus,
 )
-from hkall_gateway.circulation.messages.results import Answered, Outcome, Paid, Refused
 from hkall_gateway.circulation.messages.staff_commands import (
     Act,
     CloseDay,
@@ -87,14 +66,24 @@ from hkall_gateway.circulation.messages.terminal_commands import (
     NoteProperties,
     RenewAll,
 )
-from hkall_gateway.circulation.partners import deliveries, lender_notices, partner_queries, unsent
+from hkall_gateway.circulation.partner_notice import as_ours
+from hkall_gateway.circulation.partners import deliveries, lender_notices, local_messages, partner_queries, unsent
 from hkall_gateway.circulation.partners.broker_services import BROKER_COMMANDS, Work
 from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.partners.innreach_events import EVENTS
+from hkall_gateway.circulation.partners.local_messages import (
+    BeginTransaction,
+    EndTransaction,
+    EnqueueLocal,
+    MarkDelivered,
+    MarkRefused,
+    MarkUndelivered,
+)
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.scan_station import FindAfterScan, FindScanned
-from hkall_gateway.circulation.staff import actions, closure_changes, patron_page
+from hkall_gateway.circulation.results import Answered, Outcome, Paid, Refused
+from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station
 from hkall_gateway.circulation.staff.patron_page import SeePatronPage
+from hkall_gateway.circulation.staff.scan_station import FindAfterScan, FindScanned
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now

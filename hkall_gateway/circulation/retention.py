@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.db import quarantine
 from hkall_gateway.db.privacy import archive
 from hkall_gateway.db.privacy import retention as kept

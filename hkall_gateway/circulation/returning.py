@@ -8,13 +8,13 @@ from datetime import date, datetime, timedelta
 from typing import Unpack
 
 from hkall_gateway.circulation.borrowing import release_rivals
-from hkall_gateway.circulation.common.context import Context, flagged, refused, unflagged
-from hkall_gateway.circulation.common.counts import closed_days, waited_too_long
-from hkall_gateway.circulation.common.unannounced import AwaitedCopy, awaited, owned_elsewhere
+from hkall_gateway.circulation.command import Context, flagged, refused, unflagged
+from hkall_gateway.circulation.counts import closed_days, waited_too_long
+from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.messages.commands import CheckIn
-from hkall_gateway.circulation.messages.results import CheckedIn, Outcome, Refused
 from hkall_gateway.circulation.queries import one_with
+from hkall_gateway.circulation.results import CheckedIn, Outcome, Refused
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification

@@ -18,14 +18,15 @@ import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.circulation import borrowing
-from hkall_gateway.circulation.common import stalled
-from hkall_gateway.circulation.common.context import Context, Library, in_context, pause
+from hkall_gateway.circulation.command import Context, Library, in_context, pause
 from hkall_gateway.circulation.messages.partner_commands import MIRRORED
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.circulation.retention import purge
 from hkall_gateway.db import rounds as found
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.rounds import FailedRequest, RoundState
 from hkall_gateway.db.savepoint import in_savepoint
 from hkall_gateway.db.unit import Unit
@@ -33,8 +34,42 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
+
+# ---- Finds requests that stand still, for the daily list at nine o'clock and for the round that notes them.
+
+
+NOTED: Final = "STANDS_STILL"
+"""The journal event, written once for each time that a request stands still."""
+
+
+def may_stand_still(
+    unit: Queries, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST
+) -> tuple[Request, ...]:
+    """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
+    since = {position: now - dates.limit(position, 0, limits) for position in dates.KEYS}
+    due_before = dates.civil(now) - timedelta(days=limits.lender_overdue_days)
+    return cli_lists.stalled(unit, since, due_before, after, most)
+
+
+def still(unit: Queries, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
+    """The requests that stand still, with allowance for the days of each partner's courier."""
+    travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
+    return tuple(request for request in found if dates.stands_still(request, travel[request.partner], limits, now))
+
+
+def is_noted(unit: Queries, request: Request) -> bool:
+    """Whether the journal has this event already for the request's present position."""
+    noted = unit.last_noted(request.id, NOTED)
+    return noted is not None and request.moved_at is not None and noted >= request.moved_at
+
+
+def _courier_days(unit: Queries, agency: str) -> int:
+    partner = unit.partner(agency) if agency else None
+    return partner.courier_days if partner else 0
+
 
 LOG = structlog.get_logger()
 
@@ -139,20 +174,14 @@ def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
 
 def stuck(context: Context, cursor: str, limit: int) -> Batch:
     """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
-    found, by = stalled.stalled(context.unit, context.library.policy.waits, context.now, cursor, limit), _by("stuck")
-    still = [
-        r
-        for r in stalled.still(context.unit, found, context.library.policy.waits, context.now)
-        if not stalled.is_noted(context.unit, r)
-    ]
+    found, by = may_stand_still(context.unit, context.library.policy.waits, context.now, cursor, limit), _by("stuck")
+    idle = [r for r in still(context.unit, found, context.library.policy.waits, context.now) if not is_noted(context.unit, r)]
 
     def note(request: Request) -> None:
-        context.unit.note(
-            request, stalled.NOTED, {"position": request.position, "since": str(request.moved_at)}, context.now, by
-        )
+        context.unit.note(request, NOTED, {"position": request.position, "since": str(request.moved_at)}, context.now, by)
         LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
 
-    return _batch(found, limit), _each(context.unit, still, by, context.now, note)
+    return _batch(found, limit), _each(context.unit, idle, by, context.now, note)
 
 
 def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:

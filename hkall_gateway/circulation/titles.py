@@ -10,11 +10,11 @@ from functools import cache
 from typing import Final
 
 from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.command import Context, refused
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import Context, refused
 from hkall_gateway.circulation.messages.partner_commands import FindClosedVolumes
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search import searching

@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hkall_gateway.circulation.common.context import Library
+    from hkall_gateway.circulation.command import Library
     from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.work.local import Known
     from hkall_gateway.ncip.http_post import Post

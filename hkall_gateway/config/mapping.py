@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.dialects import DialectConfig as SiteDialect
 from hkall_gateway.config.gateway import GatewayConfig

@@ -19,10 +19,10 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import pause
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import OutboxRow

@@ -16,8 +16,8 @@ from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.context import Library
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import notices
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.outbox import OutboxRow

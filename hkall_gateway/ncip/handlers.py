@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.messages.partner_commands import KeepUnplaced
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.messages.partner_commands import (
     SeeShelves,
     ServesPatron,
 )
-from hkall_gateway.circulation.messages.results import ItemSeen, PatronSeen, Refused
+from hkall_gateway.circulation.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.callers import credentials, patron, seen_with
 from hkall_gateway.ncip.codec.dialects import SUPPORTED

@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.messages.results import (
+from hkall_gateway.circulation.results import (
     Cancelled,
     ChargeEntry,
     CheckedOut,

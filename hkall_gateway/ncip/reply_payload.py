@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hkall_gateway.circulation.command import Command
 from hkall_gateway.circulation.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.circulation.messages.results import Answered, CheckedIn, CheckedOut, Done, Paid, Recalled, Refused, Waived
+from hkall_gateway.circulation.results import Answered, CheckedIn, CheckedOut, Done, Paid, Recalled, Refused, Waived
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value

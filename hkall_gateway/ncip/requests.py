@@ -26,8 +26,8 @@ from hkall_gateway.circulation.messages.commands import (
     RequestTitle,
 )
 from hkall_gateway.circulation.messages.partner_commands import Bill, ChangeRequest, CopyReport, SetStatus
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.messages.staff_commands import Pay
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.callers import patron
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.reply_payload import Payload, executed

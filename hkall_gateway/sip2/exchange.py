@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.messages.commands import Place
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.limits.allow_list import AllowList, network_of
 from hkall_gateway.net.limits.connection_limit import AddressQueue

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
-from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState

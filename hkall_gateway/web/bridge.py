@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
 
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.db.engine.deadline import Undecided

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE

@@ -12,9 +12,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from flask import current_app
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Context, Library, in_context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Context, Library, in_context
 from hkall_gateway.circulation.ports import LiveStatuses
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.observability.metrics import Metrics

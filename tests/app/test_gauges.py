@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import Gauge
 
 from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges, count, counted
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import instances
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.journal_entry import JournalEntry

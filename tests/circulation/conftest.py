@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import InboxKey, Library
 from hkall_gateway.circulation.messages.commands import (
     BorrowFromUs,
     CheckIn,
@@ -31,9 +30,9 @@ from hkall_gateway.circulation.messages.commands import (
     RequestCancelled,
     RequestTitle,
 )
-from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.messages.staff_commands import Act, Pay
 from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.rounds import ROUNDS, Rounds
 from hkall_gateway.db import rounds
 from hkall_gateway.db.engine.immediate import Immediate, finished

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.circulation.messages.commands import ItemReceived, RequestTitle
-from hkall_gateway.circulation.messages.results import CheckedIn, Done, Requested
 from hkall_gateway.circulation.messages.staff_commands import Reopen
+from hkall_gateway.circulation.results import CheckedIn, Done, Requested
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules.lifecycle import FINAL, Notification
 from hkall_gateway.rules.reasons import Reason

@@ -23,7 +23,8 @@ from hkall_gateway.circulation.messages.commands import (
     RecallCancelled,
     SeePatron,
 )
-from hkall_gateway.circulation.messages.results import (
+from hkall_gateway.circulation.messages.staff_commands import Waive
+from hkall_gateway.circulation.results import (
     CheckedIn,
     CheckedOut,
     DeliveryResult,
@@ -34,7 +35,6 @@ from hkall_gateway.circulation.messages.results import (
     Renewed,
     Requested,
 )
-from hkall_gateway.circulation.messages.staff_commands import Waive
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.published_rules import PUBLISHED as PUBLISHED_RULES
 from hkall_gateway.rules.reasons import Reason

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import DeliveryResult, Done, Requested
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
+from hkall_gateway.circulation.results import DeliveryResult, Done, Requested
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.changes import Changed
 from hkall_gateway.db.engine.immediate import finished

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import Answered, Done, Refused
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.results import Answered, Done, Refused
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import partners
 from hkall_gateway.db.loads import loading

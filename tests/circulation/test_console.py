@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert
 
-from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import InboxKey, in_context
 from hkall_gateway.circulation.messages.commands import ItemRecalled, ItemShipped
-from hkall_gateway.circulation.messages.results import DeliveryResult, Refused
 from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import RequestPage, facts_in
 from hkall_gateway.db import fines, quarantine

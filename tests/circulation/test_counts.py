@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from hkall_gateway.circulation.common.context import Context, Library
-from hkall_gateway.circulation.common.counts import waited_too_long
+from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.counts import waited_too_long
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side

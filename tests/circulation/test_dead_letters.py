@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.results import Noted, Outcome, Refused
-from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.partners import unsent
+from hkall_gateway.circulation.results import Noted, Outcome, Refused
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import NOTICES
@@ -47,7 +47,7 @@ def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
 
 
 def say(world: World, what: str, row: int, reason: str = "by telephone") -> Outcome:
-    work = getattr(dead_letters, what)
+    work = getattr(unsent, what)
     done: Outcome = world.store.now(lambda unit: work(Context(unit, world.circulation.library, world.now), row, reason, STAFF))
     world.pump()
     return done
@@ -138,7 +138,7 @@ def test_a_withdrawal_that_could_not_be_told_is_settled_by_hand(world: World, wh
 def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
     row = give_up(world, "silence")
 
-    world.store.now(lambda unit: dead_letters.retry(unit, row.id, STAFF, world.now))
+    world.store.now(lambda unit: unsent.retry(unit, row.id, STAFF, world.now))
     world.pump()
 
     assert world.peers.unasked() == ["CUHK RequestItem"]
@@ -153,7 +153,7 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
 
     assert world.request("R1").partner == "HKUST"
     assert state_of(world, 1) == "dropped"
-    assert isinstance(world.store.now(lambda unit: dead_letters.retry(unit, 1, STAFF, world.now)), Refused)
+    assert isinstance(world.store.now(lambda unit: unsent.retry(unit, 1, STAFF, world.now)), Refused)
 
 
 @pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
@@ -182,7 +182,7 @@ def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
 def test_what_it_would_do_is_said_before_it_is_done(world: World) -> None:
     row = give_up(world, "silence")
 
-    would = world.store.now(lambda unit: dead_letters.effects(unit, row))
+    would = world.store.now(lambda unit: unsent.effects(unit, row))
 
     assert would["may_have_arrived"] is True
     assert would["if_dropped"] == "the next lender is asked"

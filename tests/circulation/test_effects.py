@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import is_dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
-from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
 
-from hkall_gateway.circulation import messages
-from hkall_gateway.circulation.common import idempotency
-from hkall_gateway.circulation.common.idempotency import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
+from hkall_gateway import circulation
+from hkall_gateway.circulation import idempotency
+from hkall_gateway.circulation.idempotency import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
 from hkall_gateway.circulation.messages.partner_commands import Changed, StatusSet
-from hkall_gateway.circulation.messages.results import (
+from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
+from hkall_gateway.circulation.results import (
     Cancelled,
     CheckedIn,
     CheckedOut,
@@ -26,7 +27,6 @@ from hkall_gateway.circulation.messages.results import (
     Renewed,
     Requested,
 )
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import _NAMES
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
@@ -140,11 +140,10 @@ def test_of_renewing_all_each_renewal_is_judged_but_those_that_the_lender_has_no
 
 
 def outcome_types() -> set[type]:
-    """Every record of the desk's messages that can be stored, and so kept for a repeated document, but a refusal."""
-    folder = Path(messages.__path__[0])
-    modules = [import_module(f"{messages.__name__}.{file.stem}") for file in folder.glob("[a-z]*.py")]
+    """Every record of the service layer that can be stored, and so kept for a repeated document, but a refusal."""
+    modules = [import_module(found.name) for found in walk_packages(circulation.__path__, f"{circulation.__name__}.")]
     kinds = {kind for module in modules for kind in vars(module).values() if is_dataclass(kind) and isinstance(kind, type)}
-    return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(messages.__name__)} - {Refused}
+    return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(circulation.__name__)} - {Refused}
 
 
 def test_every_outcome_that_may_be_kept_has_one_judgement() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hkall_gateway.circulation.borrowing import NOBODY_ASKED
 from hkall_gateway.circulation.messages.commands import ItemReceived, ItemShipped, PartnerNotice
 from hkall_gateway.circulation.messages.partner_commands import CopyReport
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.evidence import TABLE, Dated, News, Verdict
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason

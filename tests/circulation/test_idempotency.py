@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.context import Context, Library, in_context
-from hkall_gateway.circulation.common.idempotency import once
-from hkall_gateway.circulation.messages.results import Outcome, Refused, Renewed
+from hkall_gateway.circulation.command import Context, InboxKey, Library, in_context
+from hkall_gateway.circulation.idempotency import once
+from hkall_gateway.circulation.results import Outcome, Refused, Renewed
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy

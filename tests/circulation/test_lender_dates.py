@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.commands import ItemShipped
-from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.staff.closure_changes import move
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind

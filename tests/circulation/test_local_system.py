@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, insert
 
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.db import cards

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.circulation.common.context import Library, in_context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all

@@ -25,10 +25,10 @@ import pytest
 from sqlalchemy import Connection
 
 from hkall_gateway.circulation import borrowing
-from hkall_gateway.circulation.common.context import Library, in_context
+from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Refused, Requested
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.circulation.messages.commands import ItemRecalled, ItemRenewed, RecallCancelled
-from hkall_gateway.circulation.messages.results import CheckedOut, Done, Recalled, Refused, Renewed
+from hkall_gateway.circulation.results import CheckedOut, Done, Recalled, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Recall

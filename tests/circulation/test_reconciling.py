@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.circulation.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
+from hkall_gateway.circulation.results import Noted, Outcome, Refused
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import InboxKey, in_context
 from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
-from hkall_gateway.circulation.messages.results import CheckedOut, DeliveryResult, Refused, Renewed
-from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.circulation.results import CheckedOut, DeliveryResult, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
@@ -179,7 +178,7 @@ def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld
     renewed(asking)
     asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
 
-    asking.store.now(in_context, getattr(dead_letters, what), asking.library, asking.now, 1, "by telephone", CLERK)
+    asking.store.now(in_context, getattr(unsent, what), asking.library, asking.now, 1, "by telephone", CLERK)
 
     found = asking.request()
     assert found.due is not None

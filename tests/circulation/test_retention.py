@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.commands import ItemReceived, ItemShipped
 from hkall_gateway.circulation.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.db import fines, inbox

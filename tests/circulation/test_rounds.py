@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from twisted.internet.defer import ensureDeferred
 
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.commands import ItemShipped
 from hkall_gateway.circulation.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
 from hkall_gateway.db import inbox

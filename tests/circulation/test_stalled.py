@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.circulation.common.stalled import NOTED
+from hkall_gateway.circulation.rounds import NOTED
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.rules.vocabulary import Position
 

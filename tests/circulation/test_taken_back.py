@@ -7,9 +7,9 @@ from email.message import EmailMessage
 import pytest
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
-from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit import Unit
@@ -64,7 +64,7 @@ def take_back(library: DeskWorld) -> None:
 
 
 def drop(library: DeskWorld) -> None:
-    library.store.now(in_context, dead_letters.drop, library.library, library.now, 1, "the server was replaced", CLERK)
+    library.store.now(in_context, unsent.drop, library.library, library.now, 1, "the server was replaced", CLERK)
 
 
 def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: DeskWorld, post: Post) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.ils.local_system import loaded_facts
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.titles import CopyState, TitleSeen
 from hkall_gateway.db.loads import loading

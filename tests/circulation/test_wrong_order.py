@@ -10,7 +10,7 @@ import pytest
 
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.messages.commands import ItemReceived, ItemShipped
-from hkall_gateway.circulation.messages.results import Noted, Refused
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.circulation import borrowing
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.cli import main

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from hkall_gateway import __version__
-from hkall_gateway.circulation.common.context import Library, in_context
+from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import schema

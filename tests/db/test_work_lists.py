@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from hkall_gateway.circulation.common import stalled
+from hkall_gateway.circulation.rounds import may_stand_still, still
 from hkall_gateway.db import rounds
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading
@@ -142,10 +142,10 @@ def test_a_list_is_the_same_on_the_command_line(counter: Immediate, at: Moment) 
 
 
 def test_what_stands_still_is_what_the_rules_say(counter: Immediate, now: datetime, at: Moment) -> None:
-    may = counter.now(stalled.stalled, at.waits, now)
-    still = {request.id for request in counter.now(stalled.still, may, at.waits, now)}
-    assert {request.id for request in counter.now(cli_lists.stuck, at)} == still
-    assert 0 < len(still) < OPEN
+    may = counter.now(may_stand_still, at.waits, now)
+    idle = {request.id for request in counter.now(still, may, at.waits, now)}
+    assert {request.id for request in counter.now(cli_lists.stuck, at)} == idle
+    assert 0 < len(idle) < OPEN
 
 
 def test_a_slow_courier_is_allowed_its_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library, in_context
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered, delivered
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.config.policy import load
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.immediate import Immediate, finished

@@ -14,8 +14,8 @@ from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.context import Library
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import PATRONS

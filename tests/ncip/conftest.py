@@ -15,7 +15,7 @@ from lxml import etree
 from sqlalchemy import insert, select
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.immediate import Immediate, finished

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.documents import decode

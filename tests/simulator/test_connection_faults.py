@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient

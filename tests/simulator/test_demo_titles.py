@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.mapping import library_of, make_unit

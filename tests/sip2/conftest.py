@@ -19,10 +19,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.messages.commands import SeeItem
-from hkall_gateway.circulation.messages.results import ItemSeen, Refused
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
+from hkall_gateway.circulation.results import ItemSeen, Refused
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit import Unit

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.circulation.messages.results import DeliveryResult
 from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState

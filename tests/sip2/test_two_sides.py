@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit import Unit

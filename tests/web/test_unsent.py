@@ -8,9 +8,9 @@ import pytest
 from lxml import html
 
 from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.messages.staff_commands import Act
-from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.partners import unsent
+from hkall_gateway.circulation.results import Refused, Requested
 from hkall_gateway.db import notices, quarantine
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
@@ -155,7 +155,7 @@ def test_what_was_settled_meanwhile_is_said_and_the_others_are_settled(site: Sit
     first, second = given_up(site), given_up(site, "b-dune")
     browser = site.staff("supervisor")
     page = browser.get("/staff/unsent").text
-    site.world.store.now(lambda unit: dead_letters.retry(unit, first, BY, site.world.now))
+    site.world.store.now(lambda unit: unsent.retry(unit, first, BY, site.world.now))
     token = page.split('name="csrf_token" value="')[1].split('"')[0]
     fields = {"csrf_token": token, "row": [str(first), str(second)], "how": "drop", "reason": "gone"}
     site.world.store.now(lambda unit: unit.outbox.close(first, OutboxState.DONE, "x", site.world.now))
@@ -276,5 +276,5 @@ def test_a_document_is_dropped(site: Site) -> None:
 
 
 def test_the_desks_words_for_effects_are_in_the_catalogue() -> None:
-    pairs = [*dead_letters._WORDS.values(), dead_letters._LOCAL, dead_letters._ELSE]
+    pairs = [*unsent._WORDS.values(), unsent._LOCAL, unsent._ELSE]
     assert {words for pair in pairs for words in pair} == set(EFFECTS)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.partners import records

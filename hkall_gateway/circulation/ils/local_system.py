@@ -12,13 +12,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal, cast
 
-from hkall_gateway.circulation.command import Gathered
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Gathered, Library
 from hkall_gateway.circulation.ils.own_loans import OwnLoans
 from hkall_gateway.circulation.ils.unknown_words import UnknownWords
 from hkall_gateway.circulation.messages.commands import CheckOut, RequestTitle, SeePatron
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts, Identified, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.cards import is_blocked, is_locked
 from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.deadline import current

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.unannounced import AwaitedCopy, awaited, owned_elsewhere
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, owned_elsewhere
 from hkall_gateway.circulation.fines import charge_lines
 from hkall_gateway.circulation.messages.commands import FindCopySystem, SeeRecord
-from hkall_gateway.circulation.messages.results import CopySystem, HkallRecord
 from hkall_gateway.circulation.queries import loan_line
+from hkall_gateway.circulation.results import CopySystem, HkallRecord
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Side
 

@@ -7,8 +7,8 @@ from datetime import date, datetime
 from typing import Literal
 
 from hkall_gateway.circulation.command import Command, Query
-from hkall_gateway.circulation.messages.results import CopySystem, HkallRecord, ItemSeen, Outcome, PatronSeen, Recalled, Refused
 from hkall_gateway.circulation.ports import BorrowerFacts, Identified
+from hkall_gateway.circulation.results import CopySystem, HkallRecord, ItemSeen, Outcome, PatronSeen, Recalled, Refused
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Sensitive
 
 

@@ -7,8 +7,8 @@ from datetime import date, datetime
 from typing import Final
 
 from hkall_gateway.circulation.command import Command, Query
-from hkall_gateway.circulation.messages.results import Answered, Done, ItemSeen, Refused
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Answered, Done, ItemSeen, Refused
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Partner, Position, Side

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from hkall_gateway.circulation.command import Command
-from hkall_gateway.circulation.messages.results import Answered, Noted, Outcome, Paid, Waived
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Answered, Noted, Outcome, Paid, Waived
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Position, Sensitive
 
 # ---- asks

@@ -7,8 +7,8 @@ from datetime import date
 from enum import StrEnum
 
 from hkall_gateway.circulation.command import Command, Query
-from hkall_gateway.circulation.messages.results import Refused, Renewed
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Sensitive
 

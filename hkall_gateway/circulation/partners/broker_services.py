@@ -12,15 +12,15 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.circulation import counter, lending
-from hkall_gateway.circulation.common.context import Context, Library, refused
-from hkall_gateway.circulation.common.counts import counts
-from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation import lending
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.counts import counts, patron_blocks
 from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew
 from hkall_gateway.circulation.messages.partner_commands import BROKERED, BrokerCommand
-from hkall_gateway.circulation.messages.results import Answered, CheckedOut, Noted, Outcome, Refused
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Answered, CheckedOut, Noted, Outcome, Refused
 from hkall_gateway.circulation.returning import arrival_of, taken
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit import Unit

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from hkall_gateway.circulation import borrowing, recalls, renewing
-from hkall_gateway.circulation.command import Command
-from hkall_gateway.circulation.common.context import Context, flagged
-from hkall_gateway.circulation.ils import local_messages
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation import borrowing, recalls
+from hkall_gateway.circulation.command import Command, Context, flagged
+from hkall_gateway.circulation.partners import local_messages
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import notices
 from hkall_gateway.db.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.db.queries.cli_lists import MAIL
@@ -97,10 +96,10 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
         _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
     else:
         borrowing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
-        if row.send is Notification.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
+        if row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
             recalls.renewal_refused(context, row.payload, answer, by)
         else:
-            renewing.answered(context, row.payload, answer, by)
+            recalls.answered(context, row.payload, answer, by)
         _not_believed(context.unit, row, answer, context.now, by)
 
 

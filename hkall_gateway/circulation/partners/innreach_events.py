@@ -12,11 +12,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation import counter, lending, recalls, returning
-from hkall_gateway.circulation.common.context import Context, Library
+from hkall_gateway.circulation import lending, recalls, returning
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.messages.commands import BorrowFromUs
 from hkall_gateway.circulation.messages.partner_commands import MIRRORED, BrokerCommand
-from hkall_gateway.circulation.messages.results import Answered, Outcome, Paged
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.partners.broker_services import (
     Work,
@@ -31,6 +31,7 @@ from hkall_gateway.circulation.partners.broker_services import (
 )
 from hkall_gateway.circulation.partners.broker_services import named as named_by_copy
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Answered, Outcome, Paged
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, Event

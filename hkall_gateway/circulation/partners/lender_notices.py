@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-from hkall_gateway.circulation import renewing
+from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.borrowing import move_on, no, release_rivals
-from hkall_gateway.circulation.common.context import Context, Library
-from hkall_gateway.circulation.common.contradictions import contradicted, hold
+from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.messages.commands import PartnerNotice
-from hkall_gateway.circulation.messages.results import Noted, Outcome
+from hkall_gateway.circulation.partner_notice import contradicted, hold
+from hkall_gateway.circulation.results import Noted, Outcome
 from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY
 from hkall_gateway.db.unannounced import Asked, asked_for
@@ -119,7 +119,7 @@ def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item:
 def _filled(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange, now: datetime) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
-    return renewing.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
+    return recalls.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
 
 
 def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool, now: datetime) -> Request:

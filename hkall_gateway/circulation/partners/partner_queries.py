@@ -8,9 +8,8 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final
 
-from hkall_gateway.circulation import losses
-from hkall_gateway.circulation.common.context import Context, Library, refused
-from hkall_gateway.circulation.common.counts import waited_too_long
+from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.counts import waited_too_long
 from hkall_gateway.circulation.find_request import done
 from hkall_gateway.circulation.messages.commands import SeeItem
 from hkall_gateway.circulation.messages.partner_commands import (
@@ -31,9 +30,10 @@ from hkall_gateway.circulation.messages.partner_commands import (
     StatusSet,
     TitleCopies,
 )
-from hkall_gateway.circulation.messages.results import Done, ItemSeen, Refused
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.queries import not_theirs, see_item
+from hkall_gateway.circulation.results import Done, ItemSeen, Refused
+from hkall_gateway.circulation.staff import losses
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from hkall_gateway.circulation import lending
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.messages.commands import PartnerNotice
-from hkall_gateway.circulation.messages.results import Noted, Outcome, Refused
 from hkall_gateway.circulation.partners import lender_notices
+from hkall_gateway.circulation.results import Noted, Outcome, Refused
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.reasons import Reason

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from hkall_gateway.circulation import borrowing, counter, lending, losses, recalls, renewing, returning
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.unannounced import AwaitedCopy
-from hkall_gateway.circulation.find_request import day_of, done, elsewhere, named, no
+from hkall_gateway.circulation import borrowing, lending, recalls, returning
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.find_request import AwaitedCopy, day_of, done, elsewhere, named, no
 from hkall_gateway.circulation.messages.commands import CheckOut, Place, Renew, RequestTitle
-from hkall_gateway.circulation.messages.results import Answered, Outcome, Refused
 from hkall_gateway.circulation.messages.staff_commands import Reopen, StaffCommand
 from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Answered, Outcome, Refused
 from hkall_gateway.circulation.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
-from hkall_gateway.circulation.staff import lender_list, pull_slips
+from hkall_gateway.circulation.staff import lender_list, losses
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import status_after_decline
@@ -219,7 +219,7 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Answere
     facts: RequestChange = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
     facts["reason"] = command.reason
     after = context.unit.amend(request, context.now, command.by, "R14" if held else "", **facts)
-    return done(renewing.ask_for_later_date(context.unit, after, context.now, command.by), due=until)
+    return done(recalls.ask_for_later_date(context.unit, after, context.now, command.by), due=until)
 
 
 def _latest(request: Request, now: datetime) -> date:
@@ -260,8 +260,8 @@ STAFF_ACTIONS: dict[str, StaffAction] = {
     "insert":        StaffAction(lender_list.insert,           needs_reason=True),
     "decline":       StaffAction(decline,                    needs_reason=True),
     "ship":          StaffAction(ship),
-    "print":         StaffAction(pull_slips.print_slip),
-    "substitute":    StaffAction(pull_slips.substitute,          needs_reason=True),
+    "print":         StaffAction(lender_list.print_slip),
+    "substitute":    StaffAction(lender_list.substitute,          needs_reason=True),
     "recall":        StaffAction(recalls.recall_lent),
     "cancel_recall": StaffAction(recalls.cancel_recall_lent),
     "lost":          StaffAction(losses.lose),

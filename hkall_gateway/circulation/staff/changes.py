@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.db.queries import request_history
 from hkall_gateway.db.queries.request_history import JournalRow
 

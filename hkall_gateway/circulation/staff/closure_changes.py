@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from hkall_gateway.circulation import renewing
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.counts import closed_days
+from hkall_gateway.circulation import recalls
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.find_request import done
-from hkall_gateway.circulation.messages.results import Done, Noted, Refused
 from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db.closures import add_closure
 from hkall_gateway.db.rounds import due_from_to, falling_on
@@ -122,4 +122,4 @@ def _moved(unit: Unit, command: StaffCommand, request: Request, closed: dates.Cl
     changed["reason"] = command.reason
     rule = "R14" if held else "R19"
     after = unit.amend(request, now, command.by, rule, **changed)
-    return done(renewing.ask_for_later_date(unit, after, now, command.by), due=until)
+    return done(recalls.ask_for_later_date(unit, after, now, command.by), due=until)

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted
+from hkall_gateway.circulation.staff.lender_list import printed_at
 from hkall_gateway.circulation.staff.names import impersonal, request_for, sees_names
 from hkall_gateway.circulation.staff.permitted import Action
-from hkall_gateway.circulation.staff.pull_slips import printed_at
 from hkall_gateway.db import patron_numbers, quarantine
 from hkall_gateway.db.fines import charges_of
 from hkall_gateway.db.loads import former_cards

@@ -7,20 +7,126 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from hkall_gateway.circulation import borrowing, counter, recalls
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.common.counts import closed_days
-from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+from hkall_gateway.circulation import borrowing, counts, recalls
+from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.counts import closed_days
+from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN, loaded_facts
 from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
-from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.staff import facts
-from hkall_gateway.circulation.staff.facts import Fact
+from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.db.instances import copies_in_use
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.loads.loading import loaded_at
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
+from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.overdue_fine import fine_for
 from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
+
+# ---- The facts behind a decision, each with its source and its time.
+
+
+OURS = "our record"
+
+PATRON = ("category", "study_mode", "expires", "blocked", "local_loans", "total_quota")
+LOAN = (
+    "position",
+    "patron",
+    "received_on",
+    "pickup_last",
+    "expired_pickup",
+    "first_checkout",
+    "loan_days",
+    "due",
+    "lender_due",
+    "renewals",
+    "renewal_sync",
+    "recalled_on",
+    "due_before_recall",
+    "claimed_on",
+    "dropped_on",
+    "lost_on",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact: where it comes from, and since when it is so known. `as_of` None: it was never loaded."""
+
+    fact: str
+    value: object
+    source: str
+    as_of: datetime | None
+
+
+def of_patron(unit: Unit, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
+    """Yield the local system's facts about a patron with their age, and our own counts."""
+    borrower, source = facts.borrower, facts.source
+    since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
+    if facts.flag or not facts.reachable:
+        yield Fact("local system", "away", OURS, now)
+    if facts.replaced:
+        yield from _of_the_owner_now(unit, card, library, now)
+        return
+    if borrower is None:
+        yield Fact(f"card {card}", "not known" if facts.reachable else "nobody can tell", source or OURS, since)
+        return
+    for name in PATRON:
+        yield Fact(name, getattr(borrower, name), source, since)
+    yield Fact("hkall_used", counts.counts(unit, borrower, library).hkall_used, OURS, now)
+    yield Fact("owed_cents", max(0, unit.owed_cents(borrower.barcode)), OURS, now)
+
+
+def _of_the_owner_now(unit: Unit, card: str, library: Library, now: datetime) -> Iterator[Fact]:
+    """Yield the card that replaced this one, and the loaded facts of its owner."""
+    present = card_now(unit, card)
+    yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
+    if unit.patron(present):
+        yield from of_patron(unit, present, loaded_facts(unit, present), library, now)
+
+
+def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
+    """Yield the facts of every open request that holds a copy with this barcode."""
+    held = unit.requests_with(barcode, agency)
+    if not held:
+        yield Fact(f"copy {barcode}", "in no open request", OURS, now)
+    for request in held:
+        for name in LOAN:
+            value = getattr(request, name)
+            if value not in (None, "", False):
+                yield Fact(name, value, f"{OURS} {request.id}", now)
+
+
+def of_title(unit: Unit, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
+    """Where the copies of a title are, ours and the others', and which of them our own requests have."""
+    copies, loaded = unit.copies(bib), loaded_at(unit, "holdings")
+    if not copies:
+        yield Fact(f"title {bib}", "not known", LOADED, loaded)
+    held = copies_in_use(unit, bib).held
+    for copy in copies:
+        if not volume or copy.volume == volume:
+            name = f"copy {copy.agency}/{copy.barcode}"
+            yield Fact(name, copy.status, LOADED, loaded)
+            if copy.key in held:
+                yield Fact(name, f"in use: {held[copy.key]}", OURS, now)
+
+
+def of_lenders(unit: Unit, request: str, now: datetime) -> Iterator[Fact]:
+    """Yield the candidates of a request in the order of asking, and those passed over, each with its reason."""
+    for one in unit.candidates(request):
+        place = "passed over" if one.skip else f"lender {one.rank}"
+        yield Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, now)
+
+
+def named_rows(unit: Unit, card: str, library: Library) -> tuple[str, ...]:
+    """The rows of the policy that are about this patron: the category's key."""
+    borrower = unit.patron(card) if card else None
+    category = category_of(borrower, library.policy) if borrower else None
+    return (category.key,) if category else ()
+
 
 REQUEST: Final = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
 BORROW: Final = ("R13", "R14", "R16", "R18", "R19", "R20", "R21")
@@ -144,19 +250,19 @@ def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFac
     before = tuple(_facts(context, question, borrower, asked_at))
     outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(outcome, Requested):
-        before += tuple(facts.of_lenders(context.unit, outcome.request, asked_at))
+        before += tuple(of_lenders(context.unit, outcome.request, asked_at))
     rule = outcome.rule if isinstance(outcome, Refused) else ""
     rules = (rule,) if rule else question.rules
-    about = (question.role, *facts.named_rows(context.unit, question.patron, context.library))
+    about = (question.role, *named_rows(context.unit, question.patron, context.library))
     return Explanation(outcome, context.now, rules, before, keys_of(context.library.policy, rules, about))
 
 
 def _facts(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:
     unit = context.unit
     if question.patron:
-        yield from facts.of_patron(unit, question.patron, borrower, context.library, asked_at)
+        yield from of_patron(unit, question.patron, borrower, context.library, asked_at)
     if question.item[1]:
         agency, barcode = question.item
-        yield from facts.of_copy(unit, barcode, agency, asked_at)
+        yield from of_copy(unit, barcode, agency, asked_at)
     if question.title[0]:
-        yield from facts.of_title(unit, *question.title, asked_at)
+        yield from of_title(unit, *question.title, asked_at)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.circulation import queries
-from hkall_gateway.circulation.command import Query
-from hkall_gateway.circulation.common import counts
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation import counts, queries
+from hkall_gateway.circulation.command import Context, Query
 from hkall_gateway.circulation.ils.local_system import LOADED
 from hkall_gateway.circulation.messages.commands import SeePatron
-from hkall_gateway.circulation.messages.results import PatronSeen
 from hkall_gateway.circulation.ports import BorrowerFacts, Identified
+from hkall_gateway.circulation.results import PatronSeen
 from hkall_gateway.db.cards import is_blocked
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.loads.loading import loaded_at

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Final
 
-from hkall_gateway.circulation.staff import pull_slips
+from hkall_gateway.circulation.staff import lender_list
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FINAL, Event
@@ -82,7 +82,7 @@ def _without_patron(request: Request) -> DenialReason | None:
 
 
 def _without_slip(request: Request) -> DenialReason | None:
-    return None if pull_slips.has_slip(request) else DenialReason.POSITION
+    return None if lender_list.has_slip(request) else DenialReason.POSITION
 
 
 _ANYWHERE: Final = frozenset(Position)
@@ -101,7 +101,7 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
     ActionRow("dispatch",      CLERK, (E.DISPATCH,)),
     ActionRow("cancel",        CLERK, (E.CANCEL,)),
     ActionRow("ship",          CLERK, (E.LEND,)),
-    ActionRow("print",         CLERK, positions=pull_slips.NOTED | {P.PAGED}, unless=_without_slip),
+    ActionRow("print",         CLERK, positions=lender_list.NOTED | {P.PAGED}, unless=_without_slip),
     ActionRow("decline",       CLERK, (E.DECLINE, E.DECLINE_SHIPPED)),
     ActionRow("substitute",    CLERK, (E.SUBSTITUTE,), takes=("item",)),
     ActionRow("recall",        CLERK, (E.RECALL_LENT,), takes=("on",)),

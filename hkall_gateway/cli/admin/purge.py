@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.common.context import Library, in_context
+from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.settings import Retention

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -94,13 +94,13 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
 
 def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
-    from hkall_gateway.circulation.partners import dead_letters
+    from hkall_gateway.circulation.partners import unsent
 
     row = unit.outbox.row(number)
     if row is None:
         return None
     request = unit.request(row.request)
-    would = dead_letters.effects(unit, row)
+    would = unsent.effects(unit, row)
     stands = {"position": request.position.value, "title": request.title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
     return {**_line(row), **stands, **would, "tries": tries, "document": _document(unit, row, agency)}
@@ -138,11 +138,11 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     Example: hkall-gateway outbox retry 17 18
     """
 
-    from hkall_gateway.circulation.partners import dead_letters
+    from hkall_gateway.circulation.partners import unsent
     from hkall_gateway.db.outbox import UNSETTLED
 
     by = by_staff("outbox retry")
-    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: dead_letters.retry(unit, row, by, site.now()))
+    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: unsent.retry(unit, row, by, site.now()))
 
 
 @outbox.command()
@@ -157,7 +157,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
 
-    from hkall_gateway.circulation.partners import dead_letters
+    from hkall_gateway.circulation.partners import unsent
 
     by = by_staff("outbox done")
     _each(
@@ -166,7 +166,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
         partner,
         error,
         (OutboxState.DEAD,),
-        lambda u, row: dead_letters.done(Context(u, site.library, site.now()), row, reason, by),
+        lambda u, row: unsent.done(Context(u, site.library, site.now()), row, reason, by),
     )
 
 
@@ -182,7 +182,7 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
 
-    from hkall_gateway.circulation.partners import dead_letters
+    from hkall_gateway.circulation.partners import unsent
 
     by = by_staff("outbox drop")
     _each(
@@ -191,7 +191,7 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
         partner,
         error,
         (OutboxState.DEAD,),
-        lambda u, row: dead_letters.drop(Context(u, site.library, site.now()), row, reason, by),
+        lambda u, row: unsent.drop(Context(u, site.library, site.now()), row, reason, by),
     )
 
 

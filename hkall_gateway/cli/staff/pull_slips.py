@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.cli.options import Site, by_staff, with_site
 from hkall_gateway.cli.show import echo
@@ -39,10 +39,10 @@ def slips(site: Site) -> None:
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
     """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
 
-    from hkall_gateway.circulation.staff import pull_slips
+    from hkall_gateway.circulation.staff import lender_list
 
     copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
-    partner, printed = unit.partner(request.partner), pull_slips.printed_at(unit, request)
+    partner, printed = unit.partner(request.partner), lender_list.printed_at(unit, request)
     lines = (
         f"{request.id} for {request.partner}, {partner.name if partner else ''}",
         " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),

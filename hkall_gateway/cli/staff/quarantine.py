@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.stored_words import QuarantineState

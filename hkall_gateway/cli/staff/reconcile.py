@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import in_context
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.vocabulary import Partner, Request

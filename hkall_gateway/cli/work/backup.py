@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.cli.options import WRONG, CliError, by_staff
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config, require_known, revision_of

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable
 from hkall_gateway.clock import now

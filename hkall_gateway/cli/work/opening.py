@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.cli.options import WRONG, CliError, NcipAgreements, Site
 from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.circulation.ils.unknown_words import UnknownWords
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.common.context import pause
+from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.ports import ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.callers import peer_of

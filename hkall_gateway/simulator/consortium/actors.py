@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates

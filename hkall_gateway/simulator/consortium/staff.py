@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hkall_gateway.circulation.messages.staff_commands import Act
-from hkall_gateway.circulation.partners import dead_letters
+from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.db import quarantine
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
@@ -90,7 +90,7 @@ class Staff(Actors):
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._look_at(agency, book)
         for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
-            self.all.do(agency, lambda w, r=row.id: w.store.now(dead_letters.retry, r, STAFF, w.now))  # type: ignore[misc]
+            self.all.do(agency, lambda w, r=row.id: w.store.now(unsent.retry, r, STAFF, w.now))  # type: ignore[misc]
         for kept in self.ask(agency, quarantine.listed):
             if kept.why == Reason.CONTRADICTS_US:
                 self._judge(agency, kept)

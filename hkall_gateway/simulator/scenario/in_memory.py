@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.handlers import respond

@@ -27,7 +27,7 @@ from twisted.internet.task import Clock
 from twisted.mail.smtp import SMTPDeliveryError
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.common.context import Library
+from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.circulation.ports import LocalIls

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation.messages.commands import SeeItem, SeeRecord
-from hkall_gateway.circulation.messages.results import ItemSeen, LoanEntry, Refused
 from hkall_gateway.circulation.messages.terminal_commands import Hold, HoldMode, HoldResult, NoteProperties
+from hkall_gateway.circulation.results import ItemSeen, LoanEntry, Refused
 from hkall_gateway.rules.dates import civil, end_of, start_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status

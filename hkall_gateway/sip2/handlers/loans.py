@@ -8,8 +8,8 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Renew, SeeItem, SeePatron
-from hkall_gateway.circulation.messages.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
 from hkall_gateway.circulation.messages.terminal_commands import AllRenewed, RenewAll
+from hkall_gateway.circulation.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.codec.lines import Value

@@ -11,12 +11,12 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.circulation import patron_record, titles
-from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
-from hkall_gateway.circulation.messages.results import Cancelled, Refused, Renewed, Requested
 from hkall_gateway.circulation.messages.terminal_commands import RenewAll
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
+from hkall_gateway.circulation.results import Cancelled, Refused, Renewed, Requested
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.db import web_sessions
 from hkall_gateway.db.api_tokens import hash_of

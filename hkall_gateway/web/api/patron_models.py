@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from hkall_gateway.circulation.messages.results import ChargeEntry, Refused, Renewed
 from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
 from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord, WaitingRequest
 from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
+from hkall_gateway.circulation.results import ChargeEntry, Refused, Renewed
 from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, FoundTitles, SearchField
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Position, Request, Title

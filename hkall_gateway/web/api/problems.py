@@ -12,7 +12,7 @@ from flask import Flask, Response, g
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.labels import rule_of, sentence

@@ -8,8 +8,8 @@ from typing import Final
 from flask import Blueprint, Response, render_template
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.languages import CHINESE

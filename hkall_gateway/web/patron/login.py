@@ -14,8 +14,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.web_sessions import PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Sensitive

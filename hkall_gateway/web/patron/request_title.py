@@ -16,7 +16,7 @@ from hkall_gateway.circulation import borrowing, titles
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.results import Refused, Requested
+from hkall_gateway.circulation.results import Refused, Requested
 from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language

@@ -13,8 +13,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as Redirect
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.search.folding import isbn_13, words
 from hkall_gateway.db.search.searching import LONGEST, MOST, MOST_WORDS, BadQuery, FoundTitle, FoundTitles, SearchField
 from hkall_gateway.rules.plain_text import whole_number

@@ -12,8 +12,8 @@ from typing import Final
 from flask import Blueprint, Response, abort, render_template, url_for
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.messages.results import Refused
 from hkall_gateway.circulation.ports import LiveStatuses
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status

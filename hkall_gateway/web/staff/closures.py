@@ -9,9 +9,9 @@ from typing import Any, Final
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.common.context import Context
-from hkall_gateway.circulation.messages.results import Done, Refused
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import closure_changes
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.dates import civil, parse_day

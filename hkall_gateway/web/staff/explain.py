@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.circulation.common.context import in_context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.ils.local_system import LOADED
-from hkall_gateway.circulation.messages.results import Refused, Requested
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
+from hkall_gateway.circulation.results import Refused, Requested
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
 from hkall_gateway.circulation.staff.names import PERSONAL, sees_names

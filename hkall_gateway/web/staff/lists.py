@@ -13,7 +13,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, stream_with_context, url_for
 from werkzeug.wrappers import Response as Answer
 
-from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.names import sees_names
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey

@@ -11,7 +11,7 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
-from hkall_gateway.circulation.common.context import Context, in_context
+from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.db import instances, rounds, terminal_activity
 from hkall_gateway.db.queries import dashboard as today_counts

@@ -10,11 +10,10 @@ from typing import Any, Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation import losses
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import Answered, Done, Refused
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
-from hkall_gateway.circulation.staff import console
+from hkall_gateway.circulation.results import Answered, Done, Refused
+from hkall_gateway.circulation.staff import console, losses
 from hkall_gateway.circulation.staff.changes import Changed
 from hkall_gateway.circulation.staff.console import RequestPage
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, ActionRow

@@ -15,9 +15,9 @@ from typing import Any, Final
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation import scan_station
-from hkall_gateway.circulation.messages.results import Refused
-from hkall_gateway.circulation.messages.scans import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff import scan_station
+from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.db import web_scans
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.messages.results import CheckedIn, CheckedOut, PatronSeen, Refused
-from hkall_gateway.circulation.messages.scans import CardOrCopy, CardScanned, CopyScanned
+from hkall_gateway.circulation.results import CheckedIn, CheckedOut, PatronSeen, Refused
+from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE

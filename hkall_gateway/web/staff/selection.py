@@ -8,8 +8,8 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.circulation.messages.results import Answered, Done, Refused
 from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.results import Answered, Done, Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db.queries.work_lists import MOST

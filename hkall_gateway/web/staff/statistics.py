@@ -14,8 +14,8 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from lxml import etree
 from pygal.style import Style
 
-from hkall_gateway.circulation.common.context import in_context
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.command import in_context
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.db.queries.statistics import Count, Statistics, Turnaround, days_within, total
 from hkall_gateway.rules.dates import civil, parse_day

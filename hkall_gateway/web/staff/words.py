@@ -13,8 +13,8 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
-from hkall_gateway.circulation.messages.results import Refused
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
 from hkall_gateway.circulation.staff.permitted import DenialReason
 from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, reason_label

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from hkall_gateway.circulation import lending, renewing
-from hkall_gateway.circulation.common.context import Context, Library, flagged, refused
-from hkall_gateway.circulation.common.counts import closed_days, counts
-from hkall_gateway.circulation.common.patron_blocks import patron_blocks
+from hkall_gateway.circulation import lending, recalls
+from hkall_gateway.circulation.command import Context, Library, flagged, refused
+from hkall_gateway.circulation.counts import closed_days, counts, patron_blocks
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.circulation.messages.commands import CheckOut, FindFixedLoans, Renew
-from hkall_gateway.circulation.messages.results import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import one_with
+from hkall_gateway.circulation.results import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
@@ -83,7 +82,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
     flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
     lent = _record_loan(context, ask, request, borrower, due, happened, flags)
-    renewing.ask_for_later_date(context.unit, lent, context.now, ask.by)
+    recalls.ask_for_later_date(context.unit, lent, context.now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
         context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # no letter before the loan (R24)
@@ -190,7 +189,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
         return _refuse(context.unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, context.now)
     if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
         return _renewed(found, facts)
-    first = renewing.lender_decides(context.unit, found)
+    first = recalls.lender_decides(context.unit, found)
     answer = may_renew(context, found, facts, staff=ask.staff)
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, found, facts, context.now)
@@ -200,13 +199,13 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
             context.unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, context.now
         )
     if first and answer.due:
-        return _renewed(renewing.ask(context.unit, found, answer.due, context.now, ask.by), facts)
+        return _renewed(recalls.ask(context.unit, found, answer.due, context.now, ask.by), facts)
     return _prolong(context, ask, found, answer, facts)
 
 
 def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
     """Whether a loan may be renewed now, and until when; a lender that decides itself may name a date of its own."""
-    asked = renewing.uncapped(loan) if renewing.lender_decides(context.unit, loan) else loan
+    asked = recalls.uncapped(loan) if recalls.lender_decides(context.unit, loan) else loan
     return policy.may_renew(
         asked,
         context.library.policy,

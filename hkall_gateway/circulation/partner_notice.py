@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from hkall_gateway.circulation.common.context import Context, flagged, refused
+from dataclasses import replace
+from typing import TypeVar
+
+from hkall_gateway.circulation.command import Context, flagged, refused
 from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.partner_commands import BROKERED, MIRRORED
-from hkall_gateway.circulation.messages.results import Refused
-from hkall_gateway.db.unannounced import asked_by_barcode
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db.requests_by_partner_id import borrowed_under
+from hkall_gateway.db.unannounced import asked_by_barcode, asked_for
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import ItemKey, Refusal, Request
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Refusal, Request
 
 
 def contradicted(context: Context, ask: PartnerNotice, request: Request, news: News) -> Refused | None:
@@ -78,3 +82,50 @@ def _asked_for_another_title(unit: Unit, item: ItemKey, request: Request) -> Req
     asked = [one for one, lender in asked_by_barcode(unit, item.barcode) if lender.agency == item.agency]
     others = [one for one in asked if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
     return None if len(others) < len(asked) else next(iter(others), None)
+
+
+# ---- Lenders that number our requests themselves: finds our request by the lender's number.
+
+
+Notice = TypeVar("Notice", bound=PartnerNotice)
+Asked = tuple[Request, Candidate]
+
+
+def as_ours(unit: Unit, ask: Notice, agency: str) -> Notice:
+    """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
+
+    A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
+    """
+    if not ask.wire_id or ask.wire_agency == agency:
+        return ask
+    theirs, lends = ask.wire_agency or ask.partner, ask.item is not None and ask.item.agency == ask.partner
+    if not lends and _its_own(unit, ask):
+        return ask
+    asked = unit.request_numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
+    if asked is None and ask.wire_agency and not _its_own(unit, ask):
+        asked = _under_our_value(unit, ask) or _told_before_its_answer(unit, ask)
+    return _named(ask, agency, asked[1]) if asked else ask
+
+
+def _its_own(unit: Unit, ask: PartnerNotice) -> bool:
+    """Whether a request of the partner's own making has this number."""
+    lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
+    return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
+
+
+def _under_our_value(unit: Unit, ask: PartnerNotice) -> Asked | None:
+    """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
+    asked = unit.request_asked(ask.wire_id)
+    return asked if asked and asked[1].agency == ask.partner else None
+
+
+def _told_before_its_answer(unit: Unit, ask: PartnerNotice) -> Asked | None:
+    """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
+    asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
+    return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
+
+
+def _named(ask: Notice, agency: str, lender: Candidate) -> Notice:
+    # A copy without an agency was assumed to be ours, since the number is not.
+    copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
+    return replace(ask, wire_agency=agency, wire_id=lender.wire_id, item=copy)

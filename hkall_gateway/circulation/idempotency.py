@@ -7,10 +7,10 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.common.context import Context
+from hkall_gateway.circulation.command import Context, InboxKey
 from hkall_gateway.circulation.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.circulation.messages.results import (
+from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
+from hkall_gateway.circulation.results import (
     Cancelled,
     CheckedIn,
     CheckedOut,
@@ -24,7 +24,6 @@ from hkall_gateway.circulation.messages.results import (
     Requested,
     Waived,
 )
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
 from hkall_gateway.db import inbox
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA

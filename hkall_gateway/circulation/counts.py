@@ -1,0 +1,78 @@
+"""Counts of a borrower's requests, loans and fines, read inside the unit of work that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules import policy
+from hkall_gateway.rules.dates import Closures, civil
+from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
+from hkall_gateway.rules.policy import Counts, quota_positions
+from hkall_gateway.rules.settings import Block
+from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestEntry
+
+
+def counts(unit: Unit, borrower: Borrower, library: Library, without: str = "") -> Counts:
+    """The borrower's counts against quotas, the request `without` left out (R20, R21)."""
+    return Counts(
+        hkall_used=unit.quota_used(borrower.barcode, quota_positions(library.policy), without),
+        local_loans=borrower.local_loans,
+        total_quota=borrower.total_quota,
+        ils_counts_hkall=library.policy.quota.ils_counts_hkall,
+    )
+
+
+def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
+    """Whether a book on the hold shelf was not collected in time (R14, R15).
+
+    Closed days only make the last day later, so the calendar is not asked about a book that has time without them.
+    """
+    if request.position is not Position.RECEIVED or not policy.waited_too_long(request, context.library.policy, context.now):
+        return False
+    settled = request.expired_pickup or request.pickup_last is not None
+    return settled or policy.waited_too_long(
+        request, context.library.policy, context.now, closed_days(context.unit, context.library)
+    )
+
+
+def closed_days(unit: Unit, library: Library) -> Closures:
+    """The days on which our own counter is closed."""
+    return unit.closed_days(library.agency)
+
+
+# ---- A borrower's debts and overdue books: the facts behind the library's own thresholds (R2).
+
+
+def patron_blocks(context: Context, card: str) -> LocalBlocks:
+    """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
+
+    Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
+    """
+    if not _in_force(context.library.policy.block):
+        return NO_BLOCKS
+    return blocks_of(context.unit.open_requests(card), context.unit.owed_cents(card), context.library, context.now)
+
+
+def blocks_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:
+    """The same, from open requests and a sum of charges that are already read."""
+    block = library.policy.block
+    if not _in_force(block):
+        return NO_BLOCKS
+    days = [(r, _days_late(r, now)) for r in has]
+    return LocalBlocks(
+        owed_cents=max(0, owed_cents),
+        overdue_recalls=sum(late > 0 and r.recalled_on is not None for r, late in days),
+        long_overdue=sum(late >= block.long_overdue_days for _, late in days),
+    )
+
+
+def _in_force(block: Block) -> bool:
+    return block.on_overdue_recall or block.max_debt_cents is not None or block.max_long_overdue is not None
+
+
+def _days_late(request: Request | RequestEntry, now: datetime) -> int:
+    kept = request.position is Position.ON_LOAN and request.lost_on is None and request.claimed_on is None
+    return (civil(now) - request.due).days if kept and request.due else 0
