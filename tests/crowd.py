@@ -21,8 +21,7 @@ from hkall_gateway.ils import exports
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.partner import PartnerLibrary
-from hkall_gateway.simulator.terminal import SocketTerminal, call
+from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call
 from tests.company import PATIENCE_S, Gateway, stamp
 
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")

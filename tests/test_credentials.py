@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from hkall_gateway.cli.credentials import add_credentials
+from hkall_gateway.cli import add_credentials
 from hkall_gateway.simulator import demo_setup
 from tests.company import COMMAND, gateway_ports
 

@@ -15,8 +15,8 @@ from lxml import etree
 
 from hkall_gateway.ils.exports import read_patrons
 from hkall_gateway.simulator import demo_setup
+from hkall_gateway.simulator.peers import SocketTerminal
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
-from hkall_gateway.simulator.terminal import SocketTerminal
 from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, gateway_ports, stamp, until
 
 XSD = Path(__file__).parents[2] / "shared/ncip/xsd/ncip_v2_02.xsd"

@@ -21,7 +21,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron, IlsServer, SimulatedIls, listening
 from hkall_gateway.simulator.ils_ncip import IlsResponder, ResponderPage
-from hkall_gateway.simulator.terminal import SocketTerminal, call
+from hkall_gateway.simulator.peers import SocketTerminal, call
 from tests import databases
 from tests.company import SOON, gateway_ports, until
 from tests.ports import free_ports

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.config.mapping import library_of, make_unit
+from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import JOURNAL

@@ -21,7 +21,7 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.terminal import SocketTerminal
+from hkall_gateway.simulator.peers import SocketTerminal
 from tests.company import COMMAND, PATIENCE_S, Gateway, stamp, until
 
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')

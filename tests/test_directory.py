@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.cli.admin.status import lines as status_lines
-from hkall_gateway.cli.staff.partners import lines as partner_lines
+from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import LINKS
 from hkall_gateway.db.unit import Unit

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.work.opening import erased_file
+from hkall_gateway.cli.opening import erased_file
 from hkall_gateway.config import gateway
 
 ROOT = Path(__file__).parents[1]

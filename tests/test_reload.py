@@ -19,10 +19,10 @@ from pydantic.fields import FieldInfo
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
+from docs.generate.settings_page import describe
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.app.resources import PerConfiguration, Reloaded, Serving
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.config.docs import describe
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect

@@ -9,7 +9,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from hkall_gateway.cli import main
-from hkall_gateway.cli.tools.replay import command_line
+from hkall_gateway.cli.tools.simulations import command_line
 from hkall_gateway.simulator.scenario.runner import play
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scenarios").glob("*.txt"))

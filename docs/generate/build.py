@@ -16,8 +16,8 @@ from docs.generate.letters_page import letters_page
 from docs.generate.logs_page import logs_page
 from docs.generate.man_page import completion, man_page
 from docs.generate.rules_page import rules_page
+from docs.generate.settings_page import describe, describe_policy
 from hkall_gateway.config.crosschecks import OF_ROLES
-from hkall_gateway.config.docs import describe, describe_policy
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip import profile as ncip_profile
 from hkall_gateway.ncip.codec.dialects import SUPPORTED

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from hkall_gateway.cli.doctor.clock import MOST_S, USUAL_S
+from hkall_gateway.cli.doctor.connection import MOST_S, SOON_DAYS, USUAL_S
 from hkall_gateway.cli.doctor.examination import PEER_S
+from hkall_gateway.cli.doctor.findings import ROWS
 from hkall_gateway.cli.doctor.own_gateway import SCARCE_BYTES, TOO_FEW_BYTES
-from hkall_gateway.cli.doctor.table import ROWS
-from hkall_gateway.cli.doctor.tls import SOON_DAYS
 
 INTRODUCTION: Final = f"""\
 # The readiness check

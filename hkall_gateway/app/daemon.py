@@ -39,8 +39,8 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.library import library_of, new_request_id
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.config.mapping import library_of, new_request_id
 from hkall_gateway.config.reloading import keep_until_restart
 from hkall_gateway.db import cards, terminal_activity
 from hkall_gateway.db.engine.connect import database_file, open_engine

@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            from hkall_gateway.cli.work.endings import ending_of
+            from hkall_gateway.cli.endings import ending_of
 
             ending = ending_of(error)
             if ending is None:

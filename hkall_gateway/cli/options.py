@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hkall_gateway.circulation.command import Library
     from hkall_gateway.circulation.ports import BorrowerFacts
-    from hkall_gateway.cli.work.local import Known
+    from hkall_gateway.cli.local_system import Known
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
 
@@ -147,7 +147,7 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _opened(config: Path) -> Site:
-    from hkall_gateway.cli.work.opening import open_site
+    from hkall_gateway.cli.opening import open_site
 
     return open_site(config)
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection
-
-from hkall_gateway.circulation.command import Library
-from hkall_gateway.config import gateway, policy
+from hkall_gateway.config import gateway
 from hkall_gateway.config.dialects import DialectConfig as SiteDialect
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.ncip.authentication import (
     HttpProof,
@@ -35,24 +30,6 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.dialects import DIALECTS, TERMINATORS, Sip2Dialect
 from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
-
-# ---- The library that a configuration describes, and the units of work that its daemon and its commands run.
-
-
-def new_request_id() -> str:
-    """Return a number that no other gateway makes: twelve characters that cannot be misread."""
-    return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
-
-
-def library_of(config: GatewayConfig) -> Library:
-    """Return our library, with the published rules under the site's own policy. Raises ConfigErrors."""
-    library = config.library
-    return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
-
-
-def make_unit(library: Library) -> Callable[[Connection], Unit]:
-    """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
-    return lambda connection: Unit(connection, new_request_id, library.silent)
 
 
 def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:

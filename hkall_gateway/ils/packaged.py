@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from hkall_gateway.ils.adapter import Adapter, Probe
-from hkall_gateway.ncip.codec.dialects import DialectName
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import Natural, PortNumber, Seconds, Text, Variable, WebUrl
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.ports import LocalIls
     from hkall_gateway.ils.tools import ConnectorTools
+
+
+def _dialect_name(name: str) -> str:
+    if name not in DIALECTS:
+        raise ValueError(f"must be {listed(DIALECTS)}{nearest(name, DIALECTS)}")
+    return name
+
+
+DialectName: TypeAlias = Annotated[str, AfterValidator(_dialect_name)]
 
 
 class LiveSettings(BaseModel):

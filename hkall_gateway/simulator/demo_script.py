@@ -22,9 +22,8 @@ from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules import dates
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.demo_setup import DISCOVERY, PASSWORD, Ports, environment
-from hkall_gateway.simulator.mailbox import Mailbox
-from hkall_gateway.simulator.partner import PartnerLibrary, short
-from hkall_gateway.simulator.terminal import SocketTerminal, call
+from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call, short
+from hkall_gateway.simulator.rehearsal import Mailbox
 
 # ---- A gateway, its partners, a mailbox and its users, all on real sockets of this machine in one process.
 

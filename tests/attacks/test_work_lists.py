@@ -19,7 +19,8 @@ from hkall_gateway.db.queries.statistics import Period
 from hkall_gateway.db.queries.work_lists import ListName, Moment, PageOrder, SortKey
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.settings import Waits
-from hkall_gateway.simulator import bulk, open_work
+from hkall_gateway.simulator import bulk
+from tests import open_work
 
 pytestmark = pytest.mark.attack
 

@@ -16,7 +16,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
-from hkall_gateway.cli.staff import request_actions
+from hkall_gateway.cli.staff import requests
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
@@ -68,10 +68,10 @@ def test_every_command_of_staff_has_a_row() -> None:
 
 
 def test_a_form_asks_for_what_the_command_line_takes() -> None:
-    takes = {row.command: row.takes for row in request_actions.COMMANDS}
+    takes = {row.command: row.takes for row in requests.COMMANDS}
     for row in ACTIONS:
         assert takes.get(row.name, row.takes) == row.takes
-    assert {row.name for row in ACTIONS if row.takes == ("lender",)} == {row.command for row in request_actions.CHOICES}
+    assert {row.name for row in ACTIONS if row.takes == ("lender",)} == {row.command for row in requests.CHOICES}
 
 
 def test_a_command_is_refused_for_its_position_where_the_table_says_so(store: Immediate, now: datetime) -> None:

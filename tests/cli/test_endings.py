@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 
-from hkall_gateway.cli.work.endings import ending_of
+from hkall_gateway.cli.endings import ending_of
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.simulator import demo_setup
 from tests.ports import free_ports

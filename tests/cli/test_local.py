@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.cli.work.local import IlsConnection
+from hkall_gateway.cli.local_system import IlsConnection
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.rules.vocabulary import Sensitive

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, insert
 
 from hkall_gateway.cli import main
+from hkall_gateway.cli.opening import open_site
 from hkall_gateway.cli.options import Site
-from hkall_gateway.cli.work.opening import open_site
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.engine.connect import open_engine

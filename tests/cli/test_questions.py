@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 
 from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.cli.admin.status import lines as status_lines
-from hkall_gateway.cli.staff.partners import lines as partner_lines
+from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.cli.staff.work_lists import QUESTIONS
 from hkall_gateway.db import fines, partners
 from hkall_gateway.db.engine.immediate import Immediate

@@ -82,7 +82,7 @@ def test_an_ending_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_print_by_the_functions_that_clean() -> None:
     """`tail` and `doctor` draw colours, and clean the texts between them."""
-    own = {"show.py", "options.py", "tail.py", "doctor.py"}
+    own = {"show.py", "options.py", "tail.py", "examination.py"}
     files = [path for path in Path(hkall_gateway.cli.__file__).parent.rglob("*.py") if path.name not in own]
     assert [path.name for path in files if "click.echo" in path.read_text("utf-8")] == []
 

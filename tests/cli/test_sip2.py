@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import CliError
-from hkall_gateway.cli.tools.sip2 import as_object, read_line, shown
+from hkall_gateway.cli.tools.clients import as_object, read_line, shown
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode, encode
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.app.logs import patron_ref
 from hkall_gateway.cli import main
-from hkall_gateway.cli.work.log_lines import Choice, LogFilter, conversations, followed, instant_of, lines_of
+from hkall_gateway.cli.tools.tail import Choice, LogFilter, conversations, followed, instant_of, lines_of
 from tests.company import COMMAND
 from tests.config.test_gateway import LEAST
 

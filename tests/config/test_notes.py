@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import load
-from hkall_gateway.config.docs import notes
-from hkall_gateway.config.mapping import library_of
+from hkall_gateway.config.library import library_of
+from hkall_gateway.config.notes import notes
 from hkall_gateway.simulator import demo_setup
 
 UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]

@@ -14,9 +14,9 @@ import pytest
 from hkall_gateway.config import gateway
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.crosschecks import crossed
-from hkall_gateway.config.docs import notes
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.notes import notes
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.rules.settings import Policy
 from tests.config.test_gateway import LEAST, ONE_PARTNER

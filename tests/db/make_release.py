@@ -30,7 +30,7 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules import dates
 from hkall_gateway.simulator import databases, demo_setup
 from hkall_gateway.simulator.demo_script import DemoPeers, start_gateway
-from hkall_gateway.simulator.terminal import SocketTerminal, call
+from hkall_gateway.simulator.peers import SocketTerminal, call
 from tests.company import COMMAND, gateway_ports
 from tests.db.releases import RELEASES
 

@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.queries import request_search
-from hkall_gateway.simulator import bulk, open_work
+from hkall_gateway.simulator import bulk
+from tests import open_work
 
 
 @pytest.mark.parametrize("question", range(4))

@@ -18,7 +18,8 @@ from hkall_gateway.db.queries.statistics import Count, DeclineCount, PairCount, 
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
-from hkall_gateway.simulator import bulk, open_work
+from hkall_gateway.simulator import bulk
+from tests import open_work
 
 P = Position
 LEND = Side.LENDING

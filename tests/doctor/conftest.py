@@ -26,7 +26,7 @@ from hkall_gateway.cli.doctor.findings import ExaminationTools, Finding, Sheet
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.mapping import library_of
+from hkall_gateway.config.library import library_of
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.simulator.demo_setup import decided_policy
 from tests.ports import free_ports

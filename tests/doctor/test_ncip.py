@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.cli.doctor.findings import Sheet
+from hkall_gateway.cli.doctor.findings import TLS, Sheet
 from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions
-from hkall_gateway.cli.doctor.table import TLS
 from hkall_gateway.clock import now
 from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED

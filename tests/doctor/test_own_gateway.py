@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.cli.doctor import database, own_gateway
+from hkall_gateway.cli.doctor import own_gateway
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.clock import now
 from hkall_gateway.db import schema
@@ -175,7 +175,7 @@ def test_a_database_too_large_to_be_read_in_time_is_warned_of(site: Site, monkey
     async def late(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(database, "_checked", late)
+    monkeypatch.setattr(own_gateway, "_checked", late)
     found = finding(site.examine("gateway"), "integrity")
     assert found.status.value == "warn"
     assert "PRAGMA integrity_check" in found.advice

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.doctor import clock, proofs
+from hkall_gateway.cli.doctor import connection, ncip
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
-from hkall_gateway.cli.doctor.proofs import NcipEndpoints
+from hkall_gateway.cli.doctor.ncip import NcipEndpoints
 from hkall_gateway.ncip.authentication import HttpProof, TokenRule
 from hkall_gateway.ncip.key_sets import FileKeys
 from hkall_gateway.ncip.service_request import Caller
@@ -25,8 +25,8 @@ PLAIN, TLS, MUTUAL = (
 
 
 def judged(caller: Caller, endpoints: NcipEndpoints = PLAIN, *addresses: str) -> Finding:
-    sheet = Sheet("CUHK", (proofs.CHECK,), lambda: 0.0, 10)
-    proofs.judged(sheet, caller, endpoints, addresses)
+    sheet = Sheet("CUHK", (ncip.CHECK,), lambda: 0.0, 10)
+    ncip.judged(sheet, caller, endpoints, addresses)
     return sheet.found[0]
 
 
@@ -88,7 +88,7 @@ NOON = datetime(2017, 3, 1, 4, 0, tzinfo=UTC)
 def test_a_clock_is_compared_with_the_middle_of_the_question(theirs_s: int | None, word: str, detail: str) -> None:
     sheet = Sheet("CUHK", ("clock",), lambda: 0.0, 10)
     theirs = None if theirs_s is None else NOON + timedelta(seconds=theirs_s)
-    clock.compared(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
+    connection.compared(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
     assert (sheet.found[0].status, sheet.found[0].detail) == (word, detail)
 
 

@@ -14,7 +14,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.web import server
 
 from hkall_gateway.cli.doctor.findings import Sheet
-from hkall_gateway.cli.doctor.sip2 import judge_patron, judge_status
+from hkall_gateway.cli.doctor.ils import judge_patron, judge_status
 from hkall_gateway.clock import now
 from hkall_gateway.simulator.ils import SimulatedIls
 from hkall_gateway.simulator.ils_ncip import IlsResponder, ResponderPage

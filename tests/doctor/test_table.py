@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.cli.doctor import examination, ils, mail, ncip, own_gateway, proofs
-from hkall_gateway.cli.doctor.findings import Sheet, Status
-from hkall_gateway.cli.doctor.table import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, ROWS, SMTP
+from hkall_gateway.cli.doctor import examination, ils, mail, ncip, own_gateway
+from hkall_gateway.cli.doctor.findings import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, ROWS, SMTP, Sheet, Status
 from hkall_gateway.config import gateway
 from tests.doctor.conftest import Site
 
@@ -52,8 +51,8 @@ def plans(site: Site, table: str) -> dict[str, set[str]]:
     assert smtp is not None
     return {
         GATEWAY: {*own_gateway.PLAN},
-        PARTNER: {*ncip.plan(partner), proofs.CHECK},
-        CLIENT: {proofs.CHECK},
+        PARTNER: {*ncip.plan(partner), ncip.CHECK},
+        CLIENT: {ncip.CHECK},
         ILS: {*ils.plan(config)},
         SMTP: {*mail.plan(smtp)},
     }

@@ -21,9 +21,9 @@ import hkall_gateway
 from hkall_gateway.circulation.ports import Verb
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
-from hkall_gateway.config.docs import notes
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.notes import notes
 from hkall_gateway.config.policy import load as load_policy
 from hkall_gateway.config.reloading import keep_until_restart
 from hkall_gateway.db.unit import Unit

@@ -24,8 +24,7 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.partner import PartnerLibrary
-from hkall_gateway.simulator.terminal import SocketTerminal, call
+from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call
 from tests.company import Gateway, stamp
 
 COPIES = read_holdings(demo_setup.DEMO_FILES / "holdings.csv")

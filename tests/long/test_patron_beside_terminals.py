@@ -16,7 +16,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 
 from bench.browsers import Browser
 from hkall_gateway.simulator import databases, demo_setup
-from hkall_gateway.simulator.terminal import SocketTerminal
+from hkall_gateway.simulator.peers import SocketTerminal
 from tests.company import CARD, PIN, Gateway, stamp, until
 
 pytestmark = pytest.mark.long

@@ -26,7 +26,8 @@ from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import NcipAgreements, Site
-from hkall_gateway.config.mapping import agreed_secrets, make_unit
+from hkall_gateway.config.library import make_unit
+from hkall_gateway.config.mapping import agreed_secrets
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit

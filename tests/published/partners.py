@@ -11,7 +11,7 @@ from typing import Any
 
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.rules import dates
-from hkall_gateway.simulator.partner import PartnerLibrary
+from hkall_gateway.simulator.peers import PartnerLibrary
 from hkall_gateway.simulator.scenario.scripted_partner import PartnerBehaviour
 from tests.published.records import Copy, Reader, Title
 

@@ -11,17 +11,17 @@ from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.config.mapping import library_of, make_unit
+from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.search.folding import isbn_13
 from hkall_gateway.db.search.searching import FoundTitles
-from hkall_gateway.simulator import demo_setup, demo_titles
+from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 
 def test_every_title_has_its_own_number_isbn_and_copies() -> None:
-    made, copies = list(demo_titles.titles()), list(demo_titles.copies())
+    made, copies = list(demo_setup.invented_titles()), list(demo_setup.invented_copies())
     assert len({title.bib_id for title in made}) == len({title.isbns for title in made}) == len(made) > 36
     assert all(isbn_13(number) == number for title in made for number in title.isbns)
     assert len({copy.key for copy in copies}) == len(copies)

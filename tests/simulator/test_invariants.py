@@ -21,10 +21,10 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
-from hkall_gateway.simulator.consortium.actors import SimulatedCopy
 from hkall_gateway.simulator.consortium.faults import TwoWayStore
 from hkall_gateway.simulator.consortium.invariants import AT_THE_END, EACH_STEP
 from hkall_gateway.simulator.consortium.simulate import PreparedSimulation, be_quiet
+from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 from hkall_gateway.simulator.scenario.world import LETTER_KEY, ReceivedLetter, World
 
 P = Position

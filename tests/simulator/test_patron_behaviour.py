@@ -6,9 +6,9 @@ import pytest
 
 from hkall_gateway.rules.lifecycle import FINAL, TABLE
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
-from hkall_gateway.simulator.consortium.actors import SimulatedCopy
 from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS, Act, bring_to_its_owner, claim, damage, lose
 from hkall_gateway.simulator.consortium.simulate import PreparedSimulation
+from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 
 
 def test_a_whim_has_one_row() -> None:

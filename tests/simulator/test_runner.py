@@ -12,8 +12,7 @@ from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator.scenario.runner import Difference, Played, play, replay
-from hkall_gateway.simulator.scenario.scenario_lines import BadLine
-from hkall_gateway.simulator.scenario.steps import ScenarioTarget
+from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioTarget
 from hkall_gateway.simulator.scenario.world import World
 
 WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.simulator.scenario.runner import VERBS
-from hkall_gateway.simulator.scenario.scenario_lines import GRAMMAR, RAW, BadLine, duration, read_scenario
+from hkall_gateway.simulator.scenario.scripted_partner import duration
+from hkall_gateway.simulator.scenario.steps import GRAMMAR, RAW, BadLine, read_scenario
 
 LINES = {
     "world": "world two-libraries.toml",

@@ -11,14 +11,14 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from hkall_gateway.simulator import demo_setup, demo_titles
+from hkall_gateway.simulator import demo_setup
 from tests.company import Gateway, until
 from tests.web.test_browser import SIZES, chromium, messages, wait_for
 from tests.web.test_lists_browser import at, keep
 
 pytestmark = pytest.mark.browser
 
-TITLES = {title.title: title.bib_id for title in demo_titles.titles()}
+TITLES = {title.title: title.bib_id for title in demo_setup.invented_titles()}
 PAGES = {
     "home": "/",
     "search-empty": "/search",
@@ -30,7 +30,7 @@ PAGES = {
     "title-chinese": f"/title/{TITLES['Xianggang san bu di tu']}",
     "title-at-home": f"/title/{TITLES['A Short Grammar of Written Cantonese']}",
     "title-out": f"/title/{TITLES['Statistics for People in a Hurry']}",
-    "title-volumes": f"/title/{TITLES[demo_titles.A_SET]}",
+    "title-volumes": f"/title/{TITLES[demo_setup.A_SET]}",
 }
 
 

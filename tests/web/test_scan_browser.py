@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
-from hkall_gateway.config.mapping import library_of, make_unit
+from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit

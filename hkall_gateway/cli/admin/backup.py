@@ -1,52 +1,235 @@
-"""backup FILE, restore FILE: copies the database into one file, and back without the patrons erased since."""
+"""Copies the database into one file, and restores it without the patrons erased since."""
 
 from __future__ import annotations
 
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
-import click
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.cli.options import config_option, json_option
+from hkall_gateway.circulation.command import Library
+from hkall_gateway.cli.opening import erased_file, erased_key, load_config, require_known, revision_of
+from hkall_gateway.cli.options import WRONG, CliError, by_staff
+from hkall_gateway.cli.show import echo, show
+from hkall_gateway.clock import monotonic_us, now
+from hkall_gateway.config.library import make_unit
+from hkall_gateway.db import instances
+from hkall_gateway.db.backup import postgres as postgres_backup
+from hkall_gateway.db.backup import restoring
+from hkall_gateway.db.backup import sqlite as sqlite_backup
+from hkall_gateway.db.backup.restoring import Counts, Marks, NotRestored, Restored
+from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.privacy import erased, forgetting, retention
+from hkall_gateway.db.privacy.archive import NotAnArchive
+from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.dates import HONG_KONG
 
-_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+BESIDE: Final = "hkall.erased"
+"""File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""
+DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
+
+_FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
-@click.option("--keep", type=click.IntRange(1), help="With a folder for FILE: delete all but so many of its newest backups.")
-@config_option
-@json_option
-def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: bool) -> None:
-    """Copy the database into FILE while gateways work: an SQLite file, or pg_dump's custom format.
+def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = None, as_json: bool = False) -> None:
+    """Copy the database into `file`, or into a file of the folder `file`, and the marks of the erased beside it.
 
-    If FILE is a folder, the backup gets a name there with day and time; --keep counts and deletes only files with such names.
-
-    The database may be at the revision of an older version, as before an upgrade. The marks of erased patrons are written to
-    hkall.erased in the same folder.
-
-    \b
-    Example: hkall-gateway backup /backup/hkall-2026-11-27.db
-    Example: hkall-gateway backup /backup --keep 14
+    The database may be at any revision that this program knows.
     """
-    from hkall_gateway.cli.work import backup as work
+    in_folder = file.is_dir()
+    if keep is not None and not in_folder:
+        raise CliError(f"--keep: {file} is no folder", WRONG)
+    if in_folder:
+        file = file / f"hkall-{now().astimezone(HONG_KONG):%Y-%m-%dT%H%M%S}.backup"
+    if file.exists() and not force:
+        raise CliError(f"{file} is there already; --force writes over it")
+    found, library = load_config(config)
+    engine = open_engine(found.database.url, found.database.limits())
+    _require_content(engine, config)
+    with closing(Immediate(engine, make_unit(library))) as store:
+        last = store.now(restoring.begun, now())
+        try:
+            known = erased.merged(restoring.readable_marks(engine, make_unit(library)), erased.read(erased_file(found, config)))
+            marks = erased.add(file.absolute().with_name(BESIDE), known)
+            (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
+            deleted = _delete_older(file.parent, keep) if keep is not None else 0
+        except _FAULTS as error:
+            store.now(restoring.made, last)
+            raise CliError(f"{error}\nno backup was made") from None
+    engine.dispose()
+    size = file.stat().st_size
+    if keep is None or as_json:
+        show([{"file": str(file), "bytes": size, "erased": len(marks)}], as_json)
+    else:
+        echo(f"backup: {file}, {size} bytes; {deleted} older deleted")
 
-    work.backup(config, file, force=force, keep=keep, as_json=as_json)
+
+def _delete_older(folder: Path, keep: int) -> int:
+    """Delete all but the newest backups that got their names by the time, and return how many were deleted."""
+    older = sorted(path for path in folder.iterdir() if DATED.fullmatch(path.name))[:-keep]
+    for path in older:
+        path.unlink()
+    return len(older)
 
 
-@click.command()
-@_FILE
-@click.option("--force", is_flag=True, help="Replace a database that is not empty, or that a gateway used in the last minute.")
-@click.option(
-    "--erased", "further", type=click.Path(path_type=Path, exists=True), help="A further file with marks of erased patrons."
-)
-@config_option
-@json_option
-def restore(file: Path, force: bool, further: Path | None, config: Path, as_json: bool) -> None:
-    """Replace the database by a backup and repeat the erasures made since then; stop all gateways first.
+def _require_content(engine: Engine, config: Path) -> None:
+    """Exit 2 where there is no database of this program, or one of a newer version."""
+    file = forgetting.file_of(engine)
+    revision = "" if file is not None and not file.exists() else revision_of(engine, config)  # a connection makes the file
+    if not revision:
+        raise CliError(f"{config}: database.url: there is no database of this program: nothing to copy", WRONG)
+    require_known(revision)
 
-    If it fails or is interrupted, the old database stays. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
-    """
-    from hkall_gateway.cli.work import backup as work
 
-    work.restore(file, further, config, force=force, as_json=as_json)
+# ---- and back
+
+
+class Progress:
+    """Shows on standard error how long a comparison with slow marks takes, and how far it is."""
+
+    def __init__(self, clock_us: Callable[[], int] = monotonic_us) -> None:
+        self._clock_us, self._began_us, self._shown = clock_us, 0, -1
+
+    def __call__(self, done: int, cards: int) -> None:
+        """Note that `done` of all `cards` were compared; the first part tells how long the rest will take."""
+        if not done:
+            self._began_us, self._shown = self._clock_us(), -1
+            return
+        tenth = 10 * done // cards
+        if self._shown < 0 < cards - done:
+            whole_s = (self._clock_us() - self._began_us) / 1e6 * cards / done
+            echo(f"comparing {cards:,} cards with the slow marks of erased patrons: about {_span(whole_s)}", err=True)
+        if tenth > max(self._shown, 0) and cards - done:
+            echo(f"{tenth * 10} %", err=True)
+        self._shown = max(self._shown, tenth, 0)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The database that a backup is to replace, and the marks that it knows."""
+
+    engine: Engine
+    library: Library
+    erased_file: Path
+    marks: Marks
+    force: bool
+
+    def work(self, connection: Connection, rows: Counts) -> Restored:
+        """Settle the restored rows in the connection's open transaction, and return the result."""
+        return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
+
+    def unit(self, connection: Connection) -> Unit:
+        return make_unit(self.library)(connection)
+
+
+def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
+    """Replace the database by the backup `file`, and erase again the patrons erased since it was made."""
+    if not file.exists():
+        raise CliError(f"{file}: no such file")
+    target = _target(config, file, further, force)
+    _require_free(target)
+    try:
+        erased.add(target.erased_file, target.marks.known)
+        done = _restored(target, file)
+    except _FAULTS as error:
+        raise CliError(str(error)) from None
+    except DBAPIError as error:
+        raise CliError(f"nothing was changed: {error.orig}") from None
+    show(_rows(done, _again_in_archives(target)), as_json)
+
+
+def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
+    found, library = load_config(config)
+    engine = open_engine(found.database.url, found.database.limits())
+    files = [erased_file(found, config), file.absolute().with_name(BESIDE), *([further] if further else [])]
+    try:
+        known = erased.merged(restoring.readable_marks(engine, make_unit(library)), *map(erased.read, files))
+    except (OSError, ValueError) as error:
+        raise CliError(str(error)) from None
+    engine.dispose()
+    return _Target(engine, library, files[0], Marks(known, erased_key(found), Progress()), force)
+
+
+def _require_free(target: _Target) -> None:
+    """Exit 1 where gateways are up, or where the database holds something, unless that is meant."""
+    if target.force or _is_new(target.engine):
+        return
+    why = _reading(target, _in_use, now()) or (
+        _reading(target, restoring.holds_something) and "it contains requests, patrons or a journal"
+    )
+    target.engine.dispose()
+    if why:
+        raise CliError(f"the database is not free: {why}; --force replaces it")
+
+
+def _is_new(engine: Engine) -> bool:
+    """Whether there is no database yet, or one without our tables; one that cannot be read is none of these."""
+    file = forgetting.file_of(engine)
+    if file is not None and not file.exists():
+        return True
+    try:
+        return not inspect(engine).has_table("requests")
+    except DBAPIError as error:
+        raise CliError(f"the database cannot be read: {error.orig}; --force replaces it") from None
+    finally:
+        engine.dispose()
+
+
+def _in_use(unit: Unit, when: Any) -> str:
+    up = [one.name for one in instances.everyone(unit) if one.state(when) == "up"]
+    return f"gateway {', '.join(up)} works with it" if up else ""
+
+
+def _reading(target: _Target, work: Callable[..., Any], *args: Any) -> Any:
+    with closing(Immediate(target.engine, target.unit)) as store:
+        return finished(store.read(work, *args))
+
+
+def _restored(target: _Target, file: Path) -> Restored:
+    if target.engine.dialect.name == "postgresql":
+        return postgres_backup.restore(target.engine, file, target.work)
+    place = forgetting.file_of(target.engine)
+    if place is None:
+        raise NotRestored("a database in memory cannot be restored")
+    return sqlite_backup.restore(file, place, partial(_in_file, target), damaged=target.force)
+
+
+def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
+    with closing(Immediate(engine, target.unit)) as store:
+        return store.now(restoring.brought_back, rows, target.marks, now(), by_staff("restore"))
+
+
+def _again_in_archives(target: _Target) -> int:
+    """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
+    policy = target.library.policy.retention.archive_file
+    files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
+    try:
+        return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
+    except (NotAnArchive, erased.OtherKey, OSError) as error:
+        raise CliError(f"the database is restored, but {error}") from None
+
+
+def _again_in(file: Path, marks: Marks) -> int:
+    found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
+    return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
+
+
+def _rows(done: Restored, archived: int) -> list[dict[str, Any]]:
+    made = done.made_at.isoformat(timespec="seconds") if done.made_at else ""
+    rows = [{"what": "restored", "count": done.rows, "detail": f"backup of {made or 'an unknown time'}"}]
+    rows += [{"what": "erased again", "count": len(done.again), "detail": ""}]
+    rows += [{"what": "erased again in archives", "count": archived, "detail": ""}]
+    open_ = [one for again in done.again for one in again.stays]
+    return rows + [{"what": f"stays: {one.what}", "count": 1, "detail": f"{one.which} {one.why}".strip()} for one in open_]

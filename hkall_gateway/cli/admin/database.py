@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.options import CliError, config_option
+from hkall_gateway.cli.options import CliError, config_option, json_option
 from hkall_gateway.cli.show import echo
 
 
@@ -42,8 +42,8 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
         return
     from sqlalchemy.exc import OperationalError
 
-    from hkall_gateway.cli.work.endings import cause_of
-    from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
+    from hkall_gateway.cli.endings import cause_of
+    from hkall_gateway.cli.opening import open_database, require_known, revision_of
     from hkall_gateway.db import schema
 
     engine = open_database(config, any_revision=True)
@@ -65,7 +65,7 @@ def _back_up_first(config: Path, copy: Path | None) -> None:
         named = click.prompt("File for a backup before the upgrade (empty: none)", default="", show_default=False, err=True)
         copy = Path(named) if named else None
     if copy is not None:
-        from hkall_gateway.cli.work.backup import backup
+        from hkall_gateway.cli.admin.backup import backup
 
         backup(config, copy)
 
@@ -75,7 +75,7 @@ def _is_asked() -> bool:
 
 
 def _show_plan(config: Path) -> None:
-    from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
+    from hkall_gateway.cli.opening import open_database, require_known, revision_of
     from hkall_gateway.db import schema
 
     engine = open_database(config, any_revision=True)
@@ -98,7 +98,7 @@ def check(config: Path) -> None:
 
     Example: hkall-gateway db check
     """
-    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.cli.opening import open_database
     from hkall_gateway.db import schema
 
     engine = open_database(config)
@@ -117,8 +117,8 @@ def vacuum(config: Path) -> None:
     """
     from sqlalchemy.exc import OperationalError
 
-    from hkall_gateway.cli.work.endings import cause_of
-    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.cli.endings import cause_of
+    from hkall_gateway.cli.opening import open_database
     from hkall_gateway.db.privacy import forgetting
 
     engine = open_database(config)
@@ -133,3 +133,50 @@ def vacuum(config: Path) -> None:
     if not emptied:
         raise CliError("the file is rewritten, but another reader keeps the write-ahead log: run it again")
     echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")
+
+
+# ---- backup FILE, restore FILE: copies the database into one file, and back without the patrons erased since.
+
+
+_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--keep", type=click.IntRange(1), help="With a folder for FILE: delete all but so many of its newest backups.")
+@config_option
+@json_option
+def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: bool) -> None:
+    """Copy the database into FILE while gateways work: an SQLite file, or pg_dump's custom format.
+
+    If FILE is a folder, the backup gets a name there with day and time; --keep counts and deletes only files with such names.
+
+    The database may be at the revision of an older version, as before an upgrade. The marks of erased patrons are written to
+    hkall.erased in the same folder.
+
+    \b
+    Example: hkall-gateway backup /backup/hkall-2026-11-27.db
+    Example: hkall-gateway backup /backup --keep 14
+    """
+    from hkall_gateway.cli.admin import backup as work
+
+    work.backup(config, file, force=force, keep=keep, as_json=as_json)
+
+
+@click.command()
+@_FILE
+@click.option("--force", is_flag=True, help="Replace a database that is not empty, or that a gateway used in the last minute.")
+@click.option(
+    "--erased", "further", type=click.Path(path_type=Path, exists=True), help="A further file with marks of erased patrons."
+)
+@config_option
+@json_option
+def restore(file: Path, force: bool, further: Path | None, config: Path, as_json: bool) -> None:
+    """Replace the database by a backup and repeat the erasures made since then; stop all gateways first.
+
+    If it fails or is interrupted, the old database stays. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
+    """
+    from hkall_gateway.cli.admin import backup as work
+
+    work.restore(file, further, config, force=force, as_json=as_json)

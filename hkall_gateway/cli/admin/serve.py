@@ -1,12 +1,11 @@
-"""serve, check-config, reload, hash-secret."""
+"""serve, reload: the gateway of this machine, the checks before its start, and the reload of the one that runs."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
+import time
 from pathlib import Path
-from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -17,7 +16,10 @@ from hkall_gateway.cli.show import echo
 
 if TYPE_CHECKING:
     from hkall_gateway.app.resources import Serving
+    from hkall_gateway.app.start_checks.faults import StartFault
+    from hkall_gateway.config.gateway import GatewayConfig
     from hkall_gateway.observability.log_console import LogFormat
+    from hkall_gateway.rules.settings import Policy
 
 
 WEB = click.Choice(["web"])
@@ -25,6 +27,9 @@ LEAST_ADDRESS_SPACE: Final = 1 << 30
 """Bytes of addresses (RLIMIT_AS) that a gateway with pages needs for its threads, libraries and files. With fewer, a library
 written in C may end it without a line in the log.
 """
+RELOAD_S: Final = 60.0
+"""Seconds in which a gateway must have read its configuration again."""
+LOOK_S: Final = 0.05
 
 
 @click.command()
@@ -56,8 +61,7 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
 
     from hkall_gateway.app import process
     from hkall_gateway.app.start_checks.faults import Effect
-    from hkall_gateway.cli.work.opening import load_config
-    from hkall_gateway.cli.work.start import find_start_faults
+    from hkall_gateway.cli.opening import load_config
 
     if only and without:
         raise CliError("--only and --without: choose one", WRONG)
@@ -94,38 +98,6 @@ def _serving(only: str | None, without: str | None) -> Serving:
     return Serving.WEB_ALONE if only else Serving.WITHOUT_WEB if without else Serving.ALL
 
 
-@click.command("check-config")
-@click.option("--keys", is_flag=True, help="Show the keys of [ils] too, with those of an installed adapter.")
-@config_option
-def check_config(config: Path, keys: bool) -> None:
-    """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
-
-    Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
-    Example: hkall-gateway check-config --config gateway.toml
-    """
-
-    from hkall_gateway.app.start_checks.faults import Effect
-    from hkall_gateway.cli.work.opening import load_config
-    from hkall_gateway.cli.work.start import find_start_faults
-    from hkall_gateway.config.docs import describe_ils, notes
-
-    found, library = load_config(config)
-    faults = find_start_faults(config, found, library.policy)
-    wrong = [fault for fault in faults if fault.effect is not Effect.PENDING]
-    if wrong:
-        raise CliError("\n".join(f"{config}: {fault}" for fault in wrong), WRONG)
-    echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
-    for where, what in notes(found, library.policy):
-        echo(f"note: {where}: {what}")
-    for fault in faults:
-        echo(f"note: {fault}")
-    if keys:
-        echo(describe_ils(type(found.ils)))
-
-
-_PID: Final = click.IntRange(1, 2**31 - 1)
-
-
 @click.command("reload")
 @click.option(
     "--pid",
@@ -144,8 +116,7 @@ def reload_gateway(config: Path, pid: int) -> None:
     Example: hkall-gateway reload --pid 4711
     """
     from hkall_gateway.app.start_checks.faults import Effect
-    from hkall_gateway.cli.work.opening import load_config
-    from hkall_gateway.cli.work.start import find_start_faults, reload_running
+    from hkall_gateway.cli.opening import load_config
 
     found, library = load_config(config, None)
     faults = find_start_faults(config, found, library.policy)
@@ -156,32 +127,40 @@ def reload_gateway(config: Path, pid: int) -> None:
     reload_running(pid)
 
 
-@click.command("hash-secret")
-@click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
-def hash_secret(*, new: bool) -> None:
-    """Read a password and print the hash to put into the configuration: the `secret_hash` of a terminal or of a member
-    of staff, a client's or partner's `basic_hash` or `bearer_hash`.
+def find_start_faults(
+    path: Path, config: GatewayConfig, policy: Policy, serving: Serving | None = None, *, running: bool = True
+) -> list[StartFault]:
+    """Return what would stop or disturb a start here. `running`: the gateway may be running now, and hold its own ports."""
+    from hkall_gateway.app.machine import instance, number, runs
+    from hkall_gateway.app.resources import Serving
+    from hkall_gateway.app.start_checks.faults import Start
+    from hkall_gateway.app.start_checks.table import find_faults
+    from hkall_gateway.clock import now
 
-    On a terminal it asks twice; else the first line of standard input is the password.
-
-    \b
-    Example: hkall-gateway hash-secret --new
-    Example: pass show hkall/counter-1 | hkall-gateway hash-secret
-    """
-
-    from hkall_gateway.net.secrets import hash_secret as hashed
-
-    text = token_urlsafe(32) if new else _password()
-    if new:
-        echo(text)
-    echo(hashed(text))
+    trust_clock = bool(os.environ.get("HKALL_TRUST_CLOCK"))
+    return find_faults(
+        Start(path, config, policy, instance(), number(), now(), runs, serving or Serving.ALL, running, trust_clock)
+    )
 
 
-def _password() -> str:
-    """Return the password, typed twice on a terminal, else the first line of standard input. CliError (exit 2) if empty."""
-    if sys.stdin.isatty():
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
-    text = sys.stdin.readline().rstrip("\r\n")
-    if not text:
-        raise CliError("standard input has no password on its first line", WRONG)
-    return text
+def reload_running(pid: int) -> None:
+    """Let the gateway of this process reload, and print the keys that need a restart. CliError where it keeps the old ones."""
+    from hkall_gateway.app.service_manager import read_reload
+
+    before = read_reload(os.environ)
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as error:
+        raise CliError(f"process {pid}: {error.strerror}") from None
+    if "RUNTIME_DIRECTORY" not in os.environ:
+        echo(f"process {pid} reads its configuration again; its log says with which outcome")
+        return
+    end = time.monotonic() + RELOAD_S
+    while (after := read_reload(os.environ)) == before:
+        if time.monotonic() > end:
+            raise CliError(f"process {pid} has not read its configuration within {RELOAD_S:.0f} s: see its log")
+        time.sleep(LOOK_S)
+    if errors := after.get("errors"):
+        raise CliError("\n".join(f"not reloaded: {error}" for error in errors))
+    waiting = after.get("waiting", [])
+    echo("reloaded" + (f"; a restart is needed for {', '.join(waiting)}" if waiting else ""))

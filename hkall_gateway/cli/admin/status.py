@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hkall_gateway.app import machine
-from hkall_gateway.cli.options import Site, json_option, with_site
+from hkall_gateway.cli.options import CliError, Site, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules.dates import EVERY, LOOK_S
 from hkall_gateway.rules.stored_words import QuarantineState
@@ -18,6 +19,7 @@ from hkall_gateway.rules.stored_words import QuarantineState
 if TYPE_CHECKING:
     from hkall_gateway.db import instances, rounds
     from hkall_gateway.db.unit import Unit
+
 
 NOBODY = "HKALL-STATUS"
 """A card that does not exist: only whether an answer comes matters."""
@@ -120,3 +122,37 @@ def _aside(unit: Unit) -> list[dict[str, Any]]:
 
 def _line(what: str, which: str, state: str, count: int, oldest: Any) -> dict[str, Any]:
     return {"what": what, "which": which, "state": state, "count": count, "oldest": oldest}
+
+
+# ---- partners: the state of each channel, its unsent messages, and the balance of lending and borrowing.
+
+
+COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
+RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days", "fault")
+
+
+@click.command()
+@click.argument("agencies", nargs=-1)
+@with_site
+@json_option
+def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
+    """Show the partners named, else those that are configured or were ever sent a message: channel, breaker, undelivered and
+    dead messages, balance of 30 days and days from the request to our shelf, answers of 7 days.
+
+    Example: hkall-gateway partners CUHK --json
+    """
+
+    from hkall_gateway.db.unit import Unit
+
+    if unknown := set(agencies) - site.run(Unit.partners, agencies).keys():
+        raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
+    configured = [p.agency for p in site.partners]
+    show(site.run(lines, site.now(), agencies, configured), as_json, COLUMNS + RATES)
+
+
+def records(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row for each agency of `named`; by default of all that are configured or were sent a message."""
+
+    from hkall_gateway.circulation.staff.partner_lines import partner_lines
+
+    return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

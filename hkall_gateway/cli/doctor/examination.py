@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+import logging
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
 
-from hkall_gateway.cli.doctor import ils, mail, ncip, own_gateway, proofs
-from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
-from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer
+import click
+import structlog
+from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from hkall_gateway.app.daemon import the_reactor
+from hkall_gateway.app.machine import instance, number, runs
+from hkall_gateway.app.resources import Resources
+from hkall_gateway.cli.doctor import ils, mail, ncip, own_gateway
+from hkall_gateway.cli.doctor.findings import GATEWAY, ILS, SMTP, ExaminationTools, Finding, Sheet, Status, TooLong, within
+from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipEndpoints, NcipPeer
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
-from hkall_gateway.cli.doctor.proofs import NcipEndpoints
-from hkall_gateway.cli.doctor.table import GATEWAY, ILS, SMTP
+from hkall_gateway.cli.opening import load_config, open_site
+from hkall_gateway.cli.options import REFUSED, WRONG, CliError
+from hkall_gateway.cli.show import echo, echo_json
+from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
+from hkall_gateway.db import instances
+from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.authentication import OurProof
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.key_sets import MOST_BYTES
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.tls import KIND
+from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import Sensitive
 
 PEER_S: Final = 10.0
@@ -76,22 +99,22 @@ def _partner(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: 
         addresses = await ncip.examined(sheet, tools, there)
         await _judged(sheet, tools, caller, addresses)
 
-    return Examinee(row.agency, shown_url(row.url), (*ncip.plan(partner), proofs.CHECK), work)
+    return Examinee(row.agency, shown_url(row.url), (*ncip.plan(partner), ncip.CHECK), work)
 
 
 def _client(tools: ExaminationTools, caller: Caller) -> Examinee:
     async def work(sheet: Sheet) -> None:
         await _judged(sheet, tools, caller, ())
 
-    return Examinee(caller.agency, "client", (proofs.CHECK,), work)
+    return Examinee(caller.agency, "client", (ncip.CHECK,), work)
 
 
 async def _judged(sheet: Sheet, tools: ExaminationTools, caller: Caller, addresses: tuple[str, ...]) -> None:
     try:
-        keyless = await within(tools.reactor, sheet.left_s(), proofs.keyless(caller, tools.means.clock()))
+        keyless = await within(tools.reactor, sheet.left_s(), ncip.keyless(caller, tools.means.clock()))
     except TooLong:
         keyless = True
-    proofs.judged(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
+    ncip.judged(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
 
 
 def _mail(tools: ExaminationTools, config: GatewayConfig, to: str) -> Iterator[Examinee]:
@@ -104,3 +127,139 @@ def _mail(tools: ExaminationTools, config: GatewayConfig, to: str) -> Iterator[E
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
     """Returns whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
     return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
+
+
+"""Time limit for all checks of one peer together, in seconds."""
+
+
+# ---- The readiness check: the examination of every peer, side by side, and how it is told.
+
+
+THREADS: Final = 8
+"""Threads beside two for each peer, so that a name server that never answers delays no other peer."""
+WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIP: "skip"}
+COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+
+
+def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: bool) -> None:
+    """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed.
+
+    `record`: print a line only, and write the number of failed checks into the database.
+    """
+    found, library = load_config(config)
+    if to and not is_address(to):
+        raise CliError(f"--to: {to!r} is not an address", WRONG)
+    reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
+    means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
+    tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
+    known = examinees(tools, GatewayPlace(config, library.policy, instance(), number(), runs), to)
+    chosen = [_named(known, who)] if who else list(known.values())
+    reactor.threadpool = pool
+    sheets = _examined(reactor, chosen, (lambda _group: None) if as_json or record else click.echo)
+    findings = [finding for sheet in sheets.values() for finding in sheet.found]
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    else:
+        echo(in_a_line(findings) if record else summary(findings))
+    if len(sheets) < len(chosen):
+        raise CliError(f"interrupted; not examined: {', '.join(one.name for one in chosen if one.name not in sheets)}")
+    failed = sum(finding.status is Status.FAIL for finding in findings)
+    if record:
+        site = open_site(config)
+        site.run(instances.record, instances.DOCTOR, site.now(), failed)
+    if failed:
+        raise SystemExit(REFUSED)
+
+
+def _named(known: Mapping[str, Examinee], who: str) -> Examinee:
+    if who not in known:
+        raise CliError(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
+    return known[who]
+
+
+def _threads(most: int) -> ThreadPool:
+    """Return a pool of daemon threads: a hanging name look-up does not keep the process from ending."""
+    pool = ThreadPool(0, most, "doctor")
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted's own place for another kind
+    pool.start()
+    return pool
+
+
+def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
+    """The sheets of all who were examined, in order; each group is shown as soon as those before it are done.
+
+    After SIGINT those are missing that were not done. Raises what a bug raises.
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+    done: dict[str, Sheet] = {}
+    shown, ended, stopping = iter(chosen), list[Any](), list[bool]()
+    waiting = [next(shown)]
+
+    def tell(name: str, sheet: Sheet) -> None:
+        if stopping:  # its connections were cut by us
+            return
+        done[name] = sheet
+        while waiting and waiting[0].name in done:
+            show(group(waiting[0].title, done[waiting[0].name]))
+            waiting[:] = [one for one in [next(shown, None)] if one]
+
+    async def one_after(one: Examinee) -> None:
+        tell(one.name, await examine(one, one.sheet(reactor.seconds)))
+
+    def end(result: Any) -> None:
+        if not stopping:
+            ended.append(result)
+            reactor.stop()
+
+    def begin() -> None:
+        gatherResults([ensureDeferred(one_after(one)) for one in chosen], consumeErrors=True).addBoth(end)
+
+    reactor.addSystemEventTrigger("before", "shutdown", stopping.append, True)
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if ended and isinstance(ended[0], Failure):
+        first: Any = ended[0].value  # gatherResults wraps what was raised
+        raise first.subFailure.value
+    return {one.name: done[one.name] for one in chosen if one.name in done}
+
+
+# ---- how it is told
+
+
+def group(title: str, sheet: Sheet) -> str:
+    """Return a peer's findings for people: one line a check, advice below a warning or failure, skipped checks in one line."""
+    lines = [click.style(sheet.peer, bold=True) + f"  {title}"]
+    for finding in sheet.found:
+        if finding.status is not Status.SKIP:
+            named = finding.about and finding.about not in finding.detail
+            detail = f"{finding.about}: {finding.detail}" if named else finding.detail
+            lines += [_line(WORDS[finding.status], finding.check, detail, COLOURS[finding.status])]
+            lines += [f"{'':<9}{finding.advice}"] if finding.advice else []
+    return "\n".join([*lines, *_skipped(sheet.found), ""])
+
+
+def _skipped(found: Iterable[Finding]) -> Iterator[str]:
+    why: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.status is Status.SKIP:
+            why.setdefault(finding.detail, []).append(finding.check)
+    for detail, checks in why.items():
+        yield _line(WORDS[Status.SKIP], ", ".join(checks), detail)
+
+
+def _line(word: str, check: str, detail: str, colour: str | None = None) -> str:
+    return f"  {click.style(f'{word:<5}', fg=colour)}  {check:<14}  {printable(detail)}"
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """The last line: how many checks ended how."""
+    counted = Counter(finding.status for finding in findings)
+    told = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
+    return f"{told or 'no check was made'}"
+
+
+def in_a_line(findings: Sequence[Finding]) -> str:
+    """The summary, and each failed check."""
+    failed = (f"{one.peer} {one.check}: {one.detail}" for one in findings if one.status is Status.FAIL)
+    return "; ".join((f"doctor: {summary(findings)}", *failed))

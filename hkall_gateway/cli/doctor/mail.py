@@ -27,11 +27,9 @@ from twisted.mail.smtp import (
 )
 from twisted.python.failure import Failure
 
-from hkall_gateway.cli.doctor import tls
-from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
-from hkall_gateway.cli.doctor.reach import on_this_machine, reached
-from hkall_gateway.cli.doctor.table import TLS
-from hkall_gateway.cli.doctor.tls import NoHandshake, Recorder
+from hkall_gateway.cli.doctor import connection
+from hkall_gateway.cli.doctor.connection import NoHandshake, Recorder, on_this_machine, reached
+from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.config.gateway import Smtp
 from hkall_gateway.delivery.smtp import MailServer, sender_factory
 
@@ -64,7 +62,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -
     if not await reached(sheet, tools, smtp.host, smtp.port):
         return
     if not extended(smtp):
-        tls.plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
+        connection.plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
     elif not await _looked(sheet, tools, smtp):
         return
     await _rehearsed(sheet, tools, smtp, to)
@@ -120,7 +118,7 @@ async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
     sheet.ok("ehlo", f"as {DNSNAME.decode()}")
     if secure:
         sheet.ok("starttls", "offered and used")
-        return tls.judged(sheet, smtp.host, recorder.shown(), tools.means.clock())
+        return connection.judged(sheet, smtp.host, recorder.shown(), tools.means.clock())
     _unencrypted(sheet, smtp)
     return True
 
@@ -135,7 +133,7 @@ async def _opened(tools: ExaminationTools, smtp: Smtp, recorder: Recorder, secon
 def _not_looked(sheet: Sheet, look: Any, failed: Exception) -> None:
     if look is not None and look.handshaking:
         sheet.ok("ehlo", f"as {DNSNAME.decode()}")
-        sheet.fail("tls.version", f"no handshake after STARTTLS: {tls.reason(failed)}")
+        sheet.fail("tls.version", f"no handshake after STARTTLS: {connection.reason(failed)}")
     elif isinstance(failed, TLSRequiredError | TLSError):
         sheet.ok("ehlo", f"as {DNSNAME.decode()}")
         sheet.fail("starttls", "the server does not offer it" if isinstance(failed, TLSRequiredError) else reason_of(failed))
@@ -230,4 +228,4 @@ def reason_of(failed: Exception) -> str:
         return f"{failed.code} {' '.join(text.split())}"[:200]
     if isinstance(failed, SMTPProtocolError):
         return "the server does not speak SMTP"
-    return tls.reason(failed.__cause__ if isinstance(failed, SMTPConnectError) and failed.__cause__ else failed)
+    return connection.reason(failed.__cause__ if isinstance(failed, SMTPConnectError) and failed.__cause__ else failed)

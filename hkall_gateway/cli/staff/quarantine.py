@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,7 +14,11 @@ from hkall_gateway.cli.show import echo, show
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
+    from hkall_gateway.db.engine.deadline import Deadline
+    from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.quarantine import QuarantinedDocument
+    from hkall_gateway.ncip.service_request import NcipServices
+    from hkall_gateway.rules.vocabulary import Sensitive
 
 T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
@@ -76,7 +81,6 @@ def replay(site: Site, number: int, reason: str) -> None:
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
 
-    from hkall_gateway.cli.work.replay_endpoint import own_services
     from hkall_gateway.db.engine.immediate import finished
     from hkall_gateway.ncip.handlers import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble
@@ -118,3 +122,46 @@ def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> Non
     if not site.run(kept.settle, number, state, by_staff(state).who, reason):
         raise CliError(f"{number}: judged meanwhile")
     echo(f"{number} {state}")
+
+
+class _Store:
+    """The site's transactions as the desk's store."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def run(
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: LockSet | None = None,  # noqa: ARG002
+        repeatable: bool = False,  # noqa: ARG002
+        short: bool = False,  # noqa: ARG002
+        deadline: Deadline | None = None,  # noqa: ARG002
+    ) -> T:
+        return self._site.run(work, *args)
+
+    async def read(self, work: Callable[..., T], *args: Any) -> T:
+        return self._site.run(work, *args)
+
+    async def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
+        return self._site.run(work, *args)
+
+
+def own_services(site: Site) -> NcipServices:
+    """Return NCIP services like the daemon's over the site's own transactions."""
+    from hkall_gateway.circulation.circulation import Circulation
+    from hkall_gateway.ils.snapshot import Snapshot
+    from hkall_gateway.ils.tools import ConnectorTools
+    from hkall_gateway.ncip.service_request import NcipServices
+    from hkall_gateway.observability.metrics import Metrics
+    from hkall_gateway.rules.dates import HONG_KONG
+
+    store, agency = _Store(site), site.library.agency
+    circulation = Circulation(store, Snapshot(ConnectorTools(store, agency, _nobody)), lambda: site.library, site.now)
+    dialects = {partner.agency: partner.dialect for partner in site.partners}
+    return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
+
+
+async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, json_option, require_partner, with_site
+from hkall_gateway.circulation.command import Context, in_context
+from hkall_gateway.circulation.messages.commands import RequestTitle
+from hkall_gateway.circulation.messages.staff_commands import Reopen, StaffCommand
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request
+from hkall_gateway.sip2.screen_messages import say
+
+if TYPE_CHECKING:
+    from hkall_gateway.db.unit import Unit
+
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
 LENDERS = ("rank", "agency", "barcode", "wire_id", "outcome", "skip", "reason", "their_number")
@@ -100,3 +112,215 @@ def _readable(line: dict[str, Any]) -> dict[str, Any]:
     plain = {k: v["v"] if isinstance(v, dict) else v for k, v in facts.items() if k != "position"}
     told = " ".join(f"{k}={v}" for k, v in plain.items() if v not in ("", None))
     return {**line, "detail": told}
+
+
+# ---- request: staff commands by hand. The journal records each with its author and reason.
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One staff command on the command line: its name there, its help text, and its rows of OPTIONS."""
+
+    command: str
+    help: str
+    takes: tuple[str, ...] = ()
+
+
+# fmt: off
+COMMANDS: tuple[Command, ...] = (
+    Command("receive",       "Receive the copy, announced by its lender or not.", ("item",)),
+    Command("lend",          "Lend the copy to its patron at the counter, while no terminal works."),
+    Command("return",        "Take the copy back from the patron; --on an earlier day needs a --reason.", ("on",)),
+    Command("renew",         "Renew the loan, also when it is overdue; the fine until today is charged."),
+    Command("return_unused", "Send an uncollected copy home from the hold shelf."),
+    Command("dispatch",      "Send the returned copy home to its owner."),
+    Command("cancel",        "Cancel the request for its patron."),
+    Command("decline",       "Decline to lend our copy: --reason not_on_shelf, checked_out_locally or not_suitable."),
+    Command("ship",          "Ship our paged copy to the borrowing library."),
+    Command("substitute",    "Lend another copy of ours instead, --item AGENCY/BARCODE; --reason as for decline.", ("item",)),
+    Command("recall",        "Recall our lent copy for a patron of ours.", ("on",)),
+    Command("cancel_recall", "Cancel our recall of the copy."),
+    Command("lost",          "Record that the patron lost the copy; the owner's price list sets the price.", ("cents", "on")),
+    Command("damaged",       "Record that the copy came back damaged.", ("cents",)),
+    Command("claim",         "Record the patron's claim that the copy was returned; the fine stops.", ("on",)),
+    Command("seen",          "Clear the flags of the request, so that `flagged` no longer lists it."),
+    Command("settle",        "Record that the loss is settled with the owner; the request ends."),
+    Command("overseas",      "Record the owner's leave to take the copy overseas until --on; --reason quotes it.", ("on",)),
+    Command("extend",        "Extend the time to collect, until --on.", ("on",)),
+    Command("force",         "Set the position --to one that no step leads to; no message or letter is sent.", ("to",)),
+)
+
+OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "cents": click.option("--cents", type=click.IntRange(0, MOST_CENTS), default=None, help="The owner's price, in cents."),
+    "on":    click.option("--on", type=DAY, default=None, help="The day of the event, YYYY-MM-DD."),
+    "to":    click.option("--to", default="", help="The position."),
+    "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
+}
+
+CHOICES: tuple[Command, ...] = (
+    Command("pin",           "Ask this lender only: no other one is asked, even if it declines."),
+    Command("skip",          "Skip this lender: if it has been asked, its request is cancelled, and the next lender is asked."),
+    Command("insert",        "Ask for this copy next, AGENCY/BARCODE, regardless of its rank."),
+)
+"""Actions on the lenders of one request; `requests show` lists them."""
+
+# fmt: on
+
+
+@click.group()
+def request() -> None:
+    """Carry out by hand a step of a request; WHAT is a request's number, a barcode, or AGENCY/BARCODE.
+
+    Example: hkall-gateway request return C00001 --on 2017-03-15 --reason "found in the drop"
+    """
+
+
+def _add(row: Command) -> None:
+    options: list[Callable[[Any], Any]] = [
+        click.argument("what"),
+        click.option("--reason", default="", help="Why, for the journal."),
+        *(OPTIONS[name] for name in row.takes),
+        json_option,
+        with_site,
+    ]
+
+    def run(
+        site: Site,
+        what: str,
+        reason: str,
+        as_json: bool,
+        on: date | None = None,
+        cents: int | None = None,
+        to: str = "",
+        item: str = "",
+    ) -> None:
+        from hkall_gateway.circulation.staff import actions
+
+        said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
+        command = _about(site, said, what, item)
+        outcome = site.run(in_context, actions.act, site.library, site.now(), command, row.command)
+        if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not command.request and _is_number(what):
+            raise CliError(f"{what}: no request with this number")
+        _tell(outcome, as_json, what)
+
+    run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
+    command: Any = run
+    for option in options:
+        command = option(command)
+    request.command(_name(row))(command)
+
+
+def _add_choice(row: Command) -> None:
+    @click.argument("what")
+    @click.argument("lender")
+    @click.option("--reason", default="", help="Why, for the journal.")
+    @with_site
+    @json_option
+    def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
+        from hkall_gateway.circulation.staff import actions
+
+        agency, _, barcode = lender.partition("/")
+        command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
+        _tell(site.run(in_context, actions.act, site.library, site.now(), command, row.command), as_json)
+
+    run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
+    command: Any = run
+    request.command(row.command)(command)
+
+
+def _name(row: Command) -> str:
+    return row.command.replace("_", "-")
+
+
+def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffCommand:
+    """Return the staff command with its request and copy filled in."""
+
+    from hkall_gateway.db.unit import Unit
+
+    known = site.run(Unit.request, what) is not None
+    agency, _, barcode = (item if known else what).rpartition("/")
+    return replace(command, request=what if known else "", barcode=barcode, agency=agency)
+
+
+def _is_number(what: str) -> bool:
+    """Whether it looks like the number that this gateway gives a request, and not like a barcode."""
+    return what.upper().startswith("R-")
+
+
+def _position(text: str) -> Position | None:
+    try:
+        return Position(text.upper()) if text else None
+    except ValueError:
+        raise CliError(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
+
+
+def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
+    """Print the result of an action. CliError for a refusal, which names `what` if that is unknown."""
+    if isinstance(outcome, Refused):
+        words = say(outcome.why, "en", outcome.detail)
+        raise CliError(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)
+    show([{k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}], as_json)
+
+
+@request.command()
+@click.option("--patron", required=True, help="The card's barcode.")
+@click.option("--bib", required=True, help="The title's number in the union catalogue.")
+@click.option("--volume", default="", help="The volume wanted.")
+@click.option("--pickup", default="", help="The code of the pickup location.")
+@with_site
+@json_option
+def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: bool) -> None:
+    """Place a patron's request; the rules decide, a second request for a title is allowed.
+
+    Example: hkall-gateway request place --patron P1 --bib b1
+    """
+
+    from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+    from hkall_gateway.db.loads.former_cards import card_now
+
+    patron = site.run(card_now, patron)
+    facts = site.borrower_facts(patron, bib)
+    present = facts.borrower.barcode if facts.borrower else patron
+    command = RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
+    _tell(site.run(_place, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+
+
+def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.circulation import borrowing
+
+    return borrowing.request_title(Context(unit, site.library, site.now()), ask, facts)
+
+
+@request.command()
+@click.argument("what")
+@click.option("--reason", default="", help="Why, for the journal.")
+@with_site
+@json_option
+def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
+    """Place the request of an ended request again, as a new one.
+
+    Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
+    """
+
+    from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN
+
+    old = site.run(_old, what)
+    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
+    command = Reopen(by_staff("reopen"), what, reason=reason)
+    _tell(site.run(_reopen, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+
+
+def _old(unit: Unit, number: str) -> Request | None:
+    return unit.request(number)
+
+
+def _reopen(unit: Unit, command: Reopen, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.circulation.staff import actions
+
+    return actions.reopen(Context(unit, site.library, site.now()), command, facts)
+
+
+for _row in COMMANDS:
+    _add(_row)
+for _row in CHOICES:
+    _add_choice(_row)

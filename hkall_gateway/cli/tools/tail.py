@@ -1,4 +1,7 @@
-"""tail: JSON log lines, filtered, put together by conversation, and drawn for people."""
+"""tail: JSON log lines, filtered, put together by conversation and drawn for people, also while they are written.
+
+Lines stay bytes and are parsed only where the bytes alone do not decide: a busy gateway writes millions a day.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,224 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import click
+import orjson
 
 from hkall_gateway.cli.options import WRONG, CliError, config_option, json_option
+from hkall_gateway.rules.dates import HONG_KONG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hkall_gateway.cli.work.log_lines import Choice
     from hkall_gateway.config.gateway import GatewayConfig
 
-LEVELS: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+LOOKBACK: Final = 20_000
+"""Lines that are remembered, so that they can be shown if a later line of their conversation is chosen."""
+PIECE: Final = 1 << 20
+"""Bytes read at once."""
+_CORR: Final = re.compile(rb'"corr_id": ?"((?:[^"\\]|\\.)+)"')
+_STAMP: Final = b'{"ts":"'
+_STAMP_END: Final = len(_STAMP) + len("2026-11-27T01:00:00.000Z")
+_CLOCK: Final = re.compile(r"\d\d?:\d\d(:\d\d)?")
+
+
+class Found(NamedTuple):
+    """A line to show, and its conversation: its corr_id, as the line writes it, or b""."""
+
+    conversation: bytes
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A line is chosen if one of these fields has one of these values."""
+
+    fields: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def holds(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event has such a value."""
+        return any(event.get(name) in self.values for name in self.fields)
+
+
+def event_of(line: bytes) -> dict[str, Any] | None:
+    """Returns the event of a line; None for a damaged line, or one that is no event."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def instant_of(text: str, now: datetime) -> datetime:
+    """Returns the instant that a text names in Hong Kong: a day, a day and a time, or a time, the last one before `now`.
+
+    Raises ValueError for another text.
+    """
+    here = now.astimezone(HONG_KONG)
+    if not _CLOCK.fullmatch(text):
+        said = datetime.fromisoformat(text)
+        return said if said.tzinfo else said.replace(tzinfo=HONG_KONG)
+    said = datetime.fromisoformat(f"{here:%Y-%m-%d}T{text.zfill(len(text) + (text[1] == ':'))}").replace(tzinfo=HONG_KONG)
+    return said if said <= here else said - timedelta(days=1)
+
+
+class LogFilter:
+    """Finds lines by `choices`, which must all hold, from `level` upward and from the instant `since` on.
+
+    With choices it finds whole conversations: the lines with the corr_id of a chosen line, also those before it, unless more
+    than `lookback` lines ago. A damaged line is found if nothing is chosen, or if it mentions a value of each choice.
+    """
+
+    def __init__(
+        self, choices: Iterable[Choice] = (), level: str = "debug", since: datetime | None = None, lookback: int = LOOKBACK
+    ) -> None:
+        self._choices = tuple(choices)
+        self._values = [[orjson.dumps(value)[1:-1] for value in choice.values] for choice in self._choices]
+        self._lower = frozenset(LEVELS[: LEVELS.index(level)])
+        self._lower_marks = [f'"level":"{lower}"'.encode() for lower in sorted(self._lower)]
+        self._since = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.000Z" if since else ""
+        self._since_bytes = self._since.encode()
+        self._chosen: set[bytes] = set()
+        self._recent = _Recent(lookback)
+        self._early = False
+
+    def find(self, lines: Iterable[bytes]) -> Iterator[Found]:
+        """Yields the lines to show, in the order of `lines`; earlier lines of a conversation when it is first chosen."""
+        for line in lines:
+            if self._since and self._too_early(line):
+                continue
+            if self._choices:
+                yield from self._of_conversations(line)
+            elif self._grave(line):
+                yield Found(b"", line)
+
+    def _too_early(self, line: bytes) -> bool:
+        """A line without a time, such as a damaged one, is as early as the line before it."""
+        if line.startswith(_STAMP):
+            self._early = line[len(_STAMP) : _STAMP_END] < self._since_bytes
+        elif event := event_of(line):
+            self._early = str(event.get("ts", self._since)) < self._since
+        return self._early
+
+    def _grave(self, line: bytes) -> bool:
+        if not self._lower:
+            return True
+        if any(mark in line for mark in self._lower_marks):  # inside of a text its quotation marks would have backslashes
+            return False
+        event = event_of(line)
+        return event is None or event.get("level") not in self._lower
+
+    def _of_conversations(self, line: bytes) -> Iterator[Found]:
+        said = _CORR.search(line)
+        conversation = said[1] if said else b""
+        if conversation in self._chosen:
+            yield from self._shown(conversation, [line])
+        elif self._is_chosen(line):
+            earlier = self._recent.take(conversation)
+            if conversation:
+                self._chosen.add(conversation)
+            yield from self._shown(conversation, [*earlier, line])
+        elif conversation:
+            self._recent.add(conversation, line)
+
+    def _shown(self, conversation: bytes, lines: Iterable[bytes]) -> Iterator[Found]:
+        return (Found(conversation, line) for line in lines if self._grave(line))
+
+    def _is_chosen(self, line: bytes) -> bool:
+        if not all(any(value in line for value in values) for values in self._values):
+            return False
+        event = event_of(line)
+        return event is None or all(choice.holds(event) for choice in self._choices)
+
+
+class _Recent:
+    """The last lines, by conversation."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._order: deque[bytes] = deque()
+        self._lines: dict[bytes, deque[bytes]] = {}
+
+    def add(self, conversation: bytes, line: bytes) -> None:
+        self._order.append(conversation)
+        self._lines.setdefault(conversation, deque()).append(line)
+        if len(self._order) > self._most:
+            self._drop(self._order.popleft())
+
+    def take(self, conversation: bytes) -> Iterable[bytes]:
+        return self._lines.pop(conversation, ())
+
+    def _drop(self, conversation: bytes) -> None:
+        lines = self._lines.get(conversation)
+        if lines is not None:
+            lines.popleft()
+            if not lines:
+                del self._lines[conversation]
+
+
+def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
+    """Yields the lines of each conversation, in the order of their first lines; a line without one is alone."""
+    together: dict[bytes, list[bytes]] = {}
+    for number, (conversation, line) in enumerate(found):
+        together.setdefault(conversation or b"\n%d" % number, []).append(line)
+    yield from together.values()
+
+
+# ---- files
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the lines of a file or a pipe, each as soon as it is whole, and the last one even without its end."""
+    return (line.rstrip(b"\r\n") for line in file)
+
+
+def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterator[bytes]:
+    """Yields the whole lines of a file as they are written, without end; calls `wait` when there are none.
+
+    Follows a rotation: the renamed file is read until the new one has a line, since its writer still has it open until then. A
+    file that became shorter is read from its start. `from_end`: begin at the end of the file, else at its start.
+    """
+    file, rest = path.open("rb"), b""
+    if from_end:
+        file.seek(0, 2)
+    while True:
+        changed = _changed(path, file)  # asked before the last lines are read, so that none is left behind
+        while piece := file.read(PIECE):
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from whole
+        if not changed:
+            wait()
+            continue
+        if rest:
+            yield rest
+            rest = b""
+        with suppress(FileNotFoundError):  # renamed once more
+            file, former = path.open("rb"), file
+            former.close()
+
+
+def _changed(path: Path, file: BinaryIO) -> bool:
+    """Whether the path now names another file that has lines, or the file was cut."""
+    try:
+        now = path.stat()
+    except FileNotFoundError:  # between a rename and the new file
+        return False
+    mine = os.fstat(file.fileno())
+    if (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino):
+        return now.st_size > 0
+    return now.st_size < file.tell()
+
+
 PAUSE_S: Final = 0.2
 REFERENCE: Final = re.compile(r"[0-9a-f]{12}")
 FIELDS: Final = {"request": ("request_id",), "terminal": ("terminal", "login"), "partner": ("partner", "peer", "claimed")}
@@ -35,7 +240,12 @@ FIELDS: Final = {"request": ("request_id",), "terminal": ("terminal", "login"), 
 @click.option("--terminal", metavar="LOGIN", help="Conversations of this terminal.")
 @click.option("--partner", metavar="AGENCY", help="Conversations with this partner.")
 @click.option("--patron", metavar="CARD", help="Conversations about this patron: a card, or a patron_ref.")
-@click.option("--level", type=LEVELS, default="debug", help="The lowest level to show.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="debug",
+    help="The lowest level to show.",
+)
 @click.option("--since", metavar="TIME", help="Lines from then on: 09:00, 2026-11-27 or 2026-11-27T09:00.")
 @json_option
 @config_option
@@ -51,7 +261,6 @@ def tail(
     Example: hkall-gateway tail var/gateway.log --level warning --since 09:00
     Example: journalctl -u hkall-gateway -o cat | hkall-gateway tail - --patron P0001
     """
-    from hkall_gateway.cli.work.log_lines import LogFilter, conversations, instant_of
     from hkall_gateway.clock import now
 
     choices = [*_choices(who), *([_patron(patron, config)] if patron else [])]
@@ -68,15 +277,12 @@ def tail(
 
 
 def _choices(who: dict[str, str]) -> Iterator[Choice]:
-    from hkall_gateway.cli.work.log_lines import Choice
-
     return (Choice(FIELDS[name], (value,)) for name, value in who.items() if value)
 
 
 def _patron(card: str, config: Path) -> Choice:
     """Returns the choice of a card's patron_ref, or of a patron_ref, which needs neither a key nor a configuration."""
     from hkall_gateway.app.logs import patron_ref
-    from hkall_gateway.cli.work.log_lines import Choice
 
     references = {card} if REFERENCE.fullmatch(card) else set()
     try:
@@ -96,7 +302,7 @@ def _key(config: Path) -> bytes:
 
 
 def _config(path: Path) -> GatewayConfig:
-    from hkall_gateway.cli.work.opening import load_config
+    from hkall_gateway.cli.opening import load_config
 
     return load_config(path)[0]
 
@@ -109,8 +315,6 @@ def _log_file(config: Path) -> Path:
 
 
 def _lines(file: Path, follow: bool, *, from_end: bool) -> Iterable[bytes]:
-    from hkall_gateway.cli.work.log_lines import followed, lines_of
-
     if str(file) == "-":
         return lines_of(sys.stdin.buffer)
     return followed(file, partial(time.sleep, PAUSE_S), from_end=from_end) if follow else lines_of(file.open("rb"))
@@ -118,7 +322,6 @@ def _lines(file: Path, follow: bool, *, from_end: bool) -> Iterable[bytes]:
 
 def _drawing(as_json: bool) -> Callable[[bytes], str]:
     """Returns a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
-    from hkall_gateway.cli.work.log_lines import event_of
     from hkall_gateway.observability.log_console import drawing
     from hkall_gateway.rules.plain_text import printable
 

@@ -7,11 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated, TypeAlias
-
-from pydantic import AfterValidator
-
-from hkall_gateway.rules.plain_text import listed, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +114,3 @@ def public(system: str) -> str:
 
 def _is_late(named: str) -> bool:
     return re.search(r"v1_01\b|Version 1\.01", named) is not None
-
-
-def _dialect_name(name: str) -> str:
-    if name not in DIALECTS:
-        raise ValueError(f"must be {listed(DIALECTS)}{nearest(name, DIALECTS)}")
-    return name
-
-
-DialectName: TypeAlias = Annotated[str, AfterValidator(_dialect_name)]

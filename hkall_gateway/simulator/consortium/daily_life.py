@@ -13,10 +13,9 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
-from hkall_gateway.simulator.consortium.actors import SOON, SimulatedCopy
 from hkall_gateway.simulator.consortium.gateways import Consortium
 from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS
-from hkall_gateway.simulator.consortium.staff import FUMBLED, Staff
+from hkall_gateway.simulator.consortium.staff import FUMBLED, SOON, SimulatedCopy, Staff
 from hkall_gateway.simulator.scenario.world import World
 
 P = Position

@@ -20,9 +20,9 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_lett
 from hkall_gateway.rules.policy import quota_positions
 from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
-from hkall_gateway.simulator.consortium.actors import SimulatedCopy
 from hkall_gateway.simulator.consortium.daily_life import People
 from hkall_gateway.simulator.consortium.gateways import Consortium, Moved
+from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 
 # ---- Observations of a simulated consortium: the books themselves, and the records of each gateway.
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.simulator.consortium.actors import BLANK, SimulatedCopy
-from hkall_gateway.simulator.consortium.staff import Staff
+from hkall_gateway.simulator.consortium.staff import BLANK, SimulatedCopy, Staff
 
 P = Position
 FOUND: Final = 0.4

@@ -20,13 +20,13 @@ import structlog
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Sensitive
-from hkall_gateway.simulator.consortium.actors import SimulatedCopy
+from hkall_gateway.simulator import AGENCIES
 from hkall_gateway.simulator.consortium.daily_life import People, midnight
 from hkall_gateway.simulator.consortium.faults import LossyChannel
 from hkall_gateway.simulator.consortium.gateways import ChannelMaker, Consortium
 from hkall_gateway.simulator.consortium.invariants import Invariants
+from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 from hkall_gateway.simulator.databases import ground
-from hkall_gateway.simulator.demo_setup import AGENCIES
 from hkall_gateway.simulator.scenario.world_file import Start, WorldTerminal
 
 BEGIN: Final = datetime(2017, 3, 1, tzinfo=dates.HONG_KONG)

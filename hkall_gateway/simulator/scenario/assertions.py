@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shorthand import differences, fits, pair
-from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine
-from hkall_gateway.simulator.scenario.steps import ScenarioRun
+from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioLine, ScenarioRun
 
 
 class Difference(Exception):

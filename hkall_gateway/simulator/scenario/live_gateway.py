@@ -25,8 +25,7 @@ from hkall_gateway.simulator.scenario import assertions, steps
 from hkall_gateway.simulator.scenario.assertions import Difference
 from hkall_gateway.simulator.scenario.in_memory import Seal
 from hkall_gateway.simulator.scenario.runner import Played
-from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine, read_scenario
-from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioRun
+from hkall_gateway.simulator.scenario.steps import BadLine, CommandLine, ScenarioLine, ScenarioRun, read_scenario
 
 
 @dataclass(slots=True)

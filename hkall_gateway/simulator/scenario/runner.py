@@ -16,8 +16,7 @@ from sqlalchemy import Engine
 from hkall_gateway.circulation import rounds
 from hkall_gateway.simulator.scenario import assertions, steps
 from hkall_gateway.simulator.scenario.assertions import Difference
-from hkall_gateway.simulator.scenario.scenario_lines import BadLine, ScenarioLine, read_scenario
-from hkall_gateway.simulator.scenario.steps import CommandLine, Round, ScenarioRun
+from hkall_gateway.simulator.scenario.steps import BadLine, CommandLine, Round, ScenarioLine, ScenarioRun, read_scenario
 from hkall_gateway.simulator.scenario.world import Died, World
 from hkall_gateway.simulator.scenario.world_file import WorldError
 

@@ -7,6 +7,7 @@ import shlex
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +19,11 @@ from hkall_gateway.ncip.shorthand import said
 from hkall_gateway.ncip.tables.notifications import item_id
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
-from hkall_gateway.simulator.scenario.scenario_lines import duration
 
 _BUSY: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
 _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
     "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, no reply ever comes
     "away": PartnerBehaviour("away", taken=False),  # the address has no listener: no byte is sent
 }
+
+
+def duration(text: str) -> timedelta:
+    """Parses a length of time: `90s`, `2d4h`."""
+    return sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in re.findall(r"([0-9]+)([smhd])", text)), timedelta())
 
 
 def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:

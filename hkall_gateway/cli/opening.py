@@ -13,13 +13,13 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from hkall_gateway.circulation.command import Library
+from hkall_gateway.cli.endings import cause_of
 from hkall_gateway.cli.options import WRONG, CliError, NcipAgreements, Site
-from hkall_gateway.cli.work.endings import cause_of
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.config.mapping import library_of, make_unit
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.immediate import Immediate, finished
@@ -27,9 +27,10 @@ from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:
-    from hkall_gateway.cli.work.local import Known
+    from hkall_gateway.cli.local_system import Known
     from hkall_gateway.ncip.authentication import OurProof
     from hkall_gateway.ncip.http_post import HttpReply, Post
+
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Kn
     """Return how the library's own system is asked, None where all is loaded."""
     if not find_adapter(config.ils.connector).is_live:
         return None
-    from hkall_gateway.cli.work.local import fact_source
+    from hkall_gateway.cli.local_system import fact_source
 
     return fact_source(config, library, engine, _post)
 

@@ -1,14 +1,11 @@
-"""TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
-
-The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one run
-reports all of them; no application data is sent over such a connection.
-"""
+"""Reach: the name resolves and the port accepts a connection, both as the gateway itself resolves and connects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, Final
 
 from cryptography.x509 import Certificate, DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
@@ -18,14 +15,100 @@ from service_identity.cryptography import verify_certificate_hostname, verify_ce
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IResolutionReceiver
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
-from hkall_gateway.cli.doctor.reach import connection_error, on_this_machine
+
+SHOWN: Final = 4
+"""So many addresses of a name are named."""
+
+
+async def reached(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
+    """The addresses of a host that accepts connections on `port`; () where one of the two checks failed."""
+    addresses = await _resolved(sheet, tools, host, port)
+    return addresses if addresses and await _connected(sheet, tools, host, port) else ()
+
+
+async def _resolved(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
+    receiver = _Receiver()
+    tools.reactor.nameResolver.resolveHostName(receiver, host, port)
+    try:
+        addresses = await within(tools.reactor, sheet.left_s(), receiver.done)
+    except TooLong as late:
+        sheet.fail("dns", f"{host}: {late}")
+        return ()
+    if addresses:
+        sheet.ok("dns", ", ".join(addresses[:SHOWN]))
+    else:
+        sheet.fail("dns", f"{host} has no address")
+    return addresses
+
+
+async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
+    began, left_s = tools.reactor.seconds(), sheet.left_s()
+    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
+    try:
+        line = await within(tools.reactor, left_s, endpoint.connect(_factory()))
+    except (TooLong, ConnectError, OSError) as failed:
+        sheet.fail("tcp", f"port {port}: {connection_error(failed)}")
+        return False
+    sheet.ok("tcp", f"port {port} of {line.transport.getPeer().host}, {(tools.reactor.seconds() - began) * 1000:.0f} ms")
+    line.transport.loseConnection()
+    return True
+
+
+def connection_error(failed: BaseException) -> str:
+    """Returns a short reason why a connection failed."""
+    text = str(failed).rstrip(".")
+    if isinstance(failed, ConnectError):
+        text = text.rpartition(": ")[2]  # Twisted's own words, the number and the system's words
+    return text or type(failed).__name__
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether a host is this machine's loopback."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
+
+
+def _factory() -> Any:
+    made: Any = Factory.forProtocol(Protocol)
+    made.noisy = False
+    return made
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """Collects the addresses of one name."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[tuple[str, ...]] = Deferred()
+        self._found: list[str] = []
+
+    def resolutionBegan(self, resolution: Any) -> None:  # noqa: N802  # Twisted's own name
+        """Ignores the start of a resolution; only its addresses count."""
+
+    def addressResolved(self, address: Any) -> None:  # noqa: N802
+        if address.host not in self._found:
+            self._found.append(address.host)
+
+    def resolutionComplete(self) -> None:  # noqa: N802
+        if not self.done.called:
+            self.done.callback(tuple(self._found))
+
+
+# ---- TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
+# The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one
+# run
+# reports all of them; no application data is sent over such a connection.
+
 
 SOON_DAYS: Final = 14
 """A certificate that ends sooner should have been renewed: automatic renewal comes a month or at least two weeks before."""
@@ -206,3 +289,38 @@ class HandshakeProbe(Protocol):
             lost = NoHandshake("the connection was closed")
             lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
             self.shaken.errback(lost)
+
+
+# ---- How far the peer's clock is from ours.
+
+
+MINUTE_S, HOUR_S, HALF_HOUR_S = 60, 3600, 1800
+USUAL_S: Final = 60
+MOST_S: Final = 300
+"""Beyond it dates of messages, expiries and tokens of the two no longer agree."""
+
+
+def compared(sheet: Sheet, theirs: datetime | None, before: datetime, after: datetime) -> None:
+    """The finding about an instant that the peer said between two instants of ours; None where it said none."""
+    if theirs is None:
+        sheet.skip("clock", "the peer does not send its time")
+        return
+    off_s = (theirs - (before + (after - before) / 2)).total_seconds()
+    if abs(off_s) <= USUAL_S:
+        sheet.ok("clock", "agrees with ours")
+        return
+    told = f"{_lasting(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} ours"
+    (sheet.fail if abs(off_s) > MOST_S else sheet.warn)("clock", told + _zone(abs(off_s)))
+
+
+def _zone(off_s: float) -> str:
+    """A hint where the difference is that of time zones: whole half hours, up to fifteen hours."""
+    rest = off_s % HALF_HOUR_S
+    near = min(rest, HALF_HOUR_S - rest) <= USUAL_S
+    return ", as with a wrong time zone" if near and HALF_HOUR_S - USUAL_S <= off_s <= 15 * HOUR_S else ""
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 2 * MINUTE_S:
+        return f"{seconds:.0f} s"
+    return f"{seconds / MINUTE_S:.0f} min" if seconds < 2 * HOUR_S else f"{seconds / HOUR_S:.1f} h"

@@ -1,15 +1,36 @@
-"""bounce: a letter that came back, as the mail server's alias hands it over."""
+"""notices, bounce: the letters that left or could not, and those that came back, as the mail server's alias hands them over."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
-from hkall_gateway.cli.show import echo
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.show import echo, show
+from hkall_gateway.rules.stored_words import NoticeState
 
 MOST_BYTES = 10_000_000
+
+
+@click.command()
+@click.option("--failed", is_flag=True, help="List only letters that could not be delivered (R42).")
+@with_site
+@json_option
+def notices(site: Site, failed: bool, as_json: bool) -> None:
+    """List letters and their outcomes. `not_needed`: the reason was gone before the letter left, so it was not sent.
+
+    Example: hkall-gateway notices --failed
+    """
+
+    from hkall_gateway.db.queries import cli_lists
+
+    every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
+    states = (NoticeState.UNDELIVERABLE,) if failed else every
+    columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
+    rows: tuple[dict[str, Any], ...] = site.run(cli_lists.notices, states)
+    show(rows, as_json, columns)
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from hkall_gateway.config.docs import describe, describe_policy
+from docs.generate.settings_page import describe, describe_policy
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.settings import Category, FineFree, Policy, Role, Window
 

@@ -1,4 +1,4 @@
-"""Queries of a command to the library's own system: one connection each, closed after the answer."""
+"""Questions of a command to the library's own system: one connection each, closed after the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.config.mapping import make_unit
+from hkall_gateway.config.library import make_unit
 from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker

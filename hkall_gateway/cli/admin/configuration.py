@@ -1,0 +1,99 @@
+"""check-config, policy check, hash-secret: what the configuration and the policy file need before a gateway starts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from secrets import token_urlsafe
+
+import click
+
+from hkall_gateway.cli.options import WRONG, CliError, config_option
+from hkall_gateway.cli.show import echo
+
+
+@click.command("check-config")
+@click.option("--keys", is_flag=True, help="Show the keys of [ils] too, with those of an installed adapter.")
+@config_option
+def check_config(config: Path, keys: bool) -> None:
+    """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
+
+    Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
+    Example: hkall-gateway check-config --config gateway.toml
+    """
+
+    from hkall_gateway.app.start_checks.faults import Effect
+    from hkall_gateway.cli.admin.serve import find_start_faults
+    from hkall_gateway.cli.opening import load_config
+    from hkall_gateway.config.key_tables import describe_ils
+    from hkall_gateway.config.notes import notes
+
+    found, library = load_config(config)
+    faults = find_start_faults(config, found, library.policy)
+    wrong = [fault for fault in faults if fault.effect is not Effect.PENDING]
+    if wrong:
+        raise CliError("\n".join(f"{config}: {fault}" for fault in wrong), WRONG)
+    echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
+    for where, what in notes(found, library.policy):
+        echo(f"note: {where}: {what}")
+    for fault in faults:
+        echo(f"note: {fault}")
+    if keys:
+        echo(describe_ils(type(found.ils)))
+
+
+@click.group()
+def policy() -> None:
+    """Check a policy file: the rules of the consortium as data.
+
+    Example: hkall-gateway policy check policy.toml
+    """
+
+
+@policy.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def check(file: Path) -> None:
+    """Name every error of a policy file; print one line if there is none.
+
+    Example: hkall-gateway policy check policy.toml
+    """
+
+    from hkall_gateway.config import policy as policy_file
+    from hkall_gateway.config.loading import ConfigErrors
+
+    try:
+        found = policy_file.load(file)
+    except ConfigErrors as error:
+        raise CliError(str(error), WRONG) from None
+    echo(f"{file}: no errors; {len(found.categories)} categories")
+
+
+@click.command("hash-secret")
+@click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
+def hash_secret(*, new: bool) -> None:
+    """Read a password and print the hash to put into the configuration: the `secret_hash` of a terminal or of a member
+    of staff, a client's or partner's `basic_hash` or `bearer_hash`.
+
+    On a terminal it asks twice; else the first line of standard input is the password.
+
+    \b
+    Example: hkall-gateway hash-secret --new
+    Example: pass show hkall/counter-1 | hkall-gateway hash-secret
+    """
+
+    from hkall_gateway.net.secrets import hash_secret as hashed
+
+    text = token_urlsafe(32) if new else _password()
+    if new:
+        echo(text)
+    echo(hashed(text))
+
+
+def _password() -> str:
+    """Return the password, typed twice on a terminal, else the first line of standard input. CliError (exit 2) if empty."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
+    text = sys.stdin.readline().rstrip("\r\n")
+    if not text:
+        raise CliError("standard input has no password on its first line", WRONG)
+    return text

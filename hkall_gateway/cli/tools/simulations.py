@@ -1,0 +1,261 @@
+"""simulate, simulate-partner, replay: a simulated consortium, one simulated partner, and scenario files.
+
+No other command imports the simulator. The `cli` lines of a scenario run these very commands in its world.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hkall_gateway.cli.options import REFUSED, WRONG, CliError, NcipAgreements, Site, config_option
+from hkall_gateway.cli.show import echo
+from hkall_gateway.cli.tools.clients import connected, password_of
+from hkall_gateway.simulator import AGENCIES
+
+if TYPE_CHECKING:
+    from hkall_gateway.config.gateway import GatewayConfig
+    from hkall_gateway.simulator.consortium.simulate import SimulationReport
+    from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
+    from hkall_gateway.simulator.scenario.runner import Played
+    from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioTarget
+    from hkall_gateway.simulator.scenario.world import World
+
+
+PAUSE_S: Final = 0.5
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("simulate-partner")
+@click.argument("agency")
+@click.option("--ships-after", type=float, default=2.0, show_default=True, help="Seconds until it ships a requested copy.")
+@click.option("--certificate", type=FILE, help="Its certificate, where the url begins with https:.")
+@click.option("--key", type=FILE, help="The key of that certificate; the default is that the same file has it.")
+@config_option
+def simulate_partner(config: Path, agency: str, ships_after: float, certificate: Path | None, key: Path | None) -> None:
+    """Answer as the partner AGENCY would, at the `url` of its row, which must be on this machine; ends with Ctrl-C.
+
+    It ships every copy that is requested of it, and receives what comes back. If the mail server of [smtp] is
+    on this machine too, it takes letters there. It prints each document and letter as one line.
+
+    Where the url begins with https:, give it a certificate for that name that this machine trusts.
+
+    Example: hkall-gateway simulate-partner CUHK
+    """
+    from twisted.internet.defer import ensureDeferred
+    from twisted.internet.task import react
+
+    from hkall_gateway.cli.opening import load_config
+
+    found, _library = load_config(config)
+    shown = (certificate, key or certificate) if certificate else None
+    react(lambda reactor: ensureDeferred(_run(found, agency, ships_after, shown, reactor)))
+
+
+async def _run(config: GatewayConfig, agency: str, ships_after_s: float, shown: tuple[Path, Path] | None, reactor: Any) -> None:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.error import CannotListenError
+
+    from hkall_gateway.net.tls import ERRORS
+    from hkall_gateway.simulator.rehearsal import NotHere, Rehearsal
+
+    try:
+        rehearsal = Rehearsal(config, agency, os.environ, reactor, ships_after_s, echo, shown)
+        await rehearsal.start()
+    except NotHere as error:
+        raise _ending(str(error), WRONG) from None
+    except CannotListenError as error:
+        raise _ending(f"port {error.port}: {error.socketError.strerror}", REFUSED) from None
+    except ERRORS as error:
+        raise _ending(f"{agency}: its certificate cannot be used: {error}", WRONG) from None
+    letters = f", and for letters on port {rehearsal.mail_port}" if rehearsal.mail_port else ""
+    echo(f"{agency} is simulated: it listens on port {rehearsal.port}{letters}")
+    await Deferred()
+
+
+def _ending(message: str, exit_code: int) -> SystemExit:
+    """The end of the reactor's run, after one line on standard error."""
+    CliError(message).show()
+    return SystemExit(exit_code)
+
+
+@click.command()
+@click.option("--libraries", type=click.IntRange(2, len(AGENCIES)), default=3, show_default=True, help="Number of libraries.")
+@click.option("--days", type=click.IntRange(1), default=10, show_default=True, help="Days with new requests.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run, byte for byte.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Number of runs, with seeds from --seed on."
+)
+@click.option(
+    "--loss", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of documents that are lost or damaged."
+)
+@click.option("--crash", is_flag=True, help="Kill gateways at random commits, and let disks refuse some.")
+@click.option("--requests", type=click.IntRange(1), default=5, show_default=True, help="Requests for each library and day.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--database", default="", metavar="URL", help="Use schemas of this PostgreSQL database instead of memory.")
+def simulate(
+    libraries: int, days: int, seed: int, seeds: int, loss: float, crash: bool, requests: int, jobs: int, database: str
+) -> None:
+    """Let simulated libraries borrow from each other over faulty links; exit 1 if a book or a message is lost.
+
+    Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
+    """
+
+    from hkall_gateway.simulator.consortium.simulate import Setting, be_quiet, simulate_all
+
+    be_quiet()
+    url = _with_driver(database)
+    settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
+    failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _report(report)]
+    if failed:
+        raise CliError(f"something was lost with seed {', '.join(map(str, failed))}")
+    echo("nothing was lost")
+
+
+def _with_driver(url: str) -> str:
+    """The URL as a configuration file may have it. CliError for any other database."""
+    found = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    if found and not found.startswith("postgresql+psycopg://"):
+        raise CliError(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)
+    return found
+
+
+def _report(report: SimulationReport) -> bool:
+    """Print one simulation's line and each loss; return whether there was no loss."""
+    ends, faults = _counted(report.ends), sum(report.faults.values())
+    echo(
+        f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"
+        f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
+    )
+    for line in report.broken:
+        echo(f"  LOST {line}")
+    return not report.broken
+
+
+def _counted(ends: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))
+
+
+# ---- replay
+
+
+@click.command()
+@click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--live", is_flag=True, help="Run the files against the gateway that runs with this configuration.")
+@click.option("--sip2", "terminals_at", metavar="HOST:PORT", help="--live: address of the SIP2 port.", default="127.0.0.1:6001")
+@click.option(
+    "--ncip", "partners_at", metavar="URL", help="--live: URL of the NCIP port.", default="http://127.0.0.1:8080/ncip"
+)
+@click.option("--password-env", help="--live: environment variable with the terminals' password; the default is to ask for it.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="--live: seconds to wait for a reply."
+)
+@config_option
+def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
+    """Run scenario files, each in a gateway of its own inside this process; or all against one that runs.
+
+    A running gateway keeps its own time and partners: such files may send (sip2, ncip, cli) and check (<, state, outbox), and
+    their effects stay.
+
+    \b
+    Example: hkall-gateway replay fixtures/scenarios/the-story.txt
+    Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
+    """
+
+    from hkall_gateway.simulator.scenario.runner import replay as run_files
+
+    main = click.get_current_context().find_root().command
+    played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
+    failures = [one.failure for one in played if one.failure]
+    for failure in failures:
+        echo(failure, err=True)
+    echo(f"{len(scenarios) - len(failures)} of {len(scenarios)} scenarios hold")
+    if failures:
+        raise CliError(f"{len(failures)} failed")
+
+
+def command_line(main: click.Command) -> CommandLine:
+    """Return the function of a `cli` line: it runs a command of `main` in the scenario's world and returns all output."""
+
+    from hkall_gateway.simulator.scenario.world import World
+
+    def run(told: ScenarioTarget, words: list[str]) -> str:
+        assert isinstance(told, World)
+        return _printed(main, words, _site(told))
+
+    return run
+
+
+def _printed(main: click.Command, words: list[str], site: Site) -> str:
+    printed = StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        try:
+            main.main(words, "hkall-gateway", standalone_mode=False, obj=site)
+        except click.ClickException as ending:
+            ending.show()
+    return printed.getvalue()
+
+
+def _site(world: World) -> Site:
+    from hkall_gateway.db.engine.immediate import finished
+    from hkall_gateway.ils.adapter import find_adapter
+    from hkall_gateway.simulator.scenario.world import LETTER_KEY
+
+    partners = tuple(world.start.partners)
+    agreed = NcipAgreements({partner.agency: world.secret(partner.agency) for partner in partners})
+    live = find_adapter(world.start.ils.connector).is_live
+    asked = (lambda card, bib: finished(world.circulation.ils.known(card, bib))) if live else None
+    library, now = world.circulation.library, lambda: world.now
+    return Site(library, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
+
+
+def _live(
+    main: click.Command, scenarios: Sequence[Path], config: Path, password_env: str | None, **lines: Any
+) -> tuple[Played, ...]:
+    from hkall_gateway.cli.opening import open_site
+    from hkall_gateway.simulator.scenario.live_gateway import play_live
+
+    site = open_site(config)
+    way = way_to(config, site, password_of(password_env), **lines)
+    return tuple(play_live(path, way, lambda _told, words: _printed(main, words, site)) for path in scenarios)
+
+
+def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> GatewayAddress:
+    """Return the way to the gateway that runs with a configuration: its endpoints by their addresses, its database beside it.
+
+    `password` is every terminal's.
+    """
+    from hkall_gateway.cli.opening import load_config
+    from hkall_gateway.config import mapping as config_mapping
+    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.ncip.http_post import NoReply, post
+    from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
+
+    config, library = load_config(path)
+
+    def send(document: bytes) -> bytes:
+        try:
+            return post(partners_at, document, timeout_s).body
+        except NoReply as failed:
+            raise OSError(str(failed)) from None
+
+    return GatewayAddress(
+        agency=library.agency,
+        call=lambda: connected(terminals_at, timeout_s),
+        post=send,
+        password=password,
+        encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
+        secrets=config_mapping.agreed_secrets(config, os.environ),
+        dialects=config_mapping.dialects(config),
+        request=lambda number: site.run(Unit.request, number),
+        outbox=lambda: site.run(lambda unit: unit.outbox.rows()),
+        now=site.now,
+        pause=lambda: time.sleep(PAUSE_S),
+    )

@@ -1,0 +1,32 @@
+"""The library that a configuration describes, and the units of work that its daemon and its commands run.
+
+Apart from `mapping`, which loads the protocols: a command needs no more than this module.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from hkall_gateway.circulation.command import Library
+from hkall_gateway.config import policy
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.db.unit import Unit
+
+
+def new_request_id() -> str:
+    """Return a number that no other gateway makes: twelve characters that cannot be misread."""
+    return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
+
+
+def library_of(config: GatewayConfig) -> Library:
+    """Return our library, with the published rules under the site's own policy. Raises ConfigErrors."""
+    library = config.library
+    return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
+
+
+def make_unit(library: Library) -> Callable[[Connection], Unit]:
+    """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
+    return lambda connection: Unit(connection, new_request_id, library.silent)
