@@ -31,10 +31,9 @@ from hkall_gateway.config.web import Web
 from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.ils.packaged import DialectName
-from hkall_gateway.ncip.authentication import Algorithm
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules import vocabulary
-from hkall_gateway.rules.values import Agency, Cents, Natural, PortNumber, Seconds, Text, Variable, WebUrl
+from hkall_gateway.rules.values import Agency, Algorithm, Cents, Natural, PortNumber, Seconds, Text, Variable, WebUrl
 from hkall_gateway.rules.vocabulary import Meaning
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")

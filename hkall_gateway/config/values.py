@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, ValidationInfo
 
 from hkall_gateway.ncip.tables.systems import SystemRole, names
-from hkall_gateway.net.endpoints import NUMBER
 from hkall_gateway.net.limits.allow_list import network
 from hkall_gateway.net.secrets import is_hash
 from hkall_gateway.rules.plain_text import listed, nearest
+from hkall_gateway.rules.values import NUMBER
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""

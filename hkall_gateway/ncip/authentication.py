@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_urlsafe
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 from joserfc import jwt
@@ -24,9 +24,6 @@ from joserfc.jws import extract_compact
 
 # ---- The signature algorithms of signed tokens, accepted and our own, by the names of the configuration.
 # All use a private key; HMAC and "none" are never accepted.
-
-
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 
 
 SKEW_S: Final = 60

@@ -14,9 +14,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.net.limits.fair_reads import FairReads
 from hkall_gateway.net.limits.timeout import Timeout
-
-NUMBER: Final = "{instance}"
-"""Stands in an endpoint for the number of the gateway on this machine, so that all of them share one configuration."""
+from hkall_gateway.rules.values import NUMBER
 
 
 def numbered(text: str, number: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
+
+NUMBER: Final = "{instance}"
+"""Stands in an endpoint for the number of the gateway on this machine, so that all of them share one configuration."""
 
 
 def _web_url(url: str) -> str:
@@ -29,3 +32,4 @@ Cents: TypeAlias = Annotated[int, Field(ge=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_web_url)]
+Algorithm: TypeAlias = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
