@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.resources import SOURCES
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Holding, Title
 

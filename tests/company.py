@@ -21,8 +21,8 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import HONG_KONG

@@ -20,8 +20,8 @@ import structlog
 from hypothesis import settings
 from sqlalchemy import Connection, Dialect, Engine
 
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.simulator import databases as lab_databases

@@ -18,8 +18,8 @@ from sqlalchemy import select
 
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
@@ -68,7 +68,7 @@ def journal(gateway: Gateway) -> dict[str, Counter[str]]:
     config = configuration.load(gateway.path, gateway.environ)
     engine = open_engine(config.database.url)
     store = Immediate(engine, make_unit(library_of(config)))
-    found = finished(store.read(_happened))
+    found = finished(store.read(_happened, is_long=True))
     store.close()
     engine.dispose()
     return found

@@ -17,8 +17,8 @@ from bench.plan import Plan
 from bench.processes import TIMEOUT_S, Broken
 from bench.resources import Benchmark, Engine
 from bench.situations.terminals import running, waits_of_63
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.unit import Unit
 

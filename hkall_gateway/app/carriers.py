@@ -12,7 +12,7 @@ from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.config import mapping as config_mapping
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier
@@ -66,7 +66,9 @@ def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
 def _to_partners(client: Callable[[], NcipClient], means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
-        message, partner, look_for = await store.read(in_context, choosing.addressed, library(), means.clock(), row.payload)
+        message, partner, look_for = await store.read(
+            in_context(choosing.addressed, library(), means.clock(), row.payload), is_long=True
+        )
         if partner is None:
             return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")
         return await client().deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)

@@ -42,9 +42,9 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.library import library_of, new_request_id
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.reloading import keep_until_restart
-from hkall_gateway.db import cards, terminal_activity
+from hkall_gateway.db import bind, cards, terminal_activity
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import database_file, open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.journal_entry import JournalEntry
@@ -197,7 +197,7 @@ class Daemon:
     def _card_locked(self, card: str, seconds: float) -> None:
         """Writes that wrong PINs locked a card, for the pages, which may be another process."""
         now = self._clock()
-        written = self.store.run(cards.lock, card, now + timedelta(seconds=seconds), now, repeatable=True)
+        written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
         written.addErrback(_unless_away)
 
     def _unit(self, connection: Connection) -> Unit:
@@ -365,7 +365,7 @@ class Daemon:
         self._hashing.start()
         self._hashing_logins.start()
         await self.heartbeat.start(patience_s)
-        await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
+        await self.store.write(bind(Unit.write_partners, [p.plain() for p in self.config.partners]))
         if self._serving.protocols:
             await self._start_protocols()
         elif self._web is not None and self.config.web is not None:
@@ -473,7 +473,7 @@ class Daemon:
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
-            await self.store.run(Unit.write_partners, [p.plain() for p in config.partners])
+            await self.store.write(bind(Unit.write_partners, [p.plain() for p in config.partners]))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.rounds import ROUNDS
 from hkall_gateway.db import instances, partners, rounds
-from hkall_gateway.db.engine.database import Watch
+from hkall_gateway.db.database import Watch
 from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.outbox import OutboxRow

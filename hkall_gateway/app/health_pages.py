@@ -16,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.circulation.ports import Clock
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.limits.timeout import Timeout
@@ -141,8 +141,8 @@ class Ready(resource.Resource):
         return _later(request, self._page())
 
     async def _asked(self) -> frozenset[str]:
-        stalled = await self._store.read(self._stalled)
-        await self._store.run(_nothing)
+        stalled = await self._store.read(self._stalled, is_long=True)
+        await self._store.write(_nothing)
         return stalled
 
     async def _answer(self) -> HttpPage:
@@ -197,7 +197,7 @@ class MetricsPage(resource.Resource):
     async def _answer(self, form: Format) -> HttpPage:
         shown = Deferred.fromCoroutine(self._pages.add_metrics(self._registry)) if self._pages else succeed(self._registry)
         try:
-            self._gauges.rows = await self._store.read(self._gauges.read)
+            self._gauges.rows = await self._store.read(self._gauges.read, is_long=True)
         except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
             self._gauges.rows = {}
         return HttpPage(200, form.content_type.encode(), form.encode(await shown))

@@ -13,8 +13,8 @@ from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
-from hkall_gateway.db import instances
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db import bind, instances
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.instances import GONE_S, STATES, Instance
@@ -104,7 +104,7 @@ class Heartbeat:
         one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
         end_s = self._clock.seconds() + patience_s
         while True:
-            other = await self._store.run(_enter, self._me, self._now(), self._runs, self._alone, locks=one)
+            other = await self._store.write(bind(_enter, self._me, self._now(), self._runs, self._alone), one)
             if other is None or self._clock.seconds() >= end_s:
                 break
             await pause(self._clock, LOOK_S)
@@ -122,7 +122,7 @@ class Heartbeat:
     async def _compare_clocks(self) -> None:
         """A gateway with a wrong clock would date loans wrongly, and count as gone for all others."""
         now = self._now()
-        latest = max(await self._store.read(instances.everyone), key=lambda one: one.seen_at, default=None)
+        latest = max(await self._store.read(instances.everyone, is_long=True), key=lambda one: one.seen_at, default=None)
         if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
             return
         raise ClockBehind(
@@ -139,7 +139,7 @@ class Heartbeat:
         self._timer = None
         now = self._now()
         try:
-            await self._store.run(instances.here, replace(self._me, seen_at=now, left_at=now))
+            await self._store.write(bind(instances.here, replace(self._me, seen_at=now, left_at=now)))
         except Unavailable:  # the other gateways will notice the missing heartbeat
             LOG.warning("instance.left_unseen")
 
@@ -149,7 +149,7 @@ class Heartbeat:
         back = self._step_s(now) <= -STEP_S
         me, silent = replace(self._me, seen_at=now), self._silent() if self._stepped else None
         try:
-            freed, everyone = await self._store.run(_beat, me, now, self._report(now), back, silent)
+            freed, everyone = await self._store.write(bind(_beat, me, now, self._report(now), back, silent))
         except Unavailable:  # the store has said why
             self.written = False
             return

@@ -9,7 +9,7 @@ from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.ports import LocalIls, Verb
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker

@@ -18,7 +18,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.web import Oidc, Web
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.delivery.live_status import LiveStatus
 from hkall_gateway.ncip.handlers import heard_again

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.ports import LocalIls
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.changes import Changed, changes_since
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
 from hkall_gateway.db.engine.locks import NO_LOCKS
 from hkall_gateway.db.unit import Unit
@@ -86,7 +86,7 @@ class Circulation:
         library, now = self.library, self.now()
         subject: Any = command
         if handler.resolve is not None and (find := handler.resolve(subject, library)) is not None:
-            subject = await self.store.read_inline(find)
+            subject = await self.store.read(find, is_long=True)
         gathered: Any = None
         if handler.facts is not None:
             gathered = await handler.facts(self.ils, subject)
@@ -97,14 +97,13 @@ class Circulation:
         locks = handler.locks(subject) if handler.locks is not None else NO_LOCKS
         work = _Work(handler, subject, gathered, library, now, inbox, since)
         if handler.reads_only:
-            read = self.store.read(work) if handler.is_long else self.store.read_inline(work, patron=locks.patron)
-            return cast("Result", await read)
+            return cast("Result", await self.store.read(work, patron=locks.patron, is_long=True))
         if inbox is not None:
             locks = replace(locks, document=(inbox.agency, inbox.digest))
         repeatable = handler.repeatable or inbox is not None
         return cast(
             "Result",
-            await self.store.run(work, locks=locks, repeatable=repeatable, deadline=None if handler.settles else current()),
+            await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable),
         )
 
     async def run_job(
@@ -119,7 +118,7 @@ class Circulation:
         following: str | None = cursor
         with without():
             while following is not None:
-                done, following = await self.store.run(_Step(step, command, following, self.library, self.now()))
+                done, following = await self.store.write(_Step(step, command, following, self.library, self.now()))
                 results += done
         return results
 

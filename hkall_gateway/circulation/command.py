@@ -88,10 +88,10 @@ class Context:
 
 
 def in_context(
-    unit: Unit, work: Callable[Concatenate[Context, P], T], library: Library, now: datetime, *args: P.args, **kw: P.kwargs
-) -> T:
-    """Call `work` with the context of a unit; the form in which the store runs a function of the desk."""
-    return work(Context(unit, library, now), *args, **kw)
+    work: Callable[Concatenate[Context, P], T], library: Library, now: datetime, *args: P.args, **named: P.kwargs
+) -> Callable[[Unit], T]:
+    """Return `work` with its arguments as a function of the unit of work, which the database runs."""
+    return lambda unit: work(Context(unit, library, now), *args, **named)
 
 
 Facts = TypeVar("Facts")

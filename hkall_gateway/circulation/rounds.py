@@ -22,8 +22,9 @@ from hkall_gateway.circulation.command import Context, Library, in_context, paus
 from hkall_gateway.circulation.messages.partner_commands import MIRRORED
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.circulation.retention import purge
+from hkall_gateway.db import bind
 from hkall_gateway.db import rounds as found
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.queries.queries import Queries
@@ -294,7 +295,7 @@ class Rounds:
 
     async def run_due(self) -> None:
         """Run every round that is due. One that fails is tried again when its lease has run out; the others go on."""
-        jobs = {job.name: job for job in await self._store.read(found.jobs)}
+        jobs = {job.name: job for job in await self._store.read(found.jobs, is_long=True)}
         for name in ROUNDS:
             if self._stopping:
                 return
@@ -304,14 +305,14 @@ class Rounds:
     async def do(self, name: str, due_only: bool = False) -> int:
         """Run one whole round, even before its time; returns its count, 0 if another gateway is running it."""
         began, count = self._now(), 0
-        job = await self._store.run(begin, name, self._instance, began, due_only)
+        job = await self._store.write(bind(begin, name, self._instance, began, due_only))
         if job is None:
             return 0
         going: RoundState | None = job
         while going is not None and not self._stopping:
             begun_s = self._clock.seconds()
-            going, count = await self._store.run(
-                in_context, one_batch, self._library(), self._now(), going, self._instance, self._limit
+            going, count = await self._store.write(
+                in_context(one_batch, self._library(), self._now(), going, self._instance, self._limit)
             )
             took_s = self._clock.seconds() - begun_s
             if going is not None and took_s > 0:  # for others: the first purge of a library's history takes minutes

@@ -17,7 +17,7 @@ from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.library import make_unit
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
@@ -21,8 +21,9 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -65,13 +66,13 @@ def open_site(path: Path) -> Site:
     config, library = load_config(path)
     engine = _opened(config, path)
 
-    def transact(work: Callable[..., T], *args: Any) -> T:
+    def transact(work: Callable[[Unit], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
-            return store.now(work, *args)
+            return store.now(work)
 
-    def looking(work: Callable[..., T], *args: Any) -> T:
+    def looking(query: Callable[[Unit], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
-            return finished(store.read(work, *args))
+            return finished(store.read(query, is_long=True))
 
     partners = tuple(partner.plain() for partner in config.partners)
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.marc_fields import MarcMapping
 from hkall_gateway.rules.plain_text import printable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.command import Library
     from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.local_system import Known
+    from hkall_gateway.db.unit import Unit
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
 
@@ -89,7 +91,7 @@ class NcipAgreements:
 class Site:
     """One library as a command sees it: its identity, its database, its partners, and the clients for them.
 
-    `transact(work, *args)` does `work(unit, *args)` in a short transaction of its own, beside a running daemon; `partners` are
+    `transact(work)` does `work(unit)` in a short transaction of its own, beside a running daemon; `partners` are
     the configured ones; `agreed` returns their secrets and proofs; `now` returns the aware UTC instant;
     `local` asks the library's own system, None where borrowers are loaded from files. `languages` are those of letters, the
     usual one first; `bounce_key` signs their Message-IDs. `looking` does the same as `transact` without a lock, for work that
@@ -116,16 +118,16 @@ class Site:
         """Return the current facts about a borrower; call it before the unit of work that decides."""
         from hkall_gateway.circulation.ils.local_system import loaded_facts
 
-        return self.local(card, bib_id) if self.local else self.run(loaded_facts, card)
+        return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
 
-    def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Run `work(unit, *args)` in a transaction and return its result after the commit."""
-        done: T = self.transact(work, *args)
+    def write(self, work: Callable[[Unit], T]) -> T:
+        """Run `work(unit)` in a transaction and return its result after the commit."""
+        done: T = self.transact(work)
         return done
 
-    def read(self, work: Callable[..., T], *args: Any) -> T:
-        """Run `work(unit, *args)`, which only reads and may take long, and return its result."""
-        seen: T = (self.looking or self.transact)(work, *args)
+    def read(self, query: Callable[[Unit], T]) -> T:
+        """Run `query(unit)`, which may take long, and return its result."""
+        seen: T = (self.looking or self.transact)(query)
         return seen
 
 
@@ -174,7 +176,7 @@ def require_partner(site: Site, agency: str) -> None:
     from hkall_gateway.db.unit import Unit
 
     known = {partner.agency for partner in site.partners}
-    if agency and agency not in known and agency not in site.run(Unit.partners, [agency]):
+    if agency and agency not in known and agency not in site.write(bind(Unit.partners, [agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
 
 

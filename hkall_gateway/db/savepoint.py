@@ -27,7 +27,7 @@ def in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001  # any error: the other rows go on
-        discard(connection.info)
+        discard(connection)
         _BACK.change(connection)
         unit.ahead.forget()
         del unit.moves[heard:]

@@ -23,7 +23,8 @@ from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit import Unit
@@ -120,7 +121,7 @@ class Courier:
 
     async def start(self) -> None:
         """Releases the rows that this gateway had claimed when it died, then starts polling."""
-        await self._store.run(_release, self._instance, self._now(), ())
+        await self._store.write(bind(_release, self._instance, self._now(), ()))
         self._running = True
         self._look_now()
 
@@ -160,7 +161,7 @@ class Courier:
         try:
             while rows := await self._claimed():
                 if not self._running:
-                    return await self._store.run(_give_back, [row.id for row in rows])
+                    return await self._store.write(bind(_give_back, [row.id for row in rows]))
                 for row in rows:
                     self._send_off(row)  # the next row of its ordering key may be due once this one is delivered
         except Unavailable:  # the store has said why
@@ -180,9 +181,9 @@ class Courier:
         """
         self._again = False
         if self._unsure:
-            await self._store.run(_release, self._instance, self._now(), tuple(self._under_way.values()))
+            await self._store.write(bind(_release, self._instance, self._now(), tuple(self._under_way.values())))
             self._unsure = False
-        return await self._store.run(self.claim) if self._running else ()
+        return await self._store.write(self.claim) if self._running else ()
 
     def _send_off(self, row: OutboxRow) -> None:
         done = ensureDeferred(self.deliver(row))

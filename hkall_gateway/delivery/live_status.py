@@ -19,7 +19,8 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.net.limits.rate_limiter import RateLimiter
@@ -134,7 +135,7 @@ class LiveStatus:
 
     async def _asked(self, channel: _Channel, copies: Sequence[Holding]) -> Mapping[str, str] | None:
         agency = channel.circuit.agency
-        partner, state = await self._store.read(_directory, agency)
+        partner, state = await self._store.read(bind(_directory, agency), is_long=True)
         now = self._now()
         if partner is None or not partner.url or not partner.can_lookup_items or circuit(state, now) != "closed":
             return None

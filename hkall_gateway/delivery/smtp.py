@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db import notices
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db import bind, notices
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.letters import Facts, Sender, compose
@@ -137,7 +137,7 @@ class Mailer:
         """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
-        found = await self._store.read(_look_up, letter, self._library().agency)
+        found = await self._store.read(bind(_look_up, letter, self._library().agency), is_long=True)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             # A letter that may have arrived counts as sent, so that its correction is sent too.
             return DeliveryResult(

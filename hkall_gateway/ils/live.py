@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
 
@@ -40,7 +41,9 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
     address) is the library's own choice, and wins.
     """
     present = told.card or card
-    loaded = await store.read_inline(_patron, card) or (await store.read_inline(_patron, present) if present != card else None)
+    loaded = await store.read(bind(_patron, card), is_long=True) or (
+        await store.read(bind(_patron, present), is_long=True) if present != card else None
+    )
     known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
     borrower = replace(
         known,
@@ -58,7 +61,7 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
     """Our own copies of a title, as they were loaded."""
-    return (await store.read(_copies, bib_id, agency))[:MOST_COPIES]
+    return (await store.read(bind(_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
 
 
 def _patron(unit: Unit, card: str) -> Borrower | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
+from hkall_gateway.db import bind
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
@@ -17,14 +18,14 @@ class Snapshot:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.read_inline(_patron, card), "snapshot")
+        return BorrowerFacts(await self._store.read(bind(_patron, card), is_long=True), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        known = await self._store.read_inline(_patron, card)
+        known = await self._store.read(bind(_patron, card), is_long=True)
         return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        return await self._store.read(_copies, bib_id, self._agency)
+        return await self._store.read(bind(_copies, bib_id, self._agency), is_long=True)
 
 
 class Manual(Snapshot):

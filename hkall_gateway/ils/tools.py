@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, cast
 from pydantic import BaseModel
 
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.ils.adapter import NoSettings
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker, Trial
 from hkall_gateway.ncip.http_post import HttpReply, NotSent, Post

@@ -18,8 +18,8 @@ import click
 from sqlalchemy import Engine, Table
 
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import civil

@@ -16,6 +16,7 @@ from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
+from hkall_gateway.db import bind
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
@@ -208,7 +209,7 @@ async def _way_home(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, n
 
 async def _journal(demo: Demo, gateway: Daemon) -> None:
     demo.printer.chapter("What stands in the journal")
-    lines = await gateway.store.read(Unit.history, COPY)
+    lines = await gateway.store.read(bind(Unit.history, COPY), is_long=True)
     for line in lines:
         rule = f" ({line['rule']})" if line["rule"] else ""
         at = line["at"].astimezone(dates.HONG_KONG)

@@ -15,8 +15,8 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine, private
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.ils import exports
 from hkall_gateway.net.secrets import hash_secret

@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Immediate, Store, finished
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.db.engine.deadline import Undecided
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.net.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
 
@@ -36,12 +36,12 @@ SPARE_S = 1.0
 class Bridge(Protocol):
     """The desk and the store for a page. Every method blocks the page's own thread, and no other."""
 
-    def read(self, work: Callable[..., T], *args: Any) -> T:
-        """Return `work(unit, *args)`, which only queries. Raises Unavailable while the database is away."""
+    def read(self, query: Callable[[Unit], T]) -> T:
+        """Return `query(unit)`. Raises Unavailable while the database is away."""
         ...
 
-    def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
-        """Return `work(unit, *args)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
+    def write(self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS) -> T:
+        """Return `work(unit)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
         ...
 
     def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
@@ -63,24 +63,24 @@ class DeskBridge:
         reactor: Any,
         store: Store,
         engine: Engine,
-        make_unit: Callable[[Connection], Any],
+        make_unit: Callable[[Connection], Unit],
         timeout: Timeout,
     ) -> None:
         self._reactor, self._store, self._engine, self._make_unit = reactor, store, engine, make_unit
         self._timeout, self._closed = timeout, False
         self._waiting: set[Future[Any]] = set()
 
-    def read(self, work: Callable[..., T], *args: Any) -> T:
+    def read(self, query: Callable[[Unit], T]) -> T:
         try:
             connected = Immediate(self._engine, self._make_unit)
         except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
             raise unavailable(error) from error
         with closing(connected) as own:
-            return finished(own.read(work, *args))
+            return finished(own.read(query))
 
-    def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
+    def write(self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS) -> T:
         try:
-            return self._cross(lambda: self._store.run(work, *args, locks=locks), self._timeout.seconds)
+            return self._cross(lambda: self._store.write(work, locks), self._timeout.seconds)
         except TooSlow:
             raise Unavailable("no answer in time") from None
         except Undecided:
@@ -131,11 +131,11 @@ class DirectBridge:
     def __init__(self, store: Immediate) -> None:
         self._store = store
 
-    def read(self, work: Callable[..., T], *args: Any) -> T:
-        return finished(self._store.read(work, *args))
+    def read(self, query: Callable[[Unit], T]) -> T:
+        return finished(self._store.read(query))
 
-    def run(self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS) -> T:
-        return finished(self._store.run(work, *args, locks=locks))
+    def write(self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS) -> T:
+        return finished(self._store.write(work, locks))
 
     def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
         try:

@@ -16,10 +16,10 @@ from typing import Any, Final
 import structlog
 
 from hkall_gateway.circulation.ports import Clock
-from hkall_gateway.db import api_tokens, web_sessions
+from hkall_gateway.db import api_tokens, bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.connect import ANSWER_S
-from hkall_gateway.db.engine.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.net.limits.timeout import Timeout, TooLate
@@ -87,7 +87,7 @@ class Callers:
     async def _ask(self, tokens: list[str], bearer: str) -> WebCaller:
         """Ask who it is. The answer may come after the limit: nothing takes the question back."""
         try:
-            found = await self._store.read_inline(self._proven, tokens, bearer)
+            found = await self._store.read(bind(self._proven, tokens, bearer), is_long=True)
         except Unavailable:
             found = STRANGER
         self._silent, self._fresh_until_s = False, self._clock.seconds() + FRESH_S

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -138,6 +137,4 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
     Raises Unavailable while the database is away.
     """
     own = services()
-    work: Any = partial(cast(Any, in_context), **named)
-    result: T = own.bridge.read(work, query, own.library(), own.now(), *args)
-    return result
+    return own.bridge.read(in_context(query, own.library(), own.now(), *args, **named))

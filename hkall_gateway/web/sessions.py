@@ -19,7 +19,7 @@ from flask import Flask, Request, Response, abort, g, redirect, request, session
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.wrappers import Response as Redirect
 
-from hkall_gateway.db import web_sessions
+from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.unit import Unit
@@ -149,7 +149,9 @@ def log_in(
     browser = replace(made, token_hash=hash_of(browser_token), kind=web_sessions.BROWSER, ends_at=now + BROWSER_LONGEST)
     browser = replace(browser, name="", role="", csrf="")
     own, former = current(), request.cookies.get(BROWSER, "")
-    services().bridge.run(_begin, made, browser, now, own.row.token_hash if own.row else "", hash_of(former) if former else "")
+    services().bridge.write(
+        bind(_begin, made, browser, now, own.row.token_hash if own.row else "", hash_of(former) if former else "")
+    )
     own.row, own.token, own.browser_token, own.over = made, token, browser_token, False
     own[CSRF] = made.csrf
 
@@ -164,7 +166,7 @@ def log_out() -> None:
     """End the session of this request for good. Raises Unavailable."""
     own = current()
     if own.row:
-        services().bridge.run(web_sessions.end, own.row.token_hash)
+        services().bridge.write(bind(web_sessions.end, own.row.token_hash))
     own.row, own.over = None, True
     own.clear()
 
@@ -191,7 +193,7 @@ def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> 
 def find_in_force(token: str, *kinds: str) -> WebSession | None:
     """Return the row of a token of one of these kinds, if it is in force now. Raises Unavailable."""
     own = services()
-    found = in_force(own.bridge.read(web_sessions.find, hash_of(token)), own.settings(), own.now()) if token else None
+    found = in_force(own.bridge.read(bind(web_sessions.find, hash_of(token))), own.settings(), own.now()) if token else None
     return found if found and found.kind in kinds else None
 
 
@@ -199,7 +201,7 @@ def _valid(token: str, *, used: bool) -> WebSession | None:
     """Return the session of a token, or None. `used`: a person asks, so that the idle time begins again."""
     found, now = find_in_force(token, *IN_BROWSERS), services().now()
     if found and used and now - found.seen_at >= SEEN_EVERY:
-        services().bridge.run(web_sessions.seen, found.token_hash, now)
+        services().bridge.write(bind(web_sessions.seen, found.token_hash, now))
     return found
 
 

@@ -32,14 +32,11 @@ class Store:
     def __init__(self, broken: bool = False, gauges: Any = None) -> None:
         self._broken, self.gauges = broken, gauges or {}
 
-    def read(self, work: Any, *args: Any) -> Deferred[Any]:
+    def read(self, query: Any, **_options: Any) -> Deferred[Any]:
         return fail(OSError("disk")) if self._broken else succeed(self.gauges)
 
-    def read_inline(self, work: Any, *args: Any, patron: str = "") -> Deferred[Any]:
-        return self.read(work, *args)
-
-    def run(self, work: Any, *args: Any, **_options: Any) -> Deferred[Any]:
-        return self.read(work, *args)
+    def write(self, work: Any, *_options: Any, **_named: Any) -> Deferred[Any]:
+        return self.read(work)
 
 
 def made(
@@ -87,7 +84,7 @@ class SlowStore(Store):
         super().__init__()
         self.waiting: list[Deferred[Any]] = []
 
-    def read(self, work: Any, *args: Any) -> Deferred[Any]:
+    def read(self, query: Any, **_options: Any) -> Deferred[Any]:
         self.waiting.append(Deferred())
         return self.waiting[-1]
 

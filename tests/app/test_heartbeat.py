@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.app.heartbeat import BEAT_S, BEHIND, ClockBehind, Heartbeat, NameTaken
 from hkall_gateway.db import instances
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.instances import GONE_S, Instance
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.observability.metrics import Metrics

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.queries import request_search, statistics, work_lists
 from hkall_gateway.db.queries.statistics import Period
 from hkall_gateway.db.queries.work_lists import ListName, Moment, PageOrder, SortKey

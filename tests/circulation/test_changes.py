@@ -9,7 +9,7 @@ from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
 from hkall_gateway.circulation.results import DeliveryResult, Done, Requested
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.changes import Changed
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind, StaffRole
 from hkall_gateway.rules.vocabulary import Position
@@ -25,7 +25,10 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 def seen(desk: DeskWorld) -> int:
     """The newest line of the journal on the page of R1."""
-    page = finished(desk.store.read(in_context, console.request_page, desk.library, desk.now, "R1", StaffRole.SUPERVISOR))
+    page = finished(
+        desk.store.read(in_context(console.request_page, desk.library, desk.now, "R1", StaffRole.SUPERVISOR), is_long=True)
+    )
+    assert isinstance(page, console.RequestPage)
     return int(page.events[-1].line.id)
 
 

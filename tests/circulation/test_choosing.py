@@ -179,7 +179,7 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
     told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
-    found: tuple[str, ...] = world.store.now(in_context, choosing.addressed, world.circulation.library, world.now, told)[2]
+    found: tuple[str, ...] = world.store.now(in_context(choosing.addressed, world.circulation.library, world.now, told))[2]
     return found
 
 
@@ -202,7 +202,7 @@ def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> No
 
 def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Answered:
     deed = StaffCommand(STAFF, "R1", barcode, agency, reason)
-    outcome: Answered = world.store.now(in_context, actions.act, world.circulation.library, world.now, deed, what)
+    outcome: Answered = world.store.now(in_context(actions.act, world.circulation.library, world.now, deed, what))
     world.pump()
     return outcome
 

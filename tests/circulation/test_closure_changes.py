@@ -26,7 +26,7 @@ def moved(library: DeskWorld, limit: int = 200) -> dict[str, date | None]:
     found: dict[str, date | None] = {}
     after: str | None = ""
     while after is not None:
-        done, after = library.store.now(in_context, move, library.library, library.now, TYPHOON, after, limit)
+        done, after = library.store.now(in_context(move, library.library, library.now, TYPHOON, after, limit))
         found |= {one.request: one.due for one in done}
     return found
 

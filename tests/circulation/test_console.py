@@ -17,7 +17,7 @@ from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import RequestPage, facts_in
 from hkall_gateway.db import fines, quarantine
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.db.queries.work_lists import ListName, PageOrder, SortKey
@@ -41,7 +41,7 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 def ask(desk: DeskWorld, query: Callable[..., Any], *args: Any) -> Any:
     """What the desk answers to a query of the console."""
-    return finished(desk.store.read(in_context, query, desk.library, desk.now, *args))
+    return finished(desk.store.read(in_context(query, desk.library, desk.now, *args), is_long=True))
 
 
 def page(desk: DeskWorld, number: str = "R1", role: StaffRole = StaffRole.CLERK) -> RequestPage:

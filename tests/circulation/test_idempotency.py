@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.circulation.command import Context, InboxKey, Library, in_context
 from hkall_gateway.circulation.idempotency import once
 from hkall_gateway.circulation.results import Outcome, Refused, Renewed
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import ItemKey
@@ -36,7 +36,7 @@ class Wish:
 @pytest.fixture
 def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Outcome]:
     """One document arrives at an instant."""
-    return lambda wish, when, key: store.now(in_context, once, LIBRARY, when, key, wish)
+    return lambda wish, when, key: store.now(in_context(once, LIBRARY, when, key, wish))
 
 
 Ask = Callable[[Wish, datetime, InboxKey], Outcome]

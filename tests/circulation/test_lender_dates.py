@@ -88,7 +88,7 @@ def by_staff(library: DeskWorld) -> None:
 
 def by_a_closure(library: DeskWorld) -> None:
     library.close_on("HKU", "2017-03-16", "2017-03-17")
-    library.store.now(in_context, move, library.library, library.now, StaffCommand(CLERK, reason="typhoon"), "", 10)
+    library.store.now(in_context(move, library.library, library.now, StaffCommand(CLERK, reason="typhoon"), "", 10))
 
 
 def by_a_late_shipment(library: DeskWorld) -> None:

@@ -13,10 +13,10 @@ from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.db import cards
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.tables import PATRONS

@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.circulation.messages.commands import ItemShipped, PartnerNotice, RequestCancelled
 from hkall_gateway.circulation.results import Noted, Refused
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.simulator.scenario.scripted_partner import manner

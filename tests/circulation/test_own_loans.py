@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from hkall_gateway.circulation.ils.own_loans import ROOM, OwnLoans
 from hkall_gateway.circulation.ports import LocalLoan
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 
 BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
 

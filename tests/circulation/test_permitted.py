@@ -17,7 +17,7 @@ from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
 from hkall_gateway.cli.staff import requests
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
@@ -82,13 +82,13 @@ def test_a_command_is_refused_for_its_position_where_the_table_says_so(store: Im
 
 def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: Request) -> None:
     day = date(2017, 3, 20) if row.name in {"extend", "overseas", "recall"} else None
-    command = StaffCommand(CLERK, request.id, agency="CUHK", reason="because", on=day, position=P.CLOSED)
+    command: Any = StaffCommand(CLERK, request.id, agency="CUHK", reason="because", on=day, position=P.CLOSED)
     (action,) = [one for one in actions(request, StaffRole.SYSADMIN) if one.name == row.name]
 
     if row.name == REOPEN:
-        said: Any = store.now(in_context, reopen, HKU, now, command, BorrowerFacts(None, "loaded"))
+        said: Any = store.now(in_context(reopen, HKU, now, command, BorrowerFacts(None, "loaded")))
     else:
-        said = store.now(in_context, act, HKU, now, command, row.name)
+        said = store.now(in_context(act, HKU, now, command, row.name))
 
     where = f"{row.name}: {request.side} {request.position}"
     if action.allowed:

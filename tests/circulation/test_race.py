@@ -29,8 +29,8 @@ from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit import Unit
@@ -114,7 +114,7 @@ def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) 
 def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
     ask = RequestTitle(Actor(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
     facts = BorrowerFacts(replace(READER, barcode=card(number)), "test")
-    match store.now(in_context, borrowing.request_title, HOUSE, NOW, ask, facts):
+    match store.now(in_context(borrowing.request_title, HOUSE, NOW, ask, facts)):
         case Requested():
             return "won", ""
         case Refused(why):

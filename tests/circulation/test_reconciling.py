@@ -42,7 +42,7 @@ def mend(world: World, position: str, reason: str = "their list of today") -> Ou
     (pair,) = compared(world, said)
     line = said.get(pair.wire_id, PartnerState(pair.wire_id, ()))
     done: Outcome = world.store.now(
-        in_context, reconciling.apply, world.circulation.library, world.now, pair, line, reason, STAFF
+        in_context(reconciling.apply, world.circulation.library, world.now, pair, line, reason, STAFF)
     )
     world.pump()
     return done
@@ -154,6 +154,6 @@ def test_what_moved_meanwhile_is_left_alone(world: World) -> None:
     (pair,) = compared(world, theirs("DECLINED"))
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
     line = theirs("DECLINED")["HKU:R1-1"]
-    no = world.store.now(in_context, reconciling.apply, world.circulation.library, world.now, pair, line, "old list", STAFF)
+    no = world.store.now(in_context(reconciling.apply, world.circulation.library, world.now, pair, line, "old list", STAFF))
     assert isinstance(no, Refused)
     assert world.request("R1").position is P.IN_TRANSIT

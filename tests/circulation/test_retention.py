@@ -20,8 +20,8 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.commands import ItemReceived, ItemShipped
 from hkall_gateway.circulation.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.db import fines, inbox
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.tables import (
     ATTEMPTS,
@@ -394,12 +394,14 @@ def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on
     keeping(on_disk, archive_days=1, archive_file=str(file))
     on_disk.go_to("2018-03-01 10:00")
     job = on_disk.store.now(begin, "purge", "here", on_disk.now, True)
+    assert job
     dying = Immediate(on_disk.engine, lambda connection: Unit(connection, str), before_commit=_die)
-    after = on_disk.store.now(in_context, one_batch, on_disk.library, on_disk.now, job, "here", 2)[0]
+    after = on_disk.store.now(in_context(one_batch, on_disk.library, on_disk.now, job, "here", 2))[0]
     while after is not None and not after.cursor.startswith("archive"):
-        after = on_disk.store.now(in_context, one_batch, on_disk.library, on_disk.now, after, "here", 2)[0]
+        after = on_disk.store.now(in_context(one_batch, on_disk.library, on_disk.now, after, "here", 2))[0]
+    assert after
     with pytest.raises(Died):
-        dying.now(in_context, one_batch, on_disk.library, on_disk.now, after, "here", 2)
+        dying.now(in_context(one_batch, on_disk.library, on_disk.now, after, "here", 2))
     dying.close()
 
     assert numbers(on_disk) == ["R1", "R2", "R3"]
@@ -420,7 +422,7 @@ def test_a_gateway_that_lost_the_round_deletes_nothing(library: DeskWorld, file:
     assert library.store.now(begin, "purge", "gateway-2", library.now, True) is not None
 
     with pytest.raises(RoundTakenOver):
-        library.store.now(in_context, one_batch, library.library, library.now, replace(slow, cursor="archive "), "gateway-1", 2)
+        library.store.now(in_context(one_batch, library.library, library.now, replace(slow, cursor="archive "), "gateway-1", 2))
 
     assert numbers(library) == ["R1"]
 

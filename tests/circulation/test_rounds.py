@@ -14,7 +14,7 @@ from hkall_gateway.circulation.messages.commands import ItemShipped
 from hkall_gateway.circulation.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
 from hkall_gateway.db import inbox
 from hkall_gateway.db import rounds as store_rounds
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.rules.dates import EVERY
 from hkall_gateway.rules.lifecycle import Notification
@@ -252,7 +252,7 @@ def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_
     library.go_to("2017-03-17 00:00")
     job = library.store.now(begin, "overdue", "gateway-1", library.now, True)
     assert job is not None
-    library.store.now(in_context, one_batch, library.library, library.now, job, "gateway-1", 2)
+    library.store.now(in_context(one_batch, library.library, library.now, job, "gateway-1", 2))
 
     other = library.gateway("gateway-2", batch=2)
     assert finished(other.do("overdue", due_only=True)) == 0
@@ -278,11 +278,12 @@ def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskW
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
     slow = library.store.now(begin, "overdue", "gateway-1", library.now, True)
+    assert slow
     library.now += timedelta(seconds=LEASE_S + 1)
     library.store.now(begin, "overdue", "gateway-2", library.now, True)
 
     with pytest.raises(RoundTakenOver):
-        library.store.now(in_context, one_batch, library.library, library.now, slow, "gateway-1", 2)
+        library.store.now(in_context(one_batch, library.library, library.now, slow, "gateway-1", 2))
 
     assert library.told() == []
 

@@ -12,7 +12,7 @@ from hkall_gateway.circulation.messages.commands import BorrowFromUs, ItemShippe
 from hkall_gateway.circulation.messages.partner_commands import RequestSeen, SeeRequest
 from hkall_gateway.circulation.partner_notice import as_ours
 from hkall_gateway.circulation.results import Noted, Paged, Refused
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.simulator.scenario.scripted_partner import manner
 from hkall_gateway.simulator.scenario.world import World

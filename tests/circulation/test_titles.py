@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.command import in_context
+from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.ils.local_system import loaded_facts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
@@ -40,7 +40,7 @@ def put(world: World, *copies: Holding) -> None:
 
 
 def ask(world: World, work: Any, *args: Any, **named: Any) -> Any:
-    return world.store.now(lambda unit: in_context(unit, work, world.circulation.library, world.now, *args, **named))
+    return world.store.now(in_context(work, world.circulation.library, world.now, *args, **named))
 
 
 def seen(world: World, bib: str) -> TitleSeen:
@@ -60,9 +60,8 @@ def explained(world: World, bib: str, volume: str = "") -> Reason | None:
     def decide(unit: Any) -> Reason | None:
         question = explaining.request(BY, "UG1", bib, volume)
         with unit.connection.begin_nested() as undone:
-            said = in_context(
-                unit, explaining.explained, world.circulation.library, world.now, question, loaded_facts(unit, "UG1"), world.now
-            )
+            context = Context(unit, world.circulation.library, world.now)
+            said = explaining.explained(context, question, loaded_facts(unit, "UG1"), world.now)
             undone.rollback()
         return said.outcome.why if isinstance(said.outcome, Refused) else None
 
@@ -102,7 +101,7 @@ def test_a_suspension_refuses_every_title(world: World) -> None:
     window = Window("borrow_request", world.now.date(), world.now.date(), inclusive=True)
     rules = replace(world.circulation.library.policy, service_windows=(window,))
     library = replace(world.circulation.library, policy=rules)
-    found = world.store.now(lambda unit: in_context(unit, titles.see_title, library, world.now, "b-dune"))
+    found = world.store.now(in_context(titles.see_title, library, world.now, "b-dune"))
     assert found
     assert [one.refusal.why for one in found.volumes if one.refusal] == [Reason.SERVICE_SUSPENDED]
 

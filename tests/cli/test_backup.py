@@ -28,8 +28,8 @@ from hkall_gateway.db import instances, schema
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import counts
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS

@@ -15,8 +15,8 @@ from hkall_gateway.app import machine
 from hkall_gateway.cli import ENTRIES, main
 from hkall_gateway.clock import now
 from hkall_gateway.db import instances
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.simulator import demo_setup

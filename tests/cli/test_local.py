@@ -11,7 +11,7 @@ import pytest
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.cli.local_system import IlsConnection
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import NOBODY, Login
 from hkall_gateway.sip2.codec.dialects import DIALECTS

@@ -18,8 +18,8 @@ from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.stored_words import DeliveryKind

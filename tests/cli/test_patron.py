@@ -21,8 +21,8 @@ from hkall_gateway.cli.opening import open_site
 from hkall_gateway.cli.options import Site
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRONS
 from hkall_gateway.db.unit import Unit

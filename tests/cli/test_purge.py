@@ -16,8 +16,8 @@ from hkall_gateway.circulation.rounds import begin
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor

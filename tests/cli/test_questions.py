@@ -16,7 +16,7 @@ from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.cli.staff.work_lists import QUESTIONS
 from hkall_gateway.db import fines, partners
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import METADATA, REQUESTS
 from hkall_gateway.db.unit import Unit

@@ -16,8 +16,8 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db import rounds
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.simulator import demo_setup

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table, event, select
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 

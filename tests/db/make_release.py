@@ -119,7 +119,7 @@ class Story:
     async def quiet(self) -> None:
         """Wait until all messages are delivered."""
         for _ in range(TRIES):
-            depths = await self.gateway.store.read(_depths)
+            depths = await self.gateway.store.read(_depths, is_long=True)
             if not depths:
                 return
             await self.pause()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from hkall_gateway.db import api_tokens, patron_numbers
 from hkall_gateway.db.api_tokens import ApiToken, hash_of
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 
 NOW = datetime(2017, 3, 14, 2, 0, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Engine, delete, select, text, update
 
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.search.searching import PAGE, FoundTitles, search
 from hkall_gateway.db.tables import TITLES

@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import Connection, Engine, event, insert, select, text
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database, Immediate, finished
 from hkall_gateway.db.engine import commit_fate
 from hkall_gateway.db.engine.commit_fate import INCARNATION, Fate, Incarnation, Transaction, fate_of
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.deadline import Undecided
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit import Unit
 from tests import turns
@@ -68,7 +68,7 @@ def site(postgres_engine: Engine, make_unit: MakeUnit) -> Iterator[Site]:
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_what_was_committed_is_answered_as_done_and_not_done_again(site: Site, repeatable: bool) -> None:
     site.proxy.to_lose = 1
-    waiters = [site.database.run(write, name, repeatable=repeatable) for name in "abc"]
+    waiters = [site.database.write(bind(write, name), repeatable=repeatable) for name in "abc"]
     assert site.told(*waiters) == ["a", "b", "c"]
     assert [name[0] for name in site.kept()] == ["a", "b", "c"]
     assert site.proxy.lost == 1
@@ -85,7 +85,7 @@ def test_what_was_not_committed_is_done_on_the_new_connection(site: Site, postgr
                     "WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
                 )
 
-    assert site.told(site.database.run(write, "a")) == ["a"]
+    assert site.told(site.database.write(bind(write, "a"))) == ["a"]
     assert [name[0] for name in site.kept()] == ["a"]
 
 
@@ -94,15 +94,15 @@ def test_a_commit_of_which_nobody_knows_is_answered_with_neither_done_nor_try_ag
 ) -> None:
     monkeypatch.setattr(Incarnation, "goes_on_in", lambda _self, _later: False)  # as after a crash of the server
     site.proxy.to_lose = 1
-    (told,) = site.told(site.database.run(write, "a"))
+    (told,) = site.told(site.database.write(bind(write, "a")))
     assert isinstance(told, Undecided)
-    assert site.told(site.database.run(write, "b")) == ["b"]
+    assert site.told(site.database.write(bind(write, "b"))) == ["b"]
 
 
 def test_a_command_beside_the_daemon_asks_too(site: Site, make_unit: MakeUnit) -> None:
     store = Immediate(site.engine, make_unit)
     site.proxy.to_lose = 1
-    assert finished(store.run(write, "a")) == "a"
+    assert finished(store.write(bind(write, "a"))) == "a"
     store.close()
     assert [name[0] for name in site.kept()] == ["a"]
 
@@ -150,7 +150,7 @@ def test_a_group_asks_for_its_number_before_its_commit(postgres_engine: Engine, 
     said: list[str] = []
     event.listen(postgres_engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: said.append(statement))
     store = Immediate(postgres_engine, make_unit)
-    finished(store.run(lambda unit: unit.execute(text("SELECT 1")).scalar()))
+    finished(store.write(lambda unit: unit.execute(text("SELECT 1")).scalar()))
     store.close()
     numbers = [place for place, statement in enumerate(said) if "pg_current_xact_id" in statement]
     assert numbers

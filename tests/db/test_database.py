@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import CancelledError, Deferred
 
-from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit import Unit
 from tests import turns
@@ -51,7 +52,7 @@ class Gate:
 
     def __init__(self, database: Database) -> None:
         self._inside, self._open = Event(), Event()
-        self.waiter = database.run(self._hold)
+        self.waiter = database.write(self._hold)
         assert self._inside.wait(PATIENCE_S)
 
     def _hold(self, _unit: Unit) -> None:
@@ -128,7 +129,7 @@ def _kept(engine: Engine) -> list[str]:
 
 def test_what_waits_is_one_commit(database: Database, reactor: Reactor, commits: list[str], shared_engine: Engine) -> None:
     gate = Gate(database)
-    waiters = [database.run(_write, name) for name in NAMES]
+    waiters = [database.write(bind(_write, name)) for name in NAMES]
     gate.open()
     assert reactor.until([gate.waiter, *waiters])[1:] == NAMES
     assert len(commits) == 2
@@ -139,7 +140,7 @@ def test_a_batch_of_one_is_one_commit_each(
     shared_engine: Engine, make_unit: Callable[[Connection], Unit], reactor: Reactor, commits: list[str]
 ) -> None:
     database = Database(shared_engine, make_unit, reactor.call, batch=1)
-    waiters = [database.run(_write, name) for name in NAMES]
+    waiters = [database.write(bind(_write, name)) for name in NAMES]
     reactor.until(waiters)
     database.close()
     assert len(commits) == len(NAMES)
@@ -147,7 +148,11 @@ def test_a_batch_of_one_is_one_commit_each(
 
 def test_a_unit_that_raises_is_rolled_back_alone(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     gate = Gate(database)
-    good, bad, also_good = database.run(_write, "a"), database.run(_write_badly, "b"), database.run(_write, "c")
+    good, bad, also_good = (
+        database.write(bind(_write, "a")),
+        database.write(bind(_write_badly, "b")),
+        database.write(bind(_write, "c")),
+    )
     gate.open()
     outcomes = reactor.until([good, bad, also_good])
     assert (outcomes[0], outcomes[2]) == ("a", "c")
@@ -163,7 +168,11 @@ def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
             unit.execute(insert(INBOX).values(agency="CUHK", digest="a", made_at=DAY, keep_until=None))
 
     gate = Gate(database)
-    waiters: list[Deferred[Any]] = [database.run(_write, "a"), database.run(swallow), database.run(_write, "c")]
+    waiters: list[Deferred[Any]] = [
+        database.write(bind(_write, "a")),
+        database.write(swallow),
+        database.write(bind(_write, "c")),
+    ]
     gate.open()
     outcomes = reactor.until(waiters)
     assert (outcomes[0], outcomes[2]) == ("a", "c")
@@ -175,7 +184,7 @@ def test_a_commit_that_one_unit_makes_fail_is_repeated_without_it(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
-    waiters = [database.run(_write, "a"), database.run(_promise, "b"), database.run(_write, "c")]
+    waiters = [database.write(bind(_write, "a")), database.write(bind(_promise, "b")), database.write(bind(_write, "c"))]
     gate.open()
     outcomes = reactor.until(waiters)
     assert (outcomes[0], type(outcomes[1]), outcomes[2]) == ("a", IntegrityError, "c")
@@ -184,8 +193,8 @@ def test_a_commit_that_one_unit_makes_fail_is_repeated_without_it(
 
 @pytest.mark.usefixtures("promises")
 def test_after_a_failing_commit_the_writer_goes_on(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
-    reactor.until([database.run(_promise, "a")])
-    assert reactor.until([database.run(_write, "b")]) == ["b"]
+    reactor.until([database.write(bind(_promise, "a"))])
+    assert reactor.until([database.write(bind(_write, "b"))]) == ["b"]
     assert _kept(shared_engine) == ["b"]
 
 
@@ -195,7 +204,7 @@ def test_a_database_that_cannot_begin_fails_every_waiter(database: Database, rea
             raise OSError("no space left on device")
 
     gate = Gate(database)
-    waiters = [database.run(_write, name) for name in NAMES]
+    waiters = [database.write(bind(_write, name)) for name in NAMES]
     event.listen(shared_engine, "before_cursor_execute", refuse)
     gate.open()
     assert [type(outcome) for outcome in reactor.until(waiters)] == [OSError] * len(NAMES)
@@ -213,7 +222,7 @@ def test_nobody_is_answered_before_the_durable_commit(database: Database, reacto
         _write(unit, name)
         seen_inside.append(_kept(shared_engine))
 
-    waiter = database.run(write_and_look, "a")
+    waiter = database.write(bind(write_and_look, "a"))
     seen_when_answered: list[list[str]] = []
     waiter.addCallback(lambda _: seen_when_answered.append(_kept(shared_engine)))
     reactor.until([waiter])
@@ -229,7 +238,7 @@ def test_work_and_answers_keep_the_order_of_the_questions(database: Database, re
         return name
 
     gate = Gate(database)
-    waiters = [database.run(write_down, name) for name in NAMES]
+    waiters = [database.write(bind(write_down, name)) for name in NAMES]
     for waiter in waiters:
         waiter.addCallback(answered.append)
     gate.open()
@@ -241,7 +250,7 @@ def test_a_waiter_that_gave_up_is_not_answered_and_its_work_is_kept(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
-    given_up, other = database.run(_write, "a"), database.run(_write, "b")
+    given_up, other = database.write(bind(_write, "a")), database.write(bind(_write, "b"))
     given_up.cancel()
     gate.open()
     outcomes = reactor.until([given_up, other])
@@ -255,7 +264,7 @@ def test_a_listener_with_a_bug_costs_nobody_an_answer(shared_engine: Engine, rea
             raise ZeroDivisionError("the listener")
 
     database = Database(shared_engine, lambda connection: Loud(connection, str), reactor.call)
-    waiters = [database.run(_write, name) for name in NAMES]
+    waiters = [database.write(bind(_write, name)) for name in NAMES]
     database.close()
     while not all(waiter.called for waiter in waiters):
         with pytest.raises(ZeroDivisionError):
@@ -265,9 +274,9 @@ def test_a_listener_with_a_bug_costs_nobody_an_answer(shared_engine: Engine, rea
 
 def test_the_context_of_the_question_reaches_the_work(database: Database, reactor: Reactor) -> None:
     token = TERMINAL.set("counter-1")
-    asked = [database.run(lambda _unit: TERMINAL.get()), database.read(lambda _unit: TERMINAL.get())]
+    asked = [database.write(lambda _unit: TERMINAL.get()), database.read(lambda _unit: TERMINAL.get(), is_long=True)]
     TERMINAL.reset(token)
-    later = database.run(lambda _unit: TERMINAL.get())
+    later = database.write(lambda _unit: TERMINAL.get())
     assert reactor.until([*asked, later]) == ["counter-1", "counter-1", "nobody"]
 
 

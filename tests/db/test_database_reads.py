@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from threading import Event
@@ -15,8 +16,9 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.schema import upgrade
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit import Unit
@@ -62,22 +64,26 @@ def _write(unit: Unit, digest: str, now: datetime) -> None:
 
 
 def test_a_question_sees_what_is_committed(database: Database, answered: Answered, now: datetime) -> None:
-    answered(database.run(_write, "a", now))
-    assert answered(database.read(_digests)) == ["a"]
+    answered(database.write(bind(_write, "a", now)))
+    assert answered(database.read(_digests, is_long=True)) == ["a"]
 
 
 def test_a_question_leaves_nothing(database: Database, answered: Answered, now: datetime) -> None:
-    answered(database.read(_write, "b", now))
-    assert answered(database.run(_digests)) == []
+    answered(database.read(bind(_write, "b", now), is_long=True))
+    assert answered(database.write(_digests)) == []
 
 
 def test_a_question_that_raises_fails_alone(database: Database, answered: Answered) -> None:
-    waiters = [database.read(lambda _unit: 1), database.read(lambda _unit: 1 // 0), database.read(lambda _unit: 3)]
+    waiters = [
+        database.read(lambda _unit: 1, is_long=True),
+        database.read(lambda _unit: 1 // 0, is_long=True),
+        database.read(lambda _unit: 3, is_long=True),
+    ]
     outcomes = [answered(waiter) for waiter in waiters]
     assert (outcomes[0], type(outcomes[1]), outcomes[2]) == (1, ZeroDivisionError, 3)
 
 
-@pytest.mark.parametrize("read", [Database.read, Database.read_inline])
+@pytest.mark.parametrize("read", [Database.read, partial(Database.read, is_long=True)])
 def test_a_question_does_not_wait_for_the_writer(
     database: Database, answered: Answered, read: Callable[..., Deferred[str]]
 ) -> None:
@@ -87,7 +93,7 @@ def test_a_question_does_not_wait_for_the_writer(
         inside.set()
         assert go_on.wait(PATIENCE_S)
 
-    writing = database.run(hold)
+    writing = database.write(hold)
     assert inside.wait(PATIENCE_S)
     assert answered(read(database, lambda _unit: "answered")) == "answered"
     go_on.set()
@@ -103,12 +109,12 @@ def test_a_lookup_is_answered_while_the_writer_waits_for_another_process(
     database = Database(engine, make_unit, turns.put, watch=lambda lane, _units: _entered(writer_begins, lane))
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        writing = database.run(_write, "a", now)
+        writing = database.write(bind(_write, "a", now))
         assert writer_begins.wait(PATIENCE_S)
-        assert (answered(database.read_inline(_digests)), writing.called) == ([], False)
+        assert (answered(database.read(_digests, is_long=True)), writing.called) == ([], False)
         other.execute("COMMIT")
     answered(writing)
-    assert answered(database.read_inline(_digests)) == ["a"]
+    assert answered(database.read(_digests, is_long=True)) == ["a"]
     database.close()
     engine.dispose()
 

@@ -18,11 +18,11 @@ from sqlalchemy import Connection, Engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database, Immediate
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.db_errors import STATES, DbErrorClass, Unavailable, classify
 from hkall_gateway.db.engine.group import TRIES
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import INBOX, PATRONS
 from hkall_gateway.db.unit import Unit
 from tests import turns
@@ -49,11 +49,11 @@ class Site:
     def all(self, *waiters: Deferred[Any]) -> list[Any]:
         return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
 
-    def run(self, *work: Any, **how: Any) -> Any:
-        return self.all(self.database.run(*work, **how))[0]
+    def write(self, work: Any, **how: Any) -> Any:
+        return self.all(self.database.write(work, **how))[0]
 
     def backend(self) -> int:
-        found: int = self.run(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar())
+        found: int = self.write(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar())
         return found
 
     def end_session(self, backend: int) -> None:
@@ -103,7 +103,7 @@ def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: in
 
 def test_a_group_whose_connection_broke_while_nothing_was_committed_is_done_on_a_new_one(site: Site) -> None:
     site.end_session(site.backend())
-    assert (site.run(write, "a"), site.kept()) == ("a", ["a"])
+    assert (site.write(bind(write, "a")), site.kept()) == ("a", ["a"])
 
 
 def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its_answer(site: Site) -> None:
@@ -114,20 +114,20 @@ def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its
             site.end_session(backend)
         return write(unit, "b")
 
-    both = site.database.run(write, "a"), site.database.run(break_and_write)
+    both = site.database.write(bind(write, "a")), site.database.write(break_and_write)
     assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
 
 
 def test_after_a_commit_of_unknown_outcome_what_may_be_done_twice_is_done_again(site: Site) -> None:
     backend = site.backend()
     at(site, "COMMIT", lambda: site.end_session(backend))
-    assert (site.run(write, "a", repeatable=True), site.kept()) == ("a", ["a"])
+    assert (site.write(bind(write, "a"), repeatable=True), site.kept()) == ("a", ["a"])
 
 
 def test_a_question_whose_connection_broke_is_asked_on_a_new_one(site: Site) -> None:
-    (backend,) = site.all(site.database.read(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar()))
+    (backend,) = site.all(site.database.read(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar(), is_long=True))
     site.end_session(backend)
-    assert site.all(site.database.read(Unit.partners, ("CUHK",))) == [{}]
+    assert site.all(site.database.read(bind(Unit.partners, ("CUHK",)), is_long=True)) == [{}]
 
 
 def away(*_: object) -> None:
@@ -138,14 +138,14 @@ def test_while_the_server_is_away_everybody_is_refused_at_once_and_afterwards_se
     backend = site.backend()
     event.listen(site.engine, "do_connect", away)
     site.end_session(backend)
-    assert isinstance(site.run(write, "a"), Unavailable)
-    refused = site.database.run(write, "b")
+    assert isinstance(site.write(bind(write, "a")), Unavailable)
+    refused = site.database.write(bind(write, "b"))
     assert refused.called  # without a turn of the reactor: it waited for nothing
     assert [type(told) for told in site.all(refused)] == [Unavailable]
     event.remove(site.engine, "do_connect", away)
     told: list[Any] = []
     while not told or isinstance(told[-1], Unavailable):
-        told.append(site.run(write, "c"))
+        told.append(site.write(bind(write, "c")))
     assert (told[-1], site.kept()) == ("c", ["c"])
 
 
@@ -153,10 +153,10 @@ def test_a_gateway_that_stops_while_the_server_is_away_does_not_wait_for_it(site
     backend = site.backend()
     event.listen(site.engine, "do_connect", away)
     site.end_session(backend)
-    assert isinstance(site.run(write, "a"), Unavailable)
+    assert isinstance(site.write(bind(write, "a")), Unavailable)
     site.database.close()
     with pytest.raises(RuntimeError, match="closed"):
-        site.database.run(write, "b")
+        site.database.write(bind(write, "b"))
 
 
 def test_a_command_beside_the_daemon_gets_over_a_broken_connection_too(site: Site, make_unit: MakeUnit) -> None:
@@ -194,14 +194,14 @@ def test_a_unit_that_waited_too_long_for_a_lock_is_tried_again_and_the_others_ar
 ) -> None:
     holder = Holder(postgres_engine)
     tries = iter((lambda: None, lambda: None, holder.let_go))
-    held, other = site.database.run(touch, lambda: next(tries)()), site.database.run(write, "a")
+    held, other = site.database.write(bind(touch, lambda: next(tries)())), site.database.write(bind(write, "a"))
     assert site.all(held, other) == ["touched", "a"]
     assert site.draws  # it paused for a drawn time in between
 
 
 def test_a_unit_that_always_finds_it_locked_is_told_to_try_again_after_a_few_tries(site: Site, postgres_engine: Engine) -> None:
     holder, tries = Holder(postgres_engine), []
-    told = site.run(touch, lambda: tries.append(1))
+    told = site.write(bind(touch, lambda: tries.append(1)))
     holder.let_go()
     assert isinstance(told, Unavailable)
     assert (str(told), len(tries)) == ("LockNotAvailable 55P03", TRIES)
@@ -212,8 +212,8 @@ def test_a_statement_that_takes_too_long_is_refused_politely_and_the_others_are_
 ) -> None:
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(statement_s=0.1))
     site = Site(engine, postgres_engine, make_unit)
-    slow = site.database.run(lambda unit: unit.execute(text("SELECT pg_sleep(20)")).scalar())
-    told = site.all(slow, site.database.run(write, "a"))
+    slow = site.database.write(lambda unit: unit.execute(text("SELECT pg_sleep(20)")).scalar())
+    told = site.all(slow, site.database.write(bind(write, "a")))
     site.database.close()
     engine.dispose()
     assert isinstance(told[0], Unavailable)
@@ -235,7 +235,7 @@ def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it
             go_on.wait(PATIENCE_S)
         return touched
 
-    still = site.database.run(stand_still)
+    still = site.database.write(stand_still)
     assert has_it.wait(PATIENCE_S)
     with postgres_engine.connect() as other:  # it waits until the server has ended the other session
         assert other.execute(update(PATRONS).values(name="y")).rowcount == 1
@@ -253,12 +253,12 @@ def test_a_row_that_another_gateway_made_first_is_seen_by_the_second_try(site: S
             other.execute(insert(INBOX).values(agency="CUHK", digest="a", made_at=DAY, keep_until=DAY))
         return write(unit, "a")
 
-    assert site.run(write_or_find) == "found"
+    assert site.write(write_or_find) == "found"
 
 
 def test_a_row_that_is_always_there_already_stays_a_bug(site: Site) -> None:
-    site.run(write, "a")
-    assert isinstance(site.run(write, "a"), IntegrityError)
+    site.write(bind(write, "a"))
+    assert isinstance(site.write(bind(write, "a")), IntegrityError)
 
 
 # ---- the table

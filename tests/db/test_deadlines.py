@@ -17,8 +17,9 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.compiled import flush
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.deadline import Deadline, Expired, current, until, without
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX
@@ -58,7 +59,7 @@ class Site:
             inside.set()
             assert let_go.wait(PATIENCE_S)
 
-        waiter = self.database.run(held)
+        waiter = self.database.write(held)
         assert inside.wait(PATIENCE_S)
         return waiter, let_go
 
@@ -84,9 +85,9 @@ def postgres_site(postgres_engine: Engine, make_unit: Callable[[Connection], Uni
 
 def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site) -> None:
     holder, let_go = site.hold()
-    late = site.database.run(write, "late", locks=ITEM, deadline=site.deadline(8))
-    later = site.database.run(write, "in time", deadline=site.deadline(20))
-    without_one = site.database.run(write, "without")
+    late = site.database.write(bind(write, "late"), ITEM, site.deadline(8))
+    later = site.database.write(bind(write, "in time"), until=site.deadline(20))
+    without_one = site.database.write(bind(write, "without"))
     site.now_s += 8
     let_go.set()
     _, no, *yes = site.told(holder, late, later, without_one)
@@ -98,7 +99,7 @@ def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site) -> No
 def test_unit_never_runs_when_its_caller_has_gone(site: Site) -> None:
     deadline = site.deadline()
     holder, let_go = site.hold()
-    waiter = site.database.run(write, "gone", deadline=deadline)
+    waiter = site.database.write(bind(write, "gone"), until=deadline)
     assert deadline.drop("gone")
     let_go.set()
     _, no = site.told(holder, waiter)
@@ -114,7 +115,7 @@ def test_timer_cannot_take_a_unit_that_has_begun(site: Site) -> None:
         taken.append(deadline.drop("late"))
         return write(unit, "begun")
 
-    assert site.told(site.database.run(work, deadline=deadline)) == ["begun"]
+    assert site.told(site.database.write(work, until=deadline)) == ["begun"]
     assert (taken, deadline.drop("late"), site.kept()) == ([False], False, {"begun"})
 
 
@@ -122,7 +123,7 @@ def test_unit_is_taken_by_the_writer_or_by_the_timer_and_never_by_both(site: Sit
     for turn in range(100):
         deadline, taken = site.deadline(), list[bool]()
         timer = threading.Thread(target=lambda d=deadline, t=taken: t.append(d.drop("late")))
-        waiter = site.database.run(write, f"u{turn}", deadline=deadline)
+        waiter = site.database.write(bind(write, f"u{turn}"), until=deadline)
         if turn % 2:
             time.sleep(turn / 100_000)
         timer.start()
@@ -142,7 +143,7 @@ def test_unit_is_not_run_again_after_its_deadline(site: Site) -> None:
         raise LostRace("another gateway was first")
 
     deadline = site.deadline(8)
-    (no,) = site.told(site.database.run(conflict, deadline=deadline))
+    (no,) = site.told(site.database.write(conflict, until=deadline))
     assert isinstance(no, Expired)
     assert (len(runs), site.kept(), deadline.why) == (1, set(), "late")
 
@@ -156,7 +157,7 @@ def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Si
         taken.append(deadline.drop("late"))
         raise LostRace("another gateway was first")
 
-    (no,) = site.told(site.database.run(conflict, deadline=deadline))
+    (no,) = site.told(site.database.write(conflict, until=deadline))
     assert isinstance(no, Expired)
     assert (taken, deadline.drop("late"), site.kept()) == ([False], True, set())
 
@@ -167,9 +168,9 @@ def test_neighbour_of_a_bad_unit_keeps_its_deadline(site: Site) -> None:
         raise ZeroDivisionError
 
     holder, let_go = site.hold()
-    bad = site.database.run(raise_late)
-    good = site.database.run(write, "good", deadline=site.deadline(20))
-    late = site.database.run(write, "late", deadline=site.deadline(8))
+    bad = site.database.write(raise_late)
+    good = site.database.write(bind(write, "good"), until=site.deadline(20))
+    late = site.database.write(bind(write, "late"), until=site.deadline(8))
     let_go.set()
     _, raised, kept, no = site.told(holder, bad, good, late)
     assert (type(raised), kept, type(no)) == (ZeroDivisionError, "good", Expired)
@@ -182,7 +183,7 @@ def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(post
         other.exec_driver_sql("BEGIN")
         Unit(other, str).lock([ITEM])
         flush(other)
-        waiter = site.database.run(write, "waits", locks=ITEM, deadline=site.deadline(8))
+        waiter = site.database.write(bind(write, "waits"), ITEM, site.deadline(8))
         _until_it_waits_for_a_lock(site)
         site.now_s += 8
         other.exec_driver_sql("ROLLBACK")
@@ -194,17 +195,17 @@ def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(post
 def test_unit_never_runs_when_only_the_databases_clock_has_passed_its_deadline(postgres_site: Site) -> None:
     """As in a machine that was paused as a whole: its own clock has stood still."""
     site = postgres_site
-    assert site.told(site.database.run(write, "measures", deadline=site.deadline())) == ["measures"]
+    assert site.told(site.database.write(bind(write, "measures"), until=site.deadline())) == ["measures"]
     with site.engine.connect() as other:
         other.exec_driver_sql("BEGIN")
         Unit(other, str).lock([ITEM])
         flush(other)
-        paused = site.database.run(write, "paused", locks=ITEM, deadline=site.deadline(0.5))
+        paused = site.database.write(bind(write, "paused"), ITEM, site.deadline(0.5))
         other.exec_driver_sql("SELECT pg_sleep(0.6)")
         other.exec_driver_sql("ROLLBACK")
     (no,) = site.told(paused)
     assert isinstance(no, Expired)
-    assert site.told(site.database.run(write, "next", locks=ITEM, deadline=site.deadline())) == ["next"]
+    assert site.told(site.database.write(bind(write, "next"), ITEM, site.deadline())) == ["next"]
     assert site.kept() == {"measures", "next"}
 
 
@@ -227,7 +228,7 @@ def test_work_without_a_deadline_is_not_dropped_once_it_has_begun(site: Site) ->
         with without():
             site.now_s += 9
             assert not deadline.drop("late")
-            assert site.told(site.database.run(write, "bulk", deadline=current())) == ["bulk"]
+            assert site.told(site.database.write(bind(write, "bulk"), until=current())) == ["bulk"]
         assert current() is deadline
     assert deadline.drop("late")
 
@@ -243,4 +244,4 @@ def test_read_has_no_deadline(site: Site) -> None:
     deadline = site.deadline()
     site.now_s += 9
     with until(deadline):
-        assert site.told(site.database.read(lambda _unit: "read")) == ["read"]
+        assert site.told(site.database.read(lambda _unit: "read", is_long=True)) == ["read"]

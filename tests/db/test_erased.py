@@ -10,7 +10,7 @@ from time import process_time, sleep
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.privacy import erased
 from hkall_gateway.db.privacy.erased import Mark, OtherKey, fingerprint, keyed_mark_of, made, matching, merged, slow_mark_of
 

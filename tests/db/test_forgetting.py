@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from hkall_gateway.db import web_sessions
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.privacy import archive, forgetting, persons
 from hkall_gateway.db.privacy.forgetting import ErasureResult

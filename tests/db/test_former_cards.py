@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, update
 
-from hkall_gateway.db import cards, fines
-from hkall_gateway.db.engine.database import Database
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db import bind, cards, fines
+from hkall_gateway.db.database import Database, Immediate
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import former_cards, loading
 from hkall_gateway.db.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
@@ -174,15 +173,15 @@ def test_it_is_one_unit_among_others_of_a_running_gateway(
     reactor, world = Reactor(), Actor("test", "world")
     database = Database(shared_engine, make_unit, reactor.call)
     requests_a_day = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
-    opened = reactor.until([database.run(Unit.open, wish, now, world) for wish in requests_a_day])
+    opened = reactor.until([database.write(bind(Unit.open, wish, now, world)) for wish in requests_a_day])
     work: list[Any] = []
     for number, request in enumerate(opened):
         former = request.patron
         locks = LockSet(former, whole=True)
-        work += [database.run(former_cards.replace_card, former, f"Q{number}", now, by, locks=locks)]
-        work += [database.run(Unit.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world)]
+        work += [database.write(bind(former_cards.replace_card, former, f"Q{number}", now, by), locks)]
+        work += [database.write(bind(Unit.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world))]
     assert not [one for one in reactor.until(work) if isinstance(one, Exception)]
-    kept = reactor.until([database.read(Unit.open_requests, f"Q{number}") for number in range(6)])
+    kept = reactor.until([database.read(bind(Unit.open_requests, f"Q{number}"), is_long=True) for number in range(6)])
     database.close()
     assert [len(requests) for requests in kept] == [2] * 6
 

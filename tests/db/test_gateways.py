@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.circulation.retention import STAGES
-from hkall_gateway.db import inbox
+from hkall_gateway.db import bind, inbox
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.compiled import discard, flush
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.privacy import forgetting
 from hkall_gateway.db.privacy.persons import Person
@@ -72,7 +72,7 @@ def _at_the_same_time(pair: Pair) -> Iterator[None]:
     """Both writers are held: what is asked meanwhile is one group each, and both groups begin together."""
     inside, go = Barrier(3, timeout=PATIENCE_S), Barrier(3, timeout=PATIENCE_S)
     for database in pair:
-        database.run(lambda _unit: (inside.wait(), go.wait()))
+        database.write(lambda _unit: (inside.wait(), go.wait()))
     inside.wait()
     yield
     go.wait()
@@ -90,8 +90,8 @@ def test_groups_that_want_the_same_patrons_in_another_order_do_not_block_each_ot
         connection.execute(insert(PATRONS), [{"barcode": card, "local_loans": 0} for card in CARDS])
     backwards = CARDS[::-1]
     with _at_the_same_time(pair):
-        waiters = [pair[0].run(_lend_one_more, card, locks=LockSet(patron=card)) for card in CARDS]
-        waiters += [pair[1].run(_lend_one_more, card, locks=LockSet(patron=card)) for card in backwards]
+        waiters = [pair[0].write(bind(_lend_one_more, card), LockSet(patron=card)) for card in CARDS]
+        waiters += [pair[1].write(bind(_lend_one_more, card), LockSet(patron=card)) for card in backwards]
     assert _outcomes(turns, waiters) == [*CARDS, *backwards]
     with postgres_engine.connect() as connection:
         assert set(connection.execute(select(PATRONS.c.local_loans)).scalars()) == {2}
@@ -111,7 +111,8 @@ def test_a_quota_holds_when_two_gateways_decide_at_once(
         connection.execute(insert(PATRONS), [{"barcode": card} for card in CARDS])
     with _at_the_same_time(pair):
         asked = [
-            [database.run(_request_if_first, card, now, by, locks=LockSet(patron=card)) for database in pair] for card in CARDS
+            [database.write(bind(_request_if_first, card, now, by), LockSet(patron=card)) for database in pair]
+            for card in CARDS
         ]
     answers = [_outcomes(turns, both) for both in asked]
     assert [answer.count("quota") for answer in answers] == [1] * len(CARDS)
@@ -125,7 +126,7 @@ def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Tu
         return kept or gateway
 
     with _at_the_same_time(pair):
-        waiters = [database.run(answer, name) for database, name in zip(pair, "AB", strict=True)]
+        waiters = [database.write(bind(answer, name)) for database, name in zip(pair, "AB", strict=True)]
     first, second = _outcomes(turns, waiters)
     assert first == second
 
@@ -133,8 +134,8 @@ def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Tu
 def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_other(pair: Pair, turns: Turns) -> None:
     names = ("The library", "The library, renamed")
     for database, name in zip(pair, names, strict=True):
-        _outcomes(turns, [database.run(Unit.write_partners, [Partner("CUHK", name)])])
-    (directory,) = _outcomes(turns, [pair[0].read(Unit.partner, "CUHK")])
+        _outcomes(turns, [database.write(bind(Unit.write_partners, [Partner("CUHK", name)]))])
+    (directory,) = _outcomes(turns, [pair[0].read(bind(Unit.partner, "CUHK"), is_long=True)])
     assert directory.name == "The library, renamed"
 
 
@@ -143,11 +144,11 @@ def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
 ) -> None:
     """The others hold the rows of its partners at any moment; in its order and theirs they would meet half-way."""
     directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
-    _outcomes(turns, [pair[0].run(Unit.write_partners, directory)])
+    _outcomes(turns, [pair[0].write(bind(Unit.write_partners, directory))])
     with postgres_engine.connect() as busy:
         busy.exec_driver_sql("BEGIN")
         busy.execute(select(LINKS.c.agency).with_for_update())
-        assert _outcomes(turns, [pair[1].run(Unit.write_partners, directory)]) == [None]
+        assert _outcomes(turns, [pair[1].write(bind(Unit.write_partners, directory))]) == [None]
         busy.exec_driver_sql("ROLLBACK")
 
 
@@ -163,15 +164,16 @@ def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_no
     with postgres_engine.connect() as connection:
         connection.execute(insert(PATRONS), [{"barcode": card, "name": f"Cheung {card}"} for card in CARDS])
     people = [Person((card,), (f"Cheung {card}",)) for card in CARDS]
-    found = _outcomes(turns, [pair[0].read(forgetting.find, who) for who in people])
+    found = _outcomes(turns, [pair[0].read(bind(forgetting.find, who), is_long=True) for who in people])
     with _at_the_same_time(pair):
         erased = [
-            pair[0].run(forgetting.forget, who, rows, (), "asked", now, by) for who, rows in zip(people, found, strict=True)
+            pair[0].write(bind(forgetting.forget, who, rows, (), "asked", now, by))
+            for who, rows in zip(people, found, strict=True)
         ]
-        placed = [pair[1].run(_request_if_known, card, now, by, locks=LockSet(card)) for card in CARDS]
+        placed = [pair[1].write(bind(_request_if_known, card, now, by), LockSet(card)) for card in CARDS]
     done, numbers = _outcomes(turns, erased), _outcomes(turns, placed)
 
-    left = _outcomes(turns, [pair[0].read(Unit.patron, card) for card in CARDS])
+    left = _outcomes(turns, [pair[0].read(bind(Unit.patron, card), is_long=True) for card in CARDS])
     for one, number, patron in zip(done, numbers, left, strict=True):
         assert (number == "unknown") == (patron is None), (number, one)
         assert [stay.which for stay in one.stays] == ([] if number == "unknown" else [number, ""])

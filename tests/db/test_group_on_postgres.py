@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from hkall_gateway.db import bind
 from hkall_gateway.db.engine.compiled import insert_row
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import read_group, run_group
@@ -40,7 +41,7 @@ class Desk:
         """What the waiters of (work, locks, *args) hear, in their order, after all that is tried again."""
         heard: dict[int, Any] = {}
         waiting = [
-            Job(work, tuple(args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+            Job(bind(work, *args), locks, reply=lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
             for n, (work, locks, *args) in enumerate(jobs)
         ]
         self.statements.clear()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.db import inbox
-from hkall_gateway.db.engine.database import Database
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.unit import Unit
 
 PATIENCE_S = 20.0
@@ -51,9 +51,9 @@ def _outcomes(waiters: list[Deferred[str]], turns: Turns) -> list[Any]:
 def test_five_identical_documents_at_once_have_one_outcome(shared_engine: Engine, make_unit: MakeUnit, now: datetime) -> None:
     turns: Turns = Queue()
     database, answers = Database(shared_engine, make_unit, turns.put), Answers(now)
-    waiters = [database.run(answers.answer)]
+    waiters = [database.write(answers.answer)]
     assert answers.claimed.wait(PATIENCE_S)
-    waiters += [database.run(answers.answer) for _ in range(4)]
+    waiters += [database.write(answers.answer) for _ in range(4)]
     answers.go_on.set()
     outcomes = _outcomes(waiters, turns)
     database.close()
@@ -66,9 +66,9 @@ def test_a_second_gateway_waits_for_the_outcome_of_the_first(
     turns: Turns = Queue()
     first, second = (Database(postgres_engine, make_unit, turns.put) for _ in range(2))
     answers = Answers(now)
-    waiters = [first.run(answers.answer)]
+    waiters = [first.write(answers.answer)]
     assert answers.claimed.wait(PATIENCE_S)
-    waiters += [second.run(answers.answer) for _ in range(4)]
+    waiters += [second.write(answers.answer) for _ in range(4)]
     _wait_until_somebody_waits(postgres_engine)
     answers.go_on.set()
     outcomes = _outcomes(waiters, turns)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from hkall_gateway.db import instances, rounds
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.instances import FORGOTTEN, GONE_S, Instance
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from hkall_gateway.db import shelving_keys
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, StagedCopies, Withdrawals
 from hkall_gateway.db.tables import HOLDINGS, JOBS, PATRONS

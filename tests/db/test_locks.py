@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side

@@ -20,9 +20,10 @@ from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.compiled import insert_row
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.tables import INBOX, PATRONS
 from hkall_gateway.db.unit import Unit
@@ -160,10 +161,10 @@ class Site:
             inside.set()
             assert let_go.wait(PATIENCE_S)
 
-        holder = self.database.run(hold)
+        holder = self.database.write(hold)
         assert inside.wait(PATIENCE_S)
         names = [f"u{next(NUMBERS)}" for _ in asked]
-        waiters = [self.database.run(work, name, locks=locks) for (work, locks), name in zip(asked, names, strict=True)]
+        waiters = [self.database.write(bind(work, name), locks) for (work, locks), name in zip(asked, names, strict=True)]
         let_go.set()
         return list(zip(names, self.told([holder, *waiters])[1:], strict=True))
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 from structlog.testing import capture_logs
 
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.compiled import flush
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.outbox import SET_ASIDE_S, OutboxRow
 from hkall_gateway.db.tables import LINKS, OUTBOX
 from hkall_gateway.db.unit import Unit

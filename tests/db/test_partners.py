@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from hkall_gateway.db import partners
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.partners import CAME, WENT, RequestReplies
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.db import fines
-from hkall_gateway.db.engine.database import Database
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db import bind, fines
+from hkall_gateway.db.database import Database, Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.patrons import CardRecord
 from hkall_gateway.db.tables import PATRONS
@@ -79,11 +78,11 @@ def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
 
     database = Database(shared_engine, make_unit, reactor.call, watch=watch)
     for name in ("Lee", "Ho"):
-        written = database.run(loading.write, "patrons", [Borrower("P1", Sensitive(name), "staff")], 1)
+        written = database.write(bind(loading.write, "patrons", [Borrower("P1", Sensitive(name), "staff")], 1))
         reactor.until([written])
         groups.clear()
         seen: list[Deferred[Borrower | None]] = [
-            database.read_inline(Unit.patron, card, patron=card) for card in ("P1", "P2", "P1")
+            database.read(bind(Unit.patron, card), patron=card, is_long=True) for card in ("P1", "P2", "P1")
         ]
         first, second, third = reactor.until(seen)
         assert first.name.reveal() == name
@@ -101,7 +100,11 @@ def test_a_glance_that_raises_fails_alone(shared_engine: Engine, make_unit: Call
         raise KeyError("a bug")
 
     outcomes = reactor.until(
-        [database.read_inline(Unit.patron, "P1"), database.read_inline(breaks), database.read_inline(Unit.patron, "P1")]
+        [
+            database.read(bind(Unit.patron, "P1"), is_long=True),
+            database.read(breaks, is_long=True),
+            database.read(bind(Unit.patron, "P1"), is_long=True),
+        ]
     )
     database.close()
     assert [type(outcome) for outcome in outcomes] == [type(None), KeyError, type(None)]

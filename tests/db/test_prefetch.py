@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, event, insert, select
 
-from hkall_gateway.db import cards
+from hkall_gateway.db import bind, cards
 from hkall_gateway.db.closures import add_closure
 from hkall_gateway.db.engine.group import run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
@@ -44,7 +44,7 @@ class Gateway:
         """The answers to (work, locks, *args), which are one group."""
         heard: dict[int, Any] = {}
         jobs: list[Job[Any]] = [
-            Job(work, tuple(args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+            Job(bind(work, *args), locks, reply=lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
             for n, (work, locks, *args) in enumerate(asked)
         ]
         self.statements.clear()

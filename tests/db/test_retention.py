@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.privacy import retention
 from hkall_gateway.rules.vocabulary import Position, Request
 

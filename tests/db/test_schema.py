@@ -14,8 +14,8 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.engine import make_url
 
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import MAPPED, open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search import searching
 from hkall_gateway.db.search.folding import words

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.privacy import retention
 from hkall_gateway.db.queries import statistics as stats

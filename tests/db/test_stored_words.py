@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Table, update
 
 from hkall_gateway.db import notices, quarantine
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.tables import ATTEMPTS, JOURNAL, NOTICES, OUTBOX, QUARANTINE, REQUESTS
 from hkall_gateway.db.unit import Unit

@@ -14,7 +14,7 @@ from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 
 import hkall_gateway
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import JOURNAL, OUTBOX
 from hkall_gateway.db.unit import Unit

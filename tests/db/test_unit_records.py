@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, Table
 
 from hkall_gateway.db import inbox, rounds
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import INBOX, JOURNAL, NOTICES, OUTBOX

@@ -18,8 +18,8 @@ from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import HOLDINGS, METADATA
 from hkall_gateway.db.unit import Unit
@@ -126,7 +126,7 @@ def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) 
 
 
 def _position_after(store: Immediate, deed: str) -> Position:
-    store.now(in_context, actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed)
+    store.now(in_context(actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed))
     return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hkall_gateway.db import web_scans, web_sessions
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.web_sessions import BROWSER, LONGEST, PATRON, PATRON_API, STAFF, WebSession
 from hkall_gateway.rules.vocabulary import Actor

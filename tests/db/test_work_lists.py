@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from hkall_gateway.circulation.rounds import may_stand_still, still
 from hkall_gateway.db import rounds
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.queries import cli_lists, work_lists
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder, SortKey

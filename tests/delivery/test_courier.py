@@ -18,8 +18,8 @@ from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered, delivered
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.config.policy import load
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
@@ -312,17 +312,14 @@ class Flaky:
     def __init__(self, store: Immediate) -> None:
         self._store, self.away = store, 0
 
-    async def run(self, work: Any, *args: Any, **how: Any) -> Any:
+    async def write(self, *what: Any, **how: Any) -> Any:
         if self.away:
             self.away -= 1
             raise Unavailable("OperationalError")
-        return await self._store.run(work, *args, **how)
+        return await self._store.write(*what, **how)
 
-    async def read(self, work: Any, *args: Any) -> Any:
-        return await self._store.read(work, *args)
-
-    async def read_inline(self, work: Any, *args: Any, patron: str = "") -> Any:
-        return await self._store.read_inline(work, *args, patron=patron)
+    async def read(self, query: Any, **how: Any) -> Any:
+        return await self._store.read(query, **how)
 
 
 def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
@@ -370,11 +367,12 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
     (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
     for _ in range(2):
         post.store.now(
-            in_context,
-            delivered,
-            post.circulation.library,
-            post.now(),
-            Delivered(row, DeliveryResult(DeliveryKind.UNKNOWN), post.now(), CIRCUIT_SETTINGS),
+            in_context(
+                delivered,
+                post.circulation.library,
+                post.now(),
+                Delivered(row, DeliveryResult(DeliveryKind.UNKNOWN), post.now(), CIRCUIT_SETTINGS),
+            )
         )
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
     assert kept is not None
@@ -396,16 +394,16 @@ def test_stopping_waits_for_what_is_under_way() -> None:
 
 def test_what_is_claimed_while_it_stops_is_given_back_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     post, claims = Post(), list[tuple[Deferred[Any], Any]]()
-    run = post.store.run
+    write = post.store.write
 
     def late(work: Any, *args: Any, **how: Any) -> Any:
-        answer = run(work, *args, **how)
+        answer = write(work, *args, **how)
         if work != post.courier.claim:
             return answer
         claims.append((Deferred(), finished(answer)))
         return claims[-1][0]
 
-    monkeypatch.setattr(post.store, "run", late)
+    monkeypatch.setattr(post.store, "write", late)
     post.put("R1", "CUHK")
     post.start()
     ended: list[None] = []

@@ -23,8 +23,8 @@ from twisted.protocols import portforward
 from hkall_gateway import clock
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway as configuration
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import HOLDINGS, NOTICES, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.bounces import read_bounce

@@ -18,8 +18,9 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.clock import now
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit import Unit
@@ -268,7 +269,7 @@ class Company:
     live: LiveStatus
 
     def write(self, *rows: Partner) -> None:
-        self.do(lambda: self.store.run(Unit.write_partners, rows))
+        self.do(lambda: self.store.write(bind(Unit.write_partners, rows)))
 
     def do(self, work: Callable[[], Any]) -> Any:
         return blockingCallFromThread(self.reactor, lambda: _deferred(work()))
@@ -381,7 +382,7 @@ def test_a_partner_that_does_not_listen_is_no_error(company: Company) -> None:
 
 @pytest.mark.parametrize("more", [{"lookup_by_copy": True}, {"dialect": "innreach"}], ids=["its row", "NCIP 1"])
 def test_a_partner_that_is_asked_by_copy_gets_one_question_after_the_other(company: Company, more: dict[str, Any]) -> None:
-    url = company.do(lambda: company.store.read(lambda unit: unit.partner("EDUHK"))).url
+    url = company.do(lambda: company.store.read(lambda unit: unit.partner("EDUHK"), is_long=True)).url
     company.write(row("EDUHK", url=url, **more))
     assert company.until([E1, E2]) == {"E1": ON, "E2": OUT}
     assert company.services("EDUHK") == ["LookupItem", "LookupItem"]

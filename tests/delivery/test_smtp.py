@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit import Unit

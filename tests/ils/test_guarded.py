@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive

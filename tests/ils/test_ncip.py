@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker

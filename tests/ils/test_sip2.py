@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker

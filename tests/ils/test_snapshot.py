@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.circulation.ports import LocalIls, Verb
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.snapshot import Manual, Snapshot

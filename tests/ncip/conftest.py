@@ -17,8 +17,9 @@ from sqlalchemy import insert, select
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
@@ -117,7 +118,7 @@ class FakeIls:
             raise RuntimeError("a bug behind the desk")
         if card == "AWAY":
             raise Unavailable("OperationalError")
-        return BorrowerFacts(await self._store.read(Unit.patron, card), "snapshot")
+        return BorrowerFacts(await self._store.read(bind(Unit.patron, card), is_long=True), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         return pin == Sensitive("1234")

@@ -13,7 +13,7 @@ from lxml import etree
 from structlog.testing import capture_logs
 
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value

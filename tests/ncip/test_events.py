@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import FINES
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.broker_flow import central_number, without_library

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.tables.flows import FLOWS

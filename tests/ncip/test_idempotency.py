@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.handlers import Peer, respond

@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import OctKey, RSAKey
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.ncip.key_sets import FileKeys, UrlKeys, key_set, no_get
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.db import quarantine
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import heard_again

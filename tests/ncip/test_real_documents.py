@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
 from hkall_gateway.ncip.codec.messages import SHAPES
 from hkall_gateway.ncip.handlers import HANDLERS, Peer, respond

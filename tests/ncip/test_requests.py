@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import INBOX, REQUESTS
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage

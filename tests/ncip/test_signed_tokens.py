@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import KeySet
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.authentication import LONGEST_S, Signer, TokenRule, accepted, issuer, published, signing_key
 from hkall_gateway.ncip.key_sets import key_set
 

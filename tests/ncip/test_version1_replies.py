@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from hkall_gateway.db import fines
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import Dtd
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.handlers import Peer, respond

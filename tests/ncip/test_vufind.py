@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.db import fines
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage

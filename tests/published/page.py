@@ -28,8 +28,9 @@ from hkall_gateway.cli import main
 from hkall_gateway.cli.options import NcipAgreements, Site
 from hkall_gateway.config.library import make_unit
 from hkall_gateway.config.mapping import agreed_secrets
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.exports import read_patrons
 from hkall_gateway.ncip.http_post import HttpReply, post
@@ -112,7 +113,7 @@ class Page:
     async def _told(self) -> None:
         self._daemon.courier.nudge()
         end = time.monotonic() + PATIENCE_S
-        while await self._daemon.store.read(_something_is_due, self._now):
+        while await self._daemon.store.read(bind(_something_is_due, self._now), is_long=True):
             assert time.monotonic() < end, "the courier does not finish"
             await deferLater(self._reactor, 0.002)
 
@@ -244,10 +245,10 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
     """The library as commands see it, beside the running gateway, at the time of the test."""
     engine = open_engine(daemon.config.database.url)
 
-    def transact(work: Callable[..., T], *args: Any) -> T:
+    def transact(work: Callable[[Unit], T]) -> T:
         store = Immediate(engine, make_unit(daemon.library))
         try:
-            return store.now(work, *args)
+            return store.now(work)
         finally:
             store.close()
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, Table, func, select
 
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.db.unit import Unit

@@ -12,8 +12,8 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.search.folding import isbn_13
 from hkall_gateway.db.search.searching import FoundTitles
 from hkall_gateway.simulator import demo_setup
@@ -43,7 +43,7 @@ def test_a_search_in_the_demo_finds_something(filled: tuple[Path, Mapping[str, s
     config = gateway.load(*filled)
     library, engine = library_of(config), open_engine(config.database.url)
     store = Immediate(engine, make_unit(library))
-    found = store.now(lambda unit: in_context(unit, titles.search_titles, library, now(), typed))
+    found = store.now(in_context(titles.search_titles, library, now(), typed))
     store.close()
     engine.dispose()
     assert isinstance(found, FoundTitles)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.consortium.faults import FAULTS, FaultSource, LossyChannel, damaged
 

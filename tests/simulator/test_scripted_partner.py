@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage

@@ -23,7 +23,8 @@ from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.messages.commands import SeeItem
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.circulation.results import ItemSeen, Refused
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.net.limits.allow_list import AllowList
@@ -112,7 +113,7 @@ class LocalIls:
         self._store = store
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.read(Unit.patron, card), "snapshot")
+        return BorrowerFacts(await self._store.read(bind(Unit.patron, card), is_long=True), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         return pin == Sensitive("1234")

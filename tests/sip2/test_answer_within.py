@@ -17,9 +17,10 @@ from twisted.internet.defer import Deferred, fail
 
 from hkall_gateway.app import gauges
 from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.net.limits.timeout import Timeout
@@ -42,17 +43,14 @@ class HeldStore:
         self.deadlines: list[Deadline | None] = []
         self.away = False
 
-    def run(self, *what: Any, deadline: Deadline | None = None, **options: Any) -> Deferred[Any]:
+    def write(self, work: Any, locks: LockSet = NO_LOCKS, until: Deadline | None = None, **options: Any) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
-        self._waiting.append(lambda: _answered(answer, partial(self._store.run, *what, deadline=deadline, **options)))
-        self.deadlines.append(deadline)
+        self._waiting.append(lambda: _answered(answer, partial(self._store.write, work, locks, until, **options)))
+        self.deadlines.append(until)
         return answer
 
-    def read(self, *what: Any) -> Any:
-        return fail(Unavailable("away")) if self.away else self._store.read(*what)
-
-    def read_inline(self, *what: Any, **options: Any) -> Any:
-        return fail(Unavailable("away")) if self.away else self._store.read_inline(*what, **options)
+    def read(self, query: Any, **options: Any) -> Any:
+        return fail(Unavailable("away")) if self.away else self._store.read(query, **options)
 
     def let_go(self) -> None:
         while self._waiting:

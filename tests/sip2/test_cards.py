@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from sqlalchemy import select, update
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request

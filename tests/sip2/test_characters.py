@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request

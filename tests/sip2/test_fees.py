@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.fines import charge
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request

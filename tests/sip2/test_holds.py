@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Renew
 from hkall_gateway.circulation.results import Outcome, Renewed
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.codec.dialects import DIALECTS

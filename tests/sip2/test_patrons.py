@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from hkall_gateway.db import fines
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position, Request

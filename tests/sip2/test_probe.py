@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import Immediate
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import checksum

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode

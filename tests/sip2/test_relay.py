@@ -14,7 +14,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.messages.commands import SeePatron
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.results import PatronSeen, Refused
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools

@@ -24,6 +24,7 @@ from pysip2.codec import decode_message, encode_message
 from Sip2.sip2 import Sip2
 
 from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.db import bind
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
@@ -55,7 +56,7 @@ def lend_soon(site: Site) -> None:
     daemon: Daemon = site.daemon
 
     async def put() -> None:
-        await daemon.store.run(Unit.open, book, NOW, Actor("test", "world"))
+        await daemon.store.write(bind(Unit.open, book, NOW, Actor("test", "world")))
 
     site.coroutine(put)
 

@@ -12,7 +12,7 @@ import pytest
 from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage

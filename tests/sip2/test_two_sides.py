@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import ChannelTerms, Courier, Schedule
@@ -256,7 +256,7 @@ class TwoSides(RuleBasedStateMachine):
             self.store.now(lambda unit, number=row.id: unit.outbox.close(number, OutboxState.DONE, "looked up", self.now()))
 
     def rows(self) -> tuple[OutboxRow, ...]:
-        return finished(self.store.read(lambda unit: unit.outbox.rows()))
+        return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def messages(self, *states: OutboxState) -> list[LocalMessage]:
         """What is unsettled, or in these states."""

@@ -18,8 +18,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 from werkzeug.exceptions import GatewayTimeout
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.database import Database
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.tables import INBOX, create_all
@@ -79,8 +80,8 @@ def test_a_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
     from hkall_gateway.db import web_sessions
     from tests.db.test_web_sessions import session
 
-    bridge.run(web_sessions.begin, session("one"), session("one").created_at)
-    assert bridge.read(web_sessions.find, "one") == session("one")
+    bridge.write(bind(web_sessions.begin, session("one"), session("one").created_at))
+    assert bridge.read(bind(web_sessions.find, "one")) == session("one")
 
 
 def test_a_command_without_an_answer_in_time_says_try_again(bridge: DeskBridge) -> None:
@@ -108,9 +109,9 @@ def test_a_bug_of_a_command_reaches_the_page(bridge: DeskBridge) -> None:
 
 
 def test_a_write_without_an_answer_in_time_is_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge, "_store", type("Silent", (), {"run": staticmethod(lambda *_, **__: Deferred())}))
+    monkeypatch.setattr(bridge, "_store", type("Silent", (), {"write": staticmethod(lambda *_, **__: Deferred())}))
     with pytest.raises(Unavailable):
-        bridge.run(lambda _unit: None)
+        bridge.write(lambda _unit: None)
 
 
 def test_the_log_fields_of_the_page_go_with_the_command(bridge: DeskBridge) -> None:
@@ -150,7 +151,7 @@ def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
         inside.set()
         assert let_go.wait(10)
 
-    reactor.callFromThread(bridge._store.run, hold)
+    reactor.callFromThread(bridge._store.write, hold)
     assert inside.wait(10)
     yield let_go
     let_go.set()
@@ -171,11 +172,11 @@ def _is_done(bridge: DeskBridge) -> bool:
 
 def test_a_command_that_was_answered_try_again_never_has_an_effect(bridge: DeskBridge, held: Event) -> None:
     async def command() -> str:
-        return await bridge._store.run(marked, deadline=current())
+        return await bridge._store.write(marked, until=current())
 
     assert bridge.ask(command()) is TRY_AGAIN
     held.set()
-    bridge.run(lambda _unit: None)  # behind it in the queue
+    bridge.write(lambda _unit: None)  # behind it in the queue
     assert not _is_done(bridge)
 
 
@@ -188,13 +189,13 @@ def test_a_page_ends_with_504_when_its_command_has_begun_and_is_not_done_in_time
         return marked(unit)
 
     async def command() -> str:
-        return await bridge._store.run(slow, deadline=current())
+        return await bridge._store.write(slow, until=current())
 
     with pytest.raises(GatewayTimeout):
         bridge.ask(command())
     assert inside.is_set()
     let_go.set()
-    bridge.run(lambda _unit: None)
+    bridge.write(lambda _unit: None)
     assert _is_done(bridge)
 
 
@@ -204,6 +205,6 @@ def test_a_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -
         return marked(unit)
 
     async def command() -> str:
-        return await bridge._store.run(slow, deadline=current())
+        return await bridge._store.write(slow, until=current())
 
     assert bridge.ask(command()) == "done"

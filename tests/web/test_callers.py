@@ -12,9 +12,9 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.db import api_tokens
 from hkall_gateway.db.api_tokens import ApiToken, hash_of
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import ANSWER_S
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.web.callers import FRESH_S, STRANGER, Callers, Share, WebCaller
 from hkall_gateway.web.sessions import BROWSER, COOKIE
 from tests.web.conftest import Browser, Site
@@ -109,7 +109,7 @@ def test_a_proof_that_has_ended_is_none(site: Site) -> None:
 
 def test_while_the_database_is_away_everybody_is_a_stranger(site: Site) -> None:
     class Away:
-        def read_inline(self, *_: Any) -> Any:
+        def read(self, *_: Any) -> Any:
             raise Unavailable("away")
 
     made: Any = Callers(Away(), lambda: site.settings, lambda: site.world.now, Clock())  # type: ignore[arg-type]  # that part of a store
@@ -122,7 +122,7 @@ class Paused:
     def __init__(self) -> None:
         self.asked: list[Deferred[WebCaller]] = []
 
-    def read_inline(self, *_: Any) -> Deferred[WebCaller]:
+    def read(self, *_: Any) -> Deferred[WebCaller]:
         self.asked.append(Deferred())
         return self.asked[-1]
 

@@ -19,8 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffFlag

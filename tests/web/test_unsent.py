@@ -12,7 +12,7 @@ from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused, Requested
 from hkall_gateway.db import notices, quarantine
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason

@@ -18,8 +18,9 @@ from hkall_gateway.circulation.ils.unknown_words import UnknownWords
 from hkall_gateway.circulation.messages.commands import CheckOut, RequestTitle, SeePatron
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts, Identified, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db import bind
 from hkall_gateway.db.cards import is_blocked, is_locked
-from hkall_gateway.db.engine.database import Store
+from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
@@ -117,7 +118,7 @@ class LocalSystem:
     async def for_checkout(self, command: CheckOut) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the patron who borrows; a partner's card has none. What was done off line needs no PIN."""
         pin = NOTHING if command.no_block else command.pin
-        if not self.loaded and await self._store.read_inline(Unit.partner_with_card, command.card) is not None:
+        if not self.loaded and await self._store.read(bind(Unit.partner_with_card, command.card), is_long=True) is not None:
             return Gathered(lambda _unit: PARTNER)
         return await self.owner(command.card, pin)
 
@@ -139,7 +140,7 @@ class LocalSystem:
         return Gathered(lambda _unit: Identified(AWAY if unsure else facts, pin_ok, unsure))
 
     async def _identify_loaded(self, query: SeePatron) -> Gathered[Identified]:
-        found = await self._store.read_inline(loaded_facts, query.card) if query.pin_given else None
+        found = await self._store.read(bind(loaded_facts, query.card), is_long=True) if query.pin_given else None
         if found is None or found.borrower is None:
             return Gathered(lambda unit: Identified(loaded_facts(unit, query.card)))
         fits, without_hash = await self.hash_fits(found, query.pin), not found.borrower.pin_hash
@@ -222,18 +223,18 @@ class LocalSystem:
         """
         present = facts.borrower.barcode if facts.borrower else ""
         for one in sorted({card, *facts.former} - {present} if present else ()):
-            if await self._store.read_inline(has_anything, one) and (
+            if await self._store.read(bind(has_anything, one), is_long=True) and (
                 one == card or not await self._is_of_another(one, present)
             ):
                 locks = LockSet(present, former=one, whole=True)
-                await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks, deadline=current())
-        if present == card and await self._store.read_inline(who_replaced, card) == BY_ILS.who:
-            await self._store.run(reinstate, [card], deadline=current())  # it was issued to another borrower
+                await self._store.write(bind(follow_card, one, present, self._now(), BY_ILS), locks, current())
+        if present == card and await self._store.read(bind(who_replaced, card), is_long=True) == BY_ILS.who:
+            await self._store.write(bind(reinstate, [card]), until=current())  # it was issued to another borrower
 
     async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         if facts.source == LOADED and facts.borrower:
             return facts
-        who = await self._store.read_inline(who_replaced, card)
+        who = await self._store.read(bind(who_replaced, card), is_long=True)
         if facts.borrower is None:
             return replace(facts, replaced=bool(who))
         kept = facts.borrower.barcode != card or who in {"", BY_ILS.who}
@@ -289,7 +290,7 @@ class LocalSystem:
         """
         if not self.checks_web_pins:
             return False
-        locked = await self._store.read_inline(is_locked, card, self._now())
+        locked = await self._store.read(bind(is_locked, card, self._now()), is_long=True)
         if self.compares_web_pins:
             return await self._web_hash_fits(card, pin) and not locked
         if locked:
@@ -302,7 +303,7 @@ class LocalSystem:
             return await self._web_hash_fits(card, pin) if known else None
 
     async def _web_hash_fits(self, card: str, pin: Sensitive) -> bool:
-        known = (await self._store.read_inline(loaded_facts, card)).borrower
+        known = (await self._store.read(bind(loaded_facts, card), is_long=True)).borrower
         fits = await self._web_pins.fits(card, known.pin_hash if known else NOTHING, pin)
         return fits and known is not None and bool(known.pin_hash)
 
@@ -335,12 +336,12 @@ class LocalSystem:
             return AWAY
         if kept and kept.as_of and self._now() - kept.as_of < timedelta(seconds=terms.keep_s):
             return replace(kept, flag=StaffFlag.ILS_AWAY)
-        facts = await self._store.read_inline(loaded_facts, card)
+        facts = await self._store.read(bind(loaded_facts, card), is_long=True)
         return replace(facts, flag=StaffFlag.ILS_AWAY) if facts.borrower else AWAY
 
     async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
         borrower = facts.borrower
-        if borrower is None or not await self._store.read_inline(is_blocked, borrower.barcode):
+        if borrower is None or not await self._store.read(bind(is_blocked, borrower.barcode), is_long=True):
             return facts
         return replace(facts, borrower=replace(borrower, blocked=True))
 
@@ -348,7 +349,7 @@ class LocalSystem:
         return self._terms().pin == "loaded" and await self._loaded_pin_fits(card, pin)
 
     async def _loaded_pin_fits(self, card: str, pin: Sensitive) -> bool:
-        return await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin)
+        return await self.hash_fits(await self._store.read(bind(loaded_facts, card), is_long=True), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # a row of our database, or an answer without an instant

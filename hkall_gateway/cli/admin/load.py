@@ -12,6 +12,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
 from hkall_gateway.cli.show import echo, progress, working
+from hkall_gateway.db import bind
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
@@ -70,7 +71,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     _warn_of_words(rows, site.library.policy)
     if "language" in export.columns:
         _warn_of_languages(rows, site.languages)
-    cards = site.run(former_cards.judge, rows)
+    cards = site.write(bind(former_cards.judge, rows))
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
@@ -141,22 +142,22 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
-        report = site.run(loading.compare_copies, found.rows, found.columns, gone, agency)
+        report = site.write(bind(loading.compare_copies, found.rows, found.columns, gone, agency))
     told = _judged("holdings", report, full=full, force=force)
     if dry_run:
         echo(told)
         return
-    number = site.run(loading.begin, "holdings")
+    number = site.write(bind(loading.begin, "holdings"))
     chunks = found.rows.chunks(loading.CHUNK)
     for _ in progress(range(0, len(found.rows), loading.CHUNK), "holdings"):
-        site.run(loading.write_copies, next(chunks), number, found.columns, found.titles)
+        site.write(bind(loading.write_copies, next(chunks), number, found.columns, found.titles))
     with working("removing copies"):
         for part in () if full else gone.parts():
-            site.run(loading.withdraw, part, number)
-        while full and site.run(loading.remove_unnamed, number, agency):
+            site.write(bind(loading.withdraw, part, number))
+        while full and site.write(bind(loading.remove_unnamed, number, agency)):
             pass
     with working("bringing the search up to date"):
-        site.run(loading.settle_copies)
+        site.write(loading.settle_copies)
     _finish(site, "holdings", number, told, full=False)
 
 
@@ -175,7 +176,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
     days = _checked(exports.read_closures, file)
     if not dry_run:
-        site.run(loading.write_closures, days)
+        site.write(bind(loading.write_closures, days))
     echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
 
 
@@ -195,7 +196,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
     rows = _checked(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        site.run(Unit.write_partners, rows[start : start + loading.CHUNK])
+        site.write(bind(Unit.write_partners, rows[start : start + loading.CHUNK]))
     echo(f"partners: {len(rows)} rows")
 
 
@@ -214,7 +215,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
 
     rows = _checked(exports.read_requests, file)
     by = Actor(by_staff("load").who, "import", "load")
-    new = 0 if dry_run else site.run(loading.write_opening, rows, site.library.agency, site.now(), by)
+    new = 0 if dry_run else site.write(bind(loading.write_opening, rows, site.library.agency, site.now(), by))
     echo(f"requests: {len(rows)} rows, {new} new")
 
 
@@ -292,7 +293,7 @@ def _warn_of_agencies(found: Mapping[str, Places], site: Site) -> None:
 
     from hkall_gateway.db.unit import Unit
 
-    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, found)}
+    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.write(bind(Unit.partners, found))}
     for agency in sorted(found.keys() - known):
         copies = len(found[agency])
         _warn(found[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
@@ -325,15 +326,15 @@ def _load_patrons(
 ) -> None:
     from hkall_gateway.db.loads import loading
 
-    report = site.run(loading.compare, "patrons", export.rows, cards.present, spared, export.columns)
+    report = site.write(bind(loading.compare, "patrons", export.rows, cards.present, spared, export.columns))
     told = _judged("patrons", report, full=full, force=force)
     if dry_run:
         echo(told)
         return
-    number = site.run(loading.begin, "patrons")
+    number = site.write(bind(loading.begin, "patrons"))
     _write(site, export, number, cards)
     if spared:
-        site.run(loading.spare, spared, number)
+        site.write(bind(loading.spare, spared, number))
     _finish(site, "patrons", number, told, full=full)
 
 
@@ -354,7 +355,7 @@ def _judged(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
 def _finish(site: Site, kind: str, number: int, told: str, *, full: bool) -> None:
     from hkall_gateway.db.loads import loading
 
-    site.run(loading.finish, kind, number, full, site.now())
+    site.write(bind(loading.finish, kind, number, full, site.now()))
     echo(f"{told}; import {number} is current")
 
 
@@ -367,4 +368,4 @@ def _write(site: Site, export: Export[Borrower], number: int, cards: Replacement
     step = REPLACING if cards.present else loading.CHUNK
     for start in progress(range(0, len(rows), step), "patrons"):
         chunk = rows[start : start + step]
-        site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)
+        site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns))

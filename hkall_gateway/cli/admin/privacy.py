@@ -14,6 +14,7 @@ import click
 from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
 from hkall_gateway.cli.show import echo, echo_json, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.settings import Retention
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for what, days, which in wanted:
         if days:
-            found = site.run(kept.counts, last_instant(site.now(), days))
+            found = site.write(bind(kept.counts, last_instant(site.now(), days)))
             rows.append({"what": what, "days": days, "requests": found[which], "held": found["held"]})
     return rows
 
@@ -90,13 +91,13 @@ def _do(site: Site, library: Library) -> int:
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
     who = f"cli {by_staff(ROUND).who}"
-    going: RoundState | None = site.run(begin, ROUND, who, site.now(), False)
+    going: RoundState | None = site.write(bind(begin, ROUND, who, site.now(), False))
     if going is None:
         raise CliError("a gateway is purging at this moment")
     count = 0
     try:
         while going is not None:
-            going, count = site.run(in_context, one_batch, library, site.now(), going, who, BATCH)
+            going, count = site.write(in_context(one_batch, library, site.now(), going, who, BATCH))
             if sys.stderr.isatty():
                 echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:
@@ -183,7 +184,7 @@ def _records(site: Site) -> Records:
     from hkall_gateway.db.privacy.person_file import Records
 
     archive = site.library.policy.retention.archive_file
-    return Records(site.read, site.run, archive, site.erased_file, site.erased_key)
+    return Records(site.read, site.write, archive, site.erased_file, site.erased_key)
 
 
 @contextmanager

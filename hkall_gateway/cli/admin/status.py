@@ -13,6 +13,7 @@ import click
 from hkall_gateway.app import machine
 from hkall_gateway.cli.options import CliError, Site, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import EVERY, LOOK_S
 from hkall_gateway.rules.stored_words import QuarantineState
 
@@ -33,7 +34,7 @@ def status(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway status --json
     """
-    found = [*_local(site), *site.run(lines, site.now(), [p.agency for p in site.partners])]
+    found = [*_local(site), *site.write(bind(lines, site.now(), [p.agency for p in site.partners]))]
     show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
 
 
@@ -144,10 +145,10 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
     from hkall_gateway.db.unit import Unit
 
-    if unknown := set(agencies) - site.run(Unit.partners, agencies).keys():
+    if unknown := set(agencies) - site.write(bind(Unit.partners, agencies)).keys():
         raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
     configured = [p.agency for p in site.partners]
-    show(site.run(lines, site.now(), agencies, configured), as_json, COLUMNS + RATES)
+    show(site.write(bind(records, site.now(), agencies, configured)), as_json, COLUMNS + RATES)
 
 
 def records(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:

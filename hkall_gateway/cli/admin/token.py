@@ -10,6 +10,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import StaffRole
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
     now, text = site.now(), PREFIX + token_urlsafe(32)
     ends = now + timedelta(days=days) if days else None
     made = api_tokens.ApiToken(name, api_tokens.hash_of(text), role, by_staff("token").who, now, ends)
-    if not site.run(api_tokens.make, made):
+    if not site.write(bind(api_tokens.make, made)):
         raise CliError(f"{name}: this name was used before; take another one")
     echo(text)
 
@@ -89,6 +90,6 @@ def revoke(site: Site, name: str) -> None:
     """
     from hkall_gateway.db import api_tokens
 
-    if not site.run(api_tokens.revoke, name, site.now()):
+    if not site.write(bind(api_tokens.revoke, name, site.now())):
         raise CliError(f"{name}: no token of this name is in force")
     echo(f"{name} revoked")

@@ -33,7 +33,7 @@ from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
-from hkall_gateway.db import instances
+from hkall_gateway.db import bind, instances
 from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.authentication import OurProof
@@ -166,7 +166,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     failed = sum(finding.status is Status.FAIL for finding in findings)
     if record:
         site = open_site(config)
-        site.run(instances.record, instances.DOCTOR, site.now(), failed)
+        site.write(bind(instances.record, instances.DOCTOR, site.now(), failed))
     if failed:
         raise SystemExit(REFUSED)
 

@@ -17,8 +17,8 @@ from hkall_gateway.cli.doctor.ncip import NOBODY, OF_ILS, NcipPeer
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.immediate import Immediate
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.adapter import Adapter, Probe, find_adapter

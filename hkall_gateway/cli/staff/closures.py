@@ -13,6 +13,7 @@ from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.results import Done
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.db import bind
 from hkall_gateway.rules import dates
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def list_(site: Site, as_json: bool) -> None:
 
     from hkall_gateway.db.queries import cli_lists
 
-    show(site.run(cli_lists.closures, dates.civil(site.now())), as_json, ("agency", "day", "reason"))
+    show(site.write(bind(cli_lists.closures, dates.civil(site.now()))), as_json, ("agency", "day", "reason"))
 
 
 @closures.command()
@@ -73,7 +74,7 @@ class _Undo(Exception):
 def _batch(site: Site, command: StaffCommand, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
     """One transaction; undone where it is only asked what would move."""
     try:
-        return site.run(_moving, command, site, site.now(), after, dry_run)
+        return site.write(bind(_moving, command, site, site.now(), after, dry_run))
     except _Undo as undone:
         answer: tuple[tuple[Done, ...], str | None] = undone.answer
         return answer

@@ -156,7 +156,7 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
         raise _Undo(explaining.explained(Context(unit, site.library, when), question, facts, site.now()))
 
     try:
-        site.run(work)
+        site.write(work)
     except _Undo as undone:
         readable = _readable(undone.said, question)
         _show(readable if whole or as_json else _short(readable, refused=undone.said.refused), as_json)

@@ -12,6 +12,7 @@ from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.db import bind
 from hkall_gateway.sip2.screen_messages import say
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
@@ -38,7 +39,7 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
     from hkall_gateway.db.loads.former_cards import card_now
     from hkall_gateway.db.queries import cli_lists
 
-    show(site.run(cli_lists.charges, site.run(card_now, patron)), as_json, LISTED)
+    show(site.write(bind(cli_lists.charges, site.write(bind(card_now, patron)))), as_json, LISTED)
 
 
 @fines.command()
@@ -57,8 +58,8 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.circulation import fines as desk
     from hkall_gateway.db.loads.former_cards import card_now
 
-    ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
-    _tell(site.run(in_context, desk.pay, site.library, site.now(), ask), as_json)
+    ask = Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
+    _tell(site.write(in_context(desk.pay, site.library, site.now(), ask)), as_json)
 
 
 @fines.command()
@@ -75,7 +76,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     from hkall_gateway.circulation import fines as desk
 
-    _tell(site.run(in_context, desk.waive, site.library, site.now(), Waive(by_staff("waive"), fine, reason, cents)), as_json)
+    _tell(site.write(in_context(desk.waive, site.library, site.now(), Waive(by_staff("waive"), fine, reason, cents))), as_json)
 
 
 def _tell(outcome: Any, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import NoticeState
 
 MOST_BYTES = 10_000_000
@@ -29,7 +30,7 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
     every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
     states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
-    rows: tuple[dict[str, Any], ...] = site.run(cli_lists.notices, states)
+    rows: tuple[dict[str, Any], ...] = site.write(bind(cli_lists.notices, states))
     show(rows, as_json, columns)
 
 
@@ -55,12 +56,12 @@ def bounce(site: Site) -> None:
         back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
     except NotABounce as why:
         raise CliError(f"nothing was marked: {why}") from None
-    found = site.run(notices.notice, back.letter.notice)
+    found = site.write(bind(notices.notice, back.letter.notice))
     if found is None or found.kind != back.letter.kind or not is_ours(back.letter, found.request, site.bounce_key):
         raise CliError("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
     what = f"letter {found.id}, {found.kind} of {found.request}"
     if not back.final:
         echo(f"{what}: {back.action} {back.status}, nothing was marked")
         return
-    marked = site.run(deliveries.bounced, found.id, back.status, by_staff("bounce"), site.now())
+    marked = site.write(bind(deliveries.bounced, found.id, back.status, by_staff("bounce"), site.now()))
     echo(f"{what}: undeliverable{'' if marked else ' already'} ({back.status})")

@@ -12,6 +12,7 @@ from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState
@@ -46,11 +47,11 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
 
     from hkall_gateway.db.outbox import UNSETTLED
 
-    rows = site.run(_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED)
+    rows = site.write(bind(_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
     if not rows:
         require_partner(site, partner)
     show((_line(r) for r in rows), as_json, LISTED)
-    unreadable = [number for number, line in site.run(_unreadable) if partner in ("", line)]
+    unreadable = [number for number, line in site.write(_unreadable) if partner in ("", line)]
     if unreadable:
         numbers = " ".join(map(str, unreadable))
         echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
@@ -80,7 +81,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
     Example: hkall-gateway outbox show 17
     """
-    found = site.run(_in_full, row, site.library.agency)
+    found = site.write(bind(_in_full, row, site.library.agency))
     if found is None:
         raise CliError(f"{row}: no such row in the outbox")
     if as_json:
@@ -199,8 +200,8 @@ def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: S
     """Do it to every named row, each in a transaction of its own; exit 1 if it could not be done to one of them."""
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
-    wanted = rows or tuple(r.id for r in site.run(_rows, partner, error, states))
-    refusals = [(row, no) for row in wanted if isinstance(no := site.run(work, row), Refused)]
+    wanted = rows or tuple(r.id for r in site.write(bind(_rows, partner, error, states)))
+    refusals = [(row, no) for row in wanted if isinstance(no := site.write(bind(work, row)), Refused)]
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):

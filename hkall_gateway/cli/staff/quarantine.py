@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
     from hkall_gateway.db.engine.deadline import Deadline
     from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.quarantine import QuarantinedDocument
+    from hkall_gateway.db.unit import Unit
     from hkall_gateway.ncip.service_request import NcipServices
     from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -47,7 +49,7 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
 
     from hkall_gateway.db import quarantine as kept
 
-    found = site.run(lambda unit: kept.listed(unit, partner, settled=settled))
+    found = site.write(lambda unit: kept.listed(unit, partner, settled=settled))
     if not found:
         require_partner(site, partner)
     show((asdict(one) for one in found), as_json, SETTLED if settled else COLUMNS)
@@ -81,7 +83,7 @@ def replay(site: Site, number: int, reason: str) -> None:
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
 
-    from hkall_gateway.db.engine.immediate import finished
+    from hkall_gateway.db.database import finished
     from hkall_gateway.ncip.handlers import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble
 
@@ -110,7 +112,7 @@ def drop(site: Site, number: int, reason: str) -> None:
 def _one(site: Site, number: int) -> QuarantinedDocument:
     from hkall_gateway.db import quarantine as kept
 
-    found: QuarantinedDocument | None = site.run(kept.one, number)
+    found: QuarantinedDocument | None = site.write(bind(kept.one, number))
     if found is None or found.state is not QuarantineState.KEPT:
         raise CliError(f"{number}: " + (f"{found.state} already" if found else "no such document"))
     return found
@@ -119,7 +121,7 @@ def _one(site: Site, number: int) -> QuarantinedDocument:
 def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> None:
     from hkall_gateway.db import quarantine as kept
 
-    if not site.run(kept.settle, number, state, by_staff(state).who, reason):
+    if not site.write(bind(kept.settle, number, state, by_staff(state).who, reason)):
         raise CliError(f"{number}: judged meanwhile")
     echo(f"{number} {state}")
 
@@ -130,22 +132,18 @@ class _Store:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def run(
+    async def write(
         self,
-        work: Callable[..., T],
-        *args: Any,
+        work: Callable[[Unit], T],
         locks: LockSet | None = None,  # noqa: ARG002
+        until: Deadline | None = None,  # noqa: ARG002
+        *,
         repeatable: bool = False,  # noqa: ARG002
-        short: bool = False,  # noqa: ARG002
-        deadline: Deadline | None = None,  # noqa: ARG002
     ) -> T:
-        return self._site.run(work, *args)
+        return self._site.write(work)
 
-    async def read(self, work: Callable[..., T], *args: Any) -> T:
-        return self._site.run(work, *args)
-
-    async def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
-        return self._site.run(work, *args)
+    async def read(self, query: Callable[[Unit], T], *, patron: str = "", is_long: bool = False) -> T:  # noqa: ARG002
+        return self._site.write(query)
 
 
 def own_services(site: Site) -> NcipServices:

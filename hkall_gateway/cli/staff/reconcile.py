@@ -15,6 +15,7 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.unit import Unit
 
-    row = site.run(Unit.partner, partner)
+    row = site.write(bind(Unit.partner, partner))
     if row is None:
         raise CliError(f"{partner}: not in the directory")
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
     theirs = _listed(site, partner, path) if path else _asked(site, row, days)
-    pairs = site.run(reconciling.compare, partner, theirs)
+    pairs = site.write(bind(reconciling.compare, partner, theirs))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         _apply(site, pairs, theirs, reason)
@@ -74,7 +75,7 @@ def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, Par
     noes = []
     for pair in mended:
         line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
-        if isinstance(site.run(in_context, reconciling.apply, site.library, site.now(), pair, line, reason, by), Refused):
+        if isinstance(site.write(in_context(reconciling.apply, site.library, site.now(), pair, line, reason, by)), Refused):
             noes.append(pair.request)
     echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
     if noes:
@@ -87,7 +88,7 @@ def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, Par
 def _listed(site: Site, partner: str, path: Path) -> dict[str, PartnerState]:
     from hkall_gateway.circulation.partners import reconciling
 
-    return site.run(reconciling.under_our_numbers, partner, _read(path), site.library.agency)
+    return site.write(bind(reconciling.under_our_numbers, partner, _read(path), site.library.agency))
 
 
 def _read(path: Path) -> dict[str, PartnerState]:
@@ -125,9 +126,11 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
         raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     agreed = site.agreed()
     client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
-    still = site.run(Unit.open_list, "", partner.agency)
-    ended = site.run(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days))
-    said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
+    still = site.write(bind(Unit.open_list, "", partner.agency))
+    ended = site.write(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
+    said = [
+        _look_up(client, request, partner, site.write(bind(reconciling.their_number, request))) for request in (*still, *ended)
+    ]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
         echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
     return {line.wire_id: line for line in said}
@@ -136,7 +139,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
 def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> PartnerState:
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
-    from hkall_gateway.db.engine.immediate import finished
+    from hkall_gateway.db.database import finished
     from hkall_gateway.ncip import reply_payload
 
     asked = reply_payload.question(request, partner, number)

@@ -17,6 +17,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
+from hkall_gateway.db import bind
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request
 from hkall_gateway.sip2.screen_messages import say
@@ -53,7 +54,7 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 
     if position and position.upper() not in tuple(Position):
         raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
-    found = site.run(Unit.open_list, position.upper(), partner)
+    found = site.write(bind(Unit.open_list, position.upper(), partner))
     if not found:
         require_partner(site, partner)
     show((asdict(r) for r in found), as_json, LISTED)
@@ -72,11 +73,11 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     from hkall_gateway.db.loads import former_cards
     from hkall_gateway.db.unit import Unit
 
-    found = site.run(Unit.request, request)
+    found = site.write(bind(Unit.request, request))
     if found is None:
         raise CliError(f"{request}: no such request")
-    cards = site.run(former_cards.cards_of, found.patron) if found.patron else ()
-    _print_one(found, cards[1:], site.run(Unit.candidates, request), as_json)
+    cards = site.write(bind(former_cards.cards_of, found.patron)) if found.patron else ()
+    _print_one(found, cards[1:], site.write(bind(Unit.candidates, request)), as_json)
 
 
 def _print_one(found: Request, former: Sequence[str], candidates: Sequence[Candidate], as_json: bool) -> None:
@@ -101,7 +102,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
 
     from hkall_gateway.db.loads import former_cards
 
-    lines = site.run(former_cards.history, what)
+    lines = site.write(bind(former_cards.history, what))
     if not lines:
         raise CliError(f"{what}: no request, copy or patron of that name in the journal")
     show((_readable(line) for line in lines), as_json, TRACED)
@@ -198,7 +199,7 @@ def _add(row: Command) -> None:
 
         said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
         command = _about(site, said, what, item)
-        outcome = site.run(in_context, actions.act, site.library, site.now(), command, row.command)
+        outcome = site.write(in_context(actions.act, site.library, site.now(), command, row.command))
         if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not command.request and _is_number(what):
             raise CliError(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
@@ -221,7 +222,7 @@ def _add_choice(row: Command) -> None:
 
         agency, _, barcode = lender.partition("/")
         command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
-        _tell(site.run(in_context, actions.act, site.library, site.now(), command, row.command), as_json)
+        _tell(site.write(in_context(actions.act, site.library, site.now(), command, row.command)), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
     command: Any = run
@@ -237,7 +238,7 @@ def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffComm
 
     from hkall_gateway.db.unit import Unit
 
-    known = site.run(Unit.request, what) is not None
+    known = site.write(bind(Unit.request, what)) is not None
     agency, _, barcode = (item if known else what).rpartition("/")
     return replace(command, request=what if known else "", barcode=barcode, agency=agency)
 
@@ -278,11 +279,11 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
     from hkall_gateway.db.loads.former_cards import card_now
 
-    patron = site.run(card_now, patron)
+    patron = site.write(bind(card_now, patron))
     facts = site.borrower_facts(patron, bib)
     present = facts.borrower.barcode if facts.borrower else patron
     command = RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
-    _tell(site.run(_place, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+    _tell(site.write(bind(_place, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
 
 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
@@ -304,10 +305,10 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN
 
-    old = site.run(_old, what)
+    old = site.write(bind(_old, what))
     facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
     command = Reopen(by_staff("reopen"), what, reason=reason)
-    _tell(site.run(_reopen, command, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+    _tell(site.write(bind(_reopen, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
 
 
 def _old(unit: Unit, number: str) -> Request | None:

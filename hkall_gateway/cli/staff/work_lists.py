@@ -13,6 +13,7 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.cli.options import Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.db import bind
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.settings import Policy
@@ -100,7 +101,7 @@ def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> lis
 
 def _command(question: WorkList) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show(site.run(_rows, question, site.library.policy, site.now()), as_json, (*BOOK, *question.columns))
+        show(site.write(bind(_rows, question, site.library.policy, site.now())), as_json, (*BOOK, *question.columns))
 
     run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
     made: click.Command = click.command(question.name)(with_site(json_option(run)))
@@ -125,9 +126,9 @@ def slips(site: Site) -> None:
     from hkall_gateway.db.queries import cli_lists
 
     by = by_staff("slips")
-    for request in site.run(cli_lists.pull_list):
-        echo("\n".join([*site.run(_slip, request), ""]))
-        site.run(in_context, actions.act, site.library, site.now(), StaffCommand(by, request.id), "print")
+    for request in site.write(cli_lists.pull_list):
+        echo("\n".join([*site.write(bind(_slip, request)), ""]))
+        site.write(in_context(actions.act, site.library, site.now(), StaffCommand(by, request.id), "print"))
 
 
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:

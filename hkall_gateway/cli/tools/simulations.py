@@ -18,6 +18,7 @@ import click
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError, NcipAgreements, Site, config_option
 from hkall_gateway.cli.show import echo
 from hkall_gateway.cli.tools.clients import connected, password_of
+from hkall_gateway.db import bind
 from hkall_gateway.simulator import AGENCIES
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
 
 
 def _site(world: World) -> Site:
-    from hkall_gateway.db.engine.immediate import finished
+    from hkall_gateway.db.database import finished
     from hkall_gateway.ils.adapter import find_adapter
     from hkall_gateway.simulator.scenario.world import LETTER_KEY
 
@@ -254,8 +255,8 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
         secrets=config_mapping.agreed_secrets(config, os.environ),
         dialects=config_mapping.dialects(config),
-        request=lambda number: site.run(Unit.request, number),
-        outbox=lambda: site.run(lambda unit: unit.outbox.rows()),
+        request=lambda number: site.write(bind(Unit.request, number)),
+        outbox=lambda: site.write(lambda unit: unit.outbox.rows()),
         now=site.now,
         pause=lambda: time.sleep(PAUSE_S),
     )

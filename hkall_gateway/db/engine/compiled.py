@@ -172,9 +172,9 @@ def flush(connection: Connection) -> None:
             statement.send_rows(connection, rows)
 
 
-def discard(info: Any) -> None:
-    """Discard the rows appended to a connection with this `info`, which are to be rolled back."""
-    info.pop(APPENDED, None)
+def discard(connection: Connection) -> None:
+    """Discard the rows that were appended, which are to be rolled back."""
+    connection.info.pop(APPENDED, None)
 
 
 def insert_row(table: Table, *columns: str) -> CompiledStatement:

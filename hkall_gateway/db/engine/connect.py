@@ -18,7 +18,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import StaticPool
 
 from hkall_gateway.db.engine.commit_fate import INCARNATION, incarnation
-from hkall_gateway.db.engine.compiled import discard, flush
+from hkall_gateway.db.engine.compiled import APPENDED, flush
 
 # ---- Makes files with borrowing data readable only by the gateway's user and at most its group, independent of the umask.
 
@@ -187,7 +187,7 @@ def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> N
     """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
     back.
     """
-    discard(record.info)
+    record.info.pop(APPENDED, None)
 
 
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:

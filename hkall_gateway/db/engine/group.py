@@ -140,7 +140,7 @@ class _Transaction:
                 answers.append(expired(job))
                 continue
             try:
-                answers.append(self._answer(job, unit, job.context.run(job.work, unit, *job.args)))
+                answers.append(self._answer(job, unit, job.context.run(job.work, unit)))
             except Exception as error:
                 raise _UnitFailed(place, error) from error
             if not in_transaction(self.connection):
@@ -309,7 +309,7 @@ def _decided(
 def _left(connection: Connection) -> bool:
     """Roll back the open transaction, if any; False if the connection is no longer usable."""
     try:
-        discard(connection.info)
+        discard(connection)
         _ROLLBACK.change(connection)
     except Exception:  # noqa: BLE001  # any error means that the connection is unusable
         return connection.dialect.name == "sqlite"  # no open transaction: BEGIN failed, or SQLite has rolled back by itself

@@ -29,6 +29,10 @@ T = TypeVar("T")
 ReplyCallback = Callable[[], object]
 
 
+def _no_one(_result: object, _error: BaseException | None) -> None:
+    """Drop the result: nobody waits for it."""
+
+
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
     """One queued unit of work; `reply` passes the result or the error to its caller, in the reactor's thread.
@@ -37,13 +41,12 @@ class Job(Generic[T]):
     With a `deadline` it begins before it or never; `clock` translates the deadline for a database on another machine.
     """
 
-    work: Callable[..., T]
-    args: tuple[Any, ...]
+    work: Callable[[Any], T]
     locks: LockSet
-    reply: Callable[[Any, BaseException | None], object]
     repeatable: bool = False
     deadline: Deadline | None = None
     clock: DatabaseClock | None = None
+    reply: Callable[[Any, BaseException | None], object] = _no_one
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     _begun: bool = False

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hkall_gateway.db import bind
 from hkall_gateway.db.privacy import erased, forgetting, persons, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.privacy.erased import Mark
@@ -34,12 +35,12 @@ class NotDone(Exception):
 class Records:
     """Where a site keeps records: its database and its archives.
 
-    `run(work, *args)` does `work(unit, *args)` in a transaction, `read` the same for work that only reads. `archive_file` is
+    `write(work)` does `work(unit)` in a transaction, `read` the same for work that only reads. `archive_file` is
     the policy's; `erased_file` has the marks of the erased, under `erased_key`, None where they are kept in the database alone.
     """
 
     read: Callable[..., Any]
-    run: Callable[..., Any]
+    write: Callable[..., Any]
     archive_file: str
     erased_file: Path | None = None
     erased_key: bytes = b""
@@ -71,7 +72,7 @@ def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
     """Return the person with these cards. NotDone for an empty one (an unset shell variable), which unnamed rows have."""
     if not all(one.strip() for one in (card, *former)):
         raise NotDone("a card number is empty", wrong=True)
-    found: Person = site.read(persons.person, card, former)
+    found: Person = site.read(bind(persons.person, card, former))
     return found
 
 
@@ -85,7 +86,7 @@ def export(site: Records, card: str, now: datetime, former: Sequence[str] = (), 
     return {
         "cards": who.cards,
         "exported_at": now,
-        "tables": site.read(_rows, who),
+        "tables": site.read(bind(_rows, who)),
         "archives": records,
         "not_read": missing,
     }
@@ -104,11 +105,11 @@ def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence
     """Return the person with this card, and the rows to be forgotten. Raises NotDone."""
     who = named(site, card, former)
     for one in who.cards:
-        partner = site.read(Unit.partner_with_card, one)
+        partner = site.read(bind(Unit.partner_with_card, one))
         if partner is not None:
             raise NotDone(f"{one} stands for {partner.agency} at our counter and for no person")
     _require_known(site, (card, *former), site.archives(further))
-    return who, site.read(forgetting.find, who)
+    return who, site.read(bind(forgetting.find, who))
 
 
 def erase(
@@ -125,7 +126,7 @@ def erase(
 def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -> None:
     """Raise NotDone for a card that is in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
     here = [file for file in files if file.exists()]
-    unknown = [card for card in cards if not site.read(persons.is_known, card)]
+    unknown = [card for card in cards if not site.read(bind(persons.is_known, card))]
     for file in here if unknown else ():
         there = _reading(partial(_among, unknown, file))
         unknown = [card for card in unknown if card not in there]
@@ -154,9 +155,9 @@ def _from_tables(
     site: Records, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
 ) -> ErasureResult:
     """Forget the rows that were found, and those that were written after that query and before the cards were locked."""
-    done: ErasureResult = site.run(forgetting.forget, who, found, marks, reason, now, by)
-    late = site.read(forgetting.find, who, found)
-    return done.and_then(site.run(forgetting.forget, who, late, (), reason, now, by)) if late else done
+    done: ErasureResult = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
+    late = site.read(bind(forgetting.find, who, found))
+    return done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by))) if late else done
 
 
 def _from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:

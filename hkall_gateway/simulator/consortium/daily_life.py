@@ -8,7 +8,7 @@ from datetime import datetime, time, timedelta
 from itertools import count
 from typing import Final
 
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules import dates

@@ -23,11 +23,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
 from hkall_gateway.db.engine.group import no_hook
-from hkall_gateway.db.engine.immediate import Immediate, Now, finished
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.simulator.consortium.in_memory_transport import HERE, End
 
@@ -355,26 +356,21 @@ class TwoWayStore(Immediate):
     """
 
     def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = no_hook
+        self, engine: Engine, make_unit: Callable[[Connection], Unit], before_commit: Callable[[], None] = no_hook
     ) -> None:
         super().__init__(engine, make_unit, before_commit)
         self.waits: Callable[[], bool] = never
         self._waiting: list[Callable[[], object]] = []
 
-    def run(
-        self,
-        work: Callable[..., T],
-        *args: Any,
-        locks: LockSet = NO_LOCKS,
-        repeatable: bool = False,
-        deadline: Deadline | None = None,
-    ) -> Now[T]:
-        run = partial(super().run, work, *args, locks=locks, repeatable=repeatable, deadline=deadline)
-        if deadline is None or not self.waits():
+    def write(
+        self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS, until: Deadline | None = None, *, repeatable: bool = False
+    ) -> Deferred[T]:
+        run = partial(super().write, work, locks, until, repeatable=repeatable)
+        if until is None or not self.waits():
             return run()
         self._waiting.append(partial(copy_context().run, run))
-        deadline.drop("late")  # as its timer does
-        return Now(None, Expired("it waits at the other gateway"))
+        until.drop("late")  # as its timer does
+        return fail(Expired("it waits at the other gateway"))
 
     def let_go(self) -> None:
         """Run what waits at the second gateway, which is on its feet again. The answers reach nobody."""

@@ -20,9 +20,9 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy import func, select
 
 from hkall_gateway.app.heartbeat import after_step_back
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import no_hook
-from hkall_gateway.db.engine.immediate import finished
 from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import JOURNAL
@@ -305,14 +305,14 @@ class Consortium:
         """How often each event has happened to a request, in all journals together."""
         found: Counter[str] = Counter()
         for world in self.worlds.values():
-            found.update(finished(world.store.read(_events)))
+            found.update(finished(world.store.read(_events, is_long=True)))
         return found
 
     def fingerprint(self) -> str:
         """A hash of all journals, to the byte."""
         digest = sha256()
         for agency, world in self.worlds.items():
-            for row in finished(world.store.read(_journal)):
+            for row in finished(world.store.read(_journal, is_long=True)):
                 digest.update(f"{agency} {row!r}\n".encode())
         return digest.hexdigest()
 

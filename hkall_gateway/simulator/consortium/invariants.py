@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from hkall_gateway.db import notices
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.db.unit import Unit
@@ -40,7 +40,7 @@ class Observations:
 
     def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
         """Returns the result of a query on a library's database."""
-        return finished(self.all.worlds[agency].store.read(question))
+        return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
     def request(self, agency: str, number: str) -> Request | None:
         """Returns one request of a library."""

@@ -15,7 +15,7 @@ from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import quarantine
-from hkall_gateway.db.engine.immediate import finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.requests_by_partner_id import STRAY
 from hkall_gateway.db.unit import Unit
@@ -114,7 +114,7 @@ class Actors:
 
     def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
         """Returns the result of a read-only query on a library's database; a query never kills a gateway."""
-        return finished(self.all.worlds[agency].store.read(question))
+        return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
 
 P = Position

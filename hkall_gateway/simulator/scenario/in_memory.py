@@ -12,7 +12,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.engine.immediate import Immediate, finished
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer
@@ -72,7 +72,7 @@ class Documents:
         assert isinstance(row.payload, PartnerMessage)
         circulation, now = self.services.circulation, self.services.now()
         message, partner, look_for = await self._store.read(
-            in_context, choosing.addressed, circulation.library, now, row.payload
+            in_context(choosing.addressed, circulation.library, now, row.payload), is_long=True
         )
         if partner is None:
             return DeliveryResult(DeliveryKind.REFUSED, "Unknown Agency")

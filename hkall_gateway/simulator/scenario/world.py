@@ -32,8 +32,9 @@ from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.circulation.ports import LocalIls
 from hkall_gateway.circulation.rounds import Rounds
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.group import no_hook
-from hkall_gateway.db.engine.immediate import Immediate, finished
 from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import create_all
@@ -222,18 +223,18 @@ class World:
 
     def request(self, number: str) -> Request:
         """Returns a request as it is now; KeyError if there is none of this number."""
-        found = finished(self.store.read(Unit.request, number))
+        found = finished(self.store.read(bind(Unit.request, number), is_long=True))
         if found is None:
             raise KeyError(number)
         return found
 
     def outbox(self) -> Sequence[OutboxRow]:
         """Unsent messages, waiting or dead, oldest first."""
-        return finished(self.store.read(_unsettled))
+        return finished(self.store.read(_unsettled, is_long=True))
 
     def next_due(self) -> datetime | None:
         """The instant of the courier's next work; None when no message waits."""
-        return finished(self.store.read(_next_due))
+        return finished(self.store.read(_next_due, is_long=True))
 
     # ---- private
 

@@ -17,7 +17,7 @@ from flask import Flask, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.db import api_tokens, inbox
+from hkall_gateway.db import api_tokens, bind, inbox
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import card_now
@@ -116,7 +116,7 @@ def card(named: str) -> str:
         raise Trouble(422, "card: this token is of one patron; leave it out")
     if not own and not named:
         raise Trouble(422, "card: a client names the patron's card")
-    return own.patron if own else services().bridge.read(card_now, named)
+    return own.patron if own else services().bridge.read(bind(card_now, named))
 
 
 def _admit() -> None:
@@ -148,11 +148,11 @@ def _check(needed: StaffRole | Audience) -> None:
 
 def _program(given: str) -> ApiToken | None:
     now, bridge = services().now(), services().bridge
-    found: ApiToken | None = bridge.read(api_tokens.find, hash_of(given))
+    found: ApiToken | None = bridge.read(bind(api_tokens.find, hash_of(given)))
     if found is None or not found.in_force(now):
         return None
     if found.used_at is None or now - found.used_at >= USED_EVERY:
-        bridge.run(api_tokens.used, found.name, now)
+        bridge.write(bind(api_tokens.used, found.name, now))
     return found
 
 
@@ -184,7 +184,7 @@ def inbox_key(header: IdempotencyHeader) -> InboxKey:
     agency, digest = scope(), _hash(header.key.encode())
     mine, use = _hash(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
     locks = LockSet(document=(agency, use))
-    if services().bridge.run(_first_use, agency, use, mine, services().now(), locks=locks) != mine:
+    if services().bridge.write(bind(_first_use, agency, use, mine, services().now()), locks) != mine:
         raise Trouble(422, "this Idempotency-Key was used for another request")
     return InboxKey(agency, digest, KEPT_S)
 

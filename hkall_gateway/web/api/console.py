@@ -11,6 +11,7 @@ from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
 from hkall_gateway.circulation.results import Refused, Requested
 from hkall_gateway.circulation.staff import console, permitted
 from hkall_gateway.circulation.staff.console import list_counts, statistics_of, work_list
+from hkall_gateway.db import bind
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.queries.work_lists import Only, PageOrder
 from hkall_gateway.web.api import models
@@ -44,7 +45,7 @@ def one(path: models.RequestPath) -> Any:
 def place(header: IdempotencyHeader, body: models.PlaceBody) -> Any:
     """Place a patron's request; the rules decide, a second request for a title is allowed."""
     key = inbox_key(header)
-    card = services().bridge.read(card_now, body.card)
+    card = services().bridge.read(bind(card_now, body.card))
     ask = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True)
     outcome = services().bridge.ask(services().circulation.execute(ask, inbox=key))
     if isinstance(outcome, Refused):

@@ -18,7 +18,7 @@ from hkall_gateway.circulation.messages.terminal_commands import RenewAll
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.circulation.results import Cancelled, Refused, Renewed, Requested
 from hkall_gateway.circulation.staff import explaining
-from hkall_gateway.db import web_sessions
+from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.search.searching import LONGEST, MOST_WORDS, BadQuery
 from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
@@ -59,7 +59,7 @@ def make(body: PatronLogin) -> Any:
     ends = now + API_LONGEST
     credential = digest(login.compared_hash(found))
     row = WebSession(hash_of(text), PATRON_API, "", found.barcode, "", "", PIN, "", now, now, ends, credential)
-    services().bridge.run(web_sessions.begin, row, now)
+    services().bridge.write(bind(web_sessions.begin, row, now))
     count_login("patron", "admitted")
     return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201
 
@@ -70,7 +70,7 @@ def end() -> Any:
     own = patron_session()
     if own is None:
         raise Trouble(403, "this needs a patron's own token")
-    services().bridge.run(web_sessions.end, own.token_hash)
+    services().bridge.write(bind(web_sessions.end, own.token_hash))
     services().circulation.ils.own_loans.forget(own.patron)
     return "", 204
 
@@ -125,7 +125,7 @@ def may_request(body: models.RequestBody) -> Any:
     own = services()
     asked = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
     known, now = _facts(asked.patron, body.bib_id), own.now()
-    found: Any = own.bridge.read(in_context, explaining.explained, own.library(), now, asked, known, now)
+    found: Any = own.bridge.read(in_context(explaining.explained, own.library(), now, asked, known, now))
     no = found.outcome if isinstance(found.outcome, Refused) else None
     if no and no.why is Reason.TRY_AGAIN:
         return _refused(no)

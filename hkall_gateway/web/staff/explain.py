@@ -124,7 +124,7 @@ def _explained(put: ExplainQuestion, at: datetime) -> Explanation:
         known = services().bridge.ask(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known
     library, now = services().library(), services().now()
-    found: Explanation = services().bridge.read(in_context, explaining.explained, library, at, put, borrower, now)
+    found: Explanation = services().bridge.read(in_context(explaining.explained, library, at, put, borrower, now))
     return found
 
 

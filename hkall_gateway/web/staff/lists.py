@@ -227,7 +227,7 @@ def first() -> Answer:
 def work_list(name: str) -> str:
     """A page of a list."""
     view = view_of(name)
-    found = services().bridge.read(in_context, _shown, services().library(), services().now(), view)
+    found = services().bridge.read(in_context(_shown, services().library(), services().now(), view))
     return render_template(
         "staff/list.html",
         view=view,
@@ -290,7 +290,7 @@ def _all_rows(view: View) -> Iterator[ListRow]:
     while after is not None:
         order = PageOrder(view.order.key, view.order.reverse, after, ROWS_OF_A_FILE)
         page = services().bridge.read(
-            in_context, console.work_list, services().library(), services().now(), view.name, staff_role(), order, view.only
+            in_context(console.work_list, services().library(), services().now(), view.name, staff_role(), order, view.only)
         )
         yield from page.rows
         after = page.next or None

@@ -13,7 +13,7 @@ from flask import Blueprint, render_template
 
 from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
-from hkall_gateway.db import instances, rounds, terminal_activity
+from hkall_gateway.db import bind, instances, rounds, terminal_activity
 from hkall_gateway.db.queries import dashboard as today_counts
 from hkall_gateway.db.queries import work_lists
 from hkall_gateway.db.queries.work_lists import ListName, Moment
@@ -69,7 +69,7 @@ LOOK: Final = frozenset({ListName.EXPIRED, ListName.OVERDUE, ListName.STUCK, Lis
 @needs(StaffRole.VIEWER)
 def dashboard() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    found = services().bridge.read(overview, services().library().policy, services().now())
+    found = services().bridge.read(bind(overview, services().library().policy, services().now()))
     words = {"groups": LISTS, "positions": POSITIONS, "rounds": ROUNDS, "look": LOOK}
     settles = may(StaffRole.SUPERVISOR)
     return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
@@ -112,7 +112,7 @@ class Partners:
 @needs(StaffRole.VIEWER)
 def partners() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    found = services().bridge.read(in_context, partners_of, services().library(), services().now())
+    found = services().bridge.read(in_context(partners_of, services().library(), services().now()))
     return render_template("staff/partners.html", found=found, up=UP)
 
 
@@ -190,7 +190,7 @@ class Terminals:
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
     """The page; the script reads it again every quarter of a minute, as often as gateways report."""
-    found = services().bridge.read(in_context, terminals_of, services().library(), services().now())
+    found = services().bridge.read(in_context(terminals_of, services().library(), services().now()))
     return render_template("staff/terminals.html", found=found, messages=MESSAGES, refusals=REFUSALS, roles=ROLES)
 
 

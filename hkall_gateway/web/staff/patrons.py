@@ -17,7 +17,7 @@ from hkall_gateway.circulation.messages.staff_commands import Pay
 from hkall_gateway.circulation.results import Paid, Refused, Requested
 from hkall_gateway.circulation.staff import patron_page
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
-from hkall_gateway.db import patron_numbers
+from hkall_gateway.db import bind, patron_numbers
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
 from hkall_gateway.db.privacy.person_file import NotDone, Records
@@ -159,7 +159,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
 
 def _card(number: str) -> str:
     """Return the card with this number as it is now; 404 for a number that nobody was given."""
-    card = str(services().bridge.read(_card_of, number))
+    card = str(services().bridge.read(bind(_card_of, number)))
     if not card:
         abort(404)
     return card
@@ -172,7 +172,7 @@ def _card_of(unit: Unit, number: str) -> str:
 
 def _number(card: str) -> str:
     own = services()
-    return own.bridge.run(patron_numbers.number_of, card, own.now())
+    return own.bridge.write(bind(patron_numbers.number_of, card, own.now()))
 
 
 def _elsewhere(card: str) -> bool:
@@ -196,7 +196,7 @@ def _records() -> Records:
     own = services()
     marks = own.erased() if own.erased else ErasedMarks(None)
     archive = own.library().policy.retention.archive_file
-    return Records(own.bridge.read, own.bridge.run, archive, marks.file, marks.key)
+    return Records(own.bridge.read, own.bridge.write, archive, marks.file, marks.key)
 
 
 # ---- what was typed

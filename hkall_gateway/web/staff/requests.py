@@ -183,7 +183,7 @@ def _documents(found: RequestPage) -> dict[int, str]:
 
 def _query(query: Any, *args: Any) -> Any:
     """Return what a query of the console answers, read on a connection of the pages."""
-    return services().bridge.read(in_context, query, services().library(), services().now(), *args)
+    return services().bridge.read(in_context(query, services().library(), services().now(), *args))
 
 
 def _page(number: str, given: Given) -> str:

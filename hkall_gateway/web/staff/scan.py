@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import scan_station
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
-from hkall_gateway.db import web_scans
+from hkall_gateway.db import bind, web_scans
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit import Unit
@@ -104,7 +104,7 @@ def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing
         return _card(found, card)
     if isinstance(found, Refused):
         found = CopyScanned(text, Refused(Reason.TRY_AGAIN))
-    partner = library_name(services().bridge.read(_partner_of, card)) if card else ""
+    partner = library_name(services().bridge.read(bind(_partner_of, card))) if card else ""
     if isinstance(found, CardOrCopy):
         return of_either(found), Borrowing(card, partner or _known_name(card))
     name = partner or (name_of(found.patron) if card else "")
@@ -132,7 +132,7 @@ def _page(newest: Answered | None, earlier: list[Answered]) -> str:
 
 def _answers() -> list[Answered]:
     """Return the session's scans, newest first."""
-    return [_stored(row) for row in services().bridge.read(web_scans.of, _session())]
+    return [_stored(row) for row in services().bridge.read(bind(web_scans.of, _session()))]
 
 
 def _known_name(card: str) -> str:
@@ -149,7 +149,7 @@ def _store(made: Answered) -> int:
     parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
     text, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), _session()
     locks = LockSet(document=("web_scans", token))
-    return services().bridge.run(web_scans.add, token, text, services().now(), locks=locks)
+    return services().bridge.write(bind(web_scans.add, token, text, services().now()), locks)
 
 
 def _stored(row: WebScan) -> Answered:
@@ -180,7 +180,7 @@ def _place() -> str:
 
 
 def _card_of(agency: str) -> str:
-    return services().bridge.read(_institutional_card, agency)
+    return services().bridge.read(bind(_institutional_card, agency))
 
 
 def _institutional_card(unit: Unit, agency: str) -> str:

@@ -12,6 +12,7 @@ from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.circulation.results import Answered, Done, Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.permitted import Action
+from hkall_gateway.db import bind
 from hkall_gateway.db.queries.work_lists import MOST
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import parse_day
@@ -112,7 +113,7 @@ def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkActi
 def _chosen() -> tuple[Request, ...]:
     """The selected requests, in their order, each once. Unknown numbers are left out."""
     numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
-    return services().bridge.read(_requests, numbers)
+    return services().bridge.read(bind(_requests, numbers))
 
 
 def _requests(unit: Unit, numbers: list[str]) -> tuple[Request, ...]:

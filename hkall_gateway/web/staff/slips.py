@@ -162,7 +162,7 @@ def printed() -> str:
 
 
 def _page(wanted: Wanted, *, printing: bool = False) -> str:
-    found, following = services().bridge.read(in_context, slips_of, services().library(), services().now(), wanted)
+    found, following = services().bridge.read(in_context(slips_of, services().library(), services().now(), wanted))
     failed = _note(found) if printing else ()
     return render_template(
         "staff/slips.html",

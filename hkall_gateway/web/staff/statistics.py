@@ -351,7 +351,7 @@ def _figures(days: Days) -> Statistics | Refused:
     if before and now - before[0] < KEPT_S:
         return before[1]
     asked = (services().library(), services().now(), days.first, days.last)
-    found: Statistics | Refused = services().bridge.read(in_context, console.statistics_of, *asked)
+    found: Statistics | Refused = services().bridge.read(in_context(console.statistics_of, *asked))
     if len(kept) >= MOST_KEPT:
         kept.clear()
     kept[key] = now, found

@@ -15,7 +15,7 @@ from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, UnsentMessage
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
-from hkall_gateway.db import quarantine
+from hkall_gateway.db import bind, quarantine
 from hkall_gateway.db.outbox import WAITING
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalSend, PartnerMessage
@@ -175,7 +175,7 @@ def _judged(kind: str, how: str, number: int, reason: str) -> Failure | None:
 def _replayed(command: Settle) -> Failure | None:
     """Hear a document again by the gateway's own NCIP, and record that it was."""
     own = services()
-    kept = own.bridge.read(quarantine.one, command.number)
+    kept = own.bridge.read(bind(quarantine.one, command.number))
     if own.replay is None or kept is None or kept.state != QuarantineState.KEPT:
         return Failure(command.number, _why(unsent.GONE))
     said = own.bridge.ask(own.replay(kept))

@@ -1,0 +1,240 @@
+"""The ways into the database: `write`, a unit of work in a group with one durable commit, and `read`, a query in a snapshot.
+
+All units that queued while the last commit ran share the next one; their results follow it (law 2). A unit of work that raises
+is rolled back alone. There is no timer, so a single message does not wait for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.clock import monotonic_us
+from hkall_gateway.db import bind
+from hkall_gateway.db.engine.db_errors import name_of
+from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
+from hkall_gateway.db.engine.group import constant_pause, expired, no_hook, read_group, refuse, run_group
+from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.worker import GroupResult, InlineReader, Job, JobRunner, Worker, give
+from hkall_gateway.db.unit import Unit
+
+LOG = structlog.get_logger()
+
+T = TypeVar("T")
+DoGroup = Callable[[Connection, Sequence[Job[Any]]], GroupResult[Job[Any]]]
+
+BATCH_UNITS = 256
+Watch = Callable[[str, int], AbstractContextManager[None]]
+
+REFUSALS_S = 60
+"""Seconds between two lines of the log about units that the database refused."""
+INLINE_WAIT_MS = 100
+"""Milliseconds that the reactor waits to read a file that another process has locked. Only such a lock makes readers wait."""
+
+
+def no_watch(_lane: str, _units: int) -> AbstractContextManager[None]:
+    """Measure no groups: the default `watch`."""
+    return nullcontext()
+
+
+class Store(Protocol):
+    """The two ways into the database."""
+
+    def write(
+        self,
+        work: Callable[[Unit], T],
+        locks: LockSet = NO_LOCKS,
+        until: Deadline | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Awaitable[T]: ...
+
+    def read(self, query: Callable[[Unit], T], *, patron: str = "", is_long: bool = False) -> Awaitable[T]: ...
+
+
+class Database:
+    """The daemon's database: one writer thread with group commit, a reader thread, and short queries of a file without one.
+
+    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` commits each unit separately, for
+    the benchmark. `draw` returns a random number in [0, 1), for pauses. `watch` returns a context manager that is entered
+    around each group, in the thread that runs it; its arguments are "writer" or "reader" and the number of units. `seconds` is
+    the monotonic clock of deadlines.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_unit: Callable[[Connection], Unit],
+        in_reactor: Callable[[Callable[[], None]], Any],
+        batch: int = BATCH_UNITS,
+        draw: Callable[[], float] = constant_pause,
+        watch: Watch = no_watch,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
+        groups = _Groups(make_unit, draw, watch)
+        in_memory = isinstance(engine.pool, StaticPool)
+        writer: JobRunner = Worker(engine, groups.write, refuse, in_reactor, "writer", batch)
+        reader = writer if in_memory else Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
+        inline = reader
+        if engine.dialect.name == "sqlite" and not in_memory:
+            connection = engine.connect()
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={INLINE_WAIT_MS}")
+            inline = InlineReader(connection, groups.read, in_reactor, batch)
+        self._run_by(writer, reader, inline, clock)
+
+    def _run_by(self, writer: JobRunner, reader: JobRunner, inline: JobRunner, clock: DatabaseClock | None = None) -> None:
+        self._writer, self._reader, self._inline, self._clock = writer, reader, inline, clock
+
+    def write(
+        self,
+        work: Callable[[Unit], T],
+        locks: LockSet = NO_LOCKS,
+        until: Deadline | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Deferred[T]:
+        """Run `work(unit)` in a transaction of its own inside the group.
+
+        `work` may run more than once, and only its last run counts.
+
+        Args:
+            locks: What it decides about.
+            until: It fails with Expired, and has no effect, unless it begins before.
+            repeatable: Committed twice it has one effect.
+
+        Returns:
+            A Deferred that fires in the reactor's thread after the durable commit; with Unavailable if the database is away or
+            another gateway blocked the unit for too long.
+        """
+        return _put(self._writer, Job(work, locks, repeatable, until, self._clock))
+
+    def read(self, query: Callable[[Unit], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
+        """Run `query(unit)` in a snapshot.
+
+        A short one runs in the reactor's thread where the database is a file, which is faster than waking a thread.
+
+        Args:
+            patron: The card concerned; the data of all patrons in the group are read together.
+            is_long: It takes longer than a lookup by key, and runs on the reader's thread.
+        """
+        return _put(self._reader if is_long else self._inline, Job(query, LockSet(patron), repeatable=True))
+
+    def close(self) -> None:
+        """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
+        for runner in {id(x): x for x in (self._inline, self._writer, self._reader)}.values():
+            runner.stop()
+
+
+class Immediate(Database):
+    """The same without a thread: each unit of work is done, and committed, where it is asked for.
+
+    For tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant: an Exception is a
+    failed commit, any other BaseException the end of the process.
+    """
+
+    def __init__(
+        self, engine: Engine, make_unit: Callable[[Connection], Unit], before_commit: Callable[[], None] = no_hook
+    ) -> None:
+        connection = engine.connect()
+        write: DoGroup = lambda opened, jobs: run_group(opened, make_unit, jobs, before_commit)  # noqa: E731
+        read: DoGroup = lambda opened, jobs: read_group(opened, make_unit, jobs)  # noqa: E731
+        writer, reader = InPlace(connection, write), InPlace(connection, read)
+        self._run_by(writer, reader, reader)
+
+    def now(self, work: Callable[..., T], *args: Any) -> T:
+        """Return the result of `write` for `work(unit, *args)`."""
+        return finished(self.write(bind(work, *args)))
+
+
+class InPlace:
+    """Runs each job where it is put."""
+
+    def __init__(self, connection: Connection, do_group: DoGroup) -> None:
+        self._connection, self._do_group = connection, do_group
+
+    def put(self, job: Job[Any]) -> None:
+        result = self._do_group(self._connection, [job])
+        while result.again or result.in_doubt:
+            result = self._decided(result.in_doubt) if result.in_doubt else self._do_group(self._connection, [job])
+        give(result.answers)
+
+    def stop(self) -> None:
+        self._connection.close()
+
+    def _decided(self, in_doubt: Callable[[Connection | None], GroupResult[Job[Any]]]) -> GroupResult[Job[Any]]:
+        try:
+            return in_doubt(self._connection)
+        except DBAPIError:
+            return in_doubt(None)
+
+
+def finished(awaitable: Awaitable[T]) -> T:
+    """Return the value of something that never has to wait; RuntimeError if it would."""
+    steps = awaitable.__await__()
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("this would have to wait")
+
+
+class _Groups:
+    """Runs the units of a group and commits them."""
+
+    def __init__(self, make_unit: Callable[[Connection], Unit], draw: Callable[[], float], watch: Watch) -> None:
+        self._make_unit, self._draw, self._watch = make_unit, draw, watch
+        self._silent_until_us = 0
+
+    def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
+        with self._watch("reader", len(jobs)):
+            return self._log(read_group(connection, self._make_unit, jobs))
+
+    def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
+        over = [job for job in jobs if job.over]  # these take no locks
+        if over:
+            jobs = [job for job in jobs if not job.over]
+        with self._watch("writer", len(jobs)):
+            result = _rested(run_group(connection, self._make_unit, jobs, draw=self._draw)) if jobs else GroupResult(())
+        return self._log(replace(result, answers=[*map(expired, over), *result.answers]) if over else result)
+
+    def _log(self, result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
+        """Log that units were refused, at most once in REFUSALS_S seconds: a full disk refuses each of them."""
+        now_us = monotonic_us()
+        if result.refused is not None and now_us >= self._silent_until_us:
+            self._silent_until_us = now_us + REFUSALS_S * 1_000_000
+            LOG.warning("database.refused", why=name_of(result.refused))
+        return result
+
+
+def _rested(result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
+    """Return the result, after giving the jobs to retry back to the timers of their deadlines."""
+    for job in result.again:
+        job.undo()
+    return result
+
+
+def _put(runner: JobRunner, job: Job[T]) -> Deferred[T]:
+    """Queue a job. A cancelled Deferred does not fire; the unit is committed all the same."""
+    answer: Deferred[T] = Deferred()
+
+    def settle(result: T, error: BaseException | None) -> None:
+        if answer.called:
+            return
+        if error is None:
+            answer.callback(result)
+        else:
+            answer.errback(error)
+
+    job.reply = settle
+    runner.put(job)
+    return answer
