@@ -12,7 +12,7 @@ from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.published_rules import SENTENCES
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES
-from hkall_gateway.sip2.screen_messages import EN, GOOD, ZH
+from hkall_gateway.sip2.screen_messages import Notice
 from tests.web import catalogue
 
 GLOSSARY = {
@@ -43,8 +43,7 @@ def pairs() -> Iterator[tuple[str, str]]:
     yield from SENTENCES.values()
     for reason in Reason:
         yield from (reason.staff, reason.terminal, reason.patron)
-    for words in GOOD.values():
-        yield words[EN], words[ZH]
+    yield from (notice.value for notice in Notice)
     for message in catalogue.chinese():
         if message.id:
             yield str(message.id), str(message.string)

@@ -7,7 +7,7 @@ message goes; a message that is not in it is handled here alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -39,7 +39,6 @@ from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, asked_hold
 from hkall_gateway.sip2.handlers.patrons import (
     FINES,
     LISTINGS,
-    RecordEntry,
     asked_list,
     line_text,
     lists_of,
@@ -109,11 +108,17 @@ async def _copy(exchange: Exchange, upstream: UpstreamInterface, handler: Handle
 async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
     """Returns the side that has the copy.
 
-    A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous.
+    A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous. A
+    renewal by title is ours if the patron has such a book of ours.
     """
     barcode = exchange.message.get("AB")
     if not barcode:
-        return CopySystem.OURS if not exchange.message.get("AJ") else await _of_title(exchange)
+        title = exchange.message.get("AJ")
+        if not title:
+            return CopySystem.OURS
+        had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
+        mine = any(line.request.title == title and line.request.position is Position.ON_LOAN for line in had.lines)
+        return CopySystem.OURS if mine else CopySystem.THEIRS
     arriving = exchange.message.code == "09"
     named = FindCopySystem(barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving)
     whose = await exchange.services.circulation.execute(named)
@@ -123,22 +128,10 @@ async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
         return whose
     seen = await _said(exchange, upstream, _look_at(exchange))
     if whose is CopySystem.NOT_FOR_CARD:
-        return CopySystem.THEIRS if seen is not None and _has(seen) else CopySystem.OURS
+        # Of a copy that it does not know, an 18 tells neither title nor status.
+        has = seen is not None and (seen.get("AJ").strip() or seen.get("circulation_status") not in NO_COPY)
+        return CopySystem.THEIRS if has else CopySystem.OURS
     return CopySystem.OURS if seen is not None and seen.get("circulation_status") not in OUT else CopySystem.EITHER
-
-
-def _has(seen: Sip2Message) -> bool:
-    """Whether an 18 tells of a copy that the system has; of one that it does not know it says neither title nor status."""
-    return bool(seen.get("AJ").strip()) or seen.get("circulation_status") not in NO_COPY
-
-
-async def _of_title(exchange: Exchange) -> CopySystem:
-    """A renewal by title: ours if the patron has such a book of ours."""
-    had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
-    mine = any(
-        line.request.title == exchange.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines
-    )
-    return CopySystem.OURS if mine else CopySystem.THEIRS
 
 
 def _look_at(exchange: Exchange, tag: str = "AB") -> bytes:
@@ -215,7 +208,10 @@ async def _patron(exchange: Exchange, upstream: UpstreamInterface, handler: Hand
         return Reply({}, body=theirs)
     if exchange.pin and record.get("CQ") != "Y":
         return Reply({}, body=theirs, wrong_pin=True)
-    had = await _had(exchange, record)
+    # Our loans and charges are under the card that was scanned, or under the card in the local system's reply.
+    cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
+    found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
+    had = next((had for had in found if had.lines or had.charges), HkallRecord())
     trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
     return Reply({}, body=_joined(exchange, theirs, record, had if trusted else HkallRecord()))
 
@@ -243,43 +239,28 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
     return replace(ours, fields=fields)
 
 
-async def _had(exchange: Exchange, record: Sip2Message) -> HkallRecord:
-    """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
-    cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
-    found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
-    return next((had for had in found if had.lines or had.charges), HkallRecord())
-
-
 def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
     """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
     owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
-    texts = [*texts_of(exchange, lists, exchange.language()), *([_owed(exchange, owed)] if owed else [])]
+    texts, currency = texts_of(exchange, lists, exchange.language()), exchange.session.dialect.currency
+    if owed:
+        texts.append(notice_text(Notice.OWED, exchange.language(), owed=dollars(owed), currency=currency))
     tags = [("AF", text) for text in texts]
     if exchange.message.code != "63":
         return patched(theirs, {}, tags, exchange.session.dialect)
-    rows = [row for row in LISTINGS if not _counted_there(exchange) or row is LISTINGS[FINES]]
+    # Where the local system has HKALL books among its own loans, only money is ours to add.
+    counted_there = exchange.services.circulation.library.policy.quota.ils_counts_hkall
+    rows = [row for row in LISTINGS if not counted_there or row is LISTINGS[FINES]]
     more = {row.count: len(lists[row.tag]) for row in rows if lists[row.tag]}
     counts = {name: f"{_number(record.get(name)) + count:04}" for name, count in more.items()}
     row = asked_list(exchange.message)
     if row in rows:
-        page = _rest(exchange.message, lists[row.tag], _number(record.get(row.count)))
+        # The page runs from BP to BQ; our entries are numbered after theirs.
+        asked, ours, before = exchange.message, lists[row.tag], _number(record.get(row.count))
+        first, last = _number(asked.get("BP")) or 1, _number(asked.get("BQ")) or before + len(ours)
+        page = ours[max(first - 1 - before, 0) : max(last - before, 0)]
         tags = [*((row.tag, line_text(exchange, row, line)) for line in page), *tags]
     return patched(theirs, counts, tags, exchange.session.dialect)
-
-
-def _owed(exchange: Exchange, cents: int) -> str:
-    return notice_text(Notice.OWED, exchange.language(), owed=dollars(cents), currency=exchange.session.dialect.currency)
-
-
-def _counted_there(exchange: Exchange) -> bool:
-    """Whether the local system has HKALL books among its own loans; then only money is ours to add."""
-    return exchange.services.circulation.library.policy.quota.ils_counts_hkall
-
-
-def _rest(asked: Sip2Message, lines: Sequence[RecordEntry], theirs: int) -> Sequence[RecordEntry]:
-    """Returns our entries on the page from BP to BQ, where ours are numbered after `theirs`."""
-    first, last = _number(asked.get("BP")) or 1, _number(asked.get("BQ")) or theirs + len(lines)
-    return lines[max(first - 1 - theirs, 0) : max(last - theirs, 0)]
 
 
 async def _renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -356,16 +337,12 @@ async def _status(exchange: Exchange, upstream: UpstreamInterface, handler: Hand
         return replace(off, fields={**off.fields, "on_line_status": "N"})
     if theirs is None or theirs.get("on_line_status") == "N":
         return _with_text(ours, notice_text(Notice.ILS_AWAY, exchange.language()))
-    return replace(ours, fields={**ours.fields, **_offered_by_both(ours, theirs)})
-
-
-def _offered_by_both(ours: Reply, theirs: Sip2Message) -> dict[str, Value]:
-    """Returns the flags of 98 and BX that are Y on both sides; a flag missing from theirs is taken from ours."""
+    # A function is offered if both sides say Y; a flag missing from theirs is taken from ours.
     flags = {name: "N" for name in FLAGS if theirs.get(name) == "N"}
     theirs_say = dict(zip(BX, theirs.get("BX"), strict=False))
     mine = zip(BX, _texts(ours.fields.get("BX", ""))[0], strict=False)
     both = ("N" if code not in OF_THE_LINE and theirs_say.get(code) == "N" else flag for code, flag in mine)
-    return {**flags, "BX": "".join(both)}
+    return replace(ours, fields={**ours.fields, **flags, "BX": "".join(both)})
 
 
 # ---- to the local system and back
@@ -389,14 +366,16 @@ async def _recorded(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
 
     A message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
-    circulation = exchange.services.circulation
+    circulation, code = exchange.services.circulation, exchange.message.code
+    # What was done off line already is told again, and not only looked up.
+    send = LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
     try:
-        check = _message(exchange, _check_of(exchange), was_in=await _is_surely_in(exchange, upstream))
+        check = _message(exchange, send, was_in=await _is_surely_in(exchange, upstream))
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
     number = await circulation.execute(BeginTransaction(check, exchange.by))
     if not isinstance(number, int):
-        return _may_be_done(exchange) if exchange.message.code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
+        return _may_be_done(exchange) if code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
     try:
         theirs = await _replied(exchange, upstream)
     except Unreachable as lost:
@@ -407,12 +386,6 @@ async def _recorded(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
         return _not_done(exchange, lost)
     await circulation.execute(EndTransaction(number, check, exchange.by, _succeeded(theirs)))
     return Reply({}, body=theirs)
-
-
-def _check_of(exchange: Exchange) -> LocalSend:
-    """Returns the question about this transaction; what was done off line already is told again, and not only looked up."""
-    code = exchange.message.code
-    return LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
 
 
 async def _is_surely_in(exchange: Exchange, upstream: UpstreamInterface) -> bool:
@@ -501,7 +474,7 @@ async def _exchanged(exchange: Exchange, upstream: UpstreamInterface, body: byte
     """The body of their answer. Raises Unreachable; a hang-up is counted as that of this terminal's message."""
     here, there = exchange.session.dialect, upstream.dialect
     try:
-        return _across(await upstream(_across(_blanked(body, here), here, there)), there, here)
+        return _across(await upstream(_across(blank_controls(body, here), here, there)), there, here)
     except HungUp:
         code = exchange.message.code
         exchange.services.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()
@@ -535,7 +508,7 @@ def _across(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
     return text.encode(other.encoding, "replace")
 
 
-def _blanked(body: bytes, dialect: Sip2Dialect) -> bytes:
+def blank_controls(body: bytes, dialect: Sip2Dialect) -> bytes:
     """Returns a body with blanks for all controls and for all line ends of any system; the rest is unchanged."""
     text = body.decode(dialect.encoding, "surrogateescape")
     if text.isprintable():

@@ -8,7 +8,7 @@ import pytest
 
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.sip2.relay import _across, _blanked
+from hkall_gateway.sip2.relay import _across, blank_controls
 from tests.sip2.test_relay import DATE, LENT, FakeUpstream, ask
 
 UTF8, CP850, LATIN, BIG5 = (DIALECTS[name] for name in ("standard", "cp850", "latin-1", "big5"))
@@ -17,29 +17,29 @@ UTF8, CP850, LATIN, BIG5 = (DIALECTS[name] for name in ("standard", "cp850", "la
 @pytest.mark.parametrize("control", [0x00, 0x07, 0x0B, 0x0C, 0x1B, 0x1C, 0x1D, 0x1E, 0x1F, 0x7F])
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_control_becomes_a_blank_in_every_alphabet(name: str, control: int) -> None:
-    assert _blanked(b"17ABone" + bytes([control]) + b"two|", DIALECTS[name]) == b"17ABone two|"
+    assert blank_controls(b"17ABone" + bytes([control]) + b"two|", DIALECTS[name]) == b"17ABone two|"
 
 
 @pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
 def test_a_line_end_of_unicode_becomes_a_blank(end: str) -> None:
-    assert _blanked(f"17ABone{end}two|".encode(), UTF8) == b"17ABone two|"
+    assert blank_controls(f"17ABone{end}two|".encode(), UTF8) == b"17ABone two|"
 
 
 def test_nel_becomes_a_blank_where_it_is_a_control_and_stays_where_it_is_a_letter() -> None:
-    assert _blanked(b"17ABone\x85two|", LATIN) == b"17ABone two|"
-    assert _blanked(b"17ABone\x85two|", UTF8) == b"17ABone two|"
-    assert _blanked("17ABdéjà|".encode("cp850"), CP850) == "17ABdéjà|".encode("cp850")
+    assert blank_controls(b"17ABone\x85two|", LATIN) == b"17ABone two|"
+    assert blank_controls(b"17ABone\x85two|", UTF8) == b"17ABone two|"
+    assert blank_controls("17ABdéjà|".encode("cp850"), CP850) == "17ABdéjà|".encode("cp850")
     assert b"\x85" in "déjà".encode("cp850")
 
 
 @pytest.mark.parametrize("text", ["17AB書名|AO港大|", "17ABMäuse|"])
 def test_letters_stay_as_they_are(text: str) -> None:
-    assert _blanked(text.encode(), UTF8) == text.encode()
-    assert _blanked("17AB書名|".encode("big5hkscs"), BIG5) == "17AB書名|".encode("big5hkscs")
+    assert blank_controls(text.encode(), UTF8) == text.encode()
+    assert blank_controls("17AB書名|".encode("big5hkscs"), BIG5) == "17AB書名|".encode("big5hkscs")
 
 
 def test_bytes_that_are_no_letter_here_pass_unless_they_may_be_a_control_there() -> None:
-    assert _blanked(b"17AB\xff\x90\xe9|", UTF8) == b"17AB\xff \xe9|"
+    assert blank_controls(b"17AB\xff\x90\xe9|", UTF8) == b"17AB\xff \xe9|"
 
 
 def test_a_sign_that_ends_a_field_there_and_not_here_is_no_field_there() -> None:

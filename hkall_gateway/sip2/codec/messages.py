@@ -32,60 +32,30 @@ class MessageShape:
     width: int
 
 
-# fmt: off
-_PARTS: Final = (
-    FixedField("acs_renewal_policy",       1, "flag"),
-    FixedField("alert",                    1, "flag"),
-    FixedField("available",                1, "flag"),
-    FixedField("card_retained",            1, "flag"),
-    FixedField("charged_items_count",      4, "digits"),
-    FixedField("checkin_ok",               1, "flag"),
-    FixedField("checkout_ok",              1, "flag"),
-    FixedField("circulation_status",       2, "digits"),
-    FixedField("currency_type",            3, "code"),
-    FixedField("date_time_sync",          18, "date18"),
-    FixedField("desensitize",              1, "flag"),
-    FixedField("end_session",              1, "flag"),
-    FixedField("fee_type",                 2, "digits"),
-    FixedField("fine_items_count",         4, "digits"),
-    FixedField("hold_items_count",         4, "digits"),
-    FixedField("hold_mode",                1, "code"),
-    FixedField("item_properties_ok",       1, "code"),     # 1 is stored; 2.00 leaves the other values open
-    FixedField("language",                 3, "digits"),
-    FixedField("magnetic_media",           1, "flag"),
-    FixedField("max_print_width",          3, "digits"),
-    FixedField("nb_due_date",             18, "date18"),
-    FixedField("no_block",                 1, "flag"),
-    FixedField("off_line_ok",              1, "flag"),
-    FixedField("ok",                       1, "bit"),
-    FixedField("on_line_status",           1, "flag"),
-    FixedField("overdue_items_count",      4, "digits"),
-    FixedField("patron_status",           14, "marks"),
-    FixedField("payment_accepted",         1, "flag"),
-    FixedField("payment_type",             2, "digits"),
-    FixedField("protocol_version",         4, "code"),
-    FixedField("pwd_algorithm",            1, "code"),
-    FixedField("recall_items_count",       4, "digits"),
-    FixedField("renewal_ok",               1, "flag"),
-    FixedField("renewed_count",            4, "digits"),
-    FixedField("resensitize",              1, "flag"),
-    FixedField("retries_allowed",          3, "digits"),
-    FixedField("return_date",             18, "date18"),
-    FixedField("sc_renewal_policy",        1, "flag"),
-    FixedField("security_marker",          2, "digits"),
-    FixedField("status_code",              1, "digits"),
-    FixedField("status_update_ok",         1, "flag"),
-    FixedField("summary",                 10, "marks"),
-    FixedField("third_party_allowed",      1, "flag"),
-    FixedField("timeout_period",           3, "digits"),
-    FixedField("transaction_date",        18, "date18"),
-    FixedField("uid_algorithm",            1, "code"),
-    FixedField("unavailable_holds_count",  4, "digits"),
-    FixedField("unrenewed_count",          4, "digits"),
-)
-# fmt: on
+_PARTS: Final = {
+    ("flag", 1): (
+        "acs_renewal_policy alert available card_retained checkin_ok checkout_ok desensitize end_session "
+        "magnetic_media no_block off_line_ok on_line_status payment_accepted renewal_ok resensitize "
+        "sc_renewal_policy status_update_ok third_party_allowed"
+    ),
+    ("digits", 4): (
+        "charged_items_count fine_items_count hold_items_count overdue_items_count recall_items_count "
+        "renewed_count unavailable_holds_count unrenewed_count"
+    ),
+    ("digits", 2): "circulation_status fee_type payment_type security_marker",
+    ("code", 3): "currency_type",
+    ("date18", 18): "date_time_sync nb_due_date return_date transaction_date",
+    ("code", 1): "hold_mode item_properties_ok pwd_algorithm uid_algorithm",
+    ("digits", 3): "language max_print_width retries_allowed timeout_period",
+    ("bit", 1): "ok",
+    ("marks", 14): "patron_status",
+    ("code", 4): "protocol_version",
+    ("digits", 1): "status_code",
+    ("marks", 10): "summary",
+}
+"""The names of the fixed fields by kind and width. 2.00 leaves the values of item_properties_ok other than 1 (stored) open."""
 
-PARTS: Final[dict[str, FixedField]] = {part.name: part for part in _PARTS}
+PARTS: Final = {name: FixedField(name, width, kind) for (kind, width), names in _PARTS.items() for name in names.split()}
 
 
 def _row(code: str, name: str, fixed: str, required: str, optional: str, reply: str = "") -> MessageShape:

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation.messages.commands import SeeItem, SeeRecord
-from hkall_gateway.circulation.messages.terminal_commands import Hold, HoldMode, HoldResult, NoteProperties
-from hkall_gateway.circulation.results import ItemSeen, LoanEntry, Refused
+from hkall_gateway.circulation.messages.terminal_commands import Hold, HoldMode, NoteProperties
+from hkall_gateway.circulation.results import ItemSeen, Refused
 from hkall_gateway.rules.dates import civil, end_of, start_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
@@ -44,7 +44,17 @@ async def hold(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.WRONG_PIN)
     mode, notice = MODES[asked.get("hold_mode")]
     outcome = await exchange.services.circulation.execute(await asked_hold(exchange, mode))
-    return refuse(exchange, outcome) if isinstance(outcome, Refused) else _held(exchange, outcome, notice)
+    if isinstance(outcome, Refused):
+        return refuse(exchange, outcome)
+    said: dict[str, Value] = {
+        "ok": "1",
+        "available": "Y" if outcome.position is Position.RECEIVED else "N",
+        "BW": exchange.date18(end_of(outcome.need_before) if outcome.need_before else None),
+        "BS": outcome.pickup_location,
+        "AJ": outcome.title,
+        "AF": (notice_text(notice, exchange.language(outcome.language)),),
+    }
+    return reply(exchange, said, request=outcome.request)
 
 
 async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
@@ -68,28 +78,16 @@ async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
 async def _told_before(exchange: Exchange) -> frozenset[str]:
     """Returns the patron's requests that a list of 64 shows with exactly the text that the terminal now sends in AB or AJ."""
     had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
-    sent = [exchange.message.get(tag).strip() for tag in ("AB", "AJ")]
-    for text in filter(None, sent):
-        if found := frozenset(line.request.id for line in had.lines if text in _as_told(exchange, line)):
+    shown = {
+        line.request.id: {
+            as_sent(row.tag, line_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS
+        }
+        for line in had.lines
+    }
+    for text in filter(None, (exchange.message.get(tag).strip() for tag in ("AB", "AJ"))):
+        if found := frozenset(number for number, texts in shown.items() if text in texts):
             return found
     return frozenset()
-
-
-def _as_told(exchange: Exchange, line: LoanEntry) -> set[str]:
-    """Returns the text of an entry as the lists of 64 send it to this terminal."""
-    return {as_sent(row.tag, line_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS}
-
-
-def _held(exchange: Exchange, held: HoldResult, notice: Notice) -> Reply:
-    said: dict[str, Value] = {
-        "ok": "1",
-        "available": "Y" if held.position is Position.RECEIVED else "N",
-        "BW": exchange.date18(end_of(held.need_before) if held.need_before else None),
-        "BS": held.pickup_location,
-        "AJ": held.title,
-        "AF": (notice_text(notice, exchange.language(held.language)),),
-    }
-    return reply(exchange, said, request=held.request)
 
 
 P = Position

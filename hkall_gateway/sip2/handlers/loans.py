@@ -8,7 +8,7 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Renew, SeeItem, SeePatron
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed, RenewAll
+from hkall_gateway.circulation.messages.terminal_commands import RenewAll
 from hkall_gateway.circulation.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
@@ -54,8 +54,15 @@ async def check_out(exchange: Exchange) -> Reply:
         return await _undo_return(exchange)
     if exchange.pin_missing and not exchange.no_block:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    outcome = await exchange.services.circulation.execute(_checkout(exchange))
-    return _lent(exchange, outcome) if isinstance(outcome, CheckedOut) else refuse(exchange, outcome, **_fee(exchange, outcome))
+    out = await exchange.services.circulation.execute(_checkout(exchange))
+    if not isinstance(out, CheckedOut):
+        return refuse(exchange, out, **_fee(exchange, out))
+    # AF repeats no other field, because many terminals pause at every message.
+    language, had = exchange.language(out.language), out.again or out.renewed
+    texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
+    texts += [notice_text(Notice.RECALLED, language)] if out.recalled else []
+    texts += [notice_text(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
+    return _loan(exchange, out.title, out.due, texts, had=had, request=out.request)
 
 
 def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
@@ -74,15 +81,6 @@ def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
         due_told=civil(told) if told else None,
         undo=undo,
     )
-
-
-def _lent(exchange: Exchange, out: CheckedOut) -> Reply:
-    """Returns the reply for a loan. AF repeats no other field, because many terminals pause at every message."""
-    language, had = exchange.language(out.language), out.again or out.renewed
-    texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
-    texts += [notice_text(Notice.RECALLED, language)] if out.recalled else []
-    texts += [notice_text(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
-    return _loan(exchange, out.title, out.due, texts, had=had, request=out.request)
 
 
 def _fee(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
@@ -114,14 +112,8 @@ async def _undo_return(exchange: Exchange) -> Reply:
     asked_for = SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency)
     seen = await if_known(exchange.services.circulation.execute(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
-    return _loan(
-        exchange,
-        outcome.title,
-        due,
-        [notice_text(Notice.RETURN_UNDONE, exchange.language())],
-        had=True,
-        request=outcome.request,
-    )
+    text = notice_text(Notice.RETURN_UNDONE, exchange.language())
+    return _loan(exchange, outcome.title, due, [text], had=True, request=outcome.request)
 
 
 # ---- check-in
@@ -138,24 +130,22 @@ async def check_in(exchange: Exchange) -> Reply:
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
     outcome = await exchange.services.circulation.execute(ask)
     if not isinstance(outcome, CheckedIn):
-        return refuse(exchange, outcome, **_not_out(exchange, outcome), **_goes_to(outcome))
+        return refuse(exchange, outcome, **_not_taken(exchange, outcome))
     taken = _taken(exchange, outcome)
     return replace(taken, fields={**taken.fields, **await _for_the_sorter(exchange, outcome)})
 
 
-def _not_out(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
-    """Returns the refusal of a copy that is not on loan, for makes that want the strip resensitized without a staff alert."""
-    plain = exchange.session.dialect.no_checkin == "resensitize"
-    if not plain or not isinstance(outcome, Refused) or outcome.why not in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM):
-        return {}
-    return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
+def _not_taken(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
+    """Returns the fields of a refused check-in.
 
-
-def _goes_to(outcome: Outcome) -> dict[str, Value]:
-    """Returns the destination of a partner's copy for which nobody waits here."""
-    if not isinstance(outcome, Refused) or outcome.why is not Reason.BELONGS_ELSEWHERE or outcome.item is None:
+    Some makes want the strip of a copy that is not on loan resensitized without a staff alert. A partner's copy for which
+    nobody waits here goes to its owner.
+    """
+    if not isinstance(outcome, Refused):
         return {}
-    return {"CT": outcome.item.agency}
+    if outcome.why in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM) and exchange.session.dialect.no_checkin == "resensitize":
+        return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
+    return {"CT": outcome.item.agency} if outcome.why is Reason.BELONGS_ELSEWHERE and outcome.item else {}
 
 
 async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
@@ -173,9 +163,11 @@ async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Val
 
 
 def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
-    route = SORT_BINS[_way(taken)]
+    held, late = taken.what == "again" and taken.held_for, taken.what == "returned" and taken.fine_cents
+    route = SORT_BINS["held" if held else "late" if late else taken.what]
     goes_to = "" if route.bin == "shelf" else taken.destination
-    texts = [_way_on(exchange, route.notice, goes_to, taken.fine_cents)]
+    fine = {"fine": dollars(taken.fine_cents), "currency": exchange.session.dialect.currency}
+    texts = [notice_text(route.notice, exchange.language(), destination=goes_to, **fine)]
     texts += [notice_text(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
     texts += [notice_text(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)
@@ -192,18 +184,6 @@ def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
         "AF": tuple(texts),
     }
     return reply(exchange, said, request=taken.request)
-
-
-def _way_on(exchange: Exchange, notice: Notice, destination: str, fine_cents: int) -> str:
-    currency = exchange.session.dialect.currency
-    return notice_text(notice, exchange.language(), destination=destination, fine=dollars(fine_cents), currency=currency)
-
-
-def _way(taken: CheckedIn) -> str:
-    """The row of SORT_BINS."""
-    if taken.what == "again" and taken.held_for:
-        return "held"
-    return "late" if taken.what == "returned" and taken.fine_cents else taken.what
 
 
 async def _undo_loan(exchange: Exchange) -> Reply:
@@ -232,20 +212,7 @@ async def renew(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    outcome = await exchange.services.circulation.execute(_renewal(exchange))
-    if isinstance(outcome, Renewed):
-        return _renewed(exchange, outcome)
-    return refuse(exchange, outcome, AH=exchange.due(_due_still(outcome)), **_fee(exchange, outcome))
-
-
-def _due_still(outcome: Outcome) -> date | None:
-    """The due date of a loan that was not renewed; none where it is a loan no more."""
-    return outcome.due if isinstance(outcome, Refused) and outcome.why is not Reason.NOT_ON_LOAN else None
-
-
-def _renewal(exchange: Exchange) -> Renew:
-    asked = exchange.message
-    return Renew(
+    ask = Renew(
         exchange.by,
         asked.get("AA"),
         asked.get("AB"),
@@ -254,6 +221,11 @@ def _renewal(exchange: Exchange) -> Renew:
         pin_given=bool(exchange.pin),
         fee_acknowledged=exchange.says("BO"),
     )
+    outcome = await exchange.services.circulation.execute(ask)
+    if isinstance(outcome, Renewed):
+        return _renewed(exchange, outcome)
+    due = outcome.due if isinstance(outcome, Refused) and outcome.why is not Reason.NOT_ON_LOAN else None
+    return refuse(exchange, outcome, AH=exchange.due(due), **_fee(exchange, outcome))
 
 
 def _renewed(exchange: Exchange, done: Renewed) -> Reply:
@@ -273,22 +245,16 @@ async def renew_all(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    outcome = await exchange.services.circulation.execute(
-        RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.says("BO"))
-    )
-    return refuse(exchange, outcome) if isinstance(outcome, Refused) else _all_renewed(exchange, outcome)
-
-
-def _why(exchange: Exchange, no: Refused, language: str) -> str:
-    return say(no.why, language, {"currency": exchange.session.dialect.currency, **no.detail})
-
-
-def _all_renewed(exchange: Exchange, done: AllRenewed) -> Reply:
-    """A renewal that its lender must grant first counts among those that are not."""
+    ask = RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.says("BO"))
+    done = await exchange.services.circulation.execute(ask)
+    if isinstance(done, Refused):
+        return refuse(exchange, done)
+    # A renewal that its lender must grant first counts among those that are not.
     language = exchange.language(done.language)
     yes = [one for one in done.renewed if not one.pending]
     noes = [(one.item.barcode, notice_text(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
-    noes += [(one.item.barcode if one.item else "", _why(exchange, one, language)) for one in done.refused]
+    currency = {"currency": exchange.session.dialect.currency}
+    noes += [(no.item.barcode if no.item else "", say(no.why, language, {**currency, **no.detail})) for no in done.refused]
     said: dict[str, Value] = {
         "ok": "1",
         "renewed_count": f"{len(yes)}",

@@ -11,7 +11,7 @@ from typing import Final
 from hkall_gateway.circulation.messages.commands import SeePatron
 from hkall_gateway.circulation.messages.staff_commands import Pay
 from hkall_gateway.circulation.messages.terminal_commands import BlockCard, EnableCard
-from hkall_gateway.circulation.results import ChargeEntry, HkallRecord, LoanEntry, Paid, PatronSeen, Refused
+from hkall_gateway.circulation.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
@@ -44,7 +44,13 @@ async def pay(exchange: Exchange) -> Reply:
     said, own = asked.get("currency_type").strip(), exchange.session.dialect.currency
     currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
     ask = Pay(exchange.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency, exchange.pin)
-    return _paid(exchange, await exchange.services.circulation.execute(ask))
+    number, outcome = asked.get("BK"), await exchange.services.circulation.execute(ask)
+    if isinstance(outcome, Refused):
+        return refuse(exchange, outcome, BK=number)
+    sums = {"paid": dollars(outcome.cents), "owed": dollars(outcome.owed_cents), "currency": own}
+    return reply(
+        exchange, {"payment_accepted": "Y", "BK": number, "AF": (notice_text(Notice.PAID, exchange.language(), **sums),)}
+    )
 
 
 def cents_of(text: str) -> int | None:
@@ -53,20 +59,7 @@ def cents_of(text: str) -> int | None:
     return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else None
 
 
-def _paid(exchange: Exchange, outcome: Paid | Refused) -> Reply:
-    number = exchange.message.get("BK")
-    if isinstance(outcome, Refused):
-        return refuse(exchange, outcome, BK=number)
-    texts = (notice_text(Notice.PAID, exchange.language(), **_sums(exchange, outcome)),)
-    return reply(exchange, {"payment_accepted": "Y", "BK": number, "AF": texts})
-
-
-def _sums(exchange: Exchange, paid: Paid) -> dict[str, str]:
-    return {"paid": dollars(paid.cents), "owed": dollars(paid.owed_cents), "currency": exchange.session.dialect.currency}
-
-
 P = Position
-
 
 RecordEntry = LoanEntry | ChargeEntry
 Record = PatronSeen | HkallRecord
@@ -89,10 +82,6 @@ def _always(_line: LoanEntry) -> bool:
 
 def _recalled(line: LoanEntry) -> bool:
     return line.request.recalled_on is not None
-
-
-def _recall_overdue(line: LoanEntry) -> bool:
-    return line.overdue and _recalled(line)
 
 
 def _at(*positions: Position) -> frozenset[Position]:
@@ -120,12 +109,12 @@ _AT: Final = {position: tuple(row for row in LISTINGS if position in row.positio
 FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "barred":         lambda seen: not seen.valid,
     "no renewals":    lambda seen: not seen.may_renew,
-    "full":           lambda seen: _full(seen),
+    "full":           lambda seen: 0 < seen.loans_limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines),
     "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
     "owing fees":     lambda seen: _owes(seen, OTHER_FEES),
     "billed":         lambda seen: _owes(seen, BILLED),
     "late":           lambda seen: _blocked(seen) and any(line.overdue for line in seen.lines),
-    "recall overdue": lambda seen: any(map(_recall_overdue, seen.lines)),
+    "recall overdue": lambda seen: any(line.overdue and _recalled(line) for line in seen.lines),
 }
 """Facts about a patron from which MARKS derives the patron status."""
 
@@ -178,7 +167,12 @@ async def patron_information(exchange: Exchange) -> Reply:
     if _trusted(exchange, seen):
         said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
     if _known(seen):
-        said |= _details(exchange, seen, lists)
+        most = exchange.services.circulation.library.policy.block.max_debt_cents
+        said |= {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
+        if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
+            said["BE"] = seen.email.reveal()
+        if _trusted(exchange, seen):
+            said |= {**_list(exchange, lists), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
     return _record(exchange, seen, said)
 
 
@@ -227,15 +221,19 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
     if exchange.upstream is None:  # else the relay has the answer of the local system itself
         exchange.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
+    true = [fact for fact, holds in FACTS.items() if holds(seen)]
+    texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
+    texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
+    texts += texts_of(exchange, lists, language) if trusted else []
     return {
-        "patron_status": _marks(seen),
+        "patron_status": "".join(["Y" if any(fact in true for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)]),
         "language": exchange.code_of(language),
         "AE": name.reveal() if trusted else "",
         "BL": "Y" if _known(seen) else "N",
         "CQ": "Y" if seen.pin_ok else "N",
         "BH": exchange.session.dialect.currency,
         "BV": dollars(seen.owed_cents) if trusted else "",
-        "AF": _texts(exchange, seen, lists, language),
+        "AF": tuple(texts),
     }
 
 
@@ -263,20 +261,6 @@ def what_is_unknown(exchange: Exchange, told: KnownFlags, language: str) -> list
 
 def _is_unknown(seen: PatronSeen) -> bool:
     return seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
-
-
-def _marks(seen: PatronSeen) -> str:
-    true = [fact for fact, holds in FACTS.items() if holds(seen)]
-    if not true:
-        return " " * POSITIONS
-    return "".join(["Y" if any(fact in true for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)])
-
-
-def _texts(exchange: Exchange, seen: PatronSeen, lists: Lists, language: str) -> tuple[str, ...]:
-    texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
-    texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
-    texts += texts_of(exchange, lists, language) if _trusted(exchange, seen) else []
-    return tuple(texts)
 
 
 def texts_of(exchange: Exchange, lists: Lists, language: str) -> list[str]:
@@ -307,16 +291,6 @@ def _waiting(count: int, language: str) -> str:
     return notice_text(Notice.WAITING, language, count=count)
 
 
-def _details(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    most = exchange.services.circulation.library.policy.block.max_debt_cents
-    said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
-    if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
-        said["BE"] = seen.email.reveal()
-    if _trusted(exchange, seen):
-        said |= {**_list(exchange, lists), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
-    return said
-
-
 def _known(seen: PatronSeen) -> bool:
     return seen.refusal is None or seen.refusal.why not in STRANGERS
 
@@ -329,11 +303,6 @@ def _owes(seen: PatronSeen, kinds: Collection[str]) -> bool:
     return _blocked(seen) and any(charge.kind in kinds and charge.left_cents > 0 for charge in seen.charges)
 
 
-def _full(seen: PatronSeen) -> bool:
-    limit = seen.loans_limit
-    return 0 < limit <= len(seen.lines) and limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines)
-
-
 def _trusted(exchange: Exchange, seen: PatronSeen) -> bool:
     """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for.
 
@@ -344,10 +313,13 @@ def _trusted(exchange: Exchange, seen: PatronSeen) -> bool:
 
 
 def _list(exchange: Exchange, lists: Lists) -> dict[str, Value]:
-    row = asked_list(exchange.message)
+    """Returns the entries of the list that is asked for, from BP to BQ, counted from 1, both included."""
+    asked = exchange.message
+    row = asked_list(asked)
     if row is None:
         return {}
-    return {row.tag: tuple([line_text(exchange, row, line) for line in _page(exchange.message, lists[row.tag])])}
+    first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lists[row.tag]))
+    return {row.tag: tuple([line_text(exchange, row, line) for line in lists[row.tag][max(first - 1, 0) : last]])}
 
 
 def line_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
@@ -368,13 +340,8 @@ def _named(exchange: Exchange, barcode: str, title: str) -> str:
     return f"{barcode} {title}" if title and exchange.session.dialect.list_titles else barcode
 
 
-def _page(asked: Sip2Message, lines: Sequence[RecordEntry]) -> Sequence[RecordEntry]:
-    """Returns the entries from BP to BQ, counted from 1, both included; a value that is not a number sets no limit."""
-    first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lines))
-    return lines[max(first - 1, 0) : last]
-
-
 def _number(text: str, otherwise: int) -> int:
+    """Returns a limit of a page; a value that is not a number sets none."""
     found = whole_number(text.strip())
     return otherwise if found is None else found
 
@@ -391,7 +358,7 @@ async def block(exchange: Exchange) -> Reply:
     outcome = await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
-    seen = await _seen(exchange)
+    seen = await _see(exchange)
     return reply(exchange, patron_status_fields(exchange, seen, lists_of(seen)))
 
 
@@ -403,14 +370,8 @@ async def enable(exchange: Exchange) -> Reply:
     outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(exchange, outcome)
-    seen = await _seen(exchange)
+    seen = await _see(exchange)
     if isinstance(outcome, Refused):  # the card is known all the same
         said = patron_status_fields(exchange, seen, lists_of(seen))
         return refuse(exchange, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
     return replace(reply(exchange, patron_status_fields(exchange, seen, lists_of(seen))), no=seen.refusal)
-
-
-async def _seen(exchange: Exchange) -> PatronSeen:
-    return await exchange.services.circulation.execute(
-        SeePatron(exchange.by, exchange.message.get("AA"), exchange.pin, bool(exchange.pin))
-    )
