@@ -8,7 +8,6 @@ import typing
 from collections.abc import Iterator
 from datetime import date
 from functools import cache
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -28,12 +27,12 @@ OPEN: Final = frozenset({"categories"})
 
 def load(file: Path | None) -> Policy:
     """The published rules with the changes of `file`; without a file as they are. Raises ConfigErrors with all faults."""
-    return changed(read(file) if file else {}, file or Path("hkall.toml"))
+    return changed(read(file), file) if file else Policy()
 
 
 def changed(site: Table, named: Path) -> Policy:
     """The published rules with the changes of a table, which the file `named` holds. Raises ConfigErrors with all faults."""
-    base = _published()
+    base = _table(Policy())
     _, faults = model(_mirror(Policy, partial=True), site, named)
     told = dict(faults)
     for path, message in (*_rows_of(site, base), *_labels_of(site, base), *_dates_of(site), *_modes_of(site, base)):
@@ -51,10 +50,17 @@ def _adapter() -> TypeAdapter[Policy]:
     return TypeAdapter(Policy)
 
 
-@cache
-def _published() -> Table:
-    with as_file(files("hkall_gateway.rules") / "hkall.toml") as packaged:
-        return read(packaged)
+def _table(record: object) -> Table:
+    """A record as a file would write it: an absent key for None, no underscore at the end of a name."""
+    assert dataclasses.is_dataclass(record)
+    pairs = ((field.name.rstrip("_"), getattr(record, field.name)) for field in dataclasses.fields(record))
+    return {name: _value(value) for name, value in pairs if value is not None}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_value(each) for each in value]
+    return _table(value) if dataclasses.is_dataclass(value) else value
 
 
 def _overlaid(base: Table, site: Table) -> Table:

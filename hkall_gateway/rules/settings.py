@@ -1,8 +1,8 @@
 """Every number and choice of the published rules, as one frozen record with its defaults.
 
-hkall.toml holds the same values as data; a site's policy file overlays them key by key. A field's metadata names the rule and
-describes the key, so that docs/policy.md is generated from here. A table of the file has the name of its field, without the
-trailing underscore that Python's keywords need (`return_` is `[return]`). None = absent in the file.
+A site's policy file overlays them key by key. A field's metadata names the rule and describes the key, so that docs/policy.md
+is generated from here. A table of the file has the name of its field, without the trailing underscore that Python's keywords
+need (`return_` is `[return]`). None = absent in the file.
 """
 
 from __future__ import annotations

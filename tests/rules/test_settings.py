@@ -1,10 +1,8 @@
-"""The policy file: hkall.toml says what the record's defaults say, and the published table is in it row by row."""
+"""The policy: the published table is in the defaults of its record, row by row."""
 
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-from importlib import resources
 from typing import Any
 
 import pytest
@@ -16,25 +14,8 @@ from hkall_gateway.rules.vocabulary import Position
 from tests.published import table as published
 
 
-def packaged() -> dict[str, Any]:
-    return tomllib.loads((resources.files("hkall_gateway.rules") / "hkall.toml").read_text("utf-8"))
-
-
-def plain(value: object) -> object:
-    """A record as the file writes it: no None, lists for tuples, no trailing underscore."""
-    if dataclasses.is_dataclass(value):
-        pairs = ((f.name.rstrip("_"), getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: plain(v) for name, v in pairs if v is not None and (v != () or name == "ils_groups")}
-    return [plain(v) for v in value] if isinstance(value, tuple) else value
-
-
 def parts() -> list[Any]:
     return [Policy, *{type(getattr(Policy(), f.name)) for f in dataclasses.fields(Policy)} - {tuple, dict, str}, Category]
-
-
-def test_the_packaged_file_says_what_the_defaults_say() -> None:
-    both = "rules/hkall.toml and rules/settings.py say the published rules alike; a site's own go to its policy.toml"
-    assert packaged() == plain(Policy()), both
 
 
 @pytest.mark.parametrize("part", sorted(parts(), key=str), ids=lambda p: p.__name__)
