@@ -195,6 +195,11 @@ def notice(refused: Refused | None) -> str:
     return f"{sentence(refused)} {ended[:1].upper()}{ended[1:]}"
 
 
+def patron_words(refused: Refused) -> str:
+    """Return why, to the patron; of a suspended service with the library's own message."""
+    return notice(refused) if refused.why is Reason.SERVICE_SUSPENDED else sentence(refused, to_patron=True)
+
+
 class Told(NamedTuple):
     """A refusal in words, with the number of its rule, "" for none."""
 
@@ -204,8 +209,4 @@ class Told(NamedTuple):
 
 def told(refused: Refused | None) -> Told | None:
     """Return a refusal in words, None for none."""
-    if refused is None:
-        return None
-    suspended = refused.why is Reason.SERVICE_SUSPENDED
-    words = notice(refused) if suspended else sentence(refused, to_patron=True)
-    return Told(words, rule_of(refused))
+    return Told(patron_words(refused), rule_of(refused)) if refused else None

@@ -16,7 +16,8 @@ from typing import Final
 from flask import Flask, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from hkall_gateway.circulation.command import InboxKey
+from hkall_gateway.circulation.command import Command, Facts, InboxKey, Result
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import api_tokens, bind, inbox
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
 from hkall_gateway.db.engine.locks import LockSet
@@ -26,7 +27,8 @@ from hkall_gateway.db.web_sessions import PATRON_API, WebSession
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.web import limits
-from hkall_gateway.web.api.problems import Trouble
+from hkall_gateway.web.api.models import Record
+from hkall_gateway.web.api.problems import Reply, Trouble, refused
 from hkall_gateway.web.callers import bearer_token
 from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.services import services
@@ -187,6 +189,19 @@ def inbox_key(header: IdempotencyHeader) -> InboxKey:
     if services().bridge.write(bind(_first_use, agency, use, mine, services().now()), locks) != mine:
         raise Trouble(422, "this Idempotency-Key was used for another request")
     return InboxKey(agency, digest, KEPT_S)
+
+
+def execute_once(
+    command: Command[Facts, Result],
+    header: IdempotencyHeader,
+    record: type[Record],
+    status: int = 200,
+    *,
+    to_patron: bool = False,
+) -> Reply:
+    """Execute a command once for its key; return its result as the record, or the refusal in words for its reader."""
+    outcome = services().bridge.ask(services().circulation.execute(command, inbox=inbox_key(header)))
+    return refused(outcome, to_patron=to_patron) if isinstance(outcome, Refused) else (record.json_of(outcome), status)
 
 
 def _first_use(unit: Unit, agency: str, digest: str, fingerprint: str, now: datetime) -> str:

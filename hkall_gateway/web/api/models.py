@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Annotated, TypeAlias
+import dataclasses
+from collections.abc import Callable
+from datetime import date
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from hkall_gateway.circulation.results import Requested
 from hkall_gateway.circulation.staff.console import RequestPage
 from hkall_gateway.circulation.staff.permitted import Action
-from hkall_gateway.db.queries.request_search import FoundBy, Match
+from hkall_gateway.db.queries.request_history import JournalRow
+from hkall_gateway.db.queries.request_search import Match
+from hkall_gateway.db.queries.statistics import Count, DeclineCount, PairCount, RefusalCount, Statistics, Turnaround
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, SortKey
 from hkall_gateway.rules.dates import within_years
 from hkall_gateway.rules.plain_text import ONE_LINE
-from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.rules.vocabulary import Candidate, Position, Request
 
 Plain: TypeAlias = Annotated[str, Field(pattern=ONE_LINE)]
 """One line of text that may enter. `incoming` has refused what no text may have; this also describes it to programs."""
@@ -21,10 +29,65 @@ Day: TypeAlias = Annotated[date, AfterValidator(within_years)]
 """A date that may enter."""
 
 
+R = TypeVar("R", bound="Record")
+
+
 class Record(BaseModel):
-    """A record that is made of one of the desk's."""
+    """A record that is made of one of the circulation's results."""
 
     model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def json_of(cls, found: object) -> dict[str, object]:
+        """Return a result as the record in JSON."""
+        return cls.model_validate(found).model_dump(mode="json")
+
+
+RECORDS: Final[dict[object, type[Record]]] = {}
+"""The record of each result."""
+
+
+def made_of(*sources: type, fields: str = "") -> Callable[[type[R]], type[R]]:
+    """Give a record the fields of a result, so that a field has its name and its type in one place.
+
+    A result within a result becomes its own record. What the class says of a field itself comes first.
+
+    Args:
+        sources: The result, and others whose facts the record has too.
+        fields: The names, in the order of the description; "" for every field of the result. The record of a request or of a
+            patron names them, so that no new column leaves the house by itself. A property is a field where it is named.
+    """
+
+    def make(record: type[R]) -> type[R]:
+        made: dict[str, Any] = {}  # as `create_model` wants them
+        for name in fields.split() or [field.name for field in dataclasses.fields(sources[0])]:
+            own = record.model_fields.get(name)
+            made[name] = (own.annotation, own) if own else (_as_record(_type_of(name, sources)), ...)
+        base: Any = record.__base__
+        found: type[R] = create_model(
+            record.__name__, __base__=base, __doc__=record.__doc__, __module__=record.__module__, **made
+        )
+        RECORDS[sources[0]] = found
+        return found
+
+    return make
+
+
+def _type_of(name: str, sources: tuple[type, ...]) -> object:
+    for source in sources:
+        if name in (hints := get_type_hints(source)):
+            return hints[name]
+        if isinstance(found := getattr(source, name, None), property):
+            return get_type_hints(found.fget)["return"]
+    raise AttributeError(f"{name} is no field of {sources}")
+
+
+def _as_record(hint: Any) -> Any:
+    """Return a type with records in place of results: of `tuple[Count, ...]` that of `tuple[CountRecord, ...]`."""
+    inner = tuple(map(_as_record, get_args(hint)))
+    if inner == get_args(hint):
+        return RECORDS.get(hint, hint)
+    return reduce(or_, inner) if isinstance(hint, UnionType) else get_origin(hint)[inner]
 
 
 class Body(BaseModel):
@@ -33,64 +96,23 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-# ---- requests
-
-
+@made_of(
+    Request,
+    fields="id side position partner patron title bib_id volume item_agency item_barcode pickup_location placed_at moved_at"
+    " received_on pickup_last due lender_due returned_on recalled_on renewals expired_pickup reason flags",
+)
 class RequestRecord(Record):
     """One request. `patron` is the card, "" where we lend. For the role viewer it and `reason` are ""."""
 
-    id: str
-    side: Side
-    position: Position
-    partner: str
-    patron: str
-    title: str
-    bib_id: str
-    volume: str
-    item_agency: str
-    item_barcode: str
-    pickup_location: str
-    placed_at: datetime | None
-    moved_at: datetime | None
-    received_on: date | None
-    pickup_last: date | None
-    due: date | None
-    lender_due: date | None
-    returned_on: date | None
-    recalled_on: date | None
-    renewals: int
-    expired_pickup: bool
-    reason: str
-    flags: str
 
-
-class ListEntry(BaseModel):
+@made_of(ListRow)
+class ListEntry(Record):
     """One request of a work list, with facts of its copy, and its days in this position."""
 
-    request: RequestRecord
-    days: int
-    call_number: str
-    author: str
-    material: str
-    set_aside: str
-    fault: str
 
-
-class ListPageRecord(BaseModel):
+@made_of(ListPage)
+class ListPageRecord(Record):
     """A page of a work list; `next` is the `after` of the next page, "" if this is the last."""
-
-    rows: list[ListEntry]
-    next: str
-
-
-def list_page(page: ListPage) -> ListPageRecord:
-    """Return a page of a list."""
-    return ListPageRecord(rows=[_entry(row) for row in page.rows], next=page.next)
-
-
-def _entry(row: ListRow) -> ListEntry:
-    facts = {name: getattr(row, name) for name in ("days", "call_number", "author", "material", "set_aside", "fault")}
-    return ListEntry(request=RequestRecord.model_validate(row.request), **facts)
 
 
 class ListCounts(BaseModel):
@@ -117,64 +139,28 @@ class ListQuery(Body):
     material: Plain = Field(default="", max_length=100)
 
 
+@made_of(JournalRow, fields="at who channel event source target rule outcome")
 class EventRecord(Record):
     """One line of the journal."""
 
-    at: datetime
-    who: str
-    channel: str
-    event: str
-    source: str
-    target: str
-    rule: str
-    outcome: str
 
-
+@made_of(Candidate, fields="agency barcode rank reason skip outcome")
 class CandidateRecord(Record):
     """A lender that may be asked, or was: why it has its rank, and how it answered."""
 
-    agency: str
-    barcode: str
-    rank: int
-    reason: str
-    skip: str
-    outcome: str
 
-
+@made_of(Action, fields="name needs_reason takes allowed hindrance")
 class ActionRecord(Record):
     """A command for this request: whether the position and the token's role allow it, and what hinders it if not."""
 
-    name: str
-    needs_reason: bool
-    takes: list[str]
-    allowed: bool
-    hindrance: str
+    hindrance: Annotated[str, BeforeValidator(lambda found: str(found or ""))]
 
 
-class RequestDetail(BaseModel):
+@made_of(RequestPage, fields="request days actions events candidates")
+class RequestDetail(Record):
     """Everything about one request that a program may act on."""
 
-    request: RequestRecord
-    days: int
-    actions: list[ActionRecord]
-    events: list[EventRecord]
-    candidates: list[CandidateRecord]
-
-
-def request_detail(page: RequestPage) -> RequestDetail:
-    """Return a request with its actions, journal and candidates."""
-    return RequestDetail(
-        request=RequestRecord.model_validate(page.request),
-        days=page.days,
-        actions=[_action(one) for one in page.actions],
-        events=[EventRecord.model_validate(event.line) for event in page.events],
-        candidates=[CandidateRecord.model_validate(one) for one in page.candidates],
-    )
-
-
-def _action(one: Action) -> ActionRecord:
-    takes, hindrance = list(one.takes), str(one.hindrance or "")
-    return ActionRecord(name=one.name, needs_reason=one.needs_reason, takes=takes, allowed=one.allowed, hindrance=hindrance)
+    events: Annotated[list[EventRecord], BeforeValidator(lambda found: [event.line for event in found])]
 
 
 class RequestPath(BaseModel):
@@ -220,10 +206,9 @@ class PlaceBody(Body):
     pickup: Plain = Field(default="", max_length=100)
 
 
-class Placed(BaseModel):
+@made_of(Requested, fields="request")
+class Placed(Record):
     """The number of the new request."""
-
-    request: str
 
 
 class SearchBody(Body):
@@ -232,25 +217,15 @@ class SearchBody(Body):
     q: Plain = Field(min_length=1, max_length=200)
 
 
-class FoundRequest(BaseModel):
+@made_of(Match)
+class FoundRequest(Record):
     """A request that was found, and by what."""
 
-    request: RequestRecord
-    by: FoundBy
 
-
-class Found(BaseModel):
+class Found(Record):
     """The requests that a search has found, newest first."""
 
     requests: list[FoundRequest]
-
-
-def found(matches: tuple[Match, ...]) -> Found:
-    """Return the matches of a search for the API."""
-    return Found(requests=[FoundRequest(request=RequestRecord.model_validate(one.request), by=one.by) for one in matches])
-
-
-# ---- statistics
 
 
 class PeriodQuery(Body):
@@ -260,69 +235,31 @@ class PeriodQuery(Body):
     last: Day = Field(alias="to")
 
 
+@made_of(Count, fields="month side partner category requests filled unfilled cancelled still_open fill_rate")
 class CountRecord(Record):
     """Requests placed in a month, by side, partner and category of the patron."""
 
-    month: str
-    side: str
-    partner: str
-    category: str
-    requests: int
-    filled: int
-    unfilled: int
-    cancelled: int
-    still_open: int
-    fill_rate: float | None
 
-
+@made_of(Turnaround)
 class TurnaroundRecord(Record):
     """Books that came to our hold shelf so many days after their requests."""
 
-    month: str
-    partner: str
-    category: str
-    days: int
-    requests: int
 
-
+@made_of(RefusalCount)
 class RefusalRecord(Record):
     """Refusals by a rule."""
 
-    month: str
-    rule: str
-    reason: str
-    partner: str
-    category: str
-    times: int
 
-
+@made_of(DeclineCount)
 class DeclineRecord(Record):
     """Libraries that did not supply a copy, and why."""
 
-    month: str
-    lender: str
-    borrower: str
-    reason: str
-    times: int
 
-
+@made_of(PairCount)
 class PairRecord(Record):
     """Requests from a lender to a borrower's pickup place."""
 
-    lender: str
-    borrower: str
-    place: str
-    requests: int
-    filled: int
 
-
+@made_of(Statistics, fields="counts turnarounds refusals declines pairs anonymised since")
 class StatisticsRecord(Record):
     """All figures of a period; no person is in them. `since`: the first day with a request in the database."""
-
-    counts: list[CountRecord]
-    turnarounds: list[TurnaroundRecord]
-    refusals: list[RefusalRecord]
-    declines: list[DeclineRecord]
-    pairs: list[PairRecord]
-    anonymised: int
-    since: date | None

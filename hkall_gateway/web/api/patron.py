@@ -5,18 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.circulation import patron_record, titles
-from hkall_gateway.circulation.command import Context, in_context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
 from hkall_gateway.circulation.messages.terminal_commands import RenewAll
-from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
-from hkall_gateway.circulation.results import Cancelled, Refused, Renewed, Requested
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
@@ -32,15 +30,16 @@ from hkall_gateway.web.api.access import (
     IdempotencyHeader,
     actor,
     card,
-    inbox_key,
+    execute_once,
     patron_session,
 )
 from hkall_gateway.web.api.models import Placed, RequestPath
 from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
-from hkall_gateway.web.api.problems import Trouble, described, refused
+from hkall_gateway.web.api.problems import Reply, Trouble, described, refused
 from hkall_gateway.web.i18n import language
 from hkall_gateway.web.patron import login
-from hkall_gateway.web.patron.login import PinRefused
+from hkall_gateway.web.patron.login import PinRefused, facts_about
+from hkall_gateway.web.patron.record import own_loans
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import PIN, count_login
 
@@ -50,11 +49,15 @@ PATRON = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SEC
 
 
 @TOKEN.post("/patron-token", responses={"201": PatronToken})
-def make(body: PatronLogin) -> Any:
+def make(body: PatronLogin) -> Reply:
     """A token for an hour by card and PIN. After some wrong ones each further try waits; no card is locked by them."""
     found = login.check(body.barcode, body.pin)
     if isinstance(found, PinRefused):
-        return _refused_login(found)
+        if found.wait_s:
+            raise Trouble(429, f"too many wrong PINs; wait {found.wait_s} s", **{"Retry-After": str(found.wait_s)})
+        if found.why.why is Reason.TRY_AGAIN:
+            return refused(found.why, to_patron=True)
+        raise Trouble(401, "card or PIN is wrong", **{"WWW-Authenticate": CHALLENGE})
     now, text = services().now(), PATRON_PREFIX + secrets.token_urlsafe(32)
     ends = now + API_LONGEST
     credential = digest(login.compared_hash(found))
@@ -65,7 +68,7 @@ def make(body: PatronLogin) -> Any:
 
 
 @TOKEN.delete("/patron-token", security=SECURITY, responses={"204": None})
-def end() -> Any:
+def end() -> Reply:
     """End this token at once. A client's token is ended by `hkall-gateway token revoke`."""
     own = patron_session()
     if own is None:
@@ -73,14 +76,6 @@ def end() -> Any:
     services().bridge.write(bind(web_sessions.end, own.token_hash))
     services().circulation.ils.own_loans.forget(own.patron)
     return "", 204
-
-
-def _refused_login(no: PinRefused) -> Any:
-    if no.wait_s:
-        raise Trouble(429, f"too many wrong PINs; wait {no.wait_s} s", **{"Retry-After": str(no.wait_s)})
-    if no.why.why is Reason.TRY_AGAIN:
-        return refused(no.why, to_patron=True)
-    raise Trouble(401, "card or PIN is wrong", **{"WWW-Authenticate": CHALLENGE})
 
 
 # fmt: off
@@ -95,108 +90,81 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 
 @TITLES.get("/search", responses={"200": models.TitlesFound})
-def search(query: models.SearchQuery) -> Any:
+def search(query: models.SearchQuery) -> Reply:
     """Titles that have all of these words, 20 a page. Words in quotation marks are a phrase; an ISBN finds its other form."""
     found = consult(titles.search_titles, query.q, query.field, available=query.available, page=query.page)
     if isinstance(found, BadQuery):
         raise Trouble(422, BAD[found])
-    return models.titles_found(found).model_dump(mode="json")
+    return models.titles_found(found)
 
 
 @TITLES.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
-def one(path: models.TitlePath) -> Any:
+def one(path: models.TitlePath) -> Reply:
     """A title with its copies, and whether it can be requested at all. Copies have what their libraries said last."""
     seen = consult(titles.see_title, path.bib_id)
     if seen is None:
         raise Trouble(404, "no library has this title")
     live = services().live_status(path.bib_id, seen.to_ask(models.MOST_COPIES))
     now = titles.as_said(seen, live, services().library().policy)
-    return models.title_detail(now, live, _places()).model_dump(mode="json")
-
-
-def _places() -> list[models.PickupLocation]:
     names = services().settings().places.get(language(), {})
-    return [models.PickupLocation(code=code, name=names.get(code, code)) for code in services().library().pickup_locations]
+    places = [{"code": code, "name": names.get(code, code)} for code in services().library().pickup_locations]
+    return models.title_detail(now, live, places)
 
 
 @PATRON.post("/may-request", responses={"200": models.MayRequest})
-def may_request(body: models.RequestBody) -> Any:
+def may_request(body: models.RequestBody) -> Reply:
     """Whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
-    own = services()
     asked = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
-    known, now = _facts(asked.patron, body.bib_id), own.now()
-    found: Any = own.bridge.read(in_context(explaining.explained, own.library(), now, asked, known, now))
+    found = consult(explaining.explained, asked, facts_about(asked.patron, body.bib_id), services().now())
     no = found.outcome if isinstance(found.outcome, Refused) else None
     if no and no.why is Reason.TRY_AGAIN:
-        return _refused(no)
-    return models.MayRequest(allowed=no is None, refusal=models.why_not(no)).model_dump()
+        return refused(no, to_patron=True)
+    return models.MayRequest.json_of({"allowed": no is None, "refusal": no})
 
 
 @PATRON.post("/requests", responses={"201": Placed, **described(404, 409)})
-def place(header: IdempotencyHeader, body: models.RequestBody) -> Any:
+def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
     """Place a request; the rules decide. A second request for the same title is refused."""
     wanted = card(body.card)
     ask = RequestTitle(actor("place"), wanted, body.bib_id, body.volume, body.pickup)
-    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
-    if isinstance(outcome, Refused):
-        return _refused(outcome)
-    assert isinstance(outcome, Requested)
-    return Placed(request=outcome.request).model_dump(), 201
+    return execute_once(ask, header, Placed, 201, to_patron=True)
 
 
 @PATRON.post("/record", responses={"200": models.CirculationRecord, **described(404)})
-def record(body: models.OnBehalf) -> Any:
+def record(body: models.OnBehalf) -> Reply:
     """The circulation record as it is now, without past loans. It changes no data, and needs no Idempotency-Key."""
     owner = card(body.card)
-    facts = _facts(owner)
+    facts = facts_about(owner)
     if facts.borrower is None:
-        return _refused(Refused(facts.stranger) if facts.reachable else TRY_AGAIN)
+        return refused(Refused(facts.stranger) if facts.reachable else TRY_AGAIN, to_patron=True)
     found = consult(patron_record.patron_record, facts.borrower.barcode, facts)
-    own = services().bridge.ask(services().circulation.ils.own_loans.of(owner))
-    beside = None if isinstance(own, Refused) or own is None else patron_record.beside(found, own)
-    return models.circulation_record(found, beside).model_dump(mode="json")
+    return models.circulation_record(found, own_loans(owner, found))
 
 
 @PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
-def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Any:
+def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Cancel a request of this patron, which is possible until its library has sent the book."""
     owner = card(body.card)
     ask = CancelRequest(actor("cancel"), owner, request=path.number)
-    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
-    if isinstance(outcome, Refused):
-        return _refused(outcome)
-    assert isinstance(outcome, Cancelled)
-    return models.CancelledRecord(request=outcome.request).model_dump()
+    return execute_once(ask, header, models.CancelledRecord, to_patron=True)
 
 
 @PATRON.post("/requests/<number>/renew", responses={"200": models.RenewedRecord, **described(404, 409)})
-def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Any:
+def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew a loan of this patron."""
     owner = card(body.card)
     item = consult(_lent, owner, path.number)
     if isinstance(item, Refused):
-        return _refused(item)
+        return refused(item, to_patron=True)
     ask = Renew(actor("renew"), owner, item.barcode, item.agency)
-    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
-    if isinstance(outcome, Refused):
-        return _refused(outcome)
-    assert isinstance(outcome, Renewed)
-    return models.renewed(outcome).model_dump(mode="json")
+    return execute_once(ask, header, models.RenewedRecord, to_patron=True)
 
 
 @PATRON.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
-def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Any:
+def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew every loan of this patron that may be renewed; the others come with the reason."""
     ask = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
-    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=inbox_key(header)))
-    if isinstance(outcome, Refused):
-        return _refused(outcome)
-    return models.all_renewed(outcome).model_dump(mode="json")
-
-
-def _refused(no: Refused) -> Response:
-    """A refusal in words for a patron."""
-    return refused(no, to_patron=True)
+    return execute_once(ask, header, models.AllRenewedRecord, to_patron=True)
 
 
 def _lent(context: Context, owner: str, number: str) -> ItemKey | Refused:
@@ -205,9 +173,3 @@ def _lent(context: Context, owner: str, number: str) -> ItemKey | Refused:
     if found is None or found.patron != owner:
         return Refused(Reason.UNKNOWN_REQUEST)
     return found.item or Refused(Reason.NOT_ON_LOAN)
-
-
-def _facts(owner: str, bib_id: str = "") -> BorrowerFacts:
-    """The facts about a card from the library's own system; AWAY if it does not answer."""
-    found = services().bridge.ask(services().circulation.ils.known(owner, bib_id))
-    return AWAY if isinstance(found, Refused) else found

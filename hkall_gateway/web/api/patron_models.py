@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any, Final
+from dataclasses import fields
+from datetime import datetime
+from typing import Annotated, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
 from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord, WaitingRequest
 from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
-from hkall_gateway.circulation.results import ChargeEntry, Refused, Renewed
-from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
+from hkall_gateway.circulation.results import Cancelled, ChargeEntry, Refused, Renewed
+from hkall_gateway.circulation.titles import CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, FoundTitles, SearchField
-from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Position, Request, Title
-from hkall_gateway.web.api.models import Body, Plain, Record
+from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Holding, Request, Title
+from hkall_gateway.web.api.models import RECORDS, Body, Plain, Record, made_of
 from hkall_gateway.web.i18n import library_name
-from hkall_gateway.web.labels import told
+from hkall_gateway.web.labels import patron_words, rule_of
 
 MOST_COPIES: Final = 500
 """Copies of a title that are told; a set of many volumes may have more."""
 
 
-class WhyNot(BaseModel):
+class WhyNot(Record):
     """Why something is not possible: the gateway's word, the published rule behind it, and a sentence."""
 
     reason: str
     rule: str
     detail: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def in_words(cls, found: object) -> object:
+        """Return a refusal in words for a patron."""
+        if not isinstance(found, Refused):
+            return found
+        return {"reason": found.why.value, "rule": rule_of(found), "detail": patron_words(found)}
 
-def why_not(refused: Refused | None) -> WhyNot | None:
-    """Return a refusal for a program; None for none."""
-    said = told(refused)
-    return WhyNot(reason=refused.why.value, rule=said.rule, detail=said.words) if refused and said else None
 
-
-# ---- a patron's token
+RECORDS[Refused] = WhyNot
 
 
 class PatronLogin(Body):
@@ -54,9 +57,6 @@ class PatronToken(BaseModel):
     ends_at: datetime
 
 
-# ---- titles
-
-
 class SearchQuery(Body):
     """Words, the field that has them, and which page of results."""
 
@@ -66,17 +66,11 @@ class SearchQuery(Body):
     page: int = Field(default=1, ge=1, le=MOST // PAGE)
 
 
+@made_of(Title, fields="bib_id title authors linked_title linked_author isbns language published")
 class TitleRecord(Record):
     """A title. `linked_title` and `linked_author` are in the original script."""
 
-    bib_id: str
-    title: str
     authors: list[str]
-    linked_title: str
-    linked_author: str
-    isbns: list[str]
-    language: str
-    published: str
 
 
 class FoundTitleRecord(TitleRecord):
@@ -85,46 +79,42 @@ class FoundTitleRecord(TitleRecord):
     libraries: list[str]
 
 
-class TitlesFound(BaseModel):
+@made_of(FoundTitles)
+class TitlesFound(Record):
     """A page of results. `count` is the number of hits; `more`: there are more than these."""
 
     titles: list[FoundTitleRecord]
-    count: int
-    more: bool
-    page: int
-    pages: int
 
 
-def titles_found(found: FoundTitles) -> TitlesFound:
-    """Return a page of results."""
-    rows = [FoundTitleRecord(**_described(one, one.isbns.split()), libraries=list(one.agencies)) for one in found.titles]
-    return TitlesFound(titles=rows, count=found.count, more=found.more, page=found.page, pages=found.pages)
+def titles_found(found: FoundTitles) -> dict[str, object]:
+    """Return a page of results in JSON."""
+    rows = [{**_described(one), "isbns": one.isbns.split(), "libraries": one.agencies} for one in found.titles]
+    return TitlesFound.json_of({**_facts(found), "titles": rows})
 
 
-def _described(one: Title | FoundTitle, isbns: list[str]) -> dict[str, Any]:
-    named = {name: getattr(one, name) for name in ("bib_id", "title", "linked_title", "linked_author", "language", "published")}
-    authors = [each for each in one.author.split(BETWEEN_AUTHORS) if each]
-    return {**named, "authors": authors, "isbns": isbns}
+def _described(one: Title | FoundTitle) -> dict[str, object]:
+    return {**_facts(one), "authors": [each for each in one.author.split(BETWEEN_AUTHORS) if each]}
 
 
-class CopyRecord(BaseModel):
+def _facts(
+    one: Title | FoundTitle | FoundTitles | Holding | PatronRecord | PatronLoan | WaitingRequest | Request,
+) -> dict[str, object]:
+    """Return the fields of a result by name."""
+    return {field.name: getattr(one, field.name) for field in fields(one)}
+
+
+@made_of(Holding, fields="agency library call_number volume material status state said_at")
+class CopyRecord(Record):
     """A copy. `status` is its library's word, as it was loaded, or as the library gave it at `said_at`."""
 
-    agency: str
     library: str
-    call_number: str
-    volume: str
-    material: str
-    status: str
     state: CopyState
     said_at: datetime | None
 
 
-class VolumeRecord(BaseModel):
+@made_of(VolumeSeen)
+class VolumeRecord(Record):
     """A volume, "" for a title without volumes, and why it cannot be requested now; None if it can."""
-
-    volume: str
-    refusal: WhyNot | None
 
 
 class PickupLocation(BaseModel):
@@ -134,7 +124,7 @@ class PickupLocation(BaseModel):
     name: str
 
 
-class TitleDetail(BaseModel):
+class TitleDetail(Record):
     """A title with its copies. `loaded_at`: when copies were loaded last; `asking`: their libraries are asked for more now."""
 
     title: TitleRecord
@@ -145,27 +135,23 @@ class TitleDetail(BaseModel):
     asking: bool
 
 
-def title_detail(seen: TitleSeen, live: LiveStatuses, places: list[PickupLocation]) -> TitleDetail:
-    """Return a title; the statuses of `live` are in `seen` already."""
-    return TitleDetail(
-        title=TitleRecord(**_described(seen.title, list(seen.title.isbns))),
-        copies=[_copy(one, seen, live) for one in seen.copies[:MOST_COPIES]],
-        volumes=[_volume(one) for one in seen.volumes],
-        pickup_locations=places,
-        loaded_at=seen.as_of,
-        asking=live.asking,
+def title_detail(seen: TitleSeen, live: LiveStatuses, places: list[dict[str, str]]) -> dict[str, object]:
+    """Return a title in JSON; the statuses of `live` are in `seen` already."""
+    copies = []
+    for one in seen.copies[:MOST_COPIES]:
+        agency, said = one.copy.agency, live.statuses.get(one.copy.key)
+        library = library_name(agency, seen.names.get(agency, agency))
+        copies.append({**_facts(one.copy), "library": library, "state": one.state, "said_at": said.at if said else None})
+    return TitleDetail.json_of(
+        {
+            "title": _described(seen.title),
+            "copies": copies,
+            "volumes": seen.volumes,
+            "pickup_locations": places,
+            "loaded_at": seen.as_of,
+            "asking": live.asking,
+        }
     )
-
-
-def _copy(one: CopySeen, seen: TitleSeen, live: LiveStatuses) -> CopyRecord:
-    copy, said = one.copy, live.statuses.get(one.copy.key)
-    named = {name: getattr(copy, name) for name in ("agency", "call_number", "volume", "material", "status")}
-    library = library_name(copy.agency, seen.names.get(copy.agency, copy.agency))
-    return CopyRecord(**named, library=library, state=one.state, said_at=said.at if said else None)
-
-
-def _volume(one: VolumeSeen) -> VolumeRecord:
-    return VolumeRecord(volume=one.volume, refusal=why_not(one.refusal))
 
 
 class TitlePath(BaseModel):
@@ -176,9 +162,6 @@ class TitlePath(BaseModel):
         max_length=200,
         description="a part `.` or `..`, and a last part `request`, is written with a `~` before it",
     )
-
-
-# ---- a patron's requests
 
 
 class OnBehalf(Body):
@@ -195,59 +178,40 @@ class RequestBody(OnBehalf):
     pickup: Plain = Field(default="", max_length=100)
 
 
-class MayRequest(BaseModel):
+class MayRequest(Record):
     """Whether a request would be placed now, and why not."""
 
     allowed: bool
     refusal: WhyNot | None
 
 
-class CancelledRecord(BaseModel):
+@made_of(Cancelled, fields="request")
+class CancelledRecord(Record):
     """The request ends, now or when its lender has confirmed."""
 
-    request: str
 
-
-class RenewedRecord(BaseModel):
+@made_of(Renewed, fields="request due renewals pending")
+class RenewedRecord(Record):
     """The loan's due date now. `pending`: its lender is being asked."""
 
-    request: str
-    due: date | None
-    renewals: int
-    pending: bool
 
-
-def renewed(one: Renewed) -> RenewedRecord:
-    """Return a renewal."""
-    return RenewedRecord(request=one.request, due=one.due, renewals=one.renewals, pending=one.pending)
-
-
-class NotRenewedRecord(BaseModel):
+class NotRenewedRecord(Record):
     """A loan that stays as it is."""
 
     title: str
     refusal: WhyNot | None
 
 
-class AllRenewedRecord(BaseModel):
+@made_of(AllRenewed, fields="renewed refused")
+class AllRenewedRecord(Record):
     """The loans that were renewed, and those that were not; each loan is in one of the two."""
 
-    renewed: list[RenewedRecord]
-    refused: list[NotRenewedRecord]
+    refused: Annotated[
+        list[NotRenewedRecord], BeforeValidator(lambda found: [{"title": one.title, "refusal": one} for one in found])
+    ]
 
 
-def all_renewed(outcome: AllRenewed) -> AllRenewedRecord:
-    """Return the outcome for each loan."""
-    return AllRenewedRecord(
-        renewed=[renewed(one) for one in outcome.renewed],
-        refused=[NotRenewedRecord(title=one.title, refusal=why_not(one)) for one in outcome.refused],
-    )
-
-
-# ---- the circulation record
-
-
-class RecordEntry(BaseModel):
+class RecordEntry(Record):
     """The fields of each line of the record. `library` is the name of the book's library, "" while none is known."""
 
     request: str
@@ -257,55 +221,35 @@ class RecordEntry(BaseModel):
     library: str
 
 
+@made_of(WaitingRequest, Request, fields="position label placed_at pickup_location pickup_last uncollected refusal")
 class WaitingRecord(RecordEntry):
     """A request before the loan. `label` is the published word; `refusal`: why it cannot be cancelled, None if it can.
 
     `pickup_last` is the last day on the hold shelf, `uncollected`: it is over.
     """
 
-    position: Position
-    label: str
-    placed_at: datetime | None
-    pickup_location: str
-    pickup_last: date | None
-    uncollected: bool
-    refusal: WhyNot | None
 
-
+@made_of(PatronLoan, Request, fields="due overdue recalled fine_cents renewals_left pending refusal")
 class LoanRecord(RecordEntry):
     """A book on loan. `fine_cents` is the fine until today; `refusal`: why it cannot be renewed, None if it can.
 
     `pending`: its lender is being asked for a renewal.
     """
 
-    due: date | None
-    overdue: bool
     recalled: bool
-    fine_cents: int
-    renewals_left: int
-    pending: bool
-    refusal: WhyNot | None
 
 
-class ChargeRecord(BaseModel):
+@made_of(ChargeEntry, fields="request kind title left_cents at")
+class ChargeRecord(Record):
     """A charge that is not fully paid."""
 
-    request: str
-    kind: str
-    title: str
-    left_cents: int
-    at: datetime
 
-
-class OwnLoanRecord(BaseModel):
+@made_of(LocalLoan)
+class OwnLoanRecord(Record):
     """A book of the library's own that the patron has, as its system tells it; to be read only."""
 
-    barcode: str
-    title: str
-    due: date | None
 
-
-class CirculationRecord(BaseModel):
+class CirculationRecord(Record):
     """A patron's record as it is now, without past loans. `refusal`: why the patron may not use HKALL, None if they may.
 
     `own_loans` are the library's own books; None where its system does not tell them, or does not answer.
@@ -319,56 +263,20 @@ class CirculationRecord(BaseModel):
     refusal: WhyNot | None
 
 
-def circulation_record(found: PatronRecord, own_loans: Sequence[LocalLoan] | None) -> CirculationRecord:
-    """Return a patron's record; `own_loans` as in CirculationRecord."""
-    own = None if own_loans is None else [OwnLoanRecord(barcode=o.barcode, title=o.title, due=o.due) for o in own_loans]
-    return CirculationRecord(
-        requests=[_waiting(one, found) for one in found.waiting],
-        loans=[_loan(one, found) for one in found.loans],
-        charges=[_charge(one) for one in found.charges],
-        owed_cents=found.owed_cents,
-        own_loans=own,
-        refusal=why_not(found.refusal),
-    )
+def circulation_record(found: PatronRecord, own_loans: Sequence[LocalLoan] | None) -> dict[str, object]:
+    """Return a patron's record in JSON; `own_loans` as in CirculationRecord."""
+    requests, loans = ([_line(one, found) for one in lines] for lines in (found.waiting, found.loans))
+    return CirculationRecord.json_of({**_facts(found), "requests": requests, "loans": loans, "own_loans": own_loans})
 
 
-def _entry(one: Request, found: PatronRecord) -> dict[str, Any]:
-    agency = one.item_agency or one.partner
-    return {
-        "request": one.id,
-        "title": one.title,
-        "bib_id": one.bib_id,
-        "volume": one.volume,
-        "library": library_name(agency, found.libraries.get(agency, agency)),
-    }
-
-
-def _waiting(one: WaitingRequest, found: PatronRecord) -> WaitingRecord:
+def _line(one: WaitingRequest | PatronLoan, found: PatronRecord) -> dict[str, object]:
+    """Return the facts of a line and of its request, with the name of its library."""
     request = one.request
-    return WaitingRecord(
-        **_entry(request, found),
-        position=request.position,
-        label=one.label,
-        placed_at=request.placed_at,
-        pickup_location=request.pickup_location,
-        pickup_last=request.pickup_last,
-        uncollected=one.uncollected,
-        refusal=why_not(one.refusal),
-    )
-
-
-def _loan(one: PatronLoan, found: PatronRecord) -> LoanRecord:
-    return LoanRecord(
-        **_entry(one.request, found),
-        due=one.request.due,
-        overdue=one.overdue,
-        recalled=one.request.recalled_on is not None,
-        fine_cents=one.fine_cents,
-        renewals_left=one.renewals_left,
-        pending=one.pending,
-        refusal=why_not(one.refusal),
-    )
-
-
-def _charge(one: ChargeEntry) -> ChargeRecord:
-    return ChargeRecord(request=one.request, kind=one.kind, title=one.title, left_cents=one.left_cents, at=one.at)
+    agency = request.item_agency or request.partner
+    return {
+        **_facts(request),
+        **_facts(one),
+        "request": request.id,
+        "library": library_name(agency, found.libraries.get(agency, agency)),
+        "recalled": request.recalled_on is not None,
+    }

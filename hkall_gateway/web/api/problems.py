@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from flask import Flask, Response, g
@@ -22,6 +22,10 @@ LOG = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_S: Final = "5"
+
+
+Reply: TypeAlias = Response | dict[str, object] | tuple[dict[str, object] | str, int]
+"""What an operation returns."""
 
 
 class Problem(BaseModel):

@@ -105,8 +105,8 @@ def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
     return _page(card, refused, title), CODES.get(refused.why, 409)
 
 
-def _own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
-    """The library's own books that the patron has, the first due one first; None where its system does not tell them."""
+def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
+    """Return the library's own books that the patron has, the first due one first; None where its system does not tell them."""
     found = services().bridge.ask(services().circulation.ils.own_loans.of(card))
     if found is None or isinstance(found, Refused):
         return None
@@ -132,7 +132,7 @@ def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
         "away": not facts.reachable,
         "place": lambda code: names.get(code, code),
         "counter": names.get(own.pickup_locations[0], own.pickup_locations[0]),
-        "own_loans": _own_loans(card, record),
+        "own_loans": own_loans(card, record),
         "told": told,
         "civil": civil,
         "tones": TONES,
