@@ -16,7 +16,7 @@ from sqlalchemy import Engine, Table, insert
 from bench.plan import COPIES_EACH, Size
 from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.shelving_keys import with_keys
+from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, insert
 
-from hkall_gateway.db.changed_fields import facts_of
-from hkall_gateway.db.shelving_keys import with_keys
+from hkall_gateway.db.loads.loading import with_keys
+from hkall_gateway.db.request_rows import facts_of
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import civil

@@ -42,12 +42,12 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.library import library_of, new_request_id
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.reloading import keep_until_restart
-from hkall_gateway.db import bind, cards, terminal_activity
+from hkall_gateway.db import bind, cards, instances
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import database_file, open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.instances import Instance
-from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.tools import Guarded
@@ -298,7 +298,7 @@ class Daemon:
             return no_report(now)
         lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
         rows = terminals_seen(instance(), self._sip2_services, lines, now)
-        return partial(terminal_activity.write, instance=instance(), rows=rows, now=now)
+        return partial(instances.write_terminals, instance=instance(), rows=rows, now=now)
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
         """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""

@@ -17,11 +17,11 @@ from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.rounds import ROUNDS
 from hkall_gateway.db import instances, partners, rounds
 from hkall_gateway.db.database import Watch
-from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.instances import TerminalActivity
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.db.terminal_activity import TerminalActivity
+from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.observability.metrics import NAMESPACE, Metrics
 from hkall_gateway.rules import dates

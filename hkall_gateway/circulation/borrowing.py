@@ -15,7 +15,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import not_theirs
 from hkall_gateway.circulation.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
 from hkall_gateway.db.instances import copies_in_use
-from hkall_gateway.db.unannounced import asked_by_barcode
+from hkall_gateway.db.requests_by_partner_id import asked_by_barcode
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import lenders, policy
 from hkall_gateway.rules.dates import suspended

@@ -24,7 +24,7 @@ from hkall_gateway.circulation.messages.terminal_commands import (
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.circulation.results import Refused, Renewed, Requested
-from hkall_gateway.db import cards, unannounced
+from hkall_gateway.db import cards, requests_by_partner_id
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.reasons import Reason
@@ -98,7 +98,7 @@ def _of_copy(unit: Unit, barcode: str, library: Library) -> tuple[str, str] | Re
     ours = unit.holding(ItemKey(library.agency, barcode))
     if ours:
         return ours.bib_id, ours.volume
-    return Reason.HOLDS_NOT_ALLOWED if unannounced.copies_with(unit, barcode) else Reason.UNKNOWN_ITEM
+    return Reason.HOLDS_NOT_ALLOWED if requests_by_partner_id.copies_with(unit, barcode) else Reason.UNKNOWN_ITEM
 
 
 def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:

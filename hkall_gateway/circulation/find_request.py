@@ -10,7 +10,7 @@ from hkall_gateway.circulation.command import Library, refused
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.circulation.results import Done, Refused
-from hkall_gateway.db import unannounced as found
+from hkall_gateway.db import requests_by_partner_id as found
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason

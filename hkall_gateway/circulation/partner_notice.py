@@ -9,8 +9,7 @@ from hkall_gateway.circulation.command import Context, flagged, refused
 from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.partner_commands import BROKERED, MIRRORED
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.requests_by_partner_id import borrowed_under
-from hkall_gateway.db.unannounced import asked_by_barcode, asked_for
+from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, asked_for, borrowed_under
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.lifecycle import FINAL

@@ -15,7 +15,7 @@ from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.partner_notice import contradicted
 from hkall_gateway.circulation.results import DeliveryResult, Done, Recalled, Refused, Renewed
-from hkall_gateway.db.unannounced import asked_for
+from hkall_gateway.db.requests_by_partner_id import asked_for
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import past_lender

@@ -29,8 +29,7 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.rounds import FailedRequest, RoundState
-from hkall_gateway.db.savepoint import in_savepoint
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit import Unit, in_savepoint
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE

@@ -6,8 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.engine.statements import insert_or_write_over
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.tables import CARD_BLOCKS, CARD_LOCKS, HOLDINGS, PROPERTIES
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side

@@ -7,8 +7,7 @@ from functools import cache
 
 from sqlalchemy import bindparam, delete, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
-from hkall_gateway.db.engine.statements import insert_or_write_over
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_by_key
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit import Unit
 

@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, or_, select, text, update
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, text, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.engine.statements import insert_or_write_over
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.queries.queries import Queries
-from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, INSTANCES, IS_IN_HAND, JOBS, OUTBOX, REQUESTS
+from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, INSTANCES, IS_IN_HAND, JOBS, OUTBOX, REQUESTS, TERMINAL_ACTIVITY
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.vocabulary import ItemKey, Position
+
+# ---- The terminals of each gateway: open connections, last message, refused logins. Written with the heartbeat.
+
+
+T = TERMINAL_ACTIVITY.c
+FORGOTTEN: Final = timedelta(days=30)
+"""Rows of a gateway that was not seen for so long are deleted by any other one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalActivity:
+    """One terminal at one gateway, as of `seen_at`. `login` is "" for refused logins under unknown names.
+
+    `refused` counts since the start of the gateway's process.
+    """
+
+    instance: str
+    login: str
+    role: str
+    location: str
+    connections: int
+    last_code: str
+    last_at: datetime | None
+    refused: int
+    refused_why: str
+    refused_at: datetime | None
+    seen_at: datetime
+
+
+def write_terminals(unit: Unit, instance: str, rows: Sequence[TerminalActivity], now: datetime) -> None:
+    """Replace the rows of a gateway."""
+    unit.execute(delete(TERMINAL_ACTIVITY).where(or_(T.instance == instance, T.seen_at < now - FORGOTTEN)))
+    if rows:
+        unit.execute(insert(TERMINAL_ACTIVITY), [asdict(row) for row in rows])
+
+
+def terminals(unit: Queries) -> tuple[TerminalActivity, ...]:
+    """Return the terminals of all gateways, by login."""
+    found = unit.execute(select(TERMINAL_ACTIVITY).order_by(T.login, T.instance)).mappings()
+    return tuple(TerminalActivity(**row) for row in found)
+
 
 # ---- The work of the night: when it was last done, for `status` and the metrics.
 
@@ -81,7 +121,6 @@ I = INSTANCES.c  # noqa: E741  # as the other tables' columns are named
 STATES: Final = ("up", "left", "gone")
 GONE_S: Final = 60
 """Seconds without a heartbeat after which a gateway counts as gone, and its work is released."""
-FORGOTTEN: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

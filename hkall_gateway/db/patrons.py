@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.engine.statements import AMONG, ONE, VALUES, Of
+from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, Of
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 

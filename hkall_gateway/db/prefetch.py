@@ -10,8 +10,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection, select
 
 from hkall_gateway.db import patrons
-from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.engine.statements import AMONG, ONE, VALUES, Of
+from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, Of
 from hkall_gateway.db.request_rows import oldest_first, request_of
 from hkall_gateway.db.tables import HAS_CARD, IS_OPEN, LINKS, REQUESTS
 from hkall_gateway.rules.lifecycle import FINAL

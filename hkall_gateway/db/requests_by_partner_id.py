@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select
+from collections.abc import Iterator
+from dataclasses import fields
+
+from sqlalchemy import bindparam, select, text
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.tables import REQUESTS, Condition
+from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.vocabulary import Request, Side
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Request, Side
 
-C = REQUESTS.c
+# ---- Finds, by the copy alone, the requests that an unannounced copy may be for, and the one it was asked for.
+
+
+R, C = REQUESTS.c, CANDIDATES.c
+WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
+WAITING = (Position.NEW, Position.REQUESTED, Position.CANCELLING)
+
+Asked = tuple[Request, Candidate]
+
+
+def copies_with(unit: Unit, barcode: str) -> tuple[Holding, ...]:
+    """Return every library's copy with this barcode, as the catalogue knows it."""
+    columns = [HOLDINGS.c[field.name] for field in fields(Holding)]
+    rows = unit.execute(select(*columns).where(HOLDINGS.c.barcode == barcode)).mappings()
+    return tuple(Holding(**row) for row in rows)
+
+
+def asked_by_barcode(unit: Unit, barcode: str) -> tuple[Asked, ...]:
+    """Return requests for which a lender was asked for the copy with this barcode, and that have no copy yet."""
+    return tuple(_asked(unit, C.barcode == barcode))
+
+
+def asked_for(unit: Unit, item: ItemKey) -> Asked | None:
+    """Return the newest request for which this copy was asked of its library, in any position."""
+    named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
+    newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
+    wire_id = unit.execute(newest).scalar()
+    return unit.request_asked(wire_id) if wire_id else None
+
+
+def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
+    """Return requests for which the library of this copy is being asked for the same title and volume."""
+    here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
+    return tuple(_asked(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
+
+
+def _asked(unit: Unit, *where: Condition) -> Iterator[Asked]:
+    waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
+    question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
+    for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():
+        number, rank = row["request"], row["rank"]
+        request = unit.request(number)
+        lender = next(c for c in unit.candidates(number) if c.rank == rank)
+        if request is not None:
+            yield request, lender
+
+
 STRAY = "stray"
 """The kind of request that stands for an orphan copy."""
 
@@ -46,11 +95,11 @@ def _open_first(found: list[Request]) -> Request | None:
 
 
 def _numbers(*where: Condition) -> CompiledStatement:
-    return CompiledStatement(select(C.id).where(*where).order_by(C.placed_at, C.id))
+    return CompiledStatement(select(R.id).where(*where).order_by(R.placed_at, R.id))
 
 
-_UNDER = C.wire_id == bindparam("wire_id")
-_THEIRS, _THIS = C.partner == bindparam("partner"), C.item_barcode == bindparam("barcode")
-_STRAYS = _numbers(C.wire_agency == bindparam("wire_agency"), _UNDER, C.kind == STRAY)
-_BORROWED = _numbers(C.wire_agency == bindparam("partner"), _UNDER, _THEIRS, C.side == Side.BORROWING)
-_WITH, _OURS_WITH = _numbers(_THIS, _THEIRS), _numbers(_THIS, _THEIRS, C.item_agency == bindparam("agency"))
+_UNDER = R.wire_id == bindparam("wire_id")
+_THEIRS, _THIS = R.partner == bindparam("partner"), R.item_barcode == bindparam("barcode")
+_STRAYS = _numbers(R.wire_agency == bindparam("wire_agency"), _UNDER, R.kind == STRAY)
+_BORROWED = _numbers(R.wire_agency == bindparam("partner"), _UNDER, _THEIRS, R.side == Side.BORROWING)
+_WITH, _OURS_WITH = _numbers(_THIS, _THEIRS), _numbers(_THIS, _THEIRS, R.item_agency == bindparam("agency"))

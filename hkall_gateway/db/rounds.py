@@ -13,8 +13,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
-from hkall_gateway.db.engine.statements import insert_or_leave, insert_or_write_over
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_leave, insert_or_write_over, update_by_key
 from hkall_gateway.db.queries.queries import Batch, Queries
 from hkall_gateway.db.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.db.unit import Unit

@@ -18,8 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
-from hkall_gateway.db import shelving_keys
-from hkall_gateway.db.loads import catalogue
+from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.tables import METADATA
 
 # ---- Which revision the database is at and which one this program needs, read without alembic, which takes long to load.
@@ -102,7 +101,7 @@ def upgrade(engine: Engine) -> None:
     with remaking(engine) as connection:
         bring_to(connection, "head")
     with engine.connect() as connection:
-        _fill(connection, shelving_keys.fill, shelving_keys.START)
+        _fill(connection, loading.fill_keys, loading.START)
         if not catalogue.is_filled(connection):
             _fill(connection, catalogue.fill, "")
             catalogue.settle(connection)

@@ -6,20 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, Unpack
+from typing import Any, Final, TypeVar, Unpack
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, text, update
+from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.db.changed_fields import BLANK, NAMES, changed_fields, facts_of, redacted, with_facts
-from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, discard, flush, insert_or_write_over, insert_row, update_by_key
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
-from hkall_gateway.db.engine.statements import insert_or_write_over
-from hkall_gateway.db.journal_entry import JournalEntry, nobody_listens
 from hkall_gateway.db.outbox import Outbox
 from hkall_gateway.db.partner_circuit import CircuitRepository
 from hkall_gateway.db.prefetch import read_ahead
 from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.request_rows import (
+    BLANK,
+    NAMES,
+    JournalEntry,
+    changed_fields,
+    facts_of,
+    nobody_listens,
+    redacted,
+    with_facts,
+)
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_CLOSED_OF, JOURNAL, LINKS, NOTICES, REQUESTS
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
@@ -360,3 +368,35 @@ def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:
 def _in_order(partners: Sequence[Partner]) -> list[Partner]:
     """Sort the partners, so that two gateways that write at once do not deadlock."""
     return sorted(partners, key=lambda partner: partner.agency)
+
+
+# ---- Runs a part of a unit of work that may fail alone: a row that raises does not stop the others of a round.
+
+
+T = TypeVar("T")
+
+
+def in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
+    """Run `work(about)` in a savepoint of its own; return None, or the exception after rolling back the savepoint.
+
+    A failure of the database itself, such as a full disk or a deadlock, is raised.
+    """
+    connection, heard = unit.connection, len(unit.moves)
+    _SAVEPOINT.change(connection)
+    try:
+        work(about)
+        flush(connection)
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001  # any error: the other rows go on
+        discard(connection)
+        _BACK.change(connection)
+        unit.ahead.forget()
+        del unit.moves[heard:]
+        return error
+    _RELEASE.change(connection)
+    return None
+
+
+_SAVEPOINT, _RELEASE = CompiledStatement(text("SAVEPOINT apart")), CompiledStatement(text("RELEASE SAVEPOINT apart"))
+_BACK = CompiledStatement(text("ROLLBACK TO SAVEPOINT apart"))

@@ -5,17 +5,83 @@ Only the hash of a token is stored. Each ends with the PIN or password that bega
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.queries.queries import Queries
-from hkall_gateway.db.tables import PATRONS, WEB_SCANS, WEB_SESSIONS
+from hkall_gateway.db.tables import PATRON_NUMBERS, PATRONS, WEB_SCANS, WEB_SESSIONS
 from hkall_gateway.db.unit import Unit
+
+# ---- The latest scans of a session at the scan station: the answers that were shown, numbered from 1.
+
+
+W = WEB_SCANS.c
+MOST: Final = 20
+"""Scans that are kept of a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebScan:
+    """One scan; `answer` is JSON, in the words that were shown."""
+
+    number: int
+    at: datetime
+    answer: str
+
+
+_OF = CompiledStatement(select(W.number, W.at, W.answer).where(W.token_hash == bindparam("token")).order_by(W.number.desc()))
+
+
+def add(unit: Unit, token_hash: str, answer: str, now: datetime) -> int:
+    """Store a scan, delete those beyond MOST, and return its number."""
+    last = unit.execute(select(func.max(W.number)).where(W.token_hash == token_hash)).scalar() or 0
+    unit.execute(insert(WEB_SCANS).values(token_hash=token_hash, number=last + 1, at=now, answer=answer))
+    unit.execute(delete(WEB_SCANS).where(W.token_hash == token_hash, W.number <= last + 1 - MOST))
+    return int(last) + 1
+
+
+def of(unit: Queries, token_hash: str) -> tuple[WebScan, ...]:
+    """Return the scans of a session, newest first."""
+    return tuple(WebScan(*cells) for cells in _OF.cells(unit.connection, token=token_hash))
+
+
+# ---- The random numbers in the addresses of pages about patrons: a card is in no address, thus in no log and no history.
+
+
+N = PATRON_NUMBERS.c
+
+KEPT: Final = timedelta(days=30)
+"""A number is forgotten this long after the last search that gave it."""
+LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
+LENGTH: Final = 16
+
+
+def number_of(unit: Unit, card: str, now: datetime) -> str:
+    """Return the number of a card, a new one if it has none; deletes numbers that nobody has searched for since KEPT."""
+    unit.execute(delete(PATRON_NUMBERS).where(N.at < now - KEPT))
+    if found := unit.execute(select(N.number).where(N.card == card)).scalar():
+        unit.execute(update(PATRON_NUMBERS).where(N.number == found).values(at=now))
+        return str(found)
+    made = "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
+    unit.execute(insert(PATRON_NUMBERS).values(number=made, card=card, at=now))
+    return made
+
+
+def number_known(unit: Queries, card: str) -> str:
+    """Return the number that a card has already, "" for none."""
+    return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
+
+
+def card_of(unit: Queries, number: str) -> str:
+    """Return the card with this number, "" if there is none."""
+    return str(unit.execute(select(N.card).where(N.number == number)).scalar() or "")
+
 
 S = WEB_SESSIONS.c
 

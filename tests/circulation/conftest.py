@@ -36,7 +36,7 @@ from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.rounds import ROUNDS, Rounds
 from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate, finished
-from hkall_gateway.db.journal_entry import JournalEntry
+from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.rounds import RoundState
 from hkall_gateway.db.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.db.unit import Unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hkall_gateway.db import api_tokens, patron_numbers
+from hkall_gateway.db import api_tokens, web_sessions
 from hkall_gateway.db.api_tokens import ApiToken, hash_of
 from hkall_gateway.db.database import Immediate
 
@@ -50,14 +50,14 @@ def test_a_use_is_recorded(store: Immediate) -> None:
 
 
 def test_a_card_keeps_its_number_which_does_not_contain_it(store: Immediate) -> None:
-    number = store.now(patron_numbers.number_of, "P0001", NOW)
-    assert store.now(patron_numbers.number_of, "P0001", NOW) == number
-    assert store.now(patron_numbers.number_of, "P0002", NOW) != number
-    assert store.now(patron_numbers.card_of, number) == "P0001"
+    number = store.now(web_sessions.number_of, "P0001", NOW)
+    assert store.now(web_sessions.number_of, "P0001", NOW) == number
+    assert store.now(web_sessions.number_of, "P0002", NOW) != number
+    assert store.now(web_sessions.card_of, number) == "P0001"
     assert "P0001" not in number.upper()
 
 
 def test_a_number_is_forgotten_thirty_days_after_its_last_search(store: Immediate) -> None:
-    number = store.now(patron_numbers.number_of, "P0001", NOW)
-    store.now(patron_numbers.number_of, "P0002", NOW + timedelta(days=31))
-    assert store.now(patron_numbers.card_of, number) == ""
+    number = store.now(web_sessions.number_of, "P0001", NOW)
+    store.now(web_sessions.number_of, "P0002", NOW + timedelta(days=31))
+    assert store.now(web_sessions.card_of, number) == ""

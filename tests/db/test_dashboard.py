@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hkall_gateway.db.queries import dashboard
+from hkall_gateway.db.queries import work_lists
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator.scenario.world import World
 
@@ -19,14 +19,14 @@ def test_what_moved_is_counted_where_it_stands_now() -> None:
     world = World.open(WORLDS[0].with_name("consortium.toml"))
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     world.pump()
-    assert world.store.now(dashboard.moved, world.now) == {Position.REQUESTED: 1}
-    assert world.store.now(dashboard.moved, world.now + timedelta(seconds=1)) == {}
+    assert world.store.now(work_lists.moved, world.now) == {Position.REQUESTED: 1}
+    assert world.store.now(work_lists.moved, world.now + timedelta(seconds=1)) == {}
     world.close()
 
 
 def test_no_question_reads_what_has_ended(plan: Explain) -> None:
     since = datetime(2017, 3, 1, tzinfo=UTC)
-    told = plan(lambda unit: unit.execute(dashboard._MOVED._statement, {"since": since}).all())
+    told = plan(lambda unit: unit.execute(work_lists._MOVED._statement, {"since": since}).all())
     assert "ix_requests_" in told
     for step in told.splitlines():
         assert "Seq Scan" not in step, told

@@ -19,9 +19,8 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import read_group, run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
-from hkall_gateway.db.savepoint import in_savepoint
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit import Unit, in_savepoint
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 

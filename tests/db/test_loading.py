@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from hkall_gateway.db import shelving_keys
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, StagedCopies, Withdrawals
@@ -278,8 +277,8 @@ def test_a_file_without_call_numbers_leaves_number_and_key(store: Immediate) -> 
     assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
 
 
-def _fill(unit: Unit, place: shelving_keys.Place) -> shelving_keys.Place | None:
-    return shelving_keys.fill(unit.connection, place, 2)
+def _fill(unit: Unit, place: loading.Place) -> loading.Place | None:
+    return loading.fill_keys(unit.connection, place, 2)
 
 
 def test_missing_keys_are_filled_in_batch_by_batch(store: Immediate) -> None:
@@ -288,7 +287,7 @@ def test_missing_keys_are_filled_in_batch_by_batch(store: Immediate) -> None:
     wanted = _keys(store)
     store.now(lambda unit: unit.execute(update(HOLDINGS).values(shelving_key="")))
 
-    place: shelving_keys.Place | None = shelving_keys.START
+    place: loading.Place | None = loading.START
     batches = 0
     while place is not None:
         place = store.now(_fill, place)

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event, insert, select
 
 from hkall_gateway.db import bind, cards
-from hkall_gateway.db.closures import add_closure
 from hkall_gateway.db.engine.group import run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
-from hkall_gateway.db.savepoint import in_savepoint
+from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit import Unit, in_savepoint
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from tests import databases

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from hkall_gateway.db import terminal_activity
+from hkall_gateway.db import instances
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.terminal_activity import FORGOTTEN, TerminalActivity
+from hkall_gateway.db.instances import FORGOTTEN, TerminalActivity
 
 
 def row(instance: str, login: str, now: datetime) -> TerminalActivity:
@@ -16,17 +16,17 @@ def row(instance: str, login: str, now: datetime) -> TerminalActivity:
 
 def test_a_report_replaces_the_one_before_and_no_other_gateways(store: Immediate, now: datetime) -> None:
     first, other = row("1", "counter-1", now), row("2", "counter-1", now)
-    store.now(terminal_activity.write, "1", [first, row("1", "gone", now)], now)
-    store.now(terminal_activity.write, "2", [other], now)
+    store.now(instances.write_terminals, "1", [first, row("1", "gone", now)], now)
+    store.now(instances.write_terminals, "2", [other], now)
     later = replace(first, connections=0, seen_at=now + timedelta(seconds=15))
-    store.now(terminal_activity.write, "1", [later], later.seen_at)
-    assert store.now(terminal_activity.everyone) == (later, other)
-    store.now(terminal_activity.write, "1", [], later.seen_at)
-    assert store.now(terminal_activity.everyone) == (other,)
+    store.now(instances.write_terminals, "1", [later], later.seen_at)
+    assert store.now(instances.terminals) == (later, other)
+    store.now(instances.write_terminals, "1", [], later.seen_at)
+    assert store.now(instances.terminals) == (other,)
 
 
 def test_the_report_of_a_gateway_that_was_not_seen_for_a_month_is_forgotten(store: Immediate, now: datetime) -> None:
-    store.now(terminal_activity.write, "1", [row("1", "counter-1", now)], now)
+    store.now(instances.write_terminals, "1", [row("1", "counter-1", now)], now)
     later = now + FORGOTTEN + timedelta(seconds=1)
-    store.now(terminal_activity.write, "2", [row("2", "counter-1", later)], later)
-    assert [one.instance for one in store.now(terminal_activity.everyone)] == ["2"]
+    store.now(instances.write_terminals, "2", [row("2", "counter-1", later)], later)
+    assert [one.instance for one in store.now(instances.terminals)] == ["2"]

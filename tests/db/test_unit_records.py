@@ -13,8 +13,8 @@ from sqlalchemy import Engine, Table
 
 from hkall_gateway.db import inbox, rounds
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.loads import loading
+from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.tables import INBOX, JOURNAL, NOTICES, OUTBOX
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event, Notification

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hkall_gateway.db import web_scans, web_sessions
+from hkall_gateway.db import web_sessions
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.web_sessions import BROWSER, LONGEST, PATRON, PATRON_API, STAFF, WebSession
@@ -54,18 +54,18 @@ def test_a_replaced_card_is_logged_out(store: Immediate) -> None:
 
 def test_scans_are_numbered_and_the_latest_are_kept(store: Immediate) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
-    numbers = [store.now(web_scans.add, "one", f"answer {n}", NOW) for n in range(1, web_scans.MOST + 3)]
-    assert numbers == list(range(1, web_scans.MOST + 3))
-    assert [row.number for row in store.now(web_scans.of, "one")] == numbers[:1:-1]
-    assert store.now(web_scans.of, "two") == ()
+    numbers = [store.now(web_sessions.add, "one", f"answer {n}", NOW) for n in range(1, web_sessions.MOST + 3)]
+    assert numbers == list(range(1, web_sessions.MOST + 3))
+    assert [row.number for row in store.now(web_sessions.of, "one")] == numbers[:1:-1]
+    assert store.now(web_sessions.of, "two") == ()
 
 
 def test_scans_end_with_their_session_alone(store: Immediate) -> None:
     for token in ("one", "two"):
         store.now(web_sessions.begin, session(token), NOW)
-        store.now(web_scans.add, token, token, NOW)
+        store.now(web_sessions.add, token, token, NOW)
     store.now(web_sessions.end, "one")
-    assert store.now(web_scans.of, "one") == ()
-    assert [row.answer for row in store.now(web_scans.of, "two")] == ["two"]
+    assert store.now(web_sessions.of, "one") == ()
+    assert [row.answer for row in store.now(web_sessions.of, "two")] == ["two"]
     store.now(web_sessions.begin, session("three", NOW + LONGEST), NOW + LONGEST)
-    assert store.now(web_scans.of, "two") == ()
+    assert store.now(web_sessions.of, "two") == ()

@@ -16,7 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from hkall_gateway.clock import now
-from hkall_gateway.db import closures, fines, quarantine
+from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.loads import loading
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Notification
@@ -54,7 +55,7 @@ def plant(unit: Unit) -> None:
     document = "<NCIPMessage>\n  <ItemShipped>\n    <UserId>•</UserId>\n  </ItemShipped>\n</NCIPMessage>"
     for n in range(3):
         quarantine.keep(unit, "CUHK", f"digest{n}", "ItemShipped", document, Reason.UNKNOWN_REQUEST.value, at)
-    closures.add_closure(unit, "HKU", today + 30 * DAY, "Good Friday")
+    loading.add_closure(unit, "HKU", today + 30 * DAY, "Good Friday")
 
 
 @pytest.fixture(scope="module")

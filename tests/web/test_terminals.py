@@ -8,9 +8,8 @@ from typing import Any
 
 from lxml import html
 
-from hkall_gateway.db import instances, terminal_activity
-from hkall_gateway.db.instances import Instance
-from hkall_gateway.db.terminal_activity import TerminalActivity
+from hkall_gateway.db import instances
+from hkall_gateway.db.instances import Instance, TerminalActivity
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.web.staff.overview import MESSAGES
 from tests.web.conftest import Site
@@ -21,7 +20,7 @@ def report(site: Site, instance: str, *rows: dict[str, Any]) -> None:
     now = site.world.now
     usual = TerminalActivity(instance, "counter-1", "counter", "HKU-MAIN-LENDING", 0, "", None, 0, "", None, now)
     site.world.store.now(instances.here, Instance(instance, "here", 1, "1.0", now, now))
-    site.world.store.now(terminal_activity.write, instance, [replace(usual, **row) for row in rows], now)
+    site.world.store.now(instances.write_terminals, instance, [replace(usual, **row) for row in rows], now)
 
 
 def rows(site: Site) -> dict[str, str]:

@@ -14,8 +14,7 @@ from hkall_gateway.circulation.messages.commands import PartnerNotice
 from hkall_gateway.circulation.partner_notice import contradicted, hold
 from hkall_gateway.circulation.results import Noted, Outcome
 from hkall_gateway.db import requests_by_partner_id
-from hkall_gateway.db.requests_by_partner_id import STRAY
-from hkall_gateway.db.unannounced import Asked, asked_for
+from hkall_gateway.db.requests_by_partner_id import STRAY, Asked, asked_for
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.find_request import done
 from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
 from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
-from hkall_gateway.db.closures import add_closure
+from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.rounds import due_from_to, falling_on
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates

@@ -18,7 +18,7 @@ from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.lender_list import printed_at
 from hkall_gateway.circulation.staff.names import impersonal, request_for, sees_names
 from hkall_gateway.circulation.staff.permitted import Action
-from hkall_gateway.db import patron_numbers, quarantine
+from hkall_gateway.db import quarantine, web_sessions
 from hkall_gateway.db.fines import charges_of
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
@@ -217,7 +217,7 @@ def _without_names(unit: Unit, page: RequestPage, role: StaffRole) -> RequestPag
         former_cards=(),
         set_aside="",
         fault="",
-        patron_number=patron_numbers.number_known(unit, page.request.patron),
+        patron_number=web_sessions.number_known(unit, page.request.patron),
         named=False,
     )
 

@@ -11,7 +11,7 @@ from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Place, SeePatron
 from hkall_gateway.circulation.results import Outcome, PatronSeen, Refused
 from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.unannounced import asked_by_barcode, copies_with
+from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, copies_with
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, ItemKey, Partner, Request
 

@@ -16,11 +16,11 @@ from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from hkall_gateway.db import instances, schema
-from hkall_gateway.db.changed_fields import BLANK
 from hkall_gateway.db.privacy import erased, forgetting, persons
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
 from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.request_rows import BLANK
 from hkall_gateway.db.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, select
 
-from hkall_gateway.db.engine.statements import write_over
+from hkall_gateway.db.engine.compiled import write_over
 from hkall_gateway.db.search.folding import folding_version, installed, isbns_of, joined_words
 from hkall_gateway.db.search.index import IndexedWords, as_vector, delete_words, field_words, write_words
 from hkall_gateway.db.tables import HOLDINGS, TITLES

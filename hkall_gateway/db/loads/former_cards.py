@@ -10,9 +10,8 @@ from sqlalchemy import bindparam, delete, exists, select, update
 
 from hkall_gateway.db import patrons, web_sessions
 from hkall_gateway.db.cards import about_card, is_blocked
-from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.engine.statements import insert_or_write_over
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, FORMER_CARDS, NOTICES, PATRONS, PAYMENTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements

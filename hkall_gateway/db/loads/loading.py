@@ -14,16 +14,64 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Table, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, tuple_, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.engine.statements import insert_or_write_over, write_over
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, write_over
 from hkall_gateway.db.loads import catalogue, former_cards
 from hkall_gateway.db.loads.catalogue import NO_TITLES
-from hkall_gateway.db.shelving_keys import with_keys
 from hkall_gateway.db.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.db.unit import Unit
+from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
+
+# ---- Closed days of libraries: one more, beside those that `load closures` replaces.
+
+
+def add_closure(unit: Unit, agency: str, day: date, reason: str) -> None:
+    """Store a closed day; one that is there gets the new reason."""
+    unit.execute(insert_or_write_over(CLOSURES, unit.dialect, ["reason"]).values(agency=agency, day=day, reason=reason))
+
+
+# ---- The stored sort keys of call numbers: computed for each copy that is written, and filled in where they are missing.
+
+
+H = HOLDINGS.c
+Place = tuple[str, str]
+KEYS_AT_ONCE: Final = 2_000
+START: Final[Place] = ("", "")
+
+
+def with_keys(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of `holdings` with their sort keys."""
+    return [{**row, "shelving_key": shelving_key(row["call_number"])} for row in rows]
+
+
+def fill_keys(connection: Connection, after: Place = START, limit: int = KEYS_AT_ONCE) -> Place | None:
+    """Write missing keys of at most `limit` copies after (agency, barcode); return the last one, None at the end.
+
+    Copies have no key if a gateway of an earlier release wrote them.
+    """
+    found = connection.execute(_MISSING, {"agency": after[0], "barcode": after[1], "most": limit}).all()
+    if not found:
+        return None
+    rows = [{"of": agency, "numbered": barcode, "key": shelving_key(number)} for agency, barcode, number in found]
+    connection.execute(_FILL, rows)
+    return found[-1][0], found[-1][1]
+
+
+_MISSING = (
+    select(H.agency, H.barcode, H.call_number)
+    .where(tuple_(H.agency, H.barcode) > tuple_(bindparam("agency"), bindparam("barcode")))
+    .where(H.shelving_key == "", H.call_number != "")
+    .order_by(H.agency, H.barcode)
+    .limit(bindparam("most"))
+)
+_FILL = (
+    update(HOLDINGS)
+    .where(H.agency == bindparam("of"), H.barcode == bindparam("numbered"))
+    .values(shelving_key=bindparam("key"))
+)
+
 
 # ---- The checked copies of a file, on disk and not in memory, until the load has compared and written them.
 
@@ -88,7 +136,6 @@ def _copy(facts: bytes) -> Holding:
     return Holding(*orjson.loads(facts))
 
 
-H = HOLDINGS.c
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
 FEW_COPIES: Final = 10

@@ -25,7 +25,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from hkall_gateway.db.engine.statements import insert_or_write_over
+from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.privacy.archive import sync_folder
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import ERASED

@@ -19,12 +19,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Table, delete, select, update
 from sqlalchemy.pool import StaticPool
 
-from hkall_gateway.db.changed_fields import BLANK
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.outbox import UNSETTLED
 from hkall_gateway.db.privacy import archive, erased, persons, retention
 from hkall_gateway.db.privacy.erased import Mark
 from hkall_gateway.db.privacy.persons import Person, Row
+from hkall_gateway.db.request_rows import BLANK
 from hkall_gateway.db.tables import (
     ATTEMPTS,
     CARD_BLOCKS,

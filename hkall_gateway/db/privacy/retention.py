@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.engine.statements import insert_or_write_over
 from hkall_gateway.db.outbox import UNSETTLED
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import (

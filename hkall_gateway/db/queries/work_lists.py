@@ -12,17 +12,62 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, collate, func, literal, or_, select, text, tuple_, union
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    collate,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    union,
+    union_all,
+)
 
+from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.queries.queries import Queries, partner_of
 from hkall_gateway.db.request_rows import REQUESTED, request_of
-from hkall_gateway.db.tables import HOLDINGS, IS_DEAD, IS_FLAGGED, IS_OPEN, IS_WAITING, LINKS, OUTBOX, REQUESTS, SET_ASIDE
+from hkall_gateway.db.tables import (
+    HOLDINGS,
+    IS_CLOSED,
+    IS_DEAD,
+    IS_FLAGGED,
+    IS_OPEN,
+    IS_WAITING,
+    LINKS,
+    OUTBOX,
+    REQUESTS,
+    SET_ASIDE,
+)
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
-P = Position
+# ---- How many requests moved today, for the first page of the staff console.
+
+
 R, H = REQUESTS.c, HOLDINGS.c
+
+
+def moved(unit: Queries, since: datetime) -> dict[str, int]:
+    """Return how many requests moved since that instant, by the position in which they stand now."""
+    return {str(position): int(number) for position, number in _MOVED.cells(unit.connection, since=since)}
+
+
+def _moved(stage: object) -> Select[tuple[str]]:
+    return select(R.position).where(stage, R.moved_at >= bindparam("since", type_=R.moved_at.type))  # type: ignore[arg-type]
+
+
+_EITHER = union_all(_moved(IS_OPEN), _moved(IS_CLOSED)).subquery()  # each by the index of its stage
+_MOVED: Final = CompiledStatement(select(_EITHER.c.position, func.count()).group_by(_EITHER.c.position))
+
+
+P = Position
 Condition = ColumnElement[bool]
 
 MOST: Final = 200

@@ -15,9 +15,8 @@ import orjson
 from sqlalchemy import Connection, Integer, Select, bindparam, exists, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.compiled import AMONG, VALUES, CompiledStatement
 from hkall_gateway.db.engine.connect import read_as_memory
-from hkall_gateway.db.engine.statements import AMONG, VALUES
 from hkall_gateway.db.search.folding import isbn_13, words
 from hkall_gateway.db.search.index import WEIGHTS, in_pairs
 from hkall_gateway.db.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES

@@ -23,8 +23,8 @@ from hkall_gateway.app.heartbeat import after_step_back
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import no_hook
-from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post

@@ -35,8 +35,8 @@ from hkall_gateway.circulation.rounds import Rounds
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.group import no_hook
-from hkall_gateway.db.journal_entry import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery import courier

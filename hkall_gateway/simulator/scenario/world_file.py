@@ -17,7 +17,7 @@ from hkall_gateway.config import policy
 from hkall_gateway.config.ils import IlsConfig as IlsTable
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.systems import with_defaults
-from hkall_gateway.db.shelving_keys import with_keys
+from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.adapter import find_adapter

@@ -13,11 +13,11 @@ from flask import Blueprint, render_template
 
 from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
-from hkall_gateway.db import bind, instances, rounds, terminal_activity
-from hkall_gateway.db.queries import dashboard as today_counts
+from hkall_gateway.db import bind, instances, rounds
+from hkall_gateway.db.instances import TerminalActivity
 from hkall_gateway.db.queries import work_lists
+from hkall_gateway.db.queries import work_lists as today_counts
 from hkall_gateway.db.queries.work_lists import ListName, Moment
-from hkall_gateway.db.terminal_activity import TerminalActivity
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
@@ -197,7 +197,7 @@ def terminals() -> str:
 def terminals_of(context: Context) -> Terminals:
     """Return the terminals as the gateways that run have reported them."""
     up = {one.name for one in instances.everyone(context.unit) if one.state(context.now) == "up"}
-    told = [row for row in terminal_activity.everyone(context.unit) if row.instance in up]
+    told = [row for row in instances.terminals(context.unit) if row.instance in up]
     rows = tuple(_together(group) for _, group in groupby(told, key=lambda row: row.login))
     return Terminals(rows, min((row.seen_at for row in told), default=None))
 

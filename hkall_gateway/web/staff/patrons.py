@@ -17,7 +17,7 @@ from hkall_gateway.circulation.messages.staff_commands import Pay
 from hkall_gateway.circulation.results import Paid, Refused, Requested
 from hkall_gateway.circulation.staff import patron_page
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
-from hkall_gateway.db import bind, patron_numbers
+from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
 from hkall_gateway.db.privacy.person_file import NotDone, Records
@@ -166,13 +166,13 @@ def _card(number: str) -> str:
 
 
 def _card_of(unit: Unit, number: str) -> str:
-    card = patron_numbers.card_of(unit, number)
+    card = web_sessions.card_of(unit, number)
     return card_now(unit, card) if card else ""
 
 
 def _number(card: str) -> str:
     own = services()
-    return own.bridge.write(bind(patron_numbers.number_of, card, own.now()))
+    return own.bridge.write(bind(web_sessions.number_of, card, own.now()))
 
 
 def _elsewhere(card: str) -> bool:

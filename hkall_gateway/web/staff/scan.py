@@ -18,11 +18,11 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import scan_station
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
-from hkall_gateway.db import bind, web_scans
+from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.db.web_scans import WebScan
+from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import library_name
@@ -132,7 +132,7 @@ def _page(newest: Answered | None, earlier: list[Answered]) -> str:
 
 def _answers() -> list[Answered]:
     """Return the session's scans, newest first."""
-    return [_stored(row) for row in services().bridge.read(bind(web_scans.of, _session()))]
+    return [_stored(row) for row in services().bridge.read(bind(web_sessions.of, _session()))]
 
 
 def _known_name(card: str) -> str:
@@ -149,7 +149,7 @@ def _store(made: Answered) -> int:
     parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
     text, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), _session()
     locks = LockSet(document=("web_scans", token))
-    return services().bridge.write(bind(web_scans.add, token, text, services().now()), locks)
+    return services().bridge.write(bind(web_sessions.add, token, text, services().now()), locks)
 
 
 def _stored(row: WebScan) -> Answered:
