@@ -187,18 +187,10 @@ class Upstream:
         self, dial: Dial, clock: ReactorClock, timeout_s: float, dialect: Sip2Dialect, health: CircuitBreaker, login: Login
     ) -> None:
         self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
-        self._health, self._login, self._first_login = health, login, login
+        self._health, self.login, self._first_login = health, login, login
         self._wire: LineConnection | None = None
         self._number = 0
         self._left = self._entered = self._sent = self._trying = False
-
-    @property
-    def login(self) -> Login:
-        return self._login
-
-    @login.setter
-    def login(self, login: Login) -> None:
-        self._login = login
 
     @property
     def up(self) -> bool:
@@ -226,22 +218,17 @@ class Upstream:
 
         The login with which this object was created is tried first: a later one came from a terminal, and may be the fault.
         """
-        for login in dict.fromkeys((self._first_login, self._login)):
-            if await self._is_there(login):
-                return
-
-    async def _is_there(self, login: Login) -> bool:
-        own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, login)
-        own._trying = True
-        try:
-            if own.refused:
-                return False
-            await own._asked(ARE_YOU_THERE, "99")
-        except Unreachable:
-            return False  # the failure was reported to its health
-        finally:
-            own.close()
-        return True
+        for login in dict.fromkeys((self._first_login, self.login)):
+            own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, login)
+            own._trying = True
+            try:
+                if not own.refused:
+                    await own._asked(ARE_YOU_THERE, "99")
+                    return
+            except Unreachable:
+                pass  # the failure was reported to its health
+            finally:
+                own.close()
 
     async def _asked(self, body: bytes, question: str) -> bytes:
         began = self._clock.seconds()
@@ -259,7 +246,8 @@ class Upstream:
                 fair = allowed_s >= min(FAIR_S, self._timeout_s / 2)
                 self._tell(failed, question, self._clock.seconds() - began, hung_up=hung_up, fair=fair)
             self._drop()
-            raise self._said_of(failed, hung_up=hung_up) from failed
+            kind = Unreachable if not self._sent else HungUp if hung_up else Unanswered
+            raise kind(_said(failed)) from failed
         self._health.record_reply(question, self._clock.seconds() - began)
         return reply
 
@@ -274,11 +262,6 @@ class Upstream:
             grave = fair and (not self._entered or question in ANSWERED)
             trial = None if self._trying else self.try_again  # a trial has one login; the next one begins with both again
             self._health.record_failure(question, _said(failed), grave=grave, trial=trial)
-
-    def _said_of(self, failed: Exception, *, hung_up: bool) -> Unreachable:
-        if not self._sent:
-            return Unreachable(_said(failed))
-        return HungUp(_said(failed)) if hung_up else Unanswered(_said(failed))
 
     def close(self) -> None:
         """Close the connection; the next request opens it again. A request in progress does not count against the system."""

@@ -118,12 +118,17 @@ async def respond(
     the connection stays open. Raises Undecided, and nothing else: then no reply would be true.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
-    exchange = _make_exchange(services, session, message, peer, upstream)
+    terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
+    corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
+    exchange = Exchange(services, session, message, terminal, peer, now, corr, upstream)
     with log_context(**_log_fields(exchange)), budget(services.budget_until()):
         try:
             work = _answer(exchange, piece)
             answer = await (services.timeout.run(work, deadline) if services.timeout else work)
-            line = _line(exchange, answer)
+            if answer.body:
+                line = session.pass_on(message, without_hidden(answer.body, session.dialect))
+            else:
+                line = session.reply(message, exchange.reply_code, answer.fields)
         except Undecided:
             LOG.error("sip2.undecided", code=message.code)
             raise
@@ -140,28 +145,18 @@ async def respond(
 
 def welcome(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
     """Log the session in by the address `peer` if the listener identifies terminals by address; otherwise do not log it in."""
-    row = _known_by_address(services, listener, peer)
-    if row is not None:
-        session.log_in(row.login, row.dialect)
+    if listener.login not in ("optional", "by-address"):
+        return
+    wanted = [listener.terminal] if listener.terminal else list(services.terminals) if listener.login == "by-address" else []
+    rows = [services.terminals[login] for login in wanted if login in services.terminals]
+    admitted = [row for row in rows if row.allow_from.admits(peer)]
+    if len(admitted) == 1:
+        session.log_in(admitted[0].login, admitted[0].dialect)
 
 
 def too_many_logins(session: Session) -> bool:
     """Whether this connection gave too many wrong logins and is to be closed after the reply."""
     return session.counters[STRUCK_OUT] > 0
-
-
-def _line(exchange: Exchange, answer: Reply) -> bytes:
-    if answer.body:
-        return exchange.session.pass_on(exchange.message, without_hidden(answer.body, exchange.session.dialect))
-    return exchange.session.reply(exchange.message, exchange.reply_code, answer.fields)
-
-
-def _make_exchange(
-    services: Sip2Services, session: Session, message: Sip2Message, peer: str, upstream: UpstreamInterface | None
-) -> Exchange:
-    terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
-    corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
-    return Exchange(services, session, message, terminal, peer, now, corr, upstream)
 
 
 @lru_cache(maxsize=4)
@@ -190,18 +185,13 @@ async def _with_pin(exchange: Exchange) -> Reply:
     if guesses.shut(exchange.ways, exchange.now):
         return await locked_out(exchange)
     answer = await relay.answer(exchange, HANDLERS[exchange.message.code])
-    if _found_wrong(answer):
+    if answer.wrong_pin or (answer.no is not None and answer.no.why is Reason.WRONG_PIN):
         guesses.count(exchange.ways, exchange.now)
         exchange.services.metrics.wrong_pins.labels("sip2", exchange.terminal.login).inc()
         LOG.warning(
             "sip2.pin_wrong", code=exchange.message.code, card=Sensitive(exchange.message.get("AA")), peer=exchange.peer
         )
     return answer
-
-
-def _found_wrong(answer: Reply) -> bool:
-    """Whether the PIN was checked and is wrong, by the refusal or by the record of a known card."""
-    return answer.wrong_pin or (answer.no is not None and answer.no.why is Reason.WRONG_PIN)
 
 
 def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
@@ -232,39 +222,21 @@ def _log_fields(exchange: Exchange) -> Mapping[str, str]:
 _MS: Final = timedelta(milliseconds=1)
 
 
-# ---- the line itself
-
-
-def _known_by_address(services: Sip2Services, listener: Listener, peer: str) -> TerminalRow | None:
-    if listener.login not in ("optional", "by-address"):
-        return None
-    wanted = [listener.terminal] if listener.terminal else list(services.terminals) if listener.login == "by-address" else []
-    rows = [services.terminals[login] for login in wanted if login in services.terminals]
-    admitted = [row for row in rows if row.allow_from.admits(peer)]
-    return admitted[0] if len(admitted) == 1 else None
-
-
 async def _log_in(exchange: Exchange) -> Reply:
     """94. A correct login binds the connection to that terminal; the reply contains only success or failure."""
     row = exchange.services.terminals.get(exchange.message.get("CN").strip(), NOBODY)
     reason = await _login_refused(exchange, row)
     if not reason:
         exchange.session.log_in(row.login, row.dialect)
-        _log_in_upstream(exchange)
+        if exchange.upstream is not None and exchange.services.own_logins:  # it is sent with the first message
+            told = exchange.message
+            exchange.upstream.close()
+            exchange.upstream.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
         return reply(exchange, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=exchange.peer)
     exchange.services.activity.refused(row.login, reason, exchange.now)
     exchange.session.counters[STRUCK_OUT] += exchange.session.strike()
     return refuse_by(exchange, Reason.LOG_IN_FIRST)
-
-
-def _log_in_upstream(exchange: Exchange) -> None:
-    """Sets the terminal's login on its connection to the local system, which sends it with the first message."""
-    if exchange.upstream is None or not exchange.services.own_logins:
-        return
-    exchange.upstream.close()
-    told = exchange.message
-    exchange.upstream.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
 
 
 async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:

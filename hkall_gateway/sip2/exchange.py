@@ -337,16 +337,11 @@ def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
     )
     language = exchange.language(outcome.language)
     unknown = (notice_text(Notice.PIN_UNKNOWN_NOW, language),) if outcome.detail.get("unknown") == "pin" else ()
-    return reply(exchange, {**_negative(exchange, outcome.why), **known, **said, "AF": (words, *unknown)}, outcome)
-
-
-def _negative(exchange: Exchange, why: Reason) -> Mapping[str, Value]:
-    """Returns a refusal's fields beside its reason. If the state is unknown now, BL and CQ are as last known, not "invalid"."""
-    said = NEGATIVE.get(exchange.reply_code, {})
-    if why is not Reason.TRY_AGAIN or "BL" not in said:
-        return said
-    told = exchange.last_known(known=False)
-    return {**said, "BL": told.valid, "CQ": told.pin}
+    negative = NEGATIVE.get(exchange.reply_code, {})
+    if outcome.why is Reason.TRY_AGAIN and "BL" in negative:  # the card's state is unknown now: not "invalid"
+        told = exchange.last_known(known=False)
+        negative = {**negative, "BL": told.valid, "CQ": told.pin}
+    return reply(exchange, {**negative, **known, **said, "AF": (words, *unknown)}, outcome)
 
 
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:

@@ -39,6 +39,10 @@ AT_ONCE: Final = 16
 """Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
 IN_TIME: Final = 0.8
 """The part of the time that a make of terminal waits, as 98 says it, in which its messages are answered at the latest."""
+LOGIN_S: Final = 60.0
+"""Time to log in. Source: Koha's sample configuration."""
+DRAIN_S: Final = 4.0
+"""Seconds that `drain` waits for messages in progress, and for peers that do not read their answers."""
 CLOSE_S: Final = 10.0
 """Seconds that a peer has to read written data before the connection is aborted."""
 
@@ -95,17 +99,34 @@ class TerminalConnection(TwistedProtocol):
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
         self._port.opened(self)
         self._socket.registerProducer(self, True)
-        self._let_in()
+        if why := self._unwelcome():
+            self._turn_away(why)
+            return
+        self._port.count()
+        if self._seat is not None and self._seat.queued:
+            self._socket.pauseProducing()
+            self._wait_for(self._port.login_s)
+        else:
+            self._begin()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if self._closing or not data:
             return
-        if self._seat is None or not self._seat.queued:
-            self._take(data)
+        if self._seat is not None and self._seat.queued:
+            self._early += data
+            if len(self._early) > MOST_EARLY:
+                self.hang("flood", at_once=True)
             return
-        self._early += data
-        if len(self._early) > MOST_EARLY:
+        if self._session.terminal is not None:
+            self._wait_for(self._port.idle_s)
+        self._waiting.extend((event, self._arrived()) for event in self._events(data))
+        if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
             self.hang("flood", at_once=True)
+            return
+        if not self._serving and self._waiting:
+            self._serving = True
+            Deferred.fromCoroutine(self._serve())
+        self._hold_back()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._closing = True
@@ -118,7 +139,14 @@ class TerminalConnection(TwistedProtocol):
             if self._upstream is not None:
                 self._upstream.close()
             self._seat.leave()
-            self._note_end(reason)
+            LOG.info(
+                "sip2.closed",
+                channel="sip2",
+                peer=self._peer,
+                terminal=self.terminal,
+                why=self._why or type(reason.value).__name__,
+                counters=dict(self._session.counters),
+            )
         self._port.closed(self)
 
     # ---- called by the factory
@@ -138,12 +166,10 @@ class TerminalConnection(TwistedProtocol):
         if at_once:
             self._socket.abortConnection()
         elif not closing:
-            self._lose()
-
-    def _lose(self) -> None:
-        self._socket.unregisterProducer()
-        self._socket.loseConnection()
-        self._wait(CLOSE_S, self._socket.abortConnection)
+            self._socket.unregisterProducer()
+            self._socket.loseConnection()
+            cancel(self._timer)
+            self._timer = self._port.clock.callLater(CLOSE_S, self._socket.abortConnection)
 
     def tally(self) -> None:
         """Add what this session counted since the last call to the metrics: at each collection, and at the end."""
@@ -167,17 +193,6 @@ class TerminalConnection(TwistedProtocol):
         """The connection is gone; connectionLost follows."""
 
     # ---- coming in
-
-    def _let_in(self) -> None:
-        if why := self._unwelcome():
-            self._turn_away(why)
-            return
-        self._port.count()
-        if self._seat is not None and self._seat.queued:
-            self._socket.pauseProducing()
-            self._wait_for(self._port.login_s)
-        else:
-            self._begin()
 
     def _admit(self) -> None:
         """Begin with a connection that waited for its turn, and with the bytes that came meanwhile."""
@@ -212,7 +227,7 @@ class TerminalConnection(TwistedProtocol):
 
     def _prove(self) -> bool:
         """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
-        terminal = self._session.terminal or ""
+        terminal = self.terminal
         row = self._port.services().terminals.get(terminal)
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
             self._turn_away("terminal", f"{terminal} has as many connections as it may")
@@ -230,24 +245,7 @@ class TerminalConnection(TwistedProtocol):
         else:
             self._timer.reset(seconds)
 
-    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
-        """Call `then` after `seconds`, and cancel the call that was scheduled before."""
-        cancel(self._timer)
-        self._timer = self._port.clock.callLater(seconds, then)
-
     # ---- message queue
-
-    def _take(self, data: bytes) -> None:
-        if self._session.terminal is not None:
-            self._wait_for(self._port.idle_s)
-        self._waiting.extend((event, self._arrived()) for event in self._events(data))
-        if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
-            self.hang("flood", at_once=True)
-            return
-        if not self._serving and self._waiting:
-            self._serving = True
-            Deferred.fromCoroutine(self._serve())
-        self._hold_back()
 
     def _events(self, data: bytes) -> Iterable[Event]:
         if self._prompts is None:
@@ -275,23 +273,26 @@ class TerminalConnection(TwistedProtocol):
                 self._hold_back()
                 served += 1
                 if self._waiting and not served % AT_ONCE:
-                    await self._next_iteration()
+                    await pause(self._port.clock, 0)  # until the next reactor iteration: other connections come first
         except Undecided:
             self.hang("undecided", at_once=True)
         except Exception:  # noqa: BLE001  # no error may reach the other connections
-            self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
+            failure = Failure()  # type: ignore[no-untyped-call]  # it has no types
+            LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
+            self.hang("failed", at_once=True)
         finally:
             self._serving, self._deadline = False, None
-
-    def _next_iteration(self) -> Deferred[None]:
-        """Returns a Deferred that fires in the next reactor iteration, so that other connections are served first."""
-        return pause(self._port.clock, 0)
 
     def _answered(self, answer: bytes, known: str | None) -> None:
         """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
         came_in = self._session.terminal not in (None, known)
-        if not self._closing and (not came_in or self._prove()):
-            self._write(self._in_words(answer), came_in=came_in)
+        if self._closing or (came_in and not self._prove()):
+            return
+        self._socket.write(self._in_words(answer))
+        if too_many_logins(self._session):
+            self.hang("three strikes")
+        elif came_in:
+            self._wait_for(self._port.idle_s)
 
     def _in_words(self, answer: bytes) -> bytes:
         """Returns the answer, or, during telnet prompts, the prompts' text for its login result."""
@@ -305,13 +306,6 @@ class TerminalConnection(TwistedProtocol):
         rest = [(event, self._arrived()) for event in self._events(prompts.rest() if right else b"")]
         self._waiting.extendleft(reversed(rest))
         return said
-
-    def _write(self, answer: bytes, *, came_in: bool) -> None:
-        self._socket.write(answer)
-        if too_many_logins(self._session):
-            self.hang("three strikes")
-        elif came_in:
-            self._wait_for(self._port.idle_s)
 
     def _hold_back(self) -> None:
         """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""
@@ -332,27 +326,6 @@ class TerminalConnection(TwistedProtocol):
             self._timer = self._port.clock.callLater(self._port.idle_s, self._too_late)
         else:
             self.hang("idle" if self._session.terminal is not None else "no login")
-
-    def _failed(self, failure: Failure) -> None:
-        """Handle a bug outside the answer itself: this connection is closed, the others are not affected."""
-        LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
-        self.hang("failed", at_once=True)
-
-    def _note_end(self, reason: Failure) -> None:
-        LOG.info(
-            "sip2.closed",
-            channel="sip2",
-            peer=self._peer,
-            terminal=self._session.terminal or "",
-            why=self._why or type(reason.value).__name__,
-            counters=dict(self._session.counters),
-        )
-
-
-LOGIN_S: Final = 60.0
-"""Time to log in. Source: Koha's sample configuration."""
-DRAIN_S: Final = 4.0
-"""Seconds that `drain` waits for messages in progress, and for peers that do not read their answers."""
 
 
 class TerminalFactory(Factory):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, TAGS, clean, lengths
@@ -115,11 +115,19 @@ def written(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str
     Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
     """
     form = _form(code, tuple(fields), dialect)
-    said: list[Any] = [*form.free(fields)]
-    if not _plain(_each(said, form.several) if form.several else said, dialect):
-        return _field_by_field(form, fields)
+    said = [*form.free(fields)]
+    each = [*said]
+    for at, apart in form.several:  # the values of one tag become one text, and are checked one by one
+        if isinstance(values := said[at], tuple) and values:
+            said[at], each[at] = apart.join(values), ""
+            each += values
+    if not _plain(each, dialect):
+        pairs = [(tag, fields.get(tag, "")) for tag in form.tags]
+        return _beginning(form, fields) + "".join(
+            [_field(tag, one, dialect) for tag, value in pairs for one in _values(tag, value)]
+        )
     for at in form.trimmed:
-        said[at] = said[at].strip()
+        said[at] = str(said[at]).strip()
     return _with_blanks(form, form.set(fields)) % tuple(said)
 
 
@@ -220,26 +228,18 @@ def _picking(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Va
     return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
 
 
-def _each(said: list[Any], several: tuple[tuple[int, str], ...]) -> list[Any]:
-    """Every value by itself; in `said` those of one tag become one text."""
-    each = said.copy()
-    for at, apart in several:
-        values = said[at]
-        if values and isinstance(values, tuple):
-            said[at], each[at] = apart.join(values), ""
-            each += values
-    return each
-
-
-def _plain(values: Sequence[Any], dialect: Sip2Dialect) -> bool:
+def _plain(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
     """Whether these are texts that are sent as they are."""
-    try:
-        text = dialect.delimiter.join(values)
-        text.isascii() or text.encode(dialect.encoding)
-    except (TypeError, UnicodeEncodeError):  # several where there may be one, or none; a letter that the make cannot show
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values):  # several values where there may be one, or none
         return False
-    plain = text.isprintable() and text.count(dialect.delimiter) < len(values)
-    return plain and (len(text) <= LONGEST or max(map(len, values)) <= LONGEST)
+    text = dialect.delimiter.join(texts)
+    try:
+        text.isascii() or text.encode(dialect.encoding)
+    except UnicodeEncodeError:  # a letter that the make cannot show
+        return False
+    plain = text.isprintable() and text.count(dialect.delimiter) < len(texts)
+    return plain and (len(text) <= LONGEST or max(map(len, texts)) <= LONGEST)
 
 
 @lru_cache(maxsize=4096)
@@ -258,14 +258,8 @@ def _beginning(form: _Form, fields: Mapping[str, Value]) -> str:
     return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
 
 
-def _field_by_field(form: _Form, fields: Mapping[str, Value]) -> str:
-    """The text, each value looked at by itself. A scalar is written once: terminals disagree on which of two they take."""
-    return _beginning(form, fields) + "".join(
-        [_field(tag, value, form.dialect) for tag in form.tags for value in _values(tag, fields.get(tag, ""))]
-    )
-
-
 def _values(tag: str, value: Value) -> tuple[str, ...]:
+    """Returns the values to write. A scalar is written once: terminals disagree on which of two they take."""
     if isinstance(value, str):
         return (value,)
     return value if TAGS[tag].repeats else value[:1] or ("",)

@@ -47,7 +47,8 @@ class Sip2Message:
 
     def __repr__(self) -> str:
         """Returns the message without secret and personal fields, safe for a traceback."""
-        shown = {name: "•" if _hushed(name) else value for name, value in self.fields.items()}
+        hushed = {name for name in self.fields if (row := TAGS.get(name)) is not None and (row.secret or row.personal)}
+        shown = {name: "•" if name in hushed else value for name, value in self.fields.items()}
         return f"Message({self.code!r}, {shown!r}, sequence={self.sequence!r}, checked={self.checked!r})"
 
 
@@ -109,7 +110,11 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
     text = raw.decode(dialect.encoding, "replace")
     shape = SHAPES.get(text[:2])
     start = 2 + shape.width if shape else 2
-    end = _usual_end(raw, text, start, dialect.delimiter) or _any_end(raw, text, start, dialect.delimiter)
+    end = _usual_end(raw, text, start, dialect.delimiter)
+    if end is None:
+        seal = _unseal(text, start, dialect.delimiter)
+        points = _verify(raw, text, seal)
+        end = seal.body, seal.sequence, seal.sum is not None, points
     if shape is None:
         raise BadMessage("unknown_command", text[:2] if text[:2].isascii() and text[:2].isalnum() else None)
     return _parse(shape, end, dialect.delimiter, raw)
@@ -149,11 +154,6 @@ def sealed(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     return (body if line is ended else line) + dialect.terminator
 
 
-def _hushed(name: str) -> bool:
-    row = TAGS.get(name)
-    return row is not None and (row.secret or row.personal)
-
-
 def _bare(line: bytes) -> bytes:
     """Returns a line without its terminator and without junk bytes before its first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
@@ -166,13 +166,6 @@ def _usual_end(raw: bytes, text: str, start: int, delimiter: str) -> _End | None
     if digit is None or text[-10:-9] != delimiter or len(text) < start + 10 or not raw.endswith(checksum(raw[:-4])):
         return None
     return text[:-10], digit, True, False
-
-
-def _any_end(raw: bytes, text: str, start: int, delimiter: str) -> _End:
-    """Parses the error detection fields of a line in any form; raises BadMessage if the checksum is wrong."""
-    seal = _unseal(text, start, delimiter)
-    points = _verify(raw, text, seal)
-    return seal.body, seal.sequence, seal.sum is not None, points
 
 
 def _unseal(text: str, start: int, delimiter: str) -> _Seal:

@@ -219,9 +219,14 @@ class Session:
         return self._said(request, sealed(body, request, self.dialect))
 
     def _said(self, request: Sip2Message, line: bytes) -> bytes:
+        """Stores the answer and removes the requests that were answered before it."""
         self._last_words = line
-        self._close(request, line)
         self.counters["answered"] += 1
+        for at, exchange in enumerate(self._pending):
+            if exchange.message is request:
+                exchange.answer = line
+                self._pending[:at] = [before for before in self._pending[:at] if before.answer is None]
+                break
         return line
 
     def log_in(self, terminal: str, dialect: Sip2Dialect | None = None) -> None:
@@ -279,7 +284,10 @@ class Session:
             return self._bad(bad, line)
         self._count(message)
         if message.code == RESEND:
-            return self._again(message)
+            if self.waiting:
+                self.counters["in_progress"] += 1
+                return None
+            return self._garbled(message.checked) if self._last_words is None else self._replay(self._last_words)
         if SHAPES[message.code].reply:
             return self._ask(message, message, line)
         self.counters["unknown_command"] += 1  # a reply's code is invalid from a terminal
@@ -306,21 +314,12 @@ class Session:
         known = line.rstrip() if message.checked and message.sequence else None
         for exchange in self._pending:
             if known and exchange.line == known:
-                return self._resent(exchange)
+                if exchange.answer is not None:
+                    return self._replay(exchange.answer)
+                self.counters["in_progress"] += 1
+                return None
         self._pending.append(_PendingReply(message, known))
         return event
-
-    def _resent(self, exchange: _PendingReply) -> Event | None:
-        if exchange.answer is not None:
-            return self._replay(exchange.answer)
-        self.counters["in_progress"] += 1
-        return None
-
-    def _again(self, request: Sip2Message) -> Event | None:
-        if self.waiting:
-            self.counters["in_progress"] += 1
-            return None
-        return self._garbled(request.checked) if self._last_words is None else self._replay(self._last_words)
 
     def _replay(self, line: bytes) -> SendBytes:
         self.counters["replayed"] += 1
@@ -330,11 +329,3 @@ class Session:
     def _garbled(self, checked: bool) -> SendBytes:
         self._last_words = encode(Sip2Message(GARBLED, checked=checked), self.dialect)
         return SendBytes(self._last_words)
-
-    def _close(self, request: Sip2Message, line: bytes) -> None:
-        """Stores the answer and removes the requests that were answered before it."""
-        for at, exchange in enumerate(self._pending):
-            if exchange.message is request:
-                exchange.answer = line
-                self._pending[:at] = [before for before in self._pending[:at] if before.answer is None]
-                return
