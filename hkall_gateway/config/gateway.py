@@ -11,7 +11,7 @@ from pydantic import Field, create_model
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.ils import IlsConfig, Marc, with_keys_of
-from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read
+from hkall_gateway.config.loading import ConfigErrors, Strict, Table, made, model, read
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
@@ -249,21 +249,13 @@ class OurProof(Strict):
     jwt: OurJwt | None = Field(default=None, description="tokens that we sign")
 
 
-class PartnerConfig(Strict):
-    """Another library of the consortium."""
+class PeerConfig(Strict):
+    """The keys of a partner or client by which it proves its identity when it calls us, and what it may use."""
 
     agency: Agency = Field(description="its AgencyId")
-    name: Text = Field(description="its name, for people")
-    name_zh: str = Field(default="", description="the same in Chinese, for pages and letters; empty = as above")
-    url: WebUrl = Field(description="URL of its NCIP responder")
-    discovery_url: WebUrl | None = Field(
-        default=None, description="where its own patrons search HKALL and request; our request page leads them there"
+    secret_env: Variable | None = Field(
+        default=None, description="variable with its FromAgencyAuthentication; a partner's is ours to it, too"
     )
-    system: PartnerSystem = Field(
-        default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
-    )
-    dialect: DialectName = Field(default="direct", description="row of ncip/codec/dialects.py")
-    secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")
     basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
@@ -277,6 +269,27 @@ class PartnerConfig(Strict):
     )
     jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks that it calls from")
+    request_agencies: tuple[Agency, ...] = Field(
+        default=(),
+        description="further AgencyIds under which it numbers its requests; a broker's libraries, ours if it uses ours",
+    )
+    wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this one alone")
+    max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
+
+
+class PartnerConfig(PeerConfig):
+    """Another library of the consortium."""
+
+    name: Text = Field(description="its name, for people")
+    name_zh: str = Field(default="", description="the same in Chinese, for pages and letters; empty = as above")
+    url: WebUrl = Field(description="URL of its NCIP responder")
+    discovery_url: WebUrl | None = Field(
+        default=None, description="where its own patrons search HKALL and request; our request page leads them there"
+    )
+    system: PartnerSystem = Field(
+        default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
+    )
+    dialect: DialectName = Field(default="direct", description="row of ncip/codec/dialects.py")
     priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
     courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days of transport for a book")
     timezone: Zone = Field(default="Asia/Hong_Kong", description="the zone of its dates without one")
@@ -323,54 +336,29 @@ class PartnerConfig(Strict):
     )
     date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
     lookups_per_minute: Natural = Field(default=60, description="look-ups that it may send to us")
-    max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
     timeout_s: Natural = Field(default=20, description="time limit of one document")
-    request_agencies: tuple[Agency, ...] = Field(
-        default=(),
-        description="further AgencyIds under which it numbers its requests; a broker's libraries, ours if it uses ours",
-    )
     sees_patrons: bool | None = Field(
         default=None,
         description="a broker: it gets names, addresses, loans and debts also without a PIN or an open request; default: no",
     )
-    wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this partner")
     charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
 
     def plain(self) -> vocabulary.Partner:
         """The directory entry that the rules know."""
-        shared = set(vocabulary.Partner.__dataclass_fields__) & set(type(self).model_fields)
-        values = {name: getattr(self, name) for name in shared}
-        values["problems"] = tuple(self.problems.items())
-        return vocabulary.Partner(**values | {"charges": vocabulary.Charges(**self.charges.model_dump())})
+        return made(
+            vocabulary.Partner, self, problems=tuple(self.problems.items()), charges=made(vocabulary.Charges, self.charges)
+        )
 
 
-class ClientConfig(Strict):
+class ClientConfig(PeerConfig):
     """A system that may speak NCIP to us without being a library: the discovery layer."""
 
-    agency: Agency = Field(description="its AgencyId")
     system: ClientSystem = Field(
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )
-    secret_env: Variable | None = Field(default=None, description="variable with its FromAgencyAuthentication")
-    certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
-    by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")
-    basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
-    basic_hash: Argon2Hash | None = Field(
-        default=None, repr=False, description="HTTP Basic: Argon2id hash of the password, from `hash-secret`"
-    )
-    bearer_hash: Argon2Hash | None = Field(
-        default=None,
-        repr=False,
-        description="Argon2id hash of a secret that it sends as `Authorization: Bearer`, from `hash-secret`",
-    )
-    jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
-    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks that it calls from")
     request_status: Literal["niso", "label"] = Field(
         default="niso",
         description="RequestStatusType: NISO's value with the record's word (HKALL REQUESTD …) in Ext, or that word itself",
-    )
-    request_agencies: tuple[Agency, ...] = Field(
-        default=(), description="further AgencyIds under which it numbers its requests"
     )
     request_type: Text = Field(
         default="Loan", description="RequestType that it reads in a patron's list; VuFind's XCNCIP2 driver shows `Hold` alone"
@@ -384,8 +372,6 @@ class ClientConfig(Strict):
     without_header: bool = Field(
         default=False, description="a document without InitiationHeader is its own; it must still prove its identity"
     )
-    wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this client")
-    max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
 
 
 class Smtp(Strict):

@@ -6,14 +6,18 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from hkall_gateway.rules.plain_text import listed, nearest
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Fault: TypeAlias = tuple[str, str]
 """Path (`sip2.terminals[0].role`, or `line 7`) and message."""
@@ -21,6 +25,7 @@ Fault: TypeAlias = tuple[str, str]
 Table: TypeAlias = dict[str, Any]
 
 M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound="DataclassInstance")
 
 
 class Strict(BaseModel):
@@ -99,6 +104,13 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
         return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
     except ValidationError as bad:
         return None, _joined(_fault(error, kind) for error in bad.errors(include_url=False, include_input=False))
+
+
+def made(record: type[R], row: BaseModel, **own: object) -> R:
+    """Make a record of the row's values for fields of the same names; `own` are those that the row has in another form."""
+    shared = {field.name for field in fields(record)} & type(row).model_fields.keys() - own.keys()
+    values: Table = {name: getattr(row, name) for name in shared}
+    return record(**values, **own)
 
 
 def dotted(steps: Iterable[str | int]) -> str:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from hkall_gateway.config import gateway
 from hkall_gateway.config.dialects import DialectConfig as SiteDialect
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.loading import made
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.ncip.authentication import (
     HttpProof,
@@ -24,6 +25,7 @@ from hkall_gateway.ncip.authentication import (
 )
 from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.ncip.key_sets import FileKeys, Get, UrlKeys, no_get
+from hkall_gateway.ncip.tables.notifications import LOAN
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
@@ -34,10 +36,20 @@ from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
 
 def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
     """Terminals that may log in, by login; a terminal speaks the library's first language unless its row names one."""
-    usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
-    rows = {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
-    allowed = {row.login: row.wrong_pins or config.sip2.wrong_pins for row in config.sip2.terminals}
-    return {login: replace(row, wrong_pins=allowed[login]) for login, row in rows.items()}
+    makes = makes_of_terminals(config.sip2)
+    return {
+        row.login: made(
+            TerminalRow,
+            row,
+            dialect=makes[row.dialect],
+            allow_from=AllowList(row.allow_from),
+            language=row.language or config.library.languages[0],
+            messages=messages_of(row.role, policy, takes_money=bool(row.takes_money)),
+            offline=bool(row.offline),
+            wrong_pins=row.wrong_pins or config.sip2.wrong_pins,
+        )
+        for row in config.sip2.terminals
+    }
 
 
 def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
@@ -64,21 +76,27 @@ def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
 def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
     """Partners and clients that may send NCIP messages, by agency. `get` fetches the keys of those that publish them."""
     secret = agreed_secrets(config, environ)
-    usual = config.ncip.wrong_pins
-    partners = [replace(_partner(p, secret[p.agency], usual), http=_http_proof(p, get)) for p in config.partners]
-    clients = [replace(_client(c, secret[c.agency], usual), http=_http_proof(c, get)) for c in config.clients]
-    return {caller.agency: caller for caller in (*partners, *clients)}
+    found: dict[str, Caller] = {}
+    rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
+    for row in rows:
+        pins, proof = row.wrong_pins or config.ncip.wrong_pins, _http_proof(row, get)
+        found[row.agency] = made(Caller, row, secret=secret[row.agency], wrong_pins=pins, http=proof, **_own_form(row))
+    return found
 
 
-def _http_proof(row: gateway.PartnerConfig | gateway.ClientConfig, get: Get) -> HttpProof:
-    return HttpProof(
-        row.basic_login, row.basic_hash or "", row.bearer_hash or "", _token_rule(row.jwt, get) if row.jwt else None
-    )
+def _own_form(row: gateway.PeerConfig) -> dict[str, object]:
+    """What a caller's row has in another form, or under a name that means something else there."""
+    if isinstance(row, gateway.PartnerConfig):
+        sees, zone = bool(row.sees_patrons), ZoneInfo(row.timezone)
+        return {"kind": "partner", "zone": zone, "sees_patrons": sees, "request_type": LOAN}  # a partner reads no lists
+    return {"kind": "client", "labels": isinstance(row, gateway.ClientConfig) and row.request_status == "label"}
 
 
-def _token_rule(row: gateway.Jwt, get: Get) -> TokenRule:
-    keys = FileKeys(row.jwks_file) if row.jwks_file else UrlKeys(row.jwks_url or "", get)
-    return TokenRule(row.issuer, row.audience, row.algorithms, keys, row.subject)
+def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:
+    rule, jwt = None, row.jwt
+    if jwt:
+        rule = made(TokenRule, jwt, keys=FileKeys(jwt.jwks_file) if jwt.jwks_file else UrlKeys(jwt.jwks_url or "", get))
+    return HttpProof(row.basic_login, row.basic_hash or "", row.bearer_hash or "", rule)
 
 
 def places(config: GatewayConfig) -> dict[str, str]:
@@ -89,14 +107,14 @@ def places(config: GatewayConfig) -> dict[str, str]:
 
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
     """The secret between each agency and us; "" where none is agreed, which admits no caller."""
-    found: list[gateway.PartnerConfig | gateway.ClientConfig] = [*config.partners, *config.clients]
-    return {row.agency: environ.get(row.secret_env or "", "") for row in found}
+    rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
+    return {row.agency: environ.get(row.secret_env or "", "") for row in rows}
 
 
 def our_proofs(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, OurProof]:
     """Our credentials for the Authorization header, by the agency of each partner that requires them."""
-    made = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
-    return {agency: proof for agency, proof in made.items() if proof is not None}
+    proofs = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
+    return {agency: proof for agency, proof in proofs.items() if proof is not None}
 
 
 def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -> OurProof | None:
@@ -104,12 +122,7 @@ def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -
         return basic(row.basic_login or agency, environ.get(row.basic_password_env, ""))
     if row.bearer_env:
         return bearer(environ.get(row.bearer_env, ""))
-    return signed(_signer(row.jwt)) if row.jwt else None
-
-
-def _signer(row: gateway.OurJwt) -> Signer:
-    told = (row.issuer, row.subject, row.audience, row.algorithm, row.lifetime_s, row.claims)
-    return Signer(signing_key(row.key_file.read_bytes()), *told)
+    return signed(made(Signer, row.jwt, key=signing_key(row.jwt.key_file.read_bytes()))) if row.jwt else None
 
 
 def public_keys(config: GatewayConfig) -> bytes:
@@ -136,12 +149,6 @@ def partner_names_zh(config: GatewayConfig) -> dict[str, str]:
     return {row.agency: row.name_zh for row in config.partners if row.name_zh}
 
 
-def _terminal(row: gateway.TerminalConfig, make: Sip2Dialect, language: str, policy: Policy) -> TerminalRow:
-    allowed, messages = AllowList(row.allow_from), messages_of(row.role, policy, takes_money=bool(row.takes_money))
-    named = (row.login, row.secret_hash, row.role, row.location)
-    return TerminalRow(*named, make, allowed, language, messages, bool(row.offline), max_connections=row.max_connections)
-
-
 def _make(row: SiteDialect) -> Sip2Dialect:
     """Returns the packaged dialect named by `like`, with the site's own values on top."""
     own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
@@ -149,21 +156,3 @@ def _make(row: SiteDialect) -> Sip2Dialect:
     if row.terminator:
         own["terminator"] = TERMINATORS[row.terminator]
     return replace(DIALECTS[row.like], **own)
-
-
-def _partner(row: gateway.PartnerConfig, secret: str, wrong_pins: int) -> Caller:
-    zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
-    proof = (row.certificate, row.by_address)
-    told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
-    told = replace(told, request_agencies=row.request_agencies, sees_patrons=bool(row.sees_patrons))
-    told = replace(told, item_id_type=row.item_id_type, request_id_in_ext=row.request_id_in_ext)
-    return replace(told, wrong_pins=row.wrong_pins or wrong_pins, max_connections=row.max_connections)
-
-
-def _client(row: gateway.ClientConfig, secret: str, wrong_pins: int) -> Caller:
-    told = Caller(
-        row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies, max_connections=row.max_connections
-    )
-    proof = replace(told, certificate=row.certificate, by_address=row.by_address)
-    told = replace(proof, labels=row.request_status == "label", wrong_pins=row.wrong_pins or wrong_pins)
-    return replace(told, request_type=row.request_type, pin=row.pin, without_header=row.without_header)

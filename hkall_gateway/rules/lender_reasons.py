@@ -29,26 +29,33 @@ LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was ask
 
 
 @dataclass(frozen=True, slots=True)
+class Decline:
+    """How we decline for a reason: the CirculationStatus that the borrower is told, and that of our copy afterwards."""
+
+    told: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class LenderReason:
     """One reason for which a library does not lend. Texts are pairs: English, Traditional Chinese.
 
     `key` is the word that requests and candidates store. `label` is for staff and statistics. `cause` follows a colon in a
     letter; ("", "") where the reason tells a patron nothing. `sentence` is our own sentence in the letter, for a reason that
-    this gateway found and the lender did not give; `%(lender)s` is the lender's name. `declined_as` is the CirculationStatus
-    with which we decline for this reason, "" for none. `status_after` is the status of our copy after we declined.
+    this gateway found and the lender did not give; `%(lender)s` is the lender's name. `decline` is set for a
+    reason for which we decline ourselves.
     """
 
     key: str
     label: tuple[str, str]
     cause: tuple[str, str] = ("", "")
     sentence: tuple[str, str] = ("", "")
-    declined_as: str = ""
-    status_after: str = ON_SHELF
+    decline: Decline | None = None
 
     @property
     def is_published(self) -> bool:
         """Whether it is one of the published page's three reasons."""
-        return bool(self.declined_as)
+        return self.decline is not None
 
 
 _REASONS: Final = (
@@ -56,21 +63,19 @@ _REASONS: Final = (
         NOT_ON_SHELF,
         ("Not found on the shelf", "書架上找不到"),
         ("it was not found on the shelf", "未能在書架上找到此書"),
-        declined_as="Missing",
-        status_after="Missing",
+        decline=Decline("Missing", after="Missing"),
     ),
     LenderReason(
         CHECKED_OUT_LOCALLY,
         ("Lent to a patron of the lender", "已由借出館讀者借出"),
         ("a reader of that library has it", "此書已由該館讀者借出"),
-        declined_as="On Loan",
-        status_after="On Loan",
+        decline=Decline("On Loan", after="On Loan"),
     ),
     LenderReason(
         NOT_SUITABLE,
         ("Not suitable for loan", "不宜外借"),
         ("it is not fit to be lent", "此書不宜外借"),
-        declined_as="Not Available",
+        decline=Decline("Not Available", after=ON_SHELF),
     ),
     LenderReason(OTHER, ("Another reason", "其他原因")),
     LenderReason(
@@ -144,7 +149,7 @@ def reason_sentence(reason: str, lender: str, language: str) -> str:
 def status_after_decline(reason: str) -> str:
     """Return the circulation status of our copy after we declined for this reason (R37)."""
     row = LENDER_REASONS.get(reason)
-    return row.status_after if row else ON_SHELF
+    return row.decline.after if row and row.decline else ON_SHELF
 
 
 def _in(texts: tuple[str, str], language: str) -> str:
