@@ -1,6 +1,7 @@
 """The database schema: alembic revisions, forward only. `serve` refuses to start on another revision.
 
-A revision only adds: during a rolling upgrade, gateways of the version before work on the new schema.
+A revision only adds: during a rolling upgrade, gateways of the version before work on the new schema. Alembic takes long to
+load: only what changes or compares tables imports it, and the revisions are read as text.
 """
 
 from __future__ import annotations
@@ -12,17 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
 from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.tables import METADATA
-
-# ---- Which revision the database is at and which one this program needs, read without alembic, which takes long to load.
-
 
 VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
 _ABOUT: Final = re.compile(r'^"""(.+?)(?:"""|$)', re.MULTILINE)
@@ -75,7 +69,12 @@ _UPGRADE = 4_255_111_001  # any number that is not used for another lock
 
 def bring_to(connection: Connection, revision: str) -> None:
     """Create or upgrade the tables inside the caller's transaction, to a revision or to "head"."""
-    config = _config()
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
@@ -119,6 +118,9 @@ def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place:
 
 def drift(engine: Engine) -> list[Any]:
     """Return the changes that alembic would make to turn the database into tables.py; empty if they agree."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     with engine.connect() as connection:
         options = {"include_name": _is_ours}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
@@ -127,10 +129,3 @@ def drift(engine: Engine) -> list[Any]:
 def _is_ours(name: str | None, _kind: str, _parents: Any) -> bool:
     """Return False for the parts of the search index, which alembic cannot compare."""
     return not (name or "").startswith(("title_words", "ix_titles_words"))
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_HERE))
-    config.set_main_option("path_separator", "os")
-    return config

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -125,8 +124,6 @@ def give(answers: Sequence[ReplyCallback]) -> None:
         raise raised
 
 
-LOG = structlog.get_logger()
-
 AWAY_S = 0.5
 InDoubt: TypeAlias = "Callable[[Connection | None], GroupResult[J]]"
 
@@ -235,7 +232,10 @@ class Worker(Generic[J]):
 
     def _connect_again(self, error: BaseException, in_doubt: InDoubt[J] | None) -> None:
         """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""
-        LOG.warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
+        import structlog  # here: commands import this module and seldom log
+
+        log = structlog.get_logger()
+        log.warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
         self._connection.close()
         while not (self._connected() and (in_doubt is None or self._settled(in_doubt))):
             with self._wake:
@@ -247,7 +247,7 @@ class Worker(Generic[J]):
         if in_doubt is not None:  # it ends before the database is back
             self._in_reactor(partial(give, in_doubt(None).answers))
             return
-        LOG.info("database.back", lane=self._loop_thread.name)
+        log.info("database.back", lane=self._loop_thread.name)
 
     def _settled(self, in_doubt: InDoubt[J]) -> bool:
         """Settle units on the new connection; False if that breaks, too."""
