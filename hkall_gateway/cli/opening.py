@@ -21,7 +21,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.ils.adapter import find_adapter
@@ -72,7 +72,7 @@ def open_site(path: Path) -> Site:
 
     def looking(query: Callable[[Unit], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
-            return finished(store.read(query, is_long=True))
+            return store.read_now(query)
 
     partners = tuple(partner.plain() for partner in config.partners)
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""

@@ -10,13 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
-from twisted.internet.defer import Deferred
 
 from hkall_gateway.clock import monotonic_us
 from hkall_gateway.db import bind
@@ -27,8 +25,10 @@ from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import GroupResult, InlineReader, Job, JobRunner, Worker, give
 from hkall_gateway.db.unit import Unit
 
-LOG = structlog.get_logger()
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
+P = ParamSpec("P")
 T = TypeVar("T")
 DoGroup = Callable[[Connection, Sequence[Job[Any]]], GroupResult[Job[Any]]]
 
@@ -152,8 +152,12 @@ class Immediate(Database):
         self._run_by(writer, reader, reader)
 
     def now(self, work: Callable[..., T], *args: Any) -> T:
-        """Return the result of `write` for `work(unit, *args)`."""
-        return finished(self.write(bind(work, *args)))
+        """Return the result of `work(unit, *args)` after the commit."""
+        return _at_once(self._writer, Job(bind(work, *args), NO_LOCKS))
+
+    def read_now(self, query: Callable[Concatenate[Unit, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """Return the result of `query(unit, *args)` in a snapshot."""
+        return _at_once(self._reader, Job(bind(query, *args, **named), NO_LOCKS, repeatable=True))
 
 
 class InPlace:
@@ -212,7 +216,9 @@ class _Groups:
         now_us = monotonic_us()
         if result.refused is not None and now_us >= self._silent_until_us:
             self._silent_until_us = now_us + REFUSALS_S * 1_000_000
-            LOG.warning("database.refused", why=name_of(result.refused))
+            import structlog  # here: commands import this module and seldom log
+
+            structlog.get_logger().warning("database.refused", why=name_of(result.refused))
         return result
 
 
@@ -225,6 +231,8 @@ def _rested(result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
 
 def _put(runner: JobRunner, job: Job[T]) -> Deferred[T]:
     """Queue a job. A cancelled Deferred does not fire; the unit is committed all the same."""
+    from twisted.internet.defer import Deferred  # here: a command does not wait, and needs no Twisted
+
     answer: Deferred[T] = Deferred()
 
     def settle(result: T, error: BaseException | None) -> None:
@@ -238,3 +246,14 @@ def _put(runner: JobRunner, job: Job[T]) -> Deferred[T]:
     job.reply = settle
     runner.put(job)
     return answer
+
+
+def _at_once(runner: JobRunner, job: Job[T]) -> T:
+    """Run a job where it is put, and return its result."""
+    answers: list[tuple[T, BaseException | None]] = []
+    job.reply = lambda result, error: answers.append((result, error))
+    runner.put(job)
+    result, error = answers[0]
+    if error is not None:
+        raise error
+    return result

@@ -20,12 +20,12 @@ from hkall_gateway.cli.options import WRONG, CliError, by_staff
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.clock import monotonic_us, now
 from hkall_gateway.config.library import make_unit
-from hkall_gateway.db import bind, instances
+from hkall_gateway.db import instances
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import restoring
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import Counts, Marks, NotRestored, Restored
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import erased, forgetting, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
@@ -194,7 +194,7 @@ def _in_use(unit: Unit, when: Any) -> str:
 
 def _reading(target: _Target, work: Callable[..., Any], *args: Any) -> Any:
     with closing(Immediate(target.engine, target.unit)) as store:
-        return finished(store.read(bind(work, *args), is_long=True))
+        return store.read_now(work, *args)
 
 
 def _restored(target: _Target, file: Path) -> Restored:
