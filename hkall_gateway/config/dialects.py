@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 
 from hkall_gateway.config.loading import Strict
 from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import Natural, Text
-from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import TAGS
 from hkall_gateway.sip2.codec.messages import SHAPES
 
@@ -72,43 +74,45 @@ def _request(code: str) -> str:
     return code
 
 
-Tags: TypeAlias = tuple[Annotated[str, AfterValidator(_optional)], ...]
+# fmt: off
+STRICTER: Final[Mapping[str, Any]] = {
+    "encoding":       Annotated[str, AfterValidator(_encoding)],
+    "delimiter":      Annotated[str, AfterValidator(_delimiter)],
+    "terminator":     Literal["CR", "CRLF"],
+    "max_line":       Natural,
+    "ah_format":      Annotated[str, AfterValidator(_date_pattern)],
+    "currency":       Annotated[str, Field(pattern=r"^[A-Z]{3}$")],
+    "extensions":     tuple[Annotated[str, AfterValidator(_extension)], ...],
+    "hidden":         tuple[Annotated[str, AfterValidator(_optional)], ...],
+    "withheld":       tuple[Annotated[str, AfterValidator(_request)], ...],
+    "timeout_tenths": Annotated[int, Field(ge=0, le=999)],
+    "retries":        Annotated[int, Field(ge=0, le=999)],
+}
+# fmt: on
+"""What a site may write for a field of `Sip2Dialect` that may hold more, or another type."""
 
 
-class DialectConfig(Strict):
-    """A make of terminal that no row of the package fits. Keys that are absent are as in `like`."""
-
+class _Named(Strict):
     name: Text = Field(description="its name for terminals, listeners and framings")
     like: Annotated[str, AfterValidator(_like)] = Field(default="standard", description="the packaged row that it differs from")
-    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(default=None, description="character set of the lines")
-    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = Field(default=None, description="ends a field")
-    terminator: Literal["CR", "CRLF"] | None = Field(default=None, description="ends our lines")
-    error_detection: bool | None = Field(default=None, description="96 and 97 carry a checksum")
-    max_line: Natural | None = Field(default=None, description="longest line in bytes")
-    ah_format: Annotated[str, AfterValidator(_date_pattern)] | None = Field(
-        default=None, description="strftime pattern of the due date; empty for YYYYMMDDZZZZHHMMSS"
-    )
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = Field(default=None, description="ISO 4217 code in BH")
-    extensions: tuple[Annotated[str, AfterValidator(_extension)], ...] | None = Field(
-        default=None, description="tags beyond 2.00 that are sent"
-    )
-    hidden: Tags | None = Field(default=None, description="optional tags that are neither sent nor relayed")
-    pin_required: bool | None = Field(default=None, description="a patron's message without the right PIN is refused")
-    contact_without_pin: bool | None = Field(default=None, description="e-mail and the like are shown without a PIN")
-    withheld: tuple[Annotated[str, AfterValidator(_request)], ...] | None = Field(
-        default=None, description="messages that are not offered"
-    )
-    offline: bool | None = Field(default=None, description="may lend while the connection is down (98)")
-    alerts: Literal["always", "with_alert"] | None = Field(default=None, description="when CV is sent")
-    unknown: Literal["leave_out", "no"] | None = Field(
-        default=None, description="BL and CQ of a card that cannot be looked up at the moment: left out, or N"
-    )
-    disclose: Literal["after_pin", "card"] | None = Field(
-        default=None, description="name, counts and lists: not after a wrong PIN, or for the card alone"
-    )
-    no_checkin: Literal["alert", "resensitize"] | None = Field(
-        default=None, description="a check-in of a copy that is not out: refused with the alert flag, or as 100YNN"
-    )
-    list_titles: bool | None = Field(default=None, description="titles in the lists of 64")
-    timeout_tenths: Annotated[int, Field(ge=0, le=999)] | None = Field(default=None, description="98, tenths of a second")
-    retries: Annotated[int, Field(ge=0, le=999)] | None = Field(default=None, description="98, tries of one message")
+
+
+def _keys() -> dict[str, Any]:
+    """Make a key of each field of `Sip2Dialect`, which may be absent."""
+    hints, own = get_type_hints(Sip2Dialect), [field for field in fields(Sip2Dialect) if field.name != "name"]
+    return {
+        field.name: (STRICTER.get(field.name, hints[field.name]) | None, Field(None, description=field.metadata["doc"]))
+        for field in own
+    }
+
+
+_Keys: Any = create_model("_Keys", __base__=_Named, **_keys())
+
+
+class DialectConfig(_Keys):  # type: ignore[misc]  # made at run time
+    """A make of terminal that no row of the package fits. Keys that are absent are as in `like`."""
+
+    if TYPE_CHECKING:
+        name: str
+        like: str
+        terminator: str | None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from hkall_gateway.sip2.codec.fields import date18
 
@@ -19,43 +19,48 @@ STATUS_UPDATES: Final = frozenset({"01", "25"})
 """Messages that block a card and lift the block."""
 
 
+T = TypeVar("T")
+
+
+def _key(default: T, doc: str) -> T:
+    return field(default=default, metadata={"doc": doc})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sip2Dialect:
-    """The SIP2 variant of one make of terminal.
-
-    `delimiter` is one ASCII character; `max_line` is bytes without the terminator. With `error_detection` our 96 and 97
-    carry AZ even where the line that they answer had none; other replies follow their request. `ah_format` is a
-    strftime pattern for the free due date AH, "" means date18. `extensions` are the tags beyond 2.00 that may be sent,
-    `hidden` the optional tags that may not. `withheld` are messages that this make is not offered: BX and the flags of 98
-    say so, and such a message is refused; `offline` says whether it may work while the line is down. `alerts`
-    says when CV is sent: with every check-in, or only with the alert flag. `unknown` is how BL and CQ are sent for a card
-    of unknown state while the local system is away: left out, or N. `disclose` is when name, counts and lists are
-    shown: never after a wrong PIN, or for the card alone. `no_checkin` is how a check-in of a copy that is not out is refused:
-    with the alert flag, or with the order to resensitize the strip. `list_titles` adds titles to the lists of 64.
-    `timeout_tenths` is in tenths of a second, as 98 says it.
-    """
+    """The SIP2 variant of one make of terminal. A site's own row has the same keys, described by the same words."""
 
     name: str
-    encoding: str = "utf-8"
-    delimiter: str = "|"
-    terminator: bytes = b"\r"
-    error_detection: bool = True
-    max_line: int = 65536
-    ah_format: str = ""
-    currency: str = "HKD"
-    extensions: frozenset[str] = SORTER
-    hidden: frozenset[str] = frozenset()
-    pin_required: bool = False
-    contact_without_pin: bool = False
-    withheld: frozenset[str] = frozenset()
-    offline: bool = True
-    alerts: Literal["always", "with_alert"] = "always"
-    unknown: Literal["leave_out", "no"] = "leave_out"
-    disclose: Literal["after_pin", "card"] = "after_pin"
-    no_checkin: Literal["alert", "resensitize"] = "alert"
-    list_titles: bool = False
-    timeout_tenths: int = 100
-    retries: int = 3
+    encoding: str = _key("utf-8", "character set of the lines")
+    delimiter: str = _key("|", "ends a field; one ASCII character")
+    terminator: bytes = _key(b"\r", "ends our lines")
+    # Other replies carry a checksum if their request had one.
+    error_detection: bool = _key(True, "96 and 97 carry a checksum")
+    max_line: int = _key(65536, "longest line in bytes, without its end")
+    ah_format: str = _key("", "strftime pattern of the due date; empty for YYYYMMDDZZZZHHMMSS")
+    currency: str = _key("HKD", "ISO 4217 code in BH")
+    extensions: frozenset[str] = _key(SORTER, "tags beyond 2.00 that are sent")
+    hidden: frozenset[str] = _key(frozenset(), "optional tags that are neither sent nor relayed")
+    pin_required: bool = _key(False, "a patron's message without the right PIN is refused")
+    contact_without_pin: bool = _key(False, "e-mail and the like are shown without a PIN")
+    withheld: frozenset[str] = _key(frozenset(), "messages that are not offered: BX and 98 say so, and they are refused")
+    offline: bool = _key(True, "may lend while the connection is down (98)")
+    alerts: Literal["always", "with_alert"] = field(
+        default="always", metadata={"doc": "when CV is sent: with every check-in, or only with the alert flag"}
+    )
+    unknown: Literal["leave_out", "no"] = field(
+        default="leave_out", metadata={"doc": "BL and CQ of a card that cannot be looked up at the moment: left out, or N"}
+    )
+    disclose: Literal["after_pin", "card"] = field(
+        default="after_pin", metadata={"doc": "name, counts and lists: not after a wrong PIN, or for the card alone"}
+    )
+    no_checkin: Literal["alert", "resensitize"] = field(
+        default="alert",
+        metadata={"doc": "a check-in of a copy that is not out: refused with the alert flag, or as 100YNN"},
+    )
+    list_titles: bool = _key(False, "titles in the lists of 64")
+    timeout_tenths: int = _key(100, "98, tenths of a second")
+    retries: int = _key(3, "98, tries of one message")
 
     def __hash__(self) -> int:
         """Hashes the name alone: each line looks up cached data by dialect, and hashing twenty fields is slow."""
