@@ -13,7 +13,7 @@ How to add a page, `/staff/explain` for example:
            found = consult(_facts)                        # `_facts(context)` queries on a connection of this page's own
            return render_template("staff/explain.html", found=found)
 
-   A change is one command: `services().bridge.ask(services().circulation.execute(Act(actor("receive"), …, action="receive")))`.
+   A change is one command: `execute(Act(actor("receive"), …, action="receive"))`.
    A refusal is a value, and so is TRY_AGAIN; show it. After a POST that succeeded, `redirect(…, 303)`.
 2. The template: `templates/staff/explain.html` extends `base.html`, sets the blocks `title` and `main`, and has one `<h1>`.
    Every form has `{{ csrf() }}` (`{% from "parts.html" import csrf with context %}`). The policy of the pages forbids inline

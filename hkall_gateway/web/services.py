@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from flask import current_app
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.command import Context, Library, in_context
+from hkall_gateway.circulation.command import Command, Context, Facts, InboxKey, Library, Result, in_context
 from hkall_gateway.circulation.ports import LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.quarantine import QuarantinedDocument
@@ -138,3 +138,12 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
     """
     own = services()
     return own.bridge.read(in_context(query, own.library(), own.now(), *args, **named))
+
+
+def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
+    """Return the result of a command, or its refusal; TRY_AGAIN if it did not begin in time, and never will.
+
+    Raises GatewayTimeout, which ends the page: it has begun, and nobody knows in time what became of it.
+    """
+    own = services()
+    return own.bridge.ask(own.circulation.execute(command, inbox=inbox))

@@ -31,7 +31,7 @@ from hkall_gateway.web.api.models import Record
 from hkall_gateway.web.api.problems import Reply, Trouble, refused
 from hkall_gateway.web.callers import bearer_token
 from hkall_gateway.web.limits import patron_caller, stranger_caller
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import find_in_force
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
@@ -200,7 +200,7 @@ def execute_once(
     to_patron: bool = False,
 ) -> Reply:
     """Execute a command once for its key; return its result as the record, or the refusal in words for its reader."""
-    outcome = services().bridge.ask(services().circulation.execute(command, inbox=inbox_key(header)))
+    outcome = execute(command, inbox=inbox_key(header))
     return refused(outcome, to_patron=to_patron) if isinstance(outcome, Refused) else (record.json_of(outcome), status)
 
 

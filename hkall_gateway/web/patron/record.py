@@ -11,27 +11,19 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation import patron_record
 from hkall_gateway.circulation.messages.commands import CancelRequest, Renew
 from hkall_gateway.circulation.messages.terminal_commands import AllRenewed, RenewAll
-from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord
+from hkall_gateway.circulation.patron_record import PatronRecord
 from hkall_gateway.circulation.ports import LocalLoan
 from hkall_gateway.circulation.results import Cancelled, Refused, Renewed
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
-from hkall_gateway.web.i18n import N_, language
-from hkall_gateway.web.labels import told
+from hkall_gateway.web.i18n import language
+from hkall_gateway.web.labels import CHARGES, told
 from hkall_gateway.web.patron.login import actor, facts_about, needs_patron, own_card
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import consult, execute, services
 
 PAGES = Blueprint("record", __name__)
 
-# fmt: off
-CHARGES: Final[Mapping[str, str]] = {
-    "overdue":     N_("Overdue fine"),
-    "replacement": N_("Replacement"),
-    "processing":  N_("Processing fee"),
-    "damage":      N_("Damage"),
-}
-# fmt: on
 TONES: Final[Mapping[str, str]] = {"NEW": "look", "REQUESTED": "look", "RECEIVED": "done"}
 """The tone of a request's status word, by its position."""
 CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQUEST: 404}
@@ -41,8 +33,7 @@ CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQU
 @needs_patron
 def page() -> str:
     """The record, with what has just been done."""
-    shown: str = _page(own_card())
-    return shown
+    return _page(own_card())
 
 
 @PAGES.post("/record/cancel")
@@ -51,7 +42,7 @@ def cancel() -> Response | tuple[str, int]:
     """Cancel one request (R34)."""
     card, number = own_card(), request.form.get("request", "")
     ask = CancelRequest(actor("cancel"), card, request=number)
-    outcome = services().bridge.ask(services().circulation.execute(ask)) if number else abort(404)
+    outcome = execute(ask) if number else abort(404)
     if isinstance(outcome, Cancelled):
         return _done(cancelled=1)
     assert isinstance(outcome, Refused)
@@ -63,10 +54,11 @@ def cancel() -> Response | tuple[str, int]:
 def renew() -> Response | tuple[str, int]:
     """Renew one loan (R27 to R32)."""
     card = own_card()
-    loan = _loan(card, request.form.get("request", ""))
+    record, number = consult(patron_record.patron_record, card, facts_about(card)), request.form.get("request", "")
+    loan = next((one for one in record.loans if one.request.id == number), None) or abort(404)
     item = loan.request.item or ItemKey("", "")
     ask = Renew(actor("renew"), card, item.barcode, item.agency)
-    outcome = services().bridge.ask(services().circulation.execute(ask))
+    outcome = execute(ask)
     if isinstance(outcome, Renewed):
         return _done(renewed=[outcome.request])
     assert isinstance(outcome, Refused)
@@ -79,20 +71,10 @@ def renew_all() -> Response | tuple[str, int]:
     """Renew all loans that may be renewed; the others say why not on the page."""
     card = own_card()
     ask = RenewAll(actor("renew"), card, fee_acknowledged=True)
-    outcome = services().bridge.ask(services().circulation.execute(ask))
+    outcome = execute(ask)
     if isinstance(outcome, AllRenewed):
         return _done(renewed=[one.request for one in outcome.renewed])
     return _no(card, outcome)
-
-
-def _loan(card: str, number: str) -> PatronLoan:
-    """The patron's own loan of this number; 404 for any other number."""
-    return next((one for one in _record(card).loans if one.request.id == number), None) or abort(404)
-
-
-def _record(card: str) -> PatronRecord:
-    found: PatronRecord = consult(patron_record.patron_record, card, facts_about(card))
-    return found
 
 
 def _done(**what: Any) -> Response:
@@ -115,28 +97,25 @@ def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
 
 def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
     facts = facts_about(card)
-    record: PatronRecord = consult(patron_record.patron_record, card, facts)
+    record = consult(patron_record.patron_record, card, facts)
     by_number = {one.request.id: one for one in record.loans}
     placed = request.args.get("placed", "")
-    done: dict[str, Any] = {
-        "placed": next((one for one in record.waiting if one.request.id == placed), None),
-        "cancelled": "cancelled" in request.args,
-        "renewed": [by_number[number] for number in request.args.getlist("renewed") if number in by_number],
-    }
     own, names = services().library(), services().settings().places.get(language(), {})
-    shown: dict[str, Any] = {
-        "record": record,
-        "no": told(refused),
-        "no_title": title,
-        "why": told(record.refusal),
-        "away": not facts.reachable,
-        "place": lambda code: names.get(code, code),
-        "counter": names.get(own.pickup_locations[0], own.pickup_locations[0]),
-        "own_loans": own_loans(card, record),
-        "told": told,
-        "civil": civil,
-        "tones": TONES,
-        "charges": CHARGES,
-        **done,
-    }
-    return render_template("patron/record.html", **shown)
+    return render_template(
+        "patron/record.html",
+        record=record,
+        no=told(refused),
+        no_title=title,
+        why=told(record.refusal),
+        away=not facts.reachable,
+        placed=next((one for one in record.waiting if one.request.id == placed), None),
+        cancelled="cancelled" in request.args,
+        renewed=[by_number[number] for number in request.args.getlist("renewed") if number in by_number],
+        place=lambda code: names.get(code, code),
+        counter=names.get(own.pickup_locations[0], own.pickup_locations[0]),
+        own_loans=own_loans(card, record),
+        told=told,
+        civil=civil,
+        tones=TONES,
+        charges=CHARGES,
+    )

@@ -22,7 +22,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language
 from hkall_gateway.web.labels import told
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
-from hkall_gateway.web.services import HomeLibrary, consult, services
+from hkall_gateway.web.services import HomeLibrary, consult, execute, services
 from hkall_gateway.web.sessions import patron
 
 PAGES = Blueprint("request_title", __name__)
@@ -65,7 +65,7 @@ def submit(bib_id: str) -> Response | str | tuple[str, int]:
 
 def _place(seen: TitleSeen, typed: Mapping[str, str]) -> Response | tuple[str, int]:
     ask, key = _asked(seen, own_card(), typed)
-    outcome = services().bridge.ask(services().circulation.execute(ask, inbox=key))
+    outcome = execute(ask, inbox=key)
     if isinstance(outcome, Requested):
         return redirect(url_for("record.page", placed=outcome.request), 303)
     assert isinstance(outcome, Refused)

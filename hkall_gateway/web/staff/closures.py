@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -17,11 +17,10 @@ from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.settings import Window
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("closures", __name__)
@@ -36,8 +35,6 @@ SCOPES: Final[Mapping[str, str]] = {
 }
 """What a suspension stops."""
 # fmt: on
-
-
 FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 
 
@@ -55,17 +52,16 @@ def close() -> str | Response | tuple[str, int]:
     reason = request.form.get("reason", "").strip()
     day = _day("day") if request.form.get("day") else None
     if not reason or (request.form.get("day") and day is None):
-        return _no(Reason.WRONG_DATE if reason else Reason.REASON_NEEDED, on=request.form.get("day", ""))
+        why = Reason.WRONG_DATE if reason else Reason.REASON_NEEDED
+        return _no(Refused(why, detail={"on": request.form.get("day", "")}), 400)
     if "apply" not in request.form:
         moves, more = consult(closure_changes.would_move, [day] if day else [])
         return _page(closing={"day": day, "reason": reason, "moves": moves, "more": more})
-    circulation, bridge = services().circulation, services().bridge
-    if day:
-        closed = bridge.ask(circulation.execute(CloseDay(actor("closures close"), day, reason)))
-        if isinstance(closed, Refused):
-            return _page(error=sentence(closed), rule=rule_of(closed)), 409
-    moved = bridge.ask(circulation.run_job(closure_changes.move, StaffCommand(actor("closures move"), reason=reason)))
-    return _after(moved)
+    if day and isinstance(closed := execute(CloseDay(actor("closures close"), day, reason)), Refused):
+        return _no(closed, 409)
+    command = StaffCommand(actor("closures move"), reason=reason)
+    moved = services().bridge.ask(services().circulation.run_job(closure_changes.move, command))
+    return _no(moved, 409) if isinstance(moved, Refused) else _to(len(moved))
 
 
 @PAGES.post("/staff/closures/due-dates")
@@ -74,32 +70,28 @@ def due_dates() -> str | Response | tuple[str, int]:
     """Show which due dates would move; with `apply`, move them."""
     first, last, to = _day("first"), _day("last"), _day("to")
     if first is None or last is None or to is None:
-        return _no(Reason.WRONG_DATE, on="")
+        return _no(Refused(Reason.WRONG_DATE, detail={"on": ""}), 400)
     reason, partner = request.form.get("reason", "").strip(), request.form.get("partner", "").strip()
     command = MoveDueDates(actor("due dates"), first, last, to, reason, partner)
     if "apply" not in request.form:
         found = consult(closure_changes.due_between, command)
         if isinstance(found, Refused):
-            return _page(error=sentence(found), rule=rule_of(found)), 409
+            return _no(found, 409)
         return _page(moving={"command": command, "loans": found[0], "more": found[1]})
     answer = services().bridge.ask(services().circulation.run_job(closure_changes.move_due_dates, command))
     if isinstance(answer, Refused):
-        return _page(error=sentence(answer), rule=rule_of(answer)), 409
-    moved, refused = [one for one in answer if isinstance(one, Done)], [one for one in answer if isinstance(one, Refused)]
-    if refused:
-        return _page(error=sentence(refused[0]), rule=rule_of(refused[0]), moved=len(moved), left=len(refused)), 409
-    return _after(moved)
+        return _no(answer, 409)
+    refused = [one for one in answer if isinstance(one, Refused)]
+    moved = sum(isinstance(one, Done) for one in answer)
+    return _no(refused[0], 409, moved=moved, left=len(refused)) if refused else _to(moved)
 
 
-def _after(moved: Any) -> Response | tuple[str, int]:
-    if isinstance(moved, Refused):
-        return _page(error=sentence(moved), rule=rule_of(moved)), 409
-    return redirect(url_for("closures.page", moved=len(moved)), 303)
+def _to(moved: int) -> Response:
+    return redirect(url_for("closures.page", moved=moved), 303)
 
 
-def _no(why: Reason, **detail: object) -> tuple[str, int]:
-    refused = Refused(why, detail=detail)
-    return _page(error=sentence(refused), rule=rule_of(refused)), 400
+def _no(refused: Refused, code: int, **more: object) -> tuple[str, int]:
+    return _page(error=sentence(refused), rule=rule_of(refused), **more), code
 
 
 def _day(name: str) -> date | None:
@@ -109,23 +101,20 @@ def _day(name: str) -> date | None:
         return None
 
 
-def _page(error: str = "", rule: str = "", **more: Any) -> str:
-    today, moved = civil(services().now()), request.args.get("moved", "")
-    facts = consult(_facts, today)
-    shown = {"closing": None, "moving": None, "left": 0, **facts, **more}
-    if "moved" not in more:
-        shown["moved"] = whole_number(moved)
+def _page(error: str = "", rule: str = "", **more: object) -> str:
+    today = civil(services().now())
+    shown = {"closing": None, "moving": None, "left": 0, "moved": whole_number(request.args.get("moved", "")), **more}
     form = {name: request.form.get(name, "") for name in FIELDS}
+    shown |= consult(_facts, today)
     return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, scopes=SCOPES, **shown)
 
 
-def _facts(context: Context, today: date) -> dict[str, Any]:
+def _facts(context: Context, today: date) -> dict[str, object]:
     """The facts that the page always shows; the calendar of our own library ends soon if its last day is near."""
     ours = context.library.agency
-    windows = [w for w in context.library.policy.service_windows if _lasts(w, today)]
-    days = cli_lists.closures(context.unit, today)
-    return {"days": days, "ours": ours, "windows": windows, "last": cli_lists.last_closure(context.unit, ours)}
-
-
-def _lasts(window: Window, today: date) -> bool:
-    return window.end >= today
+    return {
+        "days": cli_lists.closures(context.unit, today),
+        "ours": ours,
+        "windows": [window for window in context.library.policy.service_windows if window.end >= today],
+        "last": cli_lists.last_closure(context.unit, ours),
+    }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.ils.local_system import LOADED
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
-from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.circulation.results import Answered, Refused, Requested
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
 from hkall_gateway.circulation.staff.names import PERSONAL, sees_names
@@ -114,18 +114,13 @@ def answer() -> str | tuple[str, int]:
         put = question.put(actor("explain"), {"patron": "", **said})
     except ValueError:
         return _page(question, said, gettext("This is no date.")), 422
-    return _page(question, said, found=_explained(put, at))
-
-
-def _explained(put: ExplainQuestion, at: datetime) -> Explanation:
-    """Read on a connection of the pages, which rolls back what the desk's function writes."""
     known: BorrowerFacts | Refused = BorrowerFacts(None, LOADED)
     if put.patron:
         known = services().bridge.ask(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known
-    library, now = services().library(), services().now()
-    found: Explanation = services().bridge.read(in_context(explaining.explained, library, at, put, borrower, now))
-    return found
+    # Read on a connection of the pages, which rolls back what the desk's function writes.
+    found = services().bridge.read(in_context(explaining.explained, services().library(), at, put, borrower, services().now()))
+    return _page(question, said, found=found)
 
 
 def _question(name: str) -> Question:
@@ -141,27 +136,24 @@ def _offered() -> list[Question]:
 
 
 def _page(question: Question, said: Fields, no: str = "", found: Explanation | None = None) -> str:
-    tables: dict[str, Any] = {"questions": _offered(), "fields": FIELDS, "roles": ROLES, "w": words}
-    tables["places"] = services().library().pickup_locations
+    shown: dict[str, object] = {}
     if found:
         refused = found.outcome if isinstance(found.outcome, Refused) else None
-        tables["answer"] = sentence(refused) if refused else _yes(found.outcome)
-        tables["outcome"] = _facts_of(found.outcome)
-        tables["facts"] = [one for one in found.facts if _is_shown(one.fact)]
-        tables["rule_numbers"] = [rule_of(refused)] if refused and rule_of(refused) else list(found.rules)
-    return render_template("staff/explain.html", question=question, said=said, no=no, found=found, **tables)
+        yes = gettext("Yes.")
+        if isinstance(found.outcome, FineNow):
+            yes = gettext("The fine is %(sum)s.", sum=money(found.outcome.cents))
+        shown = {
+            "answer": sentence(refused) if refused else yes,
+            "outcome": [] if isinstance(found.outcome, Refused) else _facts_of(found.outcome),
+            "facts": [one for one in found.facts if _is_shown(one.fact)],
+            "rule_numbers": [rule_of(refused)] if refused and rule_of(refused) else list(found.rules),
+        }
+    tables = {"questions": _offered(), "fields": FIELDS, "roles": ROLES, "places": services().library().pickup_locations}
+    return render_template("staff/explain.html", question=question, said=said, no=no, found=found, w=words, **tables, **shown)
 
 
-def _yes(outcome: Any) -> str:
-    if isinstance(outcome, FineNow):
-        return gettext("The fine is %(sum)s.", sum=money(outcome.cents))
-    return gettext("Yes.")
-
-
-def _facts_of(outcome: Any) -> list[tuple[str, str]]:
-    """Return the facts of a yes as (name, value), none for a refusal; a request that would be made has no number yet."""
-    if isinstance(outcome, Refused):
-        return []
+def _facts_of(outcome: Answered | FineNow) -> list[tuple[str, str]]:
+    """Return the facts of a yes as (name, value); a request that would be made has no number yet."""
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}
     return words.shown_facts({name: _text(value) for name, value in plain.items() if name not in hidden and _is_shown(name)})
@@ -171,7 +163,7 @@ def _is_shown(fact: str) -> bool:
     return fact not in PERSONAL or sees_names(staff_role())
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return "/".join(map(str, value))
     return value.isoformat() if isinstance(value, date) else str(value)

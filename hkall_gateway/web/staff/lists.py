@@ -13,7 +13,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, stream_with_context, url_for
 from werkzeug.wrappers import Response as Answer
 
-from hkall_gateway.circulation.command import Context, in_context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.names import sees_names
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey
@@ -22,7 +22,7 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import FLAGS, LIST_NAMES, LISTS, POSITIONS
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
 from hkall_gateway.web.staff.slips import KINDS
 
@@ -35,19 +35,19 @@ BLOCK: Final = 200
 """Rows that are sent together."""
 
 
-def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
     """Return a download called `name`, UTF-8 with a byte order mark. `rows` are read while they are sent."""
     answer = Response(stream_with_context(_blocks(heads, rows)), mimetype="text/csv", content_type="text/csv; charset=utf-8")
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 
-def defused(value: Any) -> Any:
+def defused(value: object) -> object:
     """Return a cell that no spreadsheet runs: an apostrophe stands before each formula."""
     return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
-def _blocks(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+def _blocks(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     text = StringIO()
     text.write(BOM)
     writer = csv.writer(text)
@@ -74,7 +74,7 @@ class ListColumn:
     """One column: its heading, its value for a row, and the sort key that a click on the heading asks for."""
 
     head: str
-    value: Callable[[ListRow], Any]
+    value: Callable[[ListRow], object]
     sort: SortKey | None = None
     figure: bool = False
 
@@ -227,7 +227,9 @@ def first() -> Answer:
 def work_list(name: str) -> str:
     """A page of a list."""
     view = view_of(name)
-    found = services().bridge.read(in_context(_shown, services().library(), services().now(), view))
+    found = consult(_shown, view)
+    offered = {"partner": found.partners, "pickup": found.places, "material": found.materials}
+    filters = {field: [(value, value) for value in values] for field, values in offered.items()}
     return render_template(
         "staff/list.html",
         view=view,
@@ -236,7 +238,7 @@ def work_list(name: str) -> str:
         groups=LISTS,
         shown=SHOWN[view.name],
         columns=[(key, COLUMNS[key]) for key in for_role(SHOWN[view.name], staff_role())],
-        choices=_choices(found),
+        choices={**filters, "sort": [(key.value, gettext(word)) for key, word in SORTS.items()]},
         slips=view.name in KINDS,
         collects=view.name not in LENT,
         may_act=may(StaffRole.CLERK),
@@ -273,13 +275,6 @@ def _shown(context: Context, view: View) -> Shown:
     return Shown(page, _offered(partners), _offered(places), _offered(materials))
 
 
-def _choices(found: Shown) -> Mapping[str, list[tuple[str, str]]]:
-    """Return the values and the words of each field of the filter."""
-    offered = {"partner": found.partners, "pickup": found.places, "material": found.materials}
-    named = {field: [(value, value) for value in values] for field, values in offered.items()}
-    return {**named, "sort": [(key.value, gettext(word)) for key, word in SORTS.items()]}
-
-
 def _offered(values: set[str]) -> tuple[str, ...]:
     return tuple(sorted(filter(None, values)))
 
@@ -289,8 +284,6 @@ def _all_rows(view: View) -> Iterator[ListRow]:
     after: str | None = ""
     while after is not None:
         order = PageOrder(view.order.key, view.order.reverse, after, ROWS_OF_A_FILE)
-        page = services().bridge.read(
-            in_context(console.work_list, services().library(), services().now(), view.name, staff_role(), order, view.only)
-        )
+        page = consult(console.work_list, view.name, staff_role(), order, view.only)
         yield from page.rows
         after = page.next or None

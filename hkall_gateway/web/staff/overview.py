@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -11,12 +11,10 @@ from typing import Final
 
 from flask import Blueprint, render_template
 
-from hkall_gateway.circulation.command import Context, in_context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.db import bind, instances, rounds
-from hkall_gateway.db.instances import TerminalActivity
 from hkall_gateway.db.queries import work_lists
-from hkall_gateway.db.queries import work_lists as today_counts
 from hkall_gateway.db.queries.work_lists import ListName, Moment
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import UP, CircuitState
@@ -25,7 +23,7 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import OutboxState, StaffRole
 from hkall_gateway.web.i18n import N_, library_name
 from hkall_gateway.web.labels import LISTS, POSITIONS, ROUNDS
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs
 
 DASHBOARD = Blueprint("dashboard", __name__)
@@ -52,7 +50,7 @@ class LateRound:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """All that the page shows, read in one transaction."""
+    """All that the page shows, read in one transaction. `dead` messages were given up; a person must settle them."""
 
     lists: Mapping[ListName, int]
     down: tuple[CircuitState, ...]
@@ -80,20 +78,13 @@ def overview(unit: Unit, policy: Policy, now: datetime) -> Dashboard:
     numbers = work_lists.counts(unit, Moment(now, policy.waits))
     links = [unit.circuits.one(agency) for agency in unit.circuits.used()]
     down = tuple(link for link in links if link.state != UP or link.fault)
-    today = today_counts.moved(unit, start_of(civil(now)))
+    today = work_lists.moved(unit, start_of(civil(now)))
     moved = tuple(NamedCount(position, today[position]) for position in POSITIONS if position in today)
-    return Dashboard(numbers, down, _late(unit, now), _dead(unit), moved)
-
-
-def _late(unit: Unit, now: datetime) -> tuple[LateRound, ...]:
     known = {job.name: job for job in rounds.jobs(unit)}
     jobs = [job for name in EVERY if (job := known.get(name)) and job.lag_s(now) > 2 * LOOK_S]
-    return tuple(LateRound(job.name, job.next_run) for job in jobs)
-
-
-def _dead(unit: Unit) -> int:
-    """Messages that the courier has given up; a person must settle them."""
-    return sum(count for _who, state, count, _oldest in unit.outbox.depths() if state is OutboxState.DEAD)
+    late = tuple(LateRound(job.name, job.next_run) for job in jobs)
+    dead = sum(count for _who, state, count, _oldest in unit.outbox.depths() if state is OutboxState.DEAD)
+    return Dashboard(numbers, down, late, dead, moved)
 
 
 MOST: Final = 200
@@ -112,7 +103,7 @@ class Partners:
 @needs(StaffRole.VIEWER)
 def partners() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    found = services().bridge.read(in_context(partners_of, services().library(), services().now()))
+    found = consult(partners_of)
     return render_template("staff/partners.html", found=found, up=UP)
 
 
@@ -190,7 +181,7 @@ class Terminals:
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
     """The page; the script reads it again every quarter of a minute, as often as gateways report."""
-    found = services().bridge.read(in_context(terminals_of, services().library(), services().now()))
+    found = consult(terminals_of)
     return render_template("staff/terminals.html", found=found, messages=MESSAGES, refusals=REFUSALS, roles=ROLES)
 
 
@@ -198,23 +189,21 @@ def terminals_of(context: Context) -> Terminals:
     """Return the terminals as the gateways that run have reported them."""
     up = {one.name for one in instances.everyone(context.unit) if one.state(context.now) == "up"}
     told = [row for row in instances.terminals(context.unit) if row.instance in up]
-    rows = tuple(_together(group) for _, group in groupby(told, key=lambda row: row.login))
-    return Terminals(rows, min((row.seen_at for row in told), default=None))
-
-
-def _together(group: Iterable[TerminalActivity]) -> TerminalState:
-    """Add up the reports about one terminal; its last message and refusal are the latest of all."""
-    rows = list(group)
-    heard = max(rows, key=lambda row: row.last_at.timestamp() if row.last_at else 0.0)
-    refused = max(rows, key=lambda row: row.refused_at.timestamp() if row.refused_at else 0.0)
-    return TerminalState(
-        login=rows[0].login,
-        role=rows[0].role,
-        location=rows[0].location,
-        connections=sum(row.connections for row in rows),
-        last_code=heard.last_code,
-        last_at=heard.last_at,
-        refused=sum(row.refused for row in rows),
-        refused_why=refused.refused_why,
-        refused_at=refused.refused_at,
-    )
+    found = []
+    for login, group in groupby(told, key=lambda row: row.login):
+        rows = list(group)  # what the gateways say of one terminal; its last message and refusal are the latest of all
+        heard = max(rows, key=lambda row: row.last_at.timestamp() if row.last_at else 0.0)
+        refused = max(rows, key=lambda row: row.refused_at.timestamp() if row.refused_at else 0.0)
+        state = TerminalState(
+            login=login,
+            role=rows[0].role,
+            location=rows[0].location,
+            connections=sum(row.connections for row in rows),
+            last_code=heard.last_code,
+            last_at=heard.last_at,
+            refused=sum(row.refused for row in rows),
+            refused_why=refused.refused_why,
+            refused_at=refused.refused_at,
+        )
+        found.append(state)
+    return Terminals(tuple(found), min((row.seen_at for row in told), default=None))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -26,9 +26,10 @@ from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
 from hkall_gateway.web.labels import POSITIONS, rule_of, sentence
-from hkall_gateway.web.services import ErasedMarks, consult, services
+from hkall_gateway.web.services import ErasedMarks, consult, execute, services
 from hkall_gateway.web.sessions import actor, may, needs
 from hkall_gateway.web.staff.words import ENDS, in_words
 
@@ -36,13 +37,7 @@ PAGES = Blueprint("patrons", __name__)
 
 MOST_CENTS: Final = 10_000_000
 # fmt: off
-CHARGES: Final[Mapping[str, str]] = {
-    "overdue":     N_("Overdue fine"),
-    "replacement": N_("Replacement"),
-    "processing":  N_("Processing fee"),
-    "damage":      N_("Damage"),
-    "refund":      N_("Refund that we owe"),
-}
+CHARGES: Final[Mapping[str, str]] = {**labels.CHARGES, "refund": N_("Refund that we owe")}
 SOURCES: Final[Mapping[str, str]] = {
     "snapshot": N_("the file that was loaded"),
     "manual":   N_("what was entered here"),
@@ -73,8 +68,12 @@ def find() -> str | Response | tuple[str, int]:
     if len(known) == 1:
         return _to(_number(known[0].barcode))
     if known:
-        return _search(words=words, rows=[_row(one) for one in known], most=len(known) == patron_page.MOST)
-    if " " not in words and _elsewhere(words):
+        rows = [
+            {"number": _number(one.barcode), "card": one.barcode, "name": _name(one), "category": one.category} for one in known
+        ]
+        return _search(words=words, rows=rows, most=len(known) == patron_page.MOST)
+    # A card that is not loaded: the library's own system knows it, or we have open records of it.
+    if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see(words)) and seen.borrower)):
         return _to(_number(words))
     return _search(gettext("Nobody is found by this card or name."), words=words), 404
 
@@ -83,8 +82,7 @@ def find() -> str | Response | tuple[str, int]:
 @needs(StaffRole.CLERK)
 def page(number: str) -> str:
     """Everything about one patron."""
-    shown: str = _page(number, _card(number))
-    return shown
+    return _page(number, _card(number))
 
 
 @PAGES.post("/staff/patrons/<number>/request")
@@ -95,7 +93,7 @@ def place(number: str) -> Response | tuple[str, int]:
     ask = RequestTitle(actor("place"), card, _typed("bib_id"), _typed("volume"), _typed("pickup"), staff=True)
     if not ask.bib_id:
         return _page(number, card, error=gettext("Type the number of the title.")), 400
-    outcome = services().bridge.ask(services().circulation.execute(ask))
+    outcome = execute(ask)
     if isinstance(outcome, Refused):
         return _page(number, card, refused=outcome, form=form), 409
     assert isinstance(outcome, Requested)
@@ -110,7 +108,7 @@ def pay(number: str) -> Response | tuple[str, int]:
     if cents is None:
         return _page(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
     ask = Pay(actor("pay"), card, cents, _typed("transaction")[:40], whole_number(fine))
-    outcome = services().bridge.ask(services().circulation.execute(ask))
+    outcome = execute(ask)
     if isinstance(outcome, Refused):
         return _page(number, card, refused=outcome, form=request.form), 409
     assert isinstance(outcome, Paid)
@@ -126,7 +124,9 @@ def export(number: str) -> Response | tuple[str, int]:
         found = person_file.export(_records(), card, own.now())
     except NotDone as no:
         return _page(number, card, error=str(no)), 409
-    text = json.dumps(found, default=_plain, ensure_ascii=False, indent=1)
+    text = json.dumps(
+        found, default=lambda one: one.isoformat() if isinstance(one, date) else str(one), ensure_ascii=False, indent=1
+    )
     named = {"Content-Disposition": f'attachment; filename="patron-{number}.json"'}
     return Response(text, headers=named, content_type="application/json; charset=utf-8")
 
@@ -137,8 +137,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
     """Say how much would be forgotten; with `apply`, forget it. What is open stays, and is listed with what ends it."""
     card, reason, own = _card(number), _typed("reason"), services()
     if not reason:
-        refused = Refused(Reason.REASON_NEEDED)
-        return _page(number, card, refused=refused), 400
+        return _page(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
     records = _records()
     if records.erased_file is None:
         return _page(
@@ -154,15 +153,9 @@ def erase(number: str) -> str | Response | tuple[str, int]:
     return render_template("staff/patron_erase.html", number=number, rows=0, done=done, in_words=in_words, ends=ENDS)
 
 
-# ---- who
-
-
 def _card(number: str) -> str:
     """Return the card with this number as it is now; 404 for a number that nobody was given."""
-    card = str(services().bridge.read(bind(_card_of, number)))
-    if not card:
-        abort(404)
-    return card
+    return services().bridge.read(bind(_card_of, number)) or abort(404)
 
 
 def _card_of(unit: Unit, number: str) -> str:
@@ -175,16 +168,10 @@ def _number(card: str) -> str:
     return own.bridge.write(bind(web_sessions.number_of, card, own.now()))
 
 
-def _elsewhere(card: str) -> bool:
-    """Whether the library's own system knows a card that is not loaded, or we have open records of it."""
-    if consult(patron_page.has_records, card):
-        return True
+def _see(card: str) -> PatronPage | None:
+    """Return everything about a card; None if the library's own system did not answer in time."""
     seen = services().bridge.ask(services().circulation.execute(SeePatronPage(card)))
-    return not isinstance(seen, Refused) and seen.borrower is not None
-
-
-def _row(one: Borrower) -> dict[str, str]:
-    return {"number": _number(one.barcode), "card": one.barcode, "name": _name(one), "category": one.category}
+    return None if isinstance(seen, Refused) else seen
 
 
 def _name(one: Borrower) -> str:
@@ -199,11 +186,12 @@ def _records() -> Records:
     return Records(own.bridge.read, own.bridge.write, archive, marks.file, marks.key)
 
 
-# ---- what was typed
-
-
 def _typed(name: str) -> str:
     return request.form.get(name, "").strip()[:500]
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _cents(text: str) -> int | None:
@@ -218,15 +206,6 @@ def _cents(text: str) -> int | None:
     return int(dollars * 100)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return str(value)
-
-
-# ---- the pages
-
-
 def _to(number: str, **told: str) -> Response:
     return redirect(url_for("patrons.page", number=number, **told), 303)  # type: ignore[arg-type]  # `told` is the query
 
@@ -238,37 +217,25 @@ def _search(error: str = "", words: str = "", rows: list[dict[str, str]] | None 
 def _page(
     number: str, card: str, *, error: str = "", refused: Refused | None = None, form: Mapping[str, str] | None = None
 ) -> str:
-    seen = services().bridge.ask(services().circulation.execute(SeePatronPage(card)))
-    if isinstance(seen, Refused):
-        abort(503)
+    seen = _see(card) or abort(503)
     refusal = seen.seen.refusal
-    told = {
-        "placed": request.args.get("placed", "")[:40],
-        "paid": whole_number(request.args.get("paid", "")) or 0,
-        "why": sentence(refusal) if refusal else "",
-        "why_rule": rule_of(refusal) if refusal else "",
-        "error": sentence(refused) if refused else error,
-        "error_rule": rule_of(refused) if refused else "",
-    }
-    words: Any = {
-        "language_names": LANGUAGES,
-        "positions": POSITIONS,
-        "charges": CHARGES,
-        "sources": SOURCES,
-        "supervisor": may(StaffRole.SUPERVISOR),
-    }
-    fresh = {"transaction": secrets.token_urlsafe(12), "places": services().library().pickup_locations}
-    shown: Any = {
-        "number": number,
-        "found": seen,
-        "name": _shown_name(seen),
-        "form": {one: (form or {}).get(one, "") for one in FIELDS},
-        **told,
-        **words,
-        **fresh,
-    }
-    return render_template("staff/patron.html", **shown)
-
-
-def _shown_name(found: PatronPage) -> str:
-    return _name(found.borrower) if found.borrower else ""
+    return render_template(
+        "staff/patron.html",
+        number=number,
+        found=seen,
+        name=_name(seen.borrower) if seen.borrower else "",
+        form={one: (form or {}).get(one, "") for one in FIELDS},
+        placed=request.args.get("placed", "")[:40],
+        paid=whole_number(request.args.get("paid", "")) or 0,
+        why=sentence(refusal) if refusal else "",
+        why_rule=rule_of(refusal) if refusal else "",
+        error=sentence(refused) if refused else error,
+        error_rule=rule_of(refused) if refused else "",
+        transaction=secrets.token_urlsafe(12),
+        places=services().library().pickup_locations,
+        language_names=LANGUAGES,
+        positions=POSITIONS,
+        charges=CHARGES,
+        sources=SOURCES,
+        supervisor=may(StaffRole.SUPERVISOR),
+    )

@@ -5,32 +5,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
-from hkall_gateway.circulation.results import Answered, Done, Refused
+from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, losses
 from hkall_gateway.circulation.staff.changes import Changed
-from hkall_gateway.circulation.staff.console import RequestPage
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, ActionRow
 from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.rules.dates import parse_day
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
-from hkall_gateway.web.labels import COMMANDS, FLAGS, POSITIONS, reason_in_words, rule_of, sentence
-from hkall_gateway.web.services import services
+from hkall_gateway.web.labels import COMMANDS, POSITIONS, reason_in_words, rule_of, sentence
+from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import words as words
-from hkall_gateway.web.staff.unsent import SENDS
-from hkall_gateway.web.staff.words import in_words
+from hkall_gateway.web.staff.lists import flag
+from hkall_gateway.web.staff.unsent import SENDS, documents
 
 PAGES = Blueprint("requests", __name__)
 
@@ -69,9 +66,6 @@ NOTES: Final = MappingProxyType(
 _WORDS: Final = {note: word for word, note in NOTES.items()}
 
 
-# ---- find
-
-
 @PAGES.get("/staff/requests")
 @needs(StaffRole.VIEWER)
 def find() -> str:
@@ -84,13 +78,10 @@ def find() -> str:
 def found() -> str | Response:
     """The matches; a number leads to its request. What was typed stays out of the address, since it may be a card."""
     typed = request.form.get("q", "").strip()[:LONGEST]
-    matches = _query(console.search_requests, typed, staff_role())
+    matches = consult(console.search_requests, typed, staff_role())
     if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
         return redirect(url_for("requests.one", number=matches[0].request.id), 303)
     return render_template("staff/requests.html", q=typed, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
-
-
-# ---- one request
 
 
 @PAGES.get("/staff/requests/<number>")
@@ -113,20 +104,14 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     if isinstance(command, str):
         return _page(number, Given(given, command)), 422
     newest = whole_number(request.form.get("seen", ""), LONG) or 0
-    answer: Answered | Changed = services().bridge.ask(services().circulation.execute(command, since=newest))
+    answer = services().bridge.ask(services().circulation.execute(command, since=newest))
     if isinstance(answer, Changed):
         return _page(number, Given(given, changed=answer)), 409
     if isinstance(answer, Refused):
         return _page(number, Given(given, sentence(answer), rule_of(answer))), 422
-    # A new request that was placed again has a number of its own, and its page.
-    there = getattr(answer, "request", "") or number
-    again, note = getattr(answer, "again", False), isinstance(answer, Done) and answer.note
-    said: dict[str, Any] = {
-        "done": name,
-        **({"again": 1} if again else {}),
-        **({"note": _WORDS[note]} if note in _WORDS else {}),
-    }
-    return redirect(url_for("requests.one", number=there, **said), 303)
+    there = getattr(answer, "request", "") or number  # a request that is placed again has a number of its own
+    again, note = getattr(answer, "again", False), _WORDS.get(answer.note) if isinstance(answer, Done) else None
+    return redirect(url_for("requests.one", number=there, done=name, again=1 if again else None, note=note), 303)
 
 
 def _command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
@@ -160,46 +145,27 @@ def _cents(given: dict[str, str]) -> int | None:
     return int(found["whole"]) * 100 + int((found["part"] or "0").ljust(2, "0"))
 
 
-def _flags(found: RequestPage) -> list[str]:
-    return [_flag(flag) for flag in found.request.flags.split()]
-
-
-def _flag(flag: str) -> str:
-    if flag in FLAGS:
-        return gettext(FLAGS[flag])
-    kind, _, detail = flag.partition(":")
-    return f"{gettext(FLAGS[kind])}: {detail}" if kind in FLAGS else flag
-
-
-def _documents(found: RequestPage) -> dict[int, str]:
-    """Return the messages to partners as they would leave now, by their numbers in the outbox."""
-    agency = services().library().agency
-    return {
-        told.row.id: services().document(told.row.payload, told.partner, agency)
-        for told in found.told
-        if told.partner and isinstance(told.row.payload, PartnerMessage)
-    }
-
-
-def _query(query: Any, *args: Any) -> Any:
-    """Return what a query of the console answers, read on a connection of the pages."""
-    return services().bridge.read(in_context(query, services().library(), services().now(), *args))
-
-
 def _page(number: str, given: Given) -> str:
-    page = _query(console.request_page, number, staff_role())
+    page = consult(console.request_page, number, staff_role())
     if isinstance(page, Refused):
         abort(404)
-    tables: dict[str, Any] = {
-        "documents": _documents(page) if page.named else {},
-        "patron_number": page.patron_number,
-        "w": words,
-        "sends": SENDS,
-        "asked_first": ASKED_FIRST,
-        "notes": NOTES,
-        "in_words": in_words,
-        "reason_in_words": reason_in_words,
-    }
-    tables |= {"event_words": words.event_words, "rules_of": words.rules_of, "channels": words.CHANNELS}
-    tables |= {"meanings": MEANINGS, "commands": COMMANDS, "positions": POSITIONS, "flags": _flags(page)}
-    return render_template("staff/request.html", page=page, given=given, **tables)
+    return render_template(
+        "staff/request.html",
+        page=page,
+        given=given,
+        documents=documents(page.told) if page.named else {},
+        patron_number=page.patron_number,
+        flags=list(map(flag, page.request.flags.split())),
+        w=words,
+        event_words=words.event_words,
+        rules_of=words.rules_of,
+        channels=words.CHANNELS,
+        in_words=words.in_words,
+        reason_in_words=reason_in_words,
+        sends=SENDS,
+        meanings=MEANINGS,
+        commands=COMMANDS,
+        positions=POSITIONS,
+        notes=NOTES,
+        asked_first=ASKED_FIRST,
+    )

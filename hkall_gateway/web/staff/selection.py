@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flask import Blueprint, abort, render_template, request
@@ -22,8 +21,8 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS, rule_of, sentence
-from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import actor, needs, staff
+from hkall_gateway.web.services import execute, services
+from hkall_gateway.web.sessions import actor, needs, staff_role
 from hkall_gateway.web.staff.lists import View, view_of
 from hkall_gateway.web.staff.slips import KINDS
 from hkall_gateway.web.staff.words import in_words
@@ -66,20 +65,25 @@ def selected(name: str) -> str:
 def act(name: str) -> str | tuple[str, int]:
     """Gives one command to each of the selected requests, one after the other."""
     view, chosen, command = view_of(name), _chosen(), request.form.get("action", "")
-    role = _role()
-    if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > role:
+    if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
-    on, understood = _day(request.form.get("on", ""))
-    if not understood:
+    typed = request.form.get("on", "").strip()
+    try:
+        on = parse_day(typed) if typed else None
+    except ValueError:
         return _page(view, chosen, error=gettext("This is not a date: write it as 2017-03-16.")), 400
-    outcomes = [_outcome(one, command, on) for one in chosen]
+    takes = permitted.row_of(command).takes
+    lender = request.form.get("lender", "").strip() if "lender" in takes else ""
+    reason, until = request.form.get("reason", "").strip(), on if "on" in takes else None
+    asked = Act(actor(command), agency=lender, reason=reason, on=until, action=command)
+    outcomes = [outcome_of(one, execute(replace(asked, request=one.id))) for one in chosen]
     return render_template(
         "staff/outcomes.html", view=view, title=LIST_NAMES[view.name], command=COMMANDS[command], outcomes=outcomes
     )
 
 
 def _page(view: View, chosen: tuple[Request, ...], error: str = "") -> str:
-    bulk = bulk_actions(chosen, _role())
+    bulk = bulk_actions(chosen, staff_role())
     allowed = [one.action for one in bulk if one.allowed == len(chosen)]
     return render_template(
         "staff/selected.html",
@@ -88,7 +92,7 @@ def _page(view: View, chosen: tuple[Request, ...], error: str = "") -> str:
         chosen=chosen,
         allowed=allowed,
         fields={field for action in allowed for field in action.takes},
-        prints=view.name in KINDS and all(permitted.permitted(one, _role(), "print") for one in chosen),
+        prints=view.name in KINDS and all(permitted.permitted(one, staff_role(), "print") for one in chosen),
         declines=any(action.name == "decline" for action in allowed),
         partly=[one for one in bulk if 0 < one.allowed < len(chosen)],
         actions=ACTIONS,
@@ -120,14 +124,6 @@ def _requests(unit: Unit, numbers: list[str]) -> tuple[Request, ...]:
     return tuple(found for number in numbers if (found := unit.request(number)))
 
 
-def _outcome(one: Request, name: str, on: date | None) -> Outcome:
-    form, takes = request.form, permitted.row_of(name).takes
-    lender = form.get("lender", "").strip() if "lender" in takes else ""
-    reason = form.get("reason", "").strip()
-    command = Act(actor(name), one.id, agency=lender, reason=reason, on=on if "on" in takes else None, action=name)
-    return outcome_of(one, services().bridge.ask(services().circulation.execute(command)))
-
-
 def outcome_of(one: Request, answer: Answered) -> Outcome:
     """Return a result in words."""
     if isinstance(answer, Refused):
@@ -138,18 +134,3 @@ def outcome_of(one: Request, answer: Answered) -> Outcome:
     due = getattr(answer, "due", None)
     words = gettext("Done, until %(day)s.", day=day(due)) if due else gettext("Done.")
     return Outcome(one.id, one.title, "done", words, note=in_words(answer.note) if isinstance(answer, Done) else "")
-
-
-def _day(text: str) -> tuple[date | None, bool]:
-    """Return the day of a field, and whether it could be read; an empty field is no day."""
-    if not text.strip():
-        return None, True
-    try:
-        return parse_day(text.strip()), True
-    except ValueError:
-        return None, False
-
-
-def _role() -> StaffRole:
-    found = staff()
-    return StaffRole.of(found.role) if found else StaffRole.VIEWER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -16,7 +16,7 @@ from barcode.errors import BarcodeError
 from barcode.writer import SVGWriter
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
-from hkall_gateway.circulation.command import Context, in_context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
@@ -28,7 +28,7 @@ from hkall_gateway.rules.vocabulary import Holding, Position, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.middleware import PICTURE
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("slips", __name__)
@@ -108,7 +108,10 @@ POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """The texts of one slip. `library` is its destination or its owner; `person` and `card` are of a hold shelf's slip only."""
+    """The texts of one slip. `library` is its destination or its owner.
+
+    `person` and `card` are of a hold shelf's slip only: that shelf is in the order of names. The name is never logged.
+    """
 
     number: str
     title: str
@@ -162,8 +165,9 @@ def printed() -> str:
 
 
 def _page(wanted: Wanted, *, printing: bool = False) -> str:
-    found, following = services().bridge.read(in_context(slips_of, services().library(), services().now(), wanted))
-    failed = _note(found) if printing else ()
+    found, following = consult(slips_of, wanted)
+    asked = {slip.number: execute(Act(actor("print"), slip.number, action="print")) for slip in found if printing}
+    failed = tuple(number for number, answer in asked.items() if isinstance(answer, Refused))  # not printed
     return render_template(
         "staff/slips.html",
         wanted=wanted,
@@ -179,24 +183,13 @@ def _page(wanted: Wanted, *, printing: bool = False) -> str:
     )
 
 
-def _note(found: tuple[Slip, ...]) -> tuple[str, ...]:
-    """Give the command `print` for each slip; return the numbers of those refused, which are not printed."""
-    circulation, bridge = services().circulation, services().bridge
-    answers = {slip.number: bridge.ask(circulation.execute(Act(actor("print"), slip.number, action="print"))) for slip in found}
-    return tuple(number for number, answer in answers.items() if isinstance(answer, Refused))
-
-
 def _wanted(said: Mapping[str, str]) -> Wanted:
-    name, paper = said.get("list", ListName.PULL.value), said.get("paper", _usual_paper())
+    name, kept = said.get("list", ListName.PULL.value), request.cookies.get(PAPER, "")
+    paper = said.get("paper", kept if kept in PAPERS else next(iter(PAPERS)))
     if name not in {one.value for one in KINDS} or paper not in PAPERS:
         abort(404)
     numbers = dict.fromkeys(request.values.getlist("request"))
     return Wanted(ListName(name), paper, tuple(numbers)[:MOST], bool(said.get("unprinted")), said.get("after", ""))
-
-
-def _usual_paper() -> str:
-    kept = request.cookies.get(PAPER, "")
-    return kept if kept in PAPERS else next(iter(PAPERS))
 
 
 def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
@@ -220,7 +213,9 @@ def _slip(unit: Unit, one: Request, kind: SlipKind) -> Slip:
     copy = (unit.holding(one.item) if one.item else None) or Holding(one.item_agency, one.item_barcode, one.bib_id, one.title)
     agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
     partner = unit.partner(agency)
-    bare = Slip(
+    patron = unit.patron(one.patron) if one.patron and kind is SlipKind.HOLD else None
+    names = [patron.name.reveal(), patron.name_zh.reveal()] if patron else []
+    return Slip(
         number=one.id,
         title=one.title,
         author=copy.author,
@@ -230,16 +225,8 @@ def _slip(unit: Unit, one: Request, kind: SlipKind) -> Slip:
         agency=agency,
         library=library_name(agency, partner.name) if partner and partner.name != agency else "",
         place=one.pickup_location,
-        person="",
-        card="",
-        until=None,
+        person="  ".join(filter(None, names)),
+        card=one.patron if kind is SlipKind.HOLD else "",
+        until=one.pickup_last if kind is SlipKind.HOLD else None,
         printed_at=printed_at(unit, one),
     )
-    return _with_person(unit, one, bare) if kind is SlipKind.HOLD else bare
-
-
-def _with_person(unit: Unit, one: Request, slip: Slip) -> Slip:
-    """A hold shelf is in the order of names. The name is shown to staff, and printed; it is never logged."""
-    patron = unit.patron(one.patron) if one.patron else None
-    names = [patron.name.reveal(), patron.name_zh.reveal()] if patron else []
-    return replace(slip, person="  ".join(filter(None, names)), card=one.patron, until=one.pickup_last)

@@ -14,7 +14,6 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from lxml import etree
 from pygal.style import Style
 
-from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.db.queries.statistics import Count, Statistics, Turnaround, days_within, total
@@ -24,9 +23,9 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext, language
-from hkall_gateway.web.labels import rule_of, sentence
+from hkall_gateway.web.labels import reason_in_words, rule_of, sentence
 from hkall_gateway.web.middleware import PICTURE
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import needs
 from hkall_gateway.web.staff.lists import csv_file
 
@@ -134,7 +133,7 @@ CHARTS: Final[Mapping[str, Chart]] = MappingProxyType({
 # fmt: on
 
 
-Row = tuple[Any, ...]
+Row = tuple[str | int | None, ...]
 
 # fmt: off
 SIDES: Final[Mapping[str, str]] = MappingProxyType({
@@ -160,19 +159,11 @@ def percent(share: float | None) -> int | None:
 
 
 def _counts(found: Iterable[Count], *by: str) -> list[Row]:
-    return [
-        (*(_word(name, getattr(one, name)) for name in by), one.requests, one.filled, one.unfilled, one.cancelled,
-         one.still_open, percent(one.fill_rate))
-        for one in total(found, *by)
-    ]  # fmt: skip
-
-
-def _word(field: str, value: str) -> str:
-    return gettext(SIDES[value]) if field == "side" else value or "–"
-
-
-def _borrowed(found: Statistics) -> list[Count]:
-    return [one for one in found.counts if one.side == Side.BORROWING]
+    rows: list[Row] = []
+    for one in total(found, *by):
+        names = (gettext(SIDES[one.side]) if name == "side" else getattr(one, name) or "–" for name in by)
+        rows.append((*names, one.requests, one.filled, one.unfilled, one.cancelled, one.still_open, percent(one.fill_rate)))
+    return rows
 
 
 def turnaround_rows(found: Statistics) -> list[Row]:
@@ -191,7 +182,7 @@ def refusal_rows(found: Statistics) -> list[Row]:
     sums: dict[tuple[str, str], int] = {}
     for one in found.refusals:
         sums[one.rule, one.reason] = sums.get((one.rule, one.reason), 0) + one.times
-    return [(rule or "–", _reason(reason), times) for (rule, reason), times in _most_first(sums)]
+    return [(rule or "–", reason_in_words(reason), times) for (rule, reason), times in _most_first(sums)]
 
 
 def decline_rows(found: Statistics) -> list[Row]:
@@ -206,10 +197,6 @@ def _most_first(sums: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, st
     return sorted(sums.items(), key=lambda one: (-one[1], one[0]))
 
 
-def _reason(word: str) -> str:
-    return sentence(Refused(Reason(word))) if word in set(Reason) else word
-
-
 COUNTED: Final = (N_("Requests"), N_("Filled"), N_("Unfilled"), N_("Cancelled"), N_("Still open"), N_("Fill rate in percent"))
 
 # fmt: off
@@ -219,7 +206,7 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
     "partners":   Table(N_("By library"), (N_("Library"), N_("Side"), *COUNTED),
                         lambda found: _counts(found.counts, "partner", "side"), words=2),
     "categories": Table(N_("By category of our patrons"), (N_("Category"), *COUNTED),
-                        lambda found: _counts(_borrowed(found), "category")),
+                        lambda found: _counts([one for one in found.counts if one.side == Side.BORROWING], "category")),
     "turnaround": Table(N_("Days from the request to our hold shelf"),
                         (N_("Lender"), N_("Books"), N_("Half within"), N_("Nine of ten within")), turnaround_rows),
     "declines":   Table(N_("Why lenders did not supply (R37)"), (N_("Lender"), N_("Reason"), N_("Times")), decline_rows,
@@ -289,12 +276,14 @@ def page() -> str | tuple[str, int]:
     if isinstance(found, Refused):
         said = {"found": None, "error": sentence(found), "rule_number": rule_of(found)}
         return render_template("staff/statistics.html", days=days, **said), 400
+    sides = {one.side: one for one in total(found.counts, "side")}
+    half, most = days_within(found.turnarounds, 0.5), days_within(found.turnarounds, 0.9)
     return render_template(
         "staff/statistics.html",
         days=days,
         found=found,
         error="",
-        summary=_summary(found),
+        summary=Summary(sides.get(Side.BORROWING), sides.get(Side.LENDING), half, most),
         percent=percent,
         tables=[(name, table, table.rows(found)) for name, table in TABLES.items()],
         charts=CHARTS,
@@ -345,20 +334,13 @@ def _figures(days: Days) -> Statistics | Refused:
     """The figures of a period, at most KEPT_S seconds old."""
     if days.first is None or days.last is None:
         return Refused(Reason.WRONG_DATE, detail={"on": " – ".join(days.typed)})
-    kept: dict[Any, tuple[float, Statistics | Refused]] = current_app.extensions.setdefault(KEPT, {})
+    kept: dict[tuple[date, date], tuple[float, Statistics | Refused]] = current_app.extensions.setdefault(KEPT, {})
     now, key = services().seconds(), (days.first, days.last)
     before = kept.get(key)
     if before and now - before[0] < KEPT_S:
         return before[1]
-    asked = (services().library(), services().now(), days.first, days.last)
-    found: Statistics | Refused = services().bridge.read(in_context(console.statistics_of, *asked))
+    found = consult(console.statistics_of, days.first, days.last)
     if len(kept) >= MOST_KEPT:
         kept.clear()
     kept[key] = now, found
     return found
-
-
-def _summary(found: Statistics) -> Summary:
-    sides = {one.side: one for one in total(found.counts, "side")}
-    half, most = days_within(found.turnarounds, 0.5), days_within(found.turnarounds, 0.9)
-    return Summary(sides.get(Side.BORROWING), sides.get(Side.LENDING), half, most)

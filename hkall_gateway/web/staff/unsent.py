@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -15,6 +15,7 @@ from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, UnsentMessage
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
+from hkall_gateway.circulation.staff.console import SentMessage
 from hkall_gateway.db import bind, quarantine
 from hkall_gateway.db.outbox import WAITING
 from hkall_gateway.rules.lifecycle import Notification
@@ -24,7 +25,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState, StaffRole
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import reason_in_words, sentence
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
 
 N = Notification
@@ -152,48 +153,41 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
     named, how = _kind(kind), request.form.get("how", "")
     if how not in KINDS[named].how:
         abort(400)
-    reason, numbers = request.form.get("reason", "").strip(), _chosen()
+    reason = request.form.get("reason", "").strip()
+    typed = (whole_number(text, LONG) for text in request.form.getlist("row")[:MOST])
+    numbers = [number for number in typed if number is not None]
     if not numbers:
         return _page(named, gettext("Choose at least one row.")), 400
     if how in NEEDS_REASON and not reason:
         return _page(named, gettext("A reason is needed."), chosen=numbers), 400
-    failures = [failed for number in numbers if (failed := _judged(KINDS[named].desk, how, number, reason))]
+    what = KINDS[named].desk
+    commands = (Settle(actor(f"{what} {how}"), number, reason, what, how) for number in numbers)
+    failures = [Failure(one.number, why) for one in commands if (why := _replay(one) if how == REPLAY else _why(execute(one)))]
     done = len(numbers) - len(failures)
     if failures:
         return _page(named, failures=failures, done=done), 409
     return redirect(url_for("unsent.page", kind=named, done=done), 303)
 
 
-def _judged(kind: str, how: str, number: int, reason: str) -> Failure | None:
-    command = Settle(actor(f"{kind} {how}"), number, reason, kind, how)
-    if how == REPLAY:
-        return _replayed(command)
-    outcome = services().bridge.ask(services().circulation.execute(command))
-    return Failure(number, _why(outcome)) if isinstance(outcome, Refused) else None
-
-
-def _replayed(command: Settle) -> Failure | None:
-    """Hear a document again by the gateway's own NCIP, and record that it was."""
+def _replay(command: Settle) -> str:
+    """Hear a document again by the gateway's own NCIP, and record that it was. Return why not, "" if it was."""
     own = services()
     kept = own.bridge.read(bind(quarantine.one, command.number))
     if own.replay is None or kept is None or kept.state != QuarantineState.KEPT:
-        return Failure(command.number, _why(unsent.GONE))
-    said = own.bridge.ask(own.replay(kept))
-    if isinstance(said, Refused) or said:
-        return Failure(command.number, sentence(said) if isinstance(said, Refused) else str(said))
-    outcome = own.bridge.ask(own.circulation.execute(MarkReplayed(command.by, command.number, command.reason)))
-    return Failure(command.number, _why(outcome)) if isinstance(outcome, Refused) else None
+        return _why(unsent.GONE)
+    problem = own.bridge.ask(own.replay(kept))
+    if problem:
+        return sentence(problem) if isinstance(problem, Refused) else problem
+    return _why(execute(MarkReplayed(command.by, command.number, command.reason)))
 
 
-def _why(refused: Refused) -> str:
-    if refused.why is Reason.UNKNOWN_REQUEST:
+def _why(outcome: object) -> str:
+    """Return why a row was not settled, "" if it was."""
+    if not isinstance(outcome, Refused):
+        return ""
+    if outcome.why is Reason.UNKNOWN_REQUEST:
         return gettext("It is settled already, or under way at this moment.")
-    return sentence(refused)
-
-
-def _chosen() -> list[int]:
-    found = (whole_number(text, LONG) for text in request.form.getlist("row")[:MOST])
-    return [number for number in found if number is not None]
+    return sentence(outcome)
 
 
 def _kind(word: str) -> str:
@@ -202,42 +196,47 @@ def _kind(word: str) -> str:
     return word
 
 
-def _page(kind: str, error: str = "", *, chosen: list[int] | None = None, **more: Any) -> str:
-    rows = _rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
-    further = url_for("unsent.page", kind=kind, after=_number(rows[MOST - 1])) if len(rows) > MOST else ""
-    shown = {"failures": [], "done": whole_number(request.args.get("done", "")) or 0, **more}
+def _page(
+    kind: str, error: str = "", *, chosen: Sequence[int] = (), failures: Sequence[Failure] = (), done: int | None = None
+) -> str:
+    found = _rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
+    rows = [row for _, row in found[:MOST]]
     counts = consult(console.unsent_counts)
-    tabs = [(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()]
-    words: dict[str, Any] = {
-        "sends": SENDS,
-        "words_of": reason_in_words,
-        "how": HOW,
-        "means": MEANS,
-        "kinds": KINDS,
-        "needs_reason": NEEDS_REASON,
-    }
-    place: dict[str, Any] = {"kind": kind, "rows": rows[:MOST], "further": further, "tabs": tabs, "chosen": chosen or []}
-    place["documents"] = _documents(rows[:MOST])
-    return render_template("staff/unsent.html", **place, **shown, **words, error=error, reason=request.form.get("reason", ""))
+    return render_template(
+        "staff/unsent.html",
+        kind=kind,
+        rows=rows,
+        further=url_for("unsent.page", kind=kind, after=found[MOST - 1][0]) if len(found) > MOST else "",
+        tabs=[(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()],
+        chosen=chosen,
+        documents=documents(row for row in rows if isinstance(row, UnsentMessage)),
+        failures=failures,
+        done=whole_number(request.args.get("done", "")) or 0 if done is None else done,
+        sends=SENDS,
+        words_of=reason_in_words,
+        how=HOW,
+        means=MEANS,
+        kinds=KINDS,
+        needs_reason=NEEDS_REASON,
+        error=error,
+        reason=request.form.get("reason", ""),
+    )
 
 
-def _documents(rows: tuple[Any, ...]) -> dict[int, str]:
+def _rows(kind: str, after: int) -> list[tuple[int, object]]:
+    """Return the rows of a tab with their numbers, one more than a page has."""
+    if kind == "letters":
+        return [(one["id"], one) for one in consult(console.undelivered_letters, after, MOST + 1)]
+    if kind == "quarantine":
+        return [(one.id, one) for one in consult(console.quarantined, "", after, MOST + 1)]
+    return [(one.row.id, one) for one in consult(unsent.unsent, KINDS[kind].states, after, MOST + 1)]
+
+
+def documents(messages: Iterable[UnsentMessage | SentMessage]) -> dict[int, str]:
     """Return the messages to partners as they would leave now, without their secrets, by their numbers in the outbox."""
     own, agency = services(), services().library().agency
     return {
         one.row.id: own.document(one.row.payload, one.partner, agency)
-        for one in rows
-        if isinstance(one, UnsentMessage) and one.partner and isinstance(one.row.payload, PartnerMessage)
+        for one in messages
+        if one.partner and isinstance(one.row.payload, PartnerMessage)
     }
-
-
-def _rows(kind: str, after: int) -> tuple[Any, ...]:
-    if kind == "letters":
-        return consult(console.undelivered_letters, after, MOST + 1)
-    if kind == "quarantine":
-        return consult(console.quarantined, "", after, MOST + 1)
-    return consult(unsent.unsent, KINDS[kind].states, after, MOST + 1)
-
-
-def _number(row: Any) -> int:
-    return int(row["id"] if isinstance(row, dict) else row.row.id if hasattr(row, "row") else row.id)

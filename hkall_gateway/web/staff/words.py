@@ -24,6 +24,7 @@ from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vendor_words.languages import CHINESE
+from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import N_, day, gettext, language, moment, money
 from hkall_gateway.web.labels import POSITIONS, sentence
 
@@ -136,13 +137,7 @@ TRIES: Final[Mapping[str, str]] = MappingProxyType({
 })
 """What came of one try to send a message."""
 
-CHARGES: Final[Mapping[str, str]] = MappingProxyType({
-    "overdue":     N_("Overdue fine"),
-    "replacement": N_("Replacement"),
-    "processing":  N_("Processing fee"),
-    "damage":      N_("Damage"),
-    "refund":      N_("Refund"),
-})
+CHARGES: Final[Mapping[str, str]] = MappingProxyType({**labels.CHARGES, "refund": N_("Refund")})
 """Kinds of charges."""
 
 CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
@@ -236,7 +231,7 @@ def event_words(line: JournalRow, facts: Mapping[str, str]) -> str:
     """Return what happened; of a refusal, why."""
     if line.event == "REFUSED" and line.outcome in tuple(Reason):
         return sentence(Refused(Reason(line.outcome), line.rule, facts))
-    return _of(EVENTS, line.event)
+    return word(EVENTS, line.event)
 
 
 def rules_of(text: str) -> list[str]:
@@ -246,7 +241,7 @@ def rules_of(text: str) -> list[str]:
 
 def shown_facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return (name, value) of facts in words, dates as dates."""
-    return [(_of(FACTS, name), shown(name, value)) for name, value in facts.items() if name not in IN_THE_EVENT]
+    return [(word(FACTS, name), shown(name, value)) for name, value in facts.items() if name not in IN_THE_EVENT]
 
 
 def shown(name: str, value: str) -> str:
@@ -256,8 +251,11 @@ def shown(name: str, value: str) -> str:
     if _DAY.fullmatch(value):
         return day(date.fromisoformat(value))
     if _DAY.match(value) and "T" in value:
-        return _instant(value)
-    return _of(POSITIONS, value)
+        try:
+            return moment(datetime.fromisoformat(value))
+        except ValueError:
+            return value
+    return word(POSITIONS, value)
 
 
 def value(name: str, found: object) -> str:
@@ -273,17 +271,6 @@ def value(name: str, found: object) -> str:
 
 def word(table: Mapping[str, str], name: str) -> str:
     """Return a table's word in the language of this request; the name itself if the table has none."""
-    return _of(table, name)
-
-
-def _instant(value: str) -> str:
-    try:
-        return moment(datetime.fromisoformat(value))
-    except ValueError:
-        return value
-
-
-def _of(table: Mapping[str, str], name: str) -> str:
     return gettext(table[name]) if name in table else name
 
 
