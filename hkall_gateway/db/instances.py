@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, delete, insert, literal_column, or_, select, text, union_all, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
@@ -84,13 +84,13 @@ def done(unit: Queries) -> Mapping[str, tuple[datetime | None, int]]:
 H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
 
-_HELD = CompiledStatement(
+_HELD = (
     select(H.agency, H.barcode, R.id, R.position)
     .select_from(HOLDINGS.join(REQUESTS, and_(R.item_barcode == H.barcode, R.item_agency == H.agency)))
     .where(H.bib_id == bindparam("bib"), IS_IN_HAND)
 )
-_ASKED = CompiledStatement(
-    select(H.agency, H.barcode, R.id)
+_ASKED = (
+    select(H.agency, H.barcode, R.id, literal_column("''"))
     .select_from(
         HOLDINGS.join(CANDIDATES, and_(C.barcode == H.barcode, C.agency == H.agency)).join(
             REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
@@ -99,6 +99,7 @@ _ASKED = CompiledStatement(
     # Not plain `position = …`: the database would scan all requests that are asked, instead of the title's copies.
     .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
 )
+_IN_USE = CompiledStatement(union_all(_HELD, _ASKED))
 
 
 def copies_in_use(unit: Unit, bib_id: str, request: str = "") -> InUse:
@@ -107,13 +108,13 @@ def copies_in_use(unit: Unit, bib_id: str, request: str = "") -> InUse:
 
     `request` is the one that asks: the copies that it has asked for itself do not count.
     """
-    held, asked = _held(unit, bib_id), _ASKED.cells(unit.connection, bib=bib_id)
-    return InUse(held, frozenset(ItemKey(agency, barcode) for agency, barcode, number in asked if number != request))
-
-
-def _held(unit: Unit, bib_id: str) -> Mapping[ItemKey, str]:
-    rows = _HELD.cells(unit.connection, bib=bib_id)
-    return {ItemKey(agency, barcode): f"{position}, {number}" for agency, barcode, number, position in rows}
+    held, asked = dict[ItemKey, str](), set[ItemKey]()
+    for agency, barcode, number, position in _IN_USE.cells(unit.connection, bib=bib_id):
+        if position:
+            held[ItemKey(agency, barcode)] = f"{position}, {number}"
+        elif number != request:
+            asked.add(ItemKey(agency, barcode))
+    return InUse(held, frozenset(asked))
 
 
 I = INSTANCES.c  # noqa: E741  # as the other tables' columns are named

@@ -5,11 +5,12 @@ No query reads the whole table: the directory may name every library on earth.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
+from hkall_gateway.db.engine.compiled import AMONG, VALUES, CompiledStatement, update_by_key
 from hkall_gateway.db.tables import IS_USED, LINKS
 from hkall_gateway.rules.circuit import UP, CircuitState
 
@@ -25,6 +26,10 @@ _LISTED = CompiledStatement(
     select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
 )
 _ONE = CompiledStatement(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
+_SEVERAL = {
+    how: CompiledStatement(select(LINKS.c.agency, *HOW).where(among("agencies")(LINKS.c.agency)))
+    for how, among in AMONG.items()
+}
 _FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
 _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
 _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
@@ -47,6 +52,14 @@ class CircuitRepository:
     def one(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""
         return next((circuit_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), CircuitState(agency))
+
+    def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
+        """Return the channels to these partners, by agency."""
+        how = self._connection.dialect.name
+        found = {agency: CircuitState(agency) for agency in agencies}
+        for cells in _SEVERAL[how].cells(self._connection, agencies=VALUES[how](agencies)):
+            found[cells[0]] = circuit_of(*cells)
+        return found
 
     def keep(self, link: CircuitState) -> None:
         """Store the state of a channel."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import fmean
 
 from sqlalchemy import and_, bindparam, case, func, or_, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.compiled import AMONG, VALUES, CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import DOWN, CircuitState
@@ -60,18 +60,19 @@ def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool
 
     Not `weighed`: without balance and refusals, which need a count over a month of requests.
     """
-    today = civil(now)
+    named, today = sorted(set(agencies)), civil(now)
+    closed, circuits = _closed_soon(unit, named, today), unit.circuits.several(named)
     lent, borrowed = (balance(unit, side, now) if weighed else {} for side in (Side.BORROWING, Side.LENDING))
     said = answers(unit, now) if weighed else {}
     return {
         agency: Record(
-            closures=_closed_soon(unit, agency, today),
+            closures=frozenset(closed.get(agency, ())),
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
             declines=said.get(agency, RequestReplies()).decline_rate,
-            down=_down_too_long(unit.circuits.one(agency), now),
+            down=_down_too_long(circuits[agency], now),
         )
-        for agency in agencies
+        for agency in named
     }
 
 
@@ -101,10 +102,13 @@ def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
     return {agency: fmean(days) for agency, days in took.items()}
 
 
-def _closed_soon(unit: Unit, agency: str, today: date) -> frozenset[date]:
-    """Return those of today and tomorrow on which the library is closed; the choice of a lender looks no further."""
-    rows = _CLOSED.rows(unit.connection, agency=agency, today=today, tomorrow=after(today, 1))
-    return frozenset(row["day"] for row in rows)
+def _closed_soon(unit: Unit, agencies: Sequence[str], today: date) -> dict[str, list[date]]:
+    """Return those of today and tomorrow on which a library is closed; the choice of a lender looks no further."""
+    found: dict[str, list[date]] = {}
+    given = {"agencies": VALUES[unit.dialect](agencies), "today": today, "tomorrow": after(today, 1)}
+    for agency, day in _CLOSED[unit.dialect].cells(unit.connection, **given):
+        found.setdefault(agency, []).append(day)
+    return found
 
 
 def _down_too_long(link: CircuitState, now: datetime) -> bool:
@@ -146,9 +150,8 @@ _ANSWERS = CompiledStatement(
     .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
     .group_by(C.agency)
 )
-_CLOSED = CompiledStatement(
-    select(CLOSURES.c.day).where(
-        CLOSURES.c.agency == bindparam("agency"),
-        or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow")),
-    )
-)
+_SOON = or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow"))
+_CLOSED = {
+    how: CompiledStatement(select(CLOSURES.c.agency, CLOSURES.c.day).where(among("agencies")(CLOSURES.c.agency), _SOON))
+    for how, among in AMONG.items()
+}

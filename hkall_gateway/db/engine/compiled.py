@@ -22,6 +22,7 @@ from sqlalchemy import (
     Dialect,
     Insert,
     Select,
+    SelectBase,
     Table,
     Text,
     UpdateBase,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import visitors
 
 # ---- Statements for both databases: INSERT with ON CONFLICT, and a condition on any number of values as one parameter.
 
@@ -169,6 +171,9 @@ class CompiledStatement:
         self._compiled: dict[str, _Compiled] = {}
         self.table = statement.table if isinstance(statement, UpdateBase) else None
         """The table that the statement changes."""
+        # A change may depend on any row, and so may COMMIT: only for queries it is known.
+        is_query = isinstance(statement, SelectBase)
+        self._reads = {found.name for found in visitors.iterate(statement) if is_query and isinstance(found, Table)}
 
     def rows(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
         """Return the rows as dicts by column name."""
@@ -235,7 +240,9 @@ class CompiledStatement:
         return _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
-        flush(connection)
+        appended: Mapping[CompiledStatement, Any] = connection.info.get(APPENDED, {})
+        if not self._reads or any(isinstance(one.table, Table) and one.table.name in self._reads for one in appended):
+            flush(connection)
         return _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def _for(self, dialect: Dialect) -> _Compiled:

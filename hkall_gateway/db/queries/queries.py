@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from hkall_gateway.db import patrons
-from hkall_gateway.db.engine.compiled import CompiledStatement
+from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement
 from hkall_gateway.db.prefetch import Prefetched, held_by
 from hkall_gateway.db.request_rows import oldest_first, request_of, requests
 from hkall_gateway.db.tables import (
@@ -120,15 +120,17 @@ class Queries:
 
     def partner(self, agency: str) -> Partner | None:
         """Return the partner's row in the directory."""
-        if agency not in self.ahead.partners:
-            row = _PARTNER.first(self._connection, agency=agency)
-            self.ahead.partners[agency] = partner_of(row["partner"]) if row and row["partner"] else None
-        return self.ahead.partners[agency]
+        return self.partners([agency]).get(agency)
 
     def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
         """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
-        found = {agency: self.partner(agency) for agency in sorted(set(agencies))}
-        return {agency: partner for agency, partner in found.items() if partner is not None}
+        known, wanted = self.ahead.partners, sorted(set(agencies))
+        if new := [agency for agency in wanted if agency not in known]:
+            known.update(dict.fromkeys(new))
+            how = ONE if len(new) == 1 else self.dialect
+            for agency, text in _PARTNERS[how].cells(self._connection, agencies=VALUES[how](new)):
+                known[agency] = partner_of(text) if text else None
+        return {agency: partner for agency in wanted if (partner := known[agency]) is not None}
 
     def partner_with_card(self, card: str) -> Partner | None:
         """Return the partner that uses this card at our counter; of several the first by name."""
@@ -310,7 +312,10 @@ def _history() -> CompiledStatement:
 _HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
 
-_PARTNER = CompiledStatement(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
+_PARTNERS = {
+    how: CompiledStatement(select(LINKS.c.agency, LINKS.c.partner).where(among("agencies")(LINKS.c.agency)))
+    for how, among in AMONG.items()
+}
 _PARTNER_CARD = CompiledStatement(
     select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), HAS_CARD).order_by(LINKS.c.agency).limit(1)
 )
