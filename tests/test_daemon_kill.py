@@ -8,10 +8,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import signal
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import select
@@ -20,11 +26,14 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.tables import JOURNAL
+from hkall_gateway.db.tables import JOURNAL, REQUESTS
 from hkall_gateway.db.unit import Unit
+from hkall_gateway.ils import exports
+from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
-from tests.company import Gateway, until
+from tests.company import PATIENCE_S, Gateway, until
 from tests.crowd import STEPS, Crowd
+from tests.test_daemon_web import TOKEN, Curl
 
 KILLS = int(os.environ.get("HKALL_KILLS", "4"))
 SEED = int(os.environ.get("HKALL_KILLS_SEED", "20170301"))
@@ -109,3 +118,109 @@ def test_nothing_that_was_answered_is_lost_and_nothing_is_done_twice(gateway: Ga
     assert {number for number in promised if not happened[number].keys() >= {"ARRIVE", "CHECK_OUT", "RETURN"}} == set()
     assert set(asked_of_partners(gateway).values()) == {1}  # no RequestId with two lenders
     assert gateway.stop() == 0
+
+
+# ---- the pages' process
+
+
+PATRONS, TITLES_OF_EACH = 4, 8
+
+
+@pytest.fixture
+def with_pages(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(reactor, tmp_path, courier=PATIENT, pages=True)
+    yield made
+    made.end()
+
+
+def titles_elsewhere() -> list[str]:
+    """The titles of which the partners have copies and we have none."""
+    holders: dict[str, set[str]] = {}
+    for copy in exports.read_holdings(demo_setup.DEMO_FILES / "holdings.csv"):
+        holders.setdefault(copy.bib_id, set()).add(copy.agency)
+    return sorted(title for title, agencies in holders.items() if agencies <= set(demo_setup.NAMES) - {"HKU"})
+
+
+class Reader:
+    """A patron at a browser who asks for titles, and sends the same form again until it is answered."""
+
+    def __init__(self, gateway: Gateway, number: int, folder: Path) -> None:
+        folder.mkdir()
+        self._curl, self._card = Curl(gateway.ports.web, folder), f"P{number:04}"
+        self.titles = titles_elsewhere()[number * TITLES_OF_EACH :][:TITLES_OF_EACH]
+        self.answered: dict[str, str] = {}
+        self.unanswered = 0
+
+    def read(self) -> None:
+        """Log in, and ask for all titles."""
+        self._until_answered("/login", f"barcode={self._card}", "pin=1234")
+        for title in self.titles:
+            place = f"pickup={demo_setup.LOCATION}"
+            told = self._until_answered(f"/title/{title}/request", "home_library=HKU", place)
+            self.answered[title] = re.findall(r"(?im)^location: \S*placed=([\w-]+)", told)[0]
+
+    def _until_answered(self, path: str, *fields: str) -> str:
+        form = until(lambda: token[1] if (token := TOKEN.search(self._curl(path)[1])) else "", f"the form {path}")
+        words = [word for field in (f"csrf_token={form}", *fields) for word in ("--data-urlencode", field)]
+        code = 0
+        while code in (0, 503, 504):
+            code, answer = self._curl(path, *words)
+            if code == 0:
+                self.unanswered += 1
+                time.sleep(0.1)
+        assert code == 303, answer
+        return answer
+
+
+def test_no_request_of_a_page_is_lost_or_placed_twice_when_a_process_is_killed(with_pages: Gateway, tmp_path: Path) -> None:
+    made, draw = with_pages, random.Random(SEED)
+    made.do(made.party.start)
+    made.start()
+    readers = [Reader(made, number, tmp_path / f"reader{number}") for number in range(1, PATRONS + 1)]
+    with ThreadPoolExecutor(PATRONS) as browsers:
+        reading = [browsers.submit(reader.read) for reader in readers]
+        for number in range(KILLS):
+            time.sleep(draw.uniform(0.3, 2.0))
+            if number == KILLS // 2:
+                made.kill()  # the pages finish what they have begun, and end
+                made.start()
+            else:
+                os.kill(until(lambda: made.children(), "the pages")[0], signal.SIGKILL)
+        for one in reading:
+            one.result(2 * PATIENCE_S)
+    promised = [placed for reader in readers for placed in reader.answered.values()]
+    print(f"{KILLS} kills; {sum(reader.unanswered for reader in readers)} forms without an answer, {len(promised)} requests")  # noqa: T201  # figures
+    assert len(promised) == PATRONS * TITLES_OF_EACH
+    assert sorted(requests(made)) == sorted(promised)
+    until(lambda: drained(made), "everything is told")
+    assert set(asked_of_partners(made).values()) == {1}
+    assert made.stop() == 0
+
+
+def test_a_form_that_was_obeyed_and_not_answered_gets_the_first_answer_when_it_is_sent_again(
+    with_pages: Gateway, tmp_path: Path
+) -> None:
+    made = with_pages
+    made.start()
+    curl = Curl(made.ports.web, tmp_path)
+    assert curl.post("/login", "/login", "barcode=P0001", "pin=1234")[0] == 303
+    path = f"/title/{titles_elsewhere()[0]}/request"
+    token = TOKEN.search(curl(path)[1])
+    assert token
+    form = urlencode({"csrf_token": token[1], "home_library": "HKU", "pickup": demo_setup.LOCATION})
+    cookies = [line.split("\t")[5:7] for line in (tmp_path / "cookies").read_text().splitlines() if line.count("\t") == 6]
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    head += f"Content-Length: {len(form)}\r\nCookie: {'; '.join('='.join(one) for one in cookies)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", made.ports.web), PATIENCE_S) as browser:
+        browser.sendall(f"{head}{form}".encode())
+        (request,) = until(lambda: requests(made), "the request")
+        os.kill(made.children()[0], signal.SIGKILL)  # whatever it has answered, nobody has read it
+    code, answer = until(lambda: again if (again := curl(path, "-d", form))[0] else None, "the pages are back")
+    assert (code, f"placed={request}" in answer) == (303, True), answer
+    assert requests(made) == [request]
+    assert made.stop() == 0
+
+
+def requests(gateway: Gateway) -> list[str]:
+    """The numbers of all requests."""
+    return gateway.plant(lambda unit: list(unit.execute(select(REQUESTS.c.id)).scalars()))
