@@ -30,22 +30,6 @@ OURS: Final = ("basic_password_env", "bearer_env", "jwt")
 """The keys of a partner's row that prove our identity in an Authorization header."""
 
 
-def crossed(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
-    """The contradictions in these tables; `environ`, if given, must hold the variables that their `…_env` keys name."""
-    yield from _twice(tables)
-    if environ is not None:
-        yield from _unset(tables, environ)
-    yield from _places(tables)
-    yield from _ils(tables)
-    yield from _timeouts(tables)
-    yield from _listeners(tables)
-    yield from _proofs(tables)
-    yield from _terminals(tables)
-    yield from _dialects(tables)
-    yield from _limits(tables)
-    yield from _web(tables)
-
-
 def _twice(tables: Table) -> Iterator[Fault]:
     ours = dotted(("library", "agency")), _table(tables, "library").get("agency")
     others = [
@@ -62,12 +46,6 @@ def _repeated(values: Iterable[tuple[str, object]]) -> Iterator[Fault]:
     for path, value in values:
         if isinstance(value, str) and first.setdefault(value.casefold(), path) != path:
             yield path, f"{value!r} already stands at {first[value.casefold()]}"
-
-
-def _unset(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
-    for steps, value in _leaves(tables, ()):
-        if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
-            yield dotted(steps), f"the environment has no variable {value!r}"
 
 
 def _places(tables: Table) -> Iterator[Fault]:
@@ -146,12 +124,6 @@ def _proofs(tables: Table) -> Iterator[Fault]:
             yield dotted((kind, index, "jwt")), "must name its keys by one of jwks_file and jwks_url"
     logins = [(kind, i, row.get("basic_login") or row.get("agency")) for kind, i, row in rows if row.get("basic_hash")]
     yield from _repeated([(dotted((kind, i, "basic_login")), login) for kind, i, login in logins])
-    yield from _silent(tables)
-    yield from _our_proofs(tables)
-
-
-def _silent(tables: Table) -> Iterator[Fault]:
-    """Only one client may send documents without a sender, unless a login tells them apart."""
     silent = [i for i, row in _rows(tables, "clients") if row.get("without_header") is True and not row.get("basic_hash")]
     for index in silent[1:]:
         yield dotted(("clients", index, "without_header")), "is another client's already, and no basic_hash tells them apart"
@@ -226,3 +198,18 @@ def _rows(tables: Table, key: str) -> Iterator[tuple[int, Table]]:
     found = tables.get(key)
     rows = found if isinstance(found, list) else []
     return ((index, row) for index, row in enumerate(rows) if isinstance(row, dict))
+
+
+CHECKS: Final = (
+    _twice, _places, _ils, _timeouts, _listeners, _proofs, _our_proofs, _terminals, _dialects, _limits, _web,
+)  # fmt: skip
+
+
+def crossed(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
+    """The contradictions in these tables; `environ`, if given, must hold the variables that their `…_env` keys name."""
+    if environ is not None:
+        for steps, value in _leaves(tables, ()):
+            if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
+                yield dotted(steps), f"the environment has no variable {value!r}"
+    for check in CHECKS:
+        yield from check(tables)

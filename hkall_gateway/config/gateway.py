@@ -11,7 +11,7 @@ from pydantic import Field, create_model
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.ils import IlsConfig, Marc, with_keys_of
-from hkall_gateway.config.loading import ConfigErrors, Strict, Table, made, model, read
+from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read, record_from_row
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
@@ -345,8 +345,11 @@ class PartnerConfig(PeerConfig):
 
     def plain(self) -> vocabulary.Partner:
         """The directory entry that the rules know."""
-        return made(
-            vocabulary.Partner, self, problems=tuple(self.problems.items()), charges=made(vocabulary.Charges, self.charges)
+        return record_from_row(
+            vocabulary.Partner,
+            self,
+            problems=tuple(self.problems.items()),
+            charges=record_from_row(vocabulary.Charges, self.charges),
         )
 
 

@@ -103,10 +103,15 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
         text = json.dumps(tables, default=_iso)
         return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
     except ValidationError as bad:
-        return None, _joined(_fault(error, kind) for error in bad.errors(include_url=False, include_input=False))
+        told: dict[str, list[str]] = {}  # a value that may be a number or a word has an error for each
+        for error in bad.errors(include_url=False, include_input=False):
+            path, message = _fault(error, kind)
+            if message not in told.setdefault(path, []):
+                told[path].append(message)
+        return None, [(path, " or ".join(messages)) for path, messages in told.items()]
 
 
-def made(record: type[R], row: BaseModel, **own: object) -> R:
+def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
     """Make a record of the row's values for fields of the same names; `own` are those that the row has in another form."""
     shared = {field.name for field in fields(record)} & type(row).model_fields.keys() - own.keys()
     values: Table = {name: getattr(row, name) for name in shared}
@@ -117,15 +122,6 @@ def dotted(steps: Iterable[str | int]) -> str:
     """Where in the file: `sip2.terminals[0].role`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return text.removeprefix(".")
-
-
-def _joined(faults: Iterable[Fault]) -> list[Fault]:
-    """One line a key: a value that may be a number or a word has an error for each."""
-    told: dict[str, list[str]] = {}
-    for path, message in faults:
-        if message not in told.setdefault(path, []):
-            told[path].append(message)
-    return [(path, " or ".join(messages)) for path, messages in told.items()]
 
 
 def _syntax(message: str, text: str) -> Fault:
@@ -139,7 +135,10 @@ def _syntax(message: str, text: str) -> Fault:
 def _fault(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
     steps = tuple(step for step in error["loc"] if not _ARM.match(str(step)))
     if error["type"] == "extra_forbidden":
-        return dotted(steps), f"is not a known key{nearest(str(steps[-1]), _keys(kind, steps[:-1]))}"
+        for step in steps[:-1]:
+            kind = (isinstance(step, str) and table_of(kind, step)) or kind
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        return dotted(steps), f"is not a known key{nearest(str(steps[-1]), known)}"
     told = {key: _readable(value) for key, value in error.get("ctx", {}).items()}
     pattern = MESSAGES.get(error["type"])
     return dotted(steps), pattern.format(**told) if pattern else error["msg"].lower()
@@ -149,13 +148,6 @@ def _readable(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("'"):
         return listed(word or '""' for word in re.findall(r"'([^']*)'", value))
     return value.lower() if value in ("True", "False") else value
-
-
-def _keys(kind: type[BaseModel], steps: Iterable[str | int]) -> list[str]:
-    for step in steps:
-        if isinstance(step, str):
-            kind = table_of(kind, step) or kind
-    return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 def table_of(kind: type[BaseModel], key: str) -> type[BaseModel] | None:

@@ -8,9 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hkall_gateway.config import gateway
-from hkall_gateway.config.dialects import DialectConfig as SiteDialect
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.loading import made
+from hkall_gateway.config.loading import record_from_row
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.ncip.authentication import (
     HttpProof,
@@ -38,7 +37,7 @@ def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
     """Terminals that may log in, by login; a terminal speaks the library's first language unless its row names one."""
     makes = makes_of_terminals(config.sip2)
     return {
-        row.login: made(
+        row.login: record_from_row(
             TerminalRow,
             row,
             dialect=makes[row.dialect],
@@ -54,7 +53,14 @@ def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
 
 def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
     """The packaged dialects and the site's own, by name."""
-    return DIALECTS | {row.name: _make(row) for row in endpoint.dialects}
+    makes = dict(DIALECTS)
+    for row in endpoint.dialects:
+        own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
+        own |= {name: frozenset(value) for name, value in own.items() if isinstance(value, tuple)}
+        if row.terminator:
+            own["terminator"] = TERMINATORS[row.terminator]
+        makes[row.name] = replace(DIALECTS[row.like], **own)
+    return makes
 
 
 def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
@@ -80,7 +86,9 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
     for row in rows:
         pins, proof = row.wrong_pins or config.ncip.wrong_pins, _http_proof(row, get)
-        found[row.agency] = made(Caller, row, secret=secret[row.agency], wrong_pins=pins, http=proof, **_own_form(row))
+        found[row.agency] = record_from_row(
+            Caller, row, secret=secret[row.agency], wrong_pins=pins, http=proof, **_own_form(row)
+        )
     return found
 
 
@@ -95,7 +103,9 @@ def _own_form(row: gateway.PeerConfig) -> dict[str, object]:
 def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:
     rule, jwt = None, row.jwt
     if jwt:
-        rule = made(TokenRule, jwt, keys=FileKeys(jwt.jwks_file) if jwt.jwks_file else UrlKeys(jwt.jwks_url or "", get))
+        rule = record_from_row(
+            TokenRule, jwt, keys=FileKeys(jwt.jwks_file) if jwt.jwks_file else UrlKeys(jwt.jwks_url or "", get)
+        )
     return HttpProof(row.basic_login, row.basic_hash or "", row.bearer_hash or "", rule)
 
 
@@ -122,7 +132,7 @@ def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -
         return basic(row.basic_login or agency, environ.get(row.basic_password_env, ""))
     if row.bearer_env:
         return bearer(environ.get(row.bearer_env, ""))
-    return signed(made(Signer, row.jwt, key=signing_key(row.jwt.key_file.read_bytes()))) if row.jwt else None
+    return signed(record_from_row(Signer, row.jwt, key=signing_key(row.jwt.key_file.read_bytes()))) if row.jwt else None
 
 
 def public_keys(config: GatewayConfig) -> bytes:
@@ -147,12 +157,3 @@ def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
 def partner_names_zh(config: GatewayConfig) -> dict[str, str]:
     """The Chinese names of the partners that have one, by agency."""
     return {row.agency: row.name_zh for row in config.partners if row.name_zh}
-
-
-def _make(row: SiteDialect) -> Sip2Dialect:
-    """Returns the packaged dialect named by `like`, with the site's own values on top."""
-    own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
-    own |= {name: frozenset(own[name]) for name in ("extensions", "hidden", "withheld") if name in own}
-    if row.terminator:
-        own["terminator"] = TERMINATORS[row.terminator]
-    return replace(DIALECTS[row.like], **own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from hkall_gateway.config.gateway import GatewayConfig, LibraryConfig, TerminalConfig
+from hkall_gateway.config.gateway import GatewayConfig, TerminalConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, read
 from hkall_gateway.ils.adapter import FORMER_GROUP, GROUP, is_former
 from hkall_gateway.ncip.codec.dialects import DIALECTS
@@ -24,24 +24,9 @@ GOES_ON: Final = frozenset({"counter", "selfcheck"})
 DAYS: Final = ("anonymise_days", "messages_days")
 
 
-def notes(config: GatewayConfig, policy: Policy) -> Iterator[Fault]:
-    """(path of the key, the effect that people would meet or the decision to make)."""
-    site = read(config.policy.file) if config.policy.file else {}
-    yield from _unnamed(config.library)
-    yield from _terminals(config.sip2.terminals, site, policy)
-    yield from _brokers(config)
-    if is_former(config.ils.connector):
-        what = f"{config.ils.connector!r} is an entry point of the group {FORMER_GROUP}, which the next release will not read"
-        yield "ils.connector", f"{what}; its maker must offer it in {GROUP}"
-    yield from _keys_in_the_clear(config)
-    yield from _retention(site, policy)
-
-
-# ---- places
-
-
-def _unnamed(library: LibraryConfig) -> Iterator[Fault]:
+def _unnamed(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     """Pickup locations without a name, which letters would call by their code."""
+    library = config.library
     for code in library.pickup_locations:
         in_chinese = code in library.place_names or code in library.place_names_zh
         known = {"en": code in library.place_names, "zh-Hant": in_chinese}
@@ -49,49 +34,30 @@ def _unnamed(library: LibraryConfig) -> Iterator[Fault]:
             yield dotted(("library", "place_names", code)), f"is missing; letters in {' and '.join(unknown)} say {code!r}"
 
 
-# ---- terminals
-
-
-def _terminals(terminals: Sequence[TerminalConfig], site: Table, policy: Policy) -> Iterator[Fault]:
+def _terminals(config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
     """Terminal messages and rights that are off by default since a release, unless the site has decided."""
-    decided = {row.get("role") for row in _rows(site, "roles") if "messages" in row}
-    for role in dict.fromkeys(row.role for row in terminals):
-        mine = [row for row in terminals if row.role == role]
-        if role not in decided:
-            yield from _lost(role, mine, policy)
-        yield from _silent(role, mine)
-
-
-def _lost(role: str, terminals: Sequence[TerminalConfig], policy: Policy) -> Iterator[Fault]:
-    lost = ALL - messages_of(role, policy)
-    if lost:
-        mend = f'[[roles]] role = "{role}" with a list of messages in the policy file changes that'
-        yield _named(terminals), f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}"
-
-
-def _silent(role: str, terminals: Sequence[TerminalConfig]) -> Iterator[Fault]:
-    tills = [row for row in terminals if row.takes_money is None and role in FOR_TILLS]
-    if tills:
-        yield (
-            _named(tills),
-            "takes_money is not set: payments (37) are refused; true for a kiosk with a till, false ends this note",
-        )
-    going = [row for row in terminals if row.offline is None and role in GOES_ON]
-    if going:
-        what = "offline is not set: transactions made off line (no block) are decided as if asked now"
-        yield _named(going), f"{what}; true for a terminal that goes on off line, false ends this note"
+    roles = site.get("roles")
+    rows = [row for row in roles if isinstance(row, dict)] if isinstance(roles, list) else []
+    decided = {row.get("role") for row in rows if "messages" in row}
+    for role in dict.fromkeys(row.role for row in config.sip2.terminals):
+        mine = [row for row in config.sip2.terminals if row.role == role]
+        lost = ALL - messages_of(role, policy)
+        if lost and role not in decided:
+            mend = f'[[roles]] role = "{role}" with a list of messages in the policy file changes that'
+            yield _named(mine), f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}"
+        tills = [row for row in mine if row.takes_money is None and role in FOR_TILLS]
+        if tills:
+            what = "takes_money is not set: payments (37) are refused"
+            yield _named(tills), f"{what}; true for a kiosk with a till, false ends this note"
+        going = [row for row in mine if row.offline is None and role in GOES_ON]
+        if going:
+            what = "offline is not set: transactions made off line (no block) are decided as if asked now"
+            yield _named(going), f"{what}; true for a terminal that goes on off line, false ends this note"
 
 
 def _named(terminals: Sequence[TerminalConfig]) -> str:
     return f"sip2.terminals {', '.join(row.login for row in terminals)}"
 
-
-def _rows(tables: Table, key: str) -> list[Table]:
-    found = tables.get(key)
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
-
-
-# ---- brokers
 
 BROKER: Final = (
     "sees_patrons is not set: without a PIN or an open request it gets eligibility and blocks only; "
@@ -99,13 +65,19 @@ BROKER: Final = (
 )
 
 
-def _brokers(config: GatewayConfig) -> Iterator[Fault]:
+def _brokers(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     for partner in config.partners:
         if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
             yield f"partners {partner.agency}", BROKER
 
 
-def _keys_in_the_clear(config: GatewayConfig) -> Iterator[Fault]:
+def _former_adapter(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
+    if is_former(config.ils.connector):
+        what = f"{config.ils.connector!r} is an entry point of the group {FORMER_GROUP}, which the next release will not read"
+        yield "ils.connector", f"{what}; its maker must offer it in {GROUP}"
+
+
+def _keys_in_the_clear(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     """Keys that are fetched without TLS: an attacker in between can sign as the peer."""
     tokens = [(("partners", i), row.jwt) for i, row in enumerate(config.partners)]
     tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]
@@ -117,10 +89,7 @@ def _keys_in_the_clear(config: GatewayConfig) -> Iterator[Fault]:
             )
 
 
-# ---- how long patrons are remembered
-
-
-def _retention(site: Table, policy: Policy) -> Iterator[Fault]:
+def _retention(_config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
     """Each period that the site has not set, or has set to 0."""
     for key in DAYS:
         days = getattr(policy.retention, key)
@@ -129,3 +98,13 @@ def _retention(site: Table, policy: Policy) -> Iterator[Fault]:
         elif key == "anonymise_days" and key not in site.get("retention", {}):
             what = f"is not set: {days} days after its end a request forgets its patron, also what ended before the upgrade"
             yield f"retention.{key}", f"{what}; setting it in the policy file ends this note"
+
+
+NOTES: Final = (_unnamed, _terminals, _brokers, _former_adapter, _keys_in_the_clear, _retention)
+
+
+def notes(config: GatewayConfig, policy: Policy) -> Iterator[Fault]:
+    """(path of the key, the effect that people would meet or the decision to make)."""
+    site = read(config.policy.file) if config.policy.file else {}
+    for note in NOTES:
+        yield from note(config, site, policy)

@@ -35,8 +35,9 @@ def changed(site: Table, named: Path) -> Policy:
     base = _table(Policy())
     _, faults = model(_mirror(Policy, partial=True), site, named)
     told = dict(faults)
-    for path, message in (*_rows_of(site, base), *_labels_of(site, base), *_dates_of(site), *_modes_of(site, base)):
-        told.setdefault(path, message)
+    for check in (_rows_of, _labels_of, _dates_of, _modes_of):
+        for path, message in check(site, base):
+            told.setdefault(path, message)
     if told:
         raise ConfigErrors(named, told.items())
     whole, faults = model(_mirror(Policy), _overlaid(base, site), named)
@@ -69,17 +70,14 @@ def _overlaid(base: Table, site: Table) -> Table:
         if isinstance(value, dict):
             changed[key] = {**base.get(key, {}), **value}
         elif key in IDENTITIES:
-            changed[key] = _merged(base[key], value, IDENTITIES[key])
+            rows = {row[IDENTITIES[key]]: row for row in base[key]}
+            for row in value:
+                name = row[IDENTITIES[key]]
+                rows[name] = {**rows.get(name, {}), **row}
+            changed[key] = list(rows.values())
         else:
             changed[key] = value
     return changed
-
-
-def _merged(base: list[Table], site: list[Table], identity: str) -> list[Table]:
-    rows = {row[identity]: row for row in base}
-    for row in site:
-        rows[row[identity]] = {**rows.get(row[identity], {}), **row}
-    return list(rows.values())
 
 
 def _rows_of(site: Table, base: Table) -> Iterator[Fault]:
@@ -113,7 +111,7 @@ def _labels_of(site: Table, base: Table) -> Iterator[Fault]:
             yield f"labels.{key}", f"is not a known key{nearest(key, base['labels'])}"
 
 
-def _dates_of(site: Table) -> Iterator[Fault]:
+def _dates_of(site: Table, _base: Table) -> Iterator[Fault]:
     for kind in ("service_windows", "fine_free"):
         for path, row in _tables(site, kind):
             start, end = _day(row.get("start")), _day(row.get("end"))
@@ -133,14 +131,10 @@ def _modes_of(site: Table, base: Table) -> Iterator[Fault]:
     """Words listed for both modes of study."""
     told = site.get("study_modes")
     modes = {**base["study_modes"], **told} if isinstance(told, dict) else base["study_modes"]
-    full, part = ({folded(str(word)) for word in _listed(modes, mode.value)} for mode in StudyMode)
+    listed = {mode: modes[mode.value] if isinstance(modes[mode.value], list) else [] for mode in StudyMode}
+    full, part = ({folded(str(word)) for word in (mode.value, *words)} for mode, words in listed.items())
     for word in sorted(full & part):
         yield "study_modes", f"{word!r} stands in full_time and in part_time"
-
-
-def _listed(modes: Table, mode: str) -> Iterator[object]:
-    words = modes[mode]
-    yield from (mode, *words) if isinstance(words, list) else (mode,)
 
 
 def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:

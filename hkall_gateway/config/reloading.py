@@ -88,23 +88,14 @@ def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayC
             changed[table] = before
             continue
         # Another adapter has other keys: the old table stays, with the new values of the keys that a reload changes.
-        stays, own = set(_restart_keys(table, before)), type(after).model_fields
-        kept += [
-            f"{table}.{_alias(before, key)}"
-            for key in type(before).model_fields
-            if key in stays and key in own and getattr(before, key) != getattr(after, key)
-        ]
-        now = {key: getattr(after, key) for key in type(before).model_fields if key not in stays}
+        own, now = type(after).model_fields, dict[str, object]()
+        for key, field in type(before).model_fields.items():
+            if takes_effect(table, key) is TakesEffect.RELOAD:
+                now[key] = getattr(after, key)
+            elif key in own and getattr(before, key) != getattr(after, key):
+                kept.append(f"{table}.{field.alias or key}")
         changed[table] = before.model_copy(update=now)
     return new.model_copy(update=changed), tuple(kept)
-
-
-def _restart_keys(table: str, found: BaseModel) -> Iterator[str]:
-    return (key for key in type(found).model_fields if takes_effect(table, key) is TakesEffect.RESTART)
-
-
-def _alias(found: BaseModel, key: str) -> str:
-    return type(found).model_fields[key].alias or key
 
 
 def every_key(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:

@@ -31,7 +31,10 @@ def _endpoint(text: str, info: ValidationInfo) -> str:
     if parts[0] not in KINDS:
         raise ValueError(f"{text!r} must begin with {listed(KINDS)} and a colon")
     if parts[0] in ("tcp", "tcp6", "ssl"):
-        _port(text, parts[1:])
+        named = {name: value for name, _, value in (part.partition("=") for part in parts[1:]) if value}
+        port = named.get("port", parts[1] if len(parts) > 1 else "").replace(NUMBER, "1")
+        if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+            raise ValueError(f"{text!r} names no port between 0 and 65535")
     if parts[0] == "systemd" and not PASSED.fullmatch(text):
         raise ValueError(f"{text!r} must read systemd:domain=INET:name=NAME (or INET6, UNIX; index=NUMBER)")
     if len(parts) < 2 or not parts[1]:
@@ -39,13 +42,6 @@ def _endpoint(text: str, info: ValidationInfo) -> str:
     if parts[0] == "unix" and "=" not in parts[1]:
         parts[1] = f"address={parts[1]}"
     return ":".join(_placed(part, _folder(info)) for part in parts)
-
-
-def _port(text: str, parts: list[str]) -> None:
-    named = {name: value for name, _, value in (part.partition("=") for part in parts) if value}
-    port = named.get("port", parts[0] if parts else "").replace(NUMBER, "1")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f"{text!r} names no port between 0 and 65535")
 
 
 def _placed(part: str, folder: Path) -> str:
@@ -119,18 +115,18 @@ def _certificate(text: str) -> str:
 
 def _holding(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
     """A validator for the path of a file that `look` can read now; a ValueError of `look` is the error."""
-    return lambda path, info: _looked_into(look, path, info)
 
+    def check(path: Path, info: ValidationInfo) -> Path:
+        placed = _file(path, info)
+        try:
+            look(placed.read_bytes())
+        except OSError as bad:
+            raise ValueError(f"{path}: {bad.strerror or bad}") from bad
+        except ValueError as bad:
+            raise ValueError(f"{path}: {bad}") from bad
+        return placed
 
-def _looked_into(look: Callable[[bytes], object], path: Path, info: ValidationInfo) -> Path:
-    placed = _file(path, info)
-    try:
-        look(placed.read_bytes())
-    except OSError as bad:
-        raise ValueError(f"{path}: {bad.strerror or bad}") from bad
-    except ValueError as bad:
-        raise ValueError(f"{path}: {bad}") from bad
-    return placed
+    return check
 
 
 # Imported where a file names keys: the libraries of signed tokens take longer to load than all the rest of the configuration.

@@ -32,8 +32,8 @@ LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was ask
 class Decline:
     """How we decline for a reason: the CirculationStatus that the borrower is told, and that of our copy afterwards."""
 
-    told: str
-    after: str
+    status: str
+    status_after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +63,19 @@ _REASONS: Final = (
         NOT_ON_SHELF,
         ("Not found on the shelf", "書架上找不到"),
         ("it was not found on the shelf", "未能在書架上找到此書"),
-        decline=Decline("Missing", after="Missing"),
+        decline=Decline("Missing", status_after="Missing"),
     ),
     LenderReason(
         CHECKED_OUT_LOCALLY,
         ("Lent to a patron of the lender", "已由借出館讀者借出"),
         ("a reader of that library has it", "此書已由該館讀者借出"),
-        decline=Decline("On Loan", after="On Loan"),
+        decline=Decline("On Loan", status_after="On Loan"),
     ),
     LenderReason(
         NOT_SUITABLE,
         ("Not suitable for loan", "不宜外借"),
         ("it is not fit to be lent", "此書不宜外借"),
-        decline=Decline("Not Available", after=ON_SHELF),
+        decline=Decline("Not Available", status_after=ON_SHELF),
     ),
     LenderReason(OTHER, ("Another reason", "其他原因")),
     LenderReason(
@@ -149,7 +149,7 @@ def reason_sentence(reason: str, lender: str, language: str) -> str:
 def status_after_decline(reason: str) -> str:
     """Return the circulation status of our copy after we declined for this reason (R37)."""
     row = LENDER_REASONS.get(reason)
-    return row.decline.after if row and row.decline else ON_SHELF
+    return row.decline.status_after if row and row.decline else ON_SHELF
 
 
 def _in(texts: tuple[str, str], language: str) -> str:

@@ -133,6 +133,6 @@ def test_a_new_row_without_a_label_is_missed_by_name(name: str) -> None:
 
 def test_a_reason_to_decline_cannot_be_written_without_the_status_of_the_copy_afterwards() -> None:
     incomplete: Any = Decline
-    with pytest.raises(TypeError, match="after"):
+    with pytest.raises(TypeError, match="status_after"):
         LenderReason("water_damaged", ("Wet", "濕"), decline=incomplete("Not Available"))
-    assert all(row.decline is None or row.decline.after for row in LENDER_REASONS.values())
+    assert all(row.decline is None or row.decline.status_after for row in LENDER_REASONS.values())

@@ -147,9 +147,9 @@ def test_lender_reason_has_all_its_words_in_both_languages(reason: LenderReason)
 def test_published_reasons_are_declined_with_a_status_of_their_own() -> None:
     assert PUBLISHED == (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
     declines = [row.decline for row in LENDER_REASONS.values() if row.decline]
-    declined = {one.told for one in declines}
+    declined = {one.status for one in declines}
     assert len(declined) == 3
-    assert {one.after for one in declines} | declined <= set(CIRCULATION_STATUS)
+    assert {one.status_after for one in declines} | declined <= set(CIRCULATION_STATUS)
 
 
 def test_a_technical_word_is_not_searched_for_the_pages_reasons() -> None:

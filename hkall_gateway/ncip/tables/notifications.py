@@ -110,7 +110,7 @@ def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: st
     """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
     borrower = user_id(agency, partner.institutional_card or INSTITUTION.format(partner.agency))
     row = LENDER_REASONS.get(message.reason)
-    state: Fields = {"CirculationStatus": row.decline.told} if row and row.decline else {}
+    state: Fields = {"CirculationStatus": row.decline.status} if row and row.decline else {}
     return _message(
         "ItemRequestCancelled",
         UserId=borrower,
