@@ -9,15 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from hkall_gateway.rules.plain_text import listed, nearest
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Fault: TypeAlias = tuple[str, str]
 """Path (`sip2.terminals[0].role`, or `line 7`) and message."""
@@ -25,7 +22,7 @@ Fault: TypeAlias = tuple[str, str]
 Table: TypeAlias = dict[str, Any]
 
 M = TypeVar("M", bound=BaseModel)
-R = TypeVar("R", bound="DataclassInstance")
+R = TypeVar("R")
 
 
 class Strict(BaseModel):
@@ -113,7 +110,8 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
     """Make a record of the row's values for fields of the same names; `own` are those that the row has in another form."""
-    shared = {field.name for field in fields(record)} & type(row).model_fields.keys() - own.keys()
+    dataclass: Any = record
+    shared = {field.name for field in fields(dataclass)} & type(row).model_fields.keys() - own.keys()
     values: Table = {name: getattr(row, name) for name in shared}
     return record(**values, **own)
 
