@@ -49,7 +49,10 @@ def language() -> str:
     if not has_request_context():
         return ENGLISH
     if "language" not in g:
-        g.language = _chosen()
+        kept = request.cookies.get(COOKIE, "")
+        wanted = [tag.lower() for tag, _ in request.accept_languages]
+        known = (CHINESE if tag.startswith("zh") else ENGLISH for tag in wanted if tag.startswith(("zh", "en")))
+        g.language = kept if kept in LANGUAGES else next(known, services().settings().languages[0])
     return str(g.language)
 
 
@@ -125,19 +128,6 @@ def _in_template(context: EvalContext, text: str, /, **values: object) -> str:
     """Return a text for a template, with its values escaped as Jinja's own newstyle function does."""
     words = without_blanks(gettext(text), values)
     return (Markup(words) if context.autoescape else words) % values  # noqa: S704  # nosec B704: our catalogue's text
-
-
-def _chosen() -> str:
-    kept = request.cookies.get(COOKIE, "")
-    if kept in LANGUAGES:
-        return kept
-    wanted = [tag.lower() for tag, _ in request.accept_languages]
-    for tag in wanted:
-        if tag.startswith("zh"):
-            return CHINESE
-        if tag.startswith("en"):
-            return ENGLISH
-    return services().settings().languages[0]
 
 
 @cache

@@ -31,32 +31,19 @@ def _check() -> None:
 
 
 def _texts() -> Iterator[str]:
-    for name, value in request.headers:
+    for name, value in (*request.headers, *request.args.items(multi=True), *request.form.items(multi=True)):
         yield name
         yield value
-    for fields in (request.args, request.form):
-        for name, value in fields.items(multi=True):
-            yield name
-            yield value
-    if request.is_json:
-        yield from _texts_of_json()
-
-
-def _texts_of_json() -> Iterator[str]:
-    """Yield every key and text of the body. A body that is no JSON is left to the description of the API."""
+    if not request.is_json:
+        return
     try:
-        level = [request.get_json(silent=True)]
+        level = [request.get_json(silent=True)]  # None for a body that is no JSON: the description of the API refuses it
     except RecursionError:
         abort(400)
     for _ in range(DEEPEST):
         yield from (value for value in level if isinstance(value, str))
-        level = [part for value in level for part in _parts(value)]
+        below = [[*value.keys(), *value.values()] if isinstance(value, dict) else value for value in level]
+        level = [part for value in below if isinstance(value, list) for part in value]
         if not level:
             return
     abort(400)
-
-
-def _parts(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    return value if isinstance(value, list) else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, abort, request, send_file, url_for
@@ -28,7 +28,10 @@ PAGES = Blueprint("layout", __name__)
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
-    """One entry of the menu: its page, its word, and the role that it needs; None = everybody's."""
+    """One entry of the menu: its page, its word, and the role that it needs; None = everybody's.
+
+    It is marked on every page of its Blueprint.
+    """
 
     endpoint: str
     word: str
@@ -105,7 +108,7 @@ def logo() -> Response:
     return answer
 
 
-def _shared() -> dict[str, Any]:
+def _shared() -> dict[str, object]:
     settings, tongue = services().settings(), language()
     found, back = staff(), way_back()
     return {
@@ -113,22 +116,19 @@ def _shared() -> dict[str, Any]:
         "languages": [(code, name, url_for("language.choose", chosen=code, next=back)) for code, name in LANGUAGES.items()],
         "site_name": settings.names.get(tongue) or settings.names[ENGLISH],
         "has_logo": settings.logo is not None,
-        "menu": _staff_menu() if found else [(e.path, e.word, request.blueprint in e.blueprints) for e in PUBLIC_MENU],
+        "menu": [
+            (url_for(e.endpoint), e.word, request.blueprint == e.endpoint.partition(".")[0])
+            for e in MENU
+            if e.role is None or may(e.role)
+        ]
+        if found
+        else [(e.path, e.word, request.blueprint in e.blueprints) for e in PUBLIC_MENU],
         "person": found,
         "reader": patron(),
         "login": "" if request.path.startswith(STAFF_PAGES) else "/login?" + urlencode({"next": back}),
         "role": StaffRole.of(found.role) if found else None,
         "home": url_for("dashboard.dashboard") if found else "/",
     }
-
-
-def _staff_menu() -> list[tuple[str, str, bool]]:
-    return [(url_for(e.endpoint), e.word, _is_here(e)) for e in MENU if e.role is None or may(e.role)]
-
-
-def _is_here(entry: MenuEntry) -> bool:
-    """Return whether the page of this request belongs to an entry: the entry's own page, or another one of its Blueprint."""
-    return request.blueprint == entry.endpoint.partition(".")[0]
 
 
 @cache

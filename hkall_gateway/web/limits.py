@@ -9,11 +9,12 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from flask import current_app, request
 
 from hkall_gateway.net.limits.allow_list import network_of
+from hkall_gateway.web.i18n import ngettext
 from hkall_gateway.web.services import WebServices, services
 
 FREE: Final = 3
@@ -44,10 +45,13 @@ class LoginThrottle:
 
     def wait_s(self, address: str, name: str, browser: str = "") -> float:
         """Return the seconds until the next try of this name from this address is allowed; 0 = now."""
-        now = self._seconds()
+        now, longest_s = self._seconds(), 0.0
         with self._lock:
-            ends = [self._end(key, free) for key, free in _keys(address, name, browser)]
-        return max(0.0, *(end - now for end in ends))
+            for key, free in _keys(address, name, browser):
+                count, last = self._wrong.get(key, (0, 0.0))
+                if count >= free:
+                    longest_s = max(longest_s, last + min(LONGEST_S, FIRST_S * 2.0 ** min(count - free, 16)) - now)
+        return longest_s
 
     def wrong(self, address: str, name: str, browser: str = "") -> None:
         """Count one more wrong try."""
@@ -65,12 +69,6 @@ class LoginThrottle:
             for source in (network_of(address), browser, ""):
                 self._wrong.pop((source, name.casefold()), None)
 
-    def _end(self, key: tuple[str, str], free: int) -> float:
-        count, last = self._wrong.get(key, (0, 0.0))
-        if count < free:
-            return 0.0
-        return last + min(LONGEST_S, FIRST_S * 2.0 ** min(count - free, 16))
-
 
 def _keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str], int], ...]:
     """Return what a try counts for, each with the number of wrong tries before its first pause."""
@@ -85,6 +83,11 @@ CALLERS_KEPT: Final = 20_000
 """Callers that are remembered; beyond that, the one that was silent for longest is forgotten."""
 BURST_S: Final = 30.0
 """The bucket holds what these seconds fill: a reader who opens many titles at once is not held up."""
+
+
+def too_many_tries(wait_s: int) -> str:
+    """Return the sentence of a login page during a pause."""
+    return ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", wait_s) % {"num": wait_s}
 
 
 class PageLimit:
@@ -117,7 +120,7 @@ class PageLimit:
         return 0.0 if admitted else (1 - left) / rate
 
 
-def shared(own: WebServices) -> dict[str, Any]:
+def shared(own: WebServices) -> dict[str, object]:
     """Return the limit, for the extensions of the pages and of the API: both count together."""
     return {LIMIT: PageLimit(own.seconds)}
 

@@ -85,16 +85,16 @@ class Sessions(SessionInterface):
         token = request.cookies.get(COOKIE, "")
         try:
             found.row = _valid(token, used=REFRESH not in request.headers) if token else None
-            found.browser = None if found.row else _known_browser(request.cookies.get(BROWSER, ""))
+            found.browser = None if found.row else find_in_force(request.cookies.get(BROWSER, ""), web_sessions.BROWSER)
         except Unavailable:
             found.away = True
         if found.row:
             found[CSRF] = found.row.csrf
         else:
             found.over = bool(token) and not found.away
-            found.visitor = _plain(request.cookies.get(VISITOR, ""))
-            if found.visitor:
-                found[CSRF] = found.visitor
+            secret = request.cookies.get(VISITOR, "")
+            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # it may be one of ours
+                found.visitor = found[CSRF] = secret
         return found
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002
@@ -205,18 +205,9 @@ def _valid(token: str, *, used: bool) -> WebSession | None:
     return found
 
 
-def _known_browser(token: str) -> WebSession | None:
-    return find_in_force(token, web_sessions.BROWSER)
-
-
 def _begin(unit: Unit, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
     web_sessions.begin(unit, made, now, before)
     web_sessions.remember_browser(unit, browser, former)
-
-
-def _plain(secret: str) -> str:
-    """Return what a visitor's cookie brought if it may be a secret of ours, else ""."""
-    return secret if secret.isascii() and len(secret) <= MOST_SECRET else ""
 
 
 P = ParamSpec("P")

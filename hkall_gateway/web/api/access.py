@@ -124,8 +124,13 @@ def card(named: str) -> str:
 def _admit() -> None:
     given = bearer_token(request.headers.get("Authorization", ""))
     g.patron_session = find_in_force(given, PATRON_API) if given.startswith(PATRON_PREFIX) else None
-    g.token = _program(given) if given and g.patron_session is None else None
     own: WebSession | None = g.patron_session
+    g.token = services().bridge.read(bind(api_tokens.find, hash_of(given))) if given and own is None else None
+    now = services().now()
+    if g.token and not g.token.in_force(now):
+        g.token = None
+    if g.token and (g.token.used_at is None or now - g.token.used_at >= USED_EVERY):
+        services().bridge.write(bind(api_tokens.used, g.token.name, now))
     if g.token is None and (seconds := limits.wait_s(patron_caller(own.patron) if own else stranger_caller())):
         raise Trouble(429, f"too many questions at once; wait {seconds} s", **{"Retry-After": str(seconds)})
     if request.url_rule is None:  # 404 or 405
@@ -135,27 +140,12 @@ def _admit() -> None:
         return
     if g.patron_session is None and g.token is None:
         raise Trouble(401, "a bearer token is needed that is in force", **{"WWW-Authenticate": CHALLENGE})
-    _check(needed)
-
-
-def _check(needed: StaffRole | Audience) -> None:
-    """Raise Trouble (403) where the token of this request is not enough."""
-    acts_for_patrons = patron_session() is not None or token().role == CLIENT
+    acts_for_patrons = own is not None or token().role == CLIENT
     if isinstance(needed, Audience):
         if not acts_for_patrons:
             raise Trouble(403, "this needs a patron's token, or one with the role client")
     elif acts_for_patrons or role() < needed:
         raise Trouble(403, f"this needs a token with the role {needed.word}")
-
-
-def _program(given: str) -> ApiToken | None:
-    now, bridge = services().now(), services().bridge
-    found: ApiToken | None = bridge.read(bind(api_tokens.find, hash_of(given)))
-    if found is None or not found.in_force(now):
-        return None
-    if found.used_at is None or now - found.used_at >= USED_EVERY:
-        bridge.write(bind(api_tokens.used, found.name, now))
-    return found
 
 
 KEPT_S: Final = 24 * 3600

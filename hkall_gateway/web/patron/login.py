@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -20,9 +20,9 @@ from hkall_gateway.db.web_sessions import PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Sensitive
 from hkall_gateway.web import oidc
-from hkall_gateway.web.i18n import gettext, ngettext
-from hkall_gateway.web.labels import told
-from hkall_gateway.web.limits import LoginThrottle
+from hkall_gateway.web.i18n import gettext
+from hkall_gateway.web.labels import patron_words
+from hkall_gateway.web.limits import LoginThrottle, too_many_tries
 from hkall_gateway.web.oidc import Identified, OidcRefused
 from hkall_gateway.web.paths import local_path, way_back
 from hkall_gateway.web.services import WebServices, services
@@ -81,7 +81,7 @@ class PinRefused:
 TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
 
 
-def shared(own: WebServices) -> dict[str, Any]:
+def shared(own: WebServices) -> dict[str, object]:
     """Return the throttle, for the extensions of the pages and of the API."""
     return {THROTTLE: LoginThrottle(own.seconds)}
 
@@ -173,11 +173,10 @@ def admit(card: str, pin: str) -> LoginDenial | None:
         begin(found, PIN)
         return None
     if found.wait_s:
-        words = ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", found.wait_s)
-        return LoginDenial(words % {"num": found.wait_s}, 429, found.wait_s)
+        return LoginDenial(too_many_tries(found.wait_s), 429, found.wait_s)
     if found.why.why is Reason.TRY_AGAIN:
         return LoginDenial(gettext("Your card cannot be checked just now. Try again in a minute."), 503)
-    return LoginDenial(_words(found.why), 401)
+    return LoginDenial(patron_words(found.why), 401)
 
 
 def begin(borrower: Borrower, source: str) -> None:
@@ -199,11 +198,6 @@ def ways() -> dict[str, bool]:
     """Return the ways of a patron's login: `pin`, `sso`."""
     provider = services().settings().oidc
     return {"pin": services().circulation.ils.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
-
-
-def _words(no: Refused) -> str:
-    found = told(no)
-    return found.words if found else ""
 
 
 def _goal(text: str) -> str:

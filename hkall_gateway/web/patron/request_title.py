@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -16,13 +16,13 @@ from hkall_gateway.circulation import borrowing, titles
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language
 from hkall_gateway.web.labels import told
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
-from hkall_gateway.web.services import HomeLibrary, consult, execute, services
+from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import patron
 
 PAGES = Blueprint("request_title", __name__)
@@ -33,11 +33,15 @@ INBOX: Final = "web"
 
 
 @PAGES.get("/title/<title:bib_id>/request")
-def form(bib_id: str) -> str | tuple[str, int]:
+def form(bib_id: str) -> str:
     """The page: the form, or why this title cannot be requested."""
-    seen = _title(bib_id)
-    no = _against(seen, request.args)
-    return _page(seen, request.args, no) if no is None else (_page(seen, request.args, no), 200)
+    seen, typed = _title(bib_id), request.args
+    no = _of_title(seen, typed)
+    if no is None and patron():  # also what keeps this patron from requesting it
+        facts = facts_about(own_card(), seen.title.bib_id)
+        ask = RequestTitle(actor("request"), own_card(), seen.title.bib_id, _volume(seen, typed))
+        no = consult(borrowing.may_request, ask, facts) if facts.reachable else TRY_AGAIN
+    return _page(seen, typed, no)
 
 
 @PAGES.post("/title/<title:bib_id>/request")
@@ -46,10 +50,10 @@ def submit(bib_id: str) -> Response | str | tuple[str, int]:
     seen, typed = _title(bib_id), request.form
     home = typed.get("home_library", "")
     if home != services().library().agency:
-        elsewhere = next((one for one in services().settings().partners if one.agency == home), None)
-        return (
-            _elsewhere(seen, elsewhere) if elsewhere else (_page(seen, typed, error=gettext("Choose your home library.")), 400)
-        )
+        there = next((one for one in services().settings().partners if one.agency == home), None)
+        if there is None:
+            return _page(seen, typed, error=gettext("Choose your home library.")), 400
+        return render_template("patron/elsewhere.html", title=seen.title, there=there)
     if (no := _of_title(seen, typed)) is not None:
         return _page(seen, typed, no), 409
     if patron() is None:
@@ -60,46 +64,17 @@ def submit(bib_id: str) -> Response | str | tuple[str, int]:
             return redirect(url_for("patron_login.form", next=back), 303)
         if wrong := admit(card, pin):
             return wrong.answer(_page(seen, typed, error=wrong.words))
-    return _place(seen, typed)
-
-
-def _place(seen: TitleSeen, typed: Mapping[str, str]) -> Response | tuple[str, int]:
-    ask, key = _asked(seen, own_card(), typed)
-    outcome = execute(ask, inbox=key)
-    if isinstance(outcome, Requested):
-        return redirect(url_for("record.page", placed=outcome.request), 303)
-    assert isinstance(outcome, Refused)
-    return _page(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
-
-
-def _asked(seen: TitleSeen, card: str, typed: Mapping[str, str]) -> tuple[RequestTitle, InboxKey]:
-    """The command, with a key of its own fields: the same request again is a repetition."""
-    bib_id, volume, pickup = seen.title.bib_id, _volume(seen, typed), typed.get("pickup", "")[:200]
-    parts = "\n".join(("request", card, bib_id, volume, pickup))
+    card, volume, pickup = own_card(), _volume(seen, typed), typed.get("pickup", "")[:200]
+    parts = "\n".join(("request", card, seen.title.bib_id, volume, pickup))  # the same request again is a repetition
     key = InboxKey(INBOX, sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), REPEATED_S)
-    return RequestTitle(actor("request"), card, bib_id, volume, pickup), key
-
-
-# ---- what is said before
+    outcome = execute(RequestTitle(actor("request"), card, seen.title.bib_id, volume, pickup), inbox=key)
+    if isinstance(outcome, Refused):
+        return _page(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
+    return redirect(url_for("record.page", placed=outcome.request), 303)
 
 
 def _title(bib_id: str) -> TitleSeen:
-    found: TitleSeen | None = consult(titles.see_title, bib_id)
-    return found or abort(404)
-
-
-def _against(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
-    """Why the title cannot be requested, by any patron or by the one that is logged in."""
-    no = _of_title(seen, typed)
-    if no is not None or patron() is None:
-        return no
-    card = own_card()
-    facts = facts_about(card, seen.title.bib_id)
-    if not facts.reachable:
-        return TRY_AGAIN
-    ask = RequestTitle(actor("request"), card, seen.title.bib_id, _volume(seen, typed))
-    refused: Refused | None = consult(borrowing.may_request, ask, facts)
-    return refused
+    return consult(titles.see_title, bib_id) or abort(404)
 
 
 def _of_title(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
@@ -117,36 +92,26 @@ def _volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
     return next((one.volume for one in seen.volumes if one.refusal is None), volumes[0])
 
 
-# ---- the pages
-
-
 def _page(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
     own, settings = services().library(), services().settings()
     names = settings.places.get(language(), {})
-    shown: dict[str, Any] = {
-        "title": seen.title,
-        "no": told(refused),
-        "again": refused is not None and refused.why is Reason.DUPLICATE_REQUEST,
-        "closed": refused is not None and not _may_be_mended(refused),
-        "error": error,
-        "agency": own.agency,
-        "known": patron() is not None,
-        "partners": settings.partners,
-        "places": [(place, names.get(place, place)) for place in own.pickup_locations],
-        "volumes": [(one.volume, told(one.refusal)) for one in seen.volumes],
-        "volume": _volume(seen, typed),
-        "pickup": typed.get("pickup", ""),
-        "card": typed.get("barcode", "")[:100],
-        "way": url_for("request_title.form", bib_id=seen.title.bib_id),
+    # After these the form is shown again beside the refusal: another place may be chosen, or the same be tried once more.
+    mendable = refused is None or refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
+    return render_template(
+        "patron/request.html",
+        title=seen.title,
+        no=told(refused),
+        again=refused is not None and refused.why is Reason.DUPLICATE_REQUEST,
+        closed=not mendable,
+        error=error,
+        agency=own.agency,
+        known=patron() is not None,
+        partners=settings.partners,
+        places=[(place, names.get(place, place)) for place in own.pickup_locations],
+        volumes=[(one.volume, told(one.refusal)) for one in seen.volumes],
+        volume=_volume(seen, typed),
+        pickup=typed.get("pickup", ""),
+        card=typed.get("barcode", "")[:100],
+        way=url_for("request_title.form", bib_id=seen.title.bib_id),
         **ways(),
-    }
-    return render_template("patron/request.html", **shown)
-
-
-def _may_be_mended(refused: Refused) -> bool:
-    """Whether the form is shown again beside a refusal: another place may be chosen, or the same be tried once more."""
-    return refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
-
-
-def _elsewhere(seen: TitleSeen, there: HomeLibrary) -> str:
-    return render_template("patron/elsewhere.html", title=seen.title, there=there)
+    )

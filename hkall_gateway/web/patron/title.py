@@ -12,9 +12,7 @@ from typing import Final
 from flask import Blueprint, Response, abort, render_template, url_for
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.ports import LiveStatuses
-from hkall_gateway.circulation.results import Refused
-from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen, VolumeSeen
+from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS
@@ -109,14 +107,36 @@ def page(bib_id: str) -> Response:
         abort(404)
     live = services().live_status(bib_id, seen.to_ask(MOST_COPIES))
     loaded, seen = seen, titles.as_said(seen, live, services().library().policy)
+    refusals = [one.refusal for one in seen.volumes if one.refusal]
+    choices = [
+        Choice(
+            one.volume,
+            url_for("request_title.form", bib_id=bib_id, volume=one.volume or None),
+            sentence(one.refusal) if one.refusal else "",
+            rule_of(one.refusal) if one.refusal else "",
+        )
+        for one in seen.volumes
+    ]
     words = render_template(
         "patron/title.html",
         title=seen.title,
         authors=seen.title.author.split(BETWEEN_AUTHORS),
         linked_authors=list(filter(None, seen.title.linked_author.split(BETWEEN_AUTHORS))),
-        choices=[_choice(bib_id, one) for one in seen.volumes],
-        suspended=notice(_suspended(seen)),
-        copies=[_shown(seen, one, live) for one in seen.copies[:MOST_COPIES]],
+        choices=choices,
+        suspended=notice(next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)),
+        copies=[
+            ShownCopy(
+                library_name(one.copy.agency, seen.names.get(one.copy.agency, one.copy.agency)),
+                one.copy.agency,
+                _is_ours(one),
+                one.copy.call_number,
+                one.copy.volume,
+                state_of(one),
+                "done" if one.state is CopyState.AVAILABLE else "",
+                said.at if (said := live.statuses.get(one.copy.key)) else None,
+            )
+            for one in seen.copies[:MOST_COPIES]
+        ],
         asking=live.asking,
         taken=_may_be_sent(loaded) and not _may_be_sent(seen),
         more=max(0, len(seen.copies) - MOST_COPIES),
@@ -126,27 +146,6 @@ def page(bib_id: str) -> Response:
     )
     answer = Response(words)
     return answer if live.asking else kept(answer, A_MINUTE)
-
-
-def _choice(bib_id: str, seen: VolumeSeen) -> Choice:
-    address = url_for("request_title.form", bib_id=bib_id, volume=seen.volume or None)
-    if seen.refusal is None:
-        return Choice(seen.volume, address)
-    return Choice(seen.volume, address, sentence(seen.refusal), rule_of(seen.refusal))
-
-
-def _suspended(seen: TitleSeen) -> Refused | None:
-    refusals = [one.refusal for one in seen.volumes if one.refusal]
-    return next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)
-
-
-def _shown(seen: TitleSeen, one: CopySeen, live: LiveStatuses) -> ShownCopy:
-    copy, ours = one.copy, _is_ours(one)
-    library = library_name(copy.agency, seen.names.get(copy.agency, copy.agency))
-    tone = "done" if one.state is CopyState.AVAILABLE else ""
-    said = live.statuses.get(copy.key)
-    at = said.at if said else None
-    return ShownCopy(library, copy.agency, ours, copy.call_number, copy.volume, state_of(one), tone, at)
 
 
 def _may_be_sent(seen: TitleSeen) -> bool:

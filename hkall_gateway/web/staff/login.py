@@ -13,11 +13,11 @@ from wtforms import HiddenField, PasswordField, StringField
 from hkall_gateway.db.web_sessions import STAFF
 from hkall_gateway.net.secrets import DECOY, matches
 from hkall_gateway.web import oidc
-from hkall_gateway.web.i18n import gettext, ngettext
-from hkall_gateway.web.limits import LoginThrottle
+from hkall_gateway.web.i18n import gettext
+from hkall_gateway.web.limits import LoginThrottle, too_many_tries
 from hkall_gateway.web.oidc import Identified, OidcRefused, role_of
 from hkall_gateway.web.paths import local_path
-from hkall_gateway.web.services import StaffAccount, services
+from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import LOCAL, OIDC, count_login, known_browser, log_in, log_out, staff
 
 THROTTLE: Final = "hkall_staff_throttle"
@@ -46,10 +46,11 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
     """Compares the password; a wrong one says nothing about the login's existence."""
     filled = LoginForm()
     login, password = (filled.login.data or "").strip(), filled.password.data or ""
-    source, throttle = (request.remote_addr or "", login, known_browser(login)), _throttle()
+    source = (request.remote_addr or "", login, known_browser(login))
+    throttle: LoginThrottle = current_app.extensions.setdefault(THROTTLE, LoginThrottle(services().seconds))
     if (wait_s := math.ceil(throttle.wait_s(*source))) > 0:
         count_login("staff", "throttled")
-        return _page(filled, _wait(wait_s)), 429, {"Retry-After": str(wait_s)}
+        return _page(filled, too_many_tries(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
     # An unknown name takes as long as a known one.
     right = matches(account.secret_hash if account else DECOY, password)
@@ -58,7 +59,9 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
         count_login("staff", "wrong")
         return _page(filled, gettext("Login or password is wrong.")), 401
     throttle.right(*source)
-    return _admitted(account, filled.next.data or "")
+    log_in(STAFF, name=account.name, source=LOCAL, login=account.login, role=account.role, secret_hash=account.secret_hash)
+    count_login("staff", "admitted")
+    return redirect(_goal(filled.next.data or ""), 303)
 
 
 @PAGES.post("/staff/logout")
@@ -75,37 +78,14 @@ def page(error: str = "") -> str:
     return _page(LoginForm(next=request.args.get("next", "")), error)
 
 
-def _admitted(account: StaffAccount, goal: str) -> Response:
-    log_in(
-        STAFF,
-        name=account.name,
-        source=LOCAL,
-        login=account.login,
-        role=account.role,
-        secret_hash=account.secret_hash,
-    )
-    count_login("staff", "admitted")
-    return redirect(_goal(goal), 303)
-
-
 def _page(filled: LoginForm, error: str = "") -> str:
     settings = services().settings()
     offered = {"sso": settings.oidc is not None, "local": bool(settings.staff) or settings.oidc is None}
     return render_template("staff/login.html", form=filled, error=error, left=request.args.get("left") == OIDC, **offered)
 
 
-def _wait(seconds: int) -> str:
-    words = ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", seconds)
-    return words % {"num": seconds}
-
-
 def _goal(text: str) -> str:
     return local_path(text, url_for("dashboard.dashboard"))
-
-
-def _throttle() -> LoginThrottle:
-    found: LoginThrottle = current_app.extensions.setdefault(THROTTLE, LoginThrottle(services().seconds))
-    return found
 
 
 def _admit_by_provider(person: Identified, goal: str) -> Response:
