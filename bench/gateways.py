@@ -24,11 +24,10 @@ GROUPS: Final = "hkall_group_units"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A gateway that differs from the default one: in `database`, its `pages`, or the process of these."""
+    """A gateway that differs from the default one in its `database`, or has `pages`, whose process it starts."""
 
     database: Engine = "sqlite"
     pages: bool = False
-    apart: bool = False
 
 
 # fmt: off
@@ -36,10 +35,8 @@ VARIANTS: Final[Mapping[str, Variant]] = {
     "gateway":      Variant(),
     "postgres":     Variant(database="postgresql"),
     "web":          Variant(pages=True),
-    "web_2":        Variant(pages=True, apart=True),
     "web_postgres": Variant(pages=True, database="postgresql"),
 }
-"""`web`: with the pages for people, in the same process or (`_2`) in one of their own."""
 # fmt: on
 
 _MANY: Final = {"max_connections": 2000, "max_connections_per_address": 2000, "max_unproven_per_address": 2000}
@@ -48,7 +45,7 @@ CROWD: Final[Mapping[str, Mapping[str, object]]] = {"sip2": _MANY, "ncip": _MANY
 
 
 class GatewayProcess:
-    """One process of the gateway, on free ports; its partners' addresses have no listener."""
+    """A gateway on free ports; its partners' addresses have no listener."""
 
     def __init__(self, ground: Benchmark, folder: Path, url: str, variant: Variant) -> None:
         sip2, ncip, ops, smtp, web, *others = (next(ground.ports) for _ in range(8))
@@ -58,25 +55,20 @@ class GatewayProcess:
             folder, self.ports, keys=tables, callers={"max_connections": 2000}, pages=variant.pages
         )
         self.environ = {**demo_setup.environment(self.ports), "HKALL_INSTANCE": "1"}
-        serve: list[str | Path] = [COMMAND, "serve", "--config", self.config]
-        rest = ["--without", "web"] if variant.apart else []
-        self.process = Process([*serve, *rest], folder / "log.jsonl", self.environ)
-        self.pages = Process([*serve, "--only", "web"], folder / "pages.jsonl", self.environ) if variant.apart else None
-        self._waited = {ops: self.process, **({web: self.pages or self.process} if variant.pages else {})}
+        self.process = Process([COMMAND, "serve", "--config", self.config], folder / "log.jsonl", self.environ)
+        self._waited = (ops, web) if variant.pages else (ops,)
 
     def until_it_listens(self) -> None:
         """Wait for all ports; Broken if a process ended."""
-        for port, process in self._waited.items():
-            process.until_it_listens(port)
+        for port in self._waited:
+            self.process.until_it_listens(port)
 
     def stop(self) -> None:
-        """Send SIGTERM to all that was started; Broken unless it ends well."""
-        for process in filter(None, (self.pages, self.process)):
-            process.stop()
+        """Send SIGTERM; Broken unless it ends well."""
+        self.process.stop()
 
     def kill(self) -> None:
-        for process in filter(None, (self.pages, self.process)):
-            process.kill()
+        self.process.kill()
 
     def metrics(self) -> dict[str, float]:
         """Returns the values of /metrics, by name and labels."""

@@ -142,9 +142,7 @@ STEADY:   Final = Situation("steady",    steady.steady)
 GROWTH:   Final = Situation("growth",    growth.growth)
 ATTACKED: Final = Situation("attacked",  attacked.attacked)
 BROWSED:  Final = Situation("browsed",   Audience("web", "staff").browsed)
-BROWSED_APART:  Final = Situation("browsed apart",  Audience("web_2", "staff").browsed)
 SEARCHED: Final = Situation("searched",  Audience("web", "readers").browsed)
-SEARCHED_APART: Final = Situation("searched apart", Audience("web_2", "readers").browsed)
 SEARCHED_ON_PG: Final = Situation("searched on PostgreSQL", Audience("web_postgres", "readers").browsed, "PostgreSQL")
 LOADING:  Final = Situation("loading",   loading.loading)
 LOADS:    Final = Situation("loads",     loads.loads)
@@ -174,19 +172,13 @@ ROWS: Final = (
     Row("attacked_63_p99",    REPORTED,   Figure(ATTACKED, "p99_of_63",   "the same of 63 over 16")),
     Row("browsed_p99",        most(6),    Figure(BROWSED,  "p99",         "p99 of 63 over 16 beside 20 of staff, to none")),
     Row("browsed_p99_ms",     most(20),   Figure(BROWSED,  "p99_ms",      "that p99 in ms")),
-    Row("browsed_pages",      REPORTED,   Figure(BROWSED,  "pages",       "pages a second meanwhile, in one process")),
-    Row("browsed_2_p99",      most(6),    Figure(BROWSED_APART, "p99",    "the same with the pages in a process of their own")),
-    Row("browsed_2_p99_ms",   most(20),   Figure(BROWSED_APART, "p99_ms", "that p99 in ms")),
-    Row("browsed_2_pages",    REPORTED,   Figure(BROWSED_APART, "pages",  "pages a second meanwhile")),
+    Row("browsed_pages",      REPORTED,   Figure(BROWSED,  "pages",       "pages a second meanwhile")),
     Row("searched_p99",       most(6),    Figure(SEARCHED, "p99",         "the same beside 20 who search --catalogue titles")),
     Row("searched_p99_ms",    most(20),   Figure(SEARCHED, "p99_ms",      "that p99 in ms")),
     Row("searched_pages",     REPORTED,   Figure(SEARCHED, "pages",       "searches a second meanwhile, without pause")),
     Row("searched_page_p50_ms", REPORTED, Figure(SEARCHED, "page_p50_ms", "median of a search in ms")),
     Row("searched_page_p99_ms", REPORTED, Figure(SEARCHED, "page_p99_ms", "p99 of a search in ms")),
-    Row("searched_2_p99",     most(6),    Figure(SEARCHED_APART, "p99",   "the same with the pages in a process of their own")),
-    Row("searched_2_p99_ms",  most(20),   Figure(SEARCHED_APART, "p99_ms", "that p99 in ms")),
-    Row("searched_2_pages",   REPORTED,   Figure(SEARCHED_APART, "pages", "searches a second meanwhile")),
-    Row("searched_postgres_p99", REPORTED, Figure(SEARCHED_ON_PG, "p99",  "the same on PostgreSQL, in one process")),
+    Row("searched_postgres_p99", REPORTED, Figure(SEARCHED_ON_PG, "p99",  "the same on PostgreSQL")),
     Row("searched_postgres_pages", REPORTED, Figure(SEARCHED_ON_PG, "pages", "searches a second meanwhile")),
     Row("loading_p99",        REPORTED,   Figure(LOADING,  "p99",         "p99 of 63 over 16 during a load, to before")),
     Row("loading_p99_ms",     REPORTED,   Figure(LOADING,  "p99_ms",      "that p99 in ms")),
